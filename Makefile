@@ -1,0 +1,118 @@
+# `make` lists the targets. Everything is installed into virtual environments in this folder.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+# Nothing of an active virtual environment, or of the user's own packages, may leak into ours.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
+export PYTHONNOUSERSITE := 1
+
+BIN := .venv/bin
+PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
+
+# A stamp names the folder, because an environment that was moved or copied must be made again.
+HERE := $(shell pwd -P | cksum | cut -d' ' -f1)
+TEST_STAMP := .venv/ready-$(HERE)
+DEMO_STAMP := .venv-demo/ready-$(HERE)
+ORIGINAL_STAMP := .venv-original/ready-$(HERE)
+
+# Shell: sets $$base to the Python to build with, or stops with one line that says what to install.
+define find_python
+is_new() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }; \
+stop() { echo "make: $$1" >&2; exit 1; }; \
+if [ -n "$(PYTHON)" ]; then \
+    is_new "$(PYTHON)" || stop "PYTHON=$(PYTHON) is not a Python of at least 3.11"; \
+    found="$(PYTHON)"; \
+else \
+    found=; \
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+        if is_new "$$name"; then found="$$name"; break; fi; \
+    done; \
+    if [ -z "$$found" ] && command -v python3 >/dev/null; then \
+        stop "python3 is older than 3.11; install a newer one: sudo apt install python3.11 python3.11-venv"; \
+    fi; \
+    [ -n "$$found" ] || \
+        stop "python3 is missing; install it: sudo apt install python3 python3-venv"; \
+fi; \
+base=$$("$$found" -c 'import sys; print(sys._base_executable)'); \
+"$$base" -c 'import ensurepip, venv' 2>/dev/null || { \
+    version=$$("$$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+    stop "Python $$version cannot make virtual environments; install what is missing: sudo apt install python$$version-venv"; \
+}
+endef
+
+# $(call install,FOLDER,REQUIREMENTS): a virtual environment with these requirements in it.
+define install
+if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
+    $(find_python); \
+    echo "making $(1) with $$base"; \
+    "$$base" -m venv --clear $(1) || exit 1; \
+fi; \
+echo "installing $(2) into $(1)"; \
+$(1)/bin/python $(PIP_INSTALL) -r $(2)
+endef
+
+# $(call install_package,FOLDER): ourselves, so that changes in src/ count at once.
+define install_package
+echo "installing poussetaches into $(1)"; \
+$(1)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+endef
+
+# $(call if_broken,FOLDER): a reason to make it again, when its Python is gone.
+if_broken = $(if $(realpath $(1)/bin/python),,always)
+
+.PHONY: always help setup demo format lint types docs check test pins clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(TEST_STAMP)  ## make .venv: the server, and what its tests need
+	@echo ".venv is ready"
+
+demo: $(DEMO_STAMP)  ## watch a server run tasks of an example application (KEEP=1 leaves it running)
+	@.venv-demo/bin/python examples/demo/demo.py $(if $(KEEP),--keep)
+
+format: $(TEST_STAMP)  ## write the code as the formatter wants it
+	@$(BIN)/python -m ruff check --fix --quiet . || true
+	@$(BIN)/python -m ruff format .
+
+lint: $(TEST_STAMP)  ## look for mistakes, wrong format and misspelt words
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python $(BIN)/codespell
+
+types: $(TEST_STAMP)  ## check the types
+	@$(BIN)/python -m mypy
+
+docs: $(TEST_STAMP)  ## rewrite the generated parts of docs/
+	@$(BIN)/python tools/generate_docs.py
+
+check: lint types  ## lint, types, and whether the generated docs are up to date
+	@$(BIN)/python tools/generate_docs.py --check
+
+test: $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests (ARGS="-k name" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+pins: $(TEST_STAMP)  ## renew requirements/*.txt
+	@$(BIN)/python tools/pin.py
+
+clean:  ## delete what make and the tools made
+	@rm -rf .venv .venv-demo .venv-original build dist src/*.egg-info htmlcov .coverage .coverage.* \
+	    .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(TEST_STAMP): pyproject.toml requirements/runtime.txt requirements/test.txt $(call if_broken,.venv)
+	@$(call install,.venv,requirements/test.txt)
+	@$(call install_package,.venv)
+	@touch $@
+
+$(DEMO_STAMP): pyproject.toml requirements/runtime.txt requirements/demo.txt $(call if_broken,.venv-demo)
+	@$(call install,.venv-demo,requirements/demo.txt)
+	@$(call install_package,.venv-demo)
+	@touch $@
+
+$(ORIGINAL_STAMP): requirements/original.txt $(call if_broken,.venv-original)
+	@$(call install,.venv-original,requirements/original.txt)
+	@touch $@
