@@ -1,0 +1,40 @@
+"""Moments: points of wall-clock time as whole microseconds, so that rounding is never a surprise.
+
+A ``Moment`` is kept apart from other integers by the type checker: the only way to a later one
+is ``later``, which rounds up, because a task must never start early.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import NewType
+
+Moment = NewType("Moment", int)  # microseconds since 1970-01-01 UTC
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def later(moment: Moment, seconds: float) -> Moment:
+    """Return the moment that comes ``seconds`` after another, rounded up to a microsecond."""
+    return Moment(moment + math.ceil(seconds * SECOND))
+
+
+def seconds_between(earlier: Moment, later: Moment) -> float:
+    """Return the seconds from one moment to another; negative if they go backwards."""
+    return (later - earlier) / SECOND
+
+
+def moment_of(time: datetime) -> Moment:
+    """Return the moment of an aware datetime."""
+    return Moment((time - _EPOCH) // timedelta(microseconds=1))
+
+
+def datetime_of(moment: Moment) -> datetime:
+    """Return a moment as an aware datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=moment)

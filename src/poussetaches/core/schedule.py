@@ -1,0 +1,178 @@
+"""Schedules: an expression, its occurrences, and a task that is made at each of them.
+
+Five fields are a crontab line, six begin with seconds; ``@daily`` and its like are short for
+such lines, and ``@every 90s`` counts from the schedule's anchor. Daylight saving goes by the
+rules of Debian's cron for five fields and by elapsed time for six.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from fractions import Fraction
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+from poussetaches.core.errors import InvalidSchedule
+from poussetaches.core.moment import DAY, SECOND, Moment, datetime_of, later, moment_of
+from poussetaches.core.task import MAX_DELAY, Task
+
+CRONTAB_FIELDS = 5
+MAX_EXPRESSION = 200  # characters; a longer one is a mistake, and costly to search
+
+DESCRIPTORS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+# Go's time.ParseDuration: a sequence of decimal numbers, each with a unit.
+_UNITS = {
+    "h": Fraction(3600),
+    "m": Fraction(60),
+    "s": Fraction(1),
+    "ms": Fraction(1, 1000),
+    "us": Fraction(1, 10**6),
+    "µs": Fraction(1, 10**6),
+    "ns": Fraction(1, 10**9),
+}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:h|ms|us|µs|ns|m|s)", re.ASCII)
+_PART = re.compile(r"([0-9.]+)(\D+)", re.ASCII)
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that is made anew at each occurrence of an expression."""
+
+    name: str
+    owner: str
+    cron: str
+    task: Task  # the template: its id, moments and state are those of no run
+    created_at: Moment
+    anchor_at: Moment  # occurrences come after it; @every counts from it
+    next_run_at: Moment
+    timezone: str = "UTC"
+    last_fired_at: Moment | None = None  # the latest occurrence that was fired
+    last_task_id: str | None = None
+
+
+def check_expression(cron: str, timezone: str = "UTC") -> None:
+    """Refuse an expression that cannot be read.
+
+    Raises:
+        InvalidSchedule: it cannot be read, or its time zone is not known.
+    """
+    _parse(cron)
+    _zone(timezone)
+
+
+def next_occurrence(
+    cron: str, *, anchor: Moment, after: Moment, timezone: str = "UTC"
+) -> Moment | None:
+    """Return the first occurrence later than ``after``; None when there is none in 50 years.
+
+    Raises:
+        InvalidSchedule: the expression cannot be read.
+    """
+    parsed = _parse(cron)
+    after = max(after, anchor)
+    if isinstance(parsed, int):
+        return later(anchor, ((after - anchor) // (parsed * SECOND) + 1) * parsed)
+    zone = _zone(timezone)
+    try:
+        found = map(moment_of, CronSim(parsed, datetime_of(after).astimezone(zone)))
+        # Where the clock goes back, CronSim begins with the first of the two hours again.
+        return next((moment for moment in found if moment > after), None)
+    except (RuntimeError, OverflowError):
+        return None
+
+
+def latest_occurrence(schedule: Schedule, *, now: Moment) -> Moment | None:
+    """Return the latest occurrence not after ``now`` that was not fired yet, if there is one."""
+    if schedule.next_run_at > now:
+        return None
+    parsed = _parse(schedule.cron)
+    if isinstance(parsed, int):
+        interval = parsed * SECOND
+        return Moment(schedule.next_run_at + (now - schedule.next_run_at) // interval * interval)
+    # Going back, CronSim gets daylight saving wrong: so look forward, from ever nearer moments.
+    latest, end = schedule.next_run_at, now
+    while end - latest >= SECOND:
+        middle = Moment((latest + end) // 2)
+        found = next_occurrence(
+            schedule.cron, anchor=schedule.anchor_at, after=middle, timezone=schedule.timezone
+        )
+        if found is None or found > now:
+            end = middle
+        else:
+            latest = found
+    return latest
+
+
+def is_stranded(schedule: Schedule, *, now: Moment) -> bool:
+    """Tell whether the clock was set back past what was fired, by more than a day.
+
+    Such a schedule starts anew from now; else it would stand still until the clock caught up.
+    """
+    return schedule.last_fired_at is not None and schedule.last_fired_at > now + DAY
+
+
+def as_seconds_first(cron: str) -> str:
+    """Return an expression of the original's dialect in ours.
+
+    The original's parser takes five fields as second, minute, hour, day and month.
+    """
+    fields = cron.replace("?", "*").split()
+    return " ".join([*fields, "*"]) if len(fields) == CRONTAB_FIELDS else " ".join(fields)
+
+
+@lru_cache(maxsize=4096)
+def _parse(cron: str) -> str | int:
+    """Return a cron expression as its fields, and ``@every`` as its seconds."""
+    if len(cron) > MAX_EXPRESSION:
+        raise InvalidSchedule(f"a schedule has at most {MAX_EXPRESSION} characters")
+    text = cron.strip()
+    if text.startswith("@every "):
+        return _seconds(text.removeprefix("@every ").strip())
+    fields = DESCRIPTORS.get(text, text).replace("?", "*")
+    if fields.startswith("@"):
+        known = ", ".join([*DESCRIPTORS, "@every <duration>"])
+        raise InvalidSchedule(f"{text!r} is not a schedule; the descriptors are {known}")
+    if len(fields.split()) not in (5, 6):
+        raise InvalidSchedule(
+            f"{text!r} is not a schedule: write five fields (minute hour day month weekday), "
+            "six (second first), or a descriptor such as @hourly or @every 90s"
+        )
+    try:
+        CronSim(fields, datetime(2000, 1, 1))
+    except CronSimError as exc:
+        raise InvalidSchedule(f"{text!r} is not a schedule: {exc}") from None
+    return fields
+
+
+def _seconds(duration: str) -> int:
+    parts = _DURATION.findall(duration)
+    if not parts or "".join(parts) != duration:
+        raise InvalidSchedule(f"{duration!r} is not a duration such as 90s or 1h30m")
+    total = Fraction(0)
+    for part in parts:
+        match = _PART.fullmatch(part)
+        assert match is not None
+        total += Fraction(match[1].rstrip(".")) * _UNITS[match[2]]
+    if total.denominator != 1 or not 1 <= total <= MAX_DELAY:
+        raise InvalidSchedule(f"@every takes whole seconds, from 1 s to ten years, not {duration}")
+    return int(total)
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise InvalidSchedule(f"{name!r} is not a time zone such as Europe/Paris") from None

@@ -1,0 +1,121 @@
+"""The URL a task is sent to: what is allowed, its origin, and whether it may have the key."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from typing import NamedTuple
+
+from poussetaches.core.errors import InvalidTask
+
+MAX_URL = 8192  # characters; what common HTTP servers accept as a request line
+MAX_HOST = 253  # characters; RFC 1035's 255 bytes on the wire
+MAX_PORT = 65_535
+
+_PORTS = {"http": 80, "https": 443}
+# Read more strictly than urlsplit does: whoever connects must never see another host than we did.
+_URL = re.compile(
+    r"(https?)://(?:[^/?#]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\[\]]*)(?::([0-9]{0,5}))?(?:[/?#].*)?",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+)
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+# What a key may be sent to. Not ``is_private``: that differs between versions of Python, and
+# takes in ranges that are merely reserved.
+_PRIVATE = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+        *("0.0.0.0/32", "::/128", "::1/128", "fc00::/7", "fe80::/10"),
+    )
+]
+
+
+class Target(NamedTuple):
+    """Where a URL leads: the parts that make its origin."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as one text, the port always written out."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def is_private(self) -> bool:
+        """Tell whether the host as written is this machine, a private network or a bare name."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(self.host)
+        except ValueError:
+            return "." not in self.host
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in _PRIVATE)
+
+
+@lru_cache(maxsize=4096)
+def parse_target(url: str) -> Target:
+    """Return where a URL leads.
+
+    Raises:
+        InvalidTask: the URL is not an absolute http or https URL that can be sent to.
+    """
+    if len(url) > MAX_URL:
+        raise InvalidTask("url", f"longer than {MAX_URL} characters")
+    if _FORBIDDEN.search(url):
+        raise InvalidTask("url", "holds a space, a backslash or a control character")
+    match = _URL.fullmatch(url)
+    if match is None:
+        if not url.lower().startswith(("http://", "https://")):
+            raise InvalidTask("url", "must begin with http:// or https://")
+        raise InvalidTask("url", "what follows the // is not a host, or a host and a port")
+    scheme = match[1].lower()
+    port = int(match[3]) if match[3] else _PORTS[scheme]
+    if not 1 <= port <= MAX_PORT:
+        raise InvalidTask("url", "the port must be from 1 to 65535")
+    return Target(scheme, _checked_host(match[2]), port)
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of a URL: scheme, host and port."""
+    return parse_target(url).origin
+
+
+def may_have_key(url: str, key_targets: Collection[str]) -> bool:
+    """Tell whether the shared key may be sent to a URL: private hosts and those named."""
+    target = parse_target(url)
+    return target.is_private or target.host in key_targets
+
+
+def _checked_host(host: str) -> str:
+    if not host:
+        raise InvalidTask("url", "has no host")
+    if host.startswith("["):
+        return _checked_address(host[1:-1], ipaddress.IPv6Address)
+    if not host.isascii():
+        raise InvalidTask("url", "write the host in its ASCII form (xn--…)")
+    host = host.lower()
+    # HTTP clients read a host that ends in a number as an IPv4 address, in odd notations too.
+    if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        return _checked_address(host, ipaddress.IPv4Address)
+    if len(host) > MAX_HOST or not _NAME.fullmatch(host):
+        raise InvalidTask("url", f"{host!r} is not a host name")
+    return host
+
+
+def _checked_address(
+    host: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
+) -> str:
+    try:
+        return str(kind(host))
+    except ValueError:
+        raise InvalidTask("url", f"{host!r} is not an IP address") from None

@@ -1,0 +1,145 @@
+"""Tasks, attempts and outcomes; and the one rule that decides what follows an attempt."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from random import Random
+
+import msgspec
+
+from poussetaches.core.moment import Moment, later, seconds_between
+from poussetaches.core.queue import DEFAULT_QUEUE, Lane
+from poussetaches.core.retry import RetryPolicy, StatusRule, backoff, matches
+from poussetaches.core.target import origin_of
+
+MAX_DELAY = 315_360_000  # seconds, ten years: the farthest ahead that a task may be planned
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+
+
+class Reason(StrEnum):
+    """Why a task died."""
+
+    EXHAUSTED = "exhausted"  # every attempt failed
+    TOO_OLD = "too_old"  # failed, and past the policy's max_age
+    REFUSED = "refused"  # the receiver said that trying again is of no use
+    EXPIRED = "expired"  # past the task's own expires_at
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"  # a newer run of its schedule took its place
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One unit of work: a request to make, and how far it has come."""
+
+    id: str
+    url: str
+    created_at: Moment
+    run_at: Moment
+    due_at: Moment  # when this round was first due; ages are counted from here
+    queue: str = DEFAULT_QUEUE
+    method: str = "POST"
+    headers: dict[str, str] = {}
+    body: bytes = b""
+    envelope: bool = False  # deliver the body as the payload of the original's envelope
+    priority: int = 0
+    expected: tuple[StatusRule, ...] = ("2xx",)
+    timeout: float | None = None  # seconds; None is the queue's
+    schedule: str | None = None
+    expires_at: Moment | None = None
+    state: TaskState = TaskState.WAITING
+    reason: Reason | None = None
+    ended_at: Moment | None = None
+    round: int = 1
+    attempt_count: int = 0  # attempts of this round
+    attempt_total: int = 0  # attempts of all rounds
+    last_status: int | None = None
+    last_error: str | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """The queue and origin that the task counts for."""
+        return Lane(self.queue, origin_of(self.url))
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of one attempt. ``duration`` is in seconds."""
+
+    round: int
+    number: int
+    request_id: str
+    started_at: Moment
+    duration: float
+    succeeded: bool
+    status: int | None = None
+    error: str | None = None
+    response_body: bytes = b""
+    response_truncated: bool = False
+    key_sent: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt came to: an answer with a status, or an error in its place."""
+
+    status: int | None = None
+    error: str | None = None
+    body: bytes = b""
+    truncated: bool = False
+    retry_after: float | None = None  # seconds from now, as the answer asked
+    refused: bool = False  # the answer said not to try again
+    unreachable: bool = False  # nothing was sent: the origin could not be connected to
+    unknown_host: bool = False  # unreachable because its name does not resolve
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """The task is done."""
+
+
+class RetryAt(msgspec.Struct, frozen=True):
+    """The attempt failed; the task waits for another."""
+
+    run_at: Moment
+
+
+class Bury(msgspec.Struct, frozen=True):
+    """The task is dead."""
+
+    reason: Reason
+
+
+class PutBack(msgspec.Struct, frozen=True):
+    """The attempt does not count: the task waits as before, due when it was due."""
+
+    error: str | None = None
+
+
+Move = Complete | RetryAt | Bury | PutBack
+
+
+def next_move(
+    task: Task, outcome: Outcome, policy: RetryPolicy, *, now: Moment, random: Random
+) -> Complete | RetryAt | Bury:
+    """Decide what follows an attempt that counts."""
+    status = outcome.status
+    if status is not None and outcome.error is None:
+        if matches(status, task.expected):
+            return Complete()
+        if outcome.refused or matches(status, policy.dead_on):
+            return Bury(Reason.REFUSED)
+    attempt = task.attempt_count + 1
+    if attempt >= policy.max_attempts:
+        return Bury(Reason.EXHAUSTED)
+    if policy.max_age is not None and seconds_between(task.due_at, now) >= policy.max_age:
+        return Bury(Reason.TOO_OLD)
+    run_at = later(now, backoff(policy, attempt, random))
+    if outcome.retry_after is not None:
+        run_at = max(run_at, later(now, min(outcome.retry_after, policy.max_retry_after)))
+    if task.expires_at is not None and run_at > task.expires_at:
+        return Bury(Reason.EXPIRED)
+    return RetryAt(run_at)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poussetaches.core.queue import TokenBucket
+
+rates = st.floats(0.001, 1000)
+bursts = st.integers(1, 1000)
+starts = st.floats(0, 1e7)  # a monotonic clock may have run for months
+steps = st.lists(st.tuples(st.floats(0, 100), st.integers(0, 50)), max_size=30)
+
+
+def test_full_bucket_has_its_burst() -> None:
+    assert TokenBucket.full(0.5, 3, now=10.0).available == 3
+
+
+def test_token_taken_comes_back_at_the_rate() -> None:
+    empty = TokenBucket.full(0.5, 1, now=10.0).taken(1)
+
+    assert empty.available == 0
+    assert empty.wait == 2.0
+    assert empty.refilled(11.9).available == 0
+    assert empty.refilled(12.0).available == 1
+
+
+def test_bucket_never_holds_more_than_its_burst() -> None:
+    bucket = TokenBucket.full(10.0, 2, now=0.0)
+
+    assert bucket.refilled(1000.0).available == 2
+    assert bucket.taken(-5).available == 2
+
+
+def test_bucket_that_owes_tokens_has_none_until_they_are_paid() -> None:
+    owing = TokenBucket.full(1.0, 1, now=0.0).taken(3)
+
+    assert owing.available == 0
+    assert owing.wait == 3.0
+    assert owing.refilled(2.0).available == 0
+    assert owing.refilled(3.0).available == 1
+
+
+def test_bucket_that_has_a_token_waits_for_nothing() -> None:
+    assert TokenBucket.full(1.0, 5, now=0.0).wait == 0.0
+
+
+def test_clock_that_stands_still_gives_no_tokens() -> None:
+    empty = TokenBucket.full(1000.0, 1, now=5.0).taken(1)
+
+    assert empty.refilled(5.0) == empty
+    assert empty.refilled(4.0).available == 0
+
+
+@given(rates, bursts, starts, steps)
+def test_no_span_has_more_than_rate_times_time_plus_burst(
+    rate: float, burst: int, start: float, steps: list[tuple[float, int]]
+) -> None:
+    bucket = TokenBucket.full(rate, burst, start)
+    now = start
+    taken: list[tuple[float, int]] = []
+    for step, wanted in steps:
+        now += step
+        bucket = bucket.refilled(now)
+        count = min(wanted, bucket.available)
+        bucket = bucket.taken(count)
+        taken.append((now, count))
+
+    for first, (begin, _) in enumerate(taken):
+        for last in range(first, len(taken)):
+            span = taken[last][0] - begin
+            total = sum(count for _, count in taken[first : last + 1])
+            assert total <= rate * span + burst + 1e-5, (first, last, span, taken)
+
+
+@given(rates, bursts, starts, st.integers(1, 50))
+def test_token_is_there_after_the_wait(rate: float, burst: int, start: float, count: int) -> None:
+    """Else a loop that sleeps for the wait would turn on the spot."""
+    bucket = TokenBucket.full(rate, burst, start).taken(burst + count)
+
+    waited = bucket.refilled(start + bucket.wait)
+
+    assert waited.available == 1, waited
+
+
+@pytest.mark.parametrize("rate", [0.1, 1 / 3, 7.0], ids=str)
+def test_bucket_pays_out_its_rate_over_a_long_time(rate: float) -> None:
+    bucket = TokenBucket.full(rate, 1, 0.0).taken(1)
+    now, count = 0.0, 0
+    while now < 10_000 / rate:
+        now += bucket.wait
+        bucket = bucket.refilled(now).taken(1)
+        count += 1
+
+    assert count == pytest.approx(10_000, abs=2)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import pytest
+
+from poussetaches.core.moment import Moment, later
+from poussetaches.core.queue import Lane
+from poussetaches.core.retry import RetryPolicy
+from poussetaches.core.task import (
+    Bury,
+    Complete,
+    Outcome,
+    Reason,
+    RetryAt,
+    Task,
+    next_move,
+)
+from tests.factories import NOW, FixedRandom, make_outcome, make_task
+
+POLICY = RetryPolicy(max_attempts=3, min_backoff=10.0, multiplier=4.0, jitter=0.5)
+TASK = make_task()
+SECOND_TRY = make_task(attempt_count=1)
+LAST_TRY = make_task(attempt_count=2)
+AGING = RetryPolicy(max_attempts=3, min_backoff=10.0, max_age=60.0)
+DEAD_ON = RetryPolicy(max_attempts=3, min_backoff=10.0, dead_on=(410, "3xx"))
+DONE = Complete()
+RETRY = RetryAt(later(NOW, 10.0))
+REFUSED = Bury(Reason.REFUSED)
+EXHAUSTED = Bury(Reason.EXHAUSTED)
+TOO_OLD = Bury(Reason.TOO_OLD)
+EXPIRED = Bury(Reason.EXPIRED)
+
+
+def due(seconds_ago: float) -> Task:
+    return make_task(due_at=later(NOW, -seconds_ago))
+
+
+def expiring(seconds: float) -> Task:
+    return make_task(expires_at=later(NOW, seconds))
+
+
+@pytest.mark.parametrize(
+    ("task", "outcome", "policy", "move"),
+    [
+        # 1. An expected status.
+        pytest.param(TASK, make_outcome(200), POLICY, DONE, id="200"),
+        pytest.param(TASK, make_outcome(299), POLICY, DONE, id="another of its class"),
+        pytest.param(make_task(expected=(404,)), make_outcome(404), POLICY, DONE, id="404 named"),
+        pytest.param(make_task(expected=(201,)), make_outcome(200), POLICY, RETRY, id="only 201"),
+        pytest.param(LAST_TRY, make_outcome(200), POLICY, DONE, id="on the last attempt"),
+        pytest.param(due(61), make_outcome(200), AGING, DONE, id="though too old"),
+        pytest.param(expiring(-1), make_outcome(200), POLICY, DONE, id="though expired"),
+        pytest.param(TASK, make_outcome(200, refused=True), POLICY, DONE, id="though refused"),
+        pytest.param(
+            make_task(expected=(410,)), make_outcome(410), DEAD_ON, DONE, id="though dead_on"
+        ),
+        # 2. Refused for good.
+        pytest.param(TASK, make_outcome(500, refused=True), POLICY, REFUSED, id="said no"),
+        pytest.param(TASK, make_outcome(410), DEAD_ON, REFUSED, id="dead_on status"),
+        pytest.param(TASK, make_outcome(302), DEAD_ON, REFUSED, id="dead_on class"),
+        pytest.param(TASK, make_outcome(500), DEAD_ON, RETRY, id="not in dead_on"),
+        pytest.param(LAST_TRY, make_outcome(410), DEAD_ON, REFUSED, id="before exhausted"),
+        # 3. Failed.
+        pytest.param(TASK, make_outcome(500), POLICY, RETRY, id="500"),
+        pytest.param(TASK, make_outcome(302), POLICY, RETRY, id="redirect"),
+        pytest.param(TASK, make_outcome(404), POLICY, RETRY, id="404"),
+        pytest.param(TASK, make_outcome(), POLICY, RETRY, id="no answer"),
+        pytest.param(TASK, make_outcome(unreachable=True), POLICY, RETRY, id="not sent"),
+        # A body that broke off fails whatever its status, and proves no refusal.
+        pytest.param(TASK, make_outcome(200, error="cut"), POLICY, RETRY, id="broken 200"),
+        pytest.param(TASK, make_outcome(410, error="cut"), DEAD_ON, RETRY, id="broken dead_on"),
+        pytest.param(
+            TASK, make_outcome(500, error="cut", refused=True), POLICY, RETRY, id="broken refusal"
+        ),
+        pytest.param(TASK, make_outcome(200, truncated=True), POLICY, DONE, id="long 200"),
+        pytest.param(
+            SECOND_TRY, make_outcome(500), POLICY, RetryAt(later(NOW, 40.0)), id="second attempt"
+        ),
+        pytest.param(LAST_TRY, make_outcome(500), POLICY, EXHAUSTED, id="last attempt"),
+        pytest.param(LAST_TRY, make_outcome(), POLICY, EXHAUSTED, id="no answer to the last"),
+        pytest.param(
+            LAST_TRY, make_outcome(503, retry_after=5.0), POLICY, EXHAUSTED, id="asked in vain"
+        ),
+        pytest.param(due(59), make_outcome(500), AGING, RETRY, id="young enough"),
+        pytest.param(due(60), make_outcome(500), AGING, TOO_OLD, id="too old"),
+        pytest.param(due(1e6), make_outcome(500), POLICY, RETRY, id="no limit of age"),
+        pytest.param(expiring(10), make_outcome(500), POLICY, RETRY, id="just before expiry"),
+        pytest.param(expiring(9.999), make_outcome(500), POLICY, EXPIRED, id="past expiry"),
+        pytest.param(
+            expiring(60),
+            make_outcome(503, retry_after=61.0),
+            POLICY,
+            EXPIRED,
+            id="past expiry, as asked",
+        ),
+        # Retry-After is the earliest: a longer backoff stands.
+        pytest.param(
+            TASK,
+            make_outcome(503, retry_after=90.0),
+            POLICY,
+            RetryAt(later(NOW, 90.0)),
+            id="asked to wait longer",
+        ),
+        pytest.param(
+            TASK, make_outcome(503, retry_after=1.0), POLICY, RETRY, id="asked to wait less"
+        ),
+        pytest.param(
+            TASK, make_outcome(429, retry_after=0.0), POLICY, RETRY, id="asked to wait not at all"
+        ),
+        pytest.param(
+            TASK,
+            make_outcome(503, retry_after=1e9),
+            POLICY,
+            RetryAt(later(NOW, 3600.0)),
+            id="asked for too much",
+        ),
+    ],
+)
+def test_next_move(
+    task: Task, outcome: Outcome, policy: RetryPolicy, move: Complete | RetryAt | Bury
+) -> None:
+    assert next_move(task, outcome, policy, now=NOW, random=FixedRandom(0.5)) == move
+
+
+@pytest.mark.parametrize(
+    ("share", "wait"),
+    [
+        pytest.param(0.0, 12.0, id="earliest"),
+        pytest.param(0.5, 12.0, id="middle"),
+        pytest.param(1.0, 15.0, id="latest"),
+    ],
+)
+def test_jitter_never_goes_below_the_wait_asked_for(share: float, wait: float) -> None:
+    outcome = make_outcome(503, retry_after=12.0)
+
+    move = next_move(TASK, outcome, POLICY, now=NOW, random=FixedRandom(share))
+
+    assert move == RetryAt(later(NOW, wait))
+
+
+def test_age_counts_from_the_due_moment_of_the_round() -> None:
+    task = make_task(created_at=Moment(0), run_at=later(NOW, -1.0), due_at=later(NOW, -59.0))
+
+    move = next_move(task, make_outcome(500), AGING, now=NOW, random=FixedRandom(0.5))
+
+    assert move == RETRY
+
+
+def test_policy_of_one_attempt_never_tries_again() -> None:
+    policy = RetryPolicy(max_attempts=1)
+
+    move = next_move(TASK, make_outcome(500), policy, now=NOW, random=FixedRandom(0.5))
+
+    assert move == EXHAUSTED
+
+
+def test_original_policy_makes_twelve_attempts() -> None:
+    """The original's table gave eleven, one less than its author meant."""
+    policy = RetryPolicy(max_backoff=None)
+    moves = [
+        next_move(
+            make_task(attempt_count=count),
+            make_outcome(500),
+            policy,
+            now=NOW,
+            random=FixedRandom(0.5),
+        )
+        for count in range(12)
+    ]
+
+    assert [isinstance(move, RetryAt) for move in moves] == [True] * 11 + [False]
+
+
+def test_lane_is_queue_and_origin() -> None:
+    task = make_task(queue="mail", url="HTTPS://u:p@App.test/x?y")
+
+    assert task.lane == Lane("mail", "https://app.test:443")
