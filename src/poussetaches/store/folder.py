@@ -1,0 +1,61 @@
+"""The data folder: made when it is missing, and locked by the one server that uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from poussetaches.core.errors import CannotOpenStore
+
+
+class DataFolder:
+    """A folder that one process at a time works in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def database(self) -> Path:
+        """Where the tasks are."""
+        return self.path / "tasks.db"
+
+    @property
+    def reserve(self) -> Path:
+        """The file that keeps room free for a full disk."""
+        return self.path / "reserve"
+
+    def lock(self) -> None:
+        """Make the folder and take its lock, which ends with the process at the latest.
+
+        Raises:
+            CannotOpenStore: it cannot be made or written to, or another server has it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise CannotOpenStore(
+                f"the data folder {self.path} cannot be written to: {exc.strerror}; give it to "
+                "the user that runs poussetaches, or name another with --data-dir"
+            ) from exc
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise CannotOpenStore(
+                f"the data folder {self.path} is in use by another server"
+                f"{f' (process {owner})' if owner else ''}; stop it, or name another folder with "
+                "--data-dir"
+            ) from exc
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Let go of the folder. May be called twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

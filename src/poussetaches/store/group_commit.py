@@ -1,0 +1,151 @@
+"""Group commit: everything that waits to be written shares one transaction, and so one fsync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from poussetaches.core.errors import StoreUnavailable
+from poussetaches.store.runner import Runner
+
+CROWD = 8  # writes in one commit from which on the next one waits for company
+
+
+class Transaction(Protocol):
+    """One commit's worth of writes."""
+
+    def commit(self) -> None:
+        """Make it durable, and only then visible in memory."""
+
+    def rollback(self) -> None:
+        """Undo it. Never raises."""
+
+
+T = TypeVar("T", bound=Transaction)
+I = TypeVar("I")  # noqa: E741 - an item of a write
+R = TypeVar("R")
+
+# Writes many items in one go: one result for each, in order. It changes nothing but the
+# transaction, since it may be undone and called again.
+Write = Callable[[T, Sequence[I]], Sequence[R]]
+
+
+class _Waiting(Generic[T]):
+    """A write that waits for its commit, and whoever waits for it."""
+
+    def __init__(self, write: Write[T, Any, Any], item: object) -> None:
+        self.write = write
+        self.item = item
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def tell(self) -> None:
+        """Give the caller the result, unless it has gone away."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class GroupCommit(Generic[T]):
+    """Collects writes and commits them together.
+
+    Calls of the same ``write`` are handed to it as one list. A write that fails takes no other
+    with it: the transaction is undone and each is then tried alone. Trouble of the store itself
+    is everybody's.
+
+    A lone write is committed at once. Under load a commit waits ``window`` seconds for company:
+    fewer, larger commits are cheaper than many small ones.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        begin: Callable[[], T],
+        *,
+        trouble_of: Callable[[Exception], StoreUnavailable | None],
+        announce: Callable[[T], None],
+        window: float,
+    ) -> None:
+        self._runner = runner
+        self._begin = begin
+        self._trouble_of = trouble_of
+        self._announce = announce
+        self._window = window
+        self._waiting: list[_Waiting[T]] = []
+        self._draining: asyncio.Task[None] | None = None
+
+    async def write(self, write: Write[T, I, R], item: I) -> R:
+        """Write one item; return its result once it is on disk."""
+        waiting = _Waiting(write, item)
+        self._waiting.append(waiting)
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        result: R = await waiting.future
+        return result
+
+    async def settle(self) -> None:
+        """Wait until everything given so far is committed or refused."""
+        while self._draining is not None:
+            await asyncio.wait([self._draining])
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                committed = await self._run(batch)
+                for transaction in committed:
+                    self._announce(transaction)
+                for waiting in batch:
+                    waiting.tell()
+                if self._window and len(batch) >= CROWD:
+                    await asyncio.sleep(self._window)
+        finally:
+            self._draining = None
+            for waiting in self._waiting:  # only when this task was cancelled
+                waiting.future.cancel()
+
+    async def _run(self, batch: Sequence[_Waiting[T]]) -> list[T]:
+        try:
+            return await self._runner.run(partial(self._carry_out, batch))
+        except StoreUnavailable as exc:  # the runner takes no more work
+            for waiting in batch:
+                waiting.error = exc
+            return []
+
+    def _carry_out(self, batch: Sequence[_Waiting[T]]) -> list[T]:
+        """Write a batch, in one transaction if possible; return what was committed."""
+        try:
+            return [self._commit(batch)]
+        except Exception as exc:
+            trouble = self._trouble_of(exc)
+            if trouble is not None or len(batch) == 1:
+                for waiting in batch:
+                    waiting.error = trouble or exc
+                return []
+        return [done for waiting in batch for done in self._carry_out([waiting])]
+
+    def _commit(self, batch: Sequence[_Waiting[T]]) -> T:
+        transaction = self._begin()
+        try:
+            for write, group in _by_write(batch).items():
+                results = write(transaction, [waiting.item for waiting in group])
+                for waiting, result in zip(group, results, strict=True):
+                    waiting.result = result
+            transaction.commit()
+        except BaseException:
+            transaction.rollback()
+            raise
+        return transaction
+
+
+def _by_write(batch: Sequence[_Waiting[T]]) -> dict[Write[T, Any, Any], list[_Waiting[T]]]:
+    groups: dict[Write[T, Any, Any], list[_Waiting[T]]] = {}
+    for waiting in batch:
+        groups.setdefault(waiting.write, []).append(waiting)
+    return groups

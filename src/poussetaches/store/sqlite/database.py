@@ -1,0 +1,145 @@
+"""One SQLite database: connecting, migrating, and its errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
+from poussetaches.store.statements import load_migrations
+
+OLDEST_SQLITE = (3, 37)  # the first with STRICT tables
+CACHE_KIB = 16_384
+APPLICATION_ID = 0x706F7573  # "pous": tells our databases from those of other programs
+# The log is cut back to this after a burst; SQLite alone would never make it smaller.
+WAL_LIMIT = 64 * 1024 * 1024
+
+Commit = Callable[[sqlite3.Connection], None]
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """Make the open transaction durable."""
+    connection.execute("COMMIT")
+
+
+def connect(path: Path | None, *, must_exist: bool = False) -> sqlite3.Connection:
+    """Open the database for writing; ``None`` is one in memory."""
+    if path is None:
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    else:
+        mode = "rw" if must_exist else "rwc"
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Open the database for reading alone: it neither waits for a writer nor holds one up."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
+    """Bring the schema up to date and set what durability needs.
+
+    Raises:
+        CannotOpenStore: the database is damaged, or from a newer version.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise CannotOpenStore(
+            f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or later is needed"
+        )
+    version = _number(connection, "PRAGMA user_version")
+    is_ours = _number(connection, "PRAGMA application_id") == APPLICATION_ID
+    if not is_ours and _number(connection, "SELECT count(*) FROM sqlite_schema"):
+        raise CannotOpenStore("it is another program's database; use another folder")
+    if must_exist and not is_ours:
+        raise CannotOpenStore("it has become empty; put a backup in its place")
+    migrations = load_migrations("sqlite")
+    newest = migrations[-1][0]
+    if version > newest:
+        raise CannotOpenStore(
+            f"it was written by a newer poussetaches (format {version}; this one knows up to "
+            f"{newest}); install that version, or use another folder"
+        )
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # An answer of 201 means on disk: in WAL mode only FULL syncs each commit.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    for number, script in migrations:
+        if number > version:
+            _migrate(connection, number, script)
+
+
+def _number(connection: sqlite3.Connection, statement: str) -> int:
+    number: int = connection.execute(statement).fetchone()[0]
+    return number
+
+
+def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
+    try:
+        connection.executescript(
+            f"BEGIN;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
+            f"PRAGMA user_version = {number};\nCOMMIT;"
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def opening(path: Path | None) -> Iterator[None]:
+    """Say what is wrong with a database that cannot be opened, and what to do."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            raise CannotOpenStore(
+                f"{path} is damaged ({exc}); it was left as it is: put a backup in its place, or "
+                "move it away to start empty"
+            ) from exc
+        raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
+    except CannotOpenStore as exc:
+        raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
+
+
+def translated(exc: sqlite3.Error) -> StoreUnavailable | None:
+    """Return an error that is the store's trouble in our words; None for any other."""
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull()
+    troubles = (
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        *_DAMAGED,
+    )
+    if code in troubles:
+        return StoreUnavailable(f"the store cannot be used at the moment: {exc}")
+    return None

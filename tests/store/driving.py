@@ -1,0 +1,129 @@
+"""Steps that many tests of the store take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Lane, QueueCounts
+from poussetaches.core.schedule import Schedule
+from poussetaches.core.task import Complete, Move, Task, TaskState
+from poussetaches.store.base import Finish, Lease, Store, TaskSummary
+from tests.factories import NOW, make_attempt, make_schedule, make_task
+
+LANE = make_task().lane
+ELSEWHERE = "http://elsewhere.test/"
+
+
+class Notes:
+    """A listener that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.waits: list[tuple[Lane, Moment]] = []
+        self.schedule_changes = 0
+        self.pauses: list[bool] = []
+
+    def task_waits(self, lane: Lane, run_at: Moment) -> None:
+        """Note a lane and when its task is due."""
+        self.waits.append((lane, run_at))
+
+    def schedules_changed(self) -> None:
+        """Count a change."""
+        self.schedule_changes += 1
+
+    def pause_changed(self, paused: bool) -> None:
+        """Note whether the server is paused."""
+        self.pauses.append(paused)
+
+
+async def lease_all(store: Store, *, now: Moment = NOW) -> dict[str, Lease]:
+    """Lease everything that is due, and return the leases by the tasks' ids, in their order."""
+    lanes = dict.fromkeys(await store.next_due(), 1000)
+    leased = await store.lease_due(lanes, now=now)
+    return {lease.task.id: lease for lease in leased.leases}
+
+
+async def lease_one(store: Store, *, now: Moment = NOW) -> Lease:
+    """Lease the only task that is due."""
+    leases = await lease_all(store, now=now)
+    assert len(leases) == 1, f"leased: {list(leases)}"
+    return next(iter(leases.values()))
+
+
+def finish_of(lease: Lease, move: Move, **attempt: object) -> Finish:
+    """Return the end of an attempt that counts; only completing it means that it succeeded."""
+    succeeded = isinstance(move, Complete)
+    status = 200 if succeeded else 500
+    number = lease.task.attempt_count + 1
+    overrides = {"succeeded": succeeded, "status": status, **attempt}
+    return Finish(lease, move, make_attempt(number, **overrides))
+
+
+async def end(store: Store, lease: Lease, move: Move, *, now: Moment = NOW) -> bool:
+    """End an attempt that counts."""
+    return await store.finish(finish_of(lease, move), now=now)
+
+
+async def known(store: Store, task_id: str) -> Task:
+    """Return a task that must be there."""
+    task = await store.get(task_id)
+    assert task is not None, f"no task {task_id}"
+    return task
+
+
+async def listed(store: Store, state: TaskState, *, limit: int = 1000) -> list[TaskSummary]:
+    """Return all pages of a list as one."""
+    found: list[TaskSummary] = []
+    page = await store.list_enveloped(state, after=None, limit=limit)
+    found += page.tasks
+    while page.after is not None:
+        page = await store.list_enveloped(state, after=page.after, limit=limit)
+        found += page.tasks
+    return found
+
+
+def ids_of(summaries: Iterable[TaskSummary]) -> list[str]:
+    """Return the ids of listed tasks, in their order."""
+    return [summary.task.id for summary in summaries]
+
+
+def counted(tasks: Iterable[Task | None]) -> dict[str, QueueCounts]:
+    """Count tasks one by one; queues without any are left out."""
+    counts: dict[str, dict[str, int]] = {}
+    for task in tasks:
+        if task is None:
+            continue
+        queue = counts.setdefault(task.queue, {})
+        queue[task.state.value] = queue.get(task.state.value, 0) + 1
+        if task.ended_at is None and task.attempt_count:
+            queue["failing"] = queue.get("failing", 0) + 1
+    return {name: QueueCounts(**values) for name, values in counts.items()}
+
+
+async def counts_of(store: Store) -> dict[str, QueueCounts]:
+    """Return the counts that the store keeps, without empty queues."""
+    return {
+        name: counts for name, counts in (await store.counts()).items() if counts != QueueCounts()
+    }
+
+
+async def assert_counts_are_true(store: Store, ids: Sequence[str]) -> None:
+    """Compare the counts that the store keeps with the tasks of these ids, which are all."""
+    assert await counts_of(store) == counted([await store.get(task_id) for task_id in ids])
+
+
+def fired(schedule: Schedule, occurrence: Moment = NOW) -> Schedule:
+    """Return a schedule as it is kept after an occurrence."""
+    return make_schedule(
+        schedule.name,
+        owner=schedule.owner,
+        anchor_at=schedule.anchor_at,
+        last_fired_at=occurrence,
+        next_run_at=Moment(occurrence + 3_600_000_000),
+    )
+
+
+async def fire(store: Store, schedule: Schedule, run_id: str, *, occurrence: Moment = NOW) -> bool:
+    """Fire a schedule; its run is due at the occurrence."""
+    run = make_task(run_id, schedule=schedule.name, run_at=occurrence)
+    return await store.fire(fired(schedule, occurrence), run, now=occurrence)

@@ -1,0 +1,95 @@
+"""SQLite stores for tests, and ways to break them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from poussetaches.store.runner import InlineRunner
+from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.reserve import Reserve
+from tests.factories import NOW
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    """Return an error as SQLite gives it."""
+    error = sqlite3.OperationalError(f"made up, code {code}")
+    error.sqlite_errorcode = code
+    return error
+
+
+FULL = sqlite_error(sqlite3.SQLITE_FULL)
+BROKEN = sqlite_error(sqlite3.SQLITE_IOERR | 4 << 8)  # SQLITE_IOERR_FSYNC
+
+
+class Disk:
+    """Commits transactions, and fails to as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.error: sqlite3.Error | None = None
+        self.keeps_what_fails = False  # as after a sync that failed: nobody can know
+        self._connection: sqlite3.Connection | None = None
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Make the open transaction durable, or fail."""
+        self._connection = connection
+        if self.error is None or self.keeps_what_fails:
+            connection.execute("COMMIT")
+        if self.error is not None:
+            raise self.error
+
+    def pragma(self, name: str) -> object:
+        """Return a setting of the connection that committed last."""
+        assert self._connection is not None
+        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def inline_store(
+    path: Path | None, *, disk: Disk | None = None, reserve: Reserve | None = None
+) -> SqliteStore:
+    """Return a store that does all its work on the spot; it is not open yet."""
+    return SqliteStore(
+        path,
+        writer=InlineRunner(),
+        reader=InlineRunner(),
+        now=lambda: NOW,
+        commit=(disk or Disk()).commit,
+        reserve=reserve,
+    )
+
+
+@asynccontextmanager
+async def opened(
+    path: Path | None, *, disk: Disk | None = None, reserve: Reserve | None = None
+) -> AsyncIterator[SqliteStore]:
+    """Open a store and close it."""
+    store = inline_store(path, disk=disk, reserve=reserve)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def raw(path: Path) -> sqlite3.Connection:
+    """Open a database without any of the store's care."""
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def content_of(path: Path) -> bytes | None:
+    """Return what a file holds, None when there is none."""
+    return path.read_bytes() if path.exists() else None
+
+
+def put(path: Path, content: bytes) -> None:
+    """Put a file in the place of a database and of what belongs to it."""
+    remove(path)
+    path.write_bytes(content)
+
+
+def remove(path: Path) -> None:
+    """Delete a database and what belongs to it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

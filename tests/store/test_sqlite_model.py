@@ -1,0 +1,337 @@
+"""The SQLite store against a plain dict, driven by random sequences of calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Lane, QueueCounts, Retention
+from poussetaches.core.task import (
+    Bury,
+    Complete,
+    Move,
+    PutBack,
+    Reason,
+    RetryAt,
+    Task,
+    TaskState,
+)
+from poussetaches.store.base import Finish, Lease
+from tests.factories import NOW, make_attempt, make_schedule, make_task
+from tests.store.driving import counted, fire, ids_of, listed
+from tests.store.sqlite_files import inline_store
+
+R = TypeVar("R")
+
+LANES = [
+    Lane("default", "http://app.test:80"),
+    Lane("default", "http://other.test:80"),
+    Lane("mail", "http://app.test:80"),
+    Lane("mail", "http://other.test:80"),
+]
+ENDED = (TaskState.SUCCEEDED, TaskState.DEAD)
+FOREVER = 1e9
+
+lanes = st.sampled_from(LANES)
+seconds = st.integers(-3, 3).map(lambda n: n * 1_000_000)
+limits = st.integers(1, 4)
+moves = st.one_of(
+    st.sampled_from([Complete(), Bury(Reason.EXHAUSTED), PutBack("refused"), PutBack()]),
+    seconds.map(lambda delay: RetryAt(Moment(NOW + delay))),
+)
+# What a push may say, its moments as seconds from now.
+pushes = st.fixed_dictionaries(
+    {
+        "queue": st.sampled_from(["default", "mail"]),
+        "url": st.sampled_from(["http://app.test/run", "http://other.test/run"]),
+        "run_at": st.sampled_from([-1, 0, 0, 0, 2]),
+        "expires_at": st.sampled_from([None, None, 1, 3]),
+        "priority": st.integers(-1, 1),
+        "envelope": st.booleans(),
+    }
+)
+
+
+def at(now: Moment, push: dict[str, object]) -> dict[str, object]:
+    """Return a push with real moments."""
+    return {
+        name: now + value * 1_000_000 if name.endswith("_at") and isinstance(value, int) else value
+        for name, value in push.items()
+    }
+
+
+@dataclass
+class Model:
+    """What the store should hold: tasks by id, in the order they were added, and their leases."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    leases: dict[int, str] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+
+    def change(self, id: str, **changes: object) -> None:
+        """Change a task."""
+        self.tasks[id] = msgspec.structs.replace(self.tasks[id], **changes)
+
+    def waiting(self, lane: Lane) -> list[Task]:
+        """Return the tasks of a lane that wait and are not leased, in the order of leasing."""
+        found = [
+            task
+            for task in self.tasks.values()
+            if task.lane == lane and task.state is TaskState.WAITING
+        ]
+        return sorted(found, key=lambda task: (-task.priority, task.run_at))
+
+    def next_due(self, lane: Lane) -> Moment | None:
+        """Return when a lane's next task is due."""
+        return min((task.run_at for task in self.waiting(lane)), default=None)
+
+    def listed(self, state: TaskState) -> list[str]:
+        """Return the ids of a list, in its order."""
+        states = (TaskState.WAITING, TaskState.RUNNING) if state not in ENDED else (state,)
+        found = [
+            task
+            for task in self.tasks.values()
+            if task.envelope and task.state in states and (state in ENDED or task.schedule is None)
+        ]
+        return [task.id for task in sorted(found, key=lambda task: (task.run_at, task.id))]
+
+    def bury(self, ids: list[str], reason: Reason, now: Moment) -> None:
+        """Bury tasks."""
+        for id in ids:
+            self.change(id, state=TaskState.DEAD, reason=reason, ended_at=now)
+
+
+class StoreAgainstModel(RuleBasedStateMachine):
+    """Calls the store and the model alike, and compares them after every call."""
+
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.store = inline_store(None)
+        self.model = Model()
+        self.now = NOW
+        self.last_id = 0
+
+    def run(self, call: Coroutine[object, object, R]) -> R:
+        """Wait for a call of the store."""
+        return self.loop.run_until_complete(call)
+
+    def new_id(self) -> str:
+        """Return an id that sorts neither like nor against the order of adding."""
+        self.last_id += 1
+        return f"{self.last_id * 7 % 10}-{self.last_id}"
+
+    @initialize()
+    def open(self) -> None:
+        """Open the store, with one schedule."""
+        self.run(self.store.open())
+        self.run(self.store.put_schedule(make_schedule("s")))
+
+    def teardown(self) -> None:
+        """Close the store."""
+        self.run(self.store.close())
+        self.loop.close()
+
+    @rule(pushes=st.lists(pushes, min_size=1, max_size=6))
+    def add(self, pushes: list[dict[str, object]]) -> None:
+        """Add tasks."""
+        for push in pushes:
+            task = make_task(self.new_id(), **at(self.now, push))
+            self.run(self.store.add(task))
+            self.model.tasks[task.id] = task
+
+    @rule(target=leases, wanted=st.dictionaries(lanes, st.integers(0, 4), min_size=1))
+    def lease(self, wanted: dict[Lane, int]) -> object:
+        """Lease what is due."""
+        leased = self.run(self.store.lease_due(wanted, now=self.now))
+
+        expected = [
+            task
+            for lane, limit in wanted.items()
+            for task in [due for due in self.model.waiting(lane) if due.run_at <= self.now][:limit]
+        ]
+        assert [lease.task for lease in leased.leases] == expected
+        for lease in leased.leases:
+            self.model.leases[lease.token] = lease.task.id
+            self.model.change(lease.task.id, state=TaskState.RUNNING)
+        assert leased.next_due == {lane: self.model.next_due(lane) for lane in wanted}
+        return multiple(*leased.leases)
+
+    @rule(limit=limits, move=moves)
+    def run_due(self, limit: int, move: Move) -> None:
+        """Lease some of what is due, and end its attempts alike."""
+        leased = self.run(self.store.lease_due(dict.fromkeys(LANES, limit), now=self.now))
+        for lease in leased.leases:
+            self.model.leases[lease.token] = lease.task.id
+            self.finish_one(lease, move, again=False)
+
+    @rule(lease=consumes(leases), move=moves, again=st.booleans())
+    def finish(self, lease: Lease, move: Move, again: bool) -> None:
+        """End an attempt, perhaps twice."""
+        self.finish_one(lease, move, again=again)
+
+    def finish_one(self, lease: Lease, move: Move, *, again: bool) -> None:
+        """End an attempt, and have the model do so."""
+        attempt = None
+        if not isinstance(move, PutBack):
+            attempt = make_attempt(lease.task.attempt_count + 1)
+        end = Finish(lease, move, attempt)
+
+        were_ours = [self.run(self.store.finish(end, now=self.now)) for _ in range(1 + again)]
+
+        assert were_ours == [True, False][: 1 + again]
+        id = self.model.leases.pop(lease.token)
+        self.model.change(id, state=TaskState.WAITING)
+        if attempt is not None:
+            count = self.model.tasks[id].attempt_count + 1
+            self.model.change(id, attempt_count=count, attempt_total=count, last_status=500)
+            self.model.change(id, last_error=None)
+        elif isinstance(move, PutBack) and move.error is not None:
+            self.model.change(id, last_status=None, last_error=move.error)
+        match move:
+            case Complete():
+                self.model.change(id, state=TaskState.SUCCEEDED, ended_at=self.now)
+            case Bury(reason):
+                self.model.bury([id], reason, self.now)
+            case _ if id in self.model.cancelled:
+                self.model.bury([id], Reason.CANCELLED, self.now)
+            case RetryAt(run_at):
+                self.model.change(id, run_at=run_at)
+
+    @rule()
+    def fire(self) -> None:
+        """Fire the schedule."""
+        id = self.new_id()
+        is_known = bool(self.run(self.store.schedules("original")))
+
+        was_added = self.run(fire(self.store, make_schedule("s"), id, occurrence=self.now))
+
+        unfinished = [
+            task
+            for task in self.model.tasks.values()
+            if task.schedule == "s" and task.state not in ENDED
+        ]
+        blocked = any(
+            task.state is TaskState.RUNNING or not task.attempt_count for task in unfinished
+        )
+        assert was_added is (is_known and not blocked)
+        if was_added:
+            self.model.bury([task.id for task in unfinished], Reason.SUPERSEDED, self.now)
+            self.model.tasks[id] = make_task(id, schedule="s", run_at=self.now)
+        self.now = Moment(self.now + 1)  # each occurrence fires once
+
+    @rule()
+    def delete_schedules(self) -> None:
+        """Delete the schedule with its runs, and make it anew."""
+        self.run(self.store.delete_schedules("original", now=self.now))
+        self.run(self.store.put_schedule(make_schedule("s")))
+        for task in list(self.model.tasks.values()):
+            if task.schedule == "s" and task.state is TaskState.WAITING:
+                del self.model.tasks[task.id]
+            elif task.schedule == "s" and task.state is TaskState.RUNNING:
+                self.model.cancelled.add(task.id)
+
+    @rule(limit=limits)
+    def expire(self, limit: int) -> None:
+        """Bury what has expired."""
+        count = self.run(self.store.expire(now=self.now, limit=limit))
+
+        expired = [
+            task
+            for task in self.model.tasks.values()
+            if task.state is TaskState.WAITING
+            and task.expires_at is not None
+            and task.expires_at <= self.now
+        ]
+        assert count == min(limit, len(expired))
+        # Which of several go first is the store's affair.
+        stored = {task.id: self.run(self.store.get(task.id)) for task in expired}
+        gone = [
+            id for id, task in stored.items() if task is not None and task.state is TaskState.DEAD
+        ]
+        assert len(gone) == count
+        self.model.bury(gone, Reason.EXPIRED, self.now)
+
+    @rule(count=st.integers(0, 2), age=st.sampled_from([0.0, 2.0, FOREVER]), limit=limits)
+    def prune(self, count: int, age: float, limit: int) -> None:
+        """Prune ended tasks of every queue and state."""
+        for queue in ("default", "mail", "unknown"):
+            for state in ENDED:
+                self.prune_one(queue, state, Retention(count, age), limit)
+
+    def prune_one(self, queue: str, state: TaskState, keep: Retention, limit: int) -> None:
+        """Prune ended tasks, and have the model do so."""
+        count = self.run(self.store.prune(queue, state, keep, now=self.now, limit=limit))
+
+        ended = [
+            task
+            for task in self.model.tasks.values()
+            if (task.queue, task.state) == (queue, state)
+        ]
+        moments = sorted(task.ended_at for task in ended if task.ended_at is not None)
+        too_many = len(ended) - keep.count
+        oldest = [
+            moment
+            for place, moment in enumerate(moments)
+            if place < too_many or moment <= self.now - keep.age * 1_000_000
+        ]
+        assert count == min(limit, len(oldest))
+        gone = [task for task in ended if self.run(self.store.get(task.id)) is None]
+        # Among those that ended at one moment the store may choose.
+        assert sorted(task.ended_at or NOW for task in gone) == oldest[:limit]
+        for task in gone:
+            del self.model.tasks[task.id]
+
+    @rule(step=st.integers(1, 4))
+    def wait(self, step: int) -> None:
+        """Let time go by."""
+        self.now = Moment(self.now + step * 1_000_000)
+
+    @invariant()
+    def tasks_are_the_same(self) -> None:
+        """Compare every task, and the counts with a recount."""
+        stored = {id: self.run(self.store.get(id)) for id in self.model.tasks}
+        assert stored == self.model.tasks
+        counts = self.run(self.store.counts()) if stored else {}
+        kept = {name: queue for name, queue in counts.items() if queue != QueueCounts()}
+        assert kept == counted(self.model.tasks.values())
+
+    @invariant()
+    def lists_are_the_same(self) -> None:
+        """Compare the lists, page by page, and what is due next."""
+        if not self.model.tasks:
+            return
+        for state in (TaskState.WAITING, *ENDED):
+            found = self.run(listed(self.store, state, limit=2))
+            assert ids_of(found) == self.model.listed(state)
+        due = {lane: self.model.next_due(lane) for lane in [*LANES, make_task().lane]}
+        expected = {lane: run_at for lane, run_at in due.items() if run_at is not None}
+        assert self.run(self.store.next_due()) == expected
+
+
+StoreAgainstModel.TestCase.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,  # how long a step takes is the machine's affair
+    derandomize=True,  # the same each time: a failure is the change's that it is seen with
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestStoreAgainstModel = StoreAgainstModel.TestCase

@@ -1,0 +1,435 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poussetaches.core.errors import StoreFull, StoreUnavailable
+from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Retention
+from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
+from poussetaches.store.base import Finish
+from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.reserve import Reserve
+from tests.factories import NOW, make_ended, make_schedule, make_task
+from tests.store.driving import (
+    Notes,
+    assert_counts_are_true,
+    end,
+    fire,
+    known,
+    lease_all,
+    lease_one,
+)
+from tests.store.sqlite_files import (
+    BROKEN,
+    FULL,
+    Disk,
+    content_of,
+    inline_store,
+    opened,
+    put,
+    remove,
+    sqlite_error,
+)
+
+LATER = Moment(NOW + 60_000_000)
+SIZE = 10_000  # of the reserve, in bytes
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tasks.db"
+
+
+@pytest.fixture
+def reserve(tmp_path: Path) -> Path:
+    return tmp_path / "reserve"
+
+
+@pytest.fixture
+async def store(path: Path, reserve: Path, disk: Disk) -> AsyncIterator[SqliteStore]:
+    async with opened(path, disk=disk, reserve=Reserve(reserve, SIZE)) as store:
+        yield store
+
+
+async def fail_a_write(store: SqliteStore, disk: Disk, error: sqlite3.Error) -> None:
+    """Have one write fail; the disk is well again afterwards."""
+    disk.error = error
+    with pytest.raises(StoreUnavailable):
+        await store.set_paused(True)
+    disk.error = None
+
+
+# A full disk
+
+
+async def test_commit_on_a_full_disk_fails_for_every_caller(
+    store: SqliteStore, disk: Disk
+) -> None:
+    notes = Notes()
+    store.listen(notes)
+    disk.error = FULL
+
+    results = await asyncio.gather(
+        *(store.add(make_task(str(n))) for n in range(3)),
+        store.set_paused(True),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in results] == [StoreFull] * 4
+    assert [await store.get(str(n)) for n in range(3)] == [None] * 3
+    assert (notes.waits, notes.pauses) == ([], [])
+    await assert_counts_are_true(store, [])
+
+
+async def test_full_disk_is_the_stores_trouble(
+    store: SqliteStore, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fail_a_write(store, disk, FULL)
+
+    assert store.trouble is not None
+    assert store.trouble.full is True
+    assert "disk is full" in store.trouble.reason
+    assert [(r.levelno, r.message) for r in caplog.records] == [
+        (logging.ERROR, "store cannot be written")
+    ]
+
+
+async def test_reserve_is_given_up_on_a_full_disk(
+    store: SqliteStore, disk: Disk, reserve: Path
+) -> None:
+    before = content_of(reserve)
+    await fail_a_write(store, disk, FULL)
+
+    assert before == bytes(SIZE)
+    assert content_of(reserve) is None
+
+
+def test_reserve_is_claimed_when_the_store_opens(store: SqliteStore, reserve: Path) -> None:
+    # Room that was never written to might not be there when it is needed.
+    assert reserve.stat().st_blocks * 512 >= SIZE
+    assert store.trouble is None
+
+
+async def test_full_store_takes_nothing_new(store: SqliteStore, disk: Disk) -> None:
+    await store.put_schedule(make_schedule("s"))
+    await fail_a_write(store, disk, FULL)
+
+    results = await asyncio.gather(
+        store.add(make_task("a")),
+        store.restore([(make_task("b"), [])]),
+        store.put_schedule(make_schedule("t")),
+        fire(store, make_schedule("s"), "run"),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in results] == [StoreFull] * 4
+
+
+async def test_full_store_records_ends_and_makes_room(store: SqliteStore, disk: Disk) -> None:
+    for id in "abc":
+        await store.add(make_task(id))
+    await store.add(make_task("expiring", run_at=LATER, expires_at=NOW))
+    await store.restore([(make_ended("old", TaskState.DEAD, ended_at=Moment(0)), [])])
+    leases = await lease_all(store)
+    await fail_a_write(store, disk, FULL)
+
+    completed = await end(store, leases["a"], Complete())
+    failed = await end(store, leases["b"], RetryAt(LATER))
+    expired = await store.expire(now=NOW, limit=10)
+    keep = Retention(count=1000, age=86_400.0)
+    pruned = await store.prune("default", TaskState.DEAD, keep, now=NOW, limit=10)
+
+    assert (completed, failed, expired, pruned) == (True, True, 1, 1)
+    assert (await known(store, "a")).state is TaskState.SUCCEEDED
+    await assert_counts_are_true(store, ["a", "b", "c", "expiring"])
+
+
+async def test_end_that_found_the_disk_full_can_be_recorded_again(
+    store: SqliteStore, disk: Disk
+) -> None:
+    await store.add(make_task("a"))
+    lease = await lease_one(store)
+    disk.error = FULL
+    with pytest.raises(StoreFull):
+        await end(store, lease, Complete())
+    state = (await known(store, "a")).state
+    disk.error = None
+
+    was_ours = await end(store, lease, Complete())
+
+    assert (state, was_ours) == (TaskState.RUNNING, True)
+    assert len(await store.attempts("a")) == 1
+    await assert_counts_are_true(store, ["a"])
+
+
+async def test_full_store_takes_pushes_again_once_it_has_recovered(
+    store: SqliteStore, disk: Disk, reserve: Path
+) -> None:
+    await fail_a_write(store, disk, FULL)
+
+    await store.recover()
+    await store.add(make_task("a"))
+
+    assert store.trouble is None
+    assert content_of(reserve) == bytes(SIZE)
+    assert await store.get("a") == make_task("a")
+
+
+async def test_store_stays_full_until_its_reserve_is_back(
+    path: Path, tmp_path: Path, disk: Disk
+) -> None:
+    # Where the folder is missing no room can be claimed.
+    reserve = Reserve(tmp_path / "missing" / "reserve", SIZE)
+    async with opened(path, disk=disk, reserve=reserve) as store:
+        before = store.trouble
+        with pytest.raises(StoreFull):
+            await store.recover()
+        with pytest.raises(StoreFull):
+            await store.add(make_task("a"))
+        (tmp_path / "missing").mkdir()
+
+        await store.recover()
+        await store.add(make_task("a"))
+
+    assert before is not None
+    assert before.full is True
+
+
+# Input and output errors
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(BROKEN.sqlite_errorcode, id="sync failed"),
+        pytest.param(sqlite3.SQLITE_IOERR, id="I/O error"),
+        pytest.param(sqlite3.SQLITE_READONLY, id="read-only"),
+        pytest.param(sqlite3.SQLITE_BUSY, id="another process writes"),
+        pytest.param(sqlite3.SQLITE_CORRUPT, id="damaged"),
+    ],
+)
+async def test_commit_on_a_broken_disk_fails_for_every_caller(
+    store: SqliteStore, disk: Disk, code: int
+) -> None:
+    disk.error = sqlite_error(code)
+
+    results = await asyncio.gather(
+        *(store.add(make_task(str(n))) for n in range(3)), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [StoreUnavailable] * 3
+    assert store.trouble is not None
+    assert store.trouble.full is False
+    await assert_counts_are_true(store, [])
+
+
+async def test_error_that_is_the_callers_alone_is_no_trouble(store: SqliteStore) -> None:
+    await store.add(make_task("a"))
+
+    results = await asyncio.gather(
+        store.add(make_task("a")), store.add(make_task("b")), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [sqlite3.IntegrityError, type(None)]
+    assert store.trouble is None
+    await assert_counts_are_true(store, ["a", "b"])
+
+
+async def test_broken_store_takes_no_writes_until_it_has_recovered(
+    store: SqliteStore, disk: Disk
+) -> None:
+    await store.add(make_task("a"))
+    lease = await lease_one(store)
+    await fail_a_write(store, disk, BROKEN)
+
+    results = await asyncio.gather(
+        store.add(make_task("b")),
+        end(store, lease, Complete()),
+        store.expire(now=NOW, limit=1),
+        store.set_paused(False),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in results] == [StoreUnavailable] * 4
+
+
+async def test_broken_store_can_be_read(store: SqliteStore, disk: Disk) -> None:
+    await store.add(make_task("a"))
+    await fail_a_write(store, disk, BROKEN)
+
+    assert await store.get("a") == make_task("a")
+
+
+async def test_recovered_store_goes_on_with_its_leases(store: SqliteStore, disk: Disk) -> None:
+    await store.add(make_task("a"))
+    lease = await lease_one(store)
+    await fail_a_write(store, disk, BROKEN)
+
+    await store.recover()
+
+    assert store.trouble is None
+    assert await lease_all(store) == {}
+    assert await end(store, lease, RetryAt(LATER)) is True
+    await assert_counts_are_true(store, ["a"])
+
+
+@pytest.mark.parametrize(
+    "move",
+    [Complete(), RetryAt(LATER), Bury(Reason.EXHAUSTED)],
+    ids=lambda move: type(move).__name__,
+)
+async def test_end_that_reached_the_disk_though_its_commit_failed_is_recorded_once(
+    store: SqliteStore, disk: Disk, move: Complete | RetryAt | Bury
+) -> None:
+    """A sync that fails does not say whether the commit is there when the file is read again."""
+    await store.add(make_task("a"))
+    lease = await lease_one(store)
+    disk.error, disk.keeps_what_fails = BROKEN, True
+    with pytest.raises(StoreUnavailable):
+        await end(store, lease, move)
+    disk.error = None
+    await store.recover()
+
+    was_ours = await end(store, lease, move)
+
+    assert was_ours is False
+    assert len(await store.attempts("a")) == 1
+    await assert_counts_are_true(store, ["a"])
+
+
+async def test_task_put_back_though_its_commit_failed_can_be_put_back_again(
+    store: SqliteStore, disk: Disk
+) -> None:
+    await store.add(make_task("a"))
+    lease = await lease_one(store)
+    disk.error, disk.keeps_what_fails = BROKEN, True
+    with pytest.raises(StoreUnavailable):
+        await store.finish(Finish(lease, PutBack("refused")), now=NOW)
+    disk.error = None
+    await store.recover()
+
+    await store.finish(Finish(lease, PutBack("refused")), now=NOW)
+
+    assert (await known(store, "a")).state is TaskState.WAITING
+    await assert_counts_are_true(store, ["a"])
+
+
+async def test_run_cancelled_though_the_commit_failed_is_not_repeated(
+    store: SqliteStore, disk: Disk
+) -> None:
+    await store.put_schedule(make_schedule("s"))
+    await fire(store, make_schedule("s"), "a")
+    lease = await lease_one(store)
+    disk.error, disk.keeps_what_fails = BROKEN, True
+    with pytest.raises(StoreUnavailable):
+        await store.delete_schedules("original", now=NOW)
+    disk.error = None
+    await store.recover()
+
+    await end(store, lease, RetryAt(LATER))
+
+    assert (await known(store, "a")).reason is Reason.CANCELLED
+    await assert_counts_are_true(store, ["a"])
+
+
+async def test_missing_database_is_never_made_anew(
+    store: SqliteStore, disk: Disk, path: Path
+) -> None:
+    await fail_a_write(store, disk, BROKEN)
+    remove(path)
+
+    with pytest.raises(StoreUnavailable, match="unable to open database file"):
+        await store.recover()
+
+    assert content_of(path) is None
+    assert store.trouble is not None
+    with pytest.raises(StoreUnavailable):
+        await store.add(make_task("a"))
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
+
+
+async def test_database_that_has_become_empty_is_not_used(
+    store: SqliteStore, disk: Disk, path: Path
+) -> None:
+    await fail_a_write(store, disk, BROKEN)
+    put(path, b"")
+
+    with pytest.raises(StoreUnavailable, match="it has become empty"):
+        await store.recover()
+
+    assert content_of(path) == b""
+
+
+async def test_damaged_database_is_not_used(store: SqliteStore, disk: Disk, path: Path) -> None:
+    await fail_a_write(store, disk, BROKEN)
+    put(path, b"x" * 8192)
+
+    with pytest.raises(StoreUnavailable, match="is damaged"):
+        await store.recover()
+
+    assert content_of(path) == b"x" * 8192
+
+
+async def test_store_recovers_once_its_folder_is_back(tmp_path: Path, disk: Disk) -> None:
+    folder, away = tmp_path / "data", tmp_path / "away"
+    folder.mkdir()
+    async with opened(folder / "tasks.db", disk=disk) as store:
+        await store.add(make_task("a"))
+        await fail_a_write(store, disk, BROKEN)
+        folder.rename(away)
+        with pytest.raises(StoreUnavailable):
+            await store.recover()
+        away.rename(folder)
+
+        await store.recover()
+        await store.add(make_task("b"))
+
+        assert sorted(await lease_all(store)) == ["a", "b"]
+
+
+async def test_broken_disk_is_worse_than_a_full_one(
+    store: SqliteStore, disk: Disk, path: Path
+) -> None:
+    """Recovering from a full disk alone would go on with a connection that failed."""
+    await fail_a_write(store, disk, FULL)
+    await fail_a_write(store, disk, BROKEN)
+    remove(path)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.recover()
+
+    assert not isinstance(caught.value, StoreFull)
+    assert store.trouble is not None
+    assert store.trouble.full is False
+
+
+async def test_broken_store_can_be_closed(path: Path, disk: Disk) -> None:
+    store = inline_store(path, disk=disk)
+    await store.open()
+    await fail_a_write(store, disk, BROKEN)
+
+    await store.close()
+
+    assert content_of(path)
+
+
+async def test_store_in_memory_recovers_with_what_it_holds(disk: Disk) -> None:
+    async with opened(None, disk=disk) as store:
+        await store.add(make_task("a"))
+        await fail_a_write(store, disk, BROKEN)
+
+        await store.recover()
+
+        assert await store.get("a") == make_task("a")

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from poussetaches.core.moment import Moment
+from poussetaches.core.queue import QueueCounts
+from poussetaches.core.task import Complete, RetryAt, TaskState
+from poussetaches.store.runner import ThreadRunner
+from poussetaches.store.sqlite import SqliteStore
+from tests.factories import NOW, make_schedule, make_task
+from tests.store.driving import (
+    LANE,
+    assert_counts_are_true,
+    counts_of,
+    end,
+    finish_of,
+    ids_of,
+    known,
+    lease_all,
+    listed,
+)
+from tests.store.sqlite_files import FULL, Disk, opened, raw
+
+# What a row's columns can hold that is no task: what SQLite's own checks let pass.
+GARBAGE = [
+    pytest.param("headers = '{'", id="headers cut off"),
+    pytest.param("headers = '[1]'", id="headers of another type"),
+    pytest.param("expected = '\"2xx\"'", id="expected of another type"),
+    pytest.param("url = 'ftp://app/'", id="URL that cannot be sent to"),
+    pytest.param("url = ''", id="no URL"),
+    pytest.param("url = CAST(x'ff68' AS TEXT)", id="URL that is not UTF-8"),
+    pytest.param("method = CAST(x'ff' AS TEXT)", id="method that is not UTF-8"),
+    pytest.param("id = CAST(x'62ff' AS TEXT)", id="id that is not UTF-8"),
+    pytest.param("reason = 'bored'", id="unknown reason"),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tasks.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    """Return a store with the tasks a, b and c, in one lane."""
+    async with opened(path) as store:
+        for id in "abc":
+            await store.add(make_task(id, envelope=True))
+        yield store
+
+
+def scribble(path: Path, change: str, where: str = "id = 'b'", *, table: str = "tasks") -> None:
+    """Change rows behind the store's back."""
+    with closing(raw(path)) as database:
+        changed = database.execute(f"UPDATE {table} SET {change} WHERE {where}").rowcount  # noqa: S608
+    assert changed, f"no {table} {where}"
+
+
+def set_aside(path: Path) -> list[tuple[str, dict[str, object]]]:
+    """Return the rows set aside, with their table."""
+    with closing(raw(path)) as database:
+        rows = database.execute("SELECT origin_table, content FROM unreadable").fetchall()
+    return [(table, json.loads(content)) for table, content in rows]
+
+
+@pytest.mark.parametrize("change", GARBAGE)
+async def test_tasks_around_an_unreadable_one_are_leased(
+    store: SqliteStore, path: Path, change: str
+) -> None:
+    scribble(path, change)
+
+    leases = await lease_all(store)
+
+    assert list(leases) == ["a", "c"]
+    assert store.unreadable_count == 1
+    assert await counts_of(store) == {"default": QueueCounts(running=2)}
+    assert await store.next_due() == {}
+
+
+@pytest.mark.parametrize("change", GARBAGE)
+async def test_tasks_around_an_unreadable_one_are_listed(
+    store: SqliteStore, path: Path, change: str
+) -> None:
+    scribble(path, change)
+
+    found = await listed(store, TaskState.WAITING, limit=2)
+
+    assert ids_of(found) == ["a", "c"]
+    assert store.unreadable_count == 1
+    assert await counts_of(store) == {"default": QueueCounts(waiting=2)}
+
+
+async def test_unreadable_task_is_as_good_as_gone(store: SqliteStore, path: Path) -> None:
+    scribble(path, "headers = '{'")
+
+    found = await store.get("b")
+
+    assert found is None
+    assert store.unreadable_count == 1
+    assert await store.attempts("b") == []
+
+
+async def test_unreadable_row_is_kept_whole_with_its_reason(
+    store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scribble(path, "url = CAST(x'ff68' AS TEXT), body = x'00ff', priority = 7")
+
+    await store.get("b")
+
+    [(table, content)] = set_aside(path)
+    assert table == "tasks"
+    assert {name: content[name] for name in ("id", "url", "body", "priority", "run_at")} == {
+        "id": "b",
+        "url": "ff68",
+        "body": "00ff",
+        "priority": 7,
+        "run_at": NOW,
+    }
+    [logged] = caplog.records
+    assert (logged.levelno, logged.message) == (logging.ERROR, "unreadable row set aside")
+    assert {"table": "tasks", "row": 2}.items() <= logged.__dict__.items()
+    assert "Could not decode to UTF-8" in logged.__dict__["reason"]
+
+
+async def test_unreadable_row_is_set_aside_once(store: SqliteStore, path: Path) -> None:
+    scribble(path, "headers = '{'")
+
+    for _ in range(3):
+        await store.get("b")
+        await lease_all(store)
+
+    assert store.unreadable_count == 1
+    assert len(set_aside(path)) == 1
+
+
+async def test_failing_task_set_aside_is_no_longer_counted(store: SqliteStore, path: Path) -> None:
+    leases = await lease_all(store)
+    await end(store, leases["b"], RetryAt(NOW))
+    await end(store, leases["c"], Complete())
+    scribble(path, "headers = '{'", "id IN ('b', 'c')")
+
+    await store.get("b")
+    await store.get("c")
+
+    assert await counts_of(store) == {"default": QueueCounts(running=1)}
+    with closing(raw(path)) as database:
+        assert database.execute("SELECT count(*) FROM attempts").fetchone() == (0,)
+
+
+async def test_many_unreadable_tasks_do_not_hide_a_good_one(
+    store: SqliteStore, path: Path
+) -> None:
+    scribble(path, "headers = '{'", "id IN ('a', 'b')")
+
+    first = await store.lease_due({LANE: 1}, now=NOW)
+    again = await store.lease_due({LANE: 1}, now=NOW)
+
+    # Either look may be the one that finds it, but the first must ask for the second.
+    found = [lease.task.id for leased in (first, again) for lease in leased.leases]
+    assert found == ["c"]
+    assert first.leases or first.next_due == {LANE: NOW}
+    assert again.next_due == {LANE: None}
+
+
+async def test_task_after_an_unreadable_one_is_not_taken_for_it(
+    store: SqliteStore, path: Path
+) -> None:
+    scribble(path, "headers = '{'", "id = 'c'")
+    await lease_all(store)
+
+    await store.add(make_task("d"))
+
+    assert list(await lease_all(store)) == ["d"]
+
+
+async def test_running_task_that_has_become_unreadable_loses_its_lease(
+    store: SqliteStore, path: Path
+) -> None:
+    lease = (await lease_all(store))["b"]
+    scribble(path, "headers = '{'")
+    await store.get("b")
+
+    was_ours = await end(store, lease, RetryAt(NOW))
+
+    assert was_ours is False
+    assert await counts_of(store) == {"default": QueueCounts(running=2)}
+
+
+async def test_unreadable_attempts_leave_their_task_alone(store: SqliteStore, path: Path) -> None:
+    lease = (await lease_all(store))["b"]
+    await store.finish(finish_of(lease, RetryAt(Moment(NOW - 1)), error="reset"), now=NOW)
+    scribble(path, "error = CAST(x'ff' AS TEXT)", "TRUE", table="attempts")
+
+    found = await listed(store, TaskState.WAITING)
+
+    assert ids_of(found) == ["b", "a", "c"]
+    assert (found[0].last_attempt, found[0].last_failure) == (None, None)
+    assert await store.attempts("b") == []
+    assert (await known(store, "b")).attempt_count == 1
+    assert [(table, content["error"]) for table, content in set_aside(path)] == [
+        ("attempts", "ff")
+    ]
+    await assert_counts_are_true(store, list("abc"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("task = '{}'", id="no task"),
+        pytest.param("task = CAST(x'ff' AS TEXT)", id="task that is not UTF-8"),
+        pytest.param("cron = CAST(x'ff' AS TEXT)", id="expression that is not UTF-8"),
+    ],
+)
+async def test_schedules_around_an_unreadable_one_are_due(
+    store: SqliteStore, path: Path, change: str
+) -> None:
+    for name in "stu":
+        await store.put_schedule(make_schedule(name))
+    scribble(path, change, "name = 't'", table="schedules")
+
+    due = await store.due_schedules(NOW)
+
+    assert [schedule.name for schedule in due] == ["s", "u"]
+    assert [schedule.name for schedule in await store.schedules("original")] == ["s", "u"]
+    assert store.unreadable_count == 1
+    assert [(table, content["name"]) for table, content in set_aside(path)] == [("schedules", "t")]
+
+
+async def test_unreadable_row_met_on_a_full_disk_stops_nobody(path: Path) -> None:
+    disk = Disk()
+    async with opened(path, disk=disk) as store:
+        for id in "abc":
+            await store.add(make_task(id))
+        scribble(path, "headers = '{'")
+        disk.error = FULL
+
+        leases = await lease_all(store)
+        disk.error = None
+        await store.recover()
+        later = await store.get("b")
+
+        assert list(leases) == ["a", "c"]
+        assert later is None
+        assert store.unreadable_count == 1
+
+
+async def test_rows_set_aside_earlier_are_named_when_the_store_opens(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path) as store:
+        await store.add(make_task("b"))
+        scribble(path, "headers = '{'")
+        await store.get("b")
+    caplog.clear()
+
+    async with opened(path) as store:
+        assert store.unreadable_count == 0
+
+    assert [(r.levelno, r.message) for r in caplog.records] == [
+        (logging.WARNING, "unreadable rows were set aside earlier")
+    ]
+    assert {"count": 1, "table": "unreadable"}.items() <= caplog.records[0].__dict__.items()
+
+
+async def test_unreadable_row_is_set_aside_from_either_thread(path: Path) -> None:
+    store = SqliteStore(
+        path, writer=ThreadRunner("writer"), reader=ThreadRunner("reader"), now=lambda: NOW
+    )
+    await store.open()
+    for id in "abcd":
+        await store.add(make_task(id, envelope=True))
+    scribble(path, "headers = '{'", "id IN ('b', 'c')")
+
+    found = await store.get("b")
+    leases = await lease_all(store)
+
+    assert found is None
+    assert list(leases) == ["a", "d"]
+    assert store.unreadable_count == 2
+    await store.close()

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pytest
+
+from poussetaches.core.errors import StoreClosed, StoreUnavailable
+from poussetaches.store.group_commit import CROWD, GroupCommit
+from poussetaches.store.runner import InlineRunner, Runner
+
+R = TypeVar("R")
+
+
+class Refused(Exception):
+    """An item that cannot be written."""
+
+
+class DiskOff(Exception):
+    """The store's own trouble."""
+
+
+class Notebook:
+    """Where fake transactions end up: ``pages`` holds what each commit wrote."""
+
+    def __init__(self) -> None:
+        self.pages: list[list[str]] = []
+        self.torn_out = 0
+        self.announced: list[list[str]] = []
+        self.is_broken = False
+
+    def begin(self) -> Page:
+        """Begin a transaction."""
+        return Page(self)
+
+    def trouble_of(self, exc: Exception) -> StoreUnavailable | None:
+        """Tell trouble of the store from any other error."""
+        return StoreUnavailable("disk off") if isinstance(exc, DiskOff) else None
+
+    def announce(self, page: Page) -> None:
+        """Note what was announced."""
+        self.announced.append(page.lines)
+
+
+class Page:
+    """A fake transaction."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.lines: list[str] = []
+        self._notebook = notebook
+
+    def commit(self) -> None:
+        """Keep the page."""
+        if self._notebook.is_broken:
+            raise DiskOff
+        self._notebook.pages.append(self.lines)
+
+    def rollback(self) -> None:
+        """Tear the page out."""
+        self._notebook.torn_out += 1
+
+
+def note(page: Page, items: Sequence[str]) -> Sequence[str]:
+    """Write items and answer each in upper case; one with a question mark is refused."""
+    for item in items:
+        if "?" in item:
+            raise Refused(item)
+        page.lines.append(item)
+    return [item.upper() for item in items]
+
+
+def scribble(page: Page, items: Sequence[str]) -> Sequence[int]:
+    """Write items in another way, and answer with how many came together."""
+    page.lines.extend(f"~{item}" for item in items)
+    return [len(items)] * len(items)
+
+
+def group_on(
+    notebook: Notebook, runner: Runner | None = None, *, window: float = 0.0
+) -> GroupCommit[Page]:
+    return GroupCommit(
+        runner or InlineRunner(),
+        notebook.begin,
+        trouble_of=notebook.trouble_of,
+        announce=notebook.announce,
+        window=window,
+    )
+
+
+class GatedRunner:
+    """Runs each piece of work once its gate is open, and counts the pieces."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.count = 0
+
+    async def run(self, work: Callable[[], R]) -> R:
+        """Wait for the gate and run."""
+        self.count += 1
+        self.begun.set()
+        await self.gate.wait()
+        return work()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class ClosedRunner(InlineRunner):
+    """Takes no more work."""
+
+    async def run(self, work: Callable[[], R]) -> R:
+        """Refuse."""
+        raise StoreClosed
+
+
+async def test_writes_given_together_share_one_commit() -> None:
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    await asyncio.gather(*(group.write(note, item) for item in ("a", "b", "c")))
+
+    assert notebook.pages == [["a", "b", "c"]]
+
+
+async def test_results_come_to_their_callers() -> None:
+    group = group_on(Notebook())
+
+    results = await asyncio.gather(*(group.write(note, item) for item in ("a", "b", "c")))
+
+    assert results == ["A", "B", "C"]
+
+
+async def test_calls_of_the_same_write_are_handed_over_as_one_list() -> None:
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    results = await asyncio.gather(
+        group.write(note, "a"),
+        group.write(scribble, "b"),
+        group.write(note, "c"),
+        group.write(scribble, "d"),
+    )
+
+    assert tuple(results) == ("A", 2, "C", 2)
+    assert notebook.pages == [["a", "c", "~b", "~d"]]
+
+
+async def test_refused_item_fails_alone() -> None:
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    results = await asyncio.gather(
+        *(group.write(note, item) for item in ("a", "b?", "c", "d?")), return_exceptions=True
+    )
+
+    assert [str(result) for result in results] == ["A", "b?", "C", "d?"]
+    assert [type(result) for result in results] == [str, Refused, str, Refused]
+    assert notebook.pages == [["a"], ["c"]]
+
+
+async def test_trouble_of_the_store_is_everybodys() -> None:
+    notebook = Notebook()
+    notebook.is_broken = True
+    group = group_on(notebook)
+
+    results = await asyncio.gather(
+        *(group.write(note, item) for item in ("a", "b?", "c")), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [StoreUnavailable, Refused, StoreUnavailable]
+    assert notebook.pages == []
+
+
+async def test_trouble_undoes_the_transaction_once_for_all() -> None:
+    notebook = Notebook()
+    notebook.is_broken = True
+    group = group_on(notebook)
+
+    results = await asyncio.gather(
+        *(group.write(note, item) for item in ("a", "b", "c")), return_exceptions=True
+    )
+
+    assert [str(result) for result in results] == ["disk off"] * 3
+    assert notebook.torn_out == 1
+
+
+async def test_writes_go_on_after_trouble() -> None:
+    notebook = Notebook()
+    notebook.is_broken = True
+    group = group_on(notebook)
+    with pytest.raises(StoreUnavailable):
+        await group.write(note, "a")
+
+    notebook.is_broken = False
+    await group.write(note, "b")
+
+    assert notebook.pages == [["b"]]
+
+
+async def test_lone_write_waits_for_nobody() -> None:
+    notebook = Notebook()
+    group = group_on(notebook, window=3600.0)
+
+    result = await group.write(note, "a")
+
+    assert result == "A"
+
+
+async def test_write_after_a_crowd_waits_for_company() -> None:
+    notebook = Notebook()
+    group = group_on(notebook, window=3600.0)
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD)))
+
+    late = asyncio.create_task(group.write(note, "late"))
+    done, _ = await asyncio.wait([late], timeout=0)
+
+    assert not done
+    assert [len(page) for page in notebook.pages] == [CROWD]
+    late.cancel()
+
+
+async def test_write_after_fewer_than_a_crowd_waits_for_nobody() -> None:
+    notebook = Notebook()
+    group = group_on(notebook, window=3600.0)
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD - 1)))
+
+    await group.write(note, "late")
+
+    assert [len(page) for page in notebook.pages] == [CROWD - 1, 1]
+
+
+async def test_writes_given_while_committing_go_in_the_next_commit() -> None:
+    notebook, runner = Notebook(), GatedRunner()
+    group = group_on(notebook, runner)
+    first = asyncio.create_task(group.write(note, "a"))
+    await runner.begun.wait()
+
+    others = asyncio.gather(group.write(note, "b"), group.write(note, "c"))
+    runner.gate.set()
+    await asyncio.gather(first, others)
+
+    assert notebook.pages == [["a"], ["b", "c"]]
+    assert runner.count == 2
+
+
+async def test_write_of_a_caller_that_went_away_is_still_committed() -> None:
+    notebook, runner = Notebook(), GatedRunner()
+    group = group_on(notebook, runner)
+    gone = asyncio.create_task(group.write(note, "a"))
+    stays = asyncio.create_task(group.write(note, "b"))
+    await runner.begun.wait()
+
+    gone.cancel()
+    runner.gate.set()
+    result = await stays
+    await asyncio.wait([gone])
+
+    assert gone.cancelled()
+    assert result == "B"
+    assert notebook.pages == [["a", "b"]]
+
+
+async def test_commit_is_announced_before_its_callers_are_told() -> None:
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    await group.write(note, "a")
+
+    assert notebook.announced == [["a"]]
+
+
+async def test_what_was_undone_is_not_announced() -> None:
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    await asyncio.gather(
+        *(group.write(note, item) for item in ("a", "b?")), return_exceptions=True
+    )
+
+    assert notebook.announced == [["a"]]
+
+
+async def test_settle_waits_for_everything_given() -> None:
+    notebook, runner = Notebook(), GatedRunner()
+    group = group_on(notebook, runner)
+    writing = asyncio.create_task(group.write(note, "a"))
+    await runner.begun.wait()
+
+    settling = asyncio.create_task(group.settle())
+    later = asyncio.create_task(group.write(note, "b"))
+    runner.gate.set()
+    await settling
+
+    assert notebook.pages == [["a"], ["b"]]
+    assert (await writing, await later) == ("A", "B")
+
+
+async def test_settle_returns_at_once_when_there_is_nothing() -> None:
+    notebook = Notebook()
+
+    await group_on(notebook).settle()
+
+    assert notebook.pages == []
+
+
+async def test_runner_that_takes_no_more_work_leaves_nobody_waiting() -> None:
+    group = group_on(Notebook(), ClosedRunner())
+
+    results = await asyncio.gather(
+        group.write(note, "a"), group.write(note, "b"), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [StoreClosed, StoreClosed]
