@@ -1,0 +1,63 @@
+"""The command ``poussetaches``: its subcommands, and how their errors are told."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from poussetaches import __version__
+from poussetaches.cli.serve import ServeCommand, serve
+from poussetaches.core.errors import PousseTachesError, SettingsError
+
+FAILED = 1
+MISUSED = 2
+
+app = typer.Typer(
+    help="Runs an application's background tasks by calling it over HTTP.",
+    add_completion=False,
+    # Rich takes longer to import than the server takes to start.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command(cls=ServeCommand)(serve)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command line and return its exit status; an error is one line on stderr."""
+    try:
+        status = app(args, prog_name="poussetaches", standalone_mode=False)
+    except typer.TyperException as exc:
+        command = getattr(getattr(exc, "ctx", None), "command_path", "poussetaches")
+        what = exc.format_message().strip().rstrip(".")
+        return fail(f"{what[:1].lower()}{what[1:]}; see {command} --help", MISUSED)
+    except SettingsError as exc:
+        return fail(str(exc), MISUSED)
+    except PousseTachesError as exc:
+        return fail(str(exc), FAILED)
+    return status if isinstance(status, int) else 0
+
+
+def fail(message: str, status: int) -> int:
+    sys.stderr.write(f"poussetaches: {' '.join(message.splitlines())}\n")
+    return status
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"poussetaches {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def choose(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        sys.stderr.write(context.get_help() + "\n")
+        raise typer.Exit(MISUSED)

@@ -1,0 +1,97 @@
+"""One line per event, as key=value text or as JSON, over the standard library's logging.
+
+An event is a lower-case phrase; what belongs to it goes into ``extra`` and becomes its fields.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import TextIO
+
+OURS = "poussetaches"
+LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "starlette")
+
+# What every record has besides its fields; `color_message` is uvicorn's second copy of its event.
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+
+def configure_logging(format: str, level: str, stream: TextIO) -> None:
+    """Send the events of this process to a stream; a second call replaces the first.
+
+    Our own events are logged from ``level`` on, those of libraries from warning on.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    root = logging.getLogger()
+    for other in root.handlers[:]:
+        if isinstance(other.formatter, TextFormatter | JsonFormatter):
+            root.removeHandler(other)
+    root.addHandler(handler)
+
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(max(threshold, logging.WARNING))
+    logging.getLogger(OURS).setLevel(threshold)
+    for name in LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+        library.setLevel(root.level)
+
+
+class TextFormatter(logging.Formatter):
+    """``<time> <level> <logger> <event> key=value …``, always one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = record.getMessage()
+        words = [
+            moment(record),
+            record.levelname.lower(),
+            short_name(record),
+            event if event.isprintable() else json.dumps(event),
+        ]
+        words += [f"{name}={as_text(value)}" for name, value in fields(record).items()]
+        return " ".join(words)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object: ``time``, ``level``, ``logger``, ``event``, and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": moment(record),
+            "level": record.levelname.lower(),
+            "logger": short_name(record),
+            "event": record.getMessage(),
+        }
+        # In this order, a field can never take the place of one of the four.
+        return json.dumps(line | fields(record) | line, default=str)
+
+
+def moment(record: logging.LogRecord) -> str:
+    created = datetime.fromtimestamp(record.created, UTC)
+    return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def short_name(record: logging.LogRecord) -> str:
+    return record.name.removeprefix(f"{OURS}.")
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """Return what ``extra`` brought, and the exception if there is one."""
+    found = {name: value for name, value in vars(record).items() if name not in STANDARD}
+    if record.exc_info and record.exc_info[0] is not None:
+        kind, error, _ = record.exc_info
+        found.setdefault("error", f"{kind.__name__}: {error}")
+        found["traceback"] = logging.Formatter().formatException(record.exc_info)
+    return found
+
+
+def as_text(value: object) -> str:
+    """Return a value as JSON has it, texts without quotes where nothing can be misread."""
+    if not isinstance(value, str):
+        value = json.dumps(value, default=str)
+        return value if " " not in value else json.dumps(value)
+    plain = value.isprintable() and not any(mark in value for mark in ' "=')
+    return value if value and plain else json.dumps(value)

@@ -1,0 +1,184 @@
+"""Reading the settings: flag over environment over file over default."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from poussetaches.core.errors import SettingsError
+from poussetaches.settings.kinds import shown
+from poussetaches.settings.table import PREFIX, SETTINGS, Setting
+from poussetaches.settings.values import Settings
+
+CONFIG = PREFIX + "CONFIG"
+SHOWN_LENGTH = 100  # characters of a bad value; an error is one line
+
+# What Docker links and Kubernetes set for a service that is named poussetaches.
+INJECTED = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT.*|PORT_[0-9]+_.*|NAME|ENV_.*)")
+INJECTED_PORT = re.compile(r"[a-z]+://.*")  # POUSSETACHES_PORT=tcp://10.0.0.1:7991
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+BY_ENV = {setting.env: setting for setting in SETTINGS}
+BY_SECRET_FILE = {setting.env + "_FILE": setting for setting in SETTINGS if setting.secret}
+
+
+class Given(NamedTuple):
+    """What somebody wrote, and where."""
+
+    raw: object
+    source: str
+
+
+def load_settings(
+    flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None
+) -> Settings:
+    """Return the settings that flags, environment and configuration file come to.
+
+    ``flags`` has the names of the table; None and an empty list are flags that were not given.
+    Without ``config``, the environment may name the file.
+
+    Raises:
+        SettingsError: a setting is unknown or impossible; one line that says which and why.
+    """
+    given = {**from_file(config, environ), **from_environment(environ), **from_flags(flags)}
+    values = {setting.name: setting.default for setting in SETTINGS}
+    values |= {name: read(BY_NAME[name], entry) for name, entry in given.items()}
+    check_together(values, given)
+    return msgspec.convert(values, Settings)
+
+
+def from_flags(flags: Mapping[str, object]) -> dict[str, Given]:
+    return {
+        name: Given(raw, f"flag {BY_NAME[name].flag}")
+        for name, raw in flags.items()
+        if raw is not None and raw != []
+    }
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+    given: dict[str, Given] = {}
+    for name, text in sorted(environ.items()):
+        if not name.startswith(PREFIX) or not text or is_injected(name, text) or name == CONFIG:
+            continue
+        if name in BY_ENV:
+            setting, entry = BY_ENV[name], Given(text, f"environment {name}")
+        elif name in BY_SECRET_FILE:
+            setting = BY_SECRET_FILE[name]
+            entry = Given(read_secret(name, Path(text)), f"file {text} of environment {name}")
+        else:
+            raise SettingsError(
+                f"environment {name} is not a setting;"
+                f" {advice(name, [*BY_ENV, *BY_SECRET_FILE, CONFIG])}"
+            )
+        if setting.name in given:
+            first = given[setting.name].source
+            raise SettingsError(
+                f"{setting.name}: given by {first} and by {name}; keep one of them"
+            )
+        given[setting.name] = entry
+    return given
+
+
+def is_injected(name: str, text: str) -> bool:
+    """Tell whether the variable comes from Docker or Kubernetes rather than from a person."""
+    if name == PREFIX + "PORT":
+        return INJECTED_PORT.fullmatch(text) is not None
+    return INJECTED.fullmatch(name) is not None
+
+
+def read_secret(variable: str, path: Path) -> str:
+    """Return a secret file's text, without the newline that editors and ``echo`` end it with."""
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as exc:
+        raise SettingsError(
+            f"environment {variable}: cannot read {quoted(str(path))} ({cause(exc)});"
+            " give a readable text file"
+        ) from exc
+
+
+def from_file(config: Path | None, environ: Mapping[str, str]) -> dict[str, Given]:
+    source = "flag --config"
+    if config is None:
+        source = f"environment {CONFIG}"
+        config = Path(environ[CONFIG]) if environ.get(CONFIG) else None
+    if config is None:
+        return {}
+    try:
+        with config.open("rb") as file:
+            table: dict[str, object] = tomllib.load(file)
+    except (OSError, ValueError, RecursionError) as exc:
+        raise SettingsError(
+            f"{source}: cannot read {quoted(str(config))} ({cause(exc)});"
+            " give a readable TOML file"
+        ) from exc
+    for name in table:
+        if name not in BY_NAME:
+            raise SettingsError(
+                f"{config}: {quoted(name)} is not a setting; {advice(name, BY_NAME)}"
+            )
+    return {name: Given(raw, str(config)) for name, raw in table.items()}
+
+
+def advice(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant."""
+    # The prefix is left out: names that share nothing else would count as alike.
+    by_suffix = {other.removeprefix(PREFIX): other for other in known}
+    close = get_close_matches(name.removeprefix(PREFIX), by_suffix, n=1)
+    return f"did you mean {by_suffix[close[0]]}?" if close else "docs/settings.md lists them all"
+
+
+def read(setting: Setting, given: Given) -> object:
+    try:
+        return setting.read(given.raw)
+    except ValueError:
+        value = "the value (not shown)" if setting.secret else quoted(given.raw)
+        # Not chained: the cause may quote a secret.
+        raise SettingsError(
+            f"{setting.name}: {value} from {given.source} is not possible; give {setting.allowed}"
+        ) from None
+
+
+def check_together(values: Mapping[str, object], given: Mapping[str, Given]) -> None:
+    """Refuse what is possible alone but not together."""
+    if values["uds"] is not None:
+        for name in ("host", "port"):
+            if name in given:
+                raise SettingsError(
+                    f"uds: {given['uds'].source} cannot go with {name} from {given[name].source};"
+                    " give one of them"
+                )
+    for prefix in ("", "original_"):
+        check_backoff(prefix, values, given)
+
+
+def check_backoff(prefix: str, values: Mapping[str, object], given: Mapping[str, Given]) -> None:
+    shortest, longest = values[prefix + "min_backoff"], values[prefix + "max_backoff"]
+    if isinstance(shortest, float) and isinstance(longest, float) and shortest > longest:
+        raise SettingsError(
+            f"{prefix}min_backoff: {shown(shortest)} from {origin(prefix + 'min_backoff', given)}"
+            f" is above {prefix}max_backoff, {shown(longest)} from"
+            f" {origin(prefix + 'max_backoff', given)}; give at most {prefix}max_backoff"
+        )
+
+
+def origin(name: str, given: Mapping[str, Given]) -> str:
+    return given[name].source if name in given else "the defaults"
+
+
+def quoted(value: object) -> str:
+    """Return a value as Python writes it, in one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
+
+
+def cause(exc: Exception) -> str:
+    """Return why a file could not be read, in one line."""
+    reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    return " ".join(reason.split())

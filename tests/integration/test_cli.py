@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from poussetaches import __version__
+from poussetaches.settings import SETTINGS
+
+
+def run(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("POUSSETACHES_")}
+    return subprocess.run(
+        [sys.executable, "-m", "poussetaches", *args],
+        env={**inherited, **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_version_is_the_one_in_the_project_file() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+    result = run("--version")
+
+    assert (result.returncode, result.stdout) == (0, f"poussetaches {project['version']}\n")
+    assert __version__ == project["version"]
+
+
+def test_command_is_installed_under_its_name() -> None:
+    command = Path(sys.executable).with_name("poussetaches")
+
+    result = subprocess.run(
+        [command, "--version"], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert result.stdout == run("--version").stdout
+
+
+def test_no_command_shows_the_help_and_exits_2() -> None:
+    result = run()
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "serve" in result.stderr
+
+
+def test_help_of_serve_shows_every_setting_with_its_default_and_variable() -> None:
+    result = run("serve", "--help")
+
+    assert result.returncode == 0
+    for setting in SETTINGS:
+        assert setting.env in result.stdout
+        assert setting.flag is None or f"  {setting.flag} " in result.stdout
+        assert f"\n{setting.group}:\n" in result.stdout
+    assert "[default: 7991; env: POUSSETACHES_PORT]" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        pytest.param(
+            ["serve", "--prot", "1"],
+            "no such option: --prot (Possible options: --host, --port, --rate);"
+            " see poussetaches serve --help",
+            id="unknown flag",
+        ),
+        pytest.param(
+            ["serve", "--port", "http"],
+            "port: 'http' from flag --port is not possible; give a whole number from 0 to 65535",
+            id="bad value",
+        ),
+        pytest.param(
+            ["serve", "--dead-on", "404", "--dead-on", "x"],
+            "dead_on: ['404', 'x'] from flag --dead-on is not possible;"
+            ' give statuses from 100 to 599 or classes like "4xx"',
+            id="bad item of a repeated flag",
+        ),
+        pytest.param(
+            ["serve", "--port"],
+            "option '--port' requires an argument; see poussetaches --help",
+            id="flag without its value",
+        ),
+        pytest.param(
+            ["serve", "now"],
+            "got unexpected extra argument(s) (now); see poussetaches serve --help",
+            id="extra argument",
+        ),
+        pytest.param(
+            ["serve", "--auth-key", "secret"],
+            "no such option: --auth-key (Possible options: --rate); see poussetaches serve --help",
+            id="secret as a flag",
+        ),
+        pytest.param(
+            ["serve", "--config", "/nonexistent.toml"],
+            "flag --config: cannot read '/nonexistent.toml' (No such file or directory);"
+            " give a readable TOML file",
+            id="missing file",
+        ),
+        pytest.param(
+            ["sevre"],
+            "no such command 'sevre'. Did you mean 'serve'?; see poussetaches --help",
+            id="unknown command",
+        ),
+    ],
+)
+def test_mistake_on_the_command_line_is_one_line_and_exits_2(
+    args: list[str], message: str
+) -> None:
+    result = run(*args)
+
+    assert result.stderr == f"poussetaches: {message}\n"
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_mistake_in_the_environment_is_one_line_and_exits_2() -> None:
+    result = run("serve", POUSSETACHES_TIMEOUT="0")
+
+    assert result.stderr == (
+        "poussetaches: timeout: '0' from environment POUSSETACHES_TIMEOUT is not possible;"
+        " give a number from 0.1 to 86400\n"
+    )
+    assert result.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "other"), [("--start-paused", "false"), ("--no-start-paused", "true")]
+)
+def test_both_forms_of_a_boolean_flag_are_given_ones(flag: str, other: str) -> None:
+    # The port stops the start, and shows that the flag before it was taken.
+    result = run("serve", flag, "--port", "x", POUSSETACHES_START_PAUSED=other)
+
+    assert result.stderr.startswith("poussetaches: port: 'x'")
+
+
+def test_secret_is_not_shown_in_an_error() -> None:
+    result = run("serve", POUSSETACHES_AUTH_KEY=" hunter2")
+
+    assert result.returncode == 2
+    assert "hunter2" not in result.stderr + result.stdout

@@ -1,0 +1,144 @@
+"""The dependency rule of docs/architecture.md, read from the code: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "poussetaches"
+TESTS = ROOT / "tests"
+
+# Each layer, and the layers that it may import besides itself.
+LAYERS: dict[str, set[str]] = {
+    "core": set(),
+    "store": {"core"},
+    "engine": {"core", "store"},
+    "api": {"core", "store", "engine"},
+    "dashboard": {"core", "store", "engine"},
+    "settings": {"core"},
+    "logs": {"core"},
+    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs"},
+    "cli": {"core", "store", "server", "settings", "logs"},
+}
+# The package itself holds the version; __main__ is the command line.
+TOP = {"__init__": set[str](), "__main__": {"cli"}}
+
+# I/O, clocks and chance: the core is given their results instead.
+NOT_IN_CORE = {
+    *("asyncio", "concurrent", "multiprocessing", "queue", "select", "selectors", "signal"),
+    *("sqlite3", "socket", "ssl", "http", "subprocess", "threading", "os", "pathlib", "tempfile"),
+    *("time", "secrets", "uuid", "logging"),
+    *("starlette", "uvicorn", "uvloop", "httptools", "anyio", "pyreqwest", "psycopg"),
+}
+# How a module of the core could still reach a clock.
+CLOCKS = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
+
+
+def modules() -> Iterator[tuple[str, str, Path]]:
+    """Yield each module's dotted name below the package, its layer and its file."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        yield ".".join(parts), parts[0], path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield everything a file imports, anywhere in it, as dotted names of what is bound."""
+    package = path.relative_to(ROOT / "src").parts[:-1] if path.is_relative_to(SOURCE) else ()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def ours(path: Path) -> Iterator[str]:
+    """Yield what a file imports of this package, without the package's name."""
+    for name in imports(path):
+        if name.split(".")[0] == "poussetaches":
+            yield name.removeprefix("poussetaches").removeprefix(".")
+
+
+def calls(path: Path) -> Iterator[str]:
+    """Yield every dotted name that a file reads, such as ``time.sleep``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+
+
+MODULES = list(modules())
+IDS = [name for name, _, _ in MODULES]
+
+
+@pytest.mark.parametrize(("name", "layer", "path"), MODULES, ids=IDS)
+def test_module_imports_only_layers_below_its_own(name: str, layer: str, path: Path) -> None:
+    allowed = TOP[layer] if layer in TOP else LAYERS[layer] | {layer, "__version__"}
+
+    assert {imported.split(".")[0] for imported in ours(path)} <= allowed, name
+
+
+@pytest.mark.parametrize("path", [path for _, layer, path in MODULES if layer == "core"], ids=str)
+def test_core_has_no_io_no_clock_and_no_chance_of_its_own(path: Path) -> None:
+    imported = set(imports(path))
+
+    assert {name.split(".")[0] for name in imported} & NOT_IN_CORE == set()
+    assert "random" not in imported
+    assert {name for name in imported if name.startswith("random.")} <= {"random.Random"}
+    assert {name for name in calls(path) if name.endswith(CLOCKS)} == set()
+
+
+def test_only_the_store_package_names_a_kind_of_store() -> None:
+    found = {
+        (name, imported)
+        for name, layer, path in MODULES
+        for imported in ours(path)
+        if layer != "store" and any(kind in imported.lower() for kind in ("sqlite", "postgres"))
+    }
+
+    assert found == set()
+
+
+@pytest.mark.parametrize("layer", ["api", "dashboard"])
+def test_what_answers_requests_never_imports_the_dispatcher(layer: str) -> None:
+    found = {
+        (name, imported)
+        for name, its_layer, path in MODULES
+        for imported in ours(path)
+        if its_layer == layer and imported.startswith("engine.dispatcher")
+    }
+
+    assert found == set()
+
+
+def test_module_names_are_nouns_of_their_own() -> None:
+    vague = {"utils", "util", "helpers", "common", "managers", "misc"}
+
+    assert {name for name in IDS if name.split(".")[-1] in vague} == set()
+
+
+def test_unit_and_store_tests_never_sleep() -> None:
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for folder in ("unit", "store")
+        for path in sorted((TESTS / folder).rglob("*.py"))
+        for name in [*calls(path), *imports(path)]
+        if name in {"time.sleep", "asyncio.sleep"}
+    }
+
+    assert found == set()
+
+
+def test_doubles_are_written_by_hand() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for path in sorted(TESTS.rglob("*.py"))
+        for name in imports(path)
+        if name.startswith(("unittest.mock", "unittest", "mock", "pytest_mock"))
+    }
+
+    assert found == set()
