@@ -1,0 +1,290 @@
+"""Leases due tasks, makes their attempts, and records what they came to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from http import HTTPStatus
+from random import Random
+from typing import NamedTuple
+
+from poussetaches.core.errors import StoreUnavailable
+from poussetaches.core.ids import new_request_id
+from poussetaches.core.moment import Moment, seconds_between
+from poussetaches.core.queue import Lane
+from poussetaches.core.task import (
+    Attempt,
+    Bury,
+    Complete,
+    Move,
+    Outcome,
+    PutBack,
+    Reason,
+    RetryAt,
+    Task,
+    next_move,
+)
+from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.lanes import Lanes
+from poussetaches.engine.origins import Origins
+from poussetaches.engine.request import Request, build_request
+from poussetaches.engine.sender import Sender
+from poussetaches.store.base import Finish, Lease, Store
+
+CHARGE_BATCH = 100  # tasks of an origin that stays away, charged in one go
+STORE_RETRY = 1.0  # seconds between tries to record an outcome, and to get the store back
+
+log = logging.getLogger(__name__)
+
+
+class Made(NamedTuple):
+    """What is known of an attempt besides its outcome."""
+
+    request_id: str
+    started_at: Moment
+    duration: float  # seconds
+    key_sent: bool
+
+
+class Dispatcher:
+    """Runs due tasks, at most ``max_in_flight`` at once."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sender: Sender,
+        lanes: Lanes,
+        origins: Origins,
+        clock: Clock,
+        random: Random,
+        bell: Bell,
+        probe_bell: Bell,
+        config: EngineConfig,
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._lanes = lanes
+        self._origins = origins
+        self._clock = clock
+        self._random = random
+        self._bell = bell
+        self._probe_bell = probe_bell
+        self._config = config
+        self.paused = False
+        self._draining = False
+        self._on_wire: set[asyncio.Task[None]] = set()
+        self._recording: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts are on the wire."""
+        return len(self._on_wire)
+
+    @property
+    def is_starting_attempts(self) -> bool:
+        """Tell whether due tasks are to be started at present."""
+        return not (self.paused or self._draining or self._store.trouble)
+
+    def pause(self, paused: bool) -> None:
+        """Start no attempts any more, or start them again."""
+        self.paused = paused
+        self._bell.ring()
+
+    async def tick(self) -> float | None:
+        """Start every task that is due and fits; return when to look again."""
+        if self._store.trouble is not None:
+            return await self._recover()
+        if self.paused or self._draining:
+            return None
+        try:
+            await self._start_due()
+            await self._charge_due()
+        except StoreUnavailable as exc:
+            log.warning("no due tasks from the store", extra={"error": str(exc)})
+            return self._clock.monotonic() + STORE_RETRY
+        return self._lanes.wake_at()
+
+    async def drain(self, limit: float) -> None:
+        """Start no more; let attempts in flight end, and cut off what is left after a time."""
+        self._draining = True
+        if self._on_wire and limit > 0:
+            log.info("waiting for attempts in flight", extra={"count": len(self._on_wire)})
+            deadline = asyncio.create_task(self._clock.sleep(limit))
+            ended = asyncio.ensure_future(_all_done(self._on_wire))
+            await asyncio.wait({deadline, ended}, return_when=asyncio.FIRST_COMPLETED)
+            for waiter in (deadline, ended):
+                waiter.cancel()
+        if self._on_wire:
+            log.warning("attempts cut off, to be made again", extra={"count": len(self._on_wire)})
+        self.cut_off()
+        await _all_done(self._on_wire)
+        await _all_done(self._recording)
+
+    def cut_off(self) -> None:
+        """Break off the attempts in flight; nothing of them is recorded."""
+        for attempt in self._on_wire:
+            attempt.cancel()
+
+    async def settle(self) -> None:
+        """Wait until no attempt is in flight and every outcome is recorded."""
+        while self._on_wire or self._recording:
+            await asyncio.wait(self._on_wire | self._recording)
+
+    async def _start_due(self) -> None:
+        while wanted := self._lanes.startable(self._config.max_in_flight - len(self._on_wire)):
+            leases = await self._lease(wanted)
+            for lease in leases:
+                self._start(lease)
+            if not leases:
+                return
+
+    async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
+        leased = await self._store.lease_due(wanted, now=self._clock.now())
+        for lane, next_due in leased.next_due.items():
+            self._lanes.looked(lane, next_due)
+        return leased.leases
+
+    def _start(self, lease: Lease) -> None:
+        now = self._clock.now()
+        if lease.task.run_at > now:  # the clock was set back since the lease
+            self._record(Finish(lease, PutBack()))
+            return
+        if lease.task.expires_at is not None and lease.task.expires_at <= now:
+            self._record(Finish(lease, Bury(Reason.EXPIRED)))
+            return
+        lane = lease.task.lane
+        self._lanes.started(lane)
+        attempt = asyncio.create_task(self._attempt(lease, lane))
+        self._on_wire.add(attempt)
+        attempt.add_done_callback(self._on_wire.discard)
+
+    async def _attempt(self, lease: Lease, lane: Lane) -> None:
+        """Make one attempt and hand on what it came to. The slot is free once it is over."""
+        request_id = new_request_id(self._random)
+        request = build_request(lease.task, request_id=request_id, config=self._config)
+        started_at, started = self._clock.now(), self._clock.monotonic()
+        try:
+            outcome = await self._send(request)
+        finally:
+            self._lanes.ended(lane)
+            self._bell.ring()
+        duration = self._clock.monotonic() - started
+        self._note_origin(lease.task, lane, outcome)
+        if self._costs_nothing(lane.origin, outcome):
+            log.info("origin not reached", extra={"task": lease.task.id, "error": outcome.error})
+            self._record(Finish(lease, PutBack(outcome.error)))
+            return
+        self._judge(lease, outcome, Made(request_id, started_at, duration, request.key_sent))
+
+    async def _send(self, request: Request) -> Outcome:
+        try:
+            return await self._sender.send(request)
+        except Exception as exc:  # a bug of ours must cost an attempt, not the task
+            log.exception("attempt broke down")
+            return Outcome(error=f"poussetaches could not make the request: {exc!r}")
+
+    def _note_origin(self, task: Task, lane: Lane, outcome: Outcome) -> None:
+        now = self._clock.monotonic()
+        if self._is_absence(lane.origin, outcome):
+            if self._origins.refused(lane.origin, outcome.error or "", now):
+                log.warning("origin held", extra={"origin": lane.origin, "error": outcome.error})
+                self._probe_bell.ring()
+        elif not outcome.unknown_host:
+            self._origins.connected(lane.origin)
+        if outcome.status is not None and outcome.error is None:
+            self._origins.answered(lane.origin)
+        if outcome.status == HTTPStatus.TOO_MANY_REQUESTS and outcome.retry_after is not None:
+            wait = min(outcome.retry_after, self._config.policy_of(task).max_retry_after)
+            self._lanes.asked_to_wait(lane, now + wait)
+
+    def _is_absence(self, origin: str, outcome: Outcome) -> bool:
+        """Tell whether an origin is away. A name that never resolved is just wrong."""
+        if not outcome.unreachable:
+            return False
+        return not outcome.unknown_host or self._origins.was_connected(origin)
+
+    def _costs_nothing(self, origin: str, outcome: Outcome) -> bool:
+        """Tell whether an outcome is the origin's affair alone, and no attempt of the task."""
+        now = self._clock.monotonic()
+        is_charged = self._origins.charged_error(origin, now) is not None
+        return self._is_absence(origin, outcome) and not is_charged
+
+    async def _charge_due(self) -> None:
+        """Charge the due tasks of origins that stay away an attempt each, unsent."""
+        for lane, error in self._lanes.charged().items():
+            for lease in await self._lease({lane: CHARGE_BATCH}):
+                made = Made(new_request_id(self._random), self._clock.now(), 0.0, key_sent=False)
+                self._judge(lease, Outcome(error=error, unreachable=True), made)
+
+    def _judge(self, lease: Lease, outcome: Outcome, made: Made) -> None:
+        task, now = lease.task, self._clock.now()
+        move = next_move(task, outcome, self._config.policy_of(task), now=now, random=self._random)
+        attempt = Attempt(
+            round=task.round,
+            number=task.attempt_count + 1,
+            request_id=made.request_id,
+            started_at=made.started_at,
+            duration=made.duration,
+            succeeded=isinstance(move, Complete),
+            status=outcome.status,
+            error=outcome.error,
+            response_body=outcome.body,
+            response_truncated=outcome.truncated,
+            key_sent=made.key_sent,
+        )
+        _log_attempt(task, attempt, move, now)
+        self._record(Finish(lease, move, attempt))
+
+    def _record(self, finish: Finish) -> None:
+        """Record the end of an attempt, as often as it takes."""
+        recording = asyncio.create_task(self._record_until_done(finish))
+        self._recording.add(recording)
+        recording.add_done_callback(self._recording.discard)
+
+    async def _record_until_done(self, finish: Finish) -> None:
+        while True:
+            try:
+                await self._store.finish(finish, now=self._clock.now())
+            except StoreUnavailable as exc:
+                if self._draining:
+                    fields = {"task": finish.lease.task.id, "error": str(exc)}
+                    log.error("outcome not recorded, attempt to be made again", extra=fields)
+                    return
+                await self._clock.sleep(STORE_RETRY)
+            else:
+                return
+
+    async def _recover(self) -> float:
+        with suppress(StoreUnavailable):
+            await self._store.recover()
+        return self._clock.monotonic() + (0.0 if self._store.trouble is None else STORE_RETRY)
+
+
+async def _all_done(tasks: set[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(set(tasks))
+
+
+def _log_attempt(task: Task, attempt: Attempt, move: Move, now: Moment) -> None:
+    fields: dict[str, object] = {
+        "task": task.id,
+        "queue": task.queue,
+        "attempt": attempt.number,
+        "request": attempt.request_id,
+        "duration": round(attempt.duration, 6),
+    }
+    if attempt.status is not None:
+        fields["status"] = attempt.status
+    if attempt.error is not None:
+        fields["error"] = attempt.error
+    match move:
+        case Complete():
+            log.info("attempt succeeded", extra=fields)
+        case RetryAt():
+            fields["retry_in"] = seconds_between(now, move.run_at)
+            log.info("attempt failed", extra=fields)
+        case Bury():
+            log.warning("task died", extra={**fields, "reason": move.reason.value})

@@ -1,0 +1,56 @@
+"""A loop does everything that is due, and sleeps until there is more or its bell rings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from poussetaches.engine.clock import Bell, Clock
+
+# Does everything that is due; returns the monotonic time to look again, None for "when it rings".
+Tick = Callable[[], Awaitable[float | None]]
+
+AFTER_ERROR = 1.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """Calls ``tick`` again and again, each time when it asked for it or when the bell rings."""
+
+    def __init__(self, name: str, tick: Tick, *, bell: Bell, clock: Clock) -> None:
+        self.name = name
+        self.last_turn_at = clock.monotonic()
+        self._tick = tick
+        self._bell = bell
+        self._clock = clock
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        """End after the turn under way. May be called twice."""
+        self._stopping = True
+        self._bell.ring()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            # Cleared before looking, so that what comes while we look is not missed.
+            self._bell.clear()
+            wake_at = await self._turn()
+            self.last_turn_at = self._clock.monotonic()
+            if not self._stopping:
+                await self._clock.wait(self._bell, until=wake_at)
+
+    async def _turn(self) -> float | None:
+        try:
+            return await self._tick()
+        except Exception:  # a loop that ended would stop all delivery in silence
+            log.exception("%s failed, going on", self.name)
+            return self._clock.monotonic() + AFTER_ERROR

@@ -1,0 +1,121 @@
+"""Origins that cannot be reached are held, probed, and let go again gently.
+
+A held origin costs its tasks nothing: they wait, whatever their number. A bare TCP connect
+probes it, less and less often; the first that succeeds lets it go with one slot, and each
+answer doubles the slots. An origin away for longer than ``hold_for`` is still probed, but its
+due tasks are charged a failed attempt each, and so follow their own policy to its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LONGEST_PROBE_INTERVAL = 30.0  # seconds
+ALL_SLOTS = 1024  # from here on slots are no longer counted
+
+
+@dataclass(slots=True)
+class Away:
+    """What is known of an origin that refused, until it has answered enough again."""
+
+    error: str
+    refused_at: float | None  # the first refusal since its last answer
+    held: bool = True
+    interval: float = 1.0
+    probe_at: float = 0.0
+    slots: int = 0
+    probing: bool = False
+
+
+class Origins:
+    """Which origins can be sent to. All times are seconds of the monotonic clock."""
+
+    def __init__(self, *, hold_for: float) -> None:
+        self._hold_for = hold_for
+        self._away: dict[str, Away] = {}
+        self._reached: set[str] = set()
+
+    def refused(self, origin: str, error: str, now: float) -> bool:
+        """Hold an origin that could not be connected to; tell whether it was not held before."""
+        away = self._away.get(origin)
+        if away is None:
+            away = self._away[origin] = Away(error, now)
+        elif away.held:
+            return False
+        if away.refused_at is None:
+            away.refused_at = now
+        away.held, away.error, away.interval, away.slots = True, error, 1.0, 0
+        away.probe_at = now + away.interval
+        return True
+
+    def answered(self, origin: str) -> None:
+        """Note that an origin answered; after a hold it may have twice the slots now."""
+        away = self._away.get(origin)
+        if away is None or away.held:
+            return
+        away.slots *= 2
+        if away.slots >= ALL_SLOTS:
+            del self._away[origin]
+            return
+        away.refused_at = None  # the next refusal begins a new absence
+
+    def connected(self, origin: str) -> None:
+        """Note that an origin's name and address are real."""
+        self._reached.add(origin)
+
+    def was_connected(self, origin: str) -> bool:
+        """Tell whether an origin could ever be connected to."""
+        return origin in self._reached
+
+    def is_held(self, origin: str) -> bool:
+        """Tell whether nothing is to be sent to an origin."""
+        away = self._away.get(origin)
+        return away is not None and away.held
+
+    def charged_error(self, origin: str, now: float) -> str | None:
+        """Return what due tasks of an origin are charged with; None when they are not."""
+        charges_at = self.charges_at(origin)
+        return self._away[origin].error if charges_at is not None and charges_at <= now else None
+
+    def charges_at(self, origin: str) -> float | None:
+        """Return from when a held origin's due tasks are charged; None when it is not held."""
+        away = self._away.get(origin)
+        if away is None or not away.held or away.refused_at is None:
+            return None
+        return away.refused_at + self._hold_for
+
+    def slots(self, origin: str) -> int:
+        """Return how many attempts may be on the wire to an origin."""
+        away = self._away.get(origin)
+        return ALL_SLOTS if away is None else away.slots
+
+    def begin_probes(self, now: float) -> list[str]:
+        """Return the origins to be probed now; each waits for ``probed``."""
+        due = [
+            origin
+            for origin, away in self._away.items()
+            if away.held and not away.probing and away.probe_at <= now
+        ]
+        for origin in due:
+            self._away[origin].probing = True
+        return due
+
+    def probed(self, origin: str, error: str | None, now: float) -> None:
+        """Let an origin go that could be connected to, or plan its next probe."""
+        away = self._away[origin]
+        away.probing = False
+        if error is None:
+            away.held, away.slots = False, 1
+            return
+        away.error = error
+        away.interval = min(away.interval * 2, LONGEST_PROBE_INTERVAL)
+        away.probe_at = now + away.interval
+
+    def next_probe_at(self) -> float | None:
+        """Return when the next probe is due; None when nothing is held."""
+        times = [away.probe_at for away in self._away.values() if away.held and not away.probing]
+        return min(times, default=None)
+
+    def held(self) -> dict[str, str]:
+        """Return the origins that are held, with why."""
+        return {origin: away.error for origin, away in self._away.items() if away.held}

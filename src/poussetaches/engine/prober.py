@@ -1,0 +1,56 @@
+"""Probes the origins that are held."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.origins import Origins
+from poussetaches.engine.sender import Sender
+
+log = logging.getLogger(__name__)
+
+
+class Prober:
+    """Connects to held origins when their time has come, all at once."""
+
+    def __init__(
+        self, *, origins: Origins, sender: Sender, clock: Clock, bell: Bell, dispatch_bell: Bell
+    ) -> None:
+        self._origins = origins
+        self._sender = sender
+        self._clock = clock
+        self._bell = bell
+        self._dispatch_bell = dispatch_bell
+        self._probes: set[asyncio.Task[None]] = set()
+
+    async def tick(self) -> float | None:
+        """Begin the probes that are due; return when the next one is."""
+        for origin in self._origins.begin_probes(self._clock.monotonic()):
+            probe = asyncio.create_task(self._probe(origin))
+            self._probes.add(probe)
+            probe.add_done_callback(self._probes.discard)
+        return self._origins.next_probe_at()
+
+    async def stop(self) -> None:
+        """Break off the probes under way."""
+        for probe in self._probes:
+            probe.cancel()
+        if self._probes:
+            await asyncio.wait(self._probes)
+
+    async def settle(self) -> None:
+        """Wait until no probe is under way."""
+        while self._probes:
+            await asyncio.wait(self._probes)
+
+    async def _probe(self, origin: str) -> None:
+        error = await self._sender.probe(origin)
+        self._origins.probed(origin, error, self._clock.monotonic())
+        if error is None:
+            log.info("origin let go", extra={"origin": origin})
+            self._dispatch_bell.ring()
+        else:
+            log.debug("origin still away", extra={"origin": origin, "error": error})
+            self._bell.ring()

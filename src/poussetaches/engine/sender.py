@@ -1,0 +1,190 @@
+"""One attempt: send the request, say how it went. Nothing that the network does is an exception.
+
+The client's exceptions do not say enough of themselves (a receiver that never answers is a
+"connect timeout" to it): what happened is read from the causes that it lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, timedelta
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import DetailedPyreqwestError, RequestTimeoutError
+from pyreqwest.response import Response
+
+from poussetaches.core.moment import Moment, moment_of, seconds_between
+from poussetaches.core.target import parse_target
+from poussetaches.core.task import Outcome
+from poussetaches.engine.request import Request
+
+MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more is noise
+# Servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn); one that is used just
+# then costs an attempt, so ours are closed first.
+IDLE_CONNECTION = timedelta(seconds=1.5)
+
+_ASKS_TO_WAIT = (429, 503)
+
+
+class Sender(Protocol):
+    """Makes attempts."""
+
+    async def send(self, request: Request) -> Outcome:
+        """Make one attempt. Every result of the network is an outcome; an exception is a bug."""
+
+    async def probe(self, origin: str) -> str | None:
+        """Connect to an origin and hang up; return what went wrong, None when nothing did."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+class HttpSender:
+    """Makes attempts over HTTP: no redirects, no proxies, no decompression."""
+
+    def __init__(self, *, connect_timeout: float, now: Callable[[], Moment]) -> None:
+        self._connect_timeout = connect_timeout
+        self._now = now
+        self._client: Client = (
+            ClientBuilder()
+            .no_proxy()
+            .follow_redirects(False)
+            .referer(False)
+            .gzip(False)
+            .brotli(False)
+            .zstd(False)
+            .deflate(False)
+            .connect_timeout(timedelta(seconds=connect_timeout))
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .build()
+        )
+
+    async def send(self, request: Request) -> Outcome:
+        """Make one attempt."""
+        try:
+            builder = (
+                self._client.request(request.method, request.url)
+                .headers(request.headers)
+                .body_bytes(request.body)
+                .timeout(timedelta(seconds=request.timeout))
+            )
+        except ValueError as exc:
+            return Outcome(error=f"the request cannot be made: {exc}")
+        status: int | None = None
+        try:
+            async with builder.build_streamed() as response:
+                status = response.status
+                body, truncated = await _read(response)
+                return self._answered(response, body, truncated)
+        except DetailedPyreqwestError as exc:
+            return await self._failed(request, exc, status)
+
+    async def probe(self, origin: str) -> str | None:
+        """Connect to an origin and hang up."""
+        target = parse_target(origin)
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, writer = await asyncio.open_connection(target.host, target.port)
+        except TimeoutError:
+            return f"no connection within {self._connect_timeout:g} s"
+        except socket.gaierror as exc:
+            return f"the name {target.host} cannot be resolved: {exc.strerror}"
+        except OSError as exc:
+            return f"cannot connect: {exc.strerror or exc}"
+        with suppress(OSError):
+            writer.close()
+            await writer.wait_closed()
+        return None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    def _answered(self, response: Response, body: bytes, truncated: bool) -> Outcome:
+        retry_after = None
+        if response.status in _ASKS_TO_WAIT:
+            retry_after = _seconds_to_wait(_header(response, "Retry-After"), now=self._now())
+        return Outcome(
+            status=response.status,
+            body=body,
+            truncated=truncated,
+            retry_after=retry_after,
+            refused=_header(response, "Poussetaches-Retry").strip().lower() == "no",
+        )
+
+    async def _failed(
+        self, request: Request, exc: DetailedPyreqwestError, status: int | None
+    ) -> Outcome:
+        causes = [cause["message"] for cause in exc.details.get("causes") or []]
+        if "client error (Connect)" in causes and status is None:
+            outcome = await self._not_connected(request, causes)
+            if outcome is not None:
+                return outcome
+        if isinstance(exc, RequestTimeoutError):
+            return Outcome(status=status, error=f"no answer within {request.timeout:g} s")
+        return Outcome(status=status, error=_reason(causes, str(exc)))
+
+    async def _not_connected(self, request: Request, causes: list[str]) -> Outcome | None:
+        """Return the outcome when nothing was sent; None when it was no matter of connecting."""
+        host = urlsplit(request.url).hostname
+        if "dns error" in causes:
+            error = f"the name {host} cannot be resolved: {causes[-1]}"
+            return Outcome(error=error, unreachable=True, unknown_host=True)
+        if "operation timed out" in causes or "deadline has elapsed" in causes:
+            # A handshake that hangs looks the same; a connection of our own tells them apart.
+            if "tcp connect error" not in causes and request.url.lower().startswith("https:"):
+                return await self._handshake_or_connection(request)
+            error = f"no connection within {self._connect_timeout:g} s"
+            return Outcome(error=error, unreachable=True)
+        if "tcp connect error" in causes:
+            return Outcome(error=f"cannot connect: {causes[-1]}", unreachable=True)
+        return None
+
+    async def _handshake_or_connection(self, request: Request) -> Outcome:
+        error = await self.probe(parse_target(request.url).origin)
+        if error is not None:
+            return Outcome(error=error, unreachable=True)
+        return Outcome(error=f"no TLS handshake within {self._connect_timeout:g} s")
+
+
+async def _read(response: Response) -> tuple[bytes, bool]:
+    """Return the first part of a body, and whether there was more."""
+    body = b""
+    while (chunk := await response.body_reader.read_chunk()) is not None:
+        body += chunk.to_bytes()
+        if len(body) > MAX_BODY:
+            return body[:MAX_BODY], True
+    return body, False
+
+
+def _header(response: Response, name: str) -> str:
+    try:
+        return response.get_header(name) or ""
+    except ValueError:  # bytes that are no text; then it says nothing to us
+        return ""
+
+
+def _seconds_to_wait(value: str, *, now: Moment) -> float | None:
+    """Return what a Retry-After header asks for: seconds or a date (RFC 9110, 10.2.3)."""
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, seconds_between(now, moment_of(date.replace(tzinfo=date.tzinfo or UTC))))
+
+
+def _reason(causes: list[str], otherwise: str) -> str:
+    """Return why a request failed in words: the innermost cause says most."""
+    reason = causes[-1] if causes else otherwise
+    if "client error (Connect)" in causes:
+        return f"no secure connection: {reason}"
+    return reason
