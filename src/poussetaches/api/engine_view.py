@@ -1,0 +1,20 @@
+"""What the API may know of the engine."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class EngineView(Protocol):
+    """The engine as it is seen from outside; nothing here changes it."""
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether the server is paused."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts are on the wire."""
+
+    def stuck(self) -> list[str]:
+        """Return what does not move and ought to, in words; empty when all is well."""

@@ -1,0 +1,322 @@
+"""The original's routes and field names; ``docs/protocol.md`` describes them.
+
+Its words (``tries``, ``expected``, ``next_run``, ``delay`` in minutes, nanoseconds) live here
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from http import HTTPStatus
+from random import Random
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from poussetaches.api.engine_view import EngineView
+from poussetaches.api.reading import decode, read_body, too_large
+from poussetaches.core.errors import InvalidSchedule, InvalidTask
+from poussetaches.core.ids import new_task_id
+from poussetaches.core.moment import MINUTE, SECOND, Moment, later
+from poussetaches.core.schedule import Schedule, check_expression, next_occurrence
+from poussetaches.core.target import parse_target
+from poussetaches.core.task import MAX_DELAY, Attempt, Task, TaskState
+from poussetaches.store.base import Store, TaskSummary
+
+OWNER = "original"  # of the schedules pushed here
+PAGE = 200  # tasks read at once for a listing
+DEFAULT_EXPECTED = 200
+
+_MAX_DELAY_MINUTES = MAX_DELAY * SECOND // MINUTE
+
+
+class Push(msgspec.Struct):
+    """A push as it comes. Null and the zero values mean the default, unknown fields nothing."""
+
+    url: str
+    payload: str | None = None
+    expected: int | None = None
+    schedule: str | None = None
+    delay: int | None = None
+
+
+class Entry(msgspec.Struct):
+    """A task in a listing; times are nanoseconds since the epoch."""
+
+    id: str
+    url: str
+    payload: str
+    expected: int
+    schedule: str
+    next_run: int
+    next_scheduled_run: int
+    last_run: int
+    tries: int
+    last_error_status_code: int
+    last_error_body: str | None
+
+
+class OriginalRoutes:
+    """Serves the original's API from the store."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: EngineView,
+        now: Callable[[], Moment],
+        random: Random,
+        max_body: int,
+        max_request: int,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._now = now
+        self._random = random
+        self._max_body = max_body
+        self._max_request = max_request
+        self._decoder = msgspec.json.Decoder(Push)
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/", self.status, methods=["GET"]),
+            Route("/", self.push, methods=["POST"]),
+            Route("/waiting", self.waiting, methods=["GET"]),
+            Route("/success", self.success, methods=["GET"]),
+            Route("/dead", self.dead, methods=["GET"]),
+            Route("/cron", self.cron, methods=["GET"]),
+            Route("/cron", self.delete_cron, methods=["DELETE"]),
+            Route("/pause", self.pause, methods=["POST"]),
+            Route("/resume", self.resume, methods=["POST"]),
+        ]
+
+    async def status(self, request: Request) -> Response:
+        """Tell whether the server is paused, and how many attempts are in flight."""
+        view = {"paused": self._engine.paused, "in_flight": self._engine.in_flight}
+        return _json(msgspec.json.encode(view))
+
+    async def push(self, request: Request) -> Response:
+        """Keep a task, or a schedule unless it is known, and answer its id."""
+        push = decode(self._decoder, await read_body(request, limit=self._max_request))
+        task = self._task_of(push)
+        task_id = task.id
+        if push.schedule:
+            task_id = await self._put_schedule(push.schedule, task)
+        else:
+            await self._store.add(task)
+        return Response(status_code=HTTPStatus.CREATED, headers={"Poussetaches-Task-ID": task_id})
+
+    async def waiting(self, request: Request) -> Response:
+        """List what waits or runs, and the schedules."""
+        return await self._list(TaskState.WAITING)
+
+    async def success(self, request: Request) -> Response:
+        """List what succeeded."""
+        return await self._list(TaskState.SUCCEEDED)
+
+    async def dead(self, request: Request) -> Response:
+        """List what died."""
+        return await self._list(TaskState.DEAD)
+
+    async def cron(self, request: Request) -> Response:
+        """List the schedules."""
+        return _json(_listing(await self._schedule_entries()))
+
+    async def delete_cron(self, request: Request) -> Response:
+        """Delete the schedules and their waiting runs."""
+        await self._store.delete_schedules(OWNER, now=self._now())
+        return Response()
+
+    async def pause(self, request: Request) -> Response:
+        """Start no more attempts."""
+        await self._store.set_paused(True)
+        return Response()
+
+    async def resume(self, request: Request) -> Response:
+        """Start attempts again."""
+        await self._store.set_paused(False)
+        return Response()
+
+    def _task_of(self, push: Push) -> Task:
+        now = self._now()
+        run_at = later(now, _delay(push) * MINUTE // SECOND)
+        _check_text("url", push.url)
+        parse_target(push.url)
+        return Task(
+            id=new_task_id(now, self._random),
+            url=push.url,
+            body=self._payload(push),
+            envelope=True,
+            expected=(_expected(push),),
+            created_at=now,
+            run_at=run_at,
+            due_at=run_at,
+        )
+
+    def _payload(self, push: Push) -> bytes:
+        # The original's decoder passes over line breaks, and base64(1) makes them.
+        text = (push.payload or "").replace("\n", "").replace("\r", "")
+        try:
+            payload = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise InvalidTask("payload", f"is not base64: {exc}") from None
+        if len(payload) > self._max_body:
+            raise too_large(f"payload: longer than {self._max_body} bytes (setting max_body)")
+        return payload
+
+    async def _put_schedule(self, cron: str, task: Task) -> str:
+        """Keep a schedule; the same push has the same name and changes nothing."""
+        _check_text("schedule", cron)
+        check_expression(cron)
+        name = hashlib.sha1(
+            task.url.encode() + task.body + cron.encode(), usedforsecurity=False
+        ).hexdigest()
+        next_run_at = next_occurrence(cron, anchor=task.run_at, after=task.run_at)
+        if next_run_at is None:
+            raise InvalidSchedule(f"{cron!r} never matches")
+        await self._store.put_schedule(
+            Schedule(
+                name=name,
+                owner=OWNER,
+                cron=cron,
+                task=msgspec.structs.replace(task, id=name),
+                created_at=task.created_at,
+                anchor_at=task.run_at,
+                next_run_at=next_run_at,
+            )
+        )
+        return name
+
+    async def _list(self, state: TaskState) -> Response:
+        """Answer a listing page by page. The first page is read before the answer begins."""
+        schedules = await self._store.schedules(OWNER)
+        expressions = {schedule.name: schedule.cron for schedule in schedules}
+        own = await self._schedule_entries(schedules) if state is TaskState.WAITING else []
+        page = await self._store.list_enveloped(state, after=None, limit=PAGE)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            nonlocal page
+            separator, mine = b'{"tasks":[', 0
+            while True:
+                entries = [_entry_of(summary, expressions) for summary in page.tasks]
+                end = entries[-1].next_run if page.after and entries else None
+                while mine < len(own) and (end is None or own[mine].next_run <= end):
+                    entries.append(own[mine])
+                    mine += 1
+                for entry in sorted(entries, key=lambda entry: entry.next_run):
+                    yield separator + msgspec.json.encode(entry)
+                    separator = b","
+                if page.after is None:
+                    break
+                page = await self._store.list_enveloped(state, after=page.after, limit=PAGE)
+            yield b"]}" if separator == b"," else separator + b"]}"
+
+        return StreamingResponse(pieces(), media_type="application/json")
+
+    async def _schedule_entries(self, schedules: Sequence[Schedule] | None = None) -> list[Entry]:
+        found = await self._store.schedules(OWNER) if schedules is None else schedules
+        runs = await self._store.latest_runs([schedule.name for schedule in found])
+        return [_entry_of_schedule(schedule, runs.get(schedule.name)) for schedule in found]
+
+
+def _delay(push: Push) -> int:
+    delay = push.delay or 0
+    if not 0 <= delay <= _MAX_DELAY_MINUTES:
+        raise InvalidTask(
+            "delay", f"must be between 0 and {_MAX_DELAY_MINUTES} minutes (ten years)"
+        )
+    return delay
+
+
+def _expected(push: Push) -> int:
+    expected = push.expected or DEFAULT_EXPECTED
+    if not 100 <= expected <= 599:  # noqa: PLR2004 - RFC 9110, section 15
+        raise InvalidTask("expected", "must be 0 (for 200) or a status from 100 to 599")
+    return expected
+
+
+def _check_text(field: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidTask(field, "holds half of a surrogate pair") from None
+
+
+def _entry_of(summary: TaskSummary, expressions: dict[str, str]) -> Entry:
+    task, last = summary.task, summary.last_attempt
+    status, body = _last_error(summary)
+    return Entry(
+        id=task.id,
+        url=task.url,
+        payload=base64.b64encode(task.body).decode(),
+        expected=_expected_of(task),
+        schedule=expressions.get(task.schedule or "", ""),
+        next_run=_nanoseconds(task.run_at),
+        next_scheduled_run=0,
+        last_run=_nanoseconds(last.started_at) if last else 0,
+        tries=task.attempt_count,
+        last_error_status_code=status,
+        last_error_body=body,
+    )
+
+
+def _entry_of_schedule(schedule: Schedule, run: TaskSummary | None) -> Entry:
+    status, body = _last_error(run) if run else (0, None)
+    return Entry(
+        id=schedule.name,
+        url=schedule.task.url,
+        payload=base64.b64encode(schedule.task.body).decode(),
+        expected=_expected_of(schedule.task),
+        schedule=schedule.cron,
+        next_run=_nanoseconds(schedule.next_run_at),
+        next_scheduled_run=_nanoseconds(schedule.next_run_at),
+        last_run=_nanoseconds(run.last_attempt.started_at) if run and run.last_attempt else 0,
+        tries=run.task.attempt_count if run else 0,
+        last_error_status_code=status,
+        last_error_body=body,
+    )
+
+
+def _last_error(summary: TaskSummary) -> tuple[int, str | None]:
+    """Return the status and body of the last failure: 0 for none, -1 when there was no answer."""
+    task, failure = summary.task, summary.last_failure
+    if task.last_error is not None and task.last_status is None:
+        return -1, _encoded(task.last_error)
+    if failure is None:
+        return 0, None
+    if failure.error is not None:
+        return -1, _encoded(failure.error)
+    return failure.status or -1, _encoded(_text(failure))
+
+
+def _text(attempt: Attempt) -> str:
+    """Return an answer as text; what was cut within a character ends before it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return decoder.decode(attempt.response_body, final=not attempt.response_truncated)
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "replace")).decode()
+
+
+def _expected_of(task: Task) -> int:
+    return next((rule for rule in task.expected if isinstance(rule, int)), DEFAULT_EXPECTED)
+
+
+def _nanoseconds(moment: Moment) -> int:
+    return moment * 1000
+
+
+def _listing(entries: Sequence[Entry]) -> bytes:
+    return msgspec.json.encode({"tasks": list(entries)})
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

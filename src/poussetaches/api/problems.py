@@ -1,0 +1,120 @@
+"""Errors as problem documents (RFC 9457), and the one table of their statuses."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from poussetaches.core.errors import (
+    InvalidSchedule,
+    InvalidTask,
+    PousseTachesError,
+    StoreFull,
+    StoreUnavailable,
+)
+
+RETRY_AFTER = 1  # seconds; the store is tried again that often
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong with one field of a request."""
+
+    field: str
+    reason: str
+
+
+class Problem(Exception):
+    """An answer that says what went wrong."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+
+    def response(self) -> Response:
+        """Return the problem document."""
+        document: dict[str, object] = {
+            "type": f"urn:poussetaches:problem:{self.code}",
+            "title": self.status.phrase,
+            "status": int(self.status),
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = [msgspec.to_builtins(error) for error in self.errors]
+        return Response(
+            msgspec.json.encode(document),
+            int(self.status),
+            headers=self.headers,
+            media_type="application/problem+json",
+        )
+
+
+class Kind(NamedTuple):
+    """How an error of ours is answered."""
+
+    status: HTTPStatus
+    code: str
+
+
+# The first class that an error is an instance of decides.
+KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
+    (InvalidTask, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-task")),
+    (InvalidSchedule, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-schedule")),
+    (StoreFull, Kind(HTTPStatus.INSUFFICIENT_STORAGE, "store-full")),
+    (StoreUnavailable, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable")),
+)
+
+
+def problem_of(exc: PousseTachesError) -> Problem:
+    """Return how an error of ours is answered."""
+    status, code = next((kind for error, kind in KINDS if isinstance(exc, error)), _UNEXPECTED)
+    errors: tuple[FieldError, ...] = ()
+    if isinstance(exc, InvalidTask):
+        errors = (FieldError(exc.field, exc.reason),)
+    if isinstance(exc, InvalidSchedule):
+        errors = (FieldError("schedule", str(exc)),)
+    waits = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
+    headers = {"Retry-After": str(RETRY_AFTER)} if waits else {}
+    return Problem(status, code, str(exc), errors=errors, headers=headers)
+
+
+_UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected")
+
+
+async def answer_problem(request: Request, exc: Exception) -> Response:
+    """Answer an error with its problem document."""
+    if isinstance(exc, Problem):
+        return exc.response()
+    if isinstance(exc, PousseTachesError):
+        return problem_of(exc).response()
+    if isinstance(exc, HTTPException):
+        return _of_routing(request, exc).response()
+    detail = "poussetaches failed to answer; its log says why"
+    return Problem(_UNEXPECTED.status, _UNEXPECTED.code, detail).response()
+
+
+def _of_routing(request: Request, exc: HTTPException) -> Problem:
+    status = HTTPStatus(exc.status_code)
+    headers = dict(exc.headers or {})
+    if status is HTTPStatus.NOT_FOUND:
+        return Problem(status, "not-found", f"there is nothing at {request.url.path}")
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not allowed here; allowed: {headers.get('Allow', 'none')}"
+        return Problem(status, "method-not-allowed", detail, headers=headers)
+    return Problem(status, "refused", exc.detail, headers=headers)
