@@ -61,7 +61,7 @@ async def run(settings: Settings) -> None:
         clock, random = SystemClock(), Random()  # noqa: S311 - ids and jitter, no secrets
         store = await open_store(folder, now=clock.now, window=settings.commit_window)
         try:
-            await take_over(settings.data_dir, store, now=clock.now(), random=random)
+            await take_over(settings.data_dir, store, now=clock.now())
             if settings.start_paused:
                 await store.set_paused(True)
             engine = _engine(store, settings, clock=clock, random=random)
