@@ -86,18 +86,21 @@ class OriginalRoutes:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("/", self.status, methods=["GET"]),
-            Route("/", self.push, methods=["POST"]),
+            # One route a path: the Allow of a 405 names the methods of one route.
+            Route("/", self.root, methods=["GET", "POST"]),
             Route("/waiting", self.waiting, methods=["GET"]),
             Route("/success", self.success, methods=["GET"]),
             Route("/dead", self.dead, methods=["GET"]),
-            Route("/cron", self.cron, methods=["GET"]),
-            Route("/cron", self.delete_cron, methods=["DELETE"]),
+            Route("/cron", self.cron, methods=["GET", "DELETE"]),
             Route("/pause", self.pause, methods=["POST"]),
             Route("/resume", self.resume, methods=["POST"]),
         ]
 
-    async def status(self, request: Request) -> Response:
+    async def root(self, request: Request) -> Response:
+        """Take a task, or tell the server's status."""
+        return await self.push(request) if request.method == "POST" else self.status()
+
+    def status(self) -> Response:
         """Tell whether the server is paused, and how many attempts are in flight."""
         view = {"paused": self._engine.paused, "in_flight": self._engine.in_flight}
         return _json(msgspec.json.encode(view))
@@ -126,13 +129,11 @@ class OriginalRoutes:
         return await self._list(TaskState.DEAD)
 
     async def cron(self, request: Request) -> Response:
-        """List the schedules."""
+        """List the schedules, or delete them with their waiting runs."""
+        if request.method == "DELETE":
+            await self._store.delete_schedules(OWNER, now=self._now())
+            return Response()
         return _json(_listing(await self._schedule_entries()))
-
-    async def delete_cron(self, request: Request) -> Response:
-        """Delete the schedules and their waiting runs."""
-        await self._store.delete_schedules(OWNER, now=self._now())
-        return Response()
 
     async def pause(self, request: Request) -> Response:
         """Start no more attempts."""

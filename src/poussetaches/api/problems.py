@@ -9,6 +9,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from poussetaches.core.errors import (
     InvalidSchedule,
@@ -115,6 +116,16 @@ def _of_routing(request: Request, exc: HTTPException) -> Problem:
     if status is HTTPStatus.NOT_FOUND:
         return Problem(status, "not-found", f"there is nothing at {request.url.path}")
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not allowed here; allowed: {headers.get('Allow', 'none')}"
-        return Problem(status, "method-not-allowed", detail, headers=headers)
+        allowed = _allowed(request)
+        detail = f"{request.method} is not allowed here; allowed: {allowed}"
+        return Problem(status, "method-not-allowed", detail, headers={"Allow": allowed})
     return Problem(status, "refused", exc.detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of all routes at a path: Starlette names those of the first alone."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))

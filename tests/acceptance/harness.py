@@ -1,0 +1,249 @@
+"""Real processes for acceptance tests: a server, a receiver that remembers everything."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+
+V = TypeVar("V")
+
+PATIENCE = 30.0  # seconds; only a failing test waits this long
+KEY = "a shared key"
+
+
+def wait_until(look: Callable[[], V], is_right: Callable[[V], bool], what: str) -> V:
+    """Return the first value that is right; fail with the last one seen."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        value = look()
+        if is_right(value):
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: last seen {value!r}")
+        threading.Event().wait(0.02)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A request that the receiver got; ``at`` is wall-clock seconds."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+    @property
+    def payload(self) -> bytes:
+        """What was pushed."""
+        return base64.b64decode(json.loads(self.body)["payload"])
+
+    @property
+    def task_id(self) -> str:
+        """The task's id."""
+        return self.headers["poussetaches-task-id"]
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of connections that end early: a server that is killed cannot say goodbye."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Report what is not a lost connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # passed on
+
+
+class Receiver:
+    """An application that answers as told and remembers every delivery."""
+
+    def __init__(self, answer: Callable[[Delivery], int | tuple[int, dict[str, str]]]) -> None:
+        self.deliveries: list[Delivery] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            # An answer in two segments would wait for the first one's acknowledgement.
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                delivery = Delivery(self.path, headers, body, time.time())
+                receiver.deliveries.append(delivery)
+                given = answer(delivery)
+                status, extra = given if isinstance(given, tuple) else (given, {})
+                self.send_response(status)
+                for name, value in {"Content-Length": "0", **extra}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = QuietServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@contextmanager
+def receiving(
+    answer: Callable[[Delivery], int | tuple[int, dict[str, str]]] = lambda _: 200,
+) -> Iterator[Receiver]:
+    """Run a receiver."""
+    receiver = Receiver(answer)
+    try:
+        yield receiver
+    finally:
+        receiver.close()
+
+
+class Server:
+    """A ``poussetaches serve`` in a process of its own."""
+
+    def __init__(self, data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.log = data_dir.parent / f"{data_dir.name}.log"
+        self._flags = flags
+        self._env = {
+            **{name: value for name, value in os.environ.items() if "POUSSETACHES" not in name},
+            "POUSSETACHES_AUTH_KEY": KEY,
+            **(env or {}),
+        }
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        begun = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "poussetaches", "serve", "--port", str(self.port),
+                 "--data-dir", str(self.data_dir), *self._flags],
+                env=self._env,
+                stderr=log,
+            )  # fmt: skip
+        wait_until(self._listens, lambda yes: yes or self._process_ended(), "it to listen")
+        assert not self._process_ended(), self.log.read_text()[begun:]
+
+    def kill(self) -> None:
+        """End it as a power cut would: kill -9."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Ask it to stop; return its exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(PATIENCE)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        """End it if it runs."""
+        if self._process is not None and not self._process_ended():
+            self.kill()
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """Make a request and return its answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read())
+        finally:
+            connection.close()
+
+    def push(self, url: str, payload: bytes = b"{}", **fields: object) -> str:
+        """Push a task and return its id."""
+        push = {"url": url, "payload": base64.b64encode(payload).decode(), **fields}
+        answer = self.request("POST", "/", json.dumps(push).encode())
+        assert answer.status == 201, answer
+        return answer.headers["poussetaches-task-id"]
+
+    def listing(self, name: str) -> list[dict[str, Any]]:
+        """Return the tasks of a listing."""
+        tasks: list[dict[str, Any]] = self.request("GET", f"/{name}").json["tasks"]
+        return tasks
+
+    def ids(self, name: str) -> set[str]:
+        """Return the ids in a listing."""
+        return {task["id"] for task in self.listing(name)}
+
+    def logged(self, event: str) -> list[str]:
+        """Return the lines of its log that hold a text."""
+        return [line for line in self.log.read_text().splitlines() if re.search(event, line)]
+
+    def _listens(self) -> bool:
+        try:
+            return self.request("GET", "/healthz").status == 200
+        except OSError:
+            return False
+
+    def _process_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+
+@contextmanager
+def serving(data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Run a server."""
+    server = Server(data_dir, *flags, env=env)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
