@@ -24,14 +24,13 @@ from poussetaches.api.reading import decode, read_body, too_large
 from poussetaches.core.errors import InvalidSchedule, InvalidTask
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import MINUTE, SECOND, Moment, later
+from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, check_expression, next_occurrence
 from poussetaches.core.target import parse_target
 from poussetaches.core.task import MAX_DELAY, Attempt, Task, TaskState
 from poussetaches.store.base import Store, TaskSummary
 
-OWNER = "original"  # of the schedules pushed here
 PAGE = 200  # tasks read at once for a listing
-DEFAULT_EXPECTED = 200
 
 _MAX_DELAY_MINUTES = MAX_DELAY * SECOND // MINUTE
 
@@ -86,21 +85,18 @@ class OriginalRoutes:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            # One route a path: the Allow of a 405 names the methods of one route.
-            Route("/", self.root, methods=["GET", "POST"]),
+            Route("/", self.status, methods=["GET"]),
+            Route("/", self.push, methods=["POST"]),
             Route("/waiting", self.waiting, methods=["GET"]),
             Route("/success", self.success, methods=["GET"]),
             Route("/dead", self.dead, methods=["GET"]),
-            Route("/cron", self.cron, methods=["GET", "DELETE"]),
+            Route("/cron", self.cron, methods=["GET"]),
+            Route("/cron", self.delete_cron, methods=["DELETE"]),
             Route("/pause", self.pause, methods=["POST"]),
             Route("/resume", self.resume, methods=["POST"]),
         ]
 
-    async def root(self, request: Request) -> Response:
-        """Take a task, or tell the server's status."""
-        return await self.push(request) if request.method == "POST" else self.status()
-
-    def status(self) -> Response:
+    async def status(self, request: Request) -> Response:
         """Tell whether the server is paused, and how many attempts are in flight."""
         view = {"paused": self._engine.paused, "in_flight": self._engine.in_flight}
         return _json(msgspec.json.encode(view))
@@ -129,11 +125,13 @@ class OriginalRoutes:
         return await self._list(TaskState.DEAD)
 
     async def cron(self, request: Request) -> Response:
-        """List the schedules, or delete them with their waiting runs."""
-        if request.method == "DELETE":
-            await self._store.delete_schedules(OWNER, now=self._now())
-            return Response()
+        """List the schedules."""
         return _json(_listing(await self._schedule_entries()))
+
+    async def delete_cron(self, request: Request) -> Response:
+        """Delete the schedules and their waiting runs."""
+        await self._store.delete_schedules(OWNER, now=self._now())
+        return Response()
 
     async def pause(self, request: Request) -> Response:
         """Start no more attempts."""
@@ -260,7 +258,7 @@ def _entry_of(summary: TaskSummary, expressions: dict[str, str]) -> Entry:
         expected=_expected_of(task),
         schedule=expressions.get(task.schedule or "", ""),
         next_run=_nanoseconds(task.run_at),
-        next_scheduled_run=0,
+        next_scheduled_run=_nanoseconds(task.due_at),
         last_run=_nanoseconds(last.started_at) if last else 0,
         tries=task.attempt_count,
         last_error_status_code=status,
@@ -289,12 +287,12 @@ def _last_error(summary: TaskSummary) -> tuple[int, str | None]:
     """Return the status and body of the last failure: 0 for none, -1 when there was no answer."""
     task, failure = summary.task, summary.last_failure
     if task.last_error is not None and task.last_status is None:
-        return -1, _encoded(task.last_error)
+        return CONNECTION_ERROR, _encoded(task.last_error)
     if failure is None:
         return 0, None
     if failure.error is not None:
-        return -1, _encoded(failure.error)
-    return failure.status or -1, _encoded(_text(failure))
+        return CONNECTION_ERROR, _encoded(failure.error)
+    return failure.status or CONNECTION_ERROR, _encoded(_text(failure))
 
 
 def _text(attempt: Attempt) -> str:

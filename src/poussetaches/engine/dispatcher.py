@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from http import HTTPStatus
 from random import Random
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.request import Request, build_request
+from poussetaches.engine.request import build_request
 from poussetaches.engine.sender import Sender
 from poussetaches.store.base import Finish, Lease, Store
 
@@ -75,6 +74,7 @@ class Dispatcher:
         self._config = config
         self.paused = False
         self._draining = False
+        self._behind_since: float | None = None
         self._on_wire: set[asyncio.Task[None]] = set()
         self._recording: set[asyncio.Task[None]] = set()
 
@@ -93,6 +93,11 @@ class Dispatcher:
         self.paused = paused
         self._bell.ring()
 
+    @property
+    def behind_since(self) -> float | None:
+        """Since when, monotonic, each look has left due tasks unstarted that nothing holds."""
+        return self._behind_since if self.is_starting_attempts else None
+
     async def tick(self) -> float | None:
         """Start every task that is due and fits; return when to look again."""
         if self._store.trouble is not None:
@@ -105,6 +110,7 @@ class Dispatcher:
         except StoreUnavailable as exc:
             log.warning("no due tasks from the store", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
+        self._note_what_is_left()
         return self._lanes.wake_at()
 
     async def drain(self, limit: float) -> None:
@@ -135,21 +141,33 @@ class Dispatcher:
 
     async def _start_due(self) -> None:
         while wanted := self._lanes.startable(self._config.max_in_flight - len(self._on_wire)):
+            if self._draining:
+                return
             leases = await self._lease(wanted)
             for lease in leases:
                 self._start(lease)
-            if not leases:
+            # Lanes whose tasks are gone are no longer due: those behind them must have their turn.
+            if not leases and all(self._lanes.is_due(lane) for lane in wanted):
                 return
 
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
+        self._lanes.looking(wanted)
         leased = await self._store.lease_due(wanted, now=self._clock.now())
         for lane, next_due in leased.next_due.items():
             self._lanes.looked(lane, next_due)
         return leased.leases
 
+    def _note_what_is_left(self) -> None:
+        room = self._config.max_in_flight - len(self._on_wire)
+        if room <= 0 or self._lanes.overdue_since() is None:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = self._clock.monotonic()
+
     def _start(self, lease: Lease) -> None:
         now = self._clock.now()
-        if lease.task.run_at > now:  # the clock was set back since the lease
+        # The clock was set back since the lease, or the stop began while the store was asked.
+        if lease.task.run_at > now or self._draining:
             self._record(Finish(lease, PutBack()))
             return
         if lease.task.expires_at is not None and lease.task.expires_at <= now:
@@ -164,10 +182,9 @@ class Dispatcher:
     async def _attempt(self, lease: Lease, lane: Lane) -> None:
         """Make one attempt and hand on what it came to. The slot is free once it is over."""
         request_id = new_request_id(self._random)
-        request = build_request(lease.task, request_id=request_id, config=self._config)
         started_at, started = self._clock.now(), self._clock.monotonic()
         try:
-            outcome = await self._send(request)
+            outcome, key_sent = await self._send(lease.task, request_id)
         finally:
             self._lanes.ended(lane)
             self._bell.ring()
@@ -177,23 +194,27 @@ class Dispatcher:
             log.info("origin not reached", extra={"task": lease.task.id, "error": outcome.error})
             self._record(Finish(lease, PutBack(outcome.error)))
             return
-        self._judge(lease, outcome, Made(request_id, started_at, duration, request.key_sent))
+        self._judge(lease, outcome, Made(request_id, started_at, duration, key_sent))
 
-    async def _send(self, request: Request) -> Outcome:
+    async def _send(self, task: Task, request_id: str) -> tuple[Outcome, bool]:
+        """Return what an attempt came to, and whether the shared key went along."""
         try:
-            return await self._sender.send(request)
+            request = build_request(task, request_id=request_id, config=self._config)
+            return await self._sender.send(request), request.key_sent
         except Exception as exc:  # a bug of ours must cost an attempt, not the task
-            log.exception("attempt broke down")
-            return Outcome(error=f"poussetaches could not make the request: {exc!r}")
+            log.exception("attempt broke down", extra={"task": task.id})
+            return Outcome(error=f"poussetaches could not make the request: {exc!r}"), False
 
     def _note_origin(self, task: Task, lane: Lane, outcome: Outcome) -> None:
         now = self._clock.monotonic()
-        if self._is_absence(lane.origin, outcome):
-            if self._origins.refused(lane.origin, outcome.error or "", now):
-                log.warning("origin held", extra={"origin": lane.origin, "error": outcome.error})
-                self._probe_bell.ring()
-        elif not outcome.unknown_host:
-            self._origins.connected(lane.origin)
+        error = outcome.error or ""
+        if self._is_absence(lane.origin, outcome) and self._origins.refused(
+            lane.origin, error, now
+        ):
+            log.warning("origin held", extra={"origin": lane.origin, "error": error})
+            self._probe_bell.ring()
+        if not outcome.unknown_host:
+            self._origins.resolved(lane.origin)
         if outcome.status is not None and outcome.error is None:
             self._origins.answered(lane.origin)
         if outcome.status == HTTPStatus.TOO_MANY_REQUESTS and outcome.retry_after is not None:
@@ -204,7 +225,7 @@ class Dispatcher:
         """Tell whether an origin is away. A name that never resolved is just wrong."""
         if not outcome.unreachable:
             return False
-        return not outcome.unknown_host or self._origins.was_connected(origin)
+        return not outcome.unknown_host or self._origins.was_resolved(origin)
 
     def _costs_nothing(self, origin: str, outcome: Outcome) -> bool:
         """Tell whether an outcome is the origin's affair alone, and no attempt of the task."""
@@ -258,9 +279,15 @@ class Dispatcher:
                 return
 
     async def _recover(self) -> float:
-        with suppress(StoreUnavailable):
+        self._behind_since = None
+        try:
             await self._store.recover()
-        return self._clock.monotonic() + (0.0 if self._store.trouble is None else STORE_RETRY)
+            # A write that was reported as failed may be on disk all the same.
+            for lane, run_at in (await self._store.next_due()).items():
+                self._lanes.waits(lane, run_at)
+        except StoreUnavailable:
+            return self._clock.monotonic() + STORE_RETRY
+        return self._clock.monotonic()
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from poussetaches.core.moment import DAY, Moment, seconds_between
 from poussetaches.core.queue import Lane, QueueSettings, TokenBucket
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.origins import Origins
+
+SMALL = 64  # entries; not worth tidying up below
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +26,7 @@ class LaneState:
     lane: Lane
     used_at: Moment
     next_due: Moment | None = None
+    heard_of: Moment | None = None  # the earliest task since the look under way began
     in_flight: int = 0
     asked_to_wait_until: float = 0.0  # monotonic
 
@@ -52,6 +55,7 @@ class Lanes:
         self._due: OrderedDict[str, QueueState] = OrderedDict()
         # Lanes by when they are due; an entry that its lane no longer agrees with is void.
         self._later: list[tuple[Moment, Lane]] = []
+        self._later_limit = SMALL
         self._on_wire: Counter[str] = Counter()
 
     # What is learnt
@@ -65,8 +69,14 @@ class Lanes:
         """Note that a task of a lane waits from a moment on."""
         state = self._state(lane)
         state.used_at = self._clock.now()
+        state.heard_of = run_at if state.heard_of is None else min(state.heard_of, run_at)
         if state.next_due is None or run_at < state.next_due:
             self._expect(state, run_at)
+
+    def looking(self, lanes: Iterable[Lane]) -> None:
+        """Note that the store is being asked about lanes."""
+        for lane in lanes:
+            self._state(lane).heard_of = None
 
     def looked(self, lane: Lane, next_due: Moment | None) -> None:
         """Note what the store said of a lane."""
@@ -76,8 +86,10 @@ class Lanes:
         if not queue.due:
             self._due.pop(lane.queue, None)
         state.next_due = None
-        if next_due is not None:
-            self._expect(state, next_due)
+        # A task that was added during the look may or may not have been seen by it.
+        times = [time for time in (next_due, state.heard_of) if time is not None]
+        if times:
+            self._expect(state, min(times))
 
     def started(self, lane: Lane) -> None:
         """Take a slot and a token for an attempt."""
@@ -104,6 +116,11 @@ class Lanes:
 
     # What follows
 
+    def is_due(self, lane: Lane) -> bool:
+        """Tell whether a lane has a due task, for all that is known."""
+        queue = self._queues.get(lane.queue)
+        return queue is not None and lane in queue.due
+
     def startable(self, room: int) -> dict[Lane, int]:
         """Return how many attempts each lane may start now, at most ``room`` in all.
 
@@ -111,7 +128,8 @@ class Lanes:
         """
         self._move_due()
         wanted: dict[Lane, int] = {}
-        shares = [(queue, self._shares(queue)) for queue in list(self._due.values())]
+        slots: dict[str, int] = {}  # of origins: all queues share them
+        shares = [(queue, self._shares(queue, slots)) for queue in list(self._due.values())]
         while room > 0 and shares:
             going_on = []
             for queue, turns in shares:
@@ -186,6 +204,14 @@ class Lanes:
             self._make_due(state)
         else:
             heapq.heappush(self._later, (run_at, state.lane))
+            if len(self._later) > self._later_limit:
+                self._drop_void()
+
+    def _drop_void(self) -> None:
+        """Keep one entry for each lane: a lane that is looked at often makes many."""
+        self._later = list({entry for entry in self._later if self._is_valid(entry)})
+        heapq.heapify(self._later)
+        self._later_limit = 2 * len(self._later) + SMALL
 
     def _make_due(self, state: LaneState) -> None:
         queue = self._queues[state.lane.queue]
@@ -207,18 +233,27 @@ class Lanes:
             return False
         return queue.lanes[lane].next_due == run_at and lane not in queue.due
 
-    def _shares(self, queue: QueueState) -> Iterator[Lane]:
-        """Yield lanes of a queue in turn, once for each attempt that may start."""
+    def _shares(self, queue: QueueState, slots: dict[str, int]) -> Iterator[Lane]:
+        """Yield lanes of a queue in turn, once for each attempt that may start.
+
+        ``slots`` are those left of each origin that has come up.
+        """
         left = self._queue_room(queue)
         rooms = {lane: self._lane_room(queue, state) for lane, state in list(queue.due.items())}
         while left > 0 and rooms:
-            for lane in [lane for lane, room in rooms.items() if room <= 0]:
-                del rooms[lane]
-            for lane in rooms:
+            for lane in list(rooms):
+                origin = lane.origin
+                free = slots.setdefault(
+                    origin, self._origins.slots(origin) - self._on_wire[origin]
+                )
+                if rooms[lane] <= 0 or free <= 0:
+                    del rooms[lane]
+                    continue
                 if left == 0:
                     return
                 left -= 1
                 rooms[lane] -= 1
+                slots[origin] -= 1
                 queue.due.move_to_end(lane)
                 yield lane
 

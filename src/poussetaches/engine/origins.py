@@ -33,7 +33,7 @@ class Origins:
     def __init__(self, *, hold_for: float) -> None:
         self._hold_for = hold_for
         self._away: dict[str, Away] = {}
-        self._reached: set[str] = set()
+        self._resolved: set[str] = set()
 
     def refused(self, origin: str, error: str, now: float) -> bool:
         """Hold an origin that could not be connected to; tell whether it was not held before."""
@@ -59,13 +59,13 @@ class Origins:
             return
         away.refused_at = None  # the next refusal begins a new absence
 
-    def connected(self, origin: str) -> None:
-        """Note that an origin's name and address are real."""
-        self._reached.add(origin)
+    def resolved(self, origin: str) -> None:
+        """Note that an origin's name is real."""
+        self._resolved.add(origin)
 
-    def was_connected(self, origin: str) -> bool:
-        """Tell whether an origin could ever be connected to."""
-        return origin in self._reached
+    def was_resolved(self, origin: str) -> bool:
+        """Tell whether an origin's name could ever be resolved."""
+        return origin in self._resolved
 
     def is_held(self, origin: str) -> bool:
         """Tell whether nothing is to be sent to an origin."""

@@ -20,14 +20,11 @@ import msgspec
 
 from poussetaches.core.errors import CannotOpenStore, InvalidSchedule, InvalidTask
 from poussetaches.core.moment import SECOND, Moment
+from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurrence
 from poussetaches.core.target import parse_target
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
 from poussetaches.store.base import Store
-
-OWNER = "original"
-DEFAULT_EXPECTED = 200
-CONNECTION_ERROR = -1  # in place of a status
 
 # Ended tasks come first: one that is in two folders must not run again.
 FOLDERS = {

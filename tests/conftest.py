@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from poussetaches.core.queue import QueueSettings
+from poussetaches.core.retry import RetryPolicy
+from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.engine import Engine
+from poussetaches.store.sqlite import SqliteStore
+from tests.factories import seeded
+from tests.fakes import FakeClock, ScriptedSender
+from tests.store.sqlite_files import Disk, opened
+
+# Without jitter, so that a test can name the moment of the next attempt.
+EXACT = RetryPolicy(jitter=0.0)
+
+EngineWith = Callable[[EngineConfig], Awaitable[Engine]]
+
+
+async def run_due(engine: Engine) -> None:
+    """Make the attempts and the probes that are due, to their end."""
+    await engine.dispatcher.tick()
+    await engine.dispatcher.settle()
+    await engine.prober.tick()
+    await engine.prober.settle()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def sender() -> ScriptedSender:
+    return ScriptedSender()
+
+
+@pytest.fixture
+def disk() -> Disk:
+    """Return what the store's commits go to."""
+    return Disk()
+
+
+@pytest.fixture
+async def store(disk: Disk) -> AsyncIterator[SqliteStore]:
+    async with opened(None, disk=disk) as store:
+        yield store
+
+
+@pytest.fixture
+async def engine_with(
+    store: SqliteStore, sender: ScriptedSender, clock: FakeClock
+) -> AsyncIterator[EngineWith]:
+    """Return what makes an engine. Its loops do not run: tests call ``tick``."""
+    engines = []
+
+    async def make(config: EngineConfig) -> Engine:
+        engine = Engine(store=store, sender=sender, clock=clock, random=seeded(), config=config)
+        await engine.load()
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        await engine.stop(0)
+
+
+@pytest.fixture
+async def engine(engine_with: EngineWith) -> Engine:
+    return await engine_with(EngineConfig(queue=QueueSettings(retry=EXACT)))

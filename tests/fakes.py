@@ -1,0 +1,209 @@
+"""Stand-ins for the clock and the network: real small classes that a test is in charge of."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from contextlib import suppress
+from itertools import count
+
+from poussetaches.core.moment import SECOND, Moment
+from poussetaches.core.target import origin_of
+from poussetaches.core.task import Outcome
+from poussetaches.engine.clock import LONGEST_WAIT, Bell
+from poussetaches.engine.request import Request
+from tests.factories import NOW
+
+STARTED = 1000.0  # what the fake monotonic clock reads at first
+# Steps of the event loop; more than any chain of callbacks in the engine is long.
+ENOUGH_STEPS = 50
+
+AWAY = Outcome(error="cannot connect: Connection refused", unreachable=True)
+UNKNOWN_HOST = Outcome(error="the name cannot be resolved", unreachable=True, unknown_host=True)
+
+# A status stands for an answer without a body; an exception is a bug of the sender's.
+Reply = int | Outcome | Exception
+
+
+async def let_run(steps: int = ENOUGH_STEPS) -> None:
+    """Let everything go on that waits for nothing but its turn."""
+    loop = asyncio.get_running_loop()
+    for _ in range(steps):
+        turn: asyncio.Future[None] = loop.create_future()
+        loop.call_soon(turn.set_result, None)
+        await turn
+
+
+class FakeClock:
+    """Both clocks; they move only when a test says so. Counts whole microseconds."""
+
+    def __init__(self, now: Moment = NOW) -> None:
+        self._now = now
+        self._elapsed = 0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._order = count()
+
+    def now(self) -> Moment:
+        """Return the wall clock's time."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return seconds that only ``advance`` adds to."""
+        return STARTED + self._elapsed / SECOND
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and wake whoever waits for a time now past."""
+        passed = round(seconds * SECOND)
+        self._now = Moment(self._now + passed)
+        self._elapsed += passed
+        while self._sleepers and self._sleepers[0][0] <= self.monotonic():
+            _, _, sleeper = heapq.heappop(self._sleepers)
+            if not sleeper.done():
+                sleeper.set_result(None)
+
+    def advance_to(self, moment: Moment) -> None:
+        """Let time pass until a moment."""
+        self.advance((moment - self._now) / SECOND)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock; no time passes."""
+        self._now = Moment(self._now + round(seconds * SECOND))
+
+    async def wait(self, bell: Bell, *, until: float | None) -> None:
+        """Wait for the bell or the time, whichever comes first."""
+        latest = self.monotonic() + LONGEST_WAIT
+        alarm = asyncio.ensure_future(self._until(latest if until is None else min(until, latest)))
+        heard = asyncio.ensure_future(bell.heard())
+        try:
+            await asyncio.wait({alarm, heard}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in (alarm, heard):
+                waiter.cancel()
+                with suppress(asyncio.CancelledError):
+                    await waiter
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until a test has let that much time pass."""
+        await self._until(self.monotonic() + seconds)
+
+    async def _until(self, time: float) -> None:
+        if time <= self.monotonic():
+            return
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (time, next(self._order), sleeper))
+        await sleeper
+
+
+class ScriptedSender:
+    """Answers as it was told, 200 when it was told nothing, and writes down the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.probes: list[str] = []
+        self.closed = False
+        self.probes_hang = False
+        self._script: deque[Reply] = deque()
+        self._scripts: dict[str, deque[Reply]] = {}
+        self._always: dict[str | None, Reply] = {}
+        self._away: set[str] = set()
+        self._hanging: set[str | None] = set()
+        self._hung: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._probe_errors: deque[str | None] = deque()
+
+    # What a test says
+
+    def replies(self, *replies: Reply, to: str | None = None) -> None:
+        """Give these replies in their order, to one URL or to all others."""
+        script = self._script if to is None else self._scripts.setdefault(to, deque())
+        script.extend(replies)
+
+    def always(self, reply: Reply, *, to: str | None = None) -> None:
+        """Give this reply once the replies in order are used up."""
+        self._always[to] = reply
+
+    def hangs(self, *, to: str | None = None) -> None:
+        """Keep requests, to one URL or to all, without a reply until they are released."""
+        self._hanging.add(to)
+
+    def hangs_no_more(self) -> None:
+        """Reply to what hangs, and at once from now on."""
+        self._hanging.clear()
+        self.release(len(self._hung))
+
+    def release(self, count: int = 1, *, to: str | None = None) -> None:
+        """Reply to requests that hang, in their order."""
+        for url, future in list(self._hung):
+            if count and to in (None, url):
+                count -= 1
+                self._hung.remove((url, future))
+                if not future.done():
+                    future.set_result(None)
+        assert count == 0, "fewer requests hang"
+
+    def goes_away(self, origin: str) -> None:
+        """Refuse every connection to an origin."""
+        self._away.add(origin)
+
+    def comes_back(self, origin: str) -> None:
+        """Let an origin be connected to again."""
+        self._away.remove(origin)
+
+    def probe_finds(self, *errors: str | None) -> None:
+        """Let the next probes end like this, None being a success."""
+        self._probe_errors.extend(errors)
+
+    # What a test asks
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of all requests, in their order."""
+        return [request.url for request in self.requests]
+
+    @property
+    def hung_count(self) -> int:
+        """How many requests hang."""
+        return len(self._hung)
+
+    def attempts_of(self, task_id: str) -> list[int]:
+        """Return the numbers of the attempts made of a task."""
+        return [
+            int(request.headers["Poussetaches-Attempt"])
+            for request in self.requests
+            if request.headers["Poussetaches-Task-ID"] == task_id
+        ]
+
+    # The sender's contract
+
+    async def send(self, request: Request) -> Outcome:
+        """Give the next reply."""
+        self.requests.append(request)
+        if origin_of(request.url) in self._away:
+            return AWAY
+        if self._hanging & {None, request.url}:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._hung.append((request.url, future))
+            await future
+        reply = self._reply_to(request.url)
+        if isinstance(reply, Exception):
+            raise reply
+        return Outcome(status=reply) if isinstance(reply, int) else reply
+
+    async def probe(self, origin: str) -> str | None:
+        """Tell whether the origin is there."""
+        self.probes.append(origin)
+        if self.probes_hang:
+            await asyncio.get_running_loop().create_future()
+        if self._probe_errors:
+            return self._probe_errors.popleft()
+        return AWAY.error if origin in self._away else None
+
+    async def close(self) -> None:
+        """Remember having been closed."""
+        self.closed = True
+
+    def _reply_to(self, url: str) -> Reply:
+        script = self._scripts.get(url) or self._script
+        if script:
+            return script.popleft()
+        return self._always.get(url, self._always.get(None, 200))

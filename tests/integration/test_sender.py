@@ -1,0 +1,376 @@
+"""Attempts against receivers that misbehave, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from poussetaches.core.task import Outcome
+from poussetaches.engine.request import Request
+from poussetaches.engine.sender import MAX_BODY, HttpSender
+from tests.factories import NOW
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+CONNECT_TIMEOUT = 0.3
+TIMEOUT = 0.6
+PATIENT = 20.0  # for what must end by itself
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[HttpSender]:
+    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW)
+    yield sender
+    await sender.close()
+
+
+@asynccontextmanager
+async def receiver(handler: Handler) -> AsyncIterator[str]:
+    """Serve on a free port; yield the host and port."""
+    handling: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handling.add(task)
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await handler(reader, writer)
+        handling.discard(task)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    try:
+        yield f"{host}:{port}"
+    finally:
+        server.close()
+        for task in list(handling):
+            task.cancel()
+        if handling:
+            await asyncio.wait(set(handling))
+        await server.wait_closed()
+
+
+def request_to(url: str, *, timeout: float = PATIENT, body: bytes = b"hello") -> Request:
+    """Return a request as an attempt makes it."""
+    return Request(method="POST", url=url, headers={"X-Own": "1"}, body=body, timeout=timeout)
+
+
+def answers(answer: bytes) -> Handler:
+    """Return a handler that reads the request's head and writes these bytes."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+
+    return handle
+
+
+async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Read until the other side hangs up, and say nothing."""
+    while await reader.read(65_536):
+        pass
+
+
+async def outcome_of(sender: HttpSender, answer: bytes) -> Outcome:
+    """Return what an attempt comes to that is answered by these bytes."""
+    async with receiver(answers(answer)) as address:
+        return await sender.send(request_to(f"http://{address}/"))
+
+
+def head(*lines: str) -> bytes:
+    """Return the head of an answer."""
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+async def test_answer_is_status_and_body(sender: HttpSender) -> None:
+    outcome = await outcome_of(sender, head("HTTP/1.1 201 Created", "Content-Length: 4") + b"done")
+
+    assert outcome == Outcome(status=201, body=b"done")
+
+
+async def test_request_goes_out_as_it_is(sender: HttpSender) -> None:
+    seen = bytearray()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend(await reader.readuntil(b"\r\n\r\n"))
+        seen.extend(await reader.readexactly(5))
+        writer.write(head("HTTP/1.1 204 No Content"))
+
+    async with receiver(handle) as address:
+        await sender.send(request_to(f"http://{address}/path?q=1#part"))
+
+    assert seen.startswith(b"POST /path?q=1 HTTP/1.1\r\n")
+    assert b"x-own: 1\r\n" in seen.lower()
+    assert b"content-length: 5\r\n" in seen.lower()
+    assert b"accept-encoding" not in seen.lower()
+    assert seen.endswith(b"hello")
+
+
+# Not reached
+
+
+async def test_refused_connection_is_unreachable(sender: HttpSender, closed_port: int) -> None:
+    outcome = await sender.send(request_to(f"http://127.0.0.1:{closed_port}/"))
+
+    assert (outcome.status, outcome.unreachable, outcome.unknown_host) == (None, True, False)
+    assert "cannot connect" in (outcome.error or "")
+
+
+async def test_unknown_host_is_unreachable(sender: HttpSender) -> None:
+    sender = HttpSender(connect_timeout=10, now=lambda: NOW)
+    outcome = await sender.send(request_to("http://nosuch.invalid/"))
+    await sender.close()
+
+    assert (outcome.unreachable, outcome.unknown_host) == (True, True)
+    assert "nosuch.invalid cannot be resolved" in (outcome.error or "")
+
+
+@asynccontextmanager
+async def full_backlog() -> AsyncIterator[int]:
+    """Listen and never accept, the queue of connections being full; yield the port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(8)]
+        try:
+            for connection in waiting:
+                connection.setblocking(False)
+                connection.connect_ex(("127.0.0.1", port))
+            yield port
+        finally:
+            for connection in waiting:
+                connection.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_connection_that_is_not_made_in_time_is_unreachable(
+    sender: HttpSender, scheme: str
+) -> None:
+    async with full_backlog() as port:
+        outcome = await sender.send(request_to(f"{scheme}://127.0.0.1:{port}/"))
+
+    assert outcome == Outcome(error="no connection within 0.3 s", unreachable=True)
+
+
+async def test_https_to_a_refused_port_is_unreachable(
+    sender: HttpSender, closed_port: int
+) -> None:
+    outcome = await sender.send(request_to(f"https://127.0.0.1:{closed_port}/"))
+
+    assert outcome.unreachable
+
+
+# Reached, and failed
+
+
+async def test_receiver_that_never_answers_is_an_ordinary_failure(sender: HttpSender) -> None:
+    async with receiver(silent) as address:
+        outcome = await sender.send(request_to(f"http://{address}/", timeout=TIMEOUT))
+
+    assert outcome == Outcome(error="no answer within 0.6 s")
+
+
+async def test_receiver_that_never_reads_is_an_ordinary_failure(sender: HttpSender) -> None:
+    async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async with receiver(deaf) as address:
+        request = request_to(f"http://{address}/", timeout=TIMEOUT, body=bytes(16 << 20))
+        outcome = await sender.send(request)
+
+    assert outcome == Outcome(error="no answer within 0.6 s")
+
+
+async def test_body_that_never_ends_in_silence_is_a_failure(sender: HttpSender) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answers(head("HTTP/1.1 200 OK", "Content-Length: 10") + b"half")(reader, writer)
+        await silent(reader, writer)
+
+    async with receiver(handle) as address:
+        outcome = await sender.send(request_to(f"http://{address}/", timeout=TIMEOUT))
+
+    assert outcome.error == "no answer within 0.6 s"
+    assert not outcome.unreachable
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="closed without an answer"),
+        pytest.param(b"SMTP ready\r\n\r\n", id="not HTTP"),
+        pytest.param(b"HTTP/1.1 abc OK\r\n\r\n", id="status that is no number"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", id="head that breaks off"),
+        pytest.param(head("HTTP/1.1 200 OK", "Content-Length: 9") + b"short", id="short body"),
+        pytest.param(
+            head("HTTP/1.1 200 OK", "Content-Length: 99999") + b"x" * 50_000, id="short long body"
+        ),
+        pytest.param(
+            head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + b"5\r\nhello\r\nzz\r\n",
+            id="broken chunk",
+        ),
+        pytest.param(
+            head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n",
+            id="no last chunk",
+        ),
+    ],
+)
+async def test_answer_that_breaks_off_is_a_failure_whatever_its_status(
+    sender: HttpSender, answer: bytes
+) -> None:
+    outcome = await outcome_of(sender, answer)
+
+    assert outcome.error
+    assert not outcome.unreachable
+
+
+async def test_https_to_a_port_that_speaks_no_tls_is_an_ordinary_failure(
+    sender: HttpSender,
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with receiver(handle) as address:
+        outcome = await sender.send(request_to(f"https://{address}/"))
+
+    assert "no secure connection" in (outcome.error or "")
+    assert not outcome.unreachable
+
+
+async def test_handshake_that_hangs_is_an_ordinary_failure(sender: HttpSender) -> None:
+    async with receiver(silent) as address:
+        outcome = await sender.send(request_to(f"https://{address}/"))
+
+    assert outcome == Outcome(error="no TLS handshake within 0.3 s")
+
+
+# Answers
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_endless_body_is_cut_and_the_status_decides(sender: HttpSender, status: int) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head(f"HTTP/1.1 {status} Whatever"))
+        while True:
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+
+    async with receiver(handle) as address:
+        outcome = await sender.send(request_to(f"http://{address}/"))
+
+    assert outcome == Outcome(status=status, body=b"x" * MAX_BODY, truncated=True)
+
+
+async def test_body_of_the_greatest_length_is_kept_whole(sender: HttpSender) -> None:
+    answer = head("HTTP/1.1 200 OK", f"Content-Length: {MAX_BODY}") + b"x" * MAX_BODY
+
+    assert await outcome_of(sender, answer) == Outcome(status=200, body=b"x" * MAX_BODY)
+
+
+async def test_redirect_is_an_answer_and_not_followed(sender: HttpSender) -> None:
+    outcome = await outcome_of(
+        sender, head("HTTP/1.1 302 Found", "Location: /elsewhere", "Content-Length: 0")
+    )
+
+    assert outcome == Outcome(status=302)
+
+
+async def test_compressed_body_is_kept_as_it_came(sender: HttpSender) -> None:
+    body = gzip.compress(b"hello")
+    lines = ("HTTP/1.1 200 OK", "Content-Encoding: gzip", f"Content-Length: {len(body)}")
+
+    assert await outcome_of(sender, head(*lines) + body) == Outcome(status=200, body=body)
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "seconds"),
+    [
+        (429, "120", 120.0),
+        (503, "0", 0.0),
+        (503, "Mon, 21 Sep 2026 14:14:20 GMT", 60.0),
+        (503, "Mon, 21 Sep 2026 14:00:00 GMT", 0.0),
+        (503, "soon", None),
+        (503, "-5", None),
+        (503, "1.5", None),
+        (503, "9" * 400, float("9" * 12)),
+        (503, "Mon, 99 Sep 2026 14:00:00 GMT", None),
+        (503, "Mon, 21 Sep 99999 14:00:00 GMT", None),
+        (503, "\xe9t\xe9", None),
+        (500, "120", None),
+    ],
+)
+async def test_retry_after_is_seconds_or_a_date_on_429_and_503(
+    sender: HttpSender, status: int, value: str, seconds: float | None
+) -> None:
+    lines = (f"HTTP/1.1 {status} No", f"Retry-After: {value}", "Content-Length: 0")
+
+    assert await outcome_of(sender, head(*lines)) == Outcome(status=status, retry_after=seconds)
+
+
+@pytest.mark.parametrize(("value", "refused"), [("no", True), ("No ", True), ("yes", False)])
+async def test_receiver_may_forbid_retries(sender: HttpSender, value: str, refused: bool) -> None:
+    lines = ("HTTP/1.1 500 No", f"Poussetaches-Retry: {value}", "Content-Length: 0")
+
+    assert await outcome_of(sender, head(*lines)) == Outcome(status=500, refused=refused)
+
+
+async def test_header_that_is_no_text_says_nothing(sender: HttpSender) -> None:
+    lines = ("HTTP/1.1 500 No", "Poussetaches-Retry: \xff\xfe", "Content-Length: 0")
+
+    assert await outcome_of(sender, head(*lines)) == Outcome(status=500)
+
+
+async def test_request_that_cannot_be_made_is_a_failure(sender: HttpSender) -> None:
+    request = Request(method="POST", url="http://a/", headers={"X": "\n"}, body=b"", timeout=1)
+
+    outcome = await sender.send(request)
+
+    assert "cannot be made" in (outcome.error or "")
+    assert not outcome.unreachable
+
+
+# Probes
+
+
+async def test_probe_connects_and_hangs_up(sender: HttpSender) -> None:
+    async with receiver(silent) as address:
+        assert await sender.probe(f"http://{address}") is None
+
+
+async def test_probe_of_a_refused_port_says_so(sender: HttpSender, closed_port: int) -> None:
+    error = await sender.probe(f"http://127.0.0.1:{closed_port}")
+
+    assert "cannot connect" in (error or "")
+
+
+async def test_probe_that_hangs_ends(sender: HttpSender) -> None:
+    async with full_backlog() as port:
+        assert await sender.probe(f"http://127.0.0.1:{port}") == "no connection within 0.3 s"
+
+
+async def test_probe_of_an_unknown_host_says_so() -> None:
+    sender = HttpSender(connect_timeout=10, now=lambda: NOW)
+    error = await sender.probe("http://nosuch.invalid:80")
+    await sender.close()
+
+    assert "nosuch.invalid cannot be resolved" in (error or "")
