@@ -1,0 +1,216 @@
+"""``make demo`` and the README's quickstart, as a new user runs them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.harness import PATIENCE, Server, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "examples" / "demo" / "demo.py"
+
+# A machine that has git, make and Python may well have no curl.
+CURL = f"""#!{sys.executable}
+import sys, time, urllib.error, urllib.request
+args = sys.argv[1:]
+data = args[args.index("-d") + 1].encode() if "-d" in args else None
+url = next(arg for arg in args if arg.startswith("http://"))
+for left in reversed(range(100)):
+    try:
+        print(urllib.request.urlopen(url, data).read().decode())
+        break
+    except urllib.error.URLError:
+        if not left:
+            raise
+        time.sleep(0.1)
+"""
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Return our environment with a folder for temporary files, and without proxies."""
+    return {**os.environ, "TMPDIR": str(folder), "no_proxy": "127.0.0.1", **more}
+
+
+def start_demo(*flags: str, folder: Path, output: int, **more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(DEMO), *flags],
+        env=environment(folder, **more),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ports_in(text: str) -> list[int]:
+    return sorted({int(port) for port in re.findall(r"on http://127\.0\.0\.1:(\d+)", text)})
+
+
+def test_demo_draws_a_table_on_a_terminal_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    process = start_demo(folder=tmp_path, output=theirs, TERM="xterm", COLUMNS="150")
+    drawn = bytearray()
+
+    def ended() -> int | None:
+        # The terminal's buffer is small: who does not read makes the demonstration wait.
+        with suppress(BlockingIOError):
+            drawn.extend(os.read(ours, 1 << 16))
+        return process.poll()
+
+    try:
+        status = wait_until(ended, lambda status: status is not None, "the demo to end")
+        ended()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+    text = drawn.decode()
+    assert status == 0, text
+    assert "next attempt in" in text
+    assert "\x1b[" in text
+    assert "All 5 tasks are as they should be" in text
+    assert [port for port in ports_in(text) if listens(port)] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_prints_lines_without_a_terminal_and_keeps_running_when_told(tmp_path: Path) -> None:
+    log, temporary = tmp_path / "log", tmp_path / "temporary"
+    temporary.mkdir()
+    with log.open("wb") as output:
+        process = start_demo("--keep", folder=temporary, output=output.fileno())
+    try:
+        wait_until(
+            lambda: (process.poll(), log.read_text()),
+            lambda seen: seen[0] is not None or "keep running" in seen[1],
+            "the demo to come to its end",
+        )
+        kept = [listens(port) for port in ports_in(log.read_text())]
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+
+    text = log.read_text()
+    assert status == 0, text
+    assert kept == [True, True]
+    assert "\x1b" not in text
+    for line in (
+        "welcome mail   succeeded at attempt 1",
+        "feed import    attempt 1 failed: 503 the feed is not there yet",
+        "feed import    succeeded at attempt 3",
+        "broken report  dead after 4 attempts, the last: 500 the template is missing",
+        "reminder       delayed by 1 minute",
+        "clean-up       scheduled @every 2s, 3 runs succeeded",
+    ):
+        assert line in text
+    assert [port for port in ports_in(text) if listens(port)] == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_demo_tells_why_its_server_does_not_start(tmp_path: Path) -> None:
+    broken = tmp_path / "packages" / "poussetaches"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").touch()
+    (broken / "__main__.py").write_text("import sys\nsys.exit('no room for me')\n")
+
+    result = subprocess.run(
+        [sys.executable, str(DEMO)],
+        env=environment(tmp_path, PYTHONPATH=str(broken.parent)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert result.returncode == 1
+    assert result.stderr == (
+        "demo: the server ended with status 1\nthe end of the server's log:\n  no room for me\n"
+    )
+
+
+def test_quickstart_of_the_readme_delivers_its_task(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    app, commands = code_block(readme, "python"), code_block(readme, "sh")
+    stop = found(r"`(kill %1 %2)`", readme)
+    (tmp_path / "app.py").write_text(app)
+    server = Server(tmp_path / "poussetaches_data")  # for its questions: the commands start one
+    flask_port = free_port()
+    commands = commands.replace("7991", str(server.port)).replace("5000", str(flask_port))
+
+    with shell(f"{commands}\nread -r _\n{stop}\nwait\n", tmp_path, server.port, flask_port):
+        tasks = wait_until(lambda: succeeded(server), bool, "the task to succeed")
+        log = (tmp_path / "log").read_text()
+
+    assert [task["url"] for task in tasks] == [f"http://127.0.0.1:{flask_port}/tasks/hello"]
+    assert "hello Ada" in log
+    assert len((app + code_block(readme, "sh")).splitlines()) <= 20
+    assert not listens(server.port)
+    assert not listens(flask_port)
+
+
+def code_block(text: str, language: str) -> str:
+    return found(rf"```{language}\n(.*?)```", text)
+
+
+def found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text, re.DOTALL)
+    assert match, f"nothing looks like {pattern}"
+    return match[1]
+
+
+def succeeded(server: Server) -> list[dict[str, Any]]:
+    try:
+        return server.listing("success")
+    except OSError:
+        return []
+
+
+@contextmanager
+def shell(script: str, folder: Path, port: int, flask_port: int) -> Iterator[None]:
+    """Run a script in the background; it has ended when this has, and its output is in ``log``."""
+    tools = folder / "tools"
+    tools.mkdir()
+    if shutil.which("curl") is None:
+        (tools / "curl").write_text(CURL)
+        (tools / "curl").chmod(0o755)
+    ports: Mapping[str, str] = {
+        "POUSSETACHES_PORT": str(port),
+        "FLASK_RUN_PORT": str(flask_port),
+        "PATH": f"{Path(sys.executable).parent}:{tools}:{os.environ['PATH']}",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", script],
+            cwd=folder,
+            env=environment(folder, **ports),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield
+        process.communicate(timeout=PATIENCE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
