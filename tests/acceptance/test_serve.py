@@ -1,0 +1,426 @@
+"""``poussetaches serve`` as a process: how it starts, stops, and refuses to start."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.harness import (
+    KEY,
+    PATIENCE,
+    Delivery,
+    Receiver,
+    Server,
+    free_port,
+    receiving,
+    serving,
+    wait_until,
+)
+
+
+def refused(data_dir: Path, *flags: str) -> str:
+    """Start a server that cannot start; return the one line it says."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "poussetaches", "serve", "--data-dir", str(data_dir),
+         *(flags or ("--port", str(free_port())))],
+        env={name: value for name, value in os.environ.items() if "POUSSETACHES" not in name},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("poussetaches: ")
+    assert len(ended.stderr.splitlines()) == 1
+    return ended.stderr
+
+
+def succeeds(server: Server, task_id: str) -> None:
+    wait_until(lambda: server.ids("success"), lambda ids: task_id in ids, "the task to succeed")
+
+
+def tries_of(server: Server, listing: str, task_id: str) -> int:
+    found: int = next(task["tries"] for task in server.listing(listing) if task["id"] == task_id)
+    return found
+
+
+def delivered(receiver: Receiver, count: int) -> None:
+    wait_until(lambda: len(receiver.deliveries), lambda n: n >= count, f"{count} deliveries")
+
+
+@contextmanager
+def holding(
+    afterwards: Callable[[], object] = lambda: None,
+) -> Iterator[tuple[Receiver, threading.Event]]:
+    """Run a receiver that does not answer before it is told to."""
+    release = threading.Event()
+
+    def answer(delivery: Delivery) -> int:
+        if delivery.path == "/held":
+            release.wait(PATIENCE)
+            afterwards()
+        return 200
+
+    with receiving(answer) as receiver:
+        try:
+            yield receiver, release
+        finally:
+            release.set()
+
+
+@contextmanager
+def stopping(server: Server) -> Iterator[Future[int]]:
+    """Ask a server to stop; the future is its exit status."""
+    with ThreadPoolExecutor(1) as pool:
+        status = pool.submit(server.stop)
+        wait_until(lambda: server.logged(" stopping "), bool, "the server to hear it")
+        yield status
+
+
+@contextmanager
+def process(data_dir: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server without the port that the harness gives to its own."""
+    log = data_dir.parent / f"{data_dir.name}.log"
+    env = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
+    begun = len(log.read_text()) if log.exists() else 0
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "poussetaches", "serve", "--data-dir", str(data_dir), *flags],
+            env={**env, "POUSSETACHES_AUTH_KEY": KEY, **QUICK},
+            stderr=output,
+        )
+    try:
+        said = wait_until(
+            lambda: log.read_text()[begun:],
+            lambda text: "listening" in text or started.poll() is not None,
+            "the server to listen",
+        )
+        assert started.poll() is None, said
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+
+
+def end(started: subprocess.Popen[bytes]) -> int:
+    """Ask a server to stop; return its exit status."""
+    started.terminate()
+    return started.wait(PATIENCE)
+
+
+QUICK = {
+    "POUSSETACHES_ORIGINAL_MAX_ATTEMPTS": "2",
+    "POUSSETACHES_ORIGINAL_MIN_BACKOFF": "0.02",
+}
+
+
+# What keeps it from starting
+
+
+def test_port_in_use_is_named_and_no_data_folder_is_made(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+
+        said = refused(tmp_path / "data", "--port", port)
+
+    assert port in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_data_folder_of_another_server_is_left_alone(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with serving(data_dir) as server:
+        said = refused(data_dir)
+
+        assert server.request("GET", "/readyz").status == 200
+    assert str(data_dir) in said
+    assert "in use" in said
+
+
+def test_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    said = refused(tmp_path / "file" / "data")
+
+    assert str(tmp_path / "file" / "data") in said
+
+
+def test_data_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with serving(data_dir) as server:
+        server.push("http://app/", delay=5)
+        server.stop()
+    database = data_dir / "tasks.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA user_version = 9999")
+    before = database.read_bytes()
+
+    said = refused(data_dir)
+
+    assert "newer" in said
+    assert str(database) in said
+    assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all " * 500, b"SQLite format 3\0" + b"\xff" * 8176]
+)
+def test_damaged_database_is_named_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    database = tmp_path / "data" / "tasks.db"
+    database.parent.mkdir()
+    database.write_bytes(content)
+
+    said = refused(tmp_path / "data")
+
+    assert str(database) in said
+    assert "damaged" in said
+    assert database.read_bytes() == content
+
+
+# The Unix socket
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path instead of a host and port."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(str(self._path))
+
+
+def status_over(path: Path) -> object:
+    """Return the server's status, asked for over its Unix socket."""
+    with closing(UnixConnection(path)) as connection:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        return json.loads(response.read())
+
+
+@pytest.fixture
+def socket_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Paths of sockets are short: a test's own folder may be too deep.
+    return tmp_path_factory.mktemp("s") / "p.sock"
+
+
+def test_unix_socket_is_served_and_removed_at_the_end(tmp_path: Path, socket_path: Path) -> None:
+    with process(tmp_path / "data", "--uds", str(socket_path)) as started:
+        assert status_over(socket_path) == {"paused": False, "in_flight": 0}
+
+        assert end(started) == 0
+    assert not socket_path.exists()
+
+
+def test_abandoned_unix_socket_is_replaced(tmp_path: Path, socket_path: Path) -> None:
+    with process(tmp_path / "data", "--uds", str(socket_path)) as started:
+        started.kill()
+        started.wait()
+    assert socket_path.exists()
+
+    with process(tmp_path / "data", "--uds", str(socket_path)):
+        assert status_over(socket_path) == {"paused": False, "in_flight": 0}
+
+
+def test_unix_socket_of_another_server_is_left_alone(tmp_path: Path, socket_path: Path) -> None:
+    with process(tmp_path / "data", "--uds", str(socket_path)):
+        said = refused(tmp_path / "other", "--uds", str(socket_path))
+
+        assert str(socket_path) in said
+        assert status_over(socket_path) == {"paused": False, "in_flight": 0}
+
+
+def test_file_in_the_place_of_the_unix_socket_is_left_alone(
+    tmp_path: Path, socket_path: Path
+) -> None:
+    socket_path.write_text("precious")
+
+    said = refused(tmp_path / "data", "--uds", str(socket_path))
+
+    assert str(socket_path) in said
+    assert socket_path.read_text() == "precious"
+    assert not (tmp_path / "data").exists()
+
+
+# Stopping
+
+
+def test_stop_of_an_idle_server_is_clean(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        assert server.stop() == 0
+    assert server.logged("(warning|error) ") == []
+
+
+def test_attempt_in_flight_ends_and_is_recorded_while_the_server_stops(tmp_path: Path) -> None:
+    with holding() as (receiver, release), serving(tmp_path / "data") as server:
+        held = server.push(f"{receiver.url}/held")
+        delivered(receiver, 1)
+        with stopping(server) as status:
+            release.set()
+            assert status.result(PATIENCE) == 0
+
+        server.start()
+
+        assert server.ids("success") == {held}
+        assert tries_of(server, "success", held) == 1
+    assert len(receiver.deliveries) == 1
+
+
+def test_handler_can_push_while_the_server_stops(tmp_path: Path) -> None:
+    pushed: list[str] = []
+    server = Server(tmp_path / "data")
+
+    with holding(lambda: pushed.append(server.push(f"{receiver.url}/next"))) as (
+        receiver,
+        release,
+    ):
+        try:
+            server.start()
+            held = server.push(f"{receiver.url}/held")
+            delivered(receiver, 1)
+            with stopping(server) as status:
+                release.set()
+                assert status.result(PATIENCE) == 0
+            assert [found.path for found in receiver.deliveries] == ["/held"]
+
+            server.start()
+
+            succeeds(server, pushed[0])
+            assert server.ids("success") == {held, pushed[0]}
+        finally:
+            server.close()
+
+
+def test_attempt_that_outlasts_the_drain_timeout_is_made_again(tmp_path: Path) -> None:
+    with (
+        holding() as (receiver, release),
+        serving(tmp_path / "data", "--drain-timeout", "0.1") as server,
+    ):
+        held = server.push(f"{receiver.url}/held")
+        delivered(receiver, 1)
+
+        assert server.stop() == 0
+
+        release.set()
+        server.start()
+        succeeds(server, held)
+        assert tries_of(server, "success", held) == 1
+    assert [json.loads(found.body)["tries"] for found in receiver.deliveries] == [1, 1]
+    assert len({found.headers["poussetaches-request-id"] for found in receiver.deliveries}) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_attempts_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    with (
+        holding() as (receiver, release),
+        serving(tmp_path / "data", "--drain-timeout", "3600") as server,
+    ):
+        held = server.push(f"{receiver.url}/held")
+        delivered(receiver, 1)
+        server.signal(number)
+        wait_until(lambda: server.logged(" stopping "), bool, "the server to hear it")
+
+        assert server.stop() == 0
+
+        release.set()
+        server.start()
+        succeeds(server, held)
+        assert tries_of(server, "success", held) == 1
+
+
+# The pause
+
+
+def test_start_paused_delivers_nothing_before_resume(tmp_path: Path) -> None:
+    with receiving() as receiver, serving(tmp_path / "data", "--start-paused") as server:
+        first = server.push(receiver.url)
+        assert server.request("GET", "/").json == {"paused": True, "in_flight": 0}
+        assert server.ids("waiting") == {first}
+        assert receiver.deliveries == []
+
+        server.request("POST", "/resume")
+
+        succeeds(server, first)
+
+
+def test_pause_survives_a_restart(tmp_path: Path) -> None:
+    with receiving() as receiver, serving(tmp_path / "data") as server:
+        server.request("POST", "/pause")
+        task = server.push(receiver.url)
+        assert server.stop() == 0
+
+        server.start()
+
+        assert server.request("GET", "/").json["paused"] is True
+        assert server.ids("waiting") == {task}
+        server.request("POST", "/resume")
+        succeeds(server, task)
+        assert server.stop() == 0
+        server.start()
+        assert server.request("GET", "/").json["paused"] is False
+
+
+# What it tells
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_server_that_is_well_says_so(tmp_path: Path, path: str) -> None:
+    with serving(tmp_path / "data") as server:
+        answer = server.request("GET", path)
+
+    assert (answer.status, answer.json) == (200, {"status": "ok"})
+
+
+def test_key_is_sent_to_the_application(tmp_path: Path) -> None:
+    with receiving() as receiver, serving(tmp_path / "data") as server:
+        succeeds(server, server.push(receiver.url))
+
+    assert receiver.deliveries[0].headers["poussetaches-auth-key"] == KEY
+
+
+def test_json_log_is_json_in_every_line_and_holds_no_payload_and_no_key(tmp_path: Path) -> None:
+    payload = b"a private matter"
+    server = Server(tmp_path / "data")
+    flags = ("--port", str(server.port), "--log-format", "json", "--log-level", "debug")
+    with (
+        receiving(lambda found: 500 if found.path == "/fails" else 200) as receiver,
+        process(server.data_dir, *flags) as started,
+    ):
+        good = server.push(receiver.url, payload)
+        bad = server.push(f"{receiver.url}/fails", payload)
+        server.push(f"http://127.0.0.1:{free_port()}/", payload)
+        server.push(receiver.url, payload, schedule="@every 1s")
+        server.request("POST", "/", b'{"url": "http://app/", "payload": "a private matter"}')
+        succeeds(server, good)
+        wait_until(lambda: server.ids("dead"), lambda ids: bad in ids, "the task to die")
+        wait_until(lambda: server.logged("origin held"), bool, "the log of a held origin")
+        wait_until(lambda: server.logged("schedule fired"), bool, "the log of a schedule")
+        assert end(started) == 0
+
+    text = server.log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all({"time", "level", "logger", "event"} <= set(line) for line in lines)
+    assert {"listening", "stopped"} <= {line["event"] for line in lines}
+    encoded = json.loads(receiver.deliveries[0].body)["payload"]
+    for secret in (payload.decode(), encoded, KEY):
+        assert secret not in text
