@@ -76,7 +76,7 @@ def test_defect_2_downtime_is_followed_by_one_run_and_not_by_a_burst(tmp_path: P
         server.stop()
         before = len(receiver.deliveries)
         stopped_at = time.time()
-        wait_until(time.time, lambda now: now > stopped_at + 3.5, "three occurrences to pass")
+        wait_until(time.time, lambda now: now > stopped_at + 2.5, "two occurrences to pass")
 
         started_at = time.time()
         server.start()
@@ -205,17 +205,21 @@ def test_defect_6_handler_that_hangs_is_given_up_and_its_task_tried_again(
     assert base64.b64decode(task["last_error_body"]) == b"no answer within 2 s"
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_defect_6_redirect_is_an_answer_and_not_followed(tmp_path: Path, status: int) -> None:
+def test_defect_6_redirect_is_an_answer_and_not_followed(tmp_path: Path) -> None:
+    statuses = (301, 302, 303, 307, 308)
     with (
-        receiving(lambda _: (status, {"Location": "/elsewhere"})) as receiver,
+        receiving(lambda found: (int(found.path[1:]), {"Location": "/200"})) as receiver,
         serving(tmp_path / "data", env=ONCE) as server,
     ):
-        failed = ended(server, "dead", server.push(f"{receiver.url}/task"))
-        ended(server, "success", server.push(f"{receiver.url}/task", expected=status))
+        for status in statuses:
+            failed = ended(server, "dead", server.push(f"{receiver.url}/{status}"))
+            ended(server, "success", server.push(f"{receiver.url}/{status}", expected=status))
 
-    assert failed["last_error_status_code"] == status
-    assert [found.path for found in receiver.deliveries] == ["/task", "/task"]
+            assert failed["last_error_status_code"] == status
+
+    assert [found.path for found in receiver.deliveries] == [
+        f"/{status}" for status in statuses for _ in range(2)
+    ]
 
 
 def test_defect_7_bad_input_is_answered_and_the_connection_goes_on(tmp_path: Path) -> None:
@@ -240,15 +244,16 @@ def test_defect_7_bad_input_is_answered_and_the_connection_goes_on(tmp_path: Pat
         assert server.listing("waiting") == []
 
 
-@pytest.mark.parametrize("schedule", ["0 0 30 2 *", "0 0 0 30 2 *", "0 0 31 4,6,9,11 *"])
-def test_defect_8_schedule_that_never_matches_is_refused(tmp_path: Path, schedule: str) -> None:
+def test_defect_8_schedule_that_never_matches_is_refused(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        push = json.dumps({"url": "http://app/", "schedule": schedule}).encode()
+        for schedule in ("0 0 30 2 *", "0 0 0 30 2 *", "0 0 31 4,6,9,11 *"):
+            push = json.dumps({"url": "http://app/", "schedule": schedule}).encode()
 
-        answer = server.request("POST", "/", push)
+            answer = server.request("POST", "/", push)
 
-        assert answer.status == 422
-        assert [error["field"] for error in answer.json["errors"]] == ["schedule"]
+            assert answer.status == 422
+            assert [error["field"] for error in answer.json["errors"]] == ["schedule"]
+
         assert server.listing("cron") == []
         assert server.logged("schedule fired") == []
 
