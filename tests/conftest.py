@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
@@ -12,6 +13,12 @@ from poussetaches.store.sqlite import SqliteStore
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
 from tests.store.sqlite_files import Disk, opened
+
+# A property never depends on how fast the machine is, and fails again when it has failed once.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 # Without jitter, so that a test can name the moment of the next attempt.
 EXACT = RetryPolicy(jitter=0.0)

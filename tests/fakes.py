@@ -95,6 +95,15 @@ class FakeClock:
         await sleeper
 
 
+class CreepingClock(FakeClock):
+    """A clock on which a microsecond passes at each look, as time does within a tick."""
+
+    def now(self) -> Moment:
+        """Return the wall clock's time, later each time."""
+        self.advance(1 / SECOND)
+        return super().now()
+
+
 class ScriptedSender:
     """Answers as it was told, 200 when it was told nothing, and writes down the requests."""
 

@@ -143,11 +143,12 @@ class Dispatcher:
         while wanted := self._lanes.startable(self._config.max_in_flight - len(self._on_wire)):
             if self._draining:
                 return
+            looked_at = self._clock.now()
             leases = await self._lease(wanted)
             for lease in leases:
                 self._start(lease)
             # Lanes whose tasks are gone are no longer due: those behind them must have their turn.
-            if not leases and all(self._lanes.is_due(lane) for lane in wanted):
+            if not leases and all(self._lanes.was_due(lane, looked_at) for lane in wanted):
                 return
 
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:

@@ -116,10 +116,10 @@ class Lanes:
 
     # What follows
 
-    def is_due(self, lane: Lane) -> bool:
-        """Tell whether a lane has a due task, for all that is known."""
-        queue = self._queues.get(lane.queue)
-        return queue is not None and lane in queue.due
+    def was_due(self, lane: Lane, moment: Moment) -> bool:
+        """Tell whether a lane had a due task at a moment, for all that is known."""
+        next_due = self._state(lane).next_due
+        return next_due is not None and next_due <= moment
 
     def startable(self, room: int) -> dict[Lane, int]:
         """Return how many attempts each lane may start now, at most ``room`` in all.
@@ -145,7 +145,6 @@ class Lanes:
 
     def charged(self) -> dict[Lane, str]:
         """Return the due lanes whose tasks are charged without being sent, with the error."""
-        self._move_due()
         now = self._clock.monotonic()
         found = {}
         for queue in self._due.values():
@@ -167,7 +166,6 @@ class Lanes:
 
     def overdue_since(self) -> Moment | None:
         """Return since when a task is due that nothing stands in the way of; None for none."""
-        self._move_due()
         times = [
             state.next_due
             for queue in self._due.values()
