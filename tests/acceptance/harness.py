@@ -94,7 +94,9 @@ class QuietServer(ThreadingHTTPServer):
 class Receiver:
     """An application that answers as told and remembers every delivery."""
 
-    def __init__(self, answer: Callable[[Delivery], int | tuple[int, dict[str, str]]]) -> None:
+    def __init__(
+        self, answer: Callable[[Delivery], int | tuple[int, dict[str, str]]], port: int = 0
+    ) -> None:
         self.deliveries: list[Delivery] = []
         receiver = self
 
@@ -118,7 +120,7 @@ class Receiver:
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
 
-        self._server = QuietServer(("127.0.0.1", 0), Handler)
+        self._server = QuietServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
@@ -133,9 +135,10 @@ class Receiver:
 @contextmanager
 def receiving(
     answer: Callable[[Delivery], int | tuple[int, dict[str, str]]] = lambda _: 200,
+    port: int = 0,
 ) -> Iterator[Receiver]:
-    """Run a receiver."""
-    receiver = Receiver(answer)
+    """Run a receiver; 0 is any free port."""
+    receiver = Receiver(answer, port)
     try:
         yield receiver
     finally:

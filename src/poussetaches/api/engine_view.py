@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -15,6 +16,9 @@ class EngineView(Protocol):
     @property
     def in_flight(self) -> int:
         """How many attempts are on the wire."""
+
+    def held(self) -> Mapping[str, str]:
+        """Return the origins that are held, with the errors that they are held for."""
 
     def stuck(self) -> list[str]:
         """Return what does not move and ought to, in words; empty when all is well."""

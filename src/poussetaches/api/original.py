@@ -10,7 +10,7 @@ import base64
 import binascii
 import codecs
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from http import HTTPStatus
 from random import Random
 
@@ -204,7 +204,7 @@ class OriginalRoutes:
             nonlocal page
             separator, mine = b'{"tasks":[', 0
             while True:
-                entries = [_entry_of(summary, expressions) for summary in page.tasks]
+                entries = [self._entry_of(summary, expressions) for summary in page.tasks]
                 end = entries[-1].next_run if page.after and entries else None
                 while mine < len(own) and (end is None or own[mine].next_run <= end):
                     entries.append(own[mine])
@@ -218,6 +218,16 @@ class OriginalRoutes:
             yield b"]}" if separator == b"," else separator + b"]}"
 
         return StreamingResponse(pieces(), media_type="application/json")
+
+    def _entry_of(self, summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
+        task, entry = summary.task, _entry_of(summary, expressions)
+        if task.state is TaskState.WAITING and task.run_at <= self._now():
+            # Most tasks of an origin that is away were never sent: they wait for the same reason.
+            error = self._engine.held().get(task.lane.origin)
+            if error is not None:
+                entry.last_error_status_code = CONNECTION_ERROR
+                entry.last_error_body = _encoded(error)
+        return entry
 
     async def _schedule_entries(self, schedules: Sequence[Schedule] | None = None) -> list[Entry]:
         found = await self._store.schedules(OWNER) if schedules is None else schedules
@@ -248,7 +258,7 @@ def _check_text(field: str, text: str) -> None:
         raise InvalidTask(field, "holds half of a surrogate pair") from None
 
 
-def _entry_of(summary: TaskSummary, expressions: dict[str, str]) -> Entry:
+def _entry_of(summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
     task, last = summary.task, summary.last_attempt
     status, body = _last_error(summary)
     return Entry(

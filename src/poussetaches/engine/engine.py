@@ -100,6 +100,10 @@ class Engine:
         """How many attempts are on the wire."""
         return self.dispatcher.in_flight
 
+    def held(self) -> dict[str, str]:
+        """Return the origins that are held, with the errors that they are held for."""
+        return self.origins.held()
+
     def stuck(self) -> list[str]:
         """Return what does not move and ought to, in words; empty when all is well.
 
