@@ -127,7 +127,7 @@ class ScheduleRules:
         assert await store.next_schedule_at() == NOW
 
     async def test_stranded_schedules_fired_later_than_a_moment(self, store: Store) -> None:
-        """``stranded_schedules``: those whose last occurrence is later than this moment."""
+        """``stranded_schedules``: those that were made, or last fired, later than this moment."""
         far = make_schedule("far", last_fired_at=Moment(NOW + 1))
         for schedule in (far, make_schedule("near", last_fired_at=NOW), make_schedule("never")):
             await store.put_schedule(schedule)

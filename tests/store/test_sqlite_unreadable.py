@@ -284,3 +284,13 @@ async def test_unreadable_row_is_set_aside_from_either_thread(path: Path) -> Non
     assert list(leases) == ["a", "d"]
     assert store.unreadable_count == 2
     await store.close()
+
+
+async def test_task_with_an_unreadable_attempt_is_still_leased(
+    store: SqliteStore, path: Path
+) -> None:
+    await end(store, (await lease_all(store))["b"], RetryAt(NOW))
+    scribble(path, "error = CAST(x'ff' AS TEXT)", "ordinal = 1", table="attempts")
+    await store.attempts("b")
+
+    assert "b" in await lease_all(store)

@@ -153,7 +153,7 @@ async def test_schedule_that_fired_for_a_time_far_ahead_starts_anew(
     clock.advance(3600)
     await fire_due(engine)
 
-    assert "schedule starts anew, it had fired for a time still to come" in caplog.messages
+    assert "schedule starts anew, it was of a time still to come" in caplog.messages
     assert len(sender.requests) == 2
 
 
@@ -211,3 +211,30 @@ async def test_occurrence_missed_by_over_a_day_is_left_out(
     assert sender.requests == []
     assert "occurrence missed" in caplog.messages
     assert await only_schedule(store) == (Moment(NOW + 7 * DAY), NOW)
+
+
+@pytest.mark.parametrize("change", [{"cron": "nonsense"}, {"timezone": "Nowhere/At_All"}])
+async def test_schedule_that_cannot_be_read_stops_no_other(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender, change: dict[str, str]
+) -> None:
+    await store.put_schedule(make_schedule("a-broken", **change))
+    await store.put_schedule(make_schedule("b-good"))
+
+    await fire_due(engine)
+
+    assert len(sender.requests) == 1
+
+
+async def test_schedule_made_while_the_clock_was_far_ahead_starts_anew(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
+) -> None:
+    ahead = Moment(NOW + 365 * DAY)
+    await store.put_schedule(
+        make_schedule(created_at=ahead, anchor_at=ahead, next_run_at=Moment(ahead + HOUR))
+    )
+    await engine.scheduler.tick()
+    clock.advance(3600)
+
+    await fire_due(engine)
+
+    assert len(sender.requests) == 1

@@ -141,7 +141,7 @@ class Dispatcher:
 
     async def _start_due(self) -> None:
         while wanted := self._lanes.startable(self._config.max_in_flight - len(self._on_wire)):
-            if self._draining:
+            if not self.is_starting_attempts:
                 return
             looked_at = self._clock.now()
             leases = await self._lease(wanted)
@@ -167,8 +167,8 @@ class Dispatcher:
 
     def _start(self, lease: Lease) -> None:
         now = self._clock.now()
-        # The clock was set back since the lease, or the stop began while the store was asked.
-        if lease.task.run_at > now or self._draining:
+        # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
+        if lease.task.run_at > now or not self.is_starting_attempts:
             self._record(Finish(lease, PutBack()))
             return
         if lease.task.expires_at is not None and lease.task.expires_at <= now:

@@ -46,7 +46,11 @@ class Prober:
             await asyncio.wait(self._probes)
 
     async def _probe(self, origin: str) -> None:
-        error = await self._sender.probe(origin)
+        try:
+            error = await self._sender.probe(origin)
+        except Exception as exc:  # a bug of ours must cost a probe, not all that follow
+            log.exception("probe broke down", extra={"origin": origin})
+            error = f"poussetaches could not probe: {exc!r}"
         self._origins.probed(origin, error, self._clock.monotonic())
         if error is None:
             log.info("origin let go", extra={"origin": origin})

@@ -76,13 +76,17 @@ class Scheduler:
 
     async def _start_stranded_anew(self, now: Moment) -> None:
         for stranded in await self._store.stranded_schedules(Moment(now + DAY)):
-            anchor_at = min(stranded.anchor_at, now)
-            schedule = msgspec.structs.replace(stranded, anchor_at=anchor_at, last_fired_at=None)
+            schedule = msgspec.structs.replace(
+                stranded,
+                created_at=min(stranded.created_at, now),
+                anchor_at=min(stranded.anchor_at, now),
+                last_fired_at=None,
+            )
             await self._store.move_schedule(
                 msgspec.structs.replace(schedule, next_run_at=_next_after(schedule, now))
             )
             log.warning(
-                "schedule starts anew, it had fired for a time still to come",
+                "schedule starts anew, it was of a time still to come",
                 extra={"schedule": schedule.name},
             )
 

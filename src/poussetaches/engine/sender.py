@@ -95,6 +95,8 @@ class HttpSender:
             return f"no connection within {self._connect_timeout:g} s"
         except socket.gaierror as exc:
             return f"the name {target.host} cannot be resolved: {exc.strerror}"
+        except UnicodeError:  # a label too long for the DNS
+            return f"the name {target.host} cannot be resolved"
         except OSError as exc:
             return f"cannot connect: {exc.strerror or exc}"
         with suppress(OSError):
@@ -177,7 +179,7 @@ def _seconds_to_wait(value: str, *, now: Moment) -> float | None:
         return float(text[:12])
     try:
         date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, seconds_between(now, moment_of(date.replace(tzinfo=date.tzinfo or UTC))))
 

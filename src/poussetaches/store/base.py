@@ -146,8 +146,8 @@ class Store(Protocol):
     async def due_schedules(self, now: Moment) -> list[Schedule]:
         """Return the schedules with ``next_run_at <= now``."""
 
-    async def stranded_schedules(self, fired_after: Moment) -> list[Schedule]:
-        """Return the schedules whose last fired occurrence is later than this moment."""
+    async def stranded_schedules(self, after: Moment) -> list[Schedule]:
+        """Return the schedules that were made, or last fired, later than this moment."""
 
     async def next_schedule_at(self) -> Moment | None:
         """Return when the next schedule is due, None when there is none."""

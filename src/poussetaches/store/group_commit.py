@@ -117,6 +117,10 @@ class GroupCommit(Generic[T]):
             for waiting in batch:
                 waiting.error = exc
             return []
+        except Exception as exc:  # a bug, or trouble with trouble: nobody may wait for ever
+            for waiting in batch:
+                waiting.error = exc
+            return []
 
     def _carry_out(self, batch: Sequence[_Waiting[T]]) -> list[T]:
         """Write a batch, in one transaction if possible; return what was committed."""

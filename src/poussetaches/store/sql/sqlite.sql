@@ -137,8 +137,8 @@ SELECT name FROM schedules WHERE owner = ? ORDER BY next_run_at, name;
 -- due_schedules: their names
 SELECT name FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at, name;
 
--- stranded_schedules: fired for a time still to come
-SELECT name FROM schedules WHERE last_fired_at > ? ORDER BY name;
+-- stranded_schedules: fired, or made, at a time still to come
+SELECT name FROM schedules WHERE max(ifnull(last_fired_at, 0), created_at) > ? ORDER BY name;
 
 -- next_schedule_at: the earliest of all
 SELECT min(next_run_at) FROM schedules;
@@ -147,7 +147,8 @@ SELECT min(next_run_at) FROM schedules;
 SELECT last_fired_at FROM schedules WHERE name = ?;
 
 -- move_schedule: its moments
-UPDATE schedules SET anchor_at = ?, next_run_at = ?, last_fired_at = ?, last_task_id = ?
+UPDATE schedules
+SET created_at = ?, anchor_at = ?, next_run_at = ?, last_fired_at = ?, last_task_id = ?
 WHERE name = ?;
 
 -- delete_schedule: by its name

@@ -10,7 +10,7 @@ import msgspec
 
 from poussetaches.core.moment import Moment
 from poussetaches.core.retry import StatusRule
-from poussetaches.core.schedule import Schedule
+from poussetaches.core.schedule import Schedule, check_expression
 from poussetaches.core.target import parse_target
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
 
@@ -167,12 +167,15 @@ def schedule_from_row(row: Row) -> Schedule:
         UnreadableRow: it holds none.
     """
     try:
+        check_expression(row[2], row[3])
+        template = _decode_task(row[4])
+        parse_target(template.url)
         return Schedule(
             name=row[0],
             owner=row[1],
             cron=row[2],
             timezone=row[3],
-            task=_decode_task(row[4]),
+            task=template,
             created_at=row[5],
             anchor_at=row[6],
             next_run_at=row[7],

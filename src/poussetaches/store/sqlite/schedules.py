@@ -70,6 +70,7 @@ def _fire_one(tx: SqliteTransaction, firing: Firing) -> bool:
 
 def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None = None) -> None:
     values = (
+        schedule.created_at,
         schedule.anchor_at,
         schedule.next_run_at,
         schedule.last_fired_at,

@@ -176,11 +176,9 @@ class SqliteStore:
         """Return the schedules that are due."""
         return await self._look(lambda reading: reading.schedules("due_schedules", now))
 
-    async def stranded_schedules(self, fired_after: Moment) -> list[Schedule]:
-        """Return the schedules that fired later than a moment."""
-        return await self._look(
-            lambda reading: reading.schedules("stranded_schedules", fired_after)
-        )
+    async def stranded_schedules(self, after: Moment) -> list[Schedule]:
+        """Return the schedules that were made or fired later than a moment."""
+        return await self._look(lambda reading: reading.schedules("stranded_schedules", after))
 
     async def next_schedule_at(self) -> Moment | None:
         """Return when the next schedule is due."""
@@ -230,7 +228,7 @@ class SqliteStore:
 
     async def shrink(self) -> None:
         """Give free pages back to the disk."""
-        await self._group.settle()
+        # Between two transactions; under load there is no moment without one to be written.
         await self._writer.run(self._give_back_pages)
 
     async def counts(self) -> dict[str, QueueCounts]:
@@ -253,17 +251,19 @@ class SqliteStore:
         """Claim the reserve again, or open the database anew."""
         if self._closed:
             raise StoreClosed
-        if self._trouble is None:
+        trouble = self._trouble
+        if trouble is None:
             return
-        if self._trouble.full:
+        if trouble.full:
             await self._writer.run(self._refill)
         else:
             if self._path is not None:
                 await self._reader.run(self._disconnect_reader)
                 await self._writer.run(self._reconnect)
             await self._writer.run(self._forget_ended_leases)
-        log.info("store can be written again", extra={"was": self._trouble.reason})
-        self._trouble = None
+        if self._trouble is trouble:  # else another kind came up meanwhile
+            self._trouble = None
+            log.info("store can be written again", extra={"was": trouble.reason})
 
     # What the methods above stand on
 
@@ -287,7 +287,8 @@ class SqliteStore:
             log.error("store cannot be written", extra={"error": str(exc)})
             if full and self._reserve is not None:
                 # The outcomes of attempts, deletes and pruning need this room; pushes wait.
-                self._reserve.give_up()
+                with suppress(OSError):
+                    self._reserve.give_up()
         return trouble
 
     def _refuse_when_full(self) -> None:
@@ -331,7 +332,10 @@ class SqliteStore:
                 raise self._trouble_of(exc) or exc from exc
             finally:
                 bad.extend(reading.bad)
-                self._unreadable.update(row.key for row in bad if isinstance(row.key, int))
+                # Only a task's own row keeps it from being leased, not one of its attempts'.
+                self._unreadable.update(
+                    row.key for row in bad if row.table == "tasks" and isinstance(row.key, int)
+                )
 
         result = await runner.run(work)
         for row in bad:
@@ -343,7 +347,9 @@ class SqliteStore:
             if not await self._group.write(set_aside, SettingAside(row, self._now())):
                 return
         except StoreUnavailable:
-            return  # What was read is good all the same; the row is met again.
+            # What was read is good all the same; the row is to be met again.
+            self._unreadable -= {row.key}
+            return
         self._unreadable_count += 1
         log.error(
             "unreadable row set aside",

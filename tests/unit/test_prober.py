@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from poussetaches.engine.engine import Engine
+from poussetaches.store.sqlite import SqliteStore
+from tests.conftest import run_due
+from tests.factories import make_task
+from tests.fakes import AWAY, FakeClock, ScriptedSender
+
+
+class BrokenProbes(ScriptedSender):
+    """A sender whose probes break down, as a bug would have it."""
+
+    async def probe(self, origin: str) -> str | None:
+        """Count the probe, and break down."""
+        self.probes.append(origin)
+        raise UnicodeError("label too long")
+
+
+@pytest.fixture
+def sender() -> BrokenProbes:
+    return BrokenProbes()
+
+
+async def test_probe_that_breaks_down_is_made_again(
+    engine: Engine, store: SqliteStore, sender: BrokenProbes, clock: FakeClock
+) -> None:
+    sender.replies(AWAY)
+    await store.add(make_task())
+    await run_due(engine)
+
+    for _ in range(5):
+        clock.advance(1)
+        await run_due(engine)
+
+    assert len(sender.probes) > 1
