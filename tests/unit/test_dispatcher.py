@@ -563,6 +563,24 @@ async def test_clock_set_back_between_lease_and_start_puts_the_task_back(
     assert sender.attempts_of("task") == [1]
 
 
+async def test_pause_between_lease_and_start_puts_the_task_back(
+    engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender
+) -> None:
+    engine = await engine_with(EngineConfig())
+    await store.add(make_task())
+    leased = await store.lease_due({make_task().lane: 1}, now=NOW)
+
+    engine.dispatcher.pause(True)
+    engine.dispatcher._start(leased.leases[0])
+    await engine.dispatcher.settle()
+    assert sender.requests == []
+    assert (await known(store, "task")).attempt_count == 0
+
+    engine.dispatcher.pause(False)
+    await run_due(engine)
+    assert sender.attempts_of("task") == [1]
+
+
 async def test_clock_set_back_delays_due_tasks_and_loses_none(
     engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:
