@@ -151,3 +151,24 @@ def test_name_is_remembered_as_real_once_it_was_resolved(resolved: bool) -> None
         origins.resolved(APP)
 
     assert origins.was_resolved(APP) is resolved
+
+
+def test_origin_that_nobody_sends_to_any_more_is_forgotten() -> None:
+    origins = held_at(100.0)
+    origins.refused(OTHER, REFUSED, 100.0)
+    origins.resolved(APP)
+
+    origins.forget_all_but({OTHER})
+
+    assert origins.held() == {OTHER: REFUSED}
+    assert not origins.was_resolved(APP)
+
+
+def test_origin_is_not_forgotten_while_it_is_probed() -> None:
+    origins = held_at(100.0)
+    assert origins.begin_probes(101.0) == [APP]
+
+    origins.forget_all_but(set())
+
+    origins.probed(APP, None, 101.0)
+    assert not origins.is_held(APP)

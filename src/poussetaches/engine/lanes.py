@@ -176,7 +176,7 @@ class Lanes:
         return min(times, default=None)
 
     def forget_idle(self) -> None:
-        """Forget lanes that had no task for a day, and queues without lanes."""
+        """Forget lanes that had no task for a day, and what is left without lanes."""
         since = self._clock.now() - DAY
         for queue in list(self._queues.values()):
             for state in list(queue.lanes.values()):
@@ -184,6 +184,8 @@ class Lanes:
                     del queue.lanes[state.lane]
             if not queue.lanes:
                 del self._queues[queue.name]
+        lanes = (lane for queue in self._queues.values() for lane in queue.lanes)
+        self._origins.forget_all_but({lane.origin for lane in lanes})
 
     # How it is worked out
 

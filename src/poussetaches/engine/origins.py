@@ -8,6 +8,7 @@ due tasks are charged a failed attempt each, and so follow their own policy to i
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 LONGEST_PROBE_INTERVAL = 30.0  # seconds
@@ -115,6 +116,13 @@ class Origins:
         """Return when the next probe is due; None when nothing is held."""
         times = [away.probe_at for away in self._away.values() if away.held and not away.probing]
         return min(times, default=None)
+
+    def forget_all_but(self, origins: Collection[str]) -> None:
+        """Forget the other origins: nobody sends to them any more."""
+        self._resolved.intersection_update(origins)
+        for origin in [name for name in self._away if name not in origins]:
+            if not self._away[origin].probing:
+                del self._away[origin]
 
     def held(self) -> dict[str, str]:
         """Return the origins that are held, with why."""
