@@ -196,15 +196,17 @@ def shell(script: str, folder: Path, port: int, flask_port: int) -> Iterator[Non
         "POUSSETACHES_PORT": str(port),
         "FLASK_RUN_PORT": str(flask_port),
         "PATH": f"{Path(sys.executable).parent}:{tools}:{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "",  # a line is written in one go, not between others' words
     }
-    with (folder / "log").open("wb") as log:
+    # Apart: curl draws its progress in the middle of whatever comes.
+    with (folder / "log").open("wb") as log, (folder / "errors").open("wb") as errors:
         process = subprocess.Popen(
             ["/bin/bash", "-c", script],
             cwd=folder,
             env=environment(folder, **ports),
             stdin=subprocess.PIPE,
             stdout=log,
-            stderr=log,
+            stderr=errors,
             start_new_session=True,
         )
     try:
