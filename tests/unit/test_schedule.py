@@ -14,7 +14,6 @@ from poussetaches.core.schedule import (
     DESCRIPTORS,
     as_seconds_first,
     check_expression,
-    is_stranded,
     latest_occurrence,
     next_occurrence,
 )
@@ -299,23 +298,6 @@ def test_long_absence_leaves_one_occurrence_to_catch_up_on(cron: str, latest: st
     schedule = make_schedule(cron=cron, anchor_at=NOW, next_run_at=first)
 
     assert latest_occurrence(schedule, now=utc("2026-10-01 15:10:00")) == utc(latest)
-
-
-@pytest.mark.parametrize(
-    ("last_fired_at", "stranded"),
-    [
-        pytest.param(None, False, id="never fired"),
-        pytest.param(NOW - HOUR, False, id="in the past"),
-        pytest.param(NOW + DAY, False, id="a day ahead"),
-        pytest.param(NOW + DAY + 1, True, id="more than a day ahead"),
-    ],
-)
-def test_schedule_is_stranded_when_it_fired_far_ahead(
-    last_fired_at: Moment | None, stranded: bool
-) -> None:
-    schedule = make_schedule(last_fired_at=last_fired_at)
-
-    assert is_stranded(schedule, now=NOW) is stranded
 
 
 @pytest.mark.parametrize(

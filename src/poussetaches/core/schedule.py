@@ -17,7 +17,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from poussetaches.core.errors import InvalidSchedule
-from poussetaches.core.moment import DAY, SECOND, Moment, datetime_of, later, moment_of
+from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.task import MAX_DELAY, Task
 
 CRONTAB_FIELDS = 5
@@ -113,14 +113,6 @@ def latest_occurrence(schedule: Schedule, *, now: Moment) -> Moment | None:
         else:
             latest = found
     return latest
-
-
-def is_stranded(schedule: Schedule, *, now: Moment) -> bool:
-    """Tell whether the clock was set back past what was fired, by more than a day.
-
-    Such a schedule starts anew from now; else it would stand still until the clock caught up.
-    """
-    return schedule.last_fired_at is not None and schedule.last_fired_at > now + DAY
 
 
 def as_seconds_first(cron: str) -> str:

@@ -75,6 +75,7 @@ class Scheduler:
             log.info("occurrence skipped, the last run is not over", extra=fields)
 
     async def _start_stranded_anew(self, now: Moment) -> None:
+        """Move schedules of a clock since set back by over a day: they would stand still."""
         for stranded in await self._store.stranded_schedules(Moment(now + DAY)):
             schedule = msgspec.structs.replace(
                 stranded,
