@@ -100,7 +100,7 @@ pins: $(TEST_STAMP)  ## renew requirements/*.txt
 
 clean:  ## delete what make and the tools made
 	@rm -rf .venv .venv-demo .venv-original build dist src/*.egg-info htmlcov .coverage .coverage.* \
-	    .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	    .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(TEST_STAMP): pyproject.toml requirements/runtime.txt requirements/test.txt $(call if_broken,.venv)

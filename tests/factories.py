@@ -7,6 +7,7 @@ from random import Random
 import msgspec
 
 from poussetaches.core.moment import HOUR, Moment
+from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Outcome, Reason, Task, TaskState
 
@@ -54,6 +55,12 @@ def make_schedule(name: str = "schedule", **overrides: object) -> Schedule:
         next_run_at=NOW,
     )
     return msgspec.structs.replace(schedule, **overrides)
+
+
+def make_queue(name: str = "default", *, paused: bool = False, **overrides: object) -> Queue:
+    """Return a configured queue with these settings of its own."""
+    settings = msgspec.structs.replace(QueueOverrides(), **overrides)
+    return Queue(name=name, overrides=settings, configured=True, paused=paused)
 
 
 def make_outcome(status: int | None = None, **overrides: object) -> Outcome:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
-from contextlib import suppress
-from itertools import count
 
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.target import origin_of
 from poussetaches.core.task import Outcome
-from poussetaches.engine.clock import LONGEST_WAIT, Bell
 from poussetaches.engine.request import Request
+from poussetaches.engine.virtual_clock import VirtualClock
 from tests.factories import NOW
 
-STARTED = 1000.0  # what the fake monotonic clock reads at first
 # Steps of the event loop; more than any chain of callbacks in the engine is long.
 ENOUGH_STEPS = 50
 
@@ -35,64 +31,15 @@ async def let_run(steps: int = ENOUGH_STEPS) -> None:
         await turn
 
 
-class FakeClock:
-    """Both clocks; they move only when a test says so. Counts whole microseconds."""
+class FakeClock(VirtualClock):
+    """A virtual clock whose wall clock can be set."""
 
     def __init__(self, now: Moment = NOW) -> None:
-        self._now = now
-        self._elapsed = 0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._order = count()
-
-    def now(self) -> Moment:
-        """Return the wall clock's time."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """Return seconds that only ``advance`` adds to."""
-        return STARTED + self._elapsed / SECOND
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, and wake whoever waits for a time now past."""
-        passed = round(seconds * SECOND)
-        self._now = Moment(self._now + passed)
-        self._elapsed += passed
-        while self._sleepers and self._sleepers[0][0] <= self.monotonic():
-            _, _, sleeper = heapq.heappop(self._sleepers)
-            if not sleeper.done():
-                sleeper.set_result(None)
-
-    def advance_to(self, moment: Moment) -> None:
-        """Let time pass until a moment."""
-        self.advance((moment - self._now) / SECOND)
+        super().__init__(now)
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock; no time passes."""
         self._now = Moment(self._now + round(seconds * SECOND))
-
-    async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait for the bell or the time, whichever comes first."""
-        latest = self.monotonic() + LONGEST_WAIT
-        alarm = asyncio.ensure_future(self._until(latest if until is None else min(until, latest)))
-        heard = asyncio.ensure_future(bell.heard())
-        try:
-            await asyncio.wait({alarm, heard}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in (alarm, heard):
-                waiter.cancel()
-                with suppress(asyncio.CancelledError):
-                    await waiter
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait until a test has let that much time pass."""
-        await self._until(self.monotonic() + seconds)
-
-    async def _until(self, time: float) -> None:
-        if time <= self.monotonic():
-            return
-        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (time, next(self._order), sleeper))
-        await sleeper
 
 
 class CreepingClock(FakeClock):
@@ -168,6 +115,11 @@ class ScriptedSender:
     def urls(self) -> list[str]:
         """The URLs of all requests, in their order."""
         return [request.url for request in self.requests]
+
+    @property
+    def task_ids(self) -> list[str]:
+        """The ids of the tasks of all requests, in their order."""
+        return [request.headers["Poussetaches-Task-ID"] for request in self.requests]
 
     @property
     def hung_count(self) -> int:

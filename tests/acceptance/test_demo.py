@@ -1,40 +1,21 @@
-"""``make demo`` and the README's quickstart, as a new user runs them."""
+"""``make demo``, as a new user runs it."""
 
 from __future__ import annotations
 
 import os
 import pty
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from tests.acceptance.harness import PATIENCE, Server, free_port, wait_until
+from tests.acceptance.harness import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo" / "demo.py"
-
-# A machine that has git, make and Python may well have no curl.
-CURL = f"""#!{sys.executable}
-import sys, time, urllib.error, urllib.request
-args = sys.argv[1:]
-data = args[args.index("-d") + 1].encode() if "-d" in args else None
-url = next(arg for arg in args if arg.startswith("http://"))
-for left in reversed(range(100)):
-    try:
-        print(urllib.request.urlopen(url, data).read().decode())
-        break
-    except urllib.error.URLError:
-        if not left:
-            raise
-        time.sleep(0.1)
-"""
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -145,74 +126,3 @@ def test_demo_tells_why_its_server_does_not_start(tmp_path: Path) -> None:
     assert result.stderr == (
         "demo: the server ended with status 1\nthe end of the server's log:\n  no room for me\n"
     )
-
-
-def test_quickstart_of_the_readme_delivers_its_task(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    app, commands = code_block(readme, "python"), code_block(readme, "sh")
-    stop = found(r"`(kill %1 %2)`", readme)
-    (tmp_path / "app.py").write_text(app)
-    server = Server(tmp_path / "poussetaches_data")  # for its questions: the commands start one
-    flask_port = free_port()
-    commands = commands.replace("7991", str(server.port)).replace("5000", str(flask_port))
-
-    with shell(f"{commands}\nread -r _\n{stop}\nwait\n", tmp_path, server.port, flask_port):
-        tasks = wait_until(lambda: succeeded(server), bool, "the task to succeed")
-        log = (tmp_path / "log").read_text()
-
-    assert [task["url"] for task in tasks] == [f"http://127.0.0.1:{flask_port}/tasks/hello"]
-    assert "hello Ada" in log
-    assert len((app + code_block(readme, "sh")).splitlines()) <= 20
-    assert not listens(server.port)
-    assert not listens(flask_port)
-
-
-def code_block(text: str, language: str) -> str:
-    return found(rf"```{language}\n(.*?)```", text)
-
-
-def found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text, re.DOTALL)
-    assert match, f"nothing looks like {pattern}"
-    return match[1]
-
-
-def succeeded(server: Server) -> list[dict[str, Any]]:
-    try:
-        return server.listing("success")
-    except OSError:
-        return []
-
-
-@contextmanager
-def shell(script: str, folder: Path, port: int, flask_port: int) -> Iterator[None]:
-    """Run a script in the background; it has ended when this has, and its output is in ``log``."""
-    tools = folder / "tools"
-    tools.mkdir()
-    if shutil.which("curl") is None:
-        (tools / "curl").write_text(CURL)
-        (tools / "curl").chmod(0o755)
-    ports: Mapping[str, str] = {
-        "POUSSETACHES_PORT": str(port),
-        "FLASK_RUN_PORT": str(flask_port),
-        "PATH": f"{Path(sys.executable).parent}:{tools}:{os.environ['PATH']}",
-        "PYTHONUNBUFFERED": "",  # a line is written in one go, not between others' words
-    }
-    # Apart: curl draws its progress in the middle of whatever comes.
-    with (folder / "log").open("wb") as log, (folder / "errors").open("wb") as errors:
-        process = subprocess.Popen(
-            ["/bin/bash", "-c", script],
-            cwd=folder,
-            env=environment(folder, **ports),
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=errors,
-            start_new_session=True,
-        )
-    try:
-        yield
-        process.communicate(timeout=PATIENCE)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -82,6 +83,15 @@ def holding(
             release.set()
 
 
+def connection_count(server: Server) -> int:
+    """Return how many connections to a server are open."""
+    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    established, port = "01", f"{server.port:04X}"
+    return sum(
+        row.split()[3] == established and row.split()[1].endswith(f":{port}") for row in table
+    )
+
+
 @contextmanager
 def stopping(server: Server) -> Iterator[Future[int]]:
     """Ask a server to stop; the future is its exit status."""
@@ -141,6 +151,39 @@ def test_port_in_use_is_named_and_no_data_folder_is_made(tmp_path: Path) -> None
 
     assert port in said
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_address_that_others_reach_is_refused_without_a_token(tmp_path: Path, host: str) -> None:
+    said = refused(tmp_path / "data", "--port", str(free_port()), "--host", host)
+
+    assert said == (
+        f"poussetaches: listening on {host} would let everybody who can reach it push tasks; set "
+        "POUSSETACHES_API_TOKEN, or say --allow-unauthenticated if that is meant\n"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_address_that_others_reach_can_be_allowed_with_a_warning(tmp_path: Path) -> None:
+    flags = ("--host", "0.0.0.0", "--allow-unauthenticated")
+    with receiving() as receiver, serving(tmp_path / "data", *flags) as server:
+        succeeds(server, server.push(receiver.url))
+
+    assert server.logged("warning .*no API token is set")
+
+
+def test_address_that_others_reach_is_listened_on_with_a_token(tmp_path: Path) -> None:
+    env = {"POUSSETACHES_API_TOKEN": "a token"}
+    with serving(tmp_path / "data", "--host", "0.0.0.0", env=env) as server:
+        assert server.request("GET", "/").status == 401
+
+    assert not server.logged("no API token is set")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_this_machines_own_address_needs_no_token(tmp_path: Path, host: str) -> None:
+    with process(tmp_path / "data", "--port", "0", "--host", host) as started:
+        assert end(started) == 0
 
 
 def test_data_folder_of_another_server_is_left_alone(tmp_path: Path) -> None:
@@ -346,6 +389,26 @@ def test_second_signal_ends_attempts_at_once(tmp_path: Path, number: signal.Sign
         server.start()
         succeeds(server, held)
         assert tries_of(server, "success", held) == 1
+
+
+def test_requests_that_wait_end_when_the_server_stops(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server, ThreadPoolExecutor(1) as pool:
+        pushed = json.dumps({"url": "http://127.0.0.1:9/", "delay": 3600}).encode()
+        task_id = server.request("POST", "/v1/tasks", pushed).json["id"]
+        waiting = pool.submit(server.request, "GET", f"/v1/tasks/{task_id}?wait=60")
+        wait_until(lambda: connection_count(server), lambda count: count == 1, "the request")
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        with closing(connection):
+            connection.request("GET", "/v1/events")
+            events = connection.getresponse()
+            began = time.monotonic()
+
+            assert server.stop() == 0
+
+            # uvicorn would give them five seconds, and then break them off.
+            assert time.monotonic() - began < 4
+            assert (waiting.result().status, waiting.result().json["state"]) == (200, "waiting")
+            events.read()  # comes to its end
 
 
 # The pause

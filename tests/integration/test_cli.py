@@ -143,3 +143,18 @@ def test_secret_is_not_shown_in_an_error() -> None:
 
     assert result.returncode == 2
     assert "hunter2" not in result.stderr + result.stdout
+
+
+def test_command_line_is_read_without_the_libraries_that_the_server_or_typer_would_load() -> None:
+    code = (
+        "import sys; from poussetaches.cli.main import main;"
+        "main(['serve', '--test-mode', '--dead-on', '404', '--port', 'x']);"
+        "print({'starlette', 'uvicorn', 'pyreqwest', 'pydantic'} & set(sys.modules))"
+    )
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert result.stderr.startswith("poussetaches: port: 'x' from flag --port")
+    assert result.stdout == "set()\n"

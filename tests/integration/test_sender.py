@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
 import pytest
 
 from poussetaches.core.task import Outcome
@@ -104,6 +105,27 @@ async def test_answer_is_status_and_body(sender: HttpSender) -> None:
     outcome = await outcome_of(sender, head("HTTP/1.1 201 Created", "Content-Length: 4") + b"done")
 
     assert outcome == Outcome(status=201, body=b"done")
+
+
+@pytest.mark.parametrize(
+    ("method", "has_length"),
+    [("POST", True), ("PUT", True), ("PATCH", True), ("GET", False), ("HEAD", False)],
+)
+async def test_empty_body_has_a_length_where_one_is_expected(
+    sender: HttpSender, method: str, has_length: bool
+) -> None:
+    seen = bytearray()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(head("HTTP/1.1 204 No Content"))
+
+    async with receiver(handle) as address:
+        request = request_to(f"http://{address}/", body=b"")
+        await sender.send(msgspec.structs.replace(request, method=method))
+
+    assert (b"content-length: 0" in seen.lower()) is has_length
+    assert b"transfer-encoding" not in seen.lower()
 
 
 async def test_request_goes_out_as_it_is(sender: HttpSender) -> None:

@@ -10,7 +10,14 @@ import pytest
 
 # Their assertions are to tell what was seen, like those of a test's own module.
 pytest.register_assert_rewrite(
-    "tests.store.driving", "tests.store.task_rules", "tests.store.schedule_rules"
+    "tests.store.driving",
+    "tests.store.edit_rules",
+    "tests.store.push_rules",
+    "tests.store.queue_rules",
+    "tests.store.schedule_change_rules",
+    "tests.store.schedule_rules",
+    "tests.store.search_rules",
+    "tests.store.task_rules",
 )
 
 

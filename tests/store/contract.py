@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from tests.store.edit_rules import EditRules
+from tests.store.push_rules import PushRules
+from tests.store.queue_rules import QueueRules
+from tests.store.schedule_change_rules import ScheduleChangeRules
 from tests.store.schedule_rules import ScheduleRules
+from tests.store.search_rules import SearchRules
 from tests.store.task_rules import TaskRules
 
 
-class StoreContract(TaskRules, ScheduleRules):
+class StoreContract(
+    TaskRules,
+    PushRules,
+    EditRules,
+    SearchRules,
+    QueueRules,
+    ScheduleRules,
+    ScheduleChangeRules,
+):
     """The whole contract. Subclasses provide the ``store`` fixture, which opens and closes it."""

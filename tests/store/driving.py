@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from poussetaches.core.failures import FailureGroup
+from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Lane, QueueCounts
+from poussetaches.core.queue import Lane, Queue, QueueCounts
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Complete, Move, Task, TaskState
-from poussetaches.store.base import Finish, Lease, Store, TaskSummary
+from poussetaches.store.base import Change, Finish, Lease, News, Store, TaskSummary
 from tests.factories import NOW, make_attempt, make_schedule, make_task
 
 LANE = make_task().lane
@@ -19,21 +21,55 @@ class Notes:
     """A listener that writes down what it is told."""
 
     def __init__(self) -> None:
-        self.waits: list[tuple[Lane, Moment]] = []
-        self.schedule_changes = 0
-        self.pauses: list[bool] = []
+        self.news: list[News] = []
 
-    def task_waits(self, lane: Lane, run_at: Moment) -> None:
-        """Note a lane and when its task is due."""
-        self.waits.append((lane, run_at))
+    def committed(self, news: News) -> None:
+        """Note what a commit changed."""
+        self.news.append(news)
 
-    def schedules_changed(self) -> None:
-        """Count a change."""
-        self.schedule_changes += 1
+    @property
+    def waits(self) -> list[tuple[Lane, Moment]]:
+        """The lanes that have a task, and when it is due."""
+        return [wait for news in self.news for wait in news.waits.items()]
 
-    def pause_changed(self, paused: bool) -> None:
-        """Note whether the server is paused."""
-        self.pauses.append(paused)
+    @property
+    def changes(self) -> list[tuple[str, Change, TaskState | None]]:
+        """What happened to tasks, by their ids."""
+        return [
+            (told.task_id, told.change, told.state) for news in self.news for told in news.tasks
+        ]
+
+    @property
+    def schedule_changes(self) -> int:
+        """How many commits changed schedules."""
+        return sum(news.schedules_changed for news in self.news)
+
+    @property
+    def pauses(self) -> list[bool]:
+        """Whether the server is paused, each time that this was said."""
+        return [news.paused for news in self.news if news.paused is not None]
+
+    @property
+    def queues(self) -> dict[str, Queue | None]:
+        """The queues that were changed, as they are now."""
+        return {name: queue for news in self.news for name, queue in news.queues.items()}
+
+    @property
+    def groups(self) -> list[FailureGroup]:
+        """The failure groups that are new."""
+        return [group for news in self.news for group in news.groups]
+
+
+async def put_schedule(store: Store, schedule: Schedule) -> bool:
+    """Keep a schedule unless its name is known; tell whether it is new."""
+    known: list[Schedule | None] = []
+
+    def keep(found: Schedule | None) -> Schedule:
+        known[:] = [found]
+        return found or schedule
+
+    await store.edit_schedule(schedule.name, keep, now=NOW)
+    return known == [None]
 
 
 async def lease_all(store: Store, *, now: Moment = NOW) -> dict[str, Lease]:
@@ -82,6 +118,30 @@ async def listed(store: Store, state: TaskState, *, limit: int = 1000) -> list[T
     return found
 
 
+async def found_by(store: Store, filter: TaskFilter, *, limit: int = 1000) -> list[str]:
+    """Return the ids of the tasks that a filter selects, page by page."""
+    found: list[str] = []
+    after: int | None = None
+    while True:
+        page = await store.tasks(filter, after=after, limit=limit)
+        found += [task.id for task in page.tasks]
+        after = page.after
+        if after is None:
+            return found
+
+
+async def numbers_of(store: Store, filter: TaskFilter, *, limit: int = 1000) -> list[int]:
+    """Return what stands for the tasks that a filter selects, page by page."""
+    found: list[int] = []
+    after: int | None = None
+    while True:
+        selection = await store.select(filter, after=after, limit=limit)
+        found += selection.numbers
+        after = selection.after
+        if after is None:
+            return found
+
+
 def ids_of(summaries: Iterable[TaskSummary]) -> list[str]:
     """Return the ids of listed tasks, in their order."""
     return [summary.task.id for summary in summaries]
@@ -118,6 +178,7 @@ def fired(schedule: Schedule, occurrence: Moment = NOW) -> Schedule:
         schedule.name,
         owner=schedule.owner,
         anchor_at=schedule.anchor_at,
+        overlap=schedule.overlap,
         last_fired_at=occurrence,
         next_run_at=Moment(occurrence + 3_600_000_000),
     )

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 import pytest
 
 from poussetaches.core.errors import StoreClosed
+from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
 from poussetaches.core.queue import QueueCounts, Retention
 from poussetaches.core.task import Attempt, Bury, Complete, PutBack, Reason, RetryAt, TaskState
-from poussetaches.store.base import Finish, Lease, Store
+from poussetaches.store.base import Finish, Lease, MinuteRow, Push, Store
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
 from tests.store.driving import (
     LANE,
@@ -24,6 +25,7 @@ from tests.store.driving import (
     known,
     lease_all,
     lease_one,
+    put_schedule,
 )
 
 NEXT = Moment(NOW + HOUR)
@@ -39,7 +41,27 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "lease_due": lambda store: store.lease_due({LANE: 1}, now=NOW),
     "next_due": lambda store: store.next_due(),
     "finish": lambda store: store.finish(Finish(Lease(make_task(), 1), Complete()), now=NOW),
-    "put_schedule": lambda store: store.put_schedule(make_schedule()),
+    "push": lambda store: store.push([Push(task=make_task())], now=NOW),
+    "tasks": lambda store: store.tasks(TaskFilter(), after=None, limit=1),
+    "select": lambda store: store.select(TaskFilter(), after=None, limit=1),
+    "failures": lambda store: store.failures(TaskState.DEAD),
+    "count_ahead": lambda store: store.count_ahead("a", now=NOW, limit=1),
+    "edit": lambda store: store.edit("a", lambda task: task, now=NOW),
+    "edit_many": lambda store: store.edit_many(
+        [1], lambda _: lambda task: task, filter=TaskFilter(), now=NOW
+    ),
+    "queues": lambda store: store.queues(),
+    "edit_queue": lambda store: store.edit_queue("a", lambda queue: queue),
+    "edit_schedule": lambda store: store.edit_schedule("a", lambda found: found, now=NOW),
+    "replace_schedules": lambda store: store.replace_schedules("app", 1, [], now=NOW),
+    "schedule": lambda store: store.schedule("a"),
+    "fire_by_hand": lambda store: store.fire_by_hand("a", make_task()),
+    "lanes_used_since": lambda store: store.lanes_used_since(NOW),
+    "tidy": lambda store: store.tidy(now=NOW, limit=1),
+    "next_expiry": lambda store: store.next_expiry(),
+    "put_minutes": lambda store: store.put_minutes([MinuteRow(minute=NOW)]),
+    "minutes": lambda store: store.minutes("", since=NOW),
+    "size": lambda store: store.size(),
     "schedules": lambda store: store.schedules("original"),
     "due_schedules": lambda store: store.due_schedules(NOW),
     "stranded_schedules": lambda store: store.stranded_schedules(NOW),
@@ -78,23 +100,23 @@ class ScheduleRules:
             last_task_id="before",
         )
 
-        is_new = await store.put_schedule(schedule)
+        is_new = await put_schedule(store, schedule)
 
         assert is_new is True
         assert await store.schedules("original") == [schedule]
 
     async def test_schedule_of_a_known_name_is_left_alone(self, store: Store) -> None:
         """``put_schedule``: unless one of this name is known; tell whether it is new."""
-        await store.put_schedule(make_schedule("a"))
+        await put_schedule(store, make_schedule("a"))
 
-        is_new = await store.put_schedule(make_schedule("a", next_run_at=Moment(NOW + 5)))
+        is_new = await put_schedule(store, make_schedule("a", next_run_at=Moment(NOW + 5)))
 
         assert is_new is False
         assert await store.schedules("original") == [make_schedule("a")]
 
     async def test_schedule_put_many_times_at_once_is_new_once(self, store: Store) -> None:
         """``put_schedule``: applications do so on every page view."""
-        were_new = await asyncio.gather(*(store.put_schedule(make_schedule()) for _ in range(5)))
+        were_new = await asyncio.gather(*(put_schedule(store, make_schedule()) for _ in range(5)))
 
         assert sorted(were_new) == [False] * 4 + [True]
 
@@ -104,7 +126,7 @@ class ScheduleRules:
         early = make_schedule("soon", next_run_at=NOW)
         other = make_schedule("other", owner="somebody")
         for schedule in (late, early, other):
-            await store.put_schedule(schedule)
+            await put_schedule(store, schedule)
 
         assert await store.schedules("original") == [early, late]
         assert await store.schedules("somebody") == [other]
@@ -112,16 +134,16 @@ class ScheduleRules:
 
     async def test_due_schedules_have_reached_their_moment(self, store: Store) -> None:
         """``due_schedules``: return the schedules with ``next_run_at <= now``."""
-        await store.put_schedule(make_schedule("due", next_run_at=NOW))
-        await store.put_schedule(make_schedule("early", next_run_at=Moment(NOW + 1)))
+        await put_schedule(store, make_schedule("due", next_run_at=NOW))
+        await put_schedule(store, make_schedule("early", next_run_at=Moment(NOW + 1)))
 
         assert await store.due_schedules(NOW) == [make_schedule("due", next_run_at=NOW)]
 
     async def test_next_schedule_is_the_earliest(self, store: Store) -> None:
         """``next_schedule_at``: when the next schedule is due, None when there is none."""
         without = await store.next_schedule_at()
-        await store.put_schedule(make_schedule("a", next_run_at=NEXT))
-        await store.put_schedule(make_schedule("b", owner="other", next_run_at=NOW))
+        await put_schedule(store, make_schedule("a", next_run_at=NEXT))
+        await put_schedule(store, make_schedule("b", owner="other", next_run_at=NOW))
 
         assert without is None
         assert await store.next_schedule_at() == NOW
@@ -130,13 +152,13 @@ class ScheduleRules:
         """``stranded_schedules``: those that were made, or last fired, later than this moment."""
         far = make_schedule("far", last_fired_at=Moment(NOW + 1))
         for schedule in (far, make_schedule("near", last_fired_at=NOW), make_schedule("never")):
-            await store.put_schedule(schedule)
+            await put_schedule(store, schedule)
 
         assert await store.stranded_schedules(NOW) == [far]
 
     async def test_moved_schedule_has_the_moments_given(self, store: Store) -> None:
         """``move_schedule``: keep a schedule's moments as given."""
-        await store.put_schedule(make_schedule(last_fired_at=NEXT))
+        await put_schedule(store, make_schedule(last_fired_at=NEXT))
         moved = make_schedule(anchor_at=NOW, next_run_at=NEXT, last_fired_at=None)
 
         await store.move_schedule(moved)
@@ -154,7 +176,7 @@ class ScheduleRules:
     async def test_firing_adds_a_run_and_advances(self, store: Store) -> None:
         """``fire``: advance a schedule and add this run of it."""
         schedule = make_schedule("s")
-        await store.put_schedule(schedule)
+        await put_schedule(store, schedule)
 
         was_added = await fire(store, schedule, "run")
 
@@ -168,7 +190,7 @@ class ScheduleRules:
     async def test_running_run_stands_in_the_way(self, store: Store) -> None:
         """``fire``: a last run that is running stands in the way."""
         schedule = make_schedule("s")
-        await store.put_schedule(schedule)
+        await put_schedule(store, schedule)
         await fire(store, schedule, "first")
         await end(store, await lease_one(store), RetryAt(NOW))
         lease = await lease_one(store)
@@ -184,7 +206,7 @@ class ScheduleRules:
     async def test_run_without_its_first_attempt_stands_in_the_way(self, store: Store) -> None:
         """``fire``: a last run that has not had its first attempt stands in the way."""
         schedule = make_schedule("s")
-        await store.put_schedule(schedule)
+        await put_schedule(store, schedule)
         await fire(store, schedule, "first")
 
         was_added = await fire(store, schedule, "second", occurrence=NEXT)
@@ -196,7 +218,7 @@ class ScheduleRules:
     async def test_failing_run_is_superseded(self, store: Store) -> None:
         """``fire``: one that waits for a retry dies as *superseded*."""
         schedule = make_schedule("s")
-        await store.put_schedule(schedule)
+        await put_schedule(store, schedule)
         await fire(store, schedule, "first")
         await end(store, await lease_one(store), RetryAt(Moment(NEXT + HOUR)))
 
@@ -218,7 +240,7 @@ class ScheduleRules:
     ) -> None:
         """``fire``: the original's schedule ended with its first dead run."""
         schedule = make_schedule("s")
-        await store.put_schedule(schedule)
+        await put_schedule(store, schedule)
         await fire(store, schedule, "first")
         await end(store, await lease_one(store), move)
 
@@ -229,8 +251,8 @@ class ScheduleRules:
     async def test_runs_of_other_schedules_do_not_stand_in_the_way(self, store: Store) -> None:
         """``fire``: the last run of this schedule."""
         one, other = make_schedule("one"), make_schedule("other")
-        await store.put_schedule(one)
-        await store.put_schedule(other)
+        await put_schedule(store, one)
+        await put_schedule(store, other)
         await fire(store, one, "first")
 
         was_added = await fire(store, other, "second")
@@ -240,7 +262,7 @@ class ScheduleRules:
     async def test_occurrence_fires_once(self, store: Store) -> None:
         """``fire``: a schedule that has since fired this occurrence is left as it is."""
         schedule = make_schedule("s")
-        await store.put_schedule(schedule)
+        await put_schedule(store, schedule)
         await fire(store, schedule, "first", occurrence=NEXT)
         await end(store, await lease_one(store, now=NEXT), Complete())
         before = await store.schedules("original")
@@ -255,7 +277,7 @@ class ScheduleRules:
     async def test_occurrence_fired_many_times_at_once_fires_once(self, store: Store) -> None:
         """``fire``: each method is atomic, and many calls may share one commit."""
         schedule = make_schedule("s")
-        await store.put_schedule(schedule)
+        await put_schedule(store, schedule)
 
         were_added = await asyncio.gather(*(fire(store, schedule, f"run-{n}") for n in range(4)))
 
@@ -273,7 +295,7 @@ class ScheduleRules:
     async def test_latest_runs_are_those_added_last(self, store: Store) -> None:
         """``latest_runs``: return the latest run of each schedule that still has one."""
         for name in ("s", "without"):
-            await store.put_schedule(make_schedule(name))
+            await put_schedule(store, make_schedule(name))
         await fire(store, make_schedule("s"), "first")
         await end(store, await lease_one(store), Complete())
         await fire(store, make_schedule("s"), "second", occurrence=NEXT)
@@ -290,8 +312,8 @@ class ScheduleRules:
     async def test_deleted_schedules_take_their_waiting_runs_along(self, store: Store) -> None:
         """``delete_schedules``: delete an owner's schedules and their waiting runs."""
         for name in ("failing", "waiting"):
-            await store.put_schedule(make_schedule(name))
-        await store.put_schedule(make_schedule("theirs", owner="somebody"))
+            await put_schedule(store, make_schedule(name))
+        await put_schedule(store, make_schedule("theirs", owner="somebody"))
         await fire(store, make_schedule("failing"), "a")
         await end(store, await lease_one(store), RetryAt(NOW))
         await fire(store, make_schedule("waiting"), "b")
@@ -310,7 +332,7 @@ class ScheduleRules:
 
     async def test_ended_runs_outlive_their_schedule(self, store: Store) -> None:
         """``delete_schedules``: and their waiting runs."""
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
         await end(store, await lease_one(store), Complete())
 
@@ -333,7 +355,7 @@ class ScheduleRules:
         self, store: Store, move: RetryAt | PutBack, attempts: list[Attempt]
     ) -> None:
         """``finish``: a task that was cancelled while it ran is dead, not tried again."""
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
         lease = await lease_one(store)
         await store.delete_schedules("original", now=NOW)
@@ -350,7 +372,7 @@ class ScheduleRules:
 
     async def test_cancelled_run_may_still_succeed(self, store: Store) -> None:
         """``delete_schedules``: its attempt ends and is not repeated."""
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
         lease = await lease_one(store)
         await store.delete_schedules("original", now=NOW)
@@ -365,7 +387,7 @@ class ScheduleRules:
         self, store: Store, first: str
     ) -> None:
         """``delete_schedules`` and ``finish`` may share one commit, in either order."""
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
         lease = await lease_one(store)
         calls: list[Coroutine[object, object, object]] = [
@@ -397,7 +419,7 @@ class ScheduleRules:
         store.listen(notes)
         seen = []
         for change in (
-            store.put_schedule(make_schedule("s")),
+            put_schedule(store, make_schedule("s")),
             fire(store, make_schedule("s"), "run"),
             store.move_schedule(fired(make_schedule("s"))),
             store.delete_schedules("original", now=NOW),

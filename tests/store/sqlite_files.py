@@ -10,7 +10,7 @@ from pathlib import Path
 from poussetaches.store.runner import InlineRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
-from tests.factories import NOW
+from tests.factories import NOW, seeded
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
@@ -55,6 +55,7 @@ def inline_store(
         writer=InlineRunner(),
         reader=InlineRunner(),
         now=lambda: NOW,
+        random=seeded(),
         commit=(disk or Disk()).commit,
         reserve=reserve,
     )

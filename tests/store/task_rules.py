@@ -435,7 +435,7 @@ class TaskRules:
             pytest.param(
                 RetryAt(Moment(LATER + 5)),
                 True,
-                {"run_at": Moment(LATER + 5), "last_status": 500},
+                {"run_at": Moment(LATER + 5), "last_status": 500, "last_error": "went wrong"},
                 id="retry",
             ),
             pytest.param(
@@ -446,6 +446,7 @@ class TaskRules:
                     "reason": Reason.EXHAUSTED,
                     "ended_at": LATER,
                     "last_status": 500,
+                    "last_error": "went wrong",
                 },
                 id="bury",
             ),
@@ -615,10 +616,10 @@ class TaskRules:
         store.listen(notes)
 
         await store.add(make_task("a", run_at=LATER))
-        told_of_add, notes.waits = notes.waits, []
+        told_of_add, notes.news = notes.waits, []
         lease = await lease_one(store, now=LATER)
         await end(store, lease, RetryAt(Moment(LATER + 7)))
-        told_of_retry, notes.waits = notes.waits, []
+        told_of_retry, notes.news = notes.waits, []
         lease = await lease_one(store, now=Moment(LATER + 7))
         await store.finish(Finish(lease, PutBack()), now=LATER)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
-from tests.factories import NOW, make_task
+from tests.factories import NOW, make_task, seeded
 
 
 async def test_shrinking_does_not_wait_for_the_load_to_end(tmp_path: Path) -> None:
@@ -15,6 +15,7 @@ async def test_shrinking_does_not_wait_for_the_load_to_end(tmp_path: Path) -> No
         writer=ThreadRunner("writer"),
         reader=ThreadRunner("reader"),
         now=lambda: NOW,
+        random=seeded(),
         window=0.002,
     )
     await store.open()

@@ -15,9 +15,17 @@ from poussetaches.store.base import Finish, Store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
-from tests.factories import NOW, make_schedule, make_task
+from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.store.contract import StoreContract
-from tests.store.driving import assert_counts_are_true, end, fire, known, lease_all, lease_one
+from tests.store.driving import (
+    assert_counts_are_true,
+    end,
+    fire,
+    known,
+    lease_all,
+    lease_one,
+    put_schedule,
+)
 from tests.store.sqlite_files import Disk, content_of, inline_store, opened, put, raw
 
 LATER = Moment(NOW + 60_000_000)
@@ -31,6 +39,7 @@ class TestSqliteStoreInThreads(StoreContract):
             writer=ThreadRunner("writer"),
             reader=ThreadRunner("reader"),
             now=lambda: NOW,
+            random=seeded(),
         )
         await store.open()
         yield store
@@ -75,7 +84,7 @@ async def test_everything_is_there_again_after_reopening(path: Path) -> None:
         await store.add(make_task("a", body=b"\xff", queue="mail"))
         await store.add(make_task("b", run_at=LATER))
         await end(store, (await lease_all(store))["a"], RetryAt(LATER))
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         await store.set_paused(True)
         before = await contents(store)
 
@@ -125,7 +134,7 @@ async def test_lease_of_an_earlier_life_is_lost(path: Path) -> None:
 
 async def test_run_cancelled_while_it_ran_is_dead_after_reopening(path: Path) -> None:
     async with opened(path) as store:
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
         await lease_one(store)
         await store.delete_schedules("original", now=NOW)
@@ -139,7 +148,7 @@ async def test_run_cancelled_while_it_ran_is_dead_after_reopening(path: Path) ->
 async def test_number_of_a_deleted_task_is_not_given_again(path: Path) -> None:
     """Whoever still holds the number must not take another task for the deleted one."""
     async with opened(path) as store:
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
         await store.delete_schedules("original", now=NOW)
         await store.add(make_task("b"))
@@ -152,7 +161,7 @@ async def test_open_store_works_in_a_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
     folder.lock()
 
-    store = await open_store(folder, now=lambda: NOW, window=0.0)
+    store = await open_store(folder, now=lambda: NOW, random=seeded(), window=0.0)
     await store.add(make_task("a"))
     await store.close()
     folder.unlock()
@@ -183,7 +192,7 @@ async def test_connection_that_commits_has(path: Path, pragma: str, value: objec
 
 async def test_room_of_deleted_tasks_goes_back_to_the_disk(path: Path) -> None:
     async with opened(path) as store:
-        await store.put_schedule(make_schedule("s"))
+        await put_schedule(store, make_schedule("s"))
         for n in range(40):
             run = make_task(str(n), schedule="s", body=b"x" * 50_000)
             await store.add(run)
@@ -202,7 +211,7 @@ async def test_new_database_is_of_the_newest_version(path: Path) -> None:
         pass
 
     with closing(raw(path)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
         assert database.execute("PRAGMA application_id").fetchone() == (0x706F7573,)
 
 
@@ -219,12 +228,12 @@ async def test_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
     async with opened(path) as store:
         await store.add(make_task("a"))
     with closing(raw(path)) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     before = content_of(path)
 
     message = await refusal(path)
 
-    assert "written by a newer poussetaches (format 2; this one knows up to 1)" in message
+    assert "written by a newer poussetaches (format 3; this one knows up to 2)" in message
     assert "install that version, or use another folder" in message
     assert content_of(path) == before
 
@@ -270,7 +279,9 @@ async def test_path_without_a_folder_is_refused(tmp_path: Path) -> None:
 async def test_store_that_could_not_be_opened_leaves_no_thread(path: Path) -> None:
     put(path, b"x" * 4096)
     runner = ThreadRunner("writer")
-    store = SqliteStore(path, writer=runner, reader=InlineRunner(), now=lambda: NOW)
+    store = SqliteStore(
+        path, writer=runner, reader=InlineRunner(), now=lambda: NOW, random=seeded()
+    )
 
     with pytest.raises(CannotOpenStore):
         await store.open()
@@ -280,4 +291,4 @@ async def test_store_that_could_not_be_opened_leaves_no_thread(path: Path) -> No
 
 
 def test_sqlite_is_new_enough_for_the_tests() -> None:
-    assert sqlite3.sqlite_version_info >= (3, 37), sqlite3.sqlite_version
+    assert sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from hypothesis import HealthCheck, settings
@@ -20,8 +21,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Lane, QueueCounts, Retention
+from poussetaches.core import edits
+from poussetaches.core.errors import KeyConflict, StateConflict
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import DAY, Moment
+from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
 from poussetaches.core.task import (
     Bury,
     Complete,
@@ -32,21 +36,33 @@ from poussetaches.core.task import (
     Task,
     TaskState,
 )
-from poussetaches.store.base import Finish, Lease
+from poussetaches.store.base import Edit, Edited, FailureCount, Finish, Lease, Push
 from tests.factories import NOW, make_attempt, make_schedule, make_task
-from tests.store.driving import counted, fire, ids_of, listed
+from tests.store.driving import (
+    counted,
+    fire,
+    found_by,
+    ids_of,
+    listed,
+    numbers_of,
+    put_schedule,
+)
 from tests.store.sqlite_files import inline_store
 
 R = TypeVar("R")
 
 LANES = [
-    Lane("default", "http://app.test:80"),
-    Lane("default", "http://other.test:80"),
-    Lane("mail", "http://app.test:80"),
-    Lane("mail", "http://other.test:80"),
+    Lane(queue, f"http://{host}.test:80", forced)
+    for forced in (False, True)
+    for queue in ("default", "mail")
+    for host in ("app", "other")
 ]
 ENDED = (TaskState.SUCCEEDED, TaskState.DEAD)
 FOREVER = 1e9
+
+KEYS = ["k", "l"]
+UNIQUES = ["u", "v"]
+KEY_TTL = 5.0  # seconds
 
 lanes = st.sampled_from(LANES)
 seconds = st.integers(-3, 3).map(lambda n: n * 1_000_000)
@@ -64,7 +80,29 @@ pushes = st.fixed_dictionaries(
         "expires_at": st.sampled_from([None, None, 1, 3]),
         "priority": st.integers(-1, 1),
         "envelope": st.booleans(),
+        "labels": st.sampled_from([{}, {"a": "1"}, {"a": "1", "b": "2"}]),
     }
+)
+# What makes one task answer for another push.
+names = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from([None, None, *KEYS]),
+        "unique": st.sampled_from([None, None, *UNIQUES]),
+        "body": st.sampled_from([b"one", b"one", b"other"]),
+    }
+)
+kinds = st.sampled_from(["run", "requeue", "cancel", "delete", "amend"])
+filters = st.builds(
+    TaskFilter,
+    states=st.none() | st.frozensets(st.sampled_from(TaskState)),
+    failing=st.booleans(),
+    queue=st.sampled_from([None, None, "default", "mail"]),
+    labels=st.sampled_from([(), (), (("a", "1"),), (("b", "2"), ("a", "1"))]),
+    url=st.sampled_from([None, None, "http://other"]),
+    key=st.sampled_from([None, None, None, *KEYS]),
+    schedule=st.sampled_from([None, None, None, "s"]),
+    reason=st.sampled_from([None, None, None, Reason.CANCELLED]),
+    text=st.sampled_from([None, None, "WENT", "2"]),
 )
 
 
@@ -76,13 +114,21 @@ def at(now: Moment, push: dict[str, object]) -> dict[str, object]:
     }
 
 
+class KeyInUse(NamedTuple):
+    """What a key stands for."""
+
+    task_id: str
+    content: tuple[str, bytes]
+    expires_at: Moment
+
+
 @dataclass
 class Model:
     """What the store should hold: tasks by id, in the order they were added, and their leases."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
     leases: dict[int, str] = field(default_factory=dict)
-    cancelled: set[str] = field(default_factory=set)
+    keys: dict[tuple[str, str], KeyInUse] = field(default_factory=dict)
 
     def change(self, id: str, **changes: object) -> None:
         """Change a task."""
@@ -111,10 +157,43 @@ class Model:
         ]
         return [task.id for task in sorted(found, key=lambda task: (task.run_at, task.id))]
 
+    def selected(self, filter: TaskFilter) -> list[str]:
+        """Return the ids of the tasks that a filter selects, the one added last first."""
+        return [id for id, task in reversed(self.tasks.items()) if meets(task, filter)]
+
+    def in_the_way(self, push: Task) -> Task | None:
+        """Return the task that waits with the same ``unique``, the newest if there are more."""
+        found = [
+            task
+            for task in self.tasks.values()
+            if push.unique is not None
+            and (task.queue, task.unique) == (push.queue, push.unique)
+            and task.state is TaskState.WAITING
+        ]
+        return found[-1] if found else None
+
     def bury(self, ids: list[str], reason: Reason, now: Moment) -> None:
         """Bury tasks."""
         for id in ids:
             self.change(id, state=TaskState.DEAD, reason=reason, ended_at=now)
+
+
+def meets(task: Task, filter: TaskFilter) -> bool:
+    """Tell whether a task meets every condition of a filter that is drawn here."""
+    texts = [task.url, task.last_error or "", *task.labels.values()]
+    return all(
+        (
+            filter.states is None or task.state in filter.states,
+            not filter.failing or task.is_failing,
+            filter.queue in (None, task.queue),
+            all(task.labels.get(name) == value for name, value in filter.labels),
+            filter.url is None or task.url.startswith(filter.url),
+            filter.key in (None, task.key),
+            filter.schedule in (None, task.schedule),
+            filter.reason in (None, task.reason),
+            filter.text is None or any(filter.text.lower() in text.lower() for text in texts),
+        )
+    )
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
@@ -143,7 +222,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def open(self) -> None:
         """Open the store, with one schedule."""
         self.run(self.store.open())
-        self.run(self.store.put_schedule(make_schedule("s")))
+        self.run(put_schedule(self.store, make_schedule("s")))
 
     def teardown(self) -> None:
         """Close the store."""
@@ -197,13 +276,20 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
         were_ours = [self.run(self.store.finish(end, now=self.now)) for _ in range(1 + again)]
 
-        assert were_ours == [True, False][: 1 + again]
         id = self.model.leases.pop(lease.token)
-        self.model.change(id, state=TaskState.WAITING)
+        was = self.model.tasks.get(id)
+        assert were_ours == [was is not None, False][: 1 + again]
+        if was is None:
+            return
+        self.model.change(id, state=TaskState.WAITING, cancelled=False)
         if attempt is not None:
-            count = self.model.tasks[id].attempt_count + 1
-            self.model.change(id, attempt_count=count, attempt_total=count, last_status=500)
-            self.model.change(id, last_error=None)
+            self.model.change(
+                id,
+                attempt_count=was.attempt_count + 1,
+                attempt_total=was.attempt_total + 1,
+                last_status=500,
+                last_error="went wrong",
+            )
         elif isinstance(move, PutBack) and move.error is not None:
             self.model.change(id, last_status=None, last_error=move.error)
         match move:
@@ -211,10 +297,10 @@ class StoreAgainstModel(RuleBasedStateMachine):
                 self.model.change(id, state=TaskState.SUCCEEDED, ended_at=self.now)
             case Bury(reason):
                 self.model.bury([id], reason, self.now)
-            case _ if id in self.model.cancelled:
+            case _ if was.cancelled:
                 self.model.bury([id], Reason.CANCELLED, self.now)
             case RetryAt(run_at):
-                self.model.change(id, run_at=run_at)
+                self.model.change(id, run_at=run_at, forced=False)
 
     @rule()
     def fire(self) -> None:
@@ -242,12 +328,156 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def delete_schedules(self) -> None:
         """Delete the schedule with its runs, and make it anew."""
         self.run(self.store.delete_schedules("original", now=self.now))
-        self.run(self.store.put_schedule(make_schedule("s")))
+        self.run(put_schedule(self.store, make_schedule("s")))
         for task in list(self.model.tasks.values()):
             if task.schedule == "s" and task.state is TaskState.WAITING:
                 del self.model.tasks[task.id]
             elif task.schedule == "s" and task.state is TaskState.RUNNING:
-                self.model.cancelled.add(task.id)
+                self.model.change(task.id, cancelled=True)
+
+    @rule(
+        pushes=st.lists(st.tuples(pushes, names, st.booleans()), min_size=1, max_size=4),
+    )
+    def push(self, pushes: list[tuple[dict[str, object], dict[str, object], bool]]) -> None:
+        """Push tasks with keys, one at a time, all or none."""
+        items = [
+            Push(
+                task=make_task(self.new_id(), **at(self.now, push), **names),
+                key_ttl=KEY_TTL,
+                replaces=replaces,
+            )
+            for push, names, replaces in pushes
+        ]
+
+        try:
+            answers = self.run(self.store.push(items, now=self.now))
+        except KeyConflict as exc:
+            assert exc.place == self.first_conflict(items)
+            return
+
+        assert self.first_conflict(items) is None
+        assert [(one.task_id, one.existing) for one in answers] == [
+            self.push_one(item) for item in items
+        ]
+
+    def first_conflict(self, items: list[Push]) -> int | None:
+        """Return the place of the first push whose key stands for something else."""
+        contents = {
+            name: known.content
+            for name, known in self.model.keys.items()
+            if known.expires_at > self.now
+        }
+        for place, push in enumerate(items):
+            task = push.task
+            if task.key is not None:
+                content = (task.url, task.body)
+                if contents.setdefault((task.queue, task.key), content) != content:
+                    return place
+        return None
+
+    def push_one(self, push: Push) -> tuple[str, bool]:
+        """Have the model keep a task, or find the one that answers for it."""
+        task = push.task
+        known = self.model.keys.get((task.queue, task.key or ""))
+        if task.key is not None and known is not None and known.expires_at > self.now:
+            return known.task_id, True
+        waiting = self.model.in_the_way(task)
+        kept = task if waiting is None else waiting
+        if waiting is None:
+            self.model.tasks[task.id] = task
+        elif push.replaces:
+            self.model.change(waiting.id, body=task.body, run_at=task.run_at, due_at=task.due_at)
+        if task.key is not None:
+            expires_at = Moment(self.now + round(KEY_TTL * 1_000_000))
+            name = (task.queue, task.key)
+            self.model.keys[name] = KeyInUse(kept.id, (task.url, task.body), expires_at)
+        return kept.id, waiting is not None
+
+    def edit_of(self, kind: str) -> Edit:
+        """Return an edit by its name."""
+        return {
+            "run": lambda task: edits.run(task, at=self.now),
+            "requeue": lambda task: edits.requeue(task, at=self.now),
+            "cancel": lambda task: edits.cancel(task, now=self.now),
+            "delete": lambda task: None,
+            "amend": self.amended,
+        }[kind]
+
+    def amended(self, task: Task) -> Task:
+        """Change what a task is."""
+        edits.check_amendable(task)
+        return msgspec.structs.replace(
+            task,
+            url="http://other.test/run",
+            priority=2,
+            labels={"b": "2"},
+            expires_at=Moment(self.now + 1_000_000),
+        )
+
+    def edit_one(self, id: str, kind: str) -> str | None:
+        """Have the model edit a task; return the state that does not allow it, if so."""
+        try:
+            new = self.edit_of(kind)(self.model.tasks[id])
+        except StateConflict as exc:
+            return exc.state
+        if new is None:
+            del self.model.tasks[id]
+        else:
+            self.model.tasks[id] = new
+        return None
+
+    @rule(place=st.integers(0, 30), kind=kinds)
+    def edit(self, place: int, kind: str) -> None:
+        """Edit one task."""
+        if not self.model.tasks:
+            return
+        id = list(self.model.tasks)[place % len(self.model.tasks)]
+        state = None
+        try:
+            self.run(self.store.edit(id, self.edit_of(kind), now=self.now))
+        except StateConflict as exc:
+            state = exc.state
+
+        assert state == self.edit_one(id, kind)
+
+    @rule(filter=filters, kind=kinds)
+    def edit_many(self, filter: TaskFilter, kind: str) -> None:
+        """Edit the tasks that a filter selects."""
+        numbers = self.run(numbers_of(self.store, filter, limit=2))
+
+        edited = self.run(
+            self.store.edit_many(
+                numbers, lambda _: self.edit_of(kind), filter=filter, now=self.now
+            )
+        )
+
+        states = [self.edit_one(id, kind) for id in self.model.selected(filter)]
+        refused = Counter(state for state in states if state is not None)
+        assert edited == Edited(states.count(None), dict(refused))
+
+    @rule(filter=filters, limit=limits)
+    def search(self, filter: TaskFilter, limit: int) -> None:
+        """Find the tasks that a filter selects, page by page."""
+        found = self.run(found_by(self.store, filter, limit=limit))
+
+        assert found == self.model.selected(filter)
+
+    @rule(paused=st.booleans(), name=st.sampled_from(["default", "mail", "other"]))
+    def edit_queue(self, paused: bool, name: str) -> None:
+        """Pause or resume a queue."""
+        queue = Queue(name=name, paused=paused)
+
+        self.run(self.store.edit_queue(name, lambda _: queue))
+
+        assert self.run(self.store.queues())[name] == queue
+
+    @rule(limit=limits)
+    def tidy(self, limit: int) -> None:
+        """Delete what nobody needs: nothing that can be seen, but for keys past their time."""
+        self.run(self.store.tidy(now=Moment(self.now + 2 * DAY), limit=limit))
+        # Tidied ahead of time: all keys are past theirs by then, though not all may be gone.
+        self.run(self.store.tidy(now=Moment(self.now + 2 * DAY), limit=1000))
+        self.model.keys.clear()
 
     @rule(limit=limits)
     def expire(self, limit: int) -> None:
@@ -315,6 +545,32 @@ class StoreAgainstModel(RuleBasedStateMachine):
         assert kept == counted(self.model.tasks.values())
 
     @invariant()
+    def failures_are_the_same(self) -> None:
+        """Compare the failure groups with a recount."""
+        if not self.model.tasks:
+            return
+        for state in (TaskState.WAITING, TaskState.DEAD):
+            expected = Counter(
+                group.id
+                for task in self.model.tasks.values()
+                if (task.state is TaskState.DEAD) is (state is TaskState.DEAD)
+                and (group := task.failure_group) is not None
+            )
+            found = self.run(self.store.failures(state))
+            assert {one.group.id: one.count for one in found} == expected
+            newest = list(self.model.tasks)
+            for one in found:
+                assert max(newest.index(id) for id in self.grouped(one, state)) == newest.index(
+                    one.example_id
+                )
+
+    def grouped(self, found: FailureCount, state: TaskState) -> list[str]:
+        """Return the ids of a failure group's tasks of a state."""
+        states = {TaskState.DEAD} if state is TaskState.DEAD else set(TaskState) - set(ENDED)
+        filter = TaskFilter(group=found.group.id, states=frozenset(states))
+        return self.run(found_by(self.store, filter, limit=2))
+
+    @invariant()
     def lists_are_the_same(self) -> None:
         """Compare the lists, page by page, and what is due next."""
         if not self.model.tasks:
@@ -322,7 +578,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
         for state in (TaskState.WAITING, *ENDED):
             found = self.run(listed(self.store, state, limit=2))
             assert ids_of(found) == self.model.listed(state)
-        due = {lane: self.model.next_due(lane) for lane in [*LANES, make_task().lane]}
+        every_lane = {task.lane for task in self.model.tasks.values()}
+        due = {lane: self.model.next_due(lane) for lane in every_lane}
         expected = {lane: run_at for lane, run_at in due.items() if run_at is not None}
         assert self.run(self.store.next_due()) == expected
 

@@ -10,9 +10,9 @@ import pytest
 
 from poussetaches.core.errors import StoreFull, StoreUnavailable
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Retention
+from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
-from poussetaches.store.base import Finish
+from poussetaches.store.base import Finish, Push
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
 from tests.factories import NOW, make_ended, make_schedule, make_task
@@ -24,6 +24,7 @@ from tests.store.driving import (
     known,
     lease_all,
     lease_one,
+    put_schedule,
 )
 from tests.store.sqlite_files import (
     BROKEN,
@@ -122,18 +123,36 @@ def test_reserve_is_claimed_when_the_store_opens(store: SqliteStore, reserve: Pa
 
 
 async def test_full_store_takes_nothing_new(store: SqliteStore, disk: Disk) -> None:
-    await store.put_schedule(make_schedule("s"))
+    await put_schedule(store, make_schedule("s"))
     await fail_a_write(store, disk, FULL)
 
     results = await asyncio.gather(
         store.add(make_task("a")),
         store.restore([(make_task("b"), [])]),
-        store.put_schedule(make_schedule("t")),
+        store.push([Push(task=make_task("c"))], now=NOW),
+        put_schedule(store, make_schedule("t")),
+        store.replace_schedules("app", None, [make_schedule("u", owner="app")], now=NOW),
         fire(store, make_schedule("s"), "run"),
+        store.fire_by_hand("s", make_task("by hand")),
+        store.edit_queue("mail", lambda _: Queue(name="mail")),
         return_exceptions=True,
     )
 
-    assert [type(result) for result in results] == [StoreFull] * 4
+    assert [type(result) for result in results] == [StoreFull] * 8
+
+
+async def test_full_store_takes_edits(store: SqliteStore, disk: Disk) -> None:
+    await store.add(make_task("a"))
+    await put_schedule(store, make_schedule("s"))
+    await fail_a_write(store, disk, FULL)
+
+    await store.edit("a", lambda _: None, now=NOW)
+    await store.edit_schedule("s", lambda _: None, now=NOW)
+    await store.edit_queue("default", lambda _: Queue(name="default", paused=True))
+
+    assert await store.get("a") is None
+    assert await store.schedule("s") is None
+    assert (await store.queues())["default"].paused is True
 
 
 async def test_full_store_records_ends_and_makes_room(store: SqliteStore, disk: Disk) -> None:
@@ -328,7 +347,7 @@ async def test_task_put_back_though_its_commit_failed_can_be_put_back_again(
 async def test_run_cancelled_though_the_commit_failed_is_not_repeated(
     store: SqliteStore, disk: Disk
 ) -> None:
-    await store.put_schedule(make_schedule("s"))
+    await put_schedule(store, make_schedule("s"))
     await fire(store, make_schedule("s"), "a")
     lease = await lease_one(store)
     disk.error, disk.keeps_what_fails = BROKEN, True
@@ -341,6 +360,24 @@ async def test_run_cancelled_though_the_commit_failed_is_not_repeated(
 
     assert (await known(store, "a")).reason is Reason.CANCELLED
     await assert_counts_are_true(store, ["a"])
+
+
+async def test_queue_changed_though_its_commit_failed_is_told_after_all(
+    store: SqliteStore, disk: Disk
+) -> None:
+    notes = Notes()
+    store.listen(notes)
+    disk.error, disk.keeps_what_fails = BROKEN, True
+    with pytest.raises(StoreUnavailable):
+        await store.add(make_task("a", queue="mail"))
+    before = dict(notes.queues)
+    disk.error = None
+
+    await store.recover()
+
+    assert before == {}
+    assert notes.queues == {"mail": Queue(name="mail")}
+    assert sorted(await store.queues()) == ["default", "mail"]
 
 
 async def test_missing_database_is_never_made_anew(

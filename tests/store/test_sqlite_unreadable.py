@@ -8,24 +8,32 @@ from pathlib import Path
 
 import pytest
 
+from poussetaches.core.edits import cancel
+from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import QueueCounts
+from poussetaches.core.queue import Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Complete, RetryAt, TaskState
+from poussetaches.store.base import Edited, Push
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
-from tests.factories import NOW, make_schedule, make_task
+from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.store.driving import (
     LANE,
     assert_counts_are_true,
     counts_of,
     end,
     finish_of,
+    found_by,
     ids_of,
     known,
     lease_all,
     listed,
+    numbers_of,
+    put_schedule,
 )
 from tests.store.sqlite_files import FULL, Disk, opened, raw
+
+MAIL = Queue(name="mail", overrides=QueueOverrides(rate=1.0), configured=True)
 
 # What a row's columns can hold that is no task: what SQLite's own checks let pass.
 GARBAGE = [
@@ -221,7 +229,7 @@ async def test_schedules_around_an_unreadable_one_are_due(
     store: SqliteStore, path: Path, change: str
 ) -> None:
     for name in "stu":
-        await store.put_schedule(make_schedule(name))
+        await put_schedule(store, make_schedule(name))
     scribble(path, change, "name = 't'", table="schedules")
 
     due = await store.due_schedules(NOW)
@@ -270,7 +278,11 @@ async def test_rows_set_aside_earlier_are_named_when_the_store_opens(
 
 async def test_unreadable_row_is_set_aside_from_either_thread(path: Path) -> None:
     store = SqliteStore(
-        path, writer=ThreadRunner("writer"), reader=ThreadRunner("reader"), now=lambda: NOW
+        path,
+        writer=ThreadRunner("writer"),
+        reader=ThreadRunner("reader"),
+        now=lambda: NOW,
+        random=seeded(),
     )
     await store.open()
     for id in "abcd":
@@ -294,3 +306,107 @@ async def test_task_with_an_unreadable_attempt_is_still_leased(
     await store.attempts("b")
 
     assert "b" in await lease_all(store)
+
+
+@pytest.mark.parametrize("change", GARBAGE[2:])  # a list does not read the headers
+async def test_tasks_around_an_unreadable_one_are_found(
+    store: SqliteStore, path: Path, change: str
+) -> None:
+    scribble(path, change)
+
+    found = await found_by(store, TaskFilter(queue="default"), limit=2)
+
+    assert found == ["c", "a"]
+    assert store.unreadable_count == 1
+    assert await numbers_of(store, TaskFilter()) == [3, 1]
+
+
+@pytest.mark.parametrize("change", [*GARBAGE, pytest.param("labels = '['", id="labels")])
+async def test_tasks_around_an_unreadable_one_are_edited(
+    store: SqliteStore, path: Path, change: str
+) -> None:
+    numbers = await numbers_of(store, TaskFilter())
+    scribble(path, change)
+
+    edited = await store.edit_many(
+        numbers, lambda _: lambda task: cancel(task, now=NOW), filter=TaskFilter(), now=NOW
+    )
+
+    assert edited == Edited(2, {"changed": 1})
+    assert store.unreadable_count == 1
+    assert await counts_of(store) == {"default": QueueCounts(dead=2)}
+
+
+async def test_unreadable_task_is_set_aside_when_it_is_edited(
+    store: SqliteStore, path: Path
+) -> None:
+    scribble(path, "retry = '{\"max_attempts\": 0}'")
+
+    found = await store.edit("b", lambda task: task, now=NOW)
+
+    assert found is None
+    assert store.unreadable_count == 1
+    assert [content["id"] for _, content in set_aside(path)] == ["b"]
+
+
+async def test_unreadable_task_expires_into_the_table_of_such_rows(
+    store: SqliteStore, path: Path
+) -> None:
+    scribble(path, "url = '', expires_at = 1")
+    scribble(path, "expires_at = 1", "id = 'c'")
+
+    await store.expire(now=NOW, limit=10)
+
+    assert store.unreadable_count == 1
+    assert await counts_of(store) == {"default": QueueCounts(waiting=1, dead=1)}
+
+
+async def test_unreadable_schedule_is_set_aside_before_another_takes_its_place(
+    store: SqliteStore, path: Path
+) -> None:
+    await put_schedule(store, make_schedule("s"))
+    scribble(path, "task = '{}'", "name = 's'", table="schedules")
+
+    is_new = await put_schedule(store, make_schedule("s"))
+
+    assert is_new is True
+    assert await store.schedule("s") == make_schedule("s")
+    assert [(table, content["task"]) for table, content in set_aside(path)] == [
+        ("schedules", "{}")
+    ]
+
+
+async def test_unreadable_task_is_not_in_the_way_of_another(path: Path) -> None:
+    async with opened(path) as store:
+        await store.push([Push(task=make_task("b", unique="u"))], now=NOW)
+        scribble(path, "headers = '{'")
+
+        [pushed] = await store.push([Push(task=make_task("c", unique="u"))], now=NOW)
+
+        assert pushed.existing is False
+        assert store.unreadable_count == 1
+        await assert_counts_are_true(store, ["b", "c"])
+
+
+@pytest.mark.parametrize(
+    "settings", ["{", '{"rate": -1}', '{"unknown": 1}', "\udcff"], ids=range(4)
+)
+async def test_queue_with_unreadable_settings_does_not_stop_the_start(
+    path: Path, settings: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path) as store:
+        await store.edit_queue("mail", lambda _: Queue(name="mail", paused=True))
+    with closing(raw(path)) as database:
+        blob = settings.encode("utf-8", "surrogateescape")
+        database.execute(
+            "UPDATE queues SET settings = CAST(? AS TEXT) WHERE name = 'mail'", [blob]
+        )
+
+    async with opened(path) as store:
+        queues = await store.queues()
+        await store.edit_queue("mail", lambda queue: queue and MAIL)
+
+    assert queues["mail"] == Queue(name="mail", paused=True)
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+    async with opened(path) as store:
+        assert (await store.queues())["mail"] == MAIL

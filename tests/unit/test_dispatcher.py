@@ -570,13 +570,13 @@ async def test_pause_between_lease_and_start_puts_the_task_back(
     await store.add(make_task())
     leased = await store.lease_due({make_task().lane: 1}, now=NOW)
 
-    engine.dispatcher.pause(True)
+    await store.set_paused(True)
     engine.dispatcher._start(leased.leases[0])
     await engine.dispatcher.settle()
     assert sender.requests == []
     assert (await known(store, "task")).attempt_count == 0
 
-    engine.dispatcher.pause(False)
+    await store.set_paused(False)
     await run_due(engine)
     assert sender.attempts_of("task") == [1]
 

@@ -2,30 +2,81 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from poussetaches.core.moment import DAY, SECOND, Moment, later
 from poussetaches.core.queue import Lane, QueueSettings
-from poussetaches.engine.config import EngineConfig
-from poussetaches.engine.engine import Engine
+from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.origins import Origins
-from poussetaches.store.sqlite import SqliteStore
-from tests.conftest import EngineWith, run_due
-from tests.factories import NOW, make_task
-from tests.fakes import FakeClock, ScriptedSender, let_run
+from poussetaches.engine.queues import Queues
+from tests.factories import NOW, make_queue
+from tests.fakes import FakeClock
 
 A = Lane("default", "http://a.test:80")
 B = Lane("default", "http://b.test:80")
 C = Lane("other", "http://c.test:80")
+FORCED = A._replace(forced=True)
+PATH = Lane("default", "")
+REFUSED = "cannot connect: Connection refused"
+
+
+class CountingQueues(Queues):
+    """Queues that count how often somebody asked for the settings of one."""
+
+    asked = 0
+
+    def settings_of(self, name: str) -> QueueSettings:
+        """Count, and return what holds for a queue."""
+        self.asked += 1
+        return super().settings_of(name)
+
+
+class Given:
+    """Lanes that have each a due task, with what they depend on."""
+
+    def __init__(self, clock: FakeClock, settings: QueueSettings, *due: Lane) -> None:
+        self.clock = clock
+        self.queues = CountingQueues(settings, original_retry=RetryPolicy())
+        self.origins = Origins(hold_for=3600)
+        self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
+        self.on_wire: list[tuple[Lane, str]] = []
+        for lane in due:
+            self.lanes.waits(lane, NOW)
+
+    def set(self, name: str, *, paused: bool = False, **overrides: object) -> None:
+        """Change a queue, as the store tells of it."""
+        self.queues.update({name: make_queue(name, paused=paused, **overrides)})
+        self.lanes.queue_changed(name)
+
+    def start(self, room: int = 256) -> dict[Lane, int]:
+        """Take the slots that are offered; every lane has more tasks than that."""
+        wanted = self.lanes.startable(room)
+        for lane, count in wanted.items():
+            self.on_wire += [(lane, self.lanes.started(lane)) for _ in range(count)]
+        return wanted
+
+    def end(self, lane: Lane) -> None:
+        """End the first attempt of a lane."""
+        found = next(attempt for attempt in self.on_wire if attempt[0] == lane)
+        self.on_wire.remove(found)
+        self.lanes.ended(*found)
+
+    def hold(self, origin: str) -> None:
+        """Have an origin refuse a connection."""
+        self.origins.refused(origin, REFUSED, self.clock.monotonic())
+
+    def let_go(self, origin: str) -> None:
+        """Have the next probe of an origin succeed."""
+        self.clock.advance(1)
+        assert self.origins.begin_probes(self.clock.monotonic()) == [origin]
+        self.origins.probed(origin, None, self.clock.monotonic())
 
 
 def lanes_of(clock: FakeClock, settings: QueueSettings, *due: Lane) -> Lanes:
     """Return lanes that have each a due task."""
-    lanes = Lanes(lambda _: settings, origins=Origins(hold_for=3600), clock=clock)
-    for lane in due:
-        lanes.waits(lane, NOW)
-    return lanes
+    return Given(clock, settings, *due).lanes
 
 
 def look(lanes: Lanes, lane: Lane, next_due: Moment | None) -> None:
@@ -34,11 +85,7 @@ def look(lanes: Lanes, lane: Lane, next_due: Moment | None) -> None:
     lanes.looked(lane, next_due)
 
 
-def start(lanes: Lanes, wanted: dict[Lane, int]) -> None:
-    """Take the slots that were offered."""
-    for lane, count in wanted.items():
-        for _ in range(count):
-            lanes.started(lane)
+# Slots
 
 
 def test_lone_lane_may_use_every_slot(clock: FakeClock) -> None:
@@ -86,6 +133,19 @@ def test_lanes_of_a_queue_share_its_slots(clock: FakeClock) -> None:
     assert lanes.startable(256) == {A: 2, B: 2}
 
 
+def test_concurrency_is_never_exceeded(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=4), A)
+    given.start()
+
+    assert given.start() == {}
+
+    given.end(A)
+    assert given.start() == {A: 1}
+
+
+# Turns
+
+
 def test_queues_take_turns(clock: FakeClock) -> None:
     lanes = lanes_of(clock, QueueSettings(concurrency=4), A, C)
 
@@ -102,27 +162,309 @@ def test_turns_go_on_where_they_ended(clock: FakeClock) -> None:
     assert starts == {A: 2, B: 2, C: 4}
 
 
-def test_concurrency_is_never_exceeded(clock: FakeClock) -> None:
-    lanes = lanes_of(clock, QueueSettings(concurrency=4), A)
-    start(lanes, lanes.startable(256))
+def test_queues_that_share_the_last_slot_of_an_origin_take_turns(clock: FakeClock) -> None:
+    lanes = [Lane(f"queue-{number}", "http://a.test:80") for number in range(3)]
+    given = Given(clock, QueueSettings(), *lanes)
+    given.hold("http://a.test:80")
+    given.let_go("http://a.test:80")
 
-    assert lanes.startable(256) == {}
+    started = []
+    for _ in range(6):
+        (lane,) = given.start()
+        assert given.start() == {}
+        started.append(lane)
+        given.end(lane)
 
-    lanes.ended(A)
-    assert lanes.startable(256) == {A: 1}
+    assert Counter(started) == dict.fromkeys(lanes, 2)
+
+
+def test_promise_that_comes_to_nothing_leaves_its_slot_to_others(clock: FakeClock) -> None:
+    """The task may be gone; then whoever stood behind it must not wait for an attempt to end."""
+    given = Given(clock, QueueSettings(), A, Lane("other", A.origin))
+    given.hold(A.origin)
+    given.let_go(A.origin)
+
+    (first,) = given.lanes.startable(256)
+    look(given.lanes, first, None)
+
+    (second,) = given.lanes.startable(256)
+    assert {first, second} == {A, Lane("other", A.origin)}
+
+
+# Rates
 
 
 def test_rate_is_a_bucket_of_tokens(clock: FakeClock) -> None:
-    lanes = lanes_of(clock, QueueSettings(concurrency=100, rate=2.0, burst=3), A)
-    start(lanes, lanes.startable(256))
-    assert lanes.startable(256) == {}
-    assert lanes.wake_at() == clock.monotonic() + 0.5
+    given = Given(clock, QueueSettings(concurrency=100, rate=2.0, burst=3), A)
+    assert given.start() == {A: 3}
+    assert given.start() == {}
+    assert given.lanes.wake_at() == clock.monotonic() + 0.5
 
     clock.advance(0.499)
-    assert lanes.startable(256) == {}
+    assert given.start() == {}
 
     clock.advance(0.001)
-    assert lanes.startable(256) == {A: 1}
+    assert given.start() == {A: 1}
+
+
+def test_queue_without_tokens_is_woken_for_once(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=100, rate=0.001), A)
+    given.start()
+
+    for number in range(1000):
+        look(given.lanes, A, NOW)
+        given.lanes.waits(Lane("default", f"http://{number}.test:80"), NOW)
+        given.start()
+
+    assert len(given.lanes._openings) == 1
+
+
+# Changes
+
+
+def test_other_concurrency_of_a_queue_counts_at_once(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=2), A)
+    given.start()
+    assert given.start() == {}
+
+    given.set("default", concurrency=5)
+
+    assert given.start() == {A: 3}
+
+
+def test_other_rate_of_a_queue_counts_at_once(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=100, rate=0.001), A)
+    given.start()
+    assert given.start() == {}
+
+    given.set("default", rate=10.0)
+
+    assert given.start() == {}
+    assert given.lanes.wake_at() == pytest.approx(clock.monotonic() + 0.1)
+    clock.advance(0.1)
+    assert given.start() == {A: 1}
+
+
+def test_rate_that_is_taken_away_limits_nothing_any_more(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=8, rate=None), A)
+    given.set("default", rate=0.001)
+    given.start()
+    assert given.start() == {}
+
+    given.set("default")
+
+    assert given.start() == {A: 7}
+
+
+def test_setting_a_rate_again_and_again_gives_no_tokens(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=1000), A)
+
+    started = 0
+    for number in range(100):
+        given.set("default", rate=1.0, burst=5 + number % 2)
+        started += sum(given.start().values())
+
+    assert started <= 6
+
+
+# Pauses
+
+
+def test_paused_queue_starts_nothing_until_it_is_resumed(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(), A, C)
+    given.set("default", paused=True)
+
+    assert given.start() == {C: 4}
+    given.set("default", paused=False)
+    assert given.start() == {A: 4}
+
+
+def test_paused_server_starts_nothing_until_it_is_resumed(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(), A, C)
+    given.lanes.pause(True)
+
+    assert given.start() == {}
+    given.lanes.pause(False)
+    assert given.start() == {A: 4, C: 4}
+
+
+def test_no_pause_stops_a_lane_that_was_told_to_run(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(), A, FORCED)
+    given.set("default", paused=True)
+    given.lanes.pause(True)
+
+    assert given.start() == {FORCED: 4}
+    assert given.lanes.is_paused(A)
+    assert not given.lanes.is_paused(FORCED)
+
+
+def test_pause_of_the_server_does_not_touch_that_of_a_queue(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(), A, C)
+    given.set("default", paused=True)
+
+    given.lanes.pause(True)
+    given.lanes.pause(False)
+
+    assert given.start() == {C: 4}
+
+
+# Lanes that lead to one origin
+
+
+@pytest.fixture(params=["forced", "path"])
+def sibling(request: pytest.FixtureRequest) -> Lane:
+    """Return another lane that leads to the origin of A."""
+    return FORCED if request.param == "forced" else PATH
+
+
+def siblings(clock: FakeClock, sibling: Lane, *more: Lane, **settings: object) -> Given:
+    """Return A and a sibling that leads where it does."""
+    queue = msgspec.structs.replace(QueueSettings(base_url="http://A.test/app"), **settings)
+    return Given(clock, queue, A, sibling, *more)
+
+
+def test_siblings_share_the_slots_of_an_origin(clock: FakeClock, sibling: Lane) -> None:
+    given = siblings(clock, sibling, concurrency=8, origin_concurrency=3)
+
+    wanted = given.start()
+
+    assert sum(wanted.values()) == 3
+    assert set(wanted) == {A, sibling}
+    given.end(A)
+    assert sum(given.start().values()) == 1
+
+
+def test_siblings_are_alone_together(clock: FakeClock, sibling: Lane) -> None:
+    given = siblings(clock, sibling, concurrency=8)
+
+    assert sum(given.start().values()) == 8
+
+
+def test_siblings_together_hold_three_quarters(clock: FakeClock, sibling: Lane) -> None:
+    given = siblings(clock, sibling, concurrency=8)
+    given.lanes.used(B, NOW)
+
+    assert sum(given.start().values()) == 6
+
+
+def test_siblings_wait_together_when_the_origin_asks(clock: FakeClock, sibling: Lane) -> None:
+    given = siblings(clock, sibling, B)
+    given.lanes.asked_to_wait("default", A.origin, until=clock.monotonic() + 90)
+
+    assert set(given.start()) == {B}
+    assert given.lanes.wake_at() == clock.monotonic() + 90
+    clock.advance(89.999999)
+    assert set(given.start()) == set()
+    clock.advance(0.000001)
+    assert sum(given.start().values()) == 1
+    given.end(B)
+    assert sum(given.start().values()) == 1
+
+
+def test_siblings_are_held_and_let_go_together(clock: FakeClock, sibling: Lane) -> None:
+    given = siblings(clock, sibling)
+    given.hold(A.origin)
+    assert given.start() == {}
+
+    given.let_go(A.origin)
+    first = given.start()
+    given.origins.answered(A.origin)
+    second = given.start()
+
+    assert (sum(first.values()), sum(second.values())) == (1, 1)
+    assert set(first) | set(second) == {A, sibling}
+
+
+def test_path_leads_where_the_base_url_of_its_queue_does_now(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=4), PATH, B)
+    given.set("default", base_url="http://b.test")
+    given.hold(B.origin)
+    assert given.start() == {}
+
+    given.set("default", base_url="http://elsewhere.test")
+
+    assert given.start() == {PATH: 3}
+    assert {origin for _, origin in given.on_wire} == {"http://elsewhere.test:80"}
+
+
+def test_attempt_that_began_under_another_base_url_frees_the_slot_that_it_took(
+    clock: FakeClock,
+) -> None:
+    given = Given(clock, QueueSettings(origin_concurrency=2, base_url="http://a.test"), PATH)
+    given.start()
+    given.set("default", base_url="http://b.test")
+    assert given.start() == {PATH: 2}
+
+    given.end(PATH)
+    given.end(PATH)
+
+    assert given.start() == {}
+    given.end(PATH)
+    assert given.start() == {PATH: 1}
+
+
+def test_path_that_leads_nowhere_has_no_limit_but_its_queues(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=4, origin_concurrency=1), PATH)
+
+    assert given.start() == {PATH: 4}
+
+
+# Looking costs nothing for what cannot start
+
+
+def test_queues_without_room_are_not_looked_at_again(clock: FakeClock) -> None:
+    busy = [Lane(f"queue-{number}", "http://a.test:80") for number in range(1000)]
+    given = Given(clock, QueueSettings(concurrency=1), *busy)
+    given.start(5000)
+    assert given.start(5000) == {}
+    given.queues.asked = 0
+
+    given.end(busy[500])
+
+    assert given.start(5000) == {busy[500]: 1}
+    assert given.queues.asked < 20
+
+
+def test_lanes_without_room_are_not_looked_at_again(clock: FakeClock) -> None:
+    away = [Lane("default", f"http://{number}.test:80") for number in range(1000)]
+    given = Given(clock, QueueSettings(concurrency=8), *away, B)
+    for lane in away:
+        given.hold(lane.origin)
+    assert given.start() == {B: 6}
+    given.end(B)
+    given.queues.asked = 0
+
+    assert given.start() == {B: 1}
+    assert given.queues.asked < 20
+
+
+def test_paused_queues_are_not_looked_at_again(clock: FakeClock) -> None:
+    paused = [Lane(f"queue-{number}", "http://a.test:80") for number in range(1000)]
+    given = Given(clock, QueueSettings(concurrency=1), *paused)
+    for lane in paused:
+        given.set(lane.queue, paused=True)
+    assert given.start() == {}
+    given.queues.asked = 0
+
+    given.lanes.waits(B, NOW)
+
+    assert given.start() == {B: 1}
+    assert given.queues.asked < 20
+
+
+def test_task_added_to_a_lane_without_room_brings_nothing_back(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(), A)
+    given.hold(A.origin)
+    given.start()
+
+    given.lanes.waits(A, Moment(NOW - SECOND))
+
+    assert not given.lanes.is_behind()
+    assert given.start() == {}
+    assert given.lanes.was_due(A, Moment(NOW - SECOND))
+
+
+# Time
 
 
 def test_delayed_task_is_waited_for(clock: FakeClock) -> None:
@@ -161,90 +503,66 @@ def test_lane_looked_at_often_takes_no_more_memory(clock: FakeClock) -> None:
     assert lanes.wake_at() == pytest.approx(clock.monotonic() + 86_400, abs=0.01)
 
 
+def test_tasks_of_an_origin_that_stays_away_are_to_be_charged_unless_paused(
+    clock: FakeClock,
+) -> None:
+    given = Given(clock, QueueSettings(), A, C._replace(origin=A.origin), B)
+    given.set("other", paused=True)
+    given.hold(A.origin)
+    assert given.start() == {B: 3}
+    assert given.lanes.charged() == {}
+    assert given.lanes.wake_at() == clock.monotonic() + 3600
+
+    clock.advance(3600)
+
+    assert given.lanes.charged() == {A: REFUSED}
+
+
+def test_lane_that_nothing_stands_in_the_way_of_is_behind(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(), A)
+    assert given.lanes.is_behind()
+
+    given.start()
+
+    assert not given.lanes.is_behind()
+
+
+# What is forgotten
+
+
 def test_idle_lane_is_forgotten_after_a_day(clock: FakeClock) -> None:
-    lanes = lanes_of(clock, QueueSettings(), A, B)
+    lanes = lanes_of(clock, QueueSettings(), A, B, C)
     look(lanes, A, None)
+    look(lanes, C, None)
     clock.advance(86_401)
 
     lanes.forget_idle()
 
-    assert list(lanes._queues["default"].lanes) == [B]
+    assert {lane for queue in lanes.states() for lane in queue.lanes} == {B}
+    assert lanes.state_of("other") is None
 
 
-async def test_hung_origin_leaves_a_quarter_of_the_slots_to_others(
-    engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender
-) -> None:
-    engine = await engine_with(EngineConfig(queue=QueueSettings(concurrency=4)))
-    await store.add(make_task("known", url="http://b.test/"))
-    await run_due(engine)
-    sender.hangs(to="http://a.test/")
-    for number in range(20):
-        await store.add(make_task(f"hangs-{number}", url="http://a.test/"))
-    await engine.dispatcher.tick()
-    await let_run()
-    for number in range(5):
-        await store.add(make_task(f"quick-{number}", url="http://b.test/"))
+def test_lane_is_not_forgotten_during_an_attempt(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(concurrency=1), A)
+    given.start()
+    look(given.lanes, A, None)
+    clock.advance(86_401)
 
-    for _ in range(5):
-        await engine.dispatcher.tick()
-        await let_run()
+    given.lanes.forget_idle()
+    given.end(A)
 
-    assert engine.dispatcher.in_flight == sender.hung_count == 3
-    assert sender.urls.count("http://b.test/") == 6
+    given.lanes.waits(A, NOW)
+    assert given.start() == {A: 1}
 
 
-async def test_server_never_exceeds_max_in_flight(
-    engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender
-) -> None:
-    engine = await engine_with(EngineConfig(max_in_flight=5))
-    sender.hangs()
-    for number in range(20):
-        await store.add(make_task(f"task-{number}", queue=f"queue-{number % 4}"))
+def test_queue_that_owes_tokens_is_not_forgotten(clock: FakeClock) -> None:
+    given = Given(clock, QueueSettings(rate=1e-6), A)
+    given.start()
+    given.end(A)
+    look(given.lanes, A, None)
+    clock.advance(86_401)
 
-    await engine.dispatcher.tick()
-    await let_run()
-    await engine.dispatcher.tick()
+    given.lanes.forget_idle()
 
-    assert engine.dispatcher.in_flight == 5
-
-
-async def test_delayed_tasks_of_a_high_priority_never_hide_a_due_one(
-    engine: Engine, store: SqliteStore, sender: ScriptedSender
-) -> None:
-    for number in range(500):
-        await store.add(make_task(f"later-{number}", priority=100, run_at=later(NOW, 60)))
-    await store.add(make_task("due", priority=-100))
-
-    await run_due(engine)
-
-    assert sender.attempts_of("due") == [1]
-    assert len(sender.requests) == 1
-
-
-async def test_within_a_lane_priority_is_strict_and_then_the_earliest_comes_first(
-    engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender
-) -> None:
-    engine = await engine_with(EngineConfig(queue=QueueSettings(concurrency=1)))
-    await store.add(make_task("low", run_at=Moment(NOW - SECOND)))
-    await store.add(make_task("high", priority=5))
-    await store.add(make_task("early", priority=5, run_at=Moment(NOW - SECOND)))
-
-    for _ in range(3):
-        await run_due(engine)
-
-    ids = [request.headers["Poussetaches-Task-ID"] for request in sender.requests]
-    assert ids == ["early", "high", "low"]
-
-
-async def test_rate_of_a_queue_is_kept_over_time(
-    engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
-) -> None:
-    engine = await engine_with(EngineConfig(queue=QueueSettings(rate=2.0, burst=1)))
-    for number in range(50):
-        await store.add(make_task(f"task-{number}"))
-
-    for _ in range(100):
-        await run_due(engine)
-        clock.advance(0.1)
-
-    assert len(sender.requests) == 20
+    given.lanes.waits(A, NOW)
+    assert given.start() == {}

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from poussetaches.core.moment import SECOND, Moment, later
-from poussetaches.core.queue import QueueSettings, Retention
+from poussetaches.core.queue import (
+    QueueSettings,
+    Retention,
+    RetentionOverrides,
+)
 from poussetaches.core.task import Reason, TaskState
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.store.base import Push
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith
-from tests.factories import NOW, make_ended, make_task
+from tests.factories import NOW, make_ended, make_queue, make_task
 from tests.fakes import FakeClock
 from tests.store.driving import counts_of, known
 from tests.store.sqlite_files import BROKEN, Disk
@@ -46,6 +51,35 @@ async def test_ended_tasks_past_their_retention_are_pruned(
 
     kept = [task.id for task in ended if await store.get(task.id) is not None]
     assert kept == ["new", "dead-2", "dead-3"]
+    assert engine.maintenance.pruned == {TaskState.SUCCEEDED: 1, TaskState.DEAD: 2}
+
+
+async def test_retention_of_a_queue_is_its_own(engine: Engine, store: SqliteStore) -> None:
+    queue = make_queue("mail", keep_dead=RetentionOverrides(count=1))
+    await store.edit_queue("mail", lambda _: queue)
+    ended = [
+        make_ended(f"{queue}-{n}", TaskState.DEAD, queue=queue, ended_at=Moment(NOW + n))
+        for queue in ("default", "mail")
+        for n in range(2)
+    ]
+    await store.restore([(task, []) for task in ended])
+
+    await engine.maintenance.tick()
+
+    kept = [task.id for task in ended if await store.get(task.id) is not None]
+    assert kept == ["default-0", "default-1", "mail-1"]
+
+
+async def test_what_nobody_needs_any_more_is_cleared_away_whatever_its_number(
+    engine: Engine, store: SqliteStore, clock: FakeClock
+) -> None:
+    pushes = [Push(task=make_task(f"task-{n}", key=f"key-{n}"), key_ttl=60.0) for n in range(1200)]
+    await store.push(pushes, now=NOW)
+    clock.advance(60)
+
+    await engine.maintenance.tick()
+
+    assert await store.tidy(now=clock.now(), limit=1) == 0
 
 
 async def test_maintenance_comes_back_every_minute(engine: Engine, clock: FakeClock) -> None:

@@ -172,3 +172,52 @@ def test_origin_is_not_forgotten_while_it_is_probed() -> None:
 
     origins.probed(APP, None, 101.0)
     assert not origins.is_held(APP)
+
+
+def test_attempts_on_the_wire_take_the_slots_of_an_origin_that_was_away() -> None:
+    origins = held_at(0.0)
+    release(origins, 1.0)
+    origins.started(APP)
+    free = [origins.free_slots(APP)]
+
+    origins.answered(APP)
+    free.append(origins.free_slots(APP))
+    origins.ended(APP)
+    free.append(origins.free_slots(APP))
+
+    assert free == [0, 1, 2]
+    assert origins.on_wire(APP) == 0
+
+
+def test_attempts_take_nothing_from_an_origin_that_was_never_away() -> None:
+    origins = Origins(hold_for=3600)
+
+    origins.started(APP)
+
+    assert (origins.free_slots(APP), origins.on_wire(APP)) == (ALL_SLOTS, 1)
+
+
+def test_origin_is_told_of_once_when_it_has_a_slot_again() -> None:
+    origins = held_at(0.0)
+    assert origins.take_opened() == []
+
+    release(origins, 1.0)
+    assert origins.take_opened() == [APP]
+    assert origins.take_opened() == []
+
+    origins.started(APP)
+    origins.answered(APP)
+    assert origins.take_opened() == [APP]
+
+    origins.started(APP)
+    origins.ended(APP)
+    assert origins.take_opened() == [APP]
+
+
+def test_end_of_an_attempt_opens_nothing_where_a_slot_was_free() -> None:
+    origins = Origins(hold_for=3600)
+    origins.started(APP)
+
+    origins.ended(APP)
+
+    assert origins.take_opened() == []

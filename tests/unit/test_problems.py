@@ -8,27 +8,65 @@ import pytest
 from starlette.requests import Request
 
 from poussetaches.api.problems import answer_problem, problem_of
+from poussetaches.core import errors
 from poussetaches.core.errors import (
+    BodyTooLarge,
+    CannotListen,
+    CannotOpenStore,
+    Conflict,
+    Invalid,
+    InvalidFilter,
+    InvalidQueue,
     InvalidSchedule,
     InvalidTask,
+    KeyConflict,
+    NotFound,
+    OlderVersion,
+    OwnedByAnother,
     PousseTachesError,
+    QueueInUse,
+    QueueNotFound,
+    ScheduleNotFound,
+    SettingsError,
+    StateConflict,
+    StoreClosed,
     StoreFull,
     StoreUnavailable,
+    TaskNotFound,
+    TooMany,
+    TooManyAttempts,
 )
 
+ANSWERS = [
+    (InvalidTask("url", "has no host"), 422, "invalid-task"),
+    (InvalidQueue("rate", "is too high"), 422, "invalid-queue"),
+    (InvalidFilter("state", "is none"), 422, "invalid-filter"),
+    (InvalidSchedule("cron", "is not a schedule"), 422, "invalid-schedule"),
+    (BodyTooLarge("text", "is too long"), 413, "too-large"),
+    (TaskNotFound(), 404, "task-not-found"),
+    (QueueNotFound(), 404, "queue-not-found"),
+    (ScheduleNotFound(), 404, "schedule-not-found"),
+    (StateConflict("dead", "waiting"), 409, "wrong-state"),
+    (KeyConflict("key"), 409, "key-conflict"),
+    (QueueInUse(), 409, "queue-in-use"),
+    (OwnedByAnother(), 409, "owned-by-another"),
+    (OlderVersion(), 409, "older-version"),
+    (TooMany(), 409, "too-many"),
+    (TooManyAttempts(), 409, "too-many-attempts"),
+    (StoreFull(), 507, "store-full"),
+    (StoreUnavailable("the disk is gone"), 503, "store-unavailable"),
+    (StoreClosed(), 503, "store-unavailable"),
+]
+# They end the start, or are the parents of others and never raised.
+NEVER_ANSWERED = {
+    *(PousseTachesError, Invalid, NotFound, Conflict),
+    *(SettingsError, CannotListen, CannotOpenStore),
+}
 
-@pytest.mark.parametrize(
-    ("error", "status", "code", "waits"),
-    [
-        (InvalidTask("url", "has no host"), 422, "invalid-task", False),
-        (InvalidSchedule("'x' is not a schedule"), 422, "invalid-schedule", False),
-        (StoreFull(), 507, "store-full", True),
-        (StoreUnavailable("the disk is gone"), 503, "store-unavailable", True),
-    ],
-    ids=["task", "schedule", "full", "unavailable"],
-)
+
+@pytest.mark.parametrize(("error", "status", "code"), ANSWERS, ids=lambda value: str(value)[:20])
 def test_error_has_its_status_its_code_and_when_to_come_again(
-    error: PousseTachesError, status: int, code: str, waits: bool
+    error: PousseTachesError, status: int, code: str
 ) -> None:
     response = problem_of(error).response()
 
@@ -36,18 +74,28 @@ def test_error_has_its_status_its_code_and_when_to_come_again(
     assert response.status_code == document["status"] == status
     assert document["type"] == f"urn:poussetaches:problem:{code}"
     assert document["detail"]
-    assert ("retry-after" in response.headers) is waits
+    assert ("retry-after" in response.headers) is (status in (503, 507))
+
+
+def test_every_error_of_ours_has_an_answer() -> None:
+    every = {
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, PousseTachesError)
+    }
+
+    assert {type(error) for error, _, _ in ANSWERS} | NEVER_ANSWERED == every
 
 
 @pytest.mark.parametrize(
-    ("error", "field"),
-    [(InvalidTask("url", "has no host"), "url"), (InvalidSchedule("unreadable"), "schedule")],
-    ids=["task", "schedule"],
+    "error",
+    [error for error, _, _ in ANSWERS if isinstance(error, Invalid)],
+    ids=lambda error: type(error).__name__,
 )
-def test_error_of_a_field_names_it(error: PousseTachesError, field: str) -> None:
+def test_error_of_a_field_names_it(error: Invalid) -> None:
     document = json.loads(bytes(problem_of(error).response().body))
 
-    assert [found["field"] for found in document["errors"]] == [field]
+    assert document["errors"] == [{"field": error.field, "reason": error.reason}]
 
 
 async def test_error_that_nobody_thought_of_tells_nothing_of_itself() -> None:

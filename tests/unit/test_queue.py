@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poussetaches.core.queue import TokenBucket
+from poussetaches.core.queue import (
+    QueueCounts,
+    QueueOverrides,
+    QueueSettings,
+    Retention,
+    RetentionOverrides,
+    TokenBucket,
+    parse_rate,
+    total_of,
+)
+from poussetaches.core.retry import RetryOverrides, RetryPolicy
 
 rates = st.floats(0.001, 1000)
 bursts = st.integers(1, 1000)
@@ -93,3 +104,87 @@ def test_bucket_pays_out_its_rate_over_a_long_time(rate: float) -> None:
         count += 1
 
     assert count == pytest.approx(10_000, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        pytest.param("2/s", 2.0, id="a second"),
+        pytest.param("30/min", 0.5, id="a minute"),
+        pytest.param("36/h", 0.01, id="an hour"),
+        pytest.param("0.5/s", 0.5, id="a fraction"),
+        pytest.param(".5/s", 0.5, id="a fraction without its 0"),
+        pytest.param("1000000/s", 1e6, id="the most"),
+        pytest.param("1000001/s", None, id="more than the most"),
+        pytest.param("0.0036/h", 1e-6, id="the least"),
+        pytest.param("0.0035/h", None, id="less than the least"),
+        pytest.param("0/s", None, id="none"),
+        pytest.param("2", None, id="no unit"),
+        pytest.param("2/d", None, id="unknown unit"),
+        pytest.param("-2/s", None, id="negative"),
+        pytest.param("1e2/s", None, id="exponent"),
+        pytest.param(" 2/s", None, id="space"),
+        pytest.param("2/s\n", None, id="newline"),
+        pytest.param("\u0662/s", None, id="another script's digit"),
+        pytest.param("9" * 400 + "/s", None, id="more than a float holds"),
+        pytest.param("", None, id="nothing"),
+    ],
+)
+def test_rate_is_a_number_and_a_unit_of_time(text: str, rate: float | None) -> None:
+    assert parse_rate(text) == rate
+
+
+def test_queue_takes_what_it_does_not_set_from_the_server() -> None:
+    server = QueueSettings(rate=3.0, timeout=9.0, retry=RetryPolicy(max_attempts=7, jitter=0.1))
+    overrides = QueueOverrides(
+        rate=1.0, retry=RetryOverrides(max_attempts=2), keep_dead=RetentionOverrides(age=5.0)
+    )
+
+    settings = overrides.over(server)
+
+    assert settings == QueueSettings(
+        rate=1.0,
+        timeout=9.0,
+        retry=RetryPolicy(max_attempts=2, jitter=0.1),
+        keep_dead=Retention(count=100_000, age=5.0),
+    )
+
+
+def test_queue_on_which_nothing_is_set_is_like_the_server() -> None:
+    server = QueueSettings(rate=3.0, concurrency=9)
+
+    assert QueueOverrides().over(server) == server
+
+
+def test_only_what_is_set_is_stored() -> None:
+    overrides = QueueOverrides(concurrency=2, retry=RetryOverrides(jitter=0.0))
+
+    assert msgspec.json.encode(overrides) == b'{"concurrency":2,"retry":{"jitter":0.0}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"rate": 0}',
+        '{"burst": 0}',
+        '{"concurrency": 0}',
+        '{"concurrency": 10001}',
+        '{"timeout": 0.05}',
+        '{"timeout": 86401}',
+        '{"retry": {"max_attempts": 0}}',
+        '{"retry": {"jitter": 1.5}}',
+        '{"retry": {"dead_on": ["6xx"]}}',
+        '{"keep_dead": {"count": -1}}',
+        '{"conurrency": 2}',
+        '{"retry": {"attempts": 2}}',
+    ],
+)
+def test_setting_that_is_not_allowed_is_refused(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=QueueOverrides)
+
+
+def test_counts_of_queues_add_up() -> None:
+    counts = [QueueCounts(waiting=1, failing=1), QueueCounts(waiting=2, dead=3), QueueCounts()]
+
+    assert total_of(counts) == QueueCounts(waiting=3, dead=3, failing=1)

@@ -6,17 +6,29 @@ import msgspec
 import pytest
 
 from poussetaches import __version__
-from poussetaches.core.queue import QueueSettings
+from poussetaches.core.errors import InvalidTask
+from poussetaches.core.moment import SECOND
+from poussetaches.core.queue import Queue, QueueOverrides, QueueSettings
+from poussetaches.core.signature import verify
+from poussetaches.core.task import BodyKind
 from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import Request, build_request
-from tests.factories import make_task
+from tests.factories import NOW, make_task
 
 KEY = EngineConfig(auth_key="secret", key_targets=frozenset({"api.example.com"}))
+OLD, NEW = b"the old secret", b"the new secret"
 
 
-def request_of(config: EngineConfig = KEY, **overrides: object) -> Request:
+def request_of(
+    config: EngineConfig = KEY, settings: QueueOverrides | None = None, **overrides: object
+) -> Request:
     """Return the request of a task's next attempt."""
-    return build_request(make_task("task", **overrides), request_id="req", config=config)
+    task = make_task("task", **overrides)
+    queues = Queues(config.queue, original_retry=config.original_retry)
+    if settings is not None:
+        queues.update({task.queue: Queue(name=task.queue, overrides=settings)})
+    return build_request(task, request_id="req", now=NOW, queues=queues, config=config)
 
 
 def test_headers_name_the_task_and_the_attempt() -> None:
@@ -39,6 +51,30 @@ def test_headers_and_body_of_the_task_go_along_as_they_are() -> None:
     assert (request.method, request.body) == ("PUT", b"a;b")
 
 
+@pytest.mark.parametrize(
+    ("kind", "content_type"),
+    [
+        (BodyKind.JSON, "application/json"),
+        (BodyKind.TEXT, "text/plain; charset=utf-8"),
+        (BodyKind.BASE64, "application/octet-stream"),
+    ],
+)
+def test_kind_of_the_body_implies_a_content_type(kind: BodyKind, content_type: str) -> None:
+    assert request_of(body_kind=kind).headers["Content-Type"] == content_type
+
+
+def test_task_without_a_body_has_no_content_type() -> None:
+    assert "Content-Type" not in request_of(body_kind=None).headers
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "content-type", "User-Agent", "user-AGENT"])
+def test_header_that_a_task_names_is_sent_once_and_as_it_says(name: str) -> None:
+    request = request_of(body_kind=BodyKind.JSON, headers={name: "its own"})
+
+    found = {key: value for key, value in request.headers.items() if key.lower() == name.lower()}
+    assert found == {name: "its own"}
+
+
 def test_envelope_holds_the_payload_in_base64_with_tries_and_req_id() -> None:
     request = request_of(envelope=True, body=b"\x00hello", attempt_count=1)
 
@@ -47,14 +83,35 @@ def test_envelope_holds_the_payload_in_base64_with_tries_and_req_id() -> None:
         "tries": 2,
         "req_id": "req",
     }
+
+
+def test_envelope_is_json_whatever_its_task_says() -> None:
+    request = request_of(envelope=True, headers={"content-type": "text/csv"})
+
     assert request.headers["Content-Type"] == "application/json"
+    assert "content-type" not in request.headers
 
 
-def test_timeout_is_the_tasks_own_or_else_the_queues() -> None:
+def test_timeout_is_the_tasks_own_or_else_the_queues_or_else_the_servers() -> None:
     config = EngineConfig(queue=QueueSettings(timeout=30.0))
 
     assert request_of(config).timeout == 30.0
-    assert request_of(config, timeout=5.0).timeout == 5.0
+    assert request_of(config, QueueOverrides(timeout=10.0)).timeout == 10.0
+    assert request_of(config, QueueOverrides(timeout=10.0), timeout=5.0).timeout == 5.0
+
+
+def test_path_is_put_behind_the_base_url_of_its_queue_or_else_the_servers() -> None:
+    config = EngineConfig(queue=QueueSettings(base_url="https://app.example/base/"))
+    queue = QueueOverrides(base_url="http://other.example:8000")
+
+    assert request_of(config, url="/run?x=1").url == "https://app.example/base/run?x=1"
+    assert request_of(config, queue, url="/run").url == "http://other.example:8000/run"
+    assert request_of(config, queue, url="http://app/run").url == "http://app/run"
+
+
+def test_path_that_leads_nowhere_is_refused_with_what_to_do() -> None:
+    with pytest.raises(InvalidTask, match="'default' has no base_url"):
+        request_of(url="/run")
 
 
 @pytest.mark.parametrize(
@@ -80,5 +137,37 @@ def test_key_goes_to_private_hosts_and_those_named_and_to_nobody_else(
     assert (request.headers.get("Poussetaches-Auth-Key") == "secret") is sent
 
 
+@pytest.mark.parametrize(
+    ("base_url", "sent"), [("http://app:5000", True), ("https://example.com", False)]
+)
+def test_key_of_a_path_goes_by_where_it_leads(base_url: str, sent: bool) -> None:
+    request = request_of(KEY, QueueOverrides(base_url=base_url), url="/run")
+
+    assert request.key_sent is sent
+
+
 def test_no_key_is_sent_when_there_is_none() -> None:
     assert not request_of(EngineConfig(), url="http://app/").key_sent
+
+
+@pytest.mark.parametrize("envelope", [False, True])
+def test_body_is_signed_as_it_is_sent_with_each_secret(envelope: bool) -> None:
+    request = request_of(
+        EngineConfig(signing_secrets=(NEW, OLD)), body=b"hello", envelope=envelope
+    )
+
+    headers = request.headers
+    assert headers["webhook-id"] == "task"
+    assert headers["webhook-timestamp"] == str(NOW // SECOND)
+    for secret in (NEW, OLD):
+        assert verify(
+            [secret],
+            id="task",
+            timestamp=NOW // SECOND,
+            body=request.body,
+            signature=headers["webhook-signature"],
+        )
+
+
+def test_nothing_is_signed_without_a_secret() -> None:
+    assert not [name for name in request_of().headers if name.startswith("webhook-")]

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poussetaches.core.retry import RetryPolicy, StatusRule, backoff, matches
+from poussetaches.core.retry import (
+    RetryOverrides,
+    RetryPolicy,
+    StatusRule,
+    backoff,
+    matches,
+    overrides_of,
+)
 from tests.factories import FixedRandom, seeded
 
 DAY = 86_400.0
@@ -101,3 +108,19 @@ def test_status_matches_statuses_and_classes(
     status: int, rules: tuple[StatusRule, ...], expected: bool
 ) -> None:
     assert matches(status, rules) is expected
+
+
+def test_policy_has_what_is_set_over_it_and_else_its_own() -> None:
+    overrides = RetryOverrides(max_attempts=3, jitter=0.0, dead_on=(410,))
+
+    assert overrides.over(DEFAULT) == RetryPolicy(max_attempts=3, jitter=0.0, dead_on=(410,))
+
+
+def test_nothing_that_is_set_leaves_the_policy_as_it_is() -> None:
+    assert RetryOverrides().over(ORIGINAL) == ORIGINAL
+
+
+def test_zero_and_empty_are_set_and_null_is_not() -> None:
+    overrides = RetryOverrides(jitter=0.0, min_backoff=0.0, dead_on=(), max_age=None)
+
+    assert overrides_of(overrides) == {"jitter": 0.0, "min_backoff": 0.0, "dead_on": ()}

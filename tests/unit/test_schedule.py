@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,12 +13,19 @@ from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, Moment, datetime_of, moment_of
 from poussetaches.core.schedule import (
     DESCRIPTORS,
+    MAX_RUNS,
+    Misfire,
+    Overlap,
+    Schedule,
     as_seconds_first,
     check_expression,
     latest_occurrence,
+    missed_occurrences,
     next_occurrence,
+    redefined,
 )
-from tests.factories import NOW, make_schedule
+from poussetaches.core.schedule import occurrences as occurrences_of
+from tests.factories import NOW, make_schedule, make_task
 
 PARIS = "Europe/Paris"
 # In 2026 Paris leaves 02:00 for 03:00 on 29 March, and returns from 03:00 to 02:00 on 25 October.
@@ -318,3 +326,103 @@ def test_original_dialect_begins_with_seconds(original: str, ours: str) -> None:
 @pytest.mark.parametrize("cron", DESCRIPTORS)
 def test_descriptor_is_the_same_as_its_fields(cron: str) -> None:
     assert following(cron, NOW) == following(DESCRIPTORS[cron], NOW)
+
+
+def test_occurrences_come_one_after_the_other() -> None:
+    found = occurrences_of("0 3 * * *", anchor=NOW, after=NOW, timezone=PARIS)
+
+    assert list(islice(found, 3)) == [
+        utc("2026-09-22 01:00:00"),
+        utc("2026-09-23 01:00:00"),
+        utc("2026-09-24 01:00:00"),
+    ]
+
+
+def test_occurrences_end_with_the_calendar() -> None:
+    found = occurrences_of("0 0 1 1 *", anchor=NOW, after=utc("9997-06-01 00:00:00"))
+
+    assert list(found) == [utc("9998-01-01 00:00:00"), utc("9999-01-01 00:00:00")]
+
+
+@pytest.mark.parametrize("cron", ["@every 1h", "13 * * * *"])
+def test_missed_occurrences_are_those_not_fired_yet(cron: str) -> None:
+    first = next_occurrence(cron, anchor=Moment(NOW - 5 * HOUR), after=Moment(NOW - 3 * HOUR))
+    schedule = make_schedule(cron=cron, anchor_at=Moment(NOW - 5 * HOUR), next_run_at=first)
+    assert first is not None
+
+    missed = missed_occurrences(schedule, now=NOW)
+
+    expected = [Moment(first + number * HOUR) for number in range(3)]
+    assert missed == [moment for moment in expected if moment <= NOW]
+    assert len(missed) >= 2
+
+
+def test_only_the_latest_hundred_missed_occurrences_are_found() -> None:
+    anchor = utc("2025-12-31 23:59:00")
+    first = utc("2026-01-01 00:00:00")
+    schedule = make_schedule(cron="* * * * *", anchor_at=anchor, next_run_at=first)
+
+    missed = missed_occurrences(schedule, now=NOW)
+
+    assert (len(missed), missed[-1]) == (MAX_RUNS, utc("2026-09-21 14:13:00"))
+    assert all(later - earlier == MINUTE for earlier, later in pairwise(missed))
+
+
+def test_schedule_that_is_not_due_has_missed_nothing() -> None:
+    assert missed_occurrences(make_schedule(next_run_at=Moment(NOW + 1)), now=NOW) == []
+
+
+def test_new_schedule_is_taken_as_it_is() -> None:
+    assert redefined(None, make_schedule()) == make_schedule()
+
+
+def known_and_new(**changes: object) -> tuple[Schedule, Schedule]:
+    """Return a schedule with a history, and how it is to be from now on."""
+    known = make_schedule(
+        next_run_at=Moment(NOW + 7),
+        paused=True,
+        last_fired_at=Moment(NOW - HOUR),
+        last_task_id="run",
+    )
+    new = make_schedule(created_at=NOW, anchor_at=NOW, next_run_at=Moment(NOW + HOUR))
+    return known, msgspec.structs.replace(new, **changes)
+
+
+def test_schedule_defined_as_it_is_already_is_not_touched() -> None:
+    known, new = known_and_new(task=make_task("another template", created_at=Moment(0)))
+
+    assert redefined(known, new) is known
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": make_task(url="http://other.test/")},
+        {"misfire": Misfire.SKIP},
+        {"misfire_grace": 5.0},
+        {"overlap": Overlap.ALLOW},
+        {"owner": "another"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_schedule_with_the_same_times_keeps_them(changes: dict[str, object]) -> None:
+    known, new = known_and_new(**changes)
+
+    found = redefined(known, new)
+
+    assert found.definition == new.definition
+    assert (found.anchor_at, found.next_run_at) == (known.anchor_at, known.next_run_at)
+    assert (found.paused, found.last_fired_at) == (True, known.last_fired_at)
+    assert (found.last_task_id, found.created_at) == ("run", known.created_at)
+
+
+@pytest.mark.parametrize("changes", [{"cron": "@every 2h"}, {"timezone": PARIS}], ids=str)
+def test_schedule_with_other_times_begins_anew_and_keeps_its_history(
+    changes: dict[str, str],
+) -> None:
+    known, new = known_and_new(**changes)
+
+    found = redefined(known, new)
+
+    assert (found.anchor_at, found.next_run_at) == (new.anchor_at, new.next_run_at)
+    assert (found.paused, found.last_fired_at) == (True, known.last_fired_at)

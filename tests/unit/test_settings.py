@@ -12,6 +12,7 @@ from poussetaches.settings import SETTINGS, Setting, Settings, load_settings
 from poussetaches.settings.kinds import shown
 
 SECRET = "correct-horse"
+WEBHOOK_SECRET = "whsec_" + "A" * 22 + "=="  # 16 bytes
 
 
 def from_flags(**flags: object) -> Settings:
@@ -126,6 +127,19 @@ def test_config_flag_goes_over_the_environments_file(config: Path) -> None:
         pytest.param("key_target", "a.example,B.example", ("a.example", "b.example"), id="hosts"),
         pytest.param("auth_key", "none", "none", id="a secret is never read as none"),
         pytest.param("original_max_backoff", "none", None, id="no limit"),
+        pytest.param("api_token", "two words", "two words", id="token with a space"),
+        pytest.param("secret_header", "X-Key, x_b", ("x-key", "x_b"), id="names of headers"),
+        pytest.param("base_url", "http://app:5000/in", "http://app:5000/in", id="base URL"),
+        pytest.param("alert_url", "https://a/b?t=1", "https://a/b?t=1", id="URL with a query"),
+        pytest.param("queues", "declared", "declared", id="declared queues"),
+        pytest.param("signing_secret", "x" * 16, (b"x" * 16,), id="secret in plain text"),
+        pytest.param("signing_secret", WEBHOOK_SECRET, (bytes(16),), id="secret in base64"),
+        pytest.param(
+            "signing_secret",
+            f"{WEBHOOK_SECRET}, {'y' * 20}",
+            (bytes(16), b"y" * 20),
+            id="two secrets",
+        ),
     ],
 )
 def test_text_is_read(name: str, text: str, value: object) -> None:
@@ -164,6 +178,11 @@ def test_text_is_read(name: str, text: str, value: object) -> None:
         pytest.param("key_target", "https://example.com", id="URL for a host"),
         pytest.param("key_target", "example.com:443", id="port after a host"),
         pytest.param("jitter", "1.1", id="jitter above the whole wait"),
+        pytest.param("secret_header", "X-Key:", id="name of a header with a colon"),
+        pytest.param("base_url", "http://app/?a=1", id="base URL with a query"),
+        pytest.param("base_url", "http://app/#a", id="base URL with a fragment"),
+        pytest.param("base_url", "app:5000", id="base URL without a scheme"),
+        pytest.param("queues", "closed", id="not a kind of queues"),
     ],
 )
 def test_impossible_value_is_refused_by_name_source_and_rule(name: str, text: str) -> None:
@@ -343,6 +362,66 @@ def test_impossible_secret_is_refused_without_showing_it(tmp_path: Path, content
     assert SECRET not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("API_TOKEN", f"{SECRET} ", id="token with a space at its end"),
+        pytest.param("READ_TOKEN", f"{SECRET}\xe9", id="token that is not ASCII"),
+        pytest.param("SIGNING_SECRET", SECRET, id="short secret"),
+        pytest.param("SIGNING_SECRET", f"whsec_{SECRET}", id="secret that is not base64"),
+        pytest.param("SIGNING_SECRET", "whsec_QUJD", id="short secret in base64"),
+        pytest.param("SIGNING_SECRET", ",".join([SECRET * 2] * 3), id="three secrets"),
+        pytest.param("SIGNING_SECRET", f"{SECRET * 2},", id="second secret empty"),
+        pytest.param("ALERT_URL", f"ftp://{SECRET}", id="alerts by another protocol"),
+    ],
+)
+def test_secret_that_breaks_its_rule_is_refused_without_showing_it(name: str, text: str) -> None:
+    message = error_of(environ={f"POUSSETACHES_{name}": text})
+
+    assert message.startswith(f"{name.lower()}: the value (not shown) from environment")
+    assert SECRET not in message
+
+
+def test_two_signing_secrets_can_be_a_list_in_the_file(config: Path) -> None:
+    config.write_text(f"signing_secret = ['{'n' * 16}', '{'o' * 16}']\n")
+
+    assert load_settings({}, {}, config).signing_secret == (b"n" * 16, b"o" * 16)
+
+
+def test_read_token_alone_is_refused() -> None:
+    message = error_of(environ={"POUSSETACHES_READ_TOKEN": SECRET})
+
+    assert message.startswith("read_token: environment POUSSETACHES_READ_TOKEN needs an api_token")
+    assert SECRET not in message
+
+
+def test_read_token_that_is_the_api_token_is_refused() -> None:
+    message = error_of(
+        environ={"POUSSETACHES_READ_TOKEN": SECRET, "POUSSETACHES_API_TOKEN": SECRET}
+    )
+
+    assert message.startswith("read_token: environment POUSSETACHES_READ_TOKEN is the api_token")
+    assert SECRET not in message
+
+
+def test_two_tokens_are_possible() -> None:
+    settings = from_environment(API_TOKEN="writes", READ_TOKEN="reads")
+
+    assert (settings.api_token, settings.read_token) == ("writes", "reads")
+
+
+@pytest.mark.parametrize(
+    ("flags", "timeout"),
+    [
+        pytest.param({"test_mode": True}, 5.0, id="short by itself"),
+        pytest.param({"test_mode": True, "timeout": "600"}, 600.0, id="as given"),
+        pytest.param({"test_mode": False}, 600.0, id="without test mode"),
+    ],
+)
+def test_attempts_time_out_soon_in_test_mode(flags: dict[str, object], timeout: float) -> None:
+    assert load_settings(flags, {}, None).timeout == timeout
+
+
 def test_secret_of_a_wrong_type_is_not_shown(config: Path) -> None:
     config.write_text(f"auth_key = ['{SECRET}']\n")
 
@@ -358,7 +437,13 @@ def test_unreadable_secret_file_is_named() -> None:
 
 
 def test_secrets_have_no_flag_and_others_have_no_file_variable() -> None:
-    assert [setting.name for setting in SETTINGS if setting.flag is None] == ["auth_key"]
+    assert [setting.name for setting in SETTINGS if setting.flag is None] == [
+        "alert_url",
+        "api_token",
+        "read_token",
+        "auth_key",
+        "signing_secret",
+    ]
     assert "is not a setting" in error_of(environ={"POUSSETACHES_PORT_FILE": "x"})
 
 

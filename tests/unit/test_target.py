@@ -5,7 +5,17 @@ import re
 import pytest
 
 from poussetaches.core.errors import InvalidTask
-from poussetaches.core.target import MAX_URL, Target, may_have_key, origin_of, parse_target
+from poussetaches.core.target import (
+    MAX_URL,
+    Target,
+    check_base_url,
+    check_url,
+    is_path,
+    joined,
+    may_have_key,
+    origin_of,
+    parse_target,
+)
 
 
 @pytest.mark.parametrize(
@@ -179,3 +189,53 @@ def test_key_goes_to_private_hosts_alone(host: str, private: bool) -> None:
 )
 def test_key_goes_to_hosts_that_are_named(url: str, allowed: bool) -> None:
     assert may_have_key(url, {"app.example"}) is allowed
+
+
+@pytest.mark.parametrize("url", ["/", "/run?x=1#y", "//other.example/run", "http://app/run"])
+def test_path_and_absolute_url_can_be_sent_to(url: str) -> None:
+    check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "run", "?x", "ftp://app/", "/a b", "/a\\b", "/a\n", "/" + "x" * MAX_URL, "http://"],
+    ids=lambda url: repr(url[:12]),
+)
+def test_what_is_neither_a_path_nor_an_absolute_url_is_refused(url: str) -> None:
+    with pytest.raises(InvalidTask):
+        check_url(url)
+
+
+@pytest.mark.parametrize("url", ["http://app", "https://app:5000/", "http://app/base/path"])
+def test_path_can_be_put_behind_a_base_url(url: str) -> None:
+    check_base_url(url)
+
+
+@pytest.mark.parametrize("url", ["/base", "app", "http://app/?x", "http://app/#x", "ftp://app"])
+def test_path_cannot_be_put_behind_anything_else(url: str) -> None:
+    with pytest.raises(InvalidTask):
+        check_base_url(url)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url", "expected"),
+    [
+        pytest.param("http://app", "/run?x=1", "http://app/run?x=1", id="host alone"),
+        pytest.param("http://app/", "/run", "http://app/run", id="slash at the end"),
+        pytest.param("http://app/base/", "/run", "http://app/base/run", id="base path"),
+        pytest.param("http://app", "/", "http://app/", id="root"),
+        pytest.param("http://app", "http://else/run", "http://else/run", id="absolute URL"),
+        # Neither of them may lead to another host than that of the base.
+        pytest.param("http://app", "//evil/run", "http://app//evil/run", id="two slashes"),
+        pytest.param("http://app", "/@evil/run", "http://app/@evil/run", id="at sign"),
+    ],
+)
+def test_joined_url_leads_to_the_host_of_its_base(base_url: str, url: str, expected: str) -> None:
+    assert joined(base_url, url) == expected
+    if is_path(url):
+        assert origin_of(joined(base_url, url)) == origin_of(base_url)
+
+
+def test_path_has_no_origin() -> None:
+    assert origin_of("/run") == ""
+    assert origin_of("//evil.example/run") == ""

@@ -9,12 +9,16 @@ from poussetaches.core.task import (
     Bury,
     Complete,
     Outcome,
+    PutBack,
     Reason,
     RetryAt,
     Task,
+    TaskState,
+    buried,
+    moved,
     next_move,
 )
-from tests.factories import NOW, FixedRandom, make_outcome, make_task
+from tests.factories import NOW, FixedRandom, make_attempt, make_outcome, make_task
 
 POLICY = RetryPolicy(max_attempts=3, min_backoff=10.0, multiplier=4.0, jitter=0.5)
 TASK = make_task()
@@ -174,3 +178,92 @@ def test_lane_is_queue_and_origin() -> None:
     task = make_task(queue="mail", url="HTTPS://u:p@App.test/x?y")
 
     assert task.lane == Lane("mail", "https://app.test:443")
+
+
+def test_lane_of_a_path_has_no_origin() -> None:
+    assert make_task(url="/run?x").lane == Lane("default", "")
+
+
+def test_lane_of_a_task_that_was_told_to_run_is_its_own() -> None:
+    assert make_task(forced=True).lane == TASK.lane._replace(forced=True)
+
+
+# What a move makes of a running task
+
+RUNNING = make_task(state=TaskState.RUNNING, attempt_count=1, attempt_total=4, forced=True)
+ANSWER = make_attempt(2, succeeded=True, status=200)
+
+
+def test_attempt_that_succeeds_completes_its_task() -> None:
+    task = moved(RUNNING, Complete(), ANSWER, now=NOW)
+
+    assert (task.state, task.ended_at, task.reason) == (TaskState.SUCCEEDED, NOW, None)
+    assert (task.attempt_count, task.attempt_total) == (2, 5)
+    assert (task.last_status, task.last_error) == (200, None)
+
+
+def test_attempt_that_fails_leaves_its_task_waiting_like_any_other() -> None:
+    later_on = later(NOW, 60.0)
+
+    task = moved(RUNNING, RetryAt(later_on), make_attempt(2), now=NOW)
+
+    assert (task.state, task.run_at, task.forced) == (TaskState.WAITING, later_on, False)
+    assert (task.attempt_count, task.attempt_total) == (2, 5)
+    assert (task.last_status, task.last_error) == (500, "went wrong")
+
+
+def test_attempt_that_was_the_last_buries_its_task() -> None:
+    task = moved(RUNNING, Bury(Reason.EXHAUSTED), make_attempt(2), now=NOW)
+
+    assert (task.state, task.reason, task.ended_at) == (TaskState.DEAD, Reason.EXHAUSTED, NOW)
+
+
+def test_attempt_that_does_not_count_changes_nothing_but_the_error() -> None:
+    task = moved(RUNNING, PutBack("cannot connect"), None, now=NOW)
+
+    assert (task.state, task.run_at, task.forced) == (TaskState.WAITING, NOW, True)
+    assert (task.attempt_count, task.last_error) == (1, "cannot connect")
+
+
+def test_task_put_back_for_no_error_keeps_its_last_one() -> None:
+    task = moved(make_task(state=TaskState.RUNNING, last_error="oh"), PutBack(), None, now=NOW)
+
+    assert (task.state, task.last_error) == (TaskState.WAITING, "oh")
+
+
+@pytest.mark.parametrize("move", [RetryAt(NOW), PutBack()], ids=["failed", "put back"])
+def test_task_cancelled_while_it_ran_is_not_tried_again(move: RetryAt | PutBack) -> None:
+    running = make_task(state=TaskState.RUNNING, cancelled=True)
+
+    task = moved(running, move, None, now=NOW)
+
+    assert (task.state, task.reason) == (TaskState.DEAD, Reason.CANCELLED)
+    assert not task.cancelled
+
+
+def test_task_cancelled_while_it_ran_may_have_succeeded() -> None:
+    running = make_task(state=TaskState.RUNNING, cancelled=True)
+
+    task = moved(running, Complete(), ANSWER, now=NOW)
+
+    assert (task.state, task.cancelled) == (TaskState.SUCCEEDED, False)
+
+
+def test_buried_task_is_dead_for_its_reason() -> None:
+    task = buried(make_task(), Reason.SUPERSEDED, now=NOW)
+
+    assert (task.state, task.reason, task.ended_at) == (TaskState.DEAD, Reason.SUPERSEDED, NOW)
+
+
+@pytest.mark.parametrize(
+    ("task", "failing"),
+    [
+        pytest.param(make_task(), False, id="new"),
+        pytest.param(make_task(attempt_count=1), True, id="waiting after a failure"),
+        pytest.param(RUNNING, True, id="running after a failure"),
+        pytest.param(make_task(attempt_count=0, attempt_total=3), False, id="of a new round"),
+        pytest.param(make_task(attempt_count=1, ended_at=NOW), False, id="ended"),
+    ],
+)
+def test_task_is_failing_between_a_failure_and_its_end(task: Task, failing: bool) -> None:
+    assert task.is_failing is failing

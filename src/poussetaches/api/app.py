@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from email.utils import formatdate
-from random import Random
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poussetaches.api.engine_view import EngineView
-from poussetaches.api.operations import Operations
-from poussetaches.api.original import OriginalRoutes
+from poussetaches.api.auth import Authentication, Tokens
+from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.problems import Problem, answer_problem
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.moment import Moment
-from poussetaches.store.base import Store
 
 
-def build_app(
-    *,
-    store: Store,
-    engine: EngineView,
-    now: Callable[[], Moment],
-    random: Random,
-    max_body: int,
-    max_request: int,
-) -> ASGIApp:
-    """Return the application; sizes are in bytes."""
-    original = OriginalRoutes(
-        store=store,
-        engine=engine,
-        now=now,
-        random=random,
-        max_body=max_body,
-        max_request=max_request,
-    )
-    operations = Operations(store=store, engine=engine)
+def build_app(endpoints: Sequence[Endpoint], *, tokens: Tokens | None) -> ASGIApp:
+    """Return the application; without tokens everybody may do everything."""
     app = Starlette(
-        routes=[*original.routes(), *operations.routes()],
+        routes=[endpoint.route() for endpoint in endpoints],
         exception_handlers={
             Problem: answer_problem,
             PousseTachesError: answer_problem,
@@ -49,7 +28,9 @@ def build_app(
         },
     )
     app.router.redirect_slashes = False
-    return Dated(app)
+    if tokens is None:
+        return Dated(app)
+    return Dated(Authentication(app, tokens=tokens, endpoints=endpoints))
 
 
 class Dated:

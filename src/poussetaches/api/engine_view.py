@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from poussetaches.core.moment import Moment
+from poussetaches.core.task import Task
+from poussetaches.core.waiting import WaitingFor
+from poussetaches.engine.queues import Queues
+
 
 class EngineView(Protocol):
     """The engine as it is seen from outside; nothing here changes it."""
@@ -17,8 +22,21 @@ class EngineView(Protocol):
     def in_flight(self) -> int:
         """How many attempts are on the wire."""
 
+    @property
+    def queues(self) -> Queues:
+        """The queues, with their settings and pauses."""
+
     def held(self) -> Mapping[str, str]:
         """Return the origins that are held, with the errors that they are held for."""
 
     def stuck(self) -> list[str]:
         """Return what does not move and ought to, in words; empty when all is well."""
+
+    def oldest_due_at(self, queue: str | None) -> Moment | None:
+        """Return since when a queue's oldest due task is due, or (None) that of all queues."""
+
+    def waiting_for(self, task: Task) -> list[WaitingFor]:
+        """Return what a waiting task waits for; those in front of it are not looked at."""
+
+    def queue_waiting_for(self, queue: str) -> list[WaitingFor]:
+        """Return what keeps a queue from starting attempts."""

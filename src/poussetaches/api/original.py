@@ -11,14 +11,15 @@ import binascii
 import codecs
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from random import Random
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
+from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.reading import decode, read_body, too_large
 from poussetaches.core.errors import InvalidSchedule, InvalidTask
@@ -61,6 +62,19 @@ class Entry(msgspec.Struct):
     last_error_body: str | None
 
 
+class Listing(msgspec.Struct):
+    """A listing, by ``next_run``."""
+
+    tasks: list[Entry]
+
+
+class Status(msgspec.Struct):
+    """Whether the server is paused, and how many attempts are in flight."""
+
+    paused: bool
+    in_flight: int
+
+
 class OriginalRoutes:
     """Serves the original's API from the store."""
 
@@ -82,24 +96,42 @@ class OriginalRoutes:
         self._max_request = max_request
         self._decoder = msgspec.json.Decoder(Push)
 
-    def routes(self) -> list[Route]:
-        """Return the routes."""
+    def endpoints(self) -> list[Endpoint]:
+        """Return the rows of the API."""
+        row = partial(Endpoint, tag="The original's routes")
+        get = partial(row, method="GET", answers={200: Listing})
+        act = partial(row, method="POST", answers={200: None})
         return [
-            Route("/", self.status, methods=["GET"]),
-            Route("/", self.push, methods=["POST"]),
-            Route("/waiting", self.waiting, methods=["GET"]),
-            Route("/success", self.success, methods=["GET"]),
-            Route("/dead", self.dead, methods=["GET"]),
-            Route("/cron", self.cron, methods=["GET"]),
-            Route("/cron", self.delete_cron, methods=["DELETE"]),
-            Route("/pause", self.pause, methods=["POST"]),
-            Route("/resume", self.resume, methods=["POST"]),
+            get(path="/", handler=self.status, summary="Show the state", answers={200: Status}),
+            row(
+                method="POST",
+                path="/",
+                handler=self.push,
+                summary="Push a task, or a schedule",
+                body=Push,
+                answers={201: None},
+                answer_headers={"Poussetaches-Task-ID": "The id of the task, or of the schedule"},
+                problems=(409,),
+            ),
+            get(path="/waiting", handler=self.waiting, summary="List what waits or runs"),
+            get(path="/success", handler=self.success, summary="List what succeeded"),
+            get(path="/dead", handler=self.dead, summary="List what died"),
+            get(path="/cron", handler=self.cron, summary="List the schedules"),
+            row(
+                method="DELETE",
+                path="/cron",
+                handler=self.delete_cron,
+                summary="Delete the schedules",
+                answers={200: None},
+            ),
+            act(path="/pause", handler=self.pause, summary="Start no more attempts"),
+            act(path="/resume", handler=self.resume, summary="Start attempts again"),
         ]
 
     async def status(self, request: Request) -> Response:
         """Tell whether the server is paused, and how many attempts are in flight."""
-        view = {"paused": self._engine.paused, "in_flight": self._engine.in_flight}
-        return _json(msgspec.json.encode(view))
+        status = Status(self._engine.paused, self._engine.in_flight)
+        return _json(msgspec.json.encode(status))
 
     async def push(self, request: Request) -> Response:
         """Keep a task, or a schedule unless it is known, and answer its id."""
@@ -173,24 +205,26 @@ class OriginalRoutes:
     async def _put_schedule(self, cron: str, task: Task) -> str:
         """Keep a schedule; the same push has the same name and changes nothing."""
         _check_text("schedule", cron)
-        check_expression(cron)
+        try:
+            check_expression(cron)
+        except InvalidSchedule as exc:
+            raise InvalidSchedule("schedule", exc.reason) from None
         name = hashlib.sha1(
             task.url.encode() + task.body + cron.encode(), usedforsecurity=False
         ).hexdigest()
         next_run_at = next_occurrence(cron, anchor=task.run_at, after=task.run_at)
         if next_run_at is None:
-            raise InvalidSchedule(f"{cron!r} never matches")
-        await self._store.put_schedule(
-            Schedule(
-                name=name,
-                owner=OWNER,
-                cron=cron,
-                task=msgspec.structs.replace(task, id=name),
-                created_at=task.created_at,
-                anchor_at=task.run_at,
-                next_run_at=next_run_at,
-            )
+            raise InvalidSchedule("schedule", f"{cron!r} never matches")
+        schedule = Schedule(
+            name=name,
+            owner=OWNER,
+            cron=cron,
+            task=msgspec.structs.replace(task, id=name),
+            created_at=task.created_at,
+            anchor_at=task.run_at,
+            next_run_at=next_run_at,
         )
+        await self._store.edit_schedule(name, lambda known: known or schedule, now=task.created_at)
         return name
 
     async def _list(self, state: TaskState) -> Response:
@@ -324,7 +358,7 @@ def _nanoseconds(moment: Moment) -> int:
 
 
 def _listing(entries: Sequence[Entry]) -> bytes:
-    return msgspec.json.encode({"tasks": list(entries)})
+    return msgspec.json.encode(Listing(list(entries)))
 
 
 def _json(body: bytes) -> Response:

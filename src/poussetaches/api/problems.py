@@ -12,11 +12,25 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from poussetaches.core.errors import (
+    BodyTooLarge,
+    Invalid,
+    InvalidFilter,
+    InvalidQueue,
     InvalidSchedule,
     InvalidTask,
+    KeyConflict,
+    OlderVersion,
+    OwnedByAnother,
     PousseTachesError,
+    QueueInUse,
+    QueueNotFound,
+    ScheduleNotFound,
+    StateConflict,
     StoreFull,
     StoreUnavailable,
+    TaskNotFound,
+    TooMany,
+    TooManyAttempts,
 )
 
 RETRY_AFTER = 1  # seconds; the store is tried again that often
@@ -75,8 +89,21 @@ class Kind(NamedTuple):
 
 # The first class that an error is an instance of decides.
 KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
+    (BodyTooLarge, Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large")),
     (InvalidTask, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-task")),
+    (InvalidQueue, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-queue")),
+    (InvalidFilter, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-filter")),
     (InvalidSchedule, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-schedule")),
+    (TaskNotFound, Kind(HTTPStatus.NOT_FOUND, "task-not-found")),
+    (QueueNotFound, Kind(HTTPStatus.NOT_FOUND, "queue-not-found")),
+    (ScheduleNotFound, Kind(HTTPStatus.NOT_FOUND, "schedule-not-found")),
+    (StateConflict, Kind(HTTPStatus.CONFLICT, "wrong-state")),
+    (KeyConflict, Kind(HTTPStatus.CONFLICT, "key-conflict")),
+    (QueueInUse, Kind(HTTPStatus.CONFLICT, "queue-in-use")),
+    (OwnedByAnother, Kind(HTTPStatus.CONFLICT, "owned-by-another")),
+    (OlderVersion, Kind(HTTPStatus.CONFLICT, "older-version")),
+    (TooMany, Kind(HTTPStatus.CONFLICT, "too-many")),
+    (TooManyAttempts, Kind(HTTPStatus.CONFLICT, "too-many-attempts")),
     (StoreFull, Kind(HTTPStatus.INSUFFICIENT_STORAGE, "store-full")),
     (StoreUnavailable, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable")),
 )
@@ -85,11 +112,7 @@ KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
 def problem_of(exc: PousseTachesError) -> Problem:
     """Return how an error of ours is answered."""
     status, code = next((kind for error, kind in KINDS if isinstance(exc, error)), _UNEXPECTED)
-    errors: tuple[FieldError, ...] = ()
-    if isinstance(exc, InvalidTask):
-        errors = (FieldError(exc.field, exc.reason),)
-    if isinstance(exc, InvalidSchedule):
-        errors = (FieldError("schedule", str(exc)),)
+    errors = (FieldError(exc.field, exc.reason),) if isinstance(exc, Invalid) else ()
     waits = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
     headers = {"Retry-After": str(RETRY_AFTER)} if waits else {}
     return Problem(status, code, str(exc), errors=errors, headers=headers)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -18,8 +21,13 @@ V = TypeVar("V")
 MOST_THROWN_AWAY = 64 * 1024 * 1024  # bytes
 LONGEST_THROWING = 10.0  # seconds
 
-_PLACE = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<field>.*)`)?$", re.DOTALL)
+_PIECE = 64 * 1024  # bytes; text takes up to four times as much
+
+_PLACE = re.compile(
+    r"^(?P<reason>.*?)(?: - at (?:`(?P<key>key)` in )?`\$\.?(?P<field>.*)`)?$", re.DOTALL
+)
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]+)`")
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
@@ -39,16 +47,25 @@ async def read_body(request: Request, *, limit: int) -> bytes:
         else:
             return b"".join(chunks)
         chunks.clear()
+        await throw_away(stream, length)
+    except ClientDisconnect:
+        raise cut_off() from None
+    raise too_large(f"the request is longer than {limit} bytes (setting max_request)")
+
+
+async def throw_away(stream: AsyncIterator[bytes], length: int) -> None:
+    """Read the rest of a body, of which ``length`` bytes were read, within bounds."""
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LONGEST_THROWING):
             async for chunk in stream:
                 length += len(chunk)
                 if length > MOST_THROWN_AWAY:
-                    break
-    except TimeoutError:
-        pass
-    except ClientDisconnect:
-        raise Problem(HTTPStatus.BAD_REQUEST, "cut-off", "the request broke off") from None
-    raise too_large(f"the request is longer than {limit} bytes (setting max_request)")
+                    return
+
+
+def cut_off() -> Problem:
+    """Return the problem of a request whose client hung up, which nobody will read."""
+    return Problem(HTTPStatus.BAD_REQUEST, "cut-off", "the request broke off")
 
 
 def too_large(detail: str) -> Problem:
@@ -56,31 +73,61 @@ def too_large(detail: str) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
 
 
-def decode(decoder: msgspec.json.Decoder[V], body: bytes) -> V:
-    """Return what a JSON body holds.
+def decode(
+    decoder: msgspec.json.Decoder[V], body: bytes | bytearray, *, code: str = "invalid-task"
+) -> V:
+    """Return what a JSON body holds; ``code`` is the problem's when it is not allowed.
 
     Raises:
         Problem: 400, it is not JSON; 422, it has not the right shape, with the field's name.
     """
     try:
+        check_encoding(body)
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc)) from None
+        raise invalid(code, *place_of(str(exc))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         reason = "too deeply nested" if isinstance(exc, RecursionError) else str(exc)
         detail = f"the body is not JSON that can be read: {reason}"
         raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None
 
 
-def _invalid(message: str) -> Problem:
+def check_encoding(body: bytes | bytearray) -> None:
+    """Refuse what is not UTF-8; msgspec does not look into JSON that is passed on as it is.
+
+    Raises:
+        UnicodeDecodeError: it is not.
+    """
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _PIECE):
+        decoder.decode(body[start : start + _PIECE])
+    decoder.decode(b"", final=True)
+
+
+def place_of(message: str) -> tuple[str, str]:
+    """Return the field that a message of msgspec's is about, and what is wrong with it."""
     match = _PLACE.match(message)
     assert match is not None
     missing = _MISSING.search(message)
-    field = match["field"] or (missing["field"] if missing else "")
-    reason = "is missing" if missing else match["reason"]
+    unknown = _UNKNOWN.search(message)
+    names = [match["field"] or "", missing["field"] if missing else ""]
+    if unknown:
+        names[1] = unknown["field"]
+    field = ".".join(name for name in names if name)
+    if missing:
+        return field, "is missing"
+    if unknown:
+        return field, "is not known here"
+    return field, f"a name in it: {match['reason']}" if match["key"] else match["reason"]
+
+
+def invalid(code: str, field: str, reason: str) -> Problem:
+    """Return the problem of a field that is not allowed."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid-task",
+        code,
         f"{field}: {reason}" if field else reason,
         errors=(FieldError(field, reason),),
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poussetaches import __version__
+from poussetaches.cli.options import PlainGroup
 from poussetaches.cli.serve import ServeCommand, serve
 from poussetaches.core.errors import PousseTachesError, SettingsError
 
@@ -15,6 +16,7 @@ FAILED = 1
 MISUSED = 2
 
 app = typer.Typer(
+    cls=PlainGroup,
     help="Runs an application's background tasks by calling it over HTTP.",
     add_completion=False,
     # Rich takes longer to import than the server takes to start.

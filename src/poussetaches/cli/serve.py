@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
+from poussetaches.cli.options import PlainCommand
 from poussetaches.settings import SETTINGS, Setting, load_settings
-from poussetaches.settings.kinds import Boolean, Hosts, Statuses, shown
+from poussetaches.settings.kinds import Boolean, shown
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
 
-class ServeCommand(TyperCommand):
+class ServeCommand(PlainCommand):
     """A command whose help shows its options by group."""
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -69,12 +69,11 @@ def signature() -> inspect.Signature:
 
 
 def setting_parameter(setting: Setting) -> inspect.Parameter:
-    # Typer only hands over what was written: load_settings is the one place that reads values.
     flag, metavar = f"{setting.flag}", setting.type.metavar or None
     kind: type = str
     if isinstance(setting.type, Boolean):
         flag, kind = f"{flag}/--no-{flag[2:]}", bool
-    elif isinstance(setting.type, Hosts | Statuses):
+    elif setting.is_list:
         kind = list[str]
     return parameter(
         setting.name,
@@ -96,7 +95,7 @@ def parameter(name: str, kind: type, option: object) -> inspect.Parameter:
 
 
 def setting_help(setting: Setting) -> str:
-    repeated = " May be repeated." if isinstance(setting.type, Hosts | Statuses) else ""
+    repeated = " May be repeated." if setting.is_list else ""
     return f"{setting.help}{repeated}  [default: {shown(setting.default)}; env: {setting.env}]"
 
 

@@ -38,3 +38,9 @@ def moment_of(time: datetime) -> Moment:
 def datetime_of(moment: Moment) -> datetime:
     """Return a moment as an aware datetime in UTC."""
     return _EPOCH + timedelta(microseconds=moment)
+
+
+def rfc3339(moment: Moment) -> str:
+    """Return a moment as RFC 3339 text in UTC, to the microsecond."""
+    # Not strftime: some C libraries write the year 1 as "1".
+    return datetime_of(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from poussetaches.core.retry import RetryPolicy
+from poussetaches.core.retry import RetryOverrides, RetryPolicy, Wait, overrides_of
 
 DEFAULT_QUEUE = "default"
+CALLBACKS_QUEUE = "callbacks"
+MAX_QUEUES = 20_000
+# Of a queue or a schedule. $ alone would let a newline by.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$(?!\n)"
+
+MIN_RATE = 1e-6  # attempts a second: one in eleven days; less is a pause, not a rate
+MAX_RATE = 1e6
+
+Name = Annotated[str, Meta(pattern=NAME)]
+Rate = Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE)]  # attempts a second
+Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
+Slots = Annotated[int, Meta(ge=1, le=10_000)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]  # seconds
+
+RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # "100/h" and its like
+_RATE = re.compile(RATE)
+_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
 
 
 class Lane(NamedTuple):
-    """The tasks of one queue that go to one origin: what limits and turns are counted by."""
+    """The tasks of one queue that go to one origin: what turns are counted by.
+
+    ``origin`` is empty for tasks whose URL is a path: they go where their queue's ``base_url``
+    leads at the moment. Tasks that somebody told to run now are lanes of their own, which no
+    pause stops.
+    """
 
     queue: str
     origin: str
+    forced: bool = False
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -34,8 +62,62 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     origin_concurrency: int | None = None
     timeout: float = 600.0
     retry: RetryPolicy = RetryPolicy()
+    base_url: str | None = None
+    on_success: str | None = None
+    on_dead: str | None = None
     keep_succeeded: Retention = Retention(count=10_000, age=86_400.0)
     keep_dead: Retention = Retention(count=100_000, age=7_776_000.0)
+
+
+class RetentionOverrides(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a queue sets of a retention. Null takes what the server has."""
+
+    count: Count | None = None
+    age: Wait | None = None
+
+    def over(self, retention: Retention) -> Retention:
+        """Return a retention with what is set here in the place of its own."""
+        return msgspec.structs.replace(retention, **overrides_of(self))
+
+
+class QueueOverrides(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What was set on one queue. Null takes what the server has."""
+
+    rate: Rate | None = None
+    burst: Burst | None = None
+    concurrency: Slots | None = None
+    origin_concurrency: Slots | None = None
+    timeout: Timeout | None = None
+    retry: RetryOverrides | None = None
+    base_url: str | None = None
+    on_success: str | None = None
+    on_dead: str | None = None
+    keep_succeeded: RetentionOverrides | None = None
+    keep_dead: RetentionOverrides | None = None
+
+    def over(self, settings: QueueSettings) -> QueueSettings:
+        """Return settings with what is set here in the place of their own."""
+        changes = overrides_of(self)
+        if self.retry is not None:
+            changes["retry"] = self.retry.over(settings.retry)
+        if self.keep_succeeded is not None:
+            changes["keep_succeeded"] = self.keep_succeeded.over(settings.keep_succeeded)
+        if self.keep_dead is not None:
+            changes["keep_dead"] = self.keep_dead.over(settings.keep_dead)
+        return msgspec.structs.replace(settings, **changes)
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue as it is kept. One that nobody configured may be removed when it is not used."""
+
+    name: str
+    overrides: QueueOverrides = QueueOverrides()
+    configured: bool = False
+    paused: bool = False
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +128,14 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int = 0
     dead: int = 0
     failing: int = 0
+
+
+def total_of(counts: Iterable[QueueCounts]) -> QueueCounts:
+    """Return how many tasks of some queues together are in each state."""
+    sums: Counter[str] = Counter()
+    for each in counts:
+        sums.update(msgspec.structs.asdict(each))
+    return QueueCounts(**sums)
 
 
 class TokenBucket(msgspec.Struct, frozen=True):
@@ -84,3 +174,12 @@ class TokenBucket(msgspec.Struct, frozen=True):
     def wait(self) -> float:
         """Seconds until there is a whole token."""
         return max(0.0, (1 - self.tokens) / self.rate)
+
+
+def parse_rate(text: str) -> float | None:
+    """Return the attempts a second that ``"100/h"`` and its like stand for; None for others."""
+    match = _RATE.match(text)
+    if match is None:
+        return None
+    rate = float(match[1]) / _UNITS[match[2]]
+    return rate if MIN_RATE <= rate <= MAX_RATE else None

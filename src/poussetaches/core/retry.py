@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 
 # A status or a class of statuses: 200 or "2xx".
-StatusRule = int | str
+Status = Annotated[int, Meta(ge=100, le=599)]
+StatusClass = Annotated[str, Meta(pattern=r"^[1-5]xx$(?!\n)")]
+StatusRule = Status | StatusClass
+StatusRules = Annotated[tuple[StatusRule, ...], Meta(max_length=32)]
+
+Wait = Annotated[float, Meta(ge=0, le=TEN_YEARS)]  # seconds
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +32,31 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     dead_on: tuple[StatusRule, ...] = ()
 
 
+class RetryOverrides(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a task or a queue sets of its policy. Null takes what the next one up has."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    min_backoff: Wait | None = None
+    multiplier: Annotated[float, Meta(ge=1, le=1000)] | None = None
+    max_backoff: Wait | None = None
+    jitter: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_age: Wait | None = None
+    max_retry_after: Wait | None = None
+    dead_on: StatusRules | None = None
+
+    def over(self, policy: RetryPolicy) -> RetryPolicy:
+        """Return a policy with what is set here in the place of its own."""
+        return msgspec.structs.replace(policy, **overrides_of(self))
+
+
+def overrides_of(overrides: msgspec.Struct) -> dict[str, object]:
+    """Return the fields of a struct that are set, by their names."""
+    found = msgspec.structs.asdict(overrides)
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def backoff(policy: RetryPolicy, attempt: int, random: Random) -> float:
     """Return the seconds to wait after attempt number ``attempt`` (from 1), jitter included."""
     longest = float("inf") if policy.max_backoff is None else policy.max_backoff
@@ -30,8 +64,7 @@ def backoff(policy: RetryPolicy, attempt: int, random: Random) -> float:
         wait = min(longest, policy.min_backoff * policy.multiplier ** (attempt - 1))
     except OverflowError:
         wait = longest
-    # Ten years, the farthest that any task may be planned: an uncapped policy ends there.
-    wait = min(wait, 315_360_000.0)
+    wait = min(wait, float(TEN_YEARS))  # an uncapped policy ends there
     return wait * random.uniform(1 - policy.jitter, 1 + policy.jitter)
 
 

@@ -8,7 +8,9 @@ rules of Debian's cron for five fields and by elapsed time for six.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
+from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -22,6 +24,9 @@ from poussetaches.core.task import MAX_DELAY, Task
 
 CRONTAB_FIELDS = 5
 MAX_EXPRESSION = 200  # characters; a longer one is a mistake, and costly to search
+MAX_SCHEDULES = 20_000
+MAX_RUNS = 100  # unfinished ones of a schedule, and missed ones that are made up for
+LONGEST_GRACE = 86_400.0  # seconds; of a misfire, where the schedule says nothing
 
 DESCRIPTORS = {
     "@yearly": "0 0 1 1 *",
@@ -47,19 +52,68 @@ _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:h|ms|us|µs|ns|m|s)"
 _PART = re.compile(r"([0-9.]+)(\D+)", re.ASCII)
 
 
+class Misfire(StrEnum):
+    """What becomes of occurrences that nobody could fire in time."""
+
+    ONCE = "once"  # one run for the latest of them
+    SKIP = "skip"  # none
+    ALL = "all"  # a run for each of the latest 100
+
+
+class Overlap(StrEnum):
+    """What becomes of an occurrence while the last run is not over."""
+
+    SKIP = "skip"
+    ALLOW = "allow"
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A task that is made anew at each occurrence of an expression."""
 
     name: str
-    owner: str
+    owner: str = ""  # the application that declared it; none for one that was put by itself
     cron: str
     task: Task  # the template: its id, moments and state are those of no run
     created_at: Moment
     anchor_at: Moment  # occurrences come after it; @every counts from it
     next_run_at: Moment
     timezone: str = "UTC"
+    misfire: Misfire = Misfire.ONCE
+    misfire_grace: float | None = None  # seconds; None is the interval to the next, at most a day
+    overlap: Overlap = Overlap.SKIP
+    paused: bool = False
     last_fired_at: Moment | None = None  # the latest occurrence that was fired
     last_task_id: str | None = None
+
+    @property
+    def definition(self) -> tuple[object, ...]:
+        """What somebody wrote, without what has happened since."""
+        task = msgspec.structs.replace(
+            self.task, id="", created_at=Moment(0), run_at=Moment(0), due_at=Moment(0)
+        )
+        timing = (self.cron, self.timezone, self.misfire, self.misfire_grace, self.overlap)
+        return (self.name, self.owner, task, *timing)
+
+
+def redefined(known: Schedule | None, new: Schedule) -> Schedule:
+    """Return a schedule defined anew; of a known one the pause and the history stay.
+
+    One whose definition is the same is not touched at all, and one whose times are the same
+    keeps them.
+    """
+    if known is None:
+        return new
+    if known.definition == new.definition:
+        return known
+    changes: dict[str, object] = {
+        "created_at": known.created_at,
+        "paused": known.paused,
+        "last_fired_at": known.last_fired_at,
+        "last_task_id": known.last_task_id,
+    }
+    if (known.cron, known.timezone) == (new.cron, new.timezone):
+        changes |= {"anchor_at": known.anchor_at, "next_run_at": known.next_run_at}
+    return msgspec.structs.replace(new, **changes)
 
 
 def check_expression(cron: str, timezone: str = "UTC") -> None:
@@ -91,6 +145,29 @@ def next_occurrence(
         return next((moment for moment in found if moment > after), None)
     except (RuntimeError, OverflowError):
         return None
+
+
+def occurrences(
+    cron: str, *, anchor: Moment, after: Moment, timezone: str = "UTC"
+) -> Iterator[Moment]:
+    """Yield the occurrences later than ``after``, in their order."""
+    found = next_occurrence(cron, anchor=anchor, after=after, timezone=timezone)
+    while found is not None:
+        yield found
+        found = next_occurrence(cron, anchor=anchor, after=found, timezone=timezone)
+
+
+def missed_occurrences(schedule: Schedule, *, now: Moment) -> list[Moment]:
+    """Return the occurrences not after ``now`` that were not fired yet, the latest 100 at most."""
+    found: list[Moment] = []
+    # Backwards one by one: a long absence may have more occurrences than can be counted.
+    while len(found) < MAX_RUNS:
+        latest = latest_occurrence(schedule, now=now)
+        if latest is None:
+            break
+        found.append(latest)
+        now = Moment(latest - 1)
+    return found[::-1]
 
 
 def latest_occurrence(schedule: Schedule, *, now: Moment) -> Moment | None:
@@ -128,37 +205,40 @@ def as_seconds_first(cron: str) -> str:
 def _parse(cron: str) -> str | int:
     """Return a cron expression as its fields, and ``@every`` as its seconds."""
     if len(cron) > MAX_EXPRESSION:
-        raise InvalidSchedule(f"a schedule has at most {MAX_EXPRESSION} characters")
+        raise InvalidSchedule("cron", f"has at most {MAX_EXPRESSION} characters")
     text = cron.strip()
     if text.startswith("@every "):
         return _seconds(text.removeprefix("@every ").strip())
     fields = DESCRIPTORS.get(text, text).replace("?", "*")
     if fields.startswith("@"):
         known = ", ".join([*DESCRIPTORS, "@every <duration>"])
-        raise InvalidSchedule(f"{text!r} is not a schedule; the descriptors are {known}")
+        raise InvalidSchedule("cron", f"{text!r} is not a schedule; the descriptors are {known}")
     if len(fields.split()) not in (5, 6):
         raise InvalidSchedule(
+            "cron",
             f"{text!r} is not a schedule: write five fields (minute hour day month weekday), "
-            "six (second first), or a descriptor such as @hourly or @every 90s"
+            "six (second first), or a descriptor such as @hourly or @every 90s",
         )
     try:
         CronSim(fields, datetime(2000, 1, 1))
     except CronSimError as exc:
-        raise InvalidSchedule(f"{text!r} is not a schedule: {exc}") from None
+        raise InvalidSchedule("cron", f"{text!r} is not a schedule: {exc}") from None
     return fields
 
 
 def _seconds(duration: str) -> int:
     parts = _DURATION.findall(duration)
     if not parts or "".join(parts) != duration:
-        raise InvalidSchedule(f"{duration!r} is not a duration such as 90s or 1h30m")
+        raise InvalidSchedule("cron", f"{duration!r} is not a duration such as 90s or 1h30m")
     total = Fraction(0)
     for part in parts:
         match = _PART.fullmatch(part)
         assert match is not None
         total += Fraction(match[1].rstrip(".")) * _UNITS[match[2]]
     if total.denominator != 1 or not 1 <= total <= MAX_DELAY:
-        raise InvalidSchedule(f"@every takes whole seconds, from 1 s to ten years, not {duration}")
+        raise InvalidSchedule(
+            "cron", f"@every takes whole seconds, from 1 s to ten years, not {duration}"
+        )
     return int(total)
 
 
@@ -167,4 +247,6 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise InvalidSchedule(f"{name!r} is not a time zone such as Europe/Paris") from None
+        raise InvalidSchedule(
+            "timezone", f"{name!r} is not a time zone such as Europe/Paris"
+        ) from None

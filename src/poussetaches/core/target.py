@@ -85,9 +85,43 @@ def parse_target(url: str) -> Target:
     return Target(scheme, _checked_host(match[2]), port)
 
 
+def is_path(url: str) -> bool:
+    """Tell whether a task's URL is a path, to be joined to its queue's ``base_url``."""
+    return url.startswith("/")
+
+
+def check_url(url: str) -> None:
+    """Refuse what is neither an absolute http or https URL nor a path.
+
+    Raises:
+        InvalidTask: it cannot be sent to.
+    """
+    if is_path(url):
+        parse_target("http://base.invalid" + url)
+    else:
+        parse_target(url)
+
+
+def check_base_url(url: str) -> None:
+    """Refuse what a path cannot be put behind.
+
+    Raises:
+        InvalidTask: it is no URL, or has a query or a fragment.
+    """
+    parse_target(url)
+    if "?" in url or "#" in url:
+        raise InvalidTask("base_url", "must have no query and no fragment")
+
+
+def joined(base_url: str, url: str) -> str:
+    """Return a path behind a base URL; an absolute URL as it is."""
+    return base_url.rstrip("/") + url if is_path(url) else url
+
+
+@lru_cache(maxsize=4096)
 def origin_of(url: str) -> str:
-    """Return the origin of a URL: scheme, host and port."""
-    return parse_target(url).origin
+    """Return the origin of a URL: scheme, host and port; a path has none, ``""``."""
+    return "" if is_path(url) else parse_target(url).origin
 
 
 def may_have_key(url: str, key_targets: Collection[str]) -> bool:

@@ -7,12 +7,21 @@ from random import Random
 
 import msgspec
 
+from poussetaches.core.failures import FailureGroup, first_line, group_of
 from poussetaches.core.moment import Moment, later, seconds_between
 from poussetaches.core.queue import DEFAULT_QUEUE, Lane
-from poussetaches.core.retry import RetryPolicy, StatusRule, backoff, matches
+from poussetaches.core.retry import (
+    TEN_YEARS,
+    RetryOverrides,
+    RetryPolicy,
+    StatusRule,
+    backoff,
+    matches,
+)
 from poussetaches.core.target import origin_of
 
-MAX_DELAY = 315_360_000  # seconds, ten years: the farthest ahead that a task may be planned
+MAX_DELAY = TEN_YEARS  # seconds; the farthest ahead that a task may be planned
+NO_CALLBACK = ""  # in the place of a URL: this task has none, whatever its queue says
 
 
 class TaskState(StrEnum):
@@ -35,6 +44,14 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded"  # a newer run of its schedule took its place
 
 
+class BodyKind(StrEnum):
+    """In which form a task's body was pushed; it implies a Content-Type."""
+
+    JSON = "json"
+    TEXT = "text"
+    BASE64 = "body_base64"
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One unit of work: a request to make, and how far it has come."""
 
@@ -47,12 +64,21 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "POST"
     headers: dict[str, str] = {}
     body: bytes = b""
+    body_kind: BodyKind | None = None
     envelope: bool = False  # deliver the body as the payload of the original's envelope
     priority: int = 0
     expected: tuple[StatusRule, ...] = ("2xx",)
     timeout: float | None = None  # seconds; None is the queue's
+    retry: RetryOverrides | None = None  # field by field over the queue's policy
+    key: str | None = None  # pushing it again returns this task
+    unique: str | None = None  # one task with this value waits in a queue
+    labels: dict[str, str] = {}
+    on_success: str | None = None  # URL that is told of the end; None is the queue's
+    on_dead: str | None = None
     schedule: str | None = None
     expires_at: Moment | None = None
+    forced: bool = False  # told to run now: no pause holds it
+    cancelled: bool = False  # runs, and is not to be tried again
     state: TaskState = TaskState.WAITING
     reason: Reason | None = None
     ended_at: Moment | None = None
@@ -65,7 +91,22 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> Lane:
         """The queue and origin that the task counts for."""
-        return Lane(self.queue, origin_of(self.url))
+        return Lane(self.queue, origin_of(self.url), self.forced)
+
+    @property
+    def is_failing(self) -> bool:
+        """Tell whether it waits, or runs, after a failed attempt of this round."""
+        return self.ended_at is None and self.attempt_count > 0
+
+    @property
+    def failure_group(self) -> FailureGroup | None:
+        """What it has in common with others that fail or died alike; None when it does neither."""
+        if self.state is not TaskState.DEAD and not self.is_failing:
+            return None
+        error = self.last_error
+        if self.last_status is None and error is None and self.reason is not None:
+            error = self.reason.value
+        return group_of(queue=self.queue, url=self.url, status=self.last_status, error=error)
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +123,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     response_body: bytes = b""
     response_truncated: bool = False
     key_sent: bool = False
+
+    @property
+    def summary(self) -> str | None:
+        """What went wrong, in one line: the error, or what the answer began with."""
+        return self.error or first_line(self.response_body) or None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +166,42 @@ class PutBack(msgspec.Struct, frozen=True):
 
 
 Move = Complete | RetryAt | Bury | PutBack
+
+
+def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Task:
+    """Return a running task as the end of its attempt leaves it; without ``attempt`` none counts.
+
+    A task that was cancelled while it ran is dead in place of being tried again.
+    """
+    changes: dict[str, object] = {"state": TaskState.WAITING}
+    if attempt is not None:
+        changes |= {
+            "attempt_count": task.attempt_count + 1,
+            "attempt_total": task.attempt_total + 1,
+            "last_status": attempt.status,
+            "last_error": None if attempt.succeeded else attempt.summary,
+        }
+    elif isinstance(move, PutBack) and move.error is not None:
+        changes |= {"last_status": None, "last_error": move.error}
+    match move:
+        case Complete():
+            changes |= {"state": TaskState.SUCCEEDED, "ended_at": now}
+        case Bury(reason):
+            changes |= {"state": TaskState.DEAD, "reason": reason, "ended_at": now}
+        case _ if task.cancelled:
+            changes |= {"state": TaskState.DEAD, "reason": Reason.CANCELLED, "ended_at": now}
+        case RetryAt(run_at):
+            changes |= {"run_at": run_at, "forced": False}
+        case PutBack():
+            pass
+    return msgspec.structs.replace(task, cancelled=False, **changes)
+
+
+def buried(task: Task, reason: Reason, *, now: Moment) -> Task:
+    """Return a waiting task as dead."""
+    return msgspec.structs.replace(
+        task, state=TaskState.DEAD, reason=reason, ended_at=now, cancelled=False
+    )
 
 
 def next_move(

@@ -21,6 +21,11 @@ class Bell:
         """Wake the one who waits."""
         self._event.set()
 
+    @property
+    def has_rung(self) -> bool:
+        """Tell whether it rang and nobody cleared it since."""
+        return self._event.is_set()
+
     def clear(self) -> None:
         """Forget the rings so far. To be done before looking for work, never after."""
         self._event.clear()

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from random import Random
 from typing import NamedTuple
 
-from poussetaches.core.errors import StoreUnavailable
+from poussetaches.core.errors import InvalidTask, StoreUnavailable
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.queue import Lane
@@ -27,7 +27,9 @@ from poussetaches.core.task import (
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.lanes import Lanes
+from poussetaches.engine.observer import Observer
 from poussetaches.engine.origins import Origins
+from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import build_request
 from poussetaches.engine.sender import Sender
 from poussetaches.store.base import Finish, Lease, Store
@@ -55,6 +57,8 @@ class Dispatcher:
         *,
         store: Store,
         sender: Sender,
+        observer: Observer,
+        queues: Queues,
         lanes: Lanes,
         origins: Origins,
         clock: Clock,
@@ -65,6 +69,8 @@ class Dispatcher:
     ) -> None:
         self._store = store
         self._sender = sender
+        self._observer = observer
+        self._queues = queues
         self._lanes = lanes
         self._origins = origins
         self._clock = clock
@@ -72,7 +78,6 @@ class Dispatcher:
         self._bell = bell
         self._probe_bell = probe_bell
         self._config = config
-        self.paused = False
         self._draining = False
         self._behind_since: float | None = None
         self._on_wire: set[asyncio.Task[None]] = set()
@@ -84,14 +89,19 @@ class Dispatcher:
         return len(self._on_wire)
 
     @property
-    def is_starting_attempts(self) -> bool:
-        """Tell whether due tasks are to be started at present."""
-        return not (self.paused or self._draining or self._store.trouble)
+    def room(self) -> int:
+        """How many more attempts may be on the wire."""
+        return self._config.max_in_flight - len(self._on_wire)
 
-    def pause(self, paused: bool) -> None:
-        """Start no attempts any more, or start them again."""
-        self.paused = paused
-        self._bell.ring()
+    @property
+    def draining(self) -> bool:
+        """Tell whether no attempt is started any more, since the server stops."""
+        return self._draining
+
+    @property
+    def is_starting_attempts(self) -> bool:
+        """Tell whether due tasks are to be started at present, but for those that are paused."""
+        return not (self._draining or self._store.trouble)
 
     @property
     def behind_since(self) -> float | None:
@@ -102,7 +112,7 @@ class Dispatcher:
         """Start every task that is due and fits; return when to look again."""
         if self._store.trouble is not None:
             return await self._recover()
-        if self.paused or self._draining:
+        if self._draining:
             return None
         try:
             await self._start_due()
@@ -140,7 +150,7 @@ class Dispatcher:
             await asyncio.wait(self._on_wire | self._recording)
 
     async def _start_due(self) -> None:
-        while wanted := self._lanes.startable(self._config.max_in_flight - len(self._on_wire)):
+        while wanted := self._lanes.startable(self.room):
             if not self.is_starting_attempts:
                 return
             looked_at = self._clock.now()
@@ -159,68 +169,72 @@ class Dispatcher:
         return leased.leases
 
     def _note_what_is_left(self) -> None:
-        room = self._config.max_in_flight - len(self._on_wire)
-        if room <= 0 or self._lanes.overdue_since() is None:
+        if self.room <= 0 or not self._lanes.is_behind():
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = self._clock.monotonic()
 
     def _start(self, lease: Lease) -> None:
-        now = self._clock.now()
+        task, now = lease.task, self._clock.now()
+        lane = task.lane
         # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
-        if lease.task.run_at > now or not self.is_starting_attempts:
+        if task.run_at > now or not self.is_starting_attempts or self._lanes.is_paused(lane):
             self._record(Finish(lease, PutBack()))
             return
-        if lease.task.expires_at is not None and lease.task.expires_at <= now:
+        if task.expires_at is not None and task.expires_at <= now:
             self._record(Finish(lease, Bury(Reason.EXPIRED)))
             return
-        lane = lease.task.lane
-        self._lanes.started(lane)
-        attempt = asyncio.create_task(self._attempt(lease, lane))
+        origin = self._lanes.started(lane)
+        self._observer.attempt_started(task, now=now)
+        attempt = asyncio.create_task(self._attempt(lease, lane, origin))
         self._on_wire.add(attempt)
         attempt.add_done_callback(self._on_wire.discard)
 
-    async def _attempt(self, lease: Lease, lane: Lane) -> None:
+    async def _attempt(self, lease: Lease, lane: Lane, origin: str) -> None:
         """Make one attempt and hand on what it came to. The slot is free once it is over."""
         request_id = new_request_id(self._random)
         started_at, started = self._clock.now(), self._clock.monotonic()
         try:
             outcome, key_sent = await self._send(lease.task, request_id)
         finally:
-            self._lanes.ended(lane)
+            self._lanes.ended(lane, origin)
             self._bell.ring()
         duration = self._clock.monotonic() - started
-        self._note_origin(lease.task, lane, outcome)
-        if self._costs_nothing(lane.origin, outcome):
+        self._note_origin(lease.task, origin, outcome)
+        if self._costs_nothing(origin, outcome):
             log.info("origin not reached", extra={"task": lease.task.id, "error": outcome.error})
+            self._observer.attempt_put_back(lease.task)
             self._record(Finish(lease, PutBack(outcome.error)))
             return
         self._judge(lease, outcome, Made(request_id, started_at, duration, key_sent))
 
     async def _send(self, task: Task, request_id: str) -> tuple[Outcome, bool]:
         """Return what an attempt came to, and whether the shared key went along."""
+        now = self._clock.now()
         try:
-            request = build_request(task, request_id=request_id, config=self._config)
+            request = build_request(
+                task, request_id=request_id, now=now, queues=self._queues, config=self._config
+            )
             return await self._sender.send(request), request.key_sent
+        except InvalidTask as exc:
+            return Outcome(error=f"the request cannot be made: {exc}"), False
         except Exception as exc:  # a bug of ours must cost an attempt, not the task
             log.exception("attempt broke down", extra={"task": task.id})
             return Outcome(error=f"poussetaches could not make the request: {exc!r}"), False
 
-    def _note_origin(self, task: Task, lane: Lane, outcome: Outcome) -> None:
+    def _note_origin(self, task: Task, origin: str, outcome: Outcome) -> None:
         now = self._clock.monotonic()
         error = outcome.error or ""
-        if self._is_absence(lane.origin, outcome) and self._origins.refused(
-            lane.origin, error, now
-        ):
-            log.warning("origin held", extra={"origin": lane.origin, "error": error})
+        if self._is_absence(origin, outcome) and self._origins.refused(origin, error, now):
+            log.warning("origin held", extra={"origin": origin, "error": error})
             self._probe_bell.ring()
         if not outcome.unknown_host:
-            self._origins.resolved(lane.origin)
+            self._origins.resolved(origin)
         if outcome.status is not None and outcome.error is None:
-            self._origins.answered(lane.origin)
+            self._origins.answered(origin)
         if outcome.status == HTTPStatus.TOO_MANY_REQUESTS and outcome.retry_after is not None:
-            wait = min(outcome.retry_after, self._config.policy_of(task).max_retry_after)
-            self._lanes.asked_to_wait(lane, now + wait)
+            wait = min(outcome.retry_after, self._queues.policy_of(task).max_retry_after)
+            self._lanes.asked_to_wait(task.queue, origin, until=now + wait)
 
     def _is_absence(self, origin: str, outcome: Outcome) -> bool:
         """Tell whether an origin is away. A name that never resolved is just wrong."""
@@ -243,7 +257,7 @@ class Dispatcher:
 
     def _judge(self, lease: Lease, outcome: Outcome, made: Made) -> None:
         task, now = lease.task, self._clock.now()
-        move = next_move(task, outcome, self._config.policy_of(task), now=now, random=self._random)
+        move = next_move(task, outcome, self._queues.policy_of(task), now=now, random=self._random)
         attempt = Attempt(
             round=task.round,
             number=task.attempt_count + 1,
@@ -258,6 +272,7 @@ class Dispatcher:
             key_sent=made.key_sent,
         )
         _log_attempt(task, attempt, move, now)
+        self._observer.attempt_ended(task, attempt)
         self._record(Finish(lease, move, attempt))
 
     def _record(self, finish: Finish) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from random import Random
 
 from poussetaches.core.moment import DAY, HOUR, Moment
-from poussetaches.core.queue import Lane
+from poussetaches.core.task import Task
+from poussetaches.core.waiting import WaitingFor
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.dispatcher import Dispatcher
+from poussetaches.engine.explain import Explainer
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.maintenance import Maintenance
+from poussetaches.engine.observer import Nobody, Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
+from poussetaches.engine.queues import Queues
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
-from poussetaches.store.base import Store
+from poussetaches.store.base import News, Store
 
 STUCK_AFTER = 60.0  # seconds; six times the longest sleep of a loop
 
@@ -25,7 +29,14 @@ class Engine:
     """Everything that happens by itself: deliveries, probes, schedules, maintenance."""
 
     def __init__(
-        self, *, store: Store, sender: Sender, clock: Clock, random: Random, config: EngineConfig
+        self,
+        *,
+        store: Store,
+        sender: Sender,
+        clock: Clock,
+        random: Random,
+        config: EngineConfig,
+        observer: Observer | None = None,
     ) -> None:
         self._store = store
         self._sender = sender
@@ -33,11 +44,14 @@ class Engine:
         self._bell = Bell()
         self._schedule_bell = Bell()
         probe_bell = Bell()
+        self.queues = Queues(config.queue, original_retry=config.original_retry)
         self.origins = Origins(hold_for=config.hold_for)
-        self.lanes = Lanes(config.settings_of, origins=self.origins, clock=clock)
+        self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self.dispatcher = Dispatcher(
             store=store,
             sender=sender,
+            observer=Nobody() if observer is None else observer,
+            queues=self.queues,
             lanes=self.lanes,
             origins=self.origins,
             clock=clock,
@@ -54,33 +68,46 @@ class Engine:
             dispatch_bell=self._bell,
         )
         self.scheduler = Scheduler(store=store, clock=clock, random=random)
-        self.maintenance = Maintenance(store=store, clock=clock, lanes=self.lanes, config=config)
-        self._loops = (
+        self.maintenance = Maintenance(
+            store=store, clock=clock, lanes=self.lanes, queues=self.queues
+        )
+        self._explainer = Explainer(
+            store=store,
+            dispatcher=self.dispatcher,
+            queues=self.queues,
+            lanes=self.lanes,
+            origins=self.origins,
+            clock=clock,
+        )
+        self.loops = (
             Loop("dispatcher", self.dispatcher.tick, bell=self._bell, clock=clock),
             Loop("prober", self.prober.tick, bell=probe_bell, clock=clock),
             Loop("scheduler", self.scheduler.tick, bell=self._schedule_bell, clock=clock),
-            Loop("maintenance", self.maintenance.tick, bell=Bell(), clock=clock),
         )
+        # What no task waits for.
+        self.chores = (Loop("maintenance", self.maintenance.tick, bell=Bell(), clock=clock),)
 
     async def load(self) -> None:
         """Learn what the store holds, and listen to it from then on."""
         self._store.listen(self)
+        self.queues.update(await self._store.queues())
+        self.lanes.pause(await self._store.paused())
         now = self._clock.now()
         for lane in await self._store.lanes_used_since(Moment(now - DAY - HOUR)):
             self.lanes.used(lane, now)
         for lane, run_at in (await self._store.next_due()).items():
             self.lanes.waits(lane, run_at)
-        self.dispatcher.pause(await self._store.paused())
+        self._bell.ring()
 
     def start(self) -> None:
         """Begin to deliver what ``load`` has learnt of."""
-        for loop in self._loops:
+        for loop in (*self.loops, *self.chores):
             loop.start()
 
     async def stop(self, drain_timeout: float) -> None:
         """Start no attempts; give those in flight ``drain_timeout`` seconds to end."""
         await self.dispatcher.drain(drain_timeout)
-        for loop in self._loops:
+        for loop in (*self.loops, *self.chores):
             await loop.stop()
         await self.dispatcher.settle()  # a tick that the drain overtook may have put tasks back
         await self.prober.stop()
@@ -90,10 +117,31 @@ class Engine:
         """End the attempts in flight now; they will be made again."""
         self.dispatcher.cut_off()
 
+    async def settle(self) -> None:
+        """Wait until no attempt and no probe is under way, and every outcome is recorded."""
+        await self.dispatcher.settle()
+        await self.prober.settle()
+
+    def committed(self, news: News) -> None:
+        """Have what a commit changed count at once."""
+        self.queues.update(news.queues)
+        for name in news.queues:
+            self.lanes.queue_changed(name)
+        if news.paused is not None:
+            self.lanes.pause(news.paused)
+        for lane, run_at in news.waits.items():
+            self.lanes.waits(lane, run_at)
+        if news.queues or news.waits or news.paused is not None:
+            self._bell.ring()
+        if news.schedules_changed:
+            self._schedule_bell.ring()
+
+    # What can be seen from outside
+
     @property
     def paused(self) -> bool:
         """Tell whether the server is paused."""
-        return self.dispatcher.paused
+        return self.lanes.limits.server_paused
 
     @property
     def in_flight(self) -> int:
@@ -103,6 +151,18 @@ class Engine:
     def held(self) -> dict[str, str]:
         """Return the origins that are held, with the errors that they are held for."""
         return self.origins.held()
+
+    def waiting_for(self, task: Task) -> list[WaitingFor]:
+        """Return what a waiting task waits for; those in front of it are not looked at."""
+        return self._explainer.waiting_for(task)
+
+    def queue_waiting_for(self, queue: str) -> list[WaitingFor]:
+        """Return what keeps a queue from starting attempts."""
+        return self._explainer.queue_waiting_for(queue)
+
+    def oldest_due_at(self, queue: str | None) -> Moment | None:
+        """Return since when a queue's oldest due task is due, or (None) that of all queues."""
+        return self._explainer.oldest_due_at(queue)
 
     def stuck(self) -> list[str]:
         """Return what does not move and ought to, in words; empty when all is well.
@@ -114,25 +174,10 @@ class Engine:
         now = self._clock.monotonic()
         found = [
             f"the {loop.name} has not turned for {now - loop.last_turn_at:.0f} s"
-            for loop in self._loops
+            for loop in (*self.loops, *self.chores)
             if now - loop.last_turn_at > STUCK_AFTER
         ]
         since = self.dispatcher.behind_since
         if since is not None and now - since > STUCK_AFTER:
             found.append("a due task that nothing holds is not being started")
         return found
-
-    # What the store tells
-
-    def task_waits(self, lane: Lane, run_at: Moment) -> None:
-        """Have a task started when it is due."""
-        self.lanes.waits(lane, run_at)
-        self._bell.ring()
-
-    def schedules_changed(self) -> None:
-        """Have the schedules looked at."""
-        self._schedule_bell.ring()
-
-    def pause_changed(self, paused: bool) -> None:
-        """Pause or resume deliveries."""
-        self.dispatcher.pause(paused)

@@ -1,62 +1,50 @@
-"""Who may start attempts now: due lanes, slots, rates, and turns.
+"""Who may start attempts now: due lanes, and turns among those that have room.
 
 A lane is known from the moment a task waits in it. ``next_due`` is never later than the truth:
 it may be too early (a task was deleted), which costs one look at the store and is then put right.
+
+A due lane without room is set aside when its turn comes, and a queue without room leaves the
+line. What gives them room brings them back: an attempt that ended, a time that has come, an
+origin that was let go, a pause that ended, a queue that was changed.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from itertools import count
 
 from poussetaches.core.moment import DAY, Moment, seconds_between
-from poussetaches.core.queue import Lane, QueueSettings, TokenBucket
+from poussetaches.core.queue import Lane
 from poussetaches.engine.clock import Clock
+from poussetaches.engine.lane_state import LaneState, QueueState, Share
+from poussetaches.engine.limits import Limits, Look
 from poussetaches.engine.origins import Origins
+from poussetaches.engine.queues import Queues
 
 SMALL = 64  # entries; not worth tidying up below
-
-
-@dataclass(slots=True, eq=False)
-class LaneState:
-    """What is known of one lane."""
-
-    lane: Lane
-    used_at: Moment
-    next_due: Moment | None = None
-    heard_of: Moment | None = None  # the earliest task since the look under way began
-    in_flight: int = 0
-    asked_to_wait_until: float = 0.0  # monotonic
-
-
-@dataclass(slots=True, eq=False)
-class QueueState:
-    """What is known of one queue: its lanes, and those of them that are due, in turn."""
-
-    name: str
-    lanes: dict[Lane, LaneState] = field(default_factory=dict)
-    due: OrderedDict[Lane, LaneState] = field(default_factory=OrderedDict)
-    in_flight: int = 0
-    bucket: TokenBucket | None = None
+FORGIVEN = 1e-6  # seconds; a wake-up may be early by the rounding of a clock
 
 
 class Lanes:
     """The lanes of all queues, and how many attempts each may start."""
 
-    def __init__(
-        self, settings_of: Callable[[str], QueueSettings], *, origins: Origins, clock: Clock
-    ) -> None:
-        self._settings_of = settings_of
+    def __init__(self, queues: Queues, *, origins: Origins, clock: Clock) -> None:
+        self.limits = Limits(queues, origins=origins, clock=clock)
+        self._settings = queues
         self._origins = origins
         self._clock = clock
         self._queues: dict[str, QueueState] = {}
-        self._due: OrderedDict[str, QueueState] = OrderedDict()
+        self._leading_to: dict[str, dict[Lane, LaneState]] = {}  # by origin, of all queues
+        self._due: OrderedDict[str, QueueState] = OrderedDict()  # queues that may have room
+        self._turns = count(1)
         # Lanes by when they are due; an entry that its lane no longer agrees with is void.
         self._later: list[tuple[Moment, Lane]] = []
         self._later_limit = SMALL
-        self._on_wire: Counter[str] = Counter()
+        # Queues, and shares of them (else None) by their origin, by when they have room again.
+        self._openings: list[tuple[float, int, str, str | None]] = []
+        self._order = count()
 
     # What is learnt
 
@@ -83,6 +71,7 @@ class Lanes:
         state = self._state(lane)
         queue = self._queues[lane.queue]
         queue.due.pop(lane, None)
+        queue.aside.pop(lane, None)
         if not queue.due:
             self._due.pop(lane.queue, None)
         state.next_due = None
@@ -91,30 +80,63 @@ class Lanes:
         if times:
             self._expect(state, min(times))
 
-    def started(self, lane: Lane) -> None:
-        """Take a slot and a token for an attempt."""
-        state, queue = self._state(lane), self._queues[lane.queue]
-        state.in_flight += 1
+    def started(self, lane: Lane) -> str:
+        """Take slots and a token for an attempt; return the origin that it goes to."""
+        queue, share = self._queues[lane.queue], self._state(lane).share
         queue.in_flight += 1
-        self._on_wire[lane.origin] += 1
-        bucket = self._bucket(queue)
+        share.in_flight += 1
+        self._origins.started(share.origin)
+        bucket = self.limits.bucket(queue)
         if bucket is not None:
             queue.bucket = bucket.taken(1)
+        return share.origin
 
-    def ended(self, lane: Lane) -> None:
-        """Free the slot of an attempt."""
-        self._state(lane).in_flight -= 1
-        self._queues[lane.queue].in_flight -= 1
-        self._on_wire[lane.origin] -= 1
-        if not self._on_wire[lane.origin]:
-            del self._on_wire[lane.origin]
+    def ended(self, lane: Lane, origin: str) -> None:
+        """Free the slots of an attempt that went to an origin."""
+        queue = self._queues[lane.queue]
+        share = queue.shares[origin]
+        queue.in_flight -= 1
+        share.in_flight -= 1
+        self._origins.ended(origin)
+        # First all that stand before the last slot of an origin, whichever queue they are of.
+        self._bring_back_opened()
+        self._bring_back(share.lanes.values())
+        self._open(queue)
 
-    def asked_to_wait(self, lane: Lane, until: float) -> None:
-        """Leave a lane alone until a monotonic time, as its receiver asked."""
-        state = self._state(lane)
-        state.asked_to_wait_until = max(state.asked_to_wait_until, until)
+    def asked_to_wait(self, queue: str, origin: str, *, until: float) -> None:
+        """Have a queue leave an origin alone until a monotonic time, as it asked."""
+        share = self._queues[queue].share_of(origin)
+        share.asked_to_wait_until = max(share.asked_to_wait_until, until)
+
+    def pause(self, paused: bool) -> None:
+        """Stop all lanes but those that were told to run, or let them go on."""
+        self.limits.server_paused = paused
+        self._bring_back(s for queue in self._queues.values() for s in queue.aside.values())
+
+    def queue_changed(self, name: str) -> None:
+        """Have other settings, another pause and another base URL of a queue count at once."""
+        queue = self._queues.get(name)
+        if queue is None:
+            return
+        for state in queue.lanes.values():
+            self._follow(queue, state)
+        queue.opens_at = None
+        self._bring_back(queue.aside.values())
+        self._open(queue)
 
     # What follows
+
+    def state_of(self, queue: str) -> QueueState | None:
+        """Return what is known of a queue; None when it has no lanes."""
+        return self._queues.get(queue)
+
+    def states(self) -> Iterator[QueueState]:
+        """Yield what is known of each queue."""
+        yield from self._queues.values()
+
+    def is_paused(self, lane: Lane) -> bool:
+        """Tell whether a pause stops a lane."""
+        return self.limits.is_paused(lane)
 
     def was_due(self, lane: Lane, moment: Moment) -> bool:
         """Tell whether a lane had a due task at a moment, for all that is known."""
@@ -126,66 +148,74 @@ class Lanes:
 
         Queues take turns, and within a queue its lanes do.
         """
-        self._move_due()
+        self._catch_up()
+        look = Look(self.limits, self._origins)
         wanted: dict[Lane, int] = {}
-        slots: dict[str, int] = {}  # of origins: all queues share them
-        shares = [(queue, self._shares(queue, slots)) for queue in list(self._due.values())]
-        while room > 0 and shares:
-            going_on = []
-            for queue, turns in shares:
-                lane = next(turns, None) if room > 0 else None
-                if lane is None:
-                    continue
-                wanted[lane] = wanted.get(lane, 0) + 1
-                room -= 1
-                self._due.move_to_end(queue.name)
-                going_on.append((queue, turns))
-            shares = going_on
+        while room > 0 and self._due:
+            queue = next(iter(self._due.values()))
+            lane = self._next_turn(queue, look)
+            if lane is None:
+                del self._due[queue.name]
+                self._plan_opening(queue)
+                continue
+            wanted[lane] = wanted.get(lane, 0) + 1
+            room -= 1
+            self._due.move_to_end(queue.name)
+        # They had room before the look, and have it still when fewer tasks are found.
+        self._bring_back(look.passed_over)
+        for queue in look.promised_to.values():
+            self._open(queue)
         return wanted
 
     def charged(self) -> dict[Lane, str]:
         """Return the due lanes whose tasks are charged without being sent, with the error."""
         now = self._clock.monotonic()
-        found = {}
-        for queue in self._due.values():
-            for lane in queue.due:
-                error = self._origins.charged_error(lane.origin, now)
-                if error is not None:
-                    found[lane] = error
+        found: dict[Lane, str] = {}
+        for origin in self._origins.held():
+            error = self._origins.charged_error(origin, now)
+            if error is not None:
+                found |= {state.lane: error for state in self._due_leading_to(origin)}
         return found
 
     def wake_at(self) -> float | None:
         """Return the monotonic time of the next change that time alone brings."""
-        times = [time for queue in self._due.values() for time in self._opens_at(queue)]
+        times = []
+        for origin in self._origins.held():
+            charges_at = self._origins.charges_at(origin)
+            if charges_at is not None and any(self._due_leading_to(origin)):
+                times.append(charges_at)
         while self._later and not self._is_valid(self._later[0]):
             heapq.heappop(self._later)
         if self._later:
             wait = seconds_between(self._clock.now(), self._later[0][0])
             times.append(self._clock.monotonic() + max(0.0, wait))
+        if self._openings:
+            times.append(self._openings[0][0])
         return min(times, default=None)
 
-    def overdue_since(self) -> Moment | None:
-        """Return since when a task is due that nothing stands in the way of; None for none."""
-        times = [
-            state.next_due
+    def is_behind(self) -> bool:
+        """Tell whether a task is due that nothing stands in the way of."""
+        look = Look(self.limits, self._origins)
+        return any(
+            look.queue_room(queue) > 0
+            and any(look.room(queue, state) > 0 for state in queue.due.values())
             for queue in self._due.values()
-            if self._queue_room(queue) > 0
-            for state in queue.due.values()
-            if state.next_due is not None and self._lane_room(queue, state) > 0
-        ]
-        return min(times, default=None)
+        )
 
     def forget_idle(self) -> None:
-        """Forget lanes that had no task for a day, and what is left without lanes."""
-        since = self._clock.now() - DAY
+        """Forget origins that a queue had no task for in a day, and queues that have none."""
+        since = Moment(self._clock.now() - DAY)
         for queue in list(self._queues.values()):
-            for state in list(queue.lanes.values()):
-                if state.next_due is None and not state.in_flight and state.used_at < since:
-                    del queue.lanes[state.lane]
-            if not queue.lanes:
+            for share in list(queue.shares.values()):
+                if self._is_idle(share, since):
+                    self._forget(queue, share)
+            if not queue.shares and self.limits.is_rested(queue):
                 del self._queues[queue.name]
-        lanes = (lane for queue in self._queues.values() for lane in queue.lanes)
-        self._origins.forget_all_but({lane.origin for lane in lanes})
+        # Those that are left may have more room now.
+        self._bring_back(s for queue in self._queues.values() for s in queue.aside.values())
+        self._origins.forget_all_but(
+            {origin for queue in self._queues.values() for origin in queue.shares}
+        )
 
     # How it is worked out
 
@@ -195,17 +225,51 @@ class Lanes:
             queue = self._queues[lane.queue] = QueueState(lane.queue)
         state = queue.lanes.get(lane)
         if state is None:
-            state = queue.lanes[lane] = LaneState(lane, self._clock.now())
+            share = queue.share_of(self._settings.origin_of(lane))
+            state = queue.lanes[lane] = LaneState(lane, share, self._clock.now())
+            self._join(state)
         return state
+
+    def _follow(self, queue: QueueState, state: LaneState) -> None:
+        """Have a lane share the limits of the origin that it leads to now."""
+        share = queue.share_of(self._settings.origin_of(state.lane))
+        if share is not state.share:
+            self._leave(state)
+            state.share = share
+            self._join(state)
+
+    def _join(self, state: LaneState) -> None:
+        state.share.lanes[state.lane] = state
+        self._leading_to.setdefault(state.share.origin, {})[state.lane] = state
+
+    def _leave(self, state: LaneState) -> None:
+        origin = state.share.origin
+        del state.share.lanes[state.lane]
+        del self._leading_to[origin][state.lane]
+        if not self._leading_to[origin]:
+            del self._leading_to[origin]
+
+    def _is_idle(self, share: Share, since: Moment) -> bool:
+        return (
+            not share.was_used_since(since)
+            and share.asked_to_wait_until <= self._clock.monotonic()
+            and all(state.next_due is None for state in share.lanes.values())
+        )
+
+    def _forget(self, queue: QueueState, share: Share) -> None:
+        for state in list(share.lanes.values()):
+            self._leave(state)
+            del queue.lanes[state.lane]
+        del queue.shares[share.origin]
 
     def _expect(self, state: LaneState, run_at: Moment) -> None:
         state.next_due = run_at
         if run_at <= self._clock.now():
             self._make_due(state)
-        else:
-            heapq.heappush(self._later, (run_at, state.lane))
-            if len(self._later) > self._later_limit:
-                self._drop_void()
+            return
+        heapq.heappush(self._later, (run_at, state.lane))
+        if len(self._later) > self._later_limit:
+            self._drop_void()
 
     def _drop_void(self) -> None:
         """Keep one entry for each lane: a lane that is looked at often makes many."""
@@ -213,102 +277,101 @@ class Lanes:
         heapq.heapify(self._later)
         self._later_limit = 2 * len(self._later) + SMALL
 
+    def _is_valid(self, entry: tuple[Moment, Lane]) -> bool:
+        run_at, lane = entry
+        queue = self._queues.get(lane.queue)
+        if queue is None or lane not in queue.lanes:
+            return False
+        return queue.lanes[lane].next_due == run_at and not queue.is_due(lane)
+
     def _make_due(self, state: LaneState) -> None:
         queue = self._queues[state.lane.queue]
-        queue.due.setdefault(state.lane, state)
-        self._due.setdefault(queue.name, queue)
+        if not queue.is_due(state.lane):
+            queue.due[state.lane] = state
+            self._open(queue)
 
-    def _move_due(self) -> None:
+    def _open(self, queue: QueueState) -> None:
+        """Have a queue stand in line, if a lane of it does."""
+        if queue.due:
+            self._due.setdefault(queue.name, queue)
+
+    def _catch_up(self) -> None:
+        """Take in what has become due, and what has room again, since the last look."""
         now = self._clock.now()
         while self._later and self._later[0][0] <= now:
             entry = heapq.heappop(self._later)
             if self._is_valid(entry):
                 lane = entry[1]
                 self._make_due(self._queues[lane.queue].lanes[lane])
+        latest = self._clock.monotonic() + FORGIVEN
+        while self._openings and self._openings[0][0] <= latest:
+            _, _, name, origin = heapq.heappop(self._openings)
+            if name in self._queues:
+                self._bring_back_to(self._queues[name], origin)
+        self._bring_back_opened()
 
-    def _is_valid(self, entry: tuple[Moment, Lane]) -> bool:
-        run_at, lane = entry
-        queue = self._queues.get(lane.queue)
-        if queue is None or lane not in queue.lanes:
-            return False
-        return queue.lanes[lane].next_due == run_at and lane not in queue.due
+    def _bring_back_to(self, queue: QueueState, origin: str | None) -> None:
+        """Have a queue, or only its lanes to an origin, stand in line again."""
+        if origin is None:
+            queue.opens_at = None
+            self._open(queue)
+        elif origin in queue.shares:
+            self._bring_back(queue.shares[origin].lanes.values())
 
-    def _shares(self, queue: QueueState, slots: dict[str, int]) -> Iterator[Lane]:
-        """Yield lanes of a queue in turn, once for each attempt that may start.
+    def _bring_back_opened(self) -> None:
+        """Have all lanes that lead to an origin with a new slot stand in line again."""
+        for origin in self._origins.take_opened():
+            self._bring_back(self._leading_to.get(origin, {}).values())
 
-        ``slots`` are those left of each origin that has come up.
+    def _bring_back(self, states: Iterable[LaneState]) -> None:
+        """Have lanes that were set aside stand in line again, who had no turn for longest first.
+
+        Without that order two queues that share the last slot of an origin would not take turns.
         """
-        left = self._queue_room(queue)
-        rooms = {lane: self._lane_room(queue, state) for lane, state in list(queue.due.items())}
-        while left > 0 and rooms:
-            for lane in list(rooms):
-                origin = lane.origin
-                free = slots.setdefault(
-                    origin, self._origins.slots(origin) - self._on_wire[origin]
-                )
-                if rooms[lane] <= 0 or free <= 0:
-                    del rooms[lane]
-                    continue
-                if left == 0:
-                    return
-                left -= 1
-                rooms[lane] -= 1
-                slots[origin] -= 1
-                queue.due.move_to_end(lane)
-                yield lane
+        for state in sorted(states, key=lambda state: state.last_turn):
+            queue = self._queues[state.lane.queue]
+            if queue.aside.pop(state.lane, None) is not None:
+                queue.due[state.lane] = state
+                self._open(queue)
 
-    def _queue_room(self, queue: QueueState) -> int:
-        room = self._settings_of(queue.name).concurrency - queue.in_flight
-        bucket = self._bucket(queue)
-        return room if bucket is None else min(room, bucket.available)
-
-    def _lane_room(self, queue: QueueState, state: LaneState) -> int:
-        origin = state.lane.origin
-        if self._origins.is_held(origin):
-            return 0
-        if state.asked_to_wait_until > self._clock.monotonic():
-            return 0
-        cap = self._origin_cap(queue, state)
-        return min(cap - state.in_flight, self._origins.slots(origin) - self._on_wire[origin])
-
-    def _origin_cap(self, queue: QueueState, state: LaneState) -> int:
-        settings = self._settings_of(queue.name)
-        if settings.origin_concurrency is not None:
-            return settings.origin_concurrency
-        if self._is_alone(queue, state):
-            return settings.concurrency
-        return max(1, settings.concurrency * 3 // 4)
-
-    def _is_alone(self, queue: QueueState, state: LaneState) -> bool:
-        """Tell whether no other lane of the queue had a task in the last day."""
-        if len(queue.lanes) == 1:
-            return True
-        since = self._clock.now() - DAY
-        return all(
-            other is state or (other.used_at < since and not other.in_flight)
-            for other in queue.lanes.values()
-        )
-
-    def _bucket(self, queue: QueueState) -> TokenBucket | None:
-        settings = self._settings_of(queue.name)
-        if settings.rate is None:
+    def _next_turn(self, queue: QueueState, look: Look) -> Lane | None:
+        """Return the lane of a queue that may start an attempt next, None when none may."""
+        if look.queue_room(queue) <= 0:
             return None
-        now = self._clock.monotonic()
-        if queue.bucket is None:
-            queue.bucket = TokenBucket.full(settings.rate, settings.burst, now)
-        queue.bucket = queue.bucket.refilled(now)
-        return queue.bucket
+        while queue.due:
+            lane, state = next(iter(queue.due.items()))
+            if look.room(queue, state) > 0:
+                look.promise(queue, state)
+                state.last_turn = next(self._turns)
+                queue.due.move_to_end(lane)
+                return lane
+            self._set_aside(queue, state)
+            look.pass_over(state)
+        return None
 
-    def _opens_at(self, queue: QueueState) -> Iterator[float]:
-        """Yield when time alone opens what is due in a queue."""
-        now = self._clock.monotonic()
-        bucket = self._bucket(queue)
-        if bucket is not None and bucket.available == 0:
-            yield now + bucket.wait
+    def _set_aside(self, queue: QueueState, state: LaneState) -> None:
+        del queue.due[state.lane]
+        queue.aside[state.lane] = state
+        until = state.share.asked_to_wait_until
+        if until > self._clock.monotonic():
+            self._plan(until, queue, state.share.origin)
+
+    def _plan_opening(self, queue: QueueState) -> None:
+        """Have a queue without tokens stand in line again when it has one."""
+        bucket = self.limits.bucket(queue)
+        if bucket is None or bucket.available or not queue.due:
             return
-        for lane, state in queue.due.items():
-            if state.asked_to_wait_until > now:
-                yield state.asked_to_wait_until
-            charges_at = self._origins.charges_at(lane.origin)
-            if charges_at is not None:
-                yield charges_at
+        opens_at = self._clock.monotonic() + bucket.wait
+        if queue.opens_at is None or opens_at < queue.opens_at:
+            queue.opens_at = opens_at
+            self._plan(opens_at, queue, None)
+
+    def _plan(self, opens_at: float, queue: QueueState, origin: str | None) -> None:
+        heapq.heappush(self._openings, (opens_at, next(self._order), queue.name, origin))
+
+    def _due_leading_to(self, origin: str) -> Iterator[LaneState]:
+        """Yield the lanes of all queues that lead to an origin, are due and not paused."""
+        for state in self._leading_to.get(origin, {}).values():
+            is_due = self._queues[state.lane.queue].is_due(state.lane)
+            if is_due and not self.limits.is_paused(state.lane):
+                yield state

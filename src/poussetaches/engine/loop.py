@@ -39,18 +39,29 @@ class Loop:
         if self._task is not None:
             await self._task
 
-    async def _run(self) -> None:
-        while not self._stopping:
-            # Cleared before looking, so that what comes while we look is not missed.
-            self._bell.clear()
-            wake_at = await self._turn()
-            self.last_turn_at = self._clock.monotonic()
-            if not self._stopping:
-                await self._clock.wait(self._bell, until=wake_at)
+    @property
+    def has_rung(self) -> bool:
+        """Tell whether its bell has rung since the last turn began."""
+        return self._bell.has_rung
 
-    async def _turn(self) -> float | None:
+    async def heard(self) -> None:
+        """Wait until its bell rings."""
+        await self._bell.heard()
+
+    async def turn(self) -> float | None:
+        """Do what is due; return the monotonic time to look again, None for when it rings."""
+        # Cleared before looking, so that what comes while we look is not missed.
+        self._bell.clear()
         try:
             return await self._tick()
         except Exception:  # a loop that ended would stop all delivery in silence
             log.exception("%s failed, going on", self.name)
             return self._clock.monotonic() + AFTER_ERROR
+        finally:
+            self.last_turn_at = self._clock.monotonic()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            wake_at = await self.turn()
+            if not self._stopping:
+                await self._clock.wait(self._bell, until=wake_at)

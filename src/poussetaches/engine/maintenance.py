@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.queue import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.engine.clock import Clock
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.lanes import Lanes
+from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Store
 
 INTERVAL = 60.0  # seconds
-BATCH = 500  # tasks; keeps each transaction under some 50 ms
+BATCH = 500  # rows; keeps each transaction under some 50 ms
+MOST_TIDYINGS = 200  # of one turn: pruning and the disk must have theirs, too
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +23,12 @@ log = logging.getLogger(__name__)
 class Maintenance:
     """Keeps the store small and true to its retention."""
 
-    def __init__(self, *, store: Store, clock: Clock, lanes: Lanes, config: EngineConfig) -> None:
+    def __init__(self, *, store: Store, clock: Clock, lanes: Lanes, queues: Queues) -> None:
         self._store = store
         self._clock = clock
         self._lanes = lanes
-        self._config = config
+        self._queues = queues
+        self.pruned: Counter[TaskState] = Counter()  # tasks since the start
 
     async def tick(self) -> float | None:
         """Do all there is to do; return when to look again."""
@@ -33,6 +36,7 @@ class Maintenance:
             await self._expire()
             for queue, counts in (await self._store.counts()).items():
                 await self._prune(queue, counts)
+            await self._tidy()
             await self._store.shrink()
         except StoreUnavailable as exc:
             log.warning("maintenance waits for the store", extra={"error": str(exc)})
@@ -47,7 +51,7 @@ class Maintenance:
                 log.info("tasks expired", extra={"count": count})
 
     async def _prune(self, queue: str, counts: QueueCounts) -> None:
-        settings = self._config.settings_of(queue)
+        settings = self._queues.settings_of(queue)
         ended = (
             (TaskState.SUCCEEDED, counts.succeeded, settings.keep_succeeded),
             (TaskState.DEAD, counts.dead, settings.keep_dead),
@@ -59,6 +63,12 @@ class Maintenance:
                     queue, state, keep, now=self._clock.now(), limit=BATCH
                 )
                 total += count
+                self.pruned[state] += count
             if total:
                 fields = {"queue": queue, "state": state.value, "count": total}
                 log.info("ended tasks pruned", extra=fields)
+
+    async def _tidy(self) -> None:
+        for _ in range(MOST_TIDYINGS):
+            if not await self._store.tidy(now=self._clock.now(), limit=BATCH):
+                return

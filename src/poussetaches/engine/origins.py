@@ -8,11 +8,12 @@ due tasks are charged a failed attempt each, and so follow their own policy to i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
 LONGEST_PROBE_INTERVAL = 30.0  # seconds
-ALL_SLOTS = 1024  # from here on slots are no longer counted
+ALL_SLOTS = 1024  # an origin that has so many again is like any other
 
 
 @dataclass(slots=True)
@@ -35,6 +36,35 @@ class Origins:
         self._hold_for = hold_for
         self._away: dict[str, Away] = {}
         self._resolved: set[str] = set()
+        self._on_wire: Counter[str] = Counter()
+        self._opened: dict[str, None] = {}  # in their order
+
+    def started(self, origin: str) -> None:
+        """Take a slot for an attempt."""
+        self._on_wire[origin] += 1
+
+    def ended(self, origin: str) -> None:
+        """Free the slot of an attempt."""
+        if self.free_slots(origin) <= 0:
+            self._opened[origin] = None
+        self._on_wire[origin] -= 1
+        if not self._on_wire[origin]:
+            del self._on_wire[origin]
+
+    def on_wire(self, origin: str) -> int:
+        """Return how many attempts are on the wire to an origin."""
+        return self._on_wire[origin]
+
+    def free_slots(self, origin: str) -> int:
+        """Return how many more attempts may be on the wire to an origin."""
+        away = self._away.get(origin)
+        return ALL_SLOTS if away is None else away.slots - self._on_wire[origin]
+
+    def take_opened(self) -> list[str]:
+        """Return the origins that have a slot again, or more of them; each is told of once."""
+        opened = list(self._opened)
+        self._opened.clear()
+        return opened
 
     def refused(self, origin: str, error: str, now: float) -> bool:
         """Hold an origin that could not be connected to; tell whether it was not held before."""
@@ -54,6 +84,7 @@ class Origins:
         away = self._away.get(origin)
         if away is None or away.held:
             return
+        self._opened[origin] = None
         away.slots *= 2
         if away.slots >= ALL_SLOTS:
             del self._away[origin]
@@ -86,7 +117,7 @@ class Origins:
         return away.refused_at + self._hold_for
 
     def slots(self, origin: str) -> int:
-        """Return how many attempts may be on the wire to an origin."""
+        """Return how many attempts may be on the wire to an origin, those that are included."""
         away = self._away.get(origin)
         return ALL_SLOTS if away is None else away.slots
 
@@ -107,6 +138,7 @@ class Origins:
         away.probing = False
         if error is None:
             away.held, away.slots = False, 1
+            self._opened[origin] = None
             return
         away.error = error
         away.interval = min(away.interval * 2, LONGEST_PROBE_INTERVAL)

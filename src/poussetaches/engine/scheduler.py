@@ -1,21 +1,35 @@
-"""Fires schedules: one run at each occurrence, one for any number that was missed."""
+"""Fires schedules: one run at each occurrence, and what each wants for those that were missed.
+
+An occurrence counts as missed when it could not be fired within the scheduler's allowance, since
+the server was down or the store was full. Within it a run is on time, whatever the schedule says:
+that a turn comes a little late never costs a run.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from random import Random
 
 import msgspec
 
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.ids import new_task_id
-from poussetaches.core.moment import DAY, Moment, later, seconds_between
-from poussetaches.core.schedule import Schedule, latest_occurrence, next_occurrence
-from poussetaches.core.task import MAX_DELAY
+from poussetaches.core.moment import DAY, SECOND, Moment, later, seconds_between
+from poussetaches.core.schedule import (
+    LONGEST_GRACE,
+    Misfire,
+    Schedule,
+    latest_occurrence,
+    missed_occurrences,
+    next_occurrence,
+)
+from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.engine.clock import Clock
 from poussetaches.store.base import Store
 
 STORE_RETRY = 1.0  # seconds
+ALLOWANCE = 10 * SECOND  # how late a run may be and still be on time: a loop's longest sleep
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +52,7 @@ class Scheduler:
                 await self._start_stranded_anew(now)
             self._last_turn = now
             for schedule in await self._store.due_schedules(now):
-                await self._fire(schedule, now)
+                await self._fire_due(schedule, now)
             next_at = await self._store.next_schedule_at()
         except StoreUnavailable as exc:
             log.warning("schedules wait for the store", extra={"error": str(exc)})
@@ -47,21 +61,27 @@ class Scheduler:
             return None
         return self._clock.monotonic() + seconds_between(self._clock.now(), next_at)
 
-    async def _fire(self, schedule: Schedule, now: Moment) -> None:
-        occurrence = latest_occurrence(schedule, now=now)
-        if occurrence is None:
-            return
-        next_run_at = _next_after(schedule, now)
-        fired = msgspec.structs.replace(
-            schedule, last_fired_at=occurrence, next_run_at=next_run_at
-        )
-        fields = {"schedule": schedule.name, "occurrence": occurrence}
-        # A run this late would stand in for the next one.
-        if now - occurrence > min(next_run_at - occurrence, DAY):
-            await self._store.move_schedule(fired)
-            log.warning("occurrence missed", extra=fields)
-            return
-        run = msgspec.structs.replace(
+    async def _fire_due(self, schedule: Schedule, now: Moment) -> None:
+        occurrences = _due_occurrences(schedule, now)
+        following = [*occurrences[1:], _next_after(schedule, now)]
+        for occurrence, next_at in zip(occurrences, following, strict=True):
+            fired = msgspec.structs.replace(
+                schedule, last_fired_at=occurrence, next_run_at=next_at
+            )
+            fields = {"schedule": schedule.name, "occurrence": occurrence}
+            if now - occurrence > _longest_delay(schedule, occurrence, next_at):
+                await self._store.move_schedule(fired)
+                log.warning("occurrence missed", extra=fields)
+                continue
+            run = self._run_of(schedule, now)
+            if await self._store.fire(fired, run, now=now):
+                schedule = msgspec.structs.replace(schedule, last_task_id=run.id)
+                log.info("schedule fired", extra={**fields, "task": run.id})
+            else:
+                log.info("occurrence skipped, the last run is not over", extra=fields)
+
+    def _run_of(self, schedule: Schedule, now: Moment) -> Task:
+        return msgspec.structs.replace(
             schedule.task,
             id=new_task_id(now, self._random),
             schedule=schedule.name,
@@ -69,10 +89,6 @@ class Scheduler:
             run_at=now,
             due_at=now,
         )
-        if await self._store.fire(fired, run, now=now):
-            log.info("schedule fired", extra={**fields, "task": run.id})
-        else:
-            log.info("occurrence skipped, the last run is not over", extra=fields)
 
     async def _start_stranded_anew(self, now: Moment) -> None:
         """Move schedules of a clock since set back by over a day: they would stand still."""
@@ -90,6 +106,28 @@ class Scheduler:
                 "schedule starts anew, it was of a time still to come",
                 extra={"schedule": schedule.name},
             )
+
+
+def _due_occurrences(schedule: Schedule, now: Moment) -> Sequence[Moment]:
+    """Return the occurrences that are to be looked at: the latest one, or each of them."""
+    if schedule.misfire is Misfire.ALL:
+        return missed_occurrences(schedule, now=now)
+    latest = latest_occurrence(schedule, now=now)
+    return [] if latest is None else [latest]
+
+
+def _longest_delay(schedule: Schedule, occurrence: Moment, next_at: Moment) -> float:
+    """Return for how long after its time an occurrence may still be fired, in microseconds.
+
+    Where the schedule says nothing, it is until the next occurrence, since this run would stand
+    in for that one; but where each is to have its run, none stands in for another.
+    """
+    if schedule.misfire is Misfire.SKIP:
+        return ALLOWANCE
+    if schedule.misfire_grace is not None:
+        return max(ALLOWANCE, schedule.misfire_grace * SECOND)
+    longest = LONGEST_GRACE * SECOND
+    return longest if schedule.misfire is Misfire.ALL else min(longest, next_at - occurrence)
 
 
 def _next_after(schedule: Schedule, now: Moment) -> Moment:

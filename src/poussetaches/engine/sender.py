@@ -30,6 +30,7 @@ MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more
 IDLE_CONNECTION = timedelta(seconds=1.5)
 
 _ASKS_TO_WAIT = (429, 503)
+_MEANT_TO_HAVE_BODY = ("POST", "PUT", "PATCH")
 
 
 class Sender(Protocol):
@@ -70,7 +71,7 @@ class HttpSender:
         try:
             builder = (
                 self._client.request(request.method, request.url)
-                .headers(request.headers)
+                .headers(_headers_of(request))
                 .body_bytes(request.body)
                 .timeout(timedelta(seconds=request.timeout))
             )
@@ -153,6 +154,13 @@ class HttpSender:
         if error is not None:
             return Outcome(error=error, unreachable=True)
         return Outcome(error=f"no TLS handshake within {self._connect_timeout:g} s")
+
+
+def _headers_of(request: Request) -> dict[str, str]:
+    if request.body or request.method not in _MEANT_TO_HAVE_BODY:
+        return request.headers
+    # The client says nothing of an empty body, and some servers insist (RFC 9110, 8.6).
+    return {**request.headers, "Content-Length": "0"}
 
 
 async def _read(response: Response) -> tuple[bytes, bool]:

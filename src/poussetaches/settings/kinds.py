@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
-MIN_RATE = 1e-6  # attempts a second: one in eleven days; less is a pause, not a rate
-MAX_RATE = 1e6
+from poussetaches.core.errors import InvalidTask
+from poussetaches.core.queue import MAX_RATE, MIN_RATE, parse_rate
+from poussetaches.core.signature import secret_bytes
+from poussetaches.core.target import check_base_url, parse_target
 
+SHORTEST_SECRET = 16  # bytes; a shorter one can be found by trying
+MOST_SECRETS = 2  # the new one and the old one, while receivers change over
+
+HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, 5.6.2
 # IPv6 addresses have at least two colons, so that a port given by mistake ("example.com:443")
 # is noticed.
 HOST_NAME = r"[A-Za-z0-9_.-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*"
@@ -171,14 +176,10 @@ class Rate:
     value_type: object = float
 
     def read(self, raw: object) -> float:
-        seconds = 1.0
-        if isinstance(raw, str) and "/" in raw:
-            raw, _, unit = raw.partition("/")
-            if unit not in UNITS:
-                raise ValueError
-            seconds = UNITS[unit]
-        rate = read_number(raw) / seconds
-        if not MIN_RATE <= rate <= MAX_RATE:
+        if not isinstance(raw, str) or "/" not in raw:
+            return Number(MIN_RATE, MAX_RATE).read(raw)
+        rate = parse_rate(raw)
+        if rate is None:
             raise ValueError
         return rate
 
@@ -196,6 +197,58 @@ class Hosts:
 
     def read(self, raw: object) -> tuple[str, ...]:
         return tuple(Text(pattern=HOST_NAME).read(item).lower() for item in read_items(raw))
+
+
+@dataclass(frozen=True)
+class HeaderNames:
+    """A list of names of headers, in lower case."""
+
+    allowed: str = "names of headers"
+    metavar: str = "HEADER"
+    value_type: object = tuple[str, ...]
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        return tuple(Text(pattern=HEADER_NAME).read(item).lower() for item in read_items(raw))
+
+
+@dataclass(frozen=True)
+class Url:
+    """An absolute URL; paths can be put behind a base."""
+
+    is_base: bool = False
+    metavar: str = "URL"
+    value_type: object = str
+
+    @property
+    def allowed(self) -> str:
+        url = "a URL that begins with http:// or https://"
+        return f"{url}, without query and fragment" if self.is_base else url
+
+    def read(self, raw: object) -> str:
+        url = Text().read(raw)
+        try:
+            (check_base_url if self.is_base else parse_target)(url)
+        except InvalidTask as exc:
+            raise ValueError from exc
+        return url
+
+
+@dataclass(frozen=True)
+class SigningSecrets:
+    """One secret, or two of which the first is the new one; read as the keys they stand for."""
+
+    allowed: str = (
+        "one secret, or two with a comma between them: base64 behind whsec_, or text of at least "
+        "16 characters"
+    )
+    metavar: str = "SECRET"
+    value_type: object = tuple[bytes, ...]
+
+    def read(self, raw: object) -> tuple[bytes, ...]:
+        keys = tuple(secret_bytes(Text().read(item)) for item in read_items(raw))
+        if len(keys) > MOST_SECRETS or any(len(key) < SHORTEST_SECRET for key in keys):
+            raise ValueError
+        return keys
 
 
 @dataclass(frozen=True)

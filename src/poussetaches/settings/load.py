@@ -17,6 +17,7 @@ from poussetaches.settings.table import PREFIX, SETTINGS, Setting
 from poussetaches.settings.values import Settings
 
 CONFIG = PREFIX + "CONFIG"
+TEST_TIMEOUT = 5.0  # seconds; a test that hangs says so soon
 SHOWN_LENGTH = 100  # characters of a bad value; an error is one line
 
 # What Docker links and Kubernetes set for a service that is named poussetaches.
@@ -50,6 +51,8 @@ def load_settings(
     values = {setting.name: setting.default for setting in SETTINGS}
     values |= {name: read(BY_NAME[name], entry) for name, entry in given.items()}
     check_together(values, given)
+    if values["test_mode"] and "timeout" not in given:
+        values["timeout"] = TEST_TIMEOUT
     return msgspec.convert(values, Settings)
 
 
@@ -154,8 +157,24 @@ def check_together(values: Mapping[str, object], given: Mapping[str, Given]) -> 
                     f"uds: {given['uds'].source} cannot go with {name} from {given[name].source};"
                     " give one of them"
                 )
+    check_tokens(values, given)
     for prefix in ("", "original_"):
         check_backoff(prefix, values, given)
+
+
+def check_tokens(values: Mapping[str, object], given: Mapping[str, Given]) -> None:
+    if values["read_token"] is None:
+        return
+    source = given["read_token"].source
+    if values["api_token"] is None:
+        raise SettingsError(
+            f"read_token: {source} needs an api_token too, or everybody could do everything;"
+            f" give {BY_NAME['api_token'].env}"
+        )
+    if values["read_token"] == values["api_token"]:
+        raise SettingsError(
+            f"read_token: {source} is the api_token, which may do everything; give another"
+        )
 
 
 def check_backoff(prefix: str, values: Mapping[str, object], given: Mapping[str, Given]) -> None:

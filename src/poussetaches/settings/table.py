@@ -9,26 +9,30 @@ from poussetaches.settings.kinds import (
     HOST_NAME,
     Boolean,
     Choice,
+    HeaderNames,
     Hosts,
     Integer,
     Kind,
     Number,
     PathName,
     Rate,
+    SigningSecrets,
     Statuses,
     Text,
+    Url,
 )
 
 PREFIX = "POUSSETACHES_"
 
 LISTENER = "Listener"
 STORAGE = "Storage"
-LOGGING = "Logging"
+LOGGING = "Logging and alerts"
 SECURITY = "Security"
 LIMITS = "Delivery and limits"
 RETRIES = "Retries"
 ORIGINAL = "Retries of tasks pushed by POST /"
 RETENTION = "Retention"
+TESTING = "Test mode"
 
 DAY = 86_400.0  # seconds
 TEN_YEARS = 315_360_000.0  # seconds; nothing may be planned farther ahead
@@ -38,6 +42,7 @@ MAX_COUNT = 1_000_000_000
 
 # What a header's value can carry unchanged: ASCII, no space at either end.
 HEADER_VALUE = r"[!-~]([ -~]*[!-~])?"
+HEADER_TEXT = Text("printable ASCII text without a space at either end", HEADER_VALUE)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class Setting:
     def flag(self) -> str | None:
         """The command line's option; secrets have none, since everybody may list processes."""
         return None if self.secret else "--" + self.name.replace("_", "-")
+
+    @property
+    def is_list(self) -> bool:
+        """Tell whether its flag may be repeated."""
+        return isinstance(self.default, tuple)
 
     @property
     def allowed(self) -> str:
@@ -117,9 +127,40 @@ SETTINGS: tuple[Setting, ...] = (
         "Least important events to log.",
     ),
     Setting(
+        LOGGING,
+        "alert_url",
+        Url(),
+        None,
+        "Where alerts are posted to, as Slack and Mattermost take them.",
+        secret=True,
+    ),
+    Setting(
+        SECURITY,
+        "api_token",
+        HEADER_TEXT,
+        None,
+        "Asked of everybody who uses the API, as a Bearer token or as Basic's password.",
+        secret=True,
+    ),
+    Setting(
+        SECURITY,
+        "read_token",
+        HEADER_TEXT,
+        None,
+        "As api_token, for those who may look but change nothing.",
+        secret=True,
+    ),
+    Setting(
+        SECURITY,
+        "allow_unauthenticated",
+        Boolean(),
+        False,
+        "Listen on an address that others can reach though no API token is set.",
+    ),
+    Setting(
         SECURITY,
         "auth_key",
-        Text("printable ASCII text without a space at either end", HEADER_VALUE),
+        HEADER_TEXT,
         None,
         "Sent to the application in the header Poussetaches-Auth-Key.",
         secret=True,
@@ -130,6 +171,35 @@ SETTINGS: tuple[Setting, ...] = (
         Hosts(),
         (),
         "Host that may get the auth key, besides private addresses and names without a dot.",
+    ),
+    Setting(
+        SECURITY,
+        "signing_secret",
+        SigningSecrets(),
+        (),
+        "Signs what is sent to the application; two while receivers change to the new one.",
+        secret=True,
+    ),
+    Setting(
+        SECURITY,
+        "secret_header",
+        HeaderNames(),
+        (),
+        "Header of tasks that answers hide, besides Authorization and Cookie.",
+    ),
+    Setting(
+        LIMITS,
+        "base_url",
+        Url(is_base=True),
+        None,
+        "What is put before a task's URL that is a path, in queues without one of their own.",
+    ),
+    Setting(
+        LIMITS,
+        "queues",
+        Choice(("open", "declared")),
+        "open",
+        "Whether a push to an unknown queue makes it, or is refused.",
     ),
     Setting(LIMITS, "start_paused", Boolean(), False, "Start paused, until a POST /resume comes."),
     Setting(
@@ -186,6 +256,13 @@ SETTINGS: tuple[Setting, ...] = (
         Integer(1, 2 * MAX_SIZE),
         2_097_152,
         "Largest request that pushes one task.",
+    ),
+    Setting(
+        LIMITS,
+        "max_batch",
+        Integer(1, 4 * MAX_SIZE),
+        67_108_864,
+        "Largest request that pushes many tasks.",
     ),
     Setting(RETRIES, "max_attempts", Integer(1, 1000), 12, "Attempts in all, the first included."),
     Setting(RETRIES, "min_backoff", Number(0, TEN_YEARS), 1.0, "Wait after the first attempt."),
@@ -253,5 +330,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         RETENTION, "keep_dead_age", Number(0, TEN_YEARS), 90 * DAY, "How long dead tasks are kept."
+    ),
+    Setting(
+        TESTING,
+        "test_mode",
+        Boolean(),
+        False,
+        "Keep everything in memory, and let time pass only when told to; timeout is then 5.",
     ),
 )

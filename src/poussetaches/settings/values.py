@@ -20,9 +20,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str
     log_level: str
 
+    api_token: str | None
+    read_token: str | None
+    allow_unauthenticated: bool
     auth_key: str | None
     key_target: tuple[str, ...]
+    signing_secret: tuple[bytes, ...]  # the new one first
+    secret_header: tuple[str, ...]
+    alert_url: str | None
 
+    base_url: str | None
+    queues: str
     start_paused: bool
     drain_timeout: float
     max_in_flight: int
@@ -35,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_for: float
     max_body: int
     max_request: int
+    max_batch: int
 
     max_attempts: int
     min_backoff: float
@@ -55,3 +64,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_succeeded_age: float
     keep_dead_count: int
     keep_dead_age: float
+
+    test_mode: bool

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.runner import ThreadRunner
+from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
 
-__all__ = ["open_store"]
+__all__ = ["open_memory_store", "open_store"]
 
 
-async def open_store(folder: DataFolder, *, now: Callable[[], Moment], window: float) -> Store:
+async def open_store(
+    folder: DataFolder, *, now: Callable[[], Moment], random: Random, window: float
+) -> Store:
     """Open the store in a folder that is locked; ``window`` is group commit's, in seconds.
 
     Raises:
@@ -25,8 +28,17 @@ async def open_store(folder: DataFolder, *, now: Callable[[], Moment], window: f
         writer=ThreadRunner("store-writer"),
         reader=ThreadRunner("store-reader"),
         now=now,
+        random=random,
         window=window,
         reserve=Reserve(folder.reserve),
     )
+    await store.open()
+    return store
+
+
+async def open_memory_store(*, now: Callable[[], Moment], random: Random) -> Store:
+    """Open a store in memory, which is gone once it is closed."""
+    runner = InlineRunner()  # nothing there waits for a disk
+    store = SqliteStore(None, writer=runner, reader=runner, now=now, random=random)
     await store.open()
     return store

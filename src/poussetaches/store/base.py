@@ -8,15 +8,95 @@ changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from poussetaches.core.failures import FailureGroup
+from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Lane, QueueCounts, Retention
+from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
+
+# What somebody does to a task: returns it as it is to be, None to delete it. It is pure, and
+# may raise one of our errors to refuse. May be called again when its commit failed.
+Edit = Callable[[Task], Task | None]
+QueueEdit = Callable[[Queue | None], Queue | None]
+ScheduleEdit = Callable[[Schedule | None], Schedule | None]
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """A new task, and what to do when it was pushed before."""
+
+    task: Task
+    key_ttl: float = 86_400.0  # seconds for which the task's key stands for it
+    replaces: bool = False  # the waiting task with the same ``unique`` gets the new body
+
+
+class Pushed(NamedTuple):
+    """The task that a push came to; ``task`` is None when it was pruned or deleted since."""
+
+    task_id: str
+    task: Task | None
+    existing: bool
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of a list of tasks, and where to go on; ``after`` is None at the end."""
+
+    tasks: list[Task]
+    after: int | None
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Some of the tasks that a filter selects, as numbers that stand for them for good."""
+
+    numbers: Sequence[int]
+    after: int | None
+
+
+class Edited(msgspec.Struct, frozen=True):
+    """What became of edits: how many were made, and why others were not."""
+
+    count: int
+    skipped: dict[str, int]
+
+
+class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
+    """A failure group with its tasks: how many, since when, and one of them."""
+
+    group: FailureGroup
+    count: int
+    first_at: Moment
+    last_at: Moment
+    example_id: str
+
+
+class MinuteRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in one minute, in one queue or (``""``) in all. Spans are seconds."""
+
+    minute: Moment  # its beginning
+    queue: str = ""
+    pushed: int = 0
+    started: int = 0
+    succeeded: int = 0
+    failed: int = 0  # attempts that failed, the last ones included
+    died: int = 0
+    lateness_p50: float | None = None  # from due to started
+    lateness_p95: float | None = None
+    duration_p50: float | None = None  # of attempts
+    duration_p95: float | None = None
+
+
+class StoreSize(msgspec.Struct, frozen=True, kw_only=True):
+    """How many bytes the store takes, and how many are free on its disk; None in memory."""
+
+    used: int
+    free: int | None
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -41,8 +121,8 @@ class Finish(msgspec.Struct, frozen=True):
     attempt: Attempt | None = None  # None when the attempt does not count
 
 
-class TaskPage(msgspec.Struct, frozen=True):
-    """Some of a list of tasks, and where to go on; ``after`` is None at the end."""
+class SummaryPage(msgspec.Struct, frozen=True):
+    """Some of the original's list of tasks, and where to go on; ``after`` is None at the end."""
 
     tasks: list[TaskSummary]
     after: tuple[Moment, str] | None
@@ -56,17 +136,46 @@ class TaskSummary(msgspec.Struct, frozen=True):
     last_failure: Attempt | None
 
 
+class Change(StrEnum):
+    """What happened to a task."""
+
+    PUSHED = "pushed"
+    STARTED = "started"  # leased; nothing is written for it
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # an attempt did, and there will be another
+    DIED = "died"  # whatever for: attempts used up, expired, cancelled, superseded
+    PUT_BACK = "put_back"  # its attempt did not count
+    EDITED = "edited"
+    REQUEUED = "requeued"
+    DELETED = "deleted"  # by somebody; pruning is no news
+
+
+class TaskChange(NamedTuple):
+    """A task, and what happened to it."""
+
+    task_id: str
+    queue: str
+    change: Change
+    state: TaskState | None  # None when it is gone
+
+
+@dataclass(slots=True)
+class News:
+    """What one commit changed."""
+
+    waits: dict[Lane, Moment] = field(default_factory=dict)  # lanes with a task, and its run_at
+    tasks: list[TaskChange] = field(default_factory=list)
+    queues: dict[str, Queue | None] = field(default_factory=dict)  # None for one that is gone
+    groups: list[FailureGroup] = field(default_factory=list)  # that were not known before
+    schedules_changed: bool = False
+    paused: bool | None = None  # the server's own pause, when it was changed
+
+
 class Listener(Protocol):
-    """Who is told, after the commit, of what the engine must look at."""
+    """Who is told of changes, after their commit; of leases, once they are given out."""
 
-    def task_waits(self, lane: Lane, run_at: Moment) -> None:
-        """Take note that a task of this lane waits, due at this moment."""
-
-    def schedules_changed(self) -> None:
-        """Take note that a schedule was made or changed, or is gone."""
-
-    def pause_changed(self, paused: bool) -> None:
-        """Take note that the server was paused or resumed."""
+    def committed(self, news: News) -> None:
+        """Take note of what a commit changed. Quick, and never raises."""
 
 
 class Store(Protocol):
@@ -83,12 +192,27 @@ class Store(Protocol):
         """Finish what was begun and release everything. May be called twice."""
 
     def listen(self, listener: Listener) -> None:
-        """Tell the listener of changes from now on."""
+        """Tell one more listener of changes from now on."""
 
     # Tasks
 
     async def add(self, task: Task) -> None:
-        """Keep a new task. The caller gives it an id that no task has."""
+        """Keep a new task. The caller gives it an id that no task has.
+
+        Queues that are not known are made.
+        """
+
+    async def push(self, pushes: Sequence[Push], *, now: Moment) -> list[Pushed]:
+        """Keep new tasks, all or none, unless tasks that were pushed before answer for them.
+
+        A push whose ``key`` was given in its queue less than that push's ``key_ttl`` ago comes
+        to the task of then, whatever became of it. A push whose ``unique`` a waiting task of
+        its queue has comes to that task, which gets its body and ``run_at`` when it replaces.
+        A running or ended task does not stand in the way.
+
+        Raises:
+            KeyConflict: a key stands for another url, method or body; with the push's place.
+        """
 
     async def restore(self, tasks: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
         """Keep tasks with their attempts as they are; those whose id is known are left alone.
@@ -102,9 +226,50 @@ class Store(Protocol):
     async def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts kept of a task, oldest first."""
 
+    async def tasks(self, filter: TaskFilter, *, after: int | None, limit: int) -> Page:
+        """Return tasks that a filter selects, the one added last first, without their bodies.
+
+        A page may have fewer than ``limit`` tasks, even none, though there are more: no more
+        than ``SCAN`` rows are looked at for one page.
+        """
+
+    async def select(self, filter: TaskFilter, *, after: int | None, limit: int) -> Selection:
+        """Return what stands for tasks that a filter selects, in the manner of ``tasks``."""
+
+    async def failures(self, state: TaskState) -> list[FailureCount]:
+        """Return the groups of dead, or of failing (waiting or running) tasks, largest first."""
+
+    async def count_ahead(self, task_id: str, *, now: Moment, limit: int) -> int:
+        """Return how many due tasks of its lane come before a task, up to a limit."""
+
+    # Edits
+
+    async def edit(self, task_id: str, edit: Edit, *, now: Moment) -> Task | None:
+        """Put a task in the place of what it is now; return it, None when there is none.
+
+        A running task is only ever deleted, or marked as cancelled: deleted, it is hidden at
+        once and its outcome is dropped. What ``edit`` raises is raised here, and nothing is
+        changed. Ends by an edit make their callbacks.
+        """
+
+    async def edit_many(
+        self,
+        numbers: Sequence[int],
+        edit: Callable[[int], Edit],
+        *,
+        filter: TaskFilter,
+        now: Moment,
+    ) -> Edited:
+        """Edit the tasks that numbers stand for, together, if the filter still selects them.
+
+        ``edit`` is given the place of a task among the numbers. What was refused is counted by
+        the refusal's reason: the state for a ``StateConflict``, ``changed`` when the filter no
+        longer selects the task, else the error's text.
+        """
+
     async def list_enveloped(
         self, state: TaskState, *, after: tuple[Moment, str] | None, limit: int
-    ) -> TaskPage:
+    ) -> SummaryPage:
         """Return tasks pushed in the original's envelope, earliest ``run_at`` first, then by id.
 
         Waiting includes running. Runs of schedules are left out of the waiting ones.
@@ -132,34 +297,74 @@ class Store(Protocol):
 
         Returns whether the lease was still ours; if not, nothing is changed. The last attempt
         keeps its whole response, the one before it is cut to ``EARLIER_RESPONSE`` bytes. A task
-        that was cancelled while it ran is dead in place of being tried again.
+        that was cancelled while it ran is dead in place of being tried again. A task that ends
+        makes its callback in the same commit, in every method that ends one.
+        """
+
+    # Queues
+
+    async def queues(self) -> dict[str, Queue]:
+        """Return every queue by its name; ``default`` is always among them."""
+
+    async def edit_queue(self, name: str, edit: QueueEdit) -> Queue | None:
+        """Put a queue in the place of what it is now (None when there is none); return it.
+
+        Raises:
+            QueueInUse: it would be deleted, and has tasks, whatever their state.
         """
 
     # Schedules
 
-    async def put_schedule(self, schedule: Schedule) -> bool:
-        """Keep a schedule unless one of this name is known; tell whether it is new."""
+    async def edit_schedule(
+        self, name: str, edit: ScheduleEdit, *, now: Moment
+    ) -> Schedule | None:
+        """Put a schedule in the place of what it is now (None when there is none); return it.
 
-    async def schedules(self, owner: str) -> list[Schedule]:
-        """Return an owner's schedules, earliest ``next_run_at`` first."""
+        One that is deleted takes its waiting runs along; a run that is running is cancelled:
+        its attempt ends and is not repeated.
+
+        Raises:
+            TooMany: there are ``MAX_SCHEDULES``.
+        """
+
+    async def replace_schedules(
+        self, owner: str, version: int | None, schedules: Sequence[Schedule], *, now: Moment
+    ) -> None:
+        """Keep these schedules, and no others, for an owner; each as ``redefined`` has it.
+
+        Raises:
+            OwnedByAnother: a name belongs to a schedule of another owner, or of none.
+            OlderVersion: a later version was kept already.
+            TooMany: there would be more than ``MAX_SCHEDULES``.
+        """
+
+    async def schedule(self, name: str) -> Schedule | None:
+        """Return a schedule; None when there is none of this name."""
+
+    async def schedules(self, owner: str | None) -> list[Schedule]:
+        """Return an owner's schedules, all of them for None, earliest ``next_run_at`` first."""
 
     async def due_schedules(self, now: Moment) -> list[Schedule]:
-        """Return the schedules with ``next_run_at <= now``."""
+        """Return the schedules with ``next_run_at <= now``, and not paused."""
 
     async def stranded_schedules(self, after: Moment) -> list[Schedule]:
         """Return the schedules that were made, or last fired, later than this moment."""
 
     async def next_schedule_at(self) -> Moment | None:
-        """Return when the next schedule is due, None when there is none."""
+        """Return when the next schedule that is not paused is due, None when there is none."""
 
     async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
         """Advance a schedule and add this run of it, unless the last run stands in its way.
 
-        The schedule is given as it is to be kept afterwards. A last run that is running, or
-        that has not had its first attempt, stands in the way; one that waits for a retry dies
-        as *superseded*. A schedule that is gone, or has since fired this occurrence, is left
-        as it is. Returns whether the run was added.
+        The schedule is given as it is to be kept afterwards. With ``overlap`` *skip*, a last
+        run that is running, or that has not had its first attempt, stands in the way; one that
+        waits for a retry dies as *superseded*. With *allow*, ``MAX_RUNS`` unfinished runs stand
+        in the way. A schedule that is gone, is paused, or has since fired this occurrence is
+        left as it is. Returns whether the run was added.
         """
+
+    async def fire_by_hand(self, name: str, run: Task) -> bool:
+        """Add a run to a schedule, whatever its times and its last run; False when it is gone."""
 
     async def move_schedule(self, schedule: Schedule) -> None:
         """Keep a schedule's moments as given; one that is gone stays gone."""
@@ -183,11 +388,22 @@ class Store(Protocol):
 
     # Maintenance
 
+    async def tidy(self, *, now: Moment, limit: int) -> int:
+        """Delete up to ``limit`` rows of each kind that nobody needs any more; tell how many.
+
+        These are keys past their time; lanes without waiting tasks, and queues without any
+        tasks that nobody configured or paused, unused for a day (``default`` stays); minute
+        rows over a day old; failure groups without tasks.
+        """
+
     async def expire(self, *, now: Moment, limit: int) -> int:
         """Bury up to ``limit`` waiting tasks past their ``expires_at``; tell how many.
 
         Leased ones are left to their attempt.
         """
+
+    async def next_expiry(self) -> Moment | None:
+        """Return the earliest ``expires_at`` of all waiting tasks, None when none expires."""
 
     async def prune(
         self, queue: str, state: TaskState, keep: Retention, *, now: Moment, limit: int
@@ -202,6 +418,17 @@ class Store(Protocol):
 
     async def counts(self) -> dict[str, QueueCounts]:
         """Return every queue with its counts."""
+
+    # Statistics
+
+    async def put_minutes(self, rows: Sequence[MinuteRow]) -> None:
+        """Keep what happened in a minute; what is kept of it already is replaced."""
+
+    async def minutes(self, queue: str, *, since: Moment) -> list[MinuteRow]:
+        """Return the rows of a queue (``""`` for all queues) from a moment on, oldest first."""
+
+    async def size(self) -> StoreSize:
+        """Return how much room the store takes and has."""
 
     # Health
 
@@ -230,3 +457,4 @@ class StoreTrouble(msgspec.Struct, frozen=True):
 
 EARLIER_RESPONSE = 2048  # bytes kept of an answer when a later one comes
 MAX_ATTEMPTS_KEPT = 100  # for one task: the first and the last fifty
+SCAN = 20_000  # rows looked at for one page of a list: keeps each reading short

@@ -69,7 +69,7 @@ async def take_over(folder: Path, store: Store, *, now: Moment) -> TakeOver:
         state = FOLDERS[path.name]
         files = iter(await asyncio.to_thread(_files_in, path))
         while (found := await asyncio.to_thread(_read_slice, files, state, now)).file_count:
-            taken = _sum(taken, await _keep(found, state, store))
+            taken = _sum(taken, await _keep(found, state, store, now))
             broken += [file for file, _ in found.broken]
     await asyncio.to_thread(_set_aside, folder, folders, broken)
     log.info(
@@ -114,7 +114,7 @@ class _Slice(msgspec.Struct):
     broken: list[tuple[Path, str]] = []
 
 
-async def _keep(found: _Slice, state: TaskState, store: Store) -> TakeOver:
+async def _keep(found: _Slice, state: TaskState, store: Store, now: Moment) -> TakeOver:
     for file, reason in found.broken:
         log.error(
             "broken file of the original set aside",
@@ -123,7 +123,7 @@ async def _keep(found: _Slice, state: TaskState, store: Store) -> TakeOver:
     new_tasks = await store.restore(found.tasks) if found.tasks else 0
     # Together, so that they share a commit.
     were_new = await asyncio.gather(
-        *(store.put_schedule(schedule) for schedule, _ in found.schedules)
+        *(_keep_schedule(schedule, store, now) for schedule, _ in found.schedules)
     )
     for (schedule, was), is_new in zip(found.schedules, were_new, strict=True):
         if is_new and schedule.cron != was:
@@ -140,6 +140,19 @@ async def _keep(found: _Slice, state: TaskState, store: Store) -> TakeOver:
         broken=len(found.broken),
         skipped=len(found.tasks) - new_tasks + len(found.schedules) - new_schedules,
     )
+
+
+async def _keep_schedule(schedule: Schedule, store: Store, now: Moment) -> bool:
+    """Keep a schedule unless its name is known; tell whether it is new."""
+    is_new = False
+
+    def keep(known: Schedule | None) -> Schedule:
+        nonlocal is_new
+        is_new = known is None
+        return known or schedule
+
+    await store.edit_schedule(schedule.name, keep, now=now)
+    return is_new
 
 
 def _sum(one: TakeOver, other: TakeOver) -> TakeOver:

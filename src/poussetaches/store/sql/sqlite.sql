@@ -1,9 +1,37 @@
+-- last_number: given to a task so far
+SELECT seq FROM sqlite_sequence WHERE name = 'tasks';
+
 -- add_task: one row a task
-INSERT INTO tasks (lane, {task_columns}) VALUES (?, {task_marks});
+INSERT INTO tasks (seq, lane, failure_group, failed_at, {task_columns})
+VALUES (?, ?, ?, ?, {task_marks});
+
+-- add_plain_task: the same for a new task with nothing out of the ordinary
+INSERT INTO tasks (
+    seq, lane, state, forced, cancelled, attempt_count, attempt_total, round, {plain_columns}
+)
+VALUES (?, ?, 'waiting', 0, 0, 0, 0, 1, {plain_marks});
 
 -- restore_task: unless the id is known
-INSERT INTO tasks (lane, {task_columns}) VALUES (?, {task_marks})
+INSERT INTO tasks (lane, failure_group, failed_at, {task_columns})
+VALUES (?, ?, ?, {task_marks})
 ON CONFLICT (id) DO NOTHING RETURNING seq;
+
+-- add_label: for finding a task
+INSERT INTO labels (name, value, task) VALUES (?, ?, ?);
+
+-- delete_labels: of one task
+DELETE FROM labels WHERE task = ?;
+
+-- key: what it stands for
+SELECT task_id, content FROM keys WHERE queue = ? AND key = ? AND expires_at > ?;
+
+-- put_key: new, or in the place of one past its time
+REPLACE INTO keys (queue, key, task_id, content, expires_at) VALUES (?, ?, ?, ?, ?);
+
+-- unique_tasks: those that wait with a value, the newest first
+SELECT seq FROM tasks
+WHERE state = 'waiting' AND unique_value IS NOT NULL AND queue = ? AND unique_value = ?
+ORDER BY seq DESC;
 
 -- add_attempt: of the task with this seq
 INSERT INTO attempts (task, ordinal, {attempt_columns}) VALUES (?, ?, {attempt_marks});
@@ -21,6 +49,15 @@ SELECT seq FROM tasks WHERE id = ?;
 
 -- task: by its row
 SELECT {task_columns} FROM tasks WHERE seq = ?;
+
+-- light_task: without headers and body
+SELECT {light_columns} FROM tasks WHERE seq = ?;
+
+-- light_tasks: many of them
+SELECT seq, {light_columns} FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
+
+-- task_numbers: those of many that are there
+SELECT seq FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
 
 -- raw_task: whatever the row holds
 SELECT * FROM tasks WHERE seq = ?;
@@ -49,28 +86,35 @@ ORDER BY run_at, id LIMIT :limit;
 SELECT priority FROM tasks WHERE state = 'waiting' AND lane = ? AND priority < ?
 ORDER BY priority DESC LIMIT 1;
 
+-- place_of_task: what tells who comes before it
+SELECT seq, lane, priority, run_at FROM tasks WHERE id = ? AND state = 'waiting';
+
+-- count_due: of a lane and a priority, those due before another, up to a limit
+SELECT count(*) FROM (
+    SELECT 1 FROM tasks
+    WHERE state = 'waiting' AND lane = ? AND priority = ? AND run_at <= ?
+        AND (run_at, seq) < (?, ?) AND seq NOT IN (SELECT value FROM json_each(?))
+    LIMIT ?
+);
+
 -- first_waiting: of a lane and a priority, the first to run
 SELECT seq, run_at FROM tasks WHERE state = 'waiting' AND lane = ? AND priority = ?
 ORDER BY run_at, seq LIMIT ?;
 
 -- move_task: what the end of an attempt changes
 UPDATE tasks
-SET state = ?, reason = ?, run_at = ?, ended_at = ?, attempt_count = ?, attempt_total = ?,
-    last_status = ?, last_error = ?
+SET lane = ifnull(?, lane), failure_group = ?, failed_at = ifnull(?, failed_at),
+    ({moved_columns}) = ({moved_marks})
 WHERE seq = ?;
 
--- bury_task: a task that waits dies
-UPDATE tasks SET state = 'dead', reason = ?, ended_at = ?
-WHERE seq = ? AND state = 'waiting';
-
--- cancel_task: it runs, and is not to be tried again
-UPDATE tasks SET cancelled = 1 WHERE seq = ?;
+-- amend_task: what else an edit may change
+UPDATE tasks SET ({amended_columns}) = ({amended_marks}) WHERE seq = ?;
 
 -- leased_task: what tells whether the end of an attempt is on disk
 SELECT attempt_total, cancelled FROM tasks WHERE seq = ? AND state = 'waiting';
 
 -- cancelled_tasks: those that a crash left waiting
-SELECT seq, queue, attempt_count FROM tasks WHERE cancelled = 1 AND state = 'waiting';
+SELECT seq FROM tasks WHERE cancelled = 1 AND state = 'waiting';
 
 -- delete_task: the row alone
 DELETE FROM tasks WHERE seq = ?;
@@ -79,36 +123,66 @@ DELETE FROM tasks WHERE seq = ?;
 DELETE FROM attempts WHERE task = ?;
 
 -- unfinished_runs: of a schedule
-SELECT seq, queue, attempt_count FROM tasks WHERE schedule = ? AND state = 'waiting';
+SELECT seq, attempt_count FROM tasks WHERE schedule = ? AND state = 'waiting';
 
 -- latest_run: of a schedule
 SELECT seq FROM tasks WHERE schedule = ? ORDER BY seq DESC LIMIT 1;
 
 -- expired_tasks: waiting past their end
-SELECT seq, queue, attempt_count FROM tasks
+SELECT seq FROM tasks
 WHERE state = 'waiting' AND expires_at IS NOT NULL AND expires_at <= ?
 ORDER BY expires_at LIMIT ?;
+
+-- next_expiry: of waiting tasks
+SELECT min(expires_at) FROM tasks WHERE state = 'waiting' AND expires_at IS NOT NULL;
 
 -- ended_tasks: of a queue and state, those that ended first
 SELECT seq, ended_at FROM tasks WHERE queue = ? AND state = ? AND ended_at IS NOT NULL
 ORDER BY ended_at, seq LIMIT ?;
 
 -- lanes: all of them
-SELECT id, queue, origin FROM lanes;
+SELECT id, queue, origin, forced FROM lanes;
 
 -- lane: its number
-SELECT id FROM lanes WHERE queue = ? AND origin = ?;
+SELECT id FROM lanes WHERE queue = ? AND origin = ? AND forced = ?;
 
 -- use_lane: new or known, it is used now; returns its number
-INSERT INTO lanes (queue, origin, used_at) VALUES (?, ?, ?)
-ON CONFLICT (queue, origin) DO UPDATE SET used_at = max(used_at, excluded.used_at)
+INSERT INTO lanes (queue, origin, forced, used_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (queue, origin, forced) DO UPDATE SET used_at = max(used_at, excluded.used_at)
 RETURNING id;
 
--- lanes_used_since: a moment
-SELECT queue, origin FROM lanes WHERE used_at >= ?;
+-- idle_lanes: unused since a moment, and without waiting tasks
+SELECT id, queue, origin, forced FROM lanes
+WHERE used_at <= ?
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE state = 'waiting' AND lane = lanes.id)
+LIMIT ?;
 
--- add_queue: unless it is there
-INSERT INTO queues (name) VALUES (?) ON CONFLICT (name) DO NOTHING;
+-- delete_lane: by its number
+DELETE FROM lanes WHERE id = ?;
+
+-- delete_lanes_of: a queue
+DELETE FROM lanes WHERE queue = ?;
+
+-- lanes_used_since: a moment
+SELECT queue, origin, forced FROM lanes WHERE used_at >= ?;
+
+-- put_queue: new or changed
+INSERT INTO queues (name, settings, configured, paused) VALUES (?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE
+SET settings = excluded.settings, configured = excluded.configured, paused = excluded.paused;
+
+-- delete_queue: by its name
+DELETE FROM queues WHERE name = ?;
+
+-- stored_queues: as they were set; a text that is not UTF-8 must not stop the start
+SELECT name, CAST(settings AS BLOB), configured, paused FROM queues;
+
+-- idle_queues: that nobody set anything on, without tasks and lanes
+SELECT name FROM queues
+WHERE NOT configured AND NOT paused AND settings IS NULL AND name <> 'default'
+    AND waiting = 0 AND succeeded = 0 AND dead = 0
+    AND NOT EXISTS (SELECT 1 FROM lanes WHERE lanes.queue = queues.name)
+LIMIT ?;
 
 -- queues: with their counts
 SELECT name, waiting, failing, succeeded, dead FROM queues;
@@ -118,9 +192,23 @@ UPDATE queues
 SET waiting = waiting + ?, failing = failing + ?, succeeded = succeeded + ?, dead = dead + ?
 WHERE name = ?;
 
--- add_schedule: unless the name is known
-INSERT INTO schedules ({schedule_columns}) VALUES ({schedule_marks})
-ON CONFLICT (name) DO NOTHING RETURNING 1;
+-- put_schedule: new or changed
+REPLACE INTO schedules ({schedule_columns}) VALUES ({schedule_marks});
+
+-- count_schedules: of an owner
+SELECT count(*) FROM schedules WHERE owner = ?;
+
+-- count_all_schedules: whoever owns them
+SELECT count(*) FROM schedules;
+
+-- owner_of_schedule: by its name
+SELECT owner FROM schedules WHERE name = ?;
+
+-- version_of: what an owner declared last
+SELECT version FROM owners WHERE name = ?;
+
+-- put_version: of what an owner declares
+REPLACE INTO owners (name, version) VALUES (?, ?);
 
 -- schedule: by its name
 SELECT {schedule_columns} FROM schedules WHERE name = ?;
@@ -134,17 +222,23 @@ SELECT * FROM schedules WHERE name = ?;
 -- owned_schedules: their names, the next to run first
 SELECT name FROM schedules WHERE owner = ? ORDER BY next_run_at, name;
 
+-- all_schedules: their names, the next to run first
+SELECT name FROM schedules ORDER BY next_run_at, name;
+
 -- due_schedules: their names
-SELECT name FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at, name;
+SELECT name FROM schedules WHERE paused = 0 AND next_run_at <= ? ORDER BY next_run_at, name;
 
 -- stranded_schedules: fired, or made, at a time still to come
 SELECT name FROM schedules WHERE max(ifnull(last_fired_at, 0), created_at) > ? ORDER BY name;
 
 -- next_schedule_at: the earliest of all
-SELECT min(next_run_at) FROM schedules;
+SELECT min(next_run_at) FROM schedules WHERE paused = 0;
 
--- last_fired_at: of a schedule
-SELECT last_fired_at FROM schedules WHERE name = ?;
+-- firing_of: when a schedule fired last, unless it is paused
+SELECT last_fired_at FROM schedules WHERE name = ? AND NOT paused;
+
+-- note_run: the last one of a schedule
+UPDATE schedules SET last_task_id = ? WHERE name = ?;
 
 -- move_schedule: its moments
 UPDATE schedules
@@ -167,5 +261,55 @@ INSERT INTO unreadable (found_at, origin_table, reason, content) VALUES (?, ?, ?
 -- unreadable_count: rows that were set aside at any time
 SELECT count(*) FROM unreadable;
 
--- queue_counts: of ended tasks
-SELECT succeeded, dead FROM queues WHERE name = ?;
+-- queue_counts: as they are stored
+SELECT waiting, failing, succeeded, dead FROM queues WHERE name = ?;
+
+-- queues_with: tasks waiting, succeeded or dead, each asked for by a one
+SELECT name FROM queues
+WHERE waiting * ? + succeeded * ? + dead * ? > 0 ORDER BY name;
+
+-- add_failure_group: unless it is there
+INSERT INTO failure_groups (id, queue, url_path, status, error) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING;
+
+-- idle_failure_groups: without tasks
+SELECT id FROM failure_groups
+WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE failure_group = failure_groups.id)
+LIMIT ?;
+
+-- delete_failure_group: by its id
+DELETE FROM failure_groups WHERE id = ?;
+
+-- failures: the groups of a state with their tasks, counted from the index alone
+SELECT queue, url_path, status, error, found.size, found.first_at, found.last_at,
+    (SELECT CAST(id AS BLOB) FROM tasks WHERE seq = found.newest)
+FROM (
+    SELECT failure_group, count(*) AS size, min(failed_at) AS first_at,
+        max(failed_at) AS last_at, max(seq) AS newest
+    FROM tasks INDEXED BY tasks_failures
+    WHERE failure_group IS NOT NULL AND state = ?
+    GROUP BY failure_group
+) AS found JOIN failure_groups ON failure_groups.id = found.failure_group
+ORDER BY found.size DESC, found.last_at DESC;
+
+-- delete_passed_keys: past their time
+DELETE FROM keys WHERE (queue, key) IN (
+    SELECT queue, key FROM keys WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
+);
+
+-- put_minute: new, or in the place of what was known of it
+REPLACE INTO minutes ({minute_columns}) VALUES ({minute_marks});
+
+-- minutes: of a queue, from a moment on
+SELECT {minute_columns} FROM minutes WHERE queue = ? AND minute >= ? ORDER BY minute;
+
+-- delete_passed_minutes: before a moment
+DELETE FROM minutes WHERE (queue, minute) IN (
+    SELECT queue, minute FROM minutes WHERE minute < ? ORDER BY minute LIMIT ?
+);
+
+-- page_count: of the database
+PRAGMA page_count;
+
+-- page_size: in bytes
+PRAGMA page_size;

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
+from poussetaches.store.sqlite.upgrade import STEPS
 from poussetaches.store.statements import load_migrations
 
-OLDEST_SQLITE = (3, 37)  # the first with STRICT tables
+OLDEST_SQLITE = (3, 38)  # the first with JSON functions and STRICT tables for certain
 CACHE_KIB = 16_384
 APPLICATION_ID = 0x706F7573  # "pous": tells our databases from those of other programs
 # The log is cut back to this after a burst; SQLite alone would never make it smaller.
@@ -63,7 +64,7 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise CannotOpenStore(
-            f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or later is needed"
+            f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or later is needed"
         )
     version = _number(connection, "PRAGMA user_version")
     is_ours = _number(connection, "PRAGMA application_id") == APPLICATION_ID
@@ -97,11 +98,14 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
 
 def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
     try:
-        connection.executescript(
-            f"BEGIN;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
-            f"PRAGMA user_version = {number};\nCOMMIT;"
-        )
-    except sqlite3.Error:
+        connection.executescript(f"BEGIN;\n{script}")
+        complete = STEPS.get(number)
+        if complete is not None:
+            complete(connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

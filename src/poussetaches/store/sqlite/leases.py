@@ -66,6 +66,10 @@ class Leases:
         if seq in self._tokens:
             self._held[self._tokens[seq]].cancelled = True
 
+    def numbers(self) -> list[int]:
+        """Return the numbers of the leased tasks."""
+        return list(self._tokens)
+
     def __len__(self) -> int:
         return len(self._held)
 

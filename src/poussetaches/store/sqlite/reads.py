@@ -1,4 +1,4 @@
-"""Reading a SQLite store: plain functions over a connection.
+"""Reading a SQLite store: tasks, attempts and schedules, over any connection.
 
 A row that cannot be read never stops a reading: it goes to ``bad``, to be set aside.
 """
@@ -6,29 +6,27 @@ A row that cannot be read never stops a reading: it goes to ``bad``, to be set a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from poussetaches.core.failures import FailureGroup
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Lane, QueueCounts
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
-from poussetaches.store.base import Lease, Leased, TaskPage, TaskSummary
-from poussetaches.store.sqlite.leases import Leases
+from poussetaches.store.base import FailureCount, MinuteRow, SummaryPage, TaskSummary
 from poussetaches.store.sqlite.rows import (
     Row,
     UnreadableRow,
     attempt_from_row,
+    minute_from_row,
     schedule_from_row,
     task_from_row,
 )
 
 F = TypeVar("F")
 V = TypeVar("V")
-
-HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
 
 
 class Unreadable(NamedTuple):
@@ -43,29 +41,62 @@ class Reading:
     """One look at the database, with the unreadable rows that it came across."""
 
     def __init__(
-        self, connection: sqlite3.Connection, sql: Mapping[str, str], leases: Leases
+        self,
+        connection: sqlite3.Connection,
+        sql: Mapping[str, str],
+        is_leased: Callable[[int], bool],
     ) -> None:
         self._connection = connection
         self._sql = sql
-        self._leases = leases
+        self._is_leased = is_leased
         self.bad: list[Unreadable] = []
+
+    # Tasks and attempts
 
     def task(self, task_id: str) -> Task | None:
         """Return a task by its id."""
-        row = self._one("seq_of", task_id)
-        return None if row is None else self._task_at(row[0])
+        row = self.one("seq_of", task_id)
+        return None if row is None else self.task_at(row[0])
+
+    def task_at(self, seq: int) -> Task | None:
+        """Return a task by its number."""
+        return self._task("task", seq)
+
+    def light_task(self, seq: int) -> Task | None:
+        """Return a task by its number, without headers and body."""
+        return self._task("light_task", seq)
+
+    def light_tasks(self, numbers: Sequence[int]) -> list[Task]:
+        """Return tasks in the order of their numbers, without headers and bodies."""
+        try:
+            rows = self.all("light_tasks", msgspec.json.encode(list(numbers)).decode())
+        except sqlite3.OperationalError as exc:
+            _check_is_text(exc)
+            rows = []  # one of them cannot be read, and which one has to be found out
+        by_number = {row[0]: row[1:] for row in rows}
+        found = []
+        for seq in numbers:
+            row = by_number.get(seq)
+            task = self.light_task(seq) if row is None else self._decoded(seq, row)
+            if task is not None:
+                found.append(task)
+        return found
 
     def attempts(self, task_id: str) -> list[Attempt]:
         """Return a task's attempts."""
-        row = self._one("seq_of", task_id)
+        row = self.one("seq_of", task_id)
         if row is None:
             return []
         seq = row[0]
-        return self._read("attempts", seq, lambda: self._all("attempts", seq), _attempts) or []
+        return self._read("attempts", seq, lambda: self.all("attempts", seq), _attempts) or []
+
+    def attempt(self, statement: str, seq: int) -> Attempt | None:
+        """Return the attempt of a task that a statement finds."""
+        return self._read("attempts", seq, lambda: self.one(statement, seq), attempt_from_row)
 
     def enveloped(
         self, state: TaskState, after: tuple[Moment, str] | None, limit: int
-    ) -> TaskPage:
+    ) -> SummaryPage:
         """Return a page of the original's tasks."""
         waiting = state in (TaskState.WAITING, TaskState.RUNNING)
         run_at, task_id = after or (-1, "")
@@ -82,128 +113,91 @@ class Reading:
         end = None
         if len(keys) == limit:
             end = Moment(keys[-1][1]), str(keys[-1][2], "utf-8", "replace")
-        return TaskPage([summary for summary in found if summary is not None], end)
+        return SummaryPage([summary for summary in found if summary is not None], end)
 
     def latest_runs(self, schedules: Iterable[str]) -> dict[str, TaskSummary]:
         """Return the latest run of each schedule."""
         found = {}
         for name in schedules:
-            row = self._one("latest_run", name)
+            row = self.one("latest_run", name)
             summary = None if row is None else self._summary(row[0])
             if summary is not None:
                 found[name] = summary
         return found
 
-    def lease_due(self, lanes: Mapping[Lane, int], now: Moment, skip: set[int]) -> Leased:
-        """Lease due tasks; ``skip`` are rows known to be unreadable."""
-        leased = Leased([], {})
-        try:
-            for lane, wanted in lanes.items():
-                row = self._one("lane", *lane)
-                leased.next_due[lane] = (
-                    None
-                    if row is None
-                    else self._lease_in(lane, row[0], wanted, now, skip=skip, leased=leased)
-                )
-        except BaseException:
-            for lease in leased.leases:
-                self._leases.give_back(lease.token)
-            raise
-        return leased
+    def failures(self, state: TaskState) -> list[FailureCount]:
+        """Return the failure groups of dead, or of waiting and running tasks."""
+        stored = TaskState.DEAD if state is TaskState.DEAD else TaskState.WAITING
+        return [
+            FailureCount(
+                group=FailureGroup(queue=row[0], url_path=row[1], status=row[2], error=row[3]),
+                count=row[4],
+                first_at=row[5],
+                last_at=row[6],
+                example_id=str(row[7], "utf-8", "replace"),
+            )
+            for row in self.all("failures", stored.value)
+        ]
 
-    def next_due(self, skip: set[int]) -> dict[Lane, Moment]:
-        """Return when each lane's next task is due."""
-        found = {}
-        for number, queue, origin in self._all("lanes"):
-            lane = Lane(queue, origin)
-            nothing = Leased([], {})
-            run_at = self._lease_in(lane, number, 0, Moment(0), skip=skip, leased=nothing)
-            if run_at is not None:
-                found[lane] = run_at
-        return found
+    # Schedules and the rest
 
-    def lanes_used_since(self, moment: Moment) -> list[Lane]:
-        """Return the lanes that had a task added since a moment."""
-        return [Lane(*row) for row in self._all("lanes_used_since", moment)]
+    def schedule(self, name: str) -> Schedule | None:
+        """Return a schedule by its name."""
+        return self._read("schedules", name, lambda: self.one("schedule", name), schedule_from_row)
 
     def schedules(self, statement: str, *parameters: object) -> list[Schedule]:
         """Return the schedules whose names a statement finds."""
-        found = (self._schedule(name) for (name,) in self._all(statement, *parameters))
+        found = (self.schedule(name) for (name,) in self.all(statement, *parameters))
         return [schedule for schedule in found if schedule is not None]
 
-    def counts(self) -> dict[str, QueueCounts]:
-        """Return the counts of every queue."""
-        return {
-            name: QueueCounts(
-                # Between a commit and the end of its leases, a reader sees a lease too many.
-                waiting=max(0, waiting - self._leases.in_queue(name)),
-                running=self._leases.in_queue(name),
-                succeeded=succeeded,
-                dead=dead,
-                failing=failing,
-            )
-            for name, waiting, failing, succeeded, dead in self._all("queues")
-        }
+    def minutes(self, queue: str, since: Moment) -> list[MinuteRow]:
+        """Return what happened in a queue, minute by minute."""
+        return [minute_from_row(row) for row in self.all("minutes", queue, since)]
 
     def value(self, statement: str, *parameters: object) -> object:
         """Return the first column of the first row; None when there is none."""
-        row = self._one(statement, *parameters)
+        row = self.one(statement, *parameters)
         return None if row is None else row[0]
 
-    def _lease_in(
-        self,
-        lane: Lane,
-        number: int,
-        wanted: int,
-        now: Moment,
-        *,
-        skip: set[int],
-        leased: Leased,
-    ) -> Moment | None:
-        """Lease up to ``wanted`` due tasks of a lane; return when the next one is due."""
-        next_due: Moment | None = None
-        priority = HIGHEST_PRIORITY
-        while row := self._one("next_priority", number, priority):
-            priority = row[0]
-            passed_over = self._leases.in_lane(lane) + len(skip)
-            candidates = self._all("first_waiting", number, priority, passed_over + wanted + 1)
-            for seq, run_at in candidates:
-                if seq in self._leases or seq in skip:
-                    continue
-                if wanted == 0 or run_at > now:
-                    next_due = run_at if next_due is None else min(next_due, run_at)
-                    break
-                task = self._task_at(seq)
-                if task is None:
-                    # Unreadable: there may be more of the lane than was looked at for its sake.
-                    next_due = run_at if next_due is None else min(next_due, run_at)
-                    continue
-                token = self._leases.take(seq, lane, task.attempt_total)
-                leased.leases.append(Lease(task, token))
-                wanted -= 1
-        return next_due
+    def number(self, statement: str, *parameters: object) -> int:
+        """Return the number that a statement finds."""
+        found = self.value(statement, *parameters)
+        assert isinstance(found, int)
+        return found
 
-    def _task_at(self, seq: int) -> Task | None:
-        task = self._read("tasks", seq, lambda: self._one("task", seq), task_from_row)
-        if task is not None and task.state is TaskState.WAITING and seq in self._leases:
-            return _running(task)
-        return task
+    def one(self, statement: str, *parameters: object) -> Row | None:
+        """Return the first row that a statement finds."""
+        row: Row | None = self._connection.execute(self._sql[statement], parameters).fetchone()
+        return row
 
-    def _schedule(self, name: str) -> Schedule | None:
-        return self._read(
-            "schedules", name, lambda: self._one("schedule", name), schedule_from_row
+    def all(self, statement: str, *parameters: object) -> list[Row]:
+        """Return every row that a statement finds."""
+        return self._connection.execute(self._sql[statement], parameters).fetchall()
+
+    def run(self, text: str, parameters: Mapping[str, object]) -> sqlite3.Cursor:
+        """Run a statement that was made for the occasion, with named parameters."""
+        return self._connection.execute(text, parameters)
+
+    def _task(self, statement: str, seq: int) -> Task | None:
+        return self._as_leased(
+            seq, self._read("tasks", seq, lambda: self.one(statement, seq), task_from_row)
         )
 
+    def _decoded(self, seq: int, row: Row) -> Task | None:
+        return self._as_leased(seq, self._read("tasks", seq, lambda: row, task_from_row))
+
+    def _as_leased(self, seq: int, task: Task | None) -> Task | None:
+        if task is not None and task.state is TaskState.WAITING and self._is_leased(seq):
+            return msgspec.structs.replace(task, state=TaskState.RUNNING)
+        return task
+
     def _summary(self, seq: int) -> TaskSummary | None:
-        task = self._task_at(seq)
+        task = self.task_at(seq)
         if task is None:
             return None
         return TaskSummary(
-            task, self._attempt("last_attempt", seq), self._attempt("last_failure", seq)
+            task, self.attempt("last_attempt", seq), self.attempt("last_failure", seq)
         )
-
-    def _attempt(self, statement: str, seq: int) -> Attempt | None:
-        return self._read("attempts", seq, lambda: self._one(statement, seq), attempt_from_row)
 
     def _read(
         self,
@@ -218,23 +212,16 @@ class Reading:
         except (UnreadableRow, UnicodeDecodeError) as exc:
             self.bad.append(Unreadable(table, key, str(exc)))
         except sqlite3.OperationalError as exc:
-            # A text that is not UTF-8 is reported in this way, and has no code of SQLite's.
-            if getattr(exc, "sqlite_errorcode", None) is not None:
-                raise
+            _check_is_text(exc)
             self.bad.append(Unreadable(table, key, str(exc)))
         return None
 
-    def _one(self, statement: str, *parameters: object) -> Row | None:
-        row: Row | None = self._connection.execute(self._sql[statement], parameters).fetchone()
-        return row
 
-    def _all(self, statement: str, *parameters: object) -> list[Row]:
-        return self._connection.execute(self._sql[statement], parameters).fetchall()
+def _check_is_text(exc: sqlite3.OperationalError) -> None:
+    """Raise any error but that of a text that is not UTF-8, which has no code of SQLite's."""
+    if getattr(exc, "sqlite_errorcode", None) is not None:
+        raise exc
 
 
 def _attempts(rows: list[Row]) -> list[Attempt]:
     return [attempt_from_row(row) for row in rows]
-
-
-def _running(task: Task) -> Task:
-    return msgspec.structs.replace(task, state=TaskState.RUNNING)

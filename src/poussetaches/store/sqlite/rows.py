@@ -1,4 +1,4 @@
-"""How values stand in rows: tasks, attempts and schedules, both ways."""
+"""How values stand in rows: tasks, attempts, schedules and the rest, both ways."""
 
 from __future__ import annotations
 
@@ -9,32 +9,62 @@ from typing import Any
 import msgspec
 
 from poussetaches.core.moment import Moment
-from poussetaches.core.retry import StatusRule
-from poussetaches.core.schedule import Schedule, check_expression
-from poussetaches.core.target import parse_target
-from poussetaches.core.task import Attempt, Reason, Task, TaskState
+from poussetaches.core.queue import Queue, QueueOverrides
+from poussetaches.core.retry import RetryOverrides, StatusRule
+from poussetaches.core.schedule import Misfire, Overlap, Schedule, check_expression
+from poussetaches.core.target import check_url
+from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
+from poussetaches.store.base import MinuteRow
 
-# The order of these columns is the order of the functions below.
-TASK_COLUMNS = (
-    "id, queue, state, reason, priority, run_at, due_at, created_at, expires_at, ended_at, round, "
-    "attempt_count, attempt_total, last_status, last_error, schedule, envelope, method, url, "
-    "headers, expected, timeout, body"
+# The order of these columns is the order of the functions below. What the end of an attempt
+# changes is apart from what only an edit does: most writes need not touch the body.
+MOVED_COLUMNS = (
+    "state, reason, run_at, ended_at, forced, cancelled, attempt_count, attempt_total, "
+    "last_status, last_error"
+)
+_AMENDED_BUT_LARGE = (
+    "queue, priority, due_at, expires_at, round, schedule, key, unique_value, labels, envelope, "
+    "method, url, expected, timeout, retry, on_success, on_dead, body_kind"
+)
+AMENDED_COLUMNS = f"{_AMENDED_BUT_LARGE}, headers, body"
+TASK_COLUMNS = f"id, created_at, {MOVED_COLUMNS}, {AMENDED_COLUMNS}"
+LIGHT_COLUMNS = f"id, created_at, {MOVED_COLUMNS}, {_AMENDED_BUT_LARGE}, NULL, NULL"
+# SQLite takes longer to be handed thirty values than to insert a row of them.
+PLAIN_COLUMNS = (
+    "id, created_at, run_at, due_at, queue, priority, envelope, method, url, body_kind, headers, "
+    "body"
 )
 ATTEMPT_COLUMNS = (
     "round, number, request_id, started_at, duration, succeeded, status, error, "
     "response_truncated, key_sent, response_body"
 )
 SCHEDULE_COLUMNS = (
-    "name, owner, cron, timezone, task, created_at, anchor_at, next_run_at, last_fired_at, "
-    "last_task_id"
+    "name, owner, cron, timezone, task, created_at, anchor_at, next_run_at, misfire, "
+    "misfire_grace, overlap, paused, last_fired_at, last_task_id"
 )
+MINUTE_COLUMNS = (
+    "queue, minute, pushed, started, succeeded, failed, died, lateness_p50, lateness_p95, "
+    "duration_p50, duration_p95"
+)
+COLUMNS = {
+    "task": TASK_COLUMNS,
+    "plain": PLAIN_COLUMNS,
+    "light": LIGHT_COLUMNS,
+    "moved": MOVED_COLUMNS,
+    "amended": AMENDED_COLUMNS,
+    "attempt": ATTEMPT_COLUMNS,
+    "schedule": SCHEDULE_COLUMNS,
+    "minute": MINUTE_COLUMNS,
+}
 
 Row = Sequence[Any]
 
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
 _encode = msgspec.json.encode
-_decode_headers = msgspec.json.Decoder(dict[str, str]).decode
+_decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
+_decode_retry = msgspec.json.Decoder(RetryOverrides).decode
+_decode_overrides = msgspec.json.Decoder(QueueOverrides).decode
 _decode_task = msgspec.json.Decoder(Task).decode
 
 
@@ -43,33 +73,88 @@ class UnreadableRow(Exception):
 
 
 def task_values(task: Task) -> tuple[object, ...]:
-    """Return a task as the values of its columns. A running task is waiting on disk."""
-    state = TaskState.WAITING if task.state is TaskState.RUNNING else task.state
-    expected = None if task.expected == _DEFAULT_EXPECTED else _encode(task.expected).decode()
+    """Return a task as the values of its columns."""
+    return (task.id, task.created_at, *moved_values(task), *amended_values(task))
+
+
+def is_plain(task: Task) -> bool:
+    """Tell whether a task is new and has nothing set but what most pushes set."""
+    return (
+        task.state is TaskState.WAITING
+        and task.attempt_total == 0
+        and task.round == 1
+        and task.expected == _DEFAULT_EXPECTED
+        and not (task.forced or task.cancelled or task.labels)
+        and task.last_error is None
+        and task.expires_at is None
+        and task.schedule is None
+        and task.key is None
+        and task.unique is None
+        and task.timeout is None
+        and task.retry is None
+        and task.on_success is None
+        and task.on_dead is None
+    )
+
+
+def plain_values(task: Task) -> tuple[object, ...]:
+    """Return a plain task as the values of the columns that differ between such."""
     return (
         task.id,
-        task.queue,
-        state.value,
-        task.reason.value if task.reason else None,
-        task.priority,
+        task.created_at,
         task.run_at,
         task.due_at,
-        task.created_at,
-        task.expires_at,
+        task.queue,
+        task.priority,
+        task.envelope,
+        task.method,
+        task.url,
+        None if task.body_kind is None else task.body_kind.value,
+        _encode(task.headers).decode() if task.headers else None,
+        task.body or None,
+    )
+
+
+def moved_values(task: Task) -> tuple[object, ...]:
+    """Return what the end of an attempt changes. A running task is waiting on disk."""
+    state = TaskState.WAITING if task.state is TaskState.RUNNING else task.state
+    return (
+        state.value,
+        None if task.reason is None else task.reason.value,
+        task.run_at,
         task.ended_at,
-        task.round,
+        task.forced,
+        task.cancelled,
         task.attempt_count,
         task.attempt_total,
         task.last_status,
         task.last_error,
+    )
+
+
+def amended_values(task: Task) -> tuple[object, ...]:
+    """Return what else of a task an edit may change."""
+    return (
+        task.queue,
+        task.priority,
+        task.due_at,
+        task.expires_at,
+        task.round,
         task.schedule,
+        task.key,
+        task.unique,
+        _encode(task.labels).decode() if task.labels else None,
         task.envelope,
         task.method,
         task.url,
-        _encode(task.headers).decode() if task.headers else None,
-        expected,
+        None if task.expected == _DEFAULT_EXPECTED else _encode(task.expected).decode(),
         task.timeout,
-        task.body,
+        None if task.retry is None else _encode(task.retry).decode(),
+        task.on_success,
+        task.on_dead,
+        None if task.body_kind is None else task.body_kind.value,
+        _encode(task.headers).decode() if task.headers else None,
+        task.body or None,
     )
 
 
@@ -80,31 +165,40 @@ def task_from_row(row: Row) -> Task:
         UnreadableRow: it holds none.
     """
     try:
-        parse_target(row[18])
+        check_url(row[23])
         return Task(
             id=row[0],
-            queue=row[1],
+            created_at=row[1],
             state=TaskState(row[2]),
             reason=Reason(row[3]) if row[3] else None,
-            priority=row[4],
-            run_at=row[5],
-            due_at=row[6],
-            created_at=row[7],
-            expires_at=row[8],
-            ended_at=row[9],
-            round=row[10],
-            attempt_count=row[11],
-            attempt_total=row[12],
-            last_status=row[13],
-            last_error=row[14],
-            schedule=row[15],
-            envelope=bool(row[16]),
-            method=row[17],
-            url=row[18],
-            headers=_decode_headers(row[19]) if row[19] else {},
-            expected=_decode_expected(row[20]) if row[20] else _DEFAULT_EXPECTED,
-            timeout=row[21],
-            body=row[22] or b"",
+            run_at=row[4],
+            ended_at=row[5],
+            forced=bool(row[6]),
+            cancelled=bool(row[7]),
+            attempt_count=row[8],
+            attempt_total=row[9],
+            last_status=row[10],
+            last_error=row[11],
+            queue=row[12],
+            priority=row[13],
+            due_at=row[14],
+            expires_at=row[15],
+            round=row[16],
+            schedule=row[17],
+            key=row[18],
+            unique=row[19],
+            labels=_decode_texts(row[20]) if row[20] else {},
+            envelope=bool(row[21]),
+            method=row[22],
+            url=row[23],
+            expected=_decode_expected(row[24]) if row[24] else _DEFAULT_EXPECTED,
+            timeout=row[25],
+            retry=_decode_retry(row[26]) if row[26] else None,
+            on_success=row[27],
+            on_dead=row[28],
+            body_kind=BodyKind(row[29]) if row[29] else None,
+            headers=_decode_texts(row[30]) if row[30] else {},
+            body=row[31] or b"",
         )
     except Exception as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
@@ -155,6 +249,10 @@ def schedule_values(schedule: Schedule) -> tuple[object, ...]:
         schedule.created_at,
         schedule.anchor_at,
         schedule.next_run_at,
+        schedule.misfire.value,
+        schedule.misfire_grace,
+        schedule.overlap.value,
+        schedule.paused,
         schedule.last_fired_at,
         schedule.last_task_id,
     )
@@ -169,7 +267,7 @@ def schedule_from_row(row: Row) -> Schedule:
     try:
         check_expression(row[2], row[3])
         template = _decode_task(row[4])
-        parse_target(template.url)
+        check_url(template.url)
         return Schedule(
             name=row[0],
             owner=row[1],
@@ -179,11 +277,61 @@ def schedule_from_row(row: Row) -> Schedule:
             created_at=row[5],
             anchor_at=row[6],
             next_run_at=row[7],
-            last_fired_at=row[8],
-            last_task_id=row[9],
+            misfire=Misfire(row[8]),
+            misfire_grace=row[9],
+            overlap=Overlap(row[10]),
+            paused=bool(row[11]),
+            last_fired_at=row[12],
+            last_task_id=row[13],
         )
     except Exception as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
+
+
+def queue_values(queue: Queue) -> tuple[object, ...]:
+    """Return a queue as its name, settings, and whether it is configured and paused."""
+    settings = None
+    if queue.overrides != QueueOverrides():
+        settings = _encode(queue.overrides).decode()
+    return (queue.name, settings, queue.configured, queue.paused)
+
+
+def queue_from_row(row: Row) -> Queue:
+    """Return the queue that a row holds; its settings come as bytes.
+
+    Raises:
+        UnreadableRow: its settings cannot be read.
+    """
+    name, settings, configured, paused = row
+    try:
+        overrides = _decode_overrides(settings) if settings else QueueOverrides()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
+    return Queue(name=name, overrides=overrides, configured=bool(configured), paused=bool(paused))
+
+
+def minute_values(row: MinuteRow) -> tuple[object, ...]:
+    """Return what happened in a minute as the values of its columns."""
+    counts = (row.pushed, row.started, row.succeeded, row.failed, row.died)
+    spans = (row.lateness_p50, row.lateness_p95, row.duration_p50, row.duration_p95)
+    return (row.queue, row.minute, *counts, *spans)
+
+
+def minute_from_row(row: Row) -> MinuteRow:
+    """Return what a row says of a minute."""
+    return MinuteRow(
+        queue=row[0],
+        minute=row[1],
+        pushed=row[2],
+        started=row[3],
+        succeeded=row[4],
+        failed=row[5],
+        died=row[6],
+        lateness_p50=row[7],
+        lateness_p95=row[8],
+        duration_p50=row[9],
+        duration_p95=row[10],
+    )
 
 
 def as_json(row: sqlite3.Row) -> str:

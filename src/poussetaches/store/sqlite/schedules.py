@@ -5,12 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from poussetaches.core.edits import cancel
+from poussetaches.core.errors import OlderVersion, OwnedByAnother, PousseTachesError, TooMany
 from poussetaches.core.moment import Moment
-from poussetaches.core.schedule import Schedule
+from poussetaches.core.schedule import MAX_RUNS, MAX_SCHEDULES, Overlap, Schedule, redefined
 from poussetaches.core.task import Reason, Task
+from poussetaches.store.base import Change, ScheduleEdit
 from poussetaches.store.sqlite import tasks
 from poussetaches.store.sqlite.rows import schedule_values
 from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.unreadable import clear_away
+from poussetaches.store.sqlite.upkeep import bury
+
+
+class Editing(NamedTuple):
+    """A schedule by its name, and what is done to it."""
+
+    name: str
+    edit: ScheduleEdit
+    now: Moment
+
+
+class Replacing(NamedTuple):
+    """The whole set of an owner's schedules."""
+
+    owner: str
+    version: int | None
+    schedules: Sequence[Schedule]
+    now: Moment
 
 
 class Firing(NamedTuple):
@@ -21,6 +43,13 @@ class Firing(NamedTuple):
     now: Moment
 
 
+class FiringByHand(NamedTuple):
+    """A schedule by its name, and the run to add."""
+
+    name: str
+    run: Task
+
+
 class Removal(NamedTuple):
     """Whose schedules are to go."""
 
@@ -28,15 +57,21 @@ class Removal(NamedTuple):
     now: Moment
 
 
-def put(tx: SqliteTransaction, schedules: Sequence[Schedule]) -> Sequence[bool]:
-    """Add schedules whose names are not known; tell which were new."""
-    new = [
-        tx.connection.execute(tx.sql["add_schedule"], schedule_values(schedule)).fetchone()
-        is not None
-        for schedule in schedules
-    ]
-    tx.schedules_changed = tx.schedules_changed or any(new)
-    return new
+# Changing
+
+
+def edit(
+    tx: SqliteTransaction, items: Sequence[Editing]
+) -> Sequence[Schedule | PousseTachesError | None]:
+    """Edit schedules; return each as it is now, or why it was refused."""
+    return [_edit_one(tx, item) for item in items]
+
+
+def replace(
+    tx: SqliteTransaction, items: Sequence[Replacing]
+) -> Sequence[PousseTachesError | None]:
+    """Keep the sets of schedules that owners declare; tell why one was refused."""
+    return [_replace_one(tx, item) for item in items]
 
 
 def move(tx: SqliteTransaction, schedules: Sequence[Schedule]) -> Sequence[None]:
@@ -46,26 +81,81 @@ def move(tx: SqliteTransaction, schedules: Sequence[Schedule]) -> Sequence[None]
     return [None] * len(schedules)
 
 
-def fire(tx: SqliteTransaction, firings: Sequence[Firing]) -> Sequence[bool]:
-    """Advance schedules and add their runs where nothing stands in the way; tell where."""
-    return [_fire_one(tx, firing) for firing in firings]
+def delete(tx: SqliteTransaction, removals: Sequence[Removal]) -> Sequence[int]:
+    """Delete owners' schedules and what waits of them; tell how many schedules."""
+    counts = []
+    for owner, now in removals:
+        names = _names_of(tx, owner)
+        for name in names:
+            _delete_one(tx, name, now)
+        counts.append(len(names))
+    return counts
 
 
-def _fire_one(tx: SqliteTransaction, firing: Firing) -> bool:
-    schedule = firing.schedule
-    row = tx.connection.execute(tx.sql["last_fired_at"], (schedule.name,)).fetchone()
-    occurrence = schedule.last_fired_at
-    if row is None or (row[0] is not None and occurrence is not None and row[0] >= occurrence):
-        return False
-    unfinished = tx.connection.execute(tx.sql["unfinished_runs"], (schedule.name,)).fetchall()
-    stands_in_the_way = any(tx.is_leased(seq) or not count for seq, _, count in unfinished)
-    if stands_in_the_way:
-        _move(tx, schedule)
-        return False
-    tasks.bury_waiting(tx, unfinished, Reason.SUPERSEDED, now=firing.now)
-    tasks.add(tx, [firing.run])
-    _move(tx, schedule, last_task_id=firing.run.id)
-    return True
+def _edit_one(tx: SqliteTransaction, item: Editing) -> Schedule | PousseTachesError | None:
+    known = tx.reading.schedule(item.name)
+    clear_away(tx, item.now)
+    try:
+        new = item.edit(known)
+    except PousseTachesError as exc:
+        return exc
+    if new is None and known is not None:
+        _delete_one(tx, item.name, item.now)
+    elif new is not None and new != known:
+        if known is None and tx.reading.number("count_all_schedules") >= MAX_SCHEDULES:
+            return _too_many()
+        _put(tx, new)
+    return new
+
+
+def _replace_one(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | None:
+    refusal = _refusal(tx, item)
+    if refusal is not None:
+        return refusal
+    declared = {schedule.name for schedule in item.schedules}
+    for name in _names_of(tx, item.owner):
+        if name not in declared:
+            _delete_one(tx, name, item.now)
+    for schedule in item.schedules:
+        known = tx.reading.schedule(schedule.name)
+        clear_away(tx, item.now)
+        new = redefined(known, schedule)
+        if new != known:
+            _put(tx, new)
+    if item.version is not None:
+        tx.connection.execute(tx.sql["put_version"], (item.owner, item.version))
+    return None
+
+
+def _refusal(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | None:
+    version = tx.reading.value("version_of", item.owner)
+    if item.version is not None and isinstance(version, int) and version > item.version:
+        return OlderVersion(
+            f"version {version} of the schedules of {item.owner!r} is kept already; "
+            f"{item.version} is older"
+        )
+    for schedule in item.schedules:
+        owner = tx.reading.value("owner_of_schedule", schedule.name)
+        if owner is not None and owner != item.owner:
+            whose = f"to {owner!r}" if owner else "to no owner"
+            return OwnedByAnother(f"the schedule {schedule.name!r} belongs {whose}")
+    others = tx.reading.number("count_all_schedules") - tx.reading.number(
+        "count_schedules", item.owner
+    )
+    return _too_many() if others + len(item.schedules) > MAX_SCHEDULES else None
+
+
+def _too_many() -> TooMany:
+    return TooMany(f"there are at most {MAX_SCHEDULES} schedules; delete some first")
+
+
+def _names_of(tx: SqliteTransaction, owner: str) -> list[str]:
+    return [name for (name,) in tx.reading.all("owned_schedules", owner)]
+
+
+def _put(tx: SqliteTransaction, schedule: Schedule) -> None:
+    tx.connection.execute(tx.sql["put_schedule"], schedule_values(schedule))
+    tx.news.schedules_changed = True
 
 
 def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None = None) -> None:
@@ -78,22 +168,63 @@ def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None
         schedule.name,
     )
     tx.connection.execute(tx.sql["move_schedule"], values)
-    tx.schedules_changed = True
+    tx.news.schedules_changed = True
 
 
-def delete(tx: SqliteTransaction, removals: Sequence[Removal]) -> Sequence[int]:
-    """Delete owners' schedules and what waits of them; tell how many schedules."""
-    return [_delete_of(tx, removal) for removal in removals]
+def _delete_one(tx: SqliteTransaction, name: str, now: Moment) -> None:
+    """Delete a schedule and what waits of it; a run that is running is not repeated."""
+    waiting, running = [], []
+    for seq, _ in tx.reading.all("unfinished_runs", name):
+        run = tx.reading.light_task(seq)
+        if run is None:
+            continue
+        if tx.is_leased(seq):
+            running.append(tasks.Changed(seq, run, cancel(run, now=now), Change.EDITED, now))
+        else:
+            waiting.append((seq, run))
+    clear_away(tx, now)
+    tasks.delete(tx, waiting)
+    tasks.record(tx, running)
+    tx.connection.execute(tx.sql["delete_schedule"], (name,))
+    tx.news.schedules_changed = True
 
 
-def _delete_of(tx: SqliteTransaction, removal: Removal) -> int:
-    names = tx.connection.execute(tx.sql["owned_schedules"], (removal.owner,)).fetchall()
-    for (name,) in names:
-        unfinished = tx.connection.execute(tx.sql["unfinished_runs"], (name,)).fetchall()
-        tasks.delete_waiting(tx, [row for row in unfinished if not tx.is_leased(row[0])])
-        for seq, _, _ in unfinished:
-            if tx.is_leased(seq):
-                tx.cancel(seq)
-        tx.connection.execute(tx.sql["delete_schedule"], (name,))
-    tx.schedules_changed = tx.schedules_changed or bool(names)
-    return len(names)
+# Firing
+
+
+def fire(tx: SqliteTransaction, firings: Sequence[Firing]) -> Sequence[bool]:
+    """Advance schedules and add their runs where nothing stands in the way; tell where."""
+    return [_fire_one(tx, firing) for firing in firings]
+
+
+def fire_by_hand(tx: SqliteTransaction, firings: Sequence[FiringByHand]) -> Sequence[bool]:
+    """Add runs to schedules that are there; tell to which."""
+    were_there = []
+    for name, run in firings:
+        changed = tx.connection.execute(tx.sql["note_run"], (run.id, name)).rowcount
+        were_there.append(bool(changed))
+        if changed:
+            tasks.add(tx, [run])
+            tx.news.schedules_changed = True
+    return were_there
+
+
+def _fire_one(tx: SqliteTransaction, firing: Firing) -> bool:
+    schedule = firing.schedule
+    row = tx.connection.execute(tx.sql["firing_of"], (schedule.name,)).fetchone()
+    occurrence = schedule.last_fired_at
+    if row is None or (row[0] is not None and occurrence is not None and row[0] >= occurrence):
+        return False
+    unfinished = tx.reading.all("unfinished_runs", schedule.name)
+    if schedule.overlap is Overlap.ALLOW:
+        stands_in_the_way = len(unfinished) >= MAX_RUNS
+    else:
+        stands_in_the_way = any(tx.is_leased(seq) or not count for seq, count in unfinished)
+    if stands_in_the_way:
+        _move(tx, schedule)
+        return False
+    if schedule.overlap is Overlap.SKIP:
+        bury(tx, [seq for seq, _ in unfinished], Reason.SUPERSEDED, now=firing.now)
+    tasks.add(tx, [firing.run])
+    _move(tx, schedule, last_task_id=firing.run.id)
+    return True

@@ -1,238 +1,183 @@
-"""Writing tasks: each function writes many items of one kind in a transaction.
+"""Writing tasks: new, changed and deleted ones. Whoever writes a task does so through these.
 
-None of them touches memory but through the transaction, which may be undone and tried again.
+With the rows go their counts, labels, failure groups and callbacks, and the news of them. None
+of it touches memory but through the transaction, which may be undone and tried again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from poussetaches.core.callback import callback_of
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Retention
-from poussetaches.core.task import (
-    Attempt,
-    Bury,
-    Complete,
-    PutBack,
-    Reason,
-    RetryAt,
-    Task,
-    TaskState,
+from poussetaches.core.queue import Lane, QueueOverrides
+from poussetaches.core.task import Attempt, Task, TaskState
+from poussetaches.store.base import Change
+from poussetaches.store.sqlite.rows import (
+    amended_values,
+    is_plain,
+    moved_values,
+    plain_values,
+    task_values,
 )
-from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Finish
-from poussetaches.store.sqlite.leases import Held
-from poussetaches.store.sqlite.rows import attempt_values, task_values
 from poussetaches.store.sqlite.transaction import Counted, SqliteTransaction
 
 
-class TimedFinish(NamedTuple):
-    """The end of an attempt, and when it is recorded."""
+class Changed(NamedTuple):
+    """A task as it was and as it is to be, with the attempt that ended, if one did."""
 
-    finish: Finish
+    seq: int
+    old: Task
+    new: Task
+    change: Change
     now: Moment
-
-
-class Pruning(NamedTuple):
-    """Which ended tasks of a queue are to go."""
-
-    queue: str
-    state: Counted
-    keep: Retention
-    now: Moment
-    limit: int
-
-
-class Expiring(NamedTuple):
-    """Which waiting tasks are to be buried."""
-
-    now: Moment
-    limit: int
+    attempt: Attempt | None = None
 
 
 def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
     """Add new tasks."""
-    rows = [(tx.lane_number(task.lane, task.created_at), *task_values(task)) for task in tasks]
+    row = tx.connection.execute(tx.sql["last_number"]).fetchone()
+    first = 1 if row is None else row[0] + 1
+    plain: list[tuple[object, ...]] = []
+    rows: list[tuple[object, ...]] = []
+    labelled: list[tuple[int, Task]] = []
+    for seq, task in enumerate(tasks, start=first):
+        lane = task.lane
+        if is_plain(task):
+            plain.append((seq, tx.lane_number(lane, task.created_at), *plain_values(task)))
+        else:
+            rows.append((seq, *row_values(tx, task, lane)))
+        if task.labels:
+            labelled.append((seq, task))
+        note_added(tx, task, lane)
+    tx.connection.executemany(tx.sql["add_plain_task"], plain)
     tx.connection.executemany(tx.sql["add_task"], rows)
-    for task in tasks:
-        _count_added(tx, task)
+    for seq, task in labelled:
+        add_labels(tx, seq, task)
     return [None] * len(tasks)
 
 
-def restore(
-    tx: SqliteTransaction, items: Sequence[tuple[Task, Sequence[Attempt]]]
-) -> Sequence[bool]:
-    """Add tasks with their attempts, unless their id is known; tell which were new."""
-    return [_restore_one(tx, task, attempts) for task, attempts in items]
+def row_values(tx: SqliteTransaction, task: Task, lane: Lane) -> tuple[object, ...]:
+    """Return a new task as its lane's number, its failure group and moment, and its columns."""
+    number = tx.lane_number(lane, task.created_at)
+    group = _group(tx, task)
+    failed_at = None if group is None else task.ended_at or task.created_at
+    return (number, group, failed_at, *task_values(task))
 
 
-def _restore_one(tx: SqliteTransaction, task: Task, attempts: Sequence[Attempt]) -> bool:
-    values = (tx.lane_number(task.lane, task.created_at), *task_values(task))
-    row = tx.connection.execute(tx.sql["restore_task"], values).fetchone()
-    if row is None:
-        return False
-    first = task.attempt_total - len(attempts) + 1
-    tx.connection.executemany(
-        tx.sql["add_attempt"],
-        [
-            (row[0], ordinal, *attempt_values(attempt))
-            for ordinal, attempt in enumerate(attempts, start=first)
-        ],
-    )
-    _count_added(tx, task)
-    return True
+def add_labels(tx: SqliteTransaction, seq: int, task: Task) -> None:
+    """Make a task be found by its labels."""
+    rows = [(name, value, seq) for name, value in task.labels.items()]
+    tx.connection.executemany(tx.sql["add_label"], rows)
 
 
-def _count_added(tx: SqliteTransaction, task: Task) -> None:
-    if task.state in (TaskState.SUCCEEDED, TaskState.DEAD):
-        tx.count(task.queue, "dead" if task.state is TaskState.DEAD else "succeeded", 1)
-        return
-    tx.count(task.queue, "waiting", 1)
-    if task.attempt_count:
-        tx.count(task.queue, "failing", 1)
-    tx.task_waits(task.lane, task.run_at)
+def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
+    """Count a new task, and have listeners told of it."""
+    for what in _counted(task):
+        tx.count(task.queue, what, 1)
+    if task.ended_at is None:
+        tx.task_waits(lane, task.run_at)
+    tx.task_changed(task, Change.PUSHED, task.state)
 
 
-def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
-    """Record the ends of attempts; tell which leases were still ours."""
-    were_ours, ours = [], []
-    for item in items:
-        held = tx.held(item.finish.lease.token)
-        were_ours.append(held is not None)
-        if held is not None:
-            tx.give_up(held.seq)
-            ours.append((item, held))
-    tx.connection.executemany(tx.sql["move_task"], [_moved(tx, item, held) for item, held in ours])
-    _record_attempts(tx, ours)
-    return were_ours
-
-
-def _moved(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tuple[object, ...]:
-    task, move, attempt = item.finish.lease.task, item.finish.move, item.finish.attempt
-    if tx.is_cancelled(held) and isinstance(move, RetryAt | PutBack):
-        move = Bury(Reason.CANCELLED)
-    state, reason, run_at, ended_at = "waiting", None, task.run_at, None
-    match move:
-        case Complete():
-            state, ended_at = "succeeded", item.now
-        case Bury():
-            state, reason, ended_at = "dead", move.reason.value, item.now
-        case RetryAt():
-            run_at = move.run_at
-        case PutBack():
-            pass
-    counted = 0 if attempt is None else 1
-    _count_move(tx, task, state, failing=task.attempt_count + counted > 0)
-    if state == "waiting":
-        tx.task_waits(held.lane, run_at)
-    status, error = task.last_status, task.last_error
-    if attempt is not None:
-        status, error = attempt.status, attempt.error
-    elif isinstance(move, PutBack) and move.error is not None:
-        status, error = None, move.error
-    return (
-        state,
-        reason,
-        run_at,
-        ended_at,
-        task.attempt_count + counted,
-        task.attempt_total + counted,
-        status,
-        error,
-        held.seq,
-    )
-
-
-def _count_move(tx: SqliteTransaction, task: Task, state: str, *, failing: bool) -> None:
-    was_failing = task.attempt_count > 0
-    if state == "waiting":
-        tx.count(task.queue, "failing", int(failing) - int(was_failing))
-        return
-    tx.count(task.queue, "waiting", -1)
-    tx.count(task.queue, "failing", -int(was_failing))
-    tx.count(task.queue, "succeeded" if state == "succeeded" else "dead", 1)
-
-
-def _record_attempts(tx: SqliteTransaction, ours: Sequence[tuple[TimedFinish, Held]]) -> None:
-    rows, earlier, surplus = [], [], []
-    for item, held in ours:
-        attempt, ordinal = item.finish.attempt, item.finish.lease.task.attempt_total + 1
-        if attempt is None:
-            continue
-        rows.append((held.seq, ordinal, *attempt_values(attempt)))
-        if ordinal > 1:
-            earlier.append({"task": held.seq, "ordinal": ordinal - 1, "keep": EARLIER_RESPONSE})
-        if ordinal > MAX_ATTEMPTS_KEPT:
-            surplus.append((held.seq, ordinal - MAX_ATTEMPTS_KEPT // 2))
-    tx.connection.executemany(tx.sql["add_attempt"], rows)
-    tx.connection.executemany(tx.sql["cut_attempt"], earlier)
-    tx.connection.executemany(tx.sql["drop_attempt"], surplus)
-
-
-def bury_waiting(
-    tx: SqliteTransaction,
-    rows: Sequence[tuple[int, str, int]],
-    reason: Reason,
-    *,
-    now: Moment,
-) -> None:
-    """Bury waiting tasks, given as row, queue and attempt count."""
-    for seq, queue, attempt_count in rows:
-        tx.connection.execute(tx.sql["bury_task"], (reason.value, now, seq))
-        tx.count(queue, "waiting", -1)
-        tx.count(queue, "failing", -int(attempt_count > 0))
-        tx.count(queue, "dead", 1)
-
-
-def delete_waiting(tx: SqliteTransaction, rows: Sequence[tuple[int, str, int]]) -> None:
-    """Delete waiting tasks with their attempts, given as row, queue and attempt count."""
-    for seq, queue, attempt_count in rows:
-        tx.connection.execute(tx.sql["delete_attempts"], (seq,))
-        tx.connection.execute(tx.sql["delete_task"], (seq,))
-        tx.count(queue, "waiting", -1)
-        tx.count(queue, "failing", -int(attempt_count > 0))
-
-
-def bury_cancelled(tx: SqliteTransaction, items: Sequence[Moment]) -> Sequence[None]:
-    """Bury what was cancelled while it ran, and then cut off by the end of the process."""
-    for now in items:
-        rows = tx.connection.execute(tx.sql["cancelled_tasks"]).fetchall()
-        bury_waiting(tx, rows, Reason.CANCELLED, now=now)
-    return [None] * len(items)
-
-
-def expire(tx: SqliteTransaction, items: Sequence[Expiring]) -> Sequence[int]:
-    """Bury waiting tasks past their ``expires_at``; tell how many."""
-    counts = []
-    for item in items:
-        # Leased ones may come first, and must not hide the rest.
-        looked_at = item.limit + len(tx.leases)
-        found = tx.connection.execute(tx.sql["expired_tasks"], (item.now, looked_at)).fetchall()
-        rows = [row for row in found if not tx.is_leased(row[0])][: item.limit]
-        bury_waiting(tx, rows, Reason.EXPIRED, now=item.now)
-        counts.append(len(rows))
-    return counts
-
-
-def prune(tx: SqliteTransaction, items: Sequence[Pruning]) -> Sequence[int]:
-    """Delete ended tasks past their retention; tell how many."""
-    return [_prune_one(tx, item) for item in items]
-
-
-def _prune_one(tx: SqliteTransaction, item: Pruning) -> int:
-    too_old = item.now - item.keep.age * 1_000_000
-    kept = tx.connection.execute(tx.sql["queue_counts"], (item.queue,)).fetchone()
-    ended = 0 if kept is None else kept[0] if item.state == "succeeded" else kept[1]
-    surplus = ended + tx.pending(item.queue, item.state) - item.keep.count
-    oldest = tx.connection.execute(
-        tx.sql["ended_tasks"], (item.queue, item.state, item.limit)
-    ).fetchall()
-    seqs = [
-        (seq,)
-        for place, (seq, ended_at) in enumerate(oldest)
-        if place < surplus or ended_at <= too_old
+def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Write what happened to tasks: state, moments, attempts, errors; not what they are."""
+    tx.connection.executemany(tx.sql["move_task"], [_moved(tx, changed) for changed in changes])
+    callbacks = [
+        callback
+        for changed in changes
+        if changed.new.ended_at is not None and changed.old.ended_at is None
+        if (callback := _callback(tx, changed)) is not None
     ]
-    tx.connection.executemany(tx.sql["delete_attempts"], seqs)
-    tx.connection.executemany(tx.sql["delete_task"], seqs)
-    tx.count(item.queue, item.state, -len(seqs))
-    return len(seqs)
+    if callbacks:
+        add(tx, callbacks)
+
+
+def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Write whatever was changed of tasks."""
+    for seq, old, new, *_ in changes:
+        values = amended_values(new)
+        if values != amended_values(old):
+            tx.connection.execute(tx.sql["amend_task"], (*values, seq))
+        if new.labels != old.labels:
+            tx.connection.execute(tx.sql["delete_labels"], (seq,))
+            add_labels(tx, seq, new)
+    record(tx, changes)
+
+
+def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
+    """Delete tasks of any state; the attempt of one that runs is given up."""
+    found = list(tasks)
+    delete_rows(tx, [seq for seq, _ in found])
+    for seq, task in found:
+        tx.give_up(seq)
+        for what in _counted(task):
+            tx.count(task.queue, what, -1)
+        tx.task_changed(task, Change.DELETED, None)
+
+
+def delete_rows(tx: SqliteTransaction, numbers: Iterable[int]) -> None:
+    """Delete tasks with all that belongs to them; the caller sees to the counts."""
+    rows = [(seq,) for seq in numbers]
+    for statement in ("delete_attempts", "delete_labels", "delete_task"):
+        tx.connection.executemany(tx.sql[statement], rows)
+
+
+def _moved(tx: SqliteTransaction, changed: Changed) -> tuple[object, ...]:
+    seq, old, new, change, now, _ = changed
+    _recount(tx, old, new)
+    is_leased = tx.is_leased(seq)
+    number = None
+    if new.ended_at is None:
+        if old.ended_at is not None or _where(old) != _where(new):
+            number = tx.lane_number(new.lane, now)
+        if not is_leased:
+            tx.task_waits(new.lane, new.run_at)
+    if new.cancelled and is_leased:
+        tx.cancel(seq)
+    tx.task_changed(new, change, TaskState.RUNNING if is_leased else new.state)
+    group = _group(tx, new)
+    has_failed = group is not None and (
+        new.attempt_total != old.attempt_total or new.ended_at != old.ended_at
+    )
+    return (number, group, now if has_failed else None, *moved_values(new), seq)
+
+
+def _where(task: Task) -> tuple[object, ...]:
+    """Return what a task's lane follows from."""
+    return (task.queue, task.url, task.forced)
+
+
+def _group(tx: SqliteTransaction, task: Task) -> str | None:
+    group = task.failure_group
+    return None if group is None else tx.group_id(group)
+
+
+def _counted(task: Task) -> tuple[Counted, ...]:
+    """Return the counts of its queue that a task is in."""
+    if task.state is TaskState.SUCCEEDED:
+        return ("succeeded",)
+    if task.state is TaskState.DEAD:
+        return ("dead",)
+    return ("waiting", "failing") if task.is_failing else ("waiting",)
+
+
+def _recount(tx: SqliteTransaction, old: Task, new: Task) -> None:
+    before, after = _counted(old), _counted(new)
+    if before == after and old.queue == new.queue:
+        return
+    for what in before:
+        tx.count(old.queue, what, -1)
+    for what in after:
+        tx.count(new.queue, what, 1)
+
+
+def _callback(tx: SqliteTransaction, changed: Changed) -> Task | None:
+    queue = tx.queue(changed.new.queue)
+    overrides = QueueOverrides() if queue is None else queue.overrides
+    wanted = changed.new.on_success, changed.new.on_dead
+    if not any((*wanted, overrides.on_success, overrides.on_dead)):
+        return None
+    attempt = changed.attempt or tx.reading.attempt("last_attempt", changed.seq)
+    return callback_of(changed.new, attempt, overrides, id=tx.new_id(changed.now), now=changed.now)

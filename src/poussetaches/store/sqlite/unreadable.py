@@ -9,6 +9,7 @@ from typing import NamedTuple
 from poussetaches.core.moment import Moment
 from poussetaches.store.sqlite.reads import Unreadable
 from poussetaches.store.sqlite.rows import as_json
+from poussetaches.store.sqlite.tasks import delete_rows
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 
 _RAW = {"tasks": "raw_task", "attempts": "raw_attempts", "schedules": "raw_schedule"}
@@ -23,22 +24,30 @@ class SettingAside(NamedTuple):
 
 def set_aside(tx: SqliteTransaction, items: Sequence[SettingAside]) -> Sequence[bool]:
     """Move rows to the table of unreadable ones; tell which were still there."""
-    return [_set_aside_one(tx, item) for item in items]
+    return [_set_aside_one(tx, item.row, item.found_at) for item in items]
 
 
-def _set_aside_one(tx: SqliteTransaction, item: SettingAside) -> bool:
-    table, key, reason = item.row
+def clear_away(tx: SqliteTransaction, now: Moment) -> None:
+    """Set aside the unreadable rows that a transaction has come across so far."""
+    while tx.reading.bad:
+        _set_aside_one(tx, tx.reading.bad.pop(0), now)
+
+
+def _set_aside_one(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
+    table, key, reason = row
     found = _raw(tx.connection, tx.sql[_RAW[table]], key)
     for raw in found:
-        values = (item.found_at, table, reason, as_json(raw))
+        values = (now, table, reason, as_json(raw))
         tx.connection.execute(tx.sql["add_unreadable"], values)
         if table == "tasks" and isinstance(key, int):
-            tx.connection.execute(tx.sql["delete_task"], (key,))
+            delete_rows(tx, [key])
             tx.give_up(key)
             _uncount(tx, raw)
     tx.connection.execute(
         tx.sql["delete_schedule" if table == "schedules" else "delete_attempts"], (key,)
     )
+    if found:
+        tx.set_aside.append(row)
     return bool(found)
 
 

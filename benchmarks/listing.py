@@ -1,0 +1,79 @@
+"""Does a page of a list cost the same with a million tasks, and does listing delay a push?"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from random import Random
+
+from benchmarks.filling import fill, make_task, opened
+from benchmarks.measuring import high, middle, show, timed
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.task import TaskState
+from poussetaches.store.base import Store
+
+SIZES = (1_000, 1_000_000)
+LIMIT = 100
+TIMES = 200
+
+FILTERS = {
+    "all": TaskFilter(),
+    "state=dead": TaskFilter(states=frozenset({TaskState.DEAD})),
+    "queue=default, state=waiting": TaskFilter(
+        queue="default", states=frozenset({TaskState.WAITING})
+    ),
+    "label=customer:1": TaskFilter(labels=(("customer", "1"),)),
+    "text=wrong": TaskFilter(text="wrong"),
+}
+
+
+async def pages_of(store: Store, filter: TaskFilter) -> list[float]:
+    """Return how long the first page of a list takes, again and again."""
+    return await timed(lambda: store.tasks(filter, after=None, limit=LIMIT), times=TIMES)
+
+
+async def pushes(store: Store, *, while_listing: bool) -> list[float]:
+    """Return how long pushes take, alone or while somebody lists without a pause."""
+    random = Random(2)
+
+    async def list_for_ever() -> None:
+        after = None
+        while True:
+            after = (await store.tasks(TaskFilter(text="no such"), after=after, limit=100)).after
+
+    listing = asyncio.create_task(list_for_ever()) if while_listing else None
+    found = await timed(lambda: store.add(make_task(random)), times=1_000)
+    if listing is not None:
+        listing.cancel()
+    return found
+
+
+async def main() -> None:
+    """Fill a small and a large store, and compare."""
+    columns: dict[str, list[str]] = {name: [] for name in FILTERS}
+    alone: list[float] = []
+    beside: list[float] = []
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # not in memory
+        for size in SIZES:
+            async with opened(Path(folder) / f"{size}.db") as store:
+                await fill(store, size)
+                for name, filter in FILTERS.items():
+                    columns[name].append(middle(await pages_of(store, filter)))
+                alone = await pushes(store, while_listing=False)
+                beside = await pushes(store, while_listing=True)
+    head = ["page of 100", *(f"{size:,} tasks, ms" for size in SIZES), "ratio"]
+    rows = [
+        [name, *times, f"{float(times[1]) / float(times[0]):.2f}"]
+        for name, times in columns.items()
+    ]
+    show("Listing", head, rows)
+    table = [
+        ["alone", middle(alone), high(alone)],
+        ["while listing", middle(beside), high(beside)],
+    ]
+    show("A push into a million tasks", ["", "median, ms", "p95, ms"], table)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,97 @@
+"""Does looking for due work cost the same with a million delayed tasks and a dead host?"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from random import Random
+
+from benchmarks.filling import BATCH, make_task, now, opened
+from benchmarks.measuring import high, middle, show, timed
+from poussetaches.core.task import Outcome, PutBack
+from poussetaches.engine.clock import SystemClock
+from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.engine import Engine
+from poussetaches.engine.request import Request
+from poussetaches.store.base import Finish, Push, Store
+
+DELAYED = 1_000_000
+HELD = 100_000
+HELD_ORIGIN = "http://away.test:80"
+TIMES = 500
+
+
+class NoSender:
+    """Sends nothing: looking is all that is measured."""
+
+    async def send(self, request: Request) -> Outcome:
+        """Never be asked."""
+        raise AssertionError(request.url)
+
+    async def probe(self, origin: str) -> str | None:
+        """Tell that nobody is there."""
+        return "away"
+
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+
+async def fill(store: Store) -> None:
+    """Add delayed tasks of the highest priority, and due ones of an origin that is away."""
+    random = Random(1)
+    for _ in range(0, DELAYED, BATCH):
+        delayed = [make_task(random, priority=100) for _ in range(BATCH)]
+        await store.push([Push(task=task) for task in delayed], now=now())
+    for _ in range(0, HELD, BATCH):
+        due = now()
+        held = [
+            make_task(random, url=f"{HELD_ORIGIN}/", run_at=due, due_at=due) for _ in range(BATCH)
+        ]
+        await store.push([Push(task=task) for task in held], now=due)
+
+
+async def look(engine: Engine, store: Store) -> None:
+    """Find the one task that may start, and put it back."""
+    wanted = engine.lanes.startable(64)
+    engine.lanes.looking(wanted)
+    leased = await store.lease_due(wanted, now=now())
+    assert len(leased.leases) == 1, leased
+    for lane, next_due in leased.next_due.items():
+        engine.lanes.looked(lane, next_due)
+    await store.finish(Finish(leased.leases[0], PutBack()), now=now())
+
+
+async def looks(store: Store) -> list[float]:
+    """Return how long looks take, with one due task that nothing holds."""
+    engine = Engine(
+        store=store,
+        sender=NoSender(),
+        clock=SystemClock(),
+        random=Random(1),
+        config=EngineConfig(),
+    )
+    engine.origins.refused(HELD_ORIGIN, "away", 0.0)
+    await engine.load()
+    return await timed(lambda: look(engine, store), times=TIMES)
+
+
+async def main() -> None:
+    """Compare an empty store with a crowded one."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # not in memory
+        for name, crowded in (("nothing", False), ("1,100,000 tasks", True)):
+            async with opened(Path(folder) / f"{crowded}.db") as store:
+                if crowded:
+                    await fill(store)
+                due = now()
+                task = make_task(Random(3), run_at=due, due_at=due)
+                await store.add(task)
+                times = await looks(store)
+                rows.append([name, middle(times), high(times)])
+    rows.append(["ratio", f"{float(rows[1][1]) / float(rows[0][1]):.2f}", ""])
+    show("Looking for one due task", ["in front of it", "median, ms", "p95, ms"], rows)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,277 @@
+"""Batches: many pushes in one request and one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from random import Random
+from typing import Annotated, NoReturn
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from poussetaches.api.endpoint import JSON, Endpoint, answer
+from poussetaches.api.engine_view import EngineView
+from poussetaches.api.problems import FieldError, Problem
+from poussetaches.api.reading import (
+    check_encoding,
+    cut_off,
+    decode,
+    place_of,
+    throw_away,
+    too_large,
+)
+from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
+from poussetaches.api.task_fields import TaskFields
+from poussetaches.core.errors import InvalidTask, KeyConflict
+from poussetaches.core.moment import Moment
+from poussetaches.store.base import Push, Store
+
+MAX_TASKS = 10_000
+MAX_ERRORS = 20  # refused tasks that are named
+BATCHES = 2  # read at once: each may take the memory of the largest
+LONGEST_READING = 120.0  # seconds, so that a client that stalls does not keep out others for good
+SLICE = 250  # tasks made in one go: about 2 ms, in which nothing else happens
+LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+
+
+class BatchFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Many pushes; either all are kept or none is."""
+
+    tasks: Annotated[list[TaskFields], Meta(max_length=MAX_TASKS)]
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """The tasks' ids in the order of the pushes, and the places of those there were already."""
+
+    ids: list[str]
+    existing: list[int]
+
+
+class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch of which the tasks are not looked into yet."""
+
+    tasks: list[msgspec.Raw]
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+
+
+class BatchRoutes:
+    """Serves batch pushes."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: EngineView,
+        now: Callable[[], Moment],
+        random: Random,
+        limits: TaskLimits,
+        max_batch: int,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._now = now
+        self._random = random
+        self._limits = limits
+        self._max_batch = max_batch
+        self._turns = asyncio.Semaphore(BATCHES)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the row of the API."""
+        return [
+            Endpoint(
+                method="POST",
+                path="/v1/tasks/batch",
+                handler=self.push,
+                summary="Push many tasks, all or none; in JSON, or one JSON object a line",
+                tag="Tasks",
+                body=BatchFields,
+                body_media_types=(JSON, *LINES),
+                answers={201: BatchAnswer},
+                problems=(409,),
+            )
+        ]
+
+    async def push(self, request: Request) -> Response:
+        """Keep many tasks, all or none."""
+        async with self._turns:
+            now = self._now()
+            builder = TaskBuilder(
+                self._engine.queues,
+                self._limits,
+                now=now,
+                random=self._random,
+                trace=trace_of(request.headers),
+            )
+            pushes = _Pushes(builder, are_lines=_are_lines(request))
+            await _read(request, pushes, limit=self._max_batch)
+            return await self._keep(pushes, now)
+
+    async def _keep(self, pushes: _Pushes, now: Moment) -> Response:
+        made = pushes.made()
+        try:
+            pushed = await self._store.push(made, now=now) if made else []
+        except KeyConflict as exc:
+            place = pushes.place_of(exc.place)
+            error = FieldError(pushes.field(place, "key"), str(exc))
+            detail = f"{error.field}: {error.reason}"
+            raise Problem(HTTPStatus.CONFLICT, "key-conflict", detail, errors=(error,)) from None
+        ids = [one.task_id for one in pushed]
+        existing = [place for place, one in enumerate(pushed) if one.existing]
+        return answer(BatchAnswer(ids, existing), HTTPStatus.CREATED)
+
+
+class _Pushes:
+    """The pushes of one batch, and what is wrong with some of them."""
+
+    def __init__(self, builder: TaskBuilder, *, are_lines: bool) -> None:
+        self.are_lines = are_lines
+        self._builder = builder
+        self._decoder = msgspec.json.Decoder(TaskFields)
+        self._pushes: list[Push] = []
+        self._places: list[int] = []  # of the pushes: indexes, or numbers of lines
+        self._errors: list[FieldError] = []
+
+    def add(self, place: int, json: bytes) -> None:
+        """Take one push.
+
+        Raises:
+            Problem: 400, it is not JSON; 422, there are too many, or too many are refused.
+        """
+        if len(self._pushes) >= MAX_TASKS:
+            self._errors = [
+                FieldError("tasks", f"are more than {MAX_TASKS}; push several batches")
+            ]
+            self._refuse()
+        try:
+            if self.are_lines:
+                check_encoding(json)
+            push = self._builder.build(self._decoder.decode(json))
+        except msgspec.ValidationError as exc:
+            self._note(place, *place_of(str(exc)))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            detail = f"{self.field(place, '')}: is not JSON that can be read: {exc}"
+            raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None
+        except InvalidTask as exc:
+            self._note(place, exc.field, exc.reason)
+        else:
+            self._pushes.append(push)
+            self._places.append(place)
+
+    def add_line(self, number: int, line: bytes) -> None:
+        """Take one push from a line of its own; an empty line is none.
+
+        Raises:
+            Problem: as of ``add``.
+        """
+        if line.strip():
+            self.add(number, line)
+
+    def made(self) -> list[Push]:
+        """Return the pushes.
+
+        Raises:
+            Problem: 422, some were refused.
+        """
+        if self._errors:
+            self._refuse()
+        return self._pushes
+
+    def place_of(self, index: int) -> int:
+        """Return the place in the request of one of the pushes."""
+        return self._places[index]
+
+    def field(self, place: int, field: str) -> str:
+        """Return the name of a field, or of a push as a whole, within the request."""
+        if self.are_lines:
+            return f"line {place}: {field}" if field else f"line {place}"
+        return f"tasks[{place}].{field}" if field else f"tasks[{place}]"
+
+    def _note(self, place: int, field: str, reason: str) -> None:
+        self._errors.append(FieldError(self.field(place, field), reason))
+        if len(self._errors) == MAX_ERRORS:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        first = self._errors[0]
+        others = len(self._errors) - 1
+        detail = f"{first.field}: {first.reason}" + (f"; and {others} more" if others else "")
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-task", detail, errors=tuple(self._errors)
+        )
+
+
+def _are_lines(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0]
+    return media_type.strip().lower() in LINES
+
+
+async def _read(request: Request, pushes: _Pushes, *, limit: int) -> None:
+    """Read a batch to its end, whatever is wrong with it: the client must get to read why.
+
+    Raises:
+        Problem: 400, 413 or 422.
+    """
+    body = _Body(request, limit=limit)
+    reading = _read_lines if pushes.are_lines else _read_document
+    try:
+        async with asyncio.timeout(LONGEST_READING):
+            await reading(body, pushes)
+    except Problem:
+        await body.throw_away()
+        raise
+    except ClientDisconnect:
+        raise cut_off() from None
+    except TimeoutError:
+        detail = f"the batch was not here after {LONGEST_READING:.0f} s; push smaller ones"
+        raise Problem(HTTPStatus.BAD_REQUEST, "too-slow", detail) from None
+
+
+class _Body:
+    """The body of a request, as it comes, up to the limit of a batch."""
+
+    def __init__(self, request: Request, *, limit: int) -> None:
+        self._stream = request.stream()
+        self._limit = limit  # bytes
+        self._length = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._length += len(chunk)
+            if self._length > self._limit:
+                detail = f"the batch is longer than {self._limit} bytes (setting max_batch)"
+                raise too_large(detail)
+            yield chunk
+
+    async def throw_away(self) -> None:
+        """Read what is left, within bounds."""
+        await throw_away(self._stream, self._length)
+
+
+async def _read_document(body: _Body, pushes: _Pushes) -> None:
+    text = bytearray()
+    async for chunk in body:
+        text += chunk
+    for index, json in enumerate(decode(_ENVELOPE, text).tasks):
+        if index % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+        pushes.add(index, bytes(json))
+
+
+async def _read_lines(body: _Body, pushes: _Pushes) -> None:
+    rest, number = bytearray(), 0
+    async for chunk in body:
+        *lines, tail = chunk.split(b"\n")
+        for line in lines:
+            number += 1
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+            pushes.add_line(number, bytes(rest) + line)
+            rest.clear()
+        rest += tail
+    pushes.add_line(number + 1, bytes(rest))

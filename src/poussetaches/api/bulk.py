@@ -1,0 +1,142 @@
+"""Bulk changes: what is done to one task, done to all that a filter selects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from poussetaches.api.problems import RETRY_AFTER, Problem
+from poussetaches.core.errors import PousseTachesError, StateConflict
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import Moment
+from poussetaches.core.task import Task
+from poussetaches.store.base import Edit, Edited, Store
+
+SLICE = 500  # tasks edited together: what waits behind them waits some 20 ms
+SELECTED = 10_000  # tasks selected in one reading
+CALLS = 4  # carried out at once; others wait their turn
+
+# Given the place of a task among those selected, and their number, returns what to do to it.
+PlacedEdit = Callable[[int, int], Edit]
+
+log = logging.getLogger(__name__)
+
+
+class Bulk:
+    """Edits all tasks that a filter selects at the beginning, in slices between other work.
+
+    A call goes on when its caller is gone, until it is done or the server stops.
+    """
+
+    def __init__(self, *, store: Store, now: Callable[[], Moment]) -> None:
+        self._store = store
+        self._now = now
+        self._turns = asyncio.Semaphore(CALLS)
+        self._running: set[asyncio.Task[Edited]] = set()
+        self._stopping = False
+
+    async def apply(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
+        """Edit the tasks, the one pushed first before the others; tell how many, and why not.
+
+        Raises:
+            Problem: 503, the server stops; what was done until then stays.
+        """
+        return await self._carry_out(self._apply(filter, edit))
+
+    async def look(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
+        """Tell what ``apply`` would come to, and change nothing."""
+        return await self._carry_out(self._look(filter, edit))
+
+    async def delete(self, filter: TaskFilter) -> int:
+        """Delete the tasks; tell how many."""
+        return (await self.apply(filter, lambda place, count: deleted)).count
+
+    async def stop(self) -> None:
+        """Begin no more slices, and wait for those that are begun."""
+        self._stopping = True
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _carry_out(self, work: Coroutine[Any, Any, Edited]) -> Edited:
+        running = asyncio.create_task(work)
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+        return await asyncio.shield(running)
+
+    def _ended(self, running: asyncio.Task[Edited]) -> None:
+        self._running.discard(running)
+        if not running.cancelled() and running.exception() is not None:
+            log.info("a bulk call ended early", extra={"reason": str(running.exception())})
+
+    async def _apply(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
+        async with self._turns:
+            numbers = await self._select(filter)
+            count, skipped = 0, Counter[str]()
+            for start in range(0, len(numbers), SLICE):
+                self._check_going_on(count)
+                made = await self._store.edit_many(
+                    numbers[start : start + SLICE],
+                    _placed(edit, start, len(numbers)),
+                    filter=filter,
+                    now=self._now(),
+                )
+                count += made.count
+                skipped.update(made.skipped)
+            return Edited(count, dict(skipped))
+
+    async def _look(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
+        async with self._turns:
+            count, skipped, after = 0, Counter[str](), None
+            while True:
+                self._check_going_on(0)
+                page = await self._store.tasks(filter, after=after, limit=SLICE)
+                for task in page.tasks:
+                    reason = _refusal(edit(0, 1), task)
+                    if reason is None:
+                        count += 1
+                    else:
+                        skipped[reason] += 1
+                after = page.after
+                if after is None:
+                    return Edited(count, dict(skipped))
+
+    async def _select(self, filter: TaskFilter) -> array[int]:
+        """Return what stands for the tasks, the one pushed first before the others."""
+        numbers, after = array("q"), None
+        while True:
+            self._check_going_on(0)
+            found = await self._store.select(filter, after=after, limit=SELECTED)
+            numbers.extend(found.numbers)
+            after = found.after
+            if after is None:
+                numbers.reverse()
+                return numbers
+
+    def _check_going_on(self, count: int) -> None:
+        if self._stopping:
+            detail = f"the server stops; {count} tasks were changed, repeat the call for the rest"
+            headers = {"Retry-After": str(RETRY_AFTER)}
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", detail, headers=headers)
+
+
+def deleted(task: Task) -> None:
+    """Delete a task."""
+
+
+def _placed(edit: PlacedEdit, start: int, count: int) -> Callable[[int], Edit]:
+    return lambda place: edit(start + place, count)
+
+
+def _refusal(edit: Edit, task: Task) -> str | None:
+    """Return why a task would be skipped, in the words of the store; None when it would not."""
+    try:
+        edit(task)
+    except StateConflict as exc:
+        return exc.state
+    except PousseTachesError as exc:
+        return str(exc)
+    return None

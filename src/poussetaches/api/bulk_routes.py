@@ -1,0 +1,172 @@
+"""The bulk calls: run, requeue, cancel and delete all tasks that a filter selects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from poussetaches.api.bulk import Bulk, PlacedEdit, deleted
+from poussetaches.api.endpoint import Endpoint, answer
+from poussetaches.api.engine_view import EngineView
+from poussetaches.api.filters import FilterFields
+from poussetaches.api.merge_patch import Document
+from poussetaches.api.reading import decode, invalid, read_body
+from poussetaches.api.task_patch import TaskPatch
+from poussetaches.core import edits
+from poussetaches.core.errors import InvalidTask
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import Moment, later
+from poussetaches.core.retry import TEN_YEARS
+from poussetaches.core.task import Task
+from poussetaches.store.base import Edit
+
+CODE = "invalid-bulk"
+
+
+class BulkFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which tasks are meant; ``all`` says that an empty filter is no mistake."""
+
+    filter: FilterFields | None = None
+    all: bool = False
+    dry_run: bool = False
+
+
+class ResendFields(BulkFields, kw_only=True, frozen=True):
+    """Which tasks are sent, with which changes, and over how many seconds."""
+
+    set: Document | None = None
+    spread: Annotated[float, Meta(ge=0, le=TEN_YEARS)] | None = None
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """Why some tasks were left as they are: their state, ``changed`` meanwhile, or a refusal."""
+
+    reason: str
+    count: int
+
+
+class BulkAnswer(msgspec.Struct, frozen=True):
+    """How many tasks were changed, and how many were not, by reason."""
+
+    count: int
+    skipped: list[Skipped]
+
+
+class BulkRoutes:
+    """Serves the bulk calls."""
+
+    def __init__(
+        self,
+        bulk: Bulk,
+        engine: EngineView,
+        *,
+        now: Callable[[], Moment],
+        max_body: int,
+        max_request: int,
+    ) -> None:
+        self._bulk = bulk
+        self._engine = engine
+        self._now = now
+        self._max_body = max_body
+        self._max_request = max_request
+        self._plain = msgspec.json.Decoder(BulkFields)
+        self._resend = msgspec.json.Decoder(ResendFields)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the rows of the API."""
+        row = partial(Endpoint, method="POST", tag="Tasks", answers={200: BulkAnswer})
+        return [
+            row(
+                path="/v1/tasks/run",
+                handler=self.run,
+                summary="Run waiting tasks now",
+                body=ResendFields,
+                problems=(503,),
+            ),
+            row(
+                path="/v1/tasks/requeue",
+                handler=self.requeue,
+                summary="Send ended tasks on a new round",
+                body=ResendFields,
+                problems=(503,),
+            ),
+            row(
+                path="/v1/tasks/cancel",
+                handler=self.cancel,
+                summary="End waiting tasks, and let running ones not be tried again",
+                body=BulkFields,
+                problems=(503,),
+            ),
+            row(
+                path="/v1/tasks/delete",
+                handler=self.delete,
+                summary="Delete tasks, whatever their state",
+                body=BulkFields,
+                problems=(503,),
+            ),
+        ]
+
+    async def run(self, request: Request) -> Response:
+        """Make waiting tasks due."""
+        return await self._send_again(request, edits.run)
+
+    async def requeue(self, request: Request) -> Response:
+        """Send ended tasks on a new round."""
+        return await self._send_again(request, edits.requeue)
+
+    async def cancel(self, request: Request) -> Response:
+        """End waiting tasks, and let running ones not be tried again."""
+        fields = decode(self._plain, await self._read(request), code=CODE)
+        now = self._now()
+        return await self._answer(
+            fields, lambda place, count: lambda task: edits.cancel(task, now=now)
+        )
+
+    async def delete(self, request: Request) -> Response:
+        """Delete tasks."""
+        fields = decode(self._plain, await self._read(request), code=CODE)
+        return await self._answer(fields, lambda place, count: deleted)
+
+    async def _send_again(self, request: Request, send: Callable[..., Task]) -> Response:
+        fields = decode(self._resend, await self._read(request), code=CODE)
+        patch = self._patch_of(fields)
+        begun = self._now()
+
+        def edit(place: int, count: int) -> Edit:
+            due_at = later(begun, (fields.spread or 0.0) * place / count)
+            return lambda task: patch.applied(send(task, at=due_at), now=begun)
+
+        return await self._answer(fields, edit)
+
+    def _patch_of(self, fields: ResendFields) -> TaskPatch:
+        changes = fields.set or {}
+        if fields.spread is not None and "run_at" in changes:
+            raise invalid(CODE, "spread", "sets run_at, and so does set; give one of them")
+        try:
+            return TaskPatch(changes, self._engine.queues, max_body=self._max_body)
+        except InvalidTask as exc:
+            raise invalid("invalid-task", f"set.{exc.field}", exc.reason) from None
+
+    async def _read(self, request: Request) -> bytes:
+        return await read_body(request, limit=self._max_request)
+
+    async def _answer(self, fields: BulkFields, edit: PlacedEdit) -> Response:
+        work = self._bulk.look if fields.dry_run else self._bulk.apply
+        done = await work(_filter_of(fields), edit)
+        skipped = sorted(done.skipped.items(), key=lambda item: (-item[1], item[0]))
+        return answer(BulkAnswer(done.count, [Skipped(*item) for item in skipped]))
+
+
+def _filter_of(fields: BulkFields) -> TaskFilter:
+    filter = (fields.filter or FilterFields()).filter()
+    if filter.is_empty and not fields.all:
+        raise invalid(
+            CODE, "filter", 'is empty, which means every task; say "all": true if it is meant'
+        )
+    return filter

@@ -1,0 +1,68 @@
+"""What is defined by name, queues and schedules: their names, and the patches of what they say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from poussetaches.api.merge_patch import merged
+from poussetaches.api.problems import Problem
+from poussetaches.api.reading import decode, invalid
+from poussetaches.api.task_fields import MAX_DEPTH, is_too_deep
+from poussetaches.core.queue import NAME
+
+V = TypeVar("V")
+
+_NAME = re.compile(NAME)
+_NAMES = "must be a letter or a digit, then up to 99 letters, digits, dots, dashes, underscores"
+_PLACE_IN_LIST = re.compile(r"^schedules\[[0-9]+\]\.")
+
+
+def name_of(request: Request, *, code: str) -> str:
+    """Return the name in a request's path, for something that is to be made.
+
+    Raises:
+        Problem: 422, nothing can have this name.
+    """
+    name: str = request.path_params["name"]
+    if _NAME.match(name) is None:
+        raise invalid(code, "name", _NAMES)
+    return name
+
+
+def decode_definition(
+    decoder: msgspec.json.Decoder[V], body: bytes, *, hints: Mapping[str, str], code: str
+) -> V:
+    """Return the definition in a body; ``hints`` say why fields that answers have are refused.
+
+    Raises:
+        Problem: 400 or 422, as of ``decode``.
+    """
+    try:
+        return decode(decoder, body, code=code)
+    except Problem as exc:
+        for error in exc.errors:
+            hint = hints.get(_PLACE_IN_LIST.sub("", error.field))
+            if hint is not None:
+                raise invalid(code, error.field, hint) from None
+        raise
+
+
+def patched(document: object, patch: bytes, *, code: str) -> bytes:
+    """Return what something said, with a merge patch applied to it, in JSON.
+
+    Raises:
+        Problem: 400, the patch is not JSON; 422, it is nested too deeply.
+    """
+    if is_too_deep(patch):
+        raise invalid(code, "", f"is nested more than {MAX_DEPTH} deep")
+    try:
+        return merged(msgspec.json.encode(document), patch)
+    except msgspec.DecodeError as exc:
+        detail = f"the body is not JSON that can be read: {exc}"
+        raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None

@@ -1,0 +1,105 @@
+"""``FilterFields``: which tasks are meant, as JSON and as the parameters of a query say it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from poussetaches.core.errors import InvalidFilter
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import Moment, moment_of
+from poussetaches.core.queue import Name
+from poussetaches.core.target import MAX_URL
+from poussetaches.core.task import Reason, TaskState
+
+MAX_IDS = 10_000  # as many as a batch can make
+MAX_LABELS = 16  # as many as a task can have
+REPEATED = ("label",)  # parameters that a query may have several times
+
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_URL)]
+Time = Annotated[datetime, Meta(tz=True)]
+
+
+class FilterFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Conditions that tasks meet, all of those that are set.
+
+    Lists are written as such, or with commas between; ``label`` is ``name:value``.
+    """
+
+    ids: str | list[str] | None = None
+    state: str | list[str] | None = None
+    failing: bool | None = None
+    queue: Name | None = None
+    label: str | list[str] | None = None
+    url: Text | None = None
+    key: Text | None = None
+    schedule: Text | None = None
+    reason: Reason | None = None
+    group: Text | None = None
+    text: Text | None = None
+    since: Time | None = None
+    until: Time | None = None
+    ended_since: Time | None = None
+    ended_until: Time | None = None
+
+    def filter(self) -> TaskFilter:
+        """Return the filter.
+
+        Raises:
+            InvalidFilter: a condition cannot be met by any task.
+        """
+        ids = None if self.ids is None else _listed(self.ids)
+        if ids is not None and len(ids) > MAX_IDS:
+            raise InvalidFilter("ids", f"are more than {MAX_IDS}; use several requests")
+        return TaskFilter(
+            ids=ids,
+            states=None if self.state is None else _states(_listed(self.state)),
+            failing=bool(self.failing),
+            queue=self.queue,
+            labels=_labels(self.label),
+            url=self.url,
+            key=self.key,
+            schedule=self.schedule,
+            reason=self.reason,
+            group=self.group,
+            text=self.text,
+            since=_moment(self.since),
+            until=_moment(self.until),
+            ended_since=_moment(self.ended_since),
+            ended_until=_moment(self.ended_until),
+        )
+
+
+def _listed(given: str | list[str]) -> tuple[str, ...]:
+    items = given.split(",") if isinstance(given, str) else given
+    return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+
+
+def _states(names: tuple[str, ...]) -> frozenset[TaskState]:
+    known = {state.value for state in TaskState}
+    if not names:
+        raise InvalidFilter("state", "names no state")
+    for name in names:
+        if name not in known:
+            raise InvalidFilter("state", f"{name!r} is none of {', '.join(sorted(known))}")
+    return frozenset(map(TaskState, names))
+
+
+def _labels(given: str | list[str] | None) -> tuple[tuple[str, str], ...]:
+    items = [given] if isinstance(given, str) else given or []
+    if len(items) > MAX_LABELS:
+        raise InvalidFilter("label", f"are more than {MAX_LABELS}, and no task has so many")
+    labels = []
+    for item in items:
+        name, colon, value = item.partition(":")
+        if not colon or not name:
+            raise InvalidFilter("label", f"{item!r} is not of the form name:value")
+        labels.append((name, value))
+    return tuple(labels)
+
+
+def _moment(time: datetime | None) -> Moment | None:
+    return None if time is None else moment_of(time)

@@ -1,0 +1,40 @@
+"""JSON merge patches (RFC 7396), applied to JSON text: what they leave alone stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+Document = dict[str, msgspec.Raw]  # an object, whose values are JSON text
+
+_DECODER = msgspec.json.Decoder(Document)
+
+
+def merged(target: bytes, patch: bytes) -> bytes:
+    """Return a JSON text with a merge patch applied: null removes, objects go by their names."""
+    if not _is_object(patch):
+        return patch
+    known = _DECODER.decode(target) if _is_object(target) else {}
+    return msgspec.json.encode(merged_document(known, _DECODER.decode(patch)))
+
+
+def merged_document(target: Mapping[str, msgspec.Raw], patch: Document) -> Document:
+    """Return an object with a merge patch applied."""
+    document = dict(target)
+    for name, change in patch.items():
+        if is_null(change):
+            document.pop(name, None)
+        else:
+            known = bytes(document[name]) if name in document else b""
+            document[name] = msgspec.Raw(merged(known, bytes(change)))
+    return document
+
+
+def is_null(value: msgspec.Raw) -> bool:
+    """Tell whether a JSON text is null."""
+    return bytes(value) == b"null"
+
+
+def _is_object(json: bytes) -> bool:
+    return json.lstrip()[:1] == b"{"

@@ -1,0 +1,292 @@
+"""The OpenAPI document: every row of the API, described by the types that read and answer it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from poussetaches import __version__
+from poussetaches.api.auth import OPEN_PATHS
+from poussetaches.api.endpoint import JSON, Endpoint
+from poussetaches.api.problems import FieldError
+from poussetaches.core.queue import NAME
+
+PATH = "/openapi.json"
+PROBLEM_JSON = "application/problem+json"
+
+DESCRIPTION = """\
+Push tasks over HTTP; they are stored, and delivered until they succeed or die.
+
+JSON is taken whatever the Content-Type says. Errors are problem documents (RFC 9457). A method
+that a path does not have is answered with 405 and `Allow`; HEAD is answered as GET. What is no
+HTTP, or has an address over 64 KiB, is answered with 400 in plain text.
+"""
+
+Schema = dict[str, Any]
+
+_PATH_PARAMETER = re.compile(r"\{([a-z_]+)(?::[a-z]+)?\}")
+_PATH_SCHEMAS: Mapping[str, Schema] = {
+    "name": {"type": "string", "pattern": NAME},
+    "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+}
+# Python's $ lets a newline by, and our patterns say so; that of a JSON schema does not.
+_END = re.compile(r"\$\(\?!\\n\)$")
+_REFERENCE = "#/components/schemas/{name}"
+_WAITS = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE}
+
+
+class ProblemDocument(msgspec.Struct, omit_defaults=True):
+    """What went wrong (RFC 9457)."""
+
+    type: str  # urn:poussetaches:problem:…
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = []
+
+
+class OpenApi:
+    """Serves the document, which is made when it is first asked for."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], *, has_token: bool) -> None:
+        self._endpoints = [*endpoints, *self.endpoints()]
+        self._has_token = has_token
+        self._document = b""
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return its row."""
+        return [
+            Endpoint(
+                method="GET",
+                path=PATH,
+                handler=self.show,
+                summary="This document",
+                tag="Operations",
+                answers={200: dict[str, Any]},
+            )
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer the document."""
+        if not self._document:
+            document = describe(self._endpoints, has_token=self._has_token)
+            self._document = msgspec.json.encode(document)
+        return Response(self._document, media_type=JSON)
+
+
+def describe(endpoints: Sequence[Endpoint], *, has_token: bool) -> Schema:
+    """Return the OpenAPI 3.1 document of some endpoints."""
+    types = _Types(endpoints)
+    paths: dict[str, Schema] = {}
+    problems = sorted(
+        {status for row in endpoints for status in problems_of(row, has_token=has_token)}
+    )
+    for endpoint in endpoints:
+        path = _PATH_PARAMETER.sub(r"{\1}", endpoint.path)
+        operation = _operation(endpoint, types, has_token=has_token)
+        operations = paths.setdefault(path, {})
+        assert endpoint.method.lower() not in operations, f"two rows for one operation: {endpoint}"
+        operations[endpoint.method.lower()] = operation
+    document: Schema = {
+        "openapi": "3.1.0",
+        "info": {"title": "poussetaches", "version": __version__, "description": DESCRIPTION},
+        "tags": [{"name": tag} for tag in dict.fromkeys(row.tag for row in endpoints)],
+        "paths": paths,
+        "components": {
+            "schemas": types.components,
+            "responses": {_problem_name(status): _problem(status, types) for status in problems},
+        },
+    }
+    if has_token:
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "basic": {"type": "http", "scheme": "basic"},
+        }
+        document["security"] = [{"bearer": []}, {"basic": []}]
+    return document
+
+
+def _operation(endpoint: Endpoint, types: _Types, *, has_token: bool) -> Schema:
+    operation: Schema = {
+        "operationId": _operation_id(endpoint),
+        "summary": endpoint.summary,
+        "tags": [endpoint.tag],
+        "responses": {
+            **{str(status): _success(endpoint, status, types) for status in endpoint.answers},
+            **{
+                str(status): {"$ref": f"#/components/responses/{_problem_name(status)}"}
+                for status in problems_of(endpoint, has_token=has_token)
+            },
+        },
+    }
+    parameters = [*_path_parameters(endpoint), *_query_parameters(endpoint, types)]
+    if parameters:
+        operation["parameters"] = parameters
+    if endpoint.body is not None:
+        operation["requestBody"] = _request_body(endpoint, types)
+    if has_token and endpoint.path in OPEN_PATHS:
+        operation["security"] = []
+    return operation
+
+
+def problems_of(endpoint: Endpoint, *, has_token: bool) -> list[int]:
+    """Return the statuses that an endpoint refuses with: those of its row, and those implied.
+
+    Every request may find the store in trouble, every body or query may be refused.
+    """
+    found = {*endpoint.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
+    if endpoint.body is not None:
+        found |= {
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        }
+    if endpoint.query is not None:
+        found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
+    if endpoint.path not in OPEN_PATHS:
+        found.add(HTTPStatus.SERVICE_UNAVAILABLE)
+        if not endpoint.only_reads:
+            found.add(HTTPStatus.INSUFFICIENT_STORAGE)
+        if has_token:
+            found.add(HTTPStatus.UNAUTHORIZED)
+        if has_token and not endpoint.only_reads:
+            found.add(HTTPStatus.FORBIDDEN)
+    return sorted(map(int, found - set(endpoint.answers)))
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    words = re.findall(r"[a-z0-9]+", endpoint.path)
+    return "_".join([endpoint.method.lower(), *(words or ["root"])])
+
+
+def _path_parameters(endpoint: Endpoint) -> list[Schema]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _without_end(_PATH_SCHEMAS[name])}
+        for name in _PATH_PARAMETER.findall(endpoint.path)
+    ]
+
+
+def _query_parameters(endpoint: Endpoint, types: _Types) -> list[Schema]:
+    if endpoint.query is None:
+        return []
+    struct = types.fields(endpoint.query)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in struct["required"],
+            "schema": _never_null(schema),
+        }
+        for name, schema in struct["properties"].items()
+    ]
+
+
+def _never_null(schema: Schema) -> Schema:
+    """Return what a query's parameter may be: it is left out where a field is null."""
+    if schema.get("default", ...) is None:
+        schema = {name: value for name, value in schema.items() if name != "default"}
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if not kinds:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds}
+
+
+def _request_body(endpoint: Endpoint, types: _Types) -> Schema:
+    content = {
+        media_type: {
+            # A list of documents, one a line, is no document: only that it is text can be said.
+            "schema": types.schema(endpoint.body) if media_type == JSON else {"type": "string"}
+        }
+        for media_type in endpoint.body_media_types
+    }
+    return {"required": not endpoint.body_is_optional, "content": content}
+
+
+def _success(endpoint: Endpoint, status: int, types: _Types) -> Schema:
+    response: Schema = {"description": HTTPStatus(status).phrase}
+    if endpoint.answer_headers:
+        response["headers"] = {
+            name: {"description": meaning, "schema": {"type": "string"}}
+            for name, meaning in endpoint.answer_headers.items()
+        }
+    kind = endpoint.answers[status]
+    if kind is not None:
+        response["content"] = {endpoint.answer_media_type: {"schema": types.schema(kind)}}
+    return response
+
+
+def _problem_name(status: int) -> str:
+    return HTTPStatus(status).phrase.title().replace(" ", "")
+
+
+def _problem(status: int, types: _Types) -> Schema:
+    response: Schema = {
+        "description": HTTPStatus(status).phrase,
+        "content": {PROBLEM_JSON: {"schema": types.schema(ProblemDocument)}},
+    }
+    if status in _WAITS:
+        response["headers"] = {
+            "Retry-After": {
+                "description": "Seconds until it is worth another try",
+                "schema": {"type": "integer", "minimum": 1},
+                "required": True,
+            }
+        }
+    return response
+
+
+class _Types:
+    """The JSON schemas of everything that the endpoints read and answer."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        bodies: list[Any] = [ProblemDocument]
+        queries: list[Any] = []
+        for endpoint in endpoints:
+            bodies += [endpoint.body, *endpoint.answers.values()]
+            queries.append(endpoint.query)
+        kinds = [kind for kind in dict.fromkeys([*bodies, *queries]) if kind is not None]
+        schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
+        self._schemas = dict(zip(kinds, map(_without_end, schemas), strict=True))
+        self._components = _without_end(components)
+        # Those of queries are unfolded into parameters.
+        only_queries = {_name(self._schemas[kind]) for kind in queries if kind is not None} - {
+            _name(self._schemas[kind]) for kind in bodies if kind is not None
+        }
+        self.components = {
+            name: schema for name, schema in self._components.items() if name not in only_queries
+        }
+
+    def schema(self, kind: Any) -> Schema:
+        """Return the schema of a type, which may be a reference to one of the components."""
+        found: Schema = self._schemas[kind]
+        return found
+
+    def fields(self, struct: Any) -> Schema:
+        """Return the schema of a struct itself."""
+        found: Schema = self._components[_name(self._schemas[struct])]
+        return found
+
+
+def _name(schema: Schema) -> str:
+    """Return the name of the component that a schema refers to."""
+    return str(schema.get("$ref", "")).rpartition("/")[2]
+
+
+def _without_end(schema: Any) -> Any:
+    """Return a schema with its patterns as JSON Schema writes them."""
+    match schema:
+        case {"pattern": str(pattern)}:
+            return {**schema, "pattern": _END.sub("$", pattern)}
+        case dict():
+            return {name: _without_end(value) for name, value in schema.items()}
+        case list():
+            return [_without_end(item) for item in schema]
+        case _:
+            return schema

@@ -1,0 +1,326 @@
+"""What may be said of a schedule, how it is read into one, and how one is shown."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from poussetaches.api.merge_patch import Document, is_null
+from poussetaches.api.task_builder import TaskBuilder
+from poussetaches.api.task_fields import (
+    CallbackUrl,
+    Expected,
+    Headers,
+    LabelName,
+    Labels,
+    LabelValue,
+    Method,
+    TaskFields,
+    Url,
+)
+from poussetaches.api.task_patch import BODIES
+from poussetaches.api.views import Time, shown, shown_or_none, task_view
+from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
+from poussetaches.core.moment import Moment, datetime_of
+from poussetaches.core.queue import Name, Timeout
+from poussetaches.core.retry import RetryOverrides, StatusRule, Wait
+from poussetaches.core.schedule import (
+    MAX_EXPRESSION,
+    MAX_SCHEDULES,
+    Misfire,
+    Overlap,
+    Schedule,
+    next_occurrence,
+    occurrences,
+)
+from poussetaches.core.task import Task
+
+SHOWN_RUNS = 5  # of those to come
+
+_READ_ONLY = "is only to be read; leave it out"
+_OF_A_RUN = "cannot be said for all runs: each is a task of its own, due when it is made"
+HINTS = {
+    "name": "stands in the path; leave it out",
+    "paused": "is changed by POST …/pause and …/resume only; leave it out",
+    "owner": "is said by PUT /v1/schedules only; leave it out",
+    "created_at": _READ_ONLY,
+    "next_runs": _READ_ONLY,
+    "last_run_at": _READ_ONLY,
+    "last_task_id": _READ_ONLY,
+    "task.delay": _OF_A_RUN,
+    "task.run_at": _OF_A_RUN,
+    "task.expires_at": _OF_A_RUN,
+    "task.key": _OF_A_RUN,
+    "task.key_ttl": _OF_A_RUN,
+    "task.unique": _OF_A_RUN,
+    "task.on_conflict": _OF_A_RUN,
+}
+
+_DOCUMENT = msgspec.json.Decoder(Document)
+
+Cron = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION, examples=["@hourly"])]
+Timezone = Annotated[str, Meta(min_length=1, max_length=100, examples=["Europe/Paris"])]
+Version = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class _AnyTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a template and a patch of one have in common."""
+
+    method: Method | None = None
+    json: msgspec.Raw | UnsetType = UNSET
+    text: str | None = None
+    body_base64: str | None = None
+    queue: Name | None = None
+    priority: Annotated[int, Meta(ge=-100, le=100)] | None = None
+    expected: Expected | None = None
+    timeout: Timeout | None = None
+    retry: RetryOverrides | None = None
+    on_success: CallbackUrl | None = None
+    on_dead: CallbackUrl | None = None
+
+
+class TaskTemplate(_AnyTemplate, frozen=True, kw_only=True):
+    """What every run is: the fields of a push, but for those that each run has of its own."""
+
+    url: Url
+    headers: Headers | None = None
+    labels: Labels | None = None
+
+
+class TemplatePatch(_AnyTemplate, frozen=True, kw_only=True):
+    """Changes of a template; null resets."""
+
+    url: Url | UnsetType = UNSET
+    headers: dict[str, str | None] | None = None
+    labels: dict[LabelName, LabelValue | None] | None = None
+
+
+class _AnySchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a schedule and a patch of one have in common."""
+
+    timezone: Timezone | None = None
+    misfire: Misfire | None = None
+    misfire_grace: Wait | None = None
+    overlap: Overlap | None = None
+
+
+class ScheduleFields(_AnySchedule, frozen=True, kw_only=True):
+    """A schedule as it is put; null stands for what is not said."""
+
+    cron: Cron
+    task: TaskTemplate
+
+
+class SchedulePatch(_AnySchedule, frozen=True, kw_only=True):
+    """Changes of a schedule (RFC 7396); null resets."""
+
+    cron: Cron | UnsetType = UNSET
+    task: TemplatePatch | UnsetType = UNSET
+
+
+class DeclaredSchedule(ScheduleFields, frozen=True, kw_only=True):
+    """One schedule of a set."""
+
+    name: Name
+
+
+class ScheduleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All the schedules of an owner; one that has a higher version is kept."""
+
+    owner: Name
+    version: Version | None = None
+    schedules: Annotated[list[DeclaredSchedule], Meta(max_length=MAX_SCHEDULES)]
+
+
+class Occurrence(msgspec.Struct, frozen=True):
+    """A moment at which a schedule is due, also as the clocks of its time zone show it."""
+
+    utc: Time
+    local: Time
+
+
+class TemplateView(msgspec.Struct, frozen=True, kw_only=True):
+    """What every run is. It has the names of ``TaskTemplate``."""
+
+    url: str
+    method: str
+    headers: dict[str, str]
+    json: msgspec.Raw | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    body_base64: str | UnsetType = UNSET
+    queue: str
+    priority: int
+    expected: tuple[StatusRule, ...]
+    timeout: float | None
+    retry: RetryOverrides | None
+    on_success: str | None
+    on_dead: str | None
+    labels: dict[str, str]
+
+
+class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as it is answered."""
+
+    name: str
+    owner: str | None
+    cron: str
+    timezone: str
+    task: TemplateView
+    misfire: Misfire
+    misfire_grace: float | None
+    overlap: Overlap
+    paused: bool
+    created_at: Time
+    next_runs: list[Occurrence]
+    last_run_at: Time | None
+    last_task_id: str | None
+
+
+class ScheduleBuilder:
+    """Makes the schedules of one request, all of which begin at the same moment."""
+
+    def __init__(self, tasks: TaskBuilder, *, now: Moment) -> None:
+        self._tasks = tasks
+        self._now = now
+
+    def build(
+        self, name: str, fields: ScheduleFields, *, owner: str = "", place: str = ""
+    ) -> Schedule:
+        """Return the schedule that fields stand for; ``place`` is where they stand themselves.
+
+        Raises:
+            InvalidSchedule: a field has a value that is not allowed.
+            BodyTooLarge: the task's body is longer than is allowed.
+            TooMany: a run would make one queue too many.
+        """
+        timezone = fields.timezone or "UTC"
+        try:
+            next_run_at = first_occurrence(fields.cron, timezone, after=self._now)
+        except InvalidSchedule as exc:
+            raise InvalidSchedule(place + exc.field, exc.reason) from None
+        return Schedule(
+            name=name,
+            owner=owner,
+            cron=fields.cron,
+            timezone=timezone,
+            task=self._template(fields.task, place),
+            misfire=fields.misfire or Misfire.ONCE,
+            misfire_grace=fields.misfire_grace,
+            overlap=fields.overlap or Overlap.SKIP,
+            created_at=self._now,
+            anchor_at=self._now,
+            next_run_at=next_run_at,
+        )
+
+    def _template(self, fields: TaskTemplate, place: str) -> Task:
+        said = {name: getattr(fields, name) for name in fields.__struct_fields__}
+        try:
+            return self._tasks.build(TaskFields(**said)).task
+        except BodyTooLarge as exc:
+            raise BodyTooLarge(f"{place}task.{exc.field}", exc.reason) from None
+        except InvalidTask as exc:
+            raise InvalidSchedule(f"{place}task.{exc.field}", exc.reason) from None
+
+
+def first_occurrence(cron: str, timezone: str, *, after: Moment) -> Moment:
+    """Return the first occurrence of an expression that begins to count now.
+
+    Raises:
+        InvalidSchedule: it cannot be read, or has no occurrence.
+    """
+    found = next_occurrence(cron, anchor=after, after=after, timezone=timezone)
+    if found is None:
+        raise InvalidSchedule("cron", f"{cron!r} never matches")
+    return found
+
+
+def schedule_view(schedule: Schedule, *, secret_headers: frozenset[str]) -> ScheduleView:
+    """Return a schedule as it is shown; ``secret_headers`` are lower-case names."""
+    return ScheduleView(
+        name=schedule.name,
+        owner=schedule.owner or None,
+        cron=schedule.cron,
+        timezone=schedule.timezone,
+        task=template_view(schedule.task, secret_headers=secret_headers),
+        misfire=schedule.misfire,
+        misfire_grace=schedule.misfire_grace,
+        overlap=schedule.overlap,
+        paused=schedule.paused,
+        created_at=shown(schedule.created_at),
+        next_runs=_next_runs(schedule),
+        last_run_at=shown_or_none(schedule.last_fired_at),
+        last_task_id=schedule.last_task_id,
+    )
+
+
+def template_view(task: Task, *, secret_headers: frozenset[str]) -> TemplateView:
+    """Return a template as it is shown; ``secret_headers`` are lower-case names."""
+    view = task_view(task, secret_headers=secret_headers)
+    return TemplateView(
+        url=view.url,
+        method=view.method,
+        headers=view.headers,
+        json=view.json,
+        text=view.text,
+        body_base64=view.body_base64,
+        queue=view.queue,
+        priority=view.priority,
+        expected=view.expected,
+        timeout=view.timeout,
+        retry=view.retry,
+        on_success=task.on_success,
+        on_dead=task.on_dead,
+        labels=view.labels,
+    )
+
+
+def said(schedule: Schedule, patch: bytes) -> dict[str, object]:
+    """Return what a schedule says, for a merge patch that is to be applied to it.
+
+    A body that is patched in another form is left out: the patch means that one, not both.
+    """
+    view = template_view(schedule.task, secret_headers=frozenset())
+    task = _DOCUMENT.decode(msgspec.json.encode(view))
+    named = _bodies_in(patch)
+    if not all(map(is_null, named.values())):
+        task = {name: value for name, value in task.items() if name not in BODIES or name in named}
+    return {
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "task": task,
+        "misfire": schedule.misfire,
+        "misfire_grace": schedule.misfire_grace,
+        "overlap": schedule.overlap,
+    }
+
+
+def _bodies_in(patch: bytes) -> Document:
+    """Return the bodies that a patch gives its task; none when it cannot be read."""
+    try:
+        task = _DOCUMENT.decode(patch).get("task", msgspec.Raw(b"{}"))
+        return {name: value for name, value in _DOCUMENT.decode(task).items() if name in BODIES}
+    except msgspec.DecodeError:
+        return {}
+
+
+def occurrence(moment: Moment, timezone: str) -> Occurrence:
+    """Return a moment as it is shown, also in a time zone."""
+    local = datetime_of(moment).astimezone(ZoneInfo(timezone))
+    return Occurrence(utc=shown(moment), local=local.isoformat(timespec="microseconds"))
+
+
+def _next_runs(schedule: Schedule) -> list[Occurrence]:
+    if schedule.paused:
+        return []
+    following = occurrences(
+        schedule.cron,
+        anchor=schedule.anchor_at,
+        after=schedule.next_run_at,
+        timezone=schedule.timezone,
+    )
+    found = islice(chain([schedule.next_run_at], following), SHOWN_RUNS)
+    return [occurrence(moment, schedule.timezone) for moment in found]

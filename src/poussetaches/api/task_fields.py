@@ -1,0 +1,208 @@
+"""``TaskFields``: what a push may say of a task, and the rules that its fields keep together.
+
+One struct validates requests and describes them in the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from poussetaches.core.errors import BodyTooLarge, InvalidTask
+from poussetaches.core.queue import Name, Timeout
+from poussetaches.core.retry import TEN_YEARS, RetryOverrides, StatusRule
+from poussetaches.core.target import MAX_URL, check_url
+from poussetaches.core.task import NO_CALLBACK, BodyKind
+
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 16 * 1024  # names and values together
+MAX_DEPTH = 64  # of arrays and objects within each other
+LONGEST_KEY_TTL = 2_592_000  # seconds: 30 days
+
+Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
+EXAMPLES = ["http://127.0.0.1:5000/tasks/mail"]
+Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL, examples=EXAMPLES)]
+# PostgreSQL's text has no place for a zero character.
+Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+LabelName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
+LabelValue = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
+Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=16)]
+Headers = Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)]
+Expected = Annotated[tuple[StatusRule, ...], Meta(min_length=1, max_length=32)]
+Time = Annotated[datetime, Meta(tz=True)]
+CallbackUrl = Annotated[str, Meta(max_length=MAX_URL, examples=EXAMPLES)]
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_FORBIDDEN_HEADERS = frozenset({"host", "content-length", "connection", "transfer-encoding"})
+_FORBIDDEN_PREFIXES = ("poussetaches-", "webhook-")
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class _Changeable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What a push and a patch have in common."""
+
+    method: Method | None = None
+    json: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    text: str | None = None
+    body_base64: str | None = None
+    priority: Annotated[int, Meta(ge=-100, le=100)] | None = None
+    run_at: Time | None = None
+    expected: Expected | None = None
+    timeout: Timeout | None = None
+    retry: RetryOverrides | None = None
+    expires_at: Time | None = None
+    on_success: CallbackUrl | None = None
+    on_dead: CallbackUrl | None = None
+
+
+class TaskFields(_Changeable, kw_only=True, frozen=True, gc=False):
+    """What a push says of a task; null stands for what is not said."""
+
+    url: Url
+    headers: Headers | None = None
+    queue: Name | None = None
+    delay: Annotated[float, Meta(ge=0, le=TEN_YEARS)] | None = None  # seconds
+    key: Key | None = None
+    key_ttl: Annotated[float, Meta(gt=0, le=LONGEST_KEY_TTL)] | None = None  # seconds
+    unique: Key | None = None
+    on_conflict: Literal["keep", "replace"] | None = None
+    labels: Labels | None = None
+
+
+class TaskChanges(_Changeable, kw_only=True, frozen=True, gc=False):
+    """Changes of a task, as a merge patch (RFC 7396): null resets, or removes from an object."""
+
+    url: Url | msgspec.UnsetType = msgspec.UNSET
+    headers: dict[str, str | None] | None = None
+    labels: dict[LabelName, LabelValue | None] | None = None
+
+
+def check_together(fields: TaskFields) -> None:
+    """Refuse what the fields do not allow each other, and what the struct cannot say.
+
+    Raises:
+        InvalidTask: a field has a value that is not allowed.
+    """
+    if fields.run_at is not None and fields.delay is not None:
+        raise InvalidTask("run_at", "give delay or run_at, not both")
+    if fields.key_ttl is not None and fields.key is None:
+        raise InvalidTask("key_ttl", "has no meaning without a key")
+    if fields.on_conflict is not None and fields.unique is None:
+        raise InvalidTask("on_conflict", "has no meaning without unique")
+    if fields.headers:
+        check_headers(fields.headers)
+    if fields.retry is not None:
+        check_retry(fields.retry)
+    if fields.on_success is not None:
+        check_callback("on_success", fields.on_success)
+    if fields.on_dead is not None:
+        check_callback("on_dead", fields.on_dead)
+    check_url(fields.url)
+
+
+def check_retry(retry: RetryOverrides) -> None:
+    """Refuse a policy whose shortest wait is longer than its longest.
+
+    Raises:
+        InvalidTask: it is.
+    """
+    shortest, longest = retry.min_backoff, retry.max_backoff
+    if shortest is not None and longest is not None and shortest > longest:
+        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse headers that cannot be sent, and those that are ours to send.
+
+    Raises:
+        InvalidTask: there are such.
+    """
+    size = 0
+    for name, value in headers.items():
+        _check_header_name(name)
+        if not _HEADER_VALUE.fullmatch(value):
+            raise InvalidTask(f"headers.{name}", "holds what is neither ASCII text nor a tab")
+        size += len(name) + len(value)
+    if size > MAX_HEADER_BYTES:
+        raise InvalidTask("headers", f"are longer than {MAX_HEADER_BYTES} bytes together")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise InvalidTask("headers", "name one header twice, in capitals and in small letters")
+
+
+@lru_cache(maxsize=1024)
+def _check_header_name(name: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise InvalidTask("headers", f"{name!r} is not the name of a header")
+    lower = name.lower()
+    if lower in _FORBIDDEN_HEADERS or lower.startswith(_FORBIDDEN_PREFIXES):
+        raise InvalidTask(f"headers.{name}", "cannot be set: the server sends its own")
+
+
+def check_callback(field: str, url: str) -> None:
+    """Refuse a callback that cannot be sent to; the empty text, for none at all, is allowed.
+
+    Raises:
+        InvalidTask: it cannot.
+    """
+    if url == NO_CALLBACK:
+        return
+    try:
+        check_url(url)
+    except InvalidTask as exc:
+        raise InvalidTask(field, exc.reason) from None
+
+
+def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | None]:
+    """Return the body that a push gives, and in which form.
+
+    Raises:
+        InvalidTask: there are several, or it is not what its field's name says.
+        BodyTooLarge: it is longer than ``max_body`` bytes.
+    """
+    json = b"" if fields.json is msgspec.UNSET else bytes(fields.json)
+    found: list[tuple[bytes, BodyKind]] = []
+    if json not in (b"", b"null"):
+        found.append((json, BodyKind.JSON))
+    if fields.text is not None:
+        found.append((fields.text.encode(), BodyKind.TEXT))
+    if fields.body_base64 is not None:
+        found.append((_decoded(fields.body_base64), BodyKind.BASE64))
+    if not found:
+        return b"", None
+    body, kind = found[0]
+    if len(found) > 1:
+        raise InvalidTask(found[1][1].value, f"give one body; {kind.value} is another")
+    if len(body) > max_body:
+        raise BodyTooLarge(kind.value, f"longer than {max_body} bytes (setting max_body)")
+    if kind is BodyKind.JSON and is_too_deep(body):
+        raise InvalidTask("json", f"is nested more than {MAX_DEPTH} deep")
+    return body, kind
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidTask("body_base64", f"is not base64: {exc}") from None
+
+
+def is_too_deep(json: bytes) -> bool:
+    """Tell whether arrays and objects of a JSON text are nested more than 64 deep."""
+    if json.count(b"[") + json.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", json).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):  # each time, the innermost go
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)

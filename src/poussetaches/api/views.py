@@ -1,0 +1,237 @@
+"""Views: how tasks and attempts are shown."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from poussetaches.core.moment import Moment, rfc3339
+from poussetaches.core.retry import RetryOverrides, StatusRule
+from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
+from poussetaches.core.waiting import WaitingFor, WaitReason
+
+MASKED = "***"  # in the place of a header's value that is nobody's business
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+# What RFC 3339 can write. Tasks taken over from elsewhere may lie outside.
+_FIRST = Moment(-62_135_596_800_000_000)
+_LAST = Moment(253_402_300_799_999_999)
+
+
+class ListedTask(msgspec.Struct, kw_only=True, frozen=True):
+    """A task in a list: without its body and headers."""
+
+    id: str
+    queue: str
+    state: TaskState
+    reason: Reason | None
+    url: str
+    method: str
+    priority: int
+    expected: tuple[StatusRule, ...]
+    timeout: float | None
+    retry: RetryOverrides | None
+    key: str | None
+    unique: str | None
+    labels: dict[str, str]
+    schedule: str | None
+    created_at: Time
+    run_at: Time
+    expires_at: Time | None
+    ended_at: Time | None
+    round: int
+    attempt_count: int
+    last_status: int | None
+    last_error: str | None
+
+
+class TaskView(ListedTask, kw_only=True, frozen=True):
+    """A task; its body is shown in the form in which it was pushed, if it has one."""
+
+    headers: dict[str, str]
+    json: msgspec.Raw | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    body_base64: str | UnsetType = UNSET
+
+
+class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
+    """An attempt. ``duration`` is in seconds."""
+
+    round: int
+    number: int
+    request_id: str
+    started_at: Time
+    duration: float
+    status: int | None
+    error: str | None
+    response_body: str
+    response_truncated: bool
+    auth_key: Literal["sent", "withheld"]
+    node: str | None = None
+
+
+class WaitView(msgspec.Struct, kw_only=True, frozen=True):
+    """One of the things that are waited for, and until when, where that is known."""
+
+    reason: WaitReason
+    until: Time | None
+    detail: str
+    count: int | UnsetType = UNSET
+
+
+class TaskDetail(TaskView, kw_only=True, frozen=True):
+    """A task with its attempts and, when it waits, with what it waits for."""
+
+    attempts: list[AttemptView]
+    waiting_for: list[WaitView] | UnsetType = UNSET
+
+
+class PrunedTask(msgspec.Struct, kw_only=True, frozen=True):
+    """What is left of a task that is gone, while its key still stands for it."""
+
+    id: str
+    state: Literal["pruned"] = "pruned"
+
+
+# What a push answers when another made the task before. A union of structs needs a tag, so
+# that the schema is written out.
+TaskOrPruned = Annotated[
+    Any,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"$ref": "#/components/schemas/TaskView"},
+                {
+                    "type": "object",
+                    "properties": {"id": {"type": "string"}, "state": {"const": "pruned"}},
+                    "required": ["id", "state"],
+                },
+            ]
+        }
+    ),
+]
+
+
+def listed(task: Task) -> ListedTask:
+    """Return a task as it is shown in a list."""
+    return ListedTask(**_listed_fields(task))  # type: ignore[arg-type]  # by name
+
+
+def task_view(task: Task, *, secret_headers: frozenset[str]) -> TaskView:
+    """Return a task as it is shown; ``secret_headers`` are lower-case names."""
+    return TaskView(
+        **_listed_fields(task),  # type: ignore[arg-type]  # by name
+        headers=masked(task.headers, secret_headers=secret_headers),
+        **_body_fields(task),  # type: ignore[arg-type]  # by name
+    )
+
+
+def task_detail(
+    task: Task,
+    attempts: Iterable[Attempt],
+    waiting_for: Iterable[WaitingFor] | None,
+    *,
+    secret_headers: frozenset[str],
+) -> TaskDetail:
+    """Return a task with its attempts, and with what it waits for unless that is None."""
+    return TaskDetail(
+        **_listed_fields(task),  # type: ignore[arg-type]  # by name
+        headers=masked(task.headers, secret_headers=secret_headers),
+        **_body_fields(task),  # type: ignore[arg-type]  # by name
+        attempts=[attempt_view(attempt) for attempt in attempts],
+        waiting_for=UNSET if waiting_for is None else [wait_view(one) for one in waiting_for],
+    )
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    """Return an attempt as it is shown."""
+    return AttemptView(
+        round=attempt.round,
+        number=attempt.number,
+        request_id=attempt.request_id,
+        started_at=shown(attempt.started_at),
+        duration=attempt.duration,
+        status=attempt.status,
+        error=attempt.error,
+        response_body=response_text(attempt),
+        response_truncated=attempt.response_truncated,
+        auth_key="sent" if attempt.key_sent else "withheld",
+    )
+
+
+def wait_view(waiting: WaitingFor) -> WaitView:
+    """Return what is waited for as it is shown."""
+    return WaitView(
+        reason=waiting.reason,
+        until=shown_or_none(waiting.until),
+        detail=waiting.detail,
+        count=UNSET if waiting.count is None else waiting.count,
+    )
+
+
+def masked(headers: dict[str, str], *, secret_headers: frozenset[str]) -> dict[str, str]:
+    """Return headers with the values of the secret ones hidden."""
+    return {
+        name: MASKED if name.lower() in secret_headers else value
+        for name, value in headers.items()
+    }
+
+
+def response_text(attempt: Attempt) -> str:
+    """Return an answer as text; what was cut within a character ends before it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return decoder.decode(attempt.response_body, final=not attempt.response_truncated)
+
+
+def shown(moment: Moment) -> str:
+    """Return a moment as RFC 3339 text; one outside the years 1 to 9999 is moved inside."""
+    return rfc3339(min(max(moment, _FIRST), _LAST))
+
+
+def shown_or_none(moment: Moment | None) -> str | None:
+    """Return a moment as RFC 3339 text, None for none."""
+    return None if moment is None else shown(moment)
+
+
+def _listed_fields(task: Task) -> dict[str, object]:
+    return {
+        "id": task.id,
+        "queue": task.queue,
+        "state": task.state,
+        "reason": task.reason,
+        "url": task.url,
+        "method": task.method,
+        "priority": task.priority,
+        "expected": task.expected,
+        "timeout": task.timeout,
+        "retry": task.retry,
+        "key": task.key,
+        "unique": task.unique,
+        "labels": task.labels,
+        "schedule": task.schedule,
+        "created_at": shown(task.created_at),
+        "run_at": shown(task.run_at),
+        "expires_at": shown_or_none(task.expires_at),
+        "ended_at": shown_or_none(task.ended_at),
+        "round": task.round,
+        "attempt_count": task.attempt_count,
+        "last_status": task.last_status,
+        "last_error": task.last_error,
+    }
+
+
+def _body_fields(task: Task) -> dict[str, object]:
+    if task.envelope or task.body_kind is BodyKind.BASE64:
+        return {"body_base64": base64.b64encode(task.body).decode()}
+    if task.body_kind is BodyKind.JSON:
+        return {"json": msgspec.Raw(task.body)}
+    if task.body_kind is BodyKind.TEXT:
+        return {"text": task.body.decode("utf-8", "replace")}
+    return {}

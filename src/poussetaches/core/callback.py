@@ -1,0 +1,62 @@
+"""Callbacks: a task that tells of another task's end."""
+
+from __future__ import annotations
+
+import msgspec
+
+from poussetaches.core.moment import Moment, rfc3339
+from poussetaches.core.queue import CALLBACKS_QUEUE, QueueOverrides
+from poussetaches.core.task import NO_CALLBACK, Attempt, BodyKind, Task, TaskState
+
+
+def callback_of(
+    task: Task, attempt: Attempt | None, queue: QueueOverrides, *, id: str, now: Moment
+) -> Task | None:
+    """Return the task that tells of the end of another; None when nobody asked for it.
+
+    It has no callbacks of its own. Headers and body of the ended task are not told.
+    """
+    if task.state is TaskState.SUCCEEDED:
+        url = queue.on_success if task.on_success is None else task.on_success
+    elif task.state is TaskState.DEAD:
+        url = queue.on_dead if task.on_dead is None else task.on_dead
+    else:
+        return None
+    if not url:
+        return None
+    return Task(
+        id=id,
+        url=url,
+        queue=CALLBACKS_QUEUE,
+        body=msgspec.json.encode(_account(task, attempt)),
+        body_kind=BodyKind.JSON,
+        on_success=NO_CALLBACK,
+        on_dead=NO_CALLBACK,
+        created_at=now,
+        run_at=now,
+        due_at=now,
+    )
+
+
+def _account(task: Task, attempt: Attempt | None) -> dict[str, object]:
+    return {
+        "id": task.id,
+        "queue": task.queue,
+        "state": task.state.value,
+        "reason": None if task.reason is None else task.reason.value,
+        "labels": task.labels,
+        "url": task.url,
+        "attempt_count": task.attempt_count,
+        "last_attempt": None if attempt is None else _account_of(attempt),
+    }
+
+
+def _account_of(attempt: Attempt) -> dict[str, object]:
+    return {
+        "number": attempt.number,
+        "request_id": attempt.request_id,
+        "started_at": rfc3339(attempt.started_at),
+        "duration": attempt.duration,
+        "status": attempt.status,
+        "error": attempt.summary if not attempt.succeeded else None,
+    }

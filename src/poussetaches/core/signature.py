@@ -1,0 +1,47 @@
+"""Signatures of deliveries, as Standard Webhooks has them (standardwebhooks.com, version 1)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+PREFIX = "whsec_"
+
+
+def secret_bytes(secret: str) -> bytes:
+    """Return the key that a secret stands for: base64 behind ``whsec_``, else its own bytes."""
+    if secret.startswith(PREFIX):
+        try:
+            return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("what follows whsec_ is not base64") from None
+    return secret.encode()
+
+
+def sign(secrets: Sequence[bytes], *, id: str, timestamp: int, body: bytes) -> str:
+    """Return the header ``webhook-signature``: one signature for each secret.
+
+    ``timestamp`` is in seconds since 1970.
+    """
+    content = f"{id}.{timestamp}.".encode() + body
+    return " ".join(f"v1,{_signature(secret, content)}" for secret in secrets)
+
+
+def verify(
+    secrets: Sequence[bytes], *, id: str, timestamp: int, body: bytes, signature: str
+) -> bool:
+    """Tell whether one of a header's signatures was made with one of the secrets.
+
+    How old the timestamp may be is for the caller to judge.
+    """
+    content = f"{id}.{timestamp}.".encode() + body
+    given = [item.removeprefix("v1,") for item in signature.split() if item.startswith("v1,")]
+    expected = [_signature(secret, content) for secret in secrets]
+    return any(hmac.compare_digest(a.encode(), b.encode()) for a in given for b in expected)
+
+
+def _signature(secret: bytes, content: bytes) -> str:
+    return base64.b64encode(hmac.new(secret, content, hashlib.sha256).digest()).decode()

@@ -1,0 +1,35 @@
+"""Why a task, or a queue, waits."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from poussetaches.core.moment import Moment
+
+
+class WaitReason(StrEnum):
+    """What a task waits for."""
+
+    PAUSED = "paused"
+    SERVER_PAUSED = "server_paused"
+    NOT_DUE = "not_due"
+    BACKOFF = "backoff"
+    RATE = "rate"
+    CONCURRENCY = "concurrency"
+    ORIGIN_SLOTS = "origin_slots"
+    ORIGIN_HELD = "origin_held"
+    ASKED_TO_WAIT = "asked_to_wait"
+    BEHIND = "behind"
+    STORE_FULL = "store_full"
+    DRAINING = "draining"
+
+
+class WaitingFor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the things that a task waits for, and until when, where that is known."""
+
+    reason: WaitReason
+    detail: str
+    until: Moment | None = None
+    count: int | None = None  # of the tasks that it is behind

@@ -1,0 +1,296 @@
+"""Alerts: what somebody should look at, posted to a URL as Slack and Mattermost take it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from poussetaches.core.failures import FailureGroup
+from poussetaches.core.moment import Moment, seconds_between
+from poussetaches.core.task import Outcome
+from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.queues import Queues
+from poussetaches.engine.request import USER_AGENT, Request
+from poussetaches.engine.sender import Sender
+from poussetaches.store.base import News, Store
+
+HELD_FOR = 120.0  # seconds that an origin is held before it is told
+LATE_BY = 300.0  # seconds that the oldest due task is late before it is told
+INTERVAL = 10.0  # seconds between looks
+AT_MOST_EVERY = 3600.0  # seconds between two alerts about the same
+GROUPS_EVERY = 60.0  # seconds between alerts about new failure groups: those meanwhile are merged
+MOST_NAMED = 10  # of a kind in one alert; the others are counted
+MOST_GROUPS = 1000  # that are remembered until they are told; the others are counted
+TIMEOUT = 10.0  # seconds for a post
+MOST_POSTS = 4  # of the same text, the first one included
+LONGEST = 200  # characters of a path, or of an error
+ACCEPTED = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
+
+K = TypeVar("K")
+
+log = logging.getLogger(__name__)
+
+
+class Watched(Protocol):
+    """What is looked at."""
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether the server is paused."""
+
+    @property
+    def queues(self) -> Queues:
+        """The queues."""
+
+    def held(self) -> Mapping[str, str]:
+        """Return the origins that are held, with the errors that they are held for."""
+
+    def oldest_due_at(self, queue: str | None) -> Moment | None:
+        """Return since when a queue's, or (None) all queues' oldest due task is due."""
+
+
+class Alarm(NamedTuple):
+    """Something that is wrong as long as it lasts, and what to say when it is over."""
+
+    kind: str
+    subject: str
+    text: str
+    over: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is about."""
+        return self.kind, self.subject
+
+
+class Alerts:
+    """Looks for what is wrong every few seconds, and posts what is new. Disturbs nothing."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        store: Store,
+        sender: Sender,
+        watched: Watched,
+        clock: Clock,
+        bell: Bell,
+    ) -> None:
+        self._url = url
+        self._store = store
+        self._sender = sender
+        self._watched = watched
+        self._clock = clock
+        self._bell = bell
+        self._held_since: dict[str, float] = {}
+        self._alarms = Alarms()
+        self._groups = NewGroups()
+        self._unsent: list[Unsent] = []
+        self._posting: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def committed(self, news: News) -> None:
+        """Take note of failures of a new kind."""
+        if news.groups:
+            self._groups.add(news.groups)
+            self._bell.ring()
+
+    async def tick(self) -> float | None:
+        """Post what is new; return when to look again."""
+        now = self._clock.monotonic()
+        texts = [*self._groups.look(now), *self._alarms.look(self._found(now), now)]
+        self._unsent += [Unsent(text) for text in texts]
+        is_free = self._posting is None or self._posting.done()
+        if self._unsent and is_free and not self._stopped:
+            self._posting = asyncio.create_task(self._post())
+        return now + INTERVAL
+
+    async def settle(self) -> None:
+        """Wait until nothing is being posted."""
+        if self._posting is not None:
+            await asyncio.wait({self._posting})
+
+    async def stop(self) -> None:
+        """Break off the post under way, and make no more."""
+        self._stopped = True
+        if self._posting is not None:
+            self._posting.cancel()
+            await asyncio.wait({self._posting})
+
+    def _found(self, now: float) -> list[Alarm]:
+        """Return what is wrong at the moment."""
+        return [*self._held_alarms(now), *self._late_alarm(), *self._store_alarm()]
+
+    def _held_alarms(self, now: float) -> list[Alarm]:
+        held = self._watched.held()
+        self._held_since = {origin: self._held_since.get(origin, now) for origin in held}
+        return [
+            Alarm(
+                "held",
+                origin,
+                f"{origin} could not be reached for {_minutes(now - since)}: {held[origin]}. Its "
+                "tasks wait until it is back; GET /v1/stats lists the origins that are held.",
+                f"{origin} is no longer held.",
+            )
+            for origin, since in self._held_since.items()
+            if now - since >= HELD_FOR
+        ]
+
+    def _late_alarm(self) -> list[Alarm]:
+        queue, lateness = self._latest_queue()
+        if lateness < LATE_BY:
+            return []
+        text = (
+            f"The oldest due task of queue {queue} is {_minutes(lateness)} late; "
+            f"GET /v1/queues/{queue} says what the queue waits for."
+        )
+        over = "Due tasks are no longer late, but for those of queues that are paused."
+        return [Alarm("late", "", text, over)]
+
+    def _latest_queue(self) -> tuple[str, float]:
+        """Return the queue, of those that nobody paused, whose oldest due task is most late."""
+        found = ("", 0.0)
+        if self._watched.paused or self._lateness(None) < LATE_BY:
+            return found
+        for queue in self._watched.queues:
+            lateness = 0.0 if queue.paused else self._lateness(queue.name)
+            if lateness > found[1]:
+                found = (queue.name, lateness)
+        return found
+
+    def _lateness(self, queue: str | None) -> float:
+        due_at = self._watched.oldest_due_at(queue)
+        return 0.0 if due_at is None else seconds_between(due_at, self._clock.now())
+
+    def _store_alarm(self) -> list[Alarm]:
+        trouble = self._store.trouble
+        if trouble is None:
+            return []
+        what = "The disk is full" if trouble.full else "The store cannot be written"
+        advice = "make room on the disk" if trouble.full else "the log says more"
+        text = (
+            f"{what} ({trouble.reason}): pushes are refused and no attempt starts until it can "
+            f"be written again; {advice}."
+        )
+        return [Alarm("store", "", text, "The store can be written again.")]
+
+    async def _post(self) -> None:
+        """Post all that is unsent; what is not taken is posted again after later looks."""
+        posted, self._unsent = self._unsent, []
+        outcome = await self._send([each.text for each in posted])
+        if outcome.error is None and outcome.status in ACCEPTED:
+            return
+        # Without the URL: whoever knows it may post there.
+        fields = {"status": outcome.status, "error": outcome.error}
+        log.warning("alert not taken", extra=fields)
+        for each in posted:
+            each.post_count += 1
+        self._unsent = [each for each in posted if each.post_count < MOST_POSTS] + self._unsent
+
+    async def _send(self, texts: Sequence[str]) -> Outcome:
+        text = "poussetaches: " + "\n".join(shortened(texts))
+        request = Request(
+            method="POST",
+            url=self._url,
+            headers={"Content-Type": "application/json", "User-Agent": USER_AGENT},
+            body=msgspec.json.encode({"text": text}),
+            timeout=TIMEOUT,
+        )
+        try:
+            return await self._sender.send(request)
+        except Exception as exc:  # a bug of ours must cost an alert, not all that follow
+            log.exception("alert broke down")
+            return Outcome(error=repr(exc))
+
+
+@dataclass(slots=True)
+class Unsent:
+    """A text that was not taken yet, and how often it was posted."""
+
+    text: str
+    post_count: int = 0
+
+
+class Alarms:
+    """Decides which alarms are told: each at once, then at most once an hour, and its end."""
+
+    def __init__(self) -> None:
+        self._told_at: dict[tuple[str, str], float] = {}  # what is over included
+        self._lasting: dict[tuple[str, str], Alarm] = {}  # those that were told
+
+    def look(self, found: Sequence[Alarm], now: float) -> list[str]:
+        """Return what to tell, given all that is wrong now."""
+        there = {alarm.key: alarm for alarm in found}
+        over = [alarm for key, alarm in self._lasting.items() if key not in there]
+        for alarm in over:
+            del self._lasting[alarm.key]
+        _forget(self._told_at, now)
+        new = {key: alarm for key, alarm in there.items() if key not in self._told_at}
+        self._lasting |= new
+        self._told_at |= dict.fromkeys(new, now)
+        return [*(alarm.over for alarm in over), *(alarm.text for alarm in new.values())]
+
+
+class NewGroups:
+    """Failure groups that are to be told: once a minute, all together."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, FailureGroup] = {}
+        self._more = 0
+        self._told_at: dict[str, float] = {}
+        self._next_at = float("-inf")
+
+    def add(self, groups: Iterable[FailureGroup]) -> None:
+        """Take note of groups that were not known before."""
+        for group in groups:
+            if len(self._waiting) < MOST_GROUPS:
+                self._waiting[group.id] = group
+            else:
+                self._more += 1
+
+    def look(self, now: float) -> list[str]:
+        """Return what to tell, if it is time for it."""
+        _forget(self._told_at, now)
+        if not self._waiting or now < self._next_at:
+            return []
+        # A group that was forgotten with its last task, and is back, is no news.
+        new = [group for name, group in self._waiting.items() if name not in self._told_at]
+        self._told_at |= dict.fromkeys(self._waiting, now)
+        more, self._more, self._waiting = self._more, 0, {}
+        if not new:
+            return []
+        self._next_at = now + GROUPS_EVERY
+        if len(new) + more == 1:
+            return [f"New failure: {described(new[0])}; GET /v1/failures has an example."]
+        lines = shortened([f"- {described(group)}" for group in new], more=more)
+        title = f"{len(new) + more} new failures; GET /v1/failures has an example of each:"
+        return ["\n".join([title, *lines])]
+
+
+def described(group: FailureGroup) -> str:
+    """Return a failure group in words."""
+    status = None if group.status is None else f"status {group.status}"
+    what = ", ".join(part for part in (status, group.error[:LONGEST]) if part)
+    return f"queue {group.queue}, {group.url_path[:LONGEST]}: {what}"
+
+
+def shortened(lines: Sequence[str], *, more: int = 0) -> list[str]:
+    """Return the first lines of some, and how many there are besides."""
+    left = len(lines[MOST_NAMED:]) + more
+    return [*lines[:MOST_NAMED], *([f"… and {left} more"] if left else [])]
+
+
+def _forget(told_at: dict[K, float], now: float) -> None:
+    """Forget what was told so long ago that it may be told again."""
+    for key in [key for key, at in told_at.items() if now - at >= AT_MOST_EVERY]:
+        del told_at[key]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds // 60:.0f} minutes"

@@ -1,0 +1,127 @@
+"""Test mode's engine: it works when it is told to, on a clock that moves when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from poussetaches.core.errors import TooManyAttempts
+from poussetaches.core.moment import SECOND, Moment, later
+from poussetaches.core.task import Attempt, Task
+from poussetaches.engine.engine import Engine
+from poussetaches.engine.loop import Loop
+from poussetaches.engine.observer import Observer
+from poussetaches.engine.virtual_clock import VirtualClock
+from poussetaches.store.base import Store
+
+MOST_ATTEMPTS = 10_000  # at one moment; tasks that push each other for ever never come to rest
+
+
+class AttemptCount:
+    """Counts the attempts that end, and tells another observer of all it sees."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.total = 0
+
+    def attempt_started(self, task: Task, *, now: Moment) -> None:
+        """Tell the other."""
+        self._observer.attempt_started(task, now=now)
+
+    def attempt_ended(self, task: Task, attempt: Attempt) -> None:
+        """Count it."""
+        self.total += 1
+        self._observer.attempt_ended(task, attempt)
+
+    def attempt_put_back(self, task: Task) -> None:
+        """Tell the other: an attempt that did not count is not counted here either."""
+        self._observer.attempt_put_back(task)
+
+
+class Driver:
+    """Turns the loops of an engine that was loaded and not started.
+
+    The clock stops wherever the engine's loops have something to do, and where a task expires.
+    ``chores`` are turned at each such stop, but the clock does not stop for them.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        store: Store,
+        clock: VirtualClock,
+        attempts: AttemptCount,
+        chores: Sequence[Loop] = (),
+        most_attempts: int = MOST_ATTEMPTS,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._attempts = attempts
+        self._chores = [*engine.chores, *chores]
+        self._most_attempts = most_attempts
+
+    async def run_until_idle(self) -> int:
+        """Make what is due now, and all that comes of it; return how many attempts that took.
+
+        Raises:
+            TooManyAttempts: it did not come to rest.
+        """
+        before = self._attempts.total
+        await self._settle()
+        return self._attempts.total - before
+
+    async def advance(self, seconds: float) -> int:
+        """Let time pass, from one due moment to the next; return how many attempts were made.
+
+        Raises:
+            TooManyAttempts: it did not come to rest at one of the moments.
+        """
+        before = self._attempts.total
+        end = later(self._clock.now(), seconds)
+        next_moment = await self._settle()
+        while self._clock.now() < end:
+            self._clock.advance_to(end if next_moment is None else min(next_moment, end))
+            next_moment = await self._settle()
+        return self._attempts.total - before
+
+    async def _settle(self) -> Moment | None:
+        """Go on until nothing is left to do now; return when there is more."""
+        most = self._attempts.total + self._most_attempts
+        for chore in self._chores:
+            await chore.turn()
+        while True:
+            times = [await loop.turn() for loop in self._engine.loops]
+            await self._ended_or_rung()
+            if self._attempts.total >= most:
+                await self._engine.settle()
+                raise TooManyAttempts
+            next_at = min((time for time in times if time is not None), default=None)
+            is_due = next_at is not None and next_at <= self._clock.monotonic()
+            if not is_due and not any(loop.has_rung for loop in self._engine.loops):
+                return await self._next_moment(next_at)
+
+    async def _ended_or_rung(self) -> None:
+        """Wait until nothing is under way, or until a bell says that there is more to do."""
+        waiters = [asyncio.create_task(self._engine.settle())]
+        waiters += [asyncio.create_task(loop.heard()) for loop in self._engine.loops]
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+            await asyncio.gather(*waiters, return_exceptions=True)
+
+    async def _next_moment(self, next_at: float | None) -> Moment | None:
+        """Return the next moment at which a loop has something to do, or a task expires."""
+        now = self._clock.now()
+        moments = []
+        if next_at is not None:
+            # A microsecond at least: a time that is nearer than the clock can show must pass.
+            wait = max(1, round((next_at - self._clock.monotonic()) * SECOND))
+            moments.append(Moment(now + wait))
+        expires_at = await self._store.next_expiry()
+        if expires_at is not None and expires_at > now:
+            moments.append(expires_at)
+        return min(moments, default=None)

@@ -1,0 +1,71 @@
+"""What is remembered of queues, of their lanes, and of the shares that origins take of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Lane, TokenBucket
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """What one origin takes of a queue: the limits that all lanes that lead there share."""
+
+    queue: str
+    origin: str  # empty where paths lead that have no base URL
+    lanes: dict[Lane, LaneState] = field(default_factory=dict)
+    in_flight: int = 0
+    asked_to_wait_until: float = 0.0  # monotonic
+
+    def was_used_since(self, moment: Moment) -> bool:
+        """Tell whether it had a task since a moment, or has an attempt on the wire."""
+        return self.in_flight > 0 or any(state.used_at >= moment for state in self.lanes.values())
+
+
+@dataclass(slots=True, eq=False)
+class LaneState:
+    """What is known of one lane."""
+
+    lane: Lane
+    share: Share
+    used_at: Moment
+    next_due: Moment | None = None
+    heard_of: Moment | None = None  # the earliest task since the look under way began
+    last_turn: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class QueueState:
+    """What is known of one queue: its lanes, and those of them that are due.
+
+    Due lanes that could not start an attempt when it was their turn are set aside, so that
+    nobody has to step over them until something has changed.
+    """
+
+    name: str
+    lanes: dict[Lane, LaneState] = field(default_factory=dict)
+    shares: dict[str, Share] = field(default_factory=dict)  # by origin
+    due: OrderedDict[Lane, LaneState] = field(default_factory=OrderedDict)  # in turn
+    aside: dict[Lane, LaneState] = field(default_factory=dict)
+    in_flight: int = 0
+    bucket: TokenBucket | None = None
+    opens_at: float | None = None  # when its rate does, monotonic; None when nobody waits for it
+
+    def is_due(self, lane: Lane) -> bool:
+        """Tell whether a task of a lane is due, whether it may start or not."""
+        return lane in self.due or lane in self.aside
+
+    def due_states(self) -> Iterator[LaneState]:
+        """Yield its lanes that have a due task."""
+        yield from self.due.values()
+        yield from self.aside.values()
+
+    def share_of(self, origin: str) -> Share:
+        """Return the share of an origin, a new one when it has none yet."""
+        share = self.shares.get(origin)
+        if share is None:
+            share = self.shares[origin] = Share(self.name, origin)
+        return share

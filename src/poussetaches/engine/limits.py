@@ -1,0 +1,130 @@
+"""How many attempts may start: pauses, rates, and the slots of queues and origins."""
+
+from __future__ import annotations
+
+from poussetaches.core.moment import DAY, Moment
+from poussetaches.core.queue import Lane, TokenBucket
+from poussetaches.engine.clock import Clock
+from poussetaches.engine.lane_state import LaneState, QueueState, Share
+from poussetaches.engine.origins import Origins
+from poussetaches.engine.queues import Queues
+
+
+class Limits:
+    """What the settings of queues and the state of origins leave room for at the moment."""
+
+    def __init__(self, queues: Queues, *, origins: Origins, clock: Clock) -> None:
+        self._queues = queues
+        self._origins = origins
+        self._clock = clock
+        self.server_paused = False
+
+    def is_paused(self, lane: Lane) -> bool:
+        """Tell whether a pause stops a lane; none stops those that were told to run."""
+        if lane.forced:
+            return False
+        return self.server_paused or self._queues.is_paused(lane.queue)
+
+    def queue_room(self, queue: QueueState) -> int:
+        """Return how many attempts a queue may start, wherever they go."""
+        room = self._queues.settings_of(queue.name).concurrency - queue.in_flight
+        bucket = self.bucket(queue)
+        return room if bucket is None else min(room, bucket.available)
+
+    def share_room(self, queue: QueueState, share: Share) -> int:
+        """Return how many attempts a queue may start to one origin, as far as both allow."""
+        if self._origins.is_held(share.origin):
+            return 0
+        if share.asked_to_wait_until > self._clock.monotonic():
+            return 0
+        return self.share_cap(queue, share) - share.in_flight
+
+    def share_cap(self, queue: QueueState, share: Share) -> int:
+        """Return how many slots of a queue one origin may hold."""
+        settings = self._queues.settings_of(queue.name)
+        if not share.origin:
+            return settings.concurrency
+        if settings.origin_concurrency is not None:
+            return settings.origin_concurrency
+        if self._is_alone(queue, share):
+            return settings.concurrency
+        return max(1, settings.concurrency * 3 // 4)
+
+    def bucket(self, queue: QueueState) -> TokenBucket | None:
+        """Return a queue's tokens at this moment; None when its rate is not limited."""
+        settings = self._queues.settings_of(queue.name)
+        if settings.rate is None:
+            queue.bucket = None
+            return None
+        now, bucket = self._clock.monotonic(), queue.bucket
+        if bucket is None:
+            bucket = TokenBucket.full(settings.rate, settings.burst, now)
+        bucket = bucket.refilled(now)
+        if (bucket.rate, bucket.burst) != (settings.rate, settings.burst):
+            # Tokens are carried over: changing a queue again and again must not beat its rate.
+            tokens = min(bucket.tokens, float(settings.burst))
+            bucket = TokenBucket(settings.rate, settings.burst, tokens, now)
+        queue.bucket = bucket
+        return bucket
+
+    def is_rested(self, queue: QueueState) -> bool:
+        """Tell whether a queue has all its tokens, so that there is nothing to remember of it."""
+        bucket = self.bucket(queue)
+        return bucket is None or bucket.tokens >= bucket.burst
+
+    def _is_alone(self, queue: QueueState, share: Share) -> bool:
+        """Tell whether no other origin had a task of the queue in the last day."""
+        if len(queue.shares) == 1:
+            return True
+        since = Moment(self._clock.now() - DAY)
+        return not any(
+            other is not share and other.was_used_since(since) for other in queue.shares.values()
+        )
+
+
+class Look:
+    """What is left of all room while one look promises attempts, none of which has started."""
+
+    def __init__(self, limits: Limits, origins: Origins) -> None:
+        self._limits = limits
+        self._origins = origins
+        self._queue_rooms: dict[str, int] = {}
+        self._share_rooms: dict[Share, int] = {}
+        self._origin_rooms: dict[str, int] = {}  # all queues share them
+        self._promised_origins: set[str] = set()
+        self.promised_to: dict[str, QueueState] = {}
+        self.passed_over: list[LaneState] = []
+
+    def queue_room(self, queue: QueueState) -> int:
+        """Return how many more attempts of a queue may be promised."""
+        room = self._queue_rooms.get(queue.name)
+        if room is None:
+            room = self._queue_rooms[queue.name] = self._limits.queue_room(queue)
+        return room
+
+    def room(self, queue: QueueState, state: LaneState) -> int:
+        """Return how many more attempts of a lane may be promised, as far as its origin goes."""
+        if self._limits.is_paused(state.lane):
+            return 0
+        share = state.share
+        room = self._share_rooms.get(share)
+        if room is None:
+            room = self._share_rooms[share] = self._limits.share_room(queue, share)
+        free = self._origin_rooms.get(share.origin)
+        if free is None:
+            free = self._origins.free_slots(share.origin)
+            self._origin_rooms[share.origin] = free
+        return min(room, free)
+
+    def promise(self, queue: QueueState, state: LaneState) -> None:
+        """Promise an attempt to a lane that has room."""
+        self._queue_rooms[queue.name] -= 1
+        self._share_rooms[state.share] -= 1
+        self._origin_rooms[state.share.origin] -= 1
+        self._promised_origins.add(state.share.origin)
+        self.promised_to[queue.name] = queue
+
+    def pass_over(self, state: LaneState) -> None:
+        """Remember a lane that has no room left only if what is promised comes about."""
+        if state.share.origin in self._promised_origins:
+            self.passed_over.append(state)

@@ -1,0 +1,75 @@
+"""The queues that there are, as the engine and the API see them: settings, pauses, base URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from poussetaches.core.queue import Lane, Queue, QueueSettings
+from poussetaches.core.retry import RetryPolicy
+from poussetaches.core.target import is_path, joined, origin_of
+from poussetaches.core.task import Task
+
+
+class Queues:
+    """Every queue that the store knows. Changed after a commit only."""
+
+    def __init__(self, defaults: QueueSettings, *, original_retry: RetryPolicy) -> None:
+        self._defaults = defaults
+        self._original_retry = original_retry
+        self._queues: dict[str, Queue] = {}
+        self._settings: dict[str, QueueSettings] = {}
+
+    def update(self, queues: Mapping[str, Queue | None]) -> None:
+        """Take note of queues that are new, were changed, or (None) are gone."""
+        for name, queue in queues.items():
+            self._settings.pop(name, None)
+            if queue is None:
+                self._queues.pop(name, None)
+            else:
+                self._queues[name] = queue
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def __iter__(self) -> Iterator[Queue]:
+        return iter(self._queues.values())
+
+    def get(self, name: str) -> Queue | None:
+        """Return a queue; None when there is none of this name."""
+        return self._queues.get(name)
+
+    def is_paused(self, name: str) -> bool:
+        """Tell whether a queue is paused by name."""
+        queue = self._queues.get(name)
+        return queue is not None and queue.paused
+
+    def settings_of(self, name: str) -> QueueSettings:
+        """Return what holds for a queue: its own settings over the server's."""
+        settings = self._settings.get(name)
+        if settings is None:
+            queue = self._queues.get(name)
+            if queue is None:
+                return self._defaults
+            settings = self._settings[name] = queue.overrides.over(self._defaults)
+        return settings
+
+    def policy_of(self, task: Task) -> RetryPolicy:
+        """Return the retry policy of a task; those in the original's envelope have their own."""
+        if task.envelope:
+            return self._original_retry
+        policy = self.settings_of(task.queue).retry
+        return policy if task.retry is None else task.retry.over(policy)
+
+    def url_of(self, task: Task) -> str | None:
+        """Return where a task is sent; None for a path when its queue has no base URL."""
+        if not is_path(task.url):
+            return task.url
+        base_url = self.settings_of(task.queue).base_url
+        return None if base_url is None else joined(base_url, task.url)
+
+    def origin_of(self, lane: Lane) -> str:
+        """Return where a lane leads at the moment; ``""`` when that is nowhere."""
+        if lane.origin:
+            return lane.origin
+        base_url = self.settings_of(lane.queue).base_url
+        return "" if base_url is None else origin_of(base_url)

@@ -1,0 +1,69 @@
+"""``VirtualClock``: time that passes only when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from contextlib import suppress
+from itertools import count
+
+from poussetaches.core.moment import SECOND, Moment
+from poussetaches.engine.clock import LONGEST_WAIT, Bell
+
+STARTED = 1000.0  # what the monotonic clock reads at first
+
+
+class VirtualClock:
+    """Both clocks; they move only by ``advance``. Counts whole microseconds."""
+
+    def __init__(self, now: Moment) -> None:
+        self._now = now
+        self._elapsed = 0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._order = count()
+
+    def now(self) -> Moment:
+        """Return the wall clock's time."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return seconds that only ``advance`` adds to."""
+        return STARTED + self._elapsed / SECOND
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and wake whoever waits for a time now past."""
+        passed = round(seconds * SECOND)
+        self._now = Moment(self._now + passed)
+        self._elapsed += passed
+        while self._sleepers and self._sleepers[0][0] <= self.monotonic():
+            _, _, sleeper = heapq.heappop(self._sleepers)
+            if not sleeper.done():
+                sleeper.set_result(None)
+
+    def advance_to(self, moment: Moment) -> None:
+        """Let time pass until a moment."""
+        self.advance((moment - self._now) / SECOND)
+
+    async def wait(self, bell: Bell, *, until: float | None) -> None:
+        """Wait for the bell or the time, whichever comes first."""
+        latest = self.monotonic() + LONGEST_WAIT
+        alarm = asyncio.ensure_future(self._until(latest if until is None else min(until, latest)))
+        heard = asyncio.ensure_future(bell.heard())
+        try:
+            await asyncio.wait({alarm, heard}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in (alarm, heard):
+                waiter.cancel()
+                with suppress(asyncio.CancelledError):
+                    await waiter
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until that much time has been let pass."""
+        await self._until(self.monotonic() + seconds)
+
+    async def _until(self, time: float) -> None:
+        if time <= self.monotonic():
+            return
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (time, next(self._order), sleeper))
+        await sleeper

@@ -1,0 +1,50 @@
+"""The settings as the parts want them."""
+
+from __future__ import annotations
+
+from poussetaches.core.queue import QueueSettings, Retention
+from poussetaches.core.retry import RetryPolicy
+from poussetaches.engine.config import EngineConfig
+from poussetaches.settings import Settings
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """Return what the engine is told."""
+    return EngineConfig(
+        queue=_queue_settings(settings),
+        original_retry=RetryPolicy(
+            max_attempts=settings.original_max_attempts,
+            min_backoff=settings.original_min_backoff,
+            multiplier=settings.original_multiplier,
+            max_backoff=settings.original_max_backoff,
+            jitter=settings.original_jitter,
+        ),
+        max_in_flight=settings.max_in_flight,
+        hold_for=settings.hold_for,
+        auth_key=settings.auth_key,
+        key_targets=frozenset(settings.key_target),
+        signing_secrets=settings.signing_secret,
+    )
+
+
+def _queue_settings(settings: Settings) -> QueueSettings:
+    return QueueSettings(
+        rate=settings.rate,
+        burst=settings.burst,
+        concurrency=settings.concurrency,
+        origin_concurrency=settings.origin_concurrency,
+        timeout=settings.timeout,
+        retry=RetryPolicy(
+            max_attempts=settings.max_attempts,
+            min_backoff=settings.min_backoff,
+            multiplier=settings.multiplier,
+            max_backoff=settings.max_backoff,
+            jitter=settings.jitter,
+            max_age=settings.max_age,
+            max_retry_after=settings.max_retry_after,
+            dead_on=settings.dead_on,
+        ),
+        base_url=settings.base_url,
+        keep_succeeded=Retention(settings.keep_succeeded_count, settings.keep_succeeded_age),
+        keep_dead=Retention(settings.keep_dead_count, settings.keep_dead_age),
+    )

@@ -1,0 +1,139 @@
+"""All endpoints of the API, each group given what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from poussetaches.api.batch import BatchRoutes
+from poussetaches.api.bulk import Bulk
+from poussetaches.api.bulk_routes import BulkRoutes
+from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.events import EventHub, EventRoutes
+from poussetaches.api.failures import FailureRoutes
+from poussetaches.api.openapi import OpenApi
+from poussetaches.api.operations import Operations
+from poussetaches.api.original import OriginalRoutes
+from poussetaches.api.queues import QueueRoutes
+from poussetaches.api.schedules import ScheduleRoutes
+from poussetaches.api.task_builder import TaskLimits
+from poussetaches.api.tasks import TaskRoutes
+from poussetaches.api.test_mode import TestMode, TestModeRoutes
+from poussetaches.api.views import SECRET_HEADERS
+from poussetaches.api.watch import TaskWatch
+from poussetaches.core.moment import Moment
+from poussetaches.engine.engine import Engine
+from poussetaches.engine.stats import Stats
+from poussetaches.settings import Settings
+from poussetaches.store.base import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the endpoints work with."""
+
+    store: Store
+    engine: Engine
+    stats: Stats
+    bulk: Bulk
+    watch: TaskWatch
+    hub: EventHub
+    now: Callable[[], Moment]
+    random: Random
+
+
+def endpoints_of(
+    services: Services, settings: Settings, *, test_mode: TestMode | None
+) -> list[Endpoint]:
+    """Return all endpoints; those that are asked for most often come first."""
+    endpoints = [
+        *_of_pushes(services, settings),
+        *_of_definitions(services, settings),
+        *EventRoutes(services.hub).endpoints(),
+        *_of_operations(services),
+    ]
+    if test_mode is not None:
+        endpoints += TestModeRoutes(test_mode).endpoints()
+    described = OpenApi(endpoints, has_token=settings.api_token is not None)
+    return [*endpoints, *described.endpoints()]
+
+
+def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
+    store, engine, now, random = services.store, services.engine, services.now, services.random
+    limits = _limits(settings)
+    groups = (
+        OriginalRoutes(
+            store=store,
+            engine=engine,
+            now=now,
+            random=random,
+            max_body=settings.max_body,
+            max_request=settings.max_request,
+        ),
+        TaskRoutes(
+            store=store,
+            engine=engine,
+            watch=services.watch,
+            now=now,
+            random=random,
+            limits=limits,
+            max_request=settings.max_request,
+            secret_headers=_secret_headers(settings),
+        ),
+        BatchRoutes(
+            store=store,
+            engine=engine,
+            now=now,
+            random=random,
+            limits=limits,
+            max_batch=settings.max_batch,
+        ),
+        BulkRoutes(
+            services.bulk,
+            engine,
+            now=now,
+            max_body=settings.max_body,
+            max_request=settings.max_request,
+        ),
+        FailureRoutes(store),
+    )
+    return [endpoint for group in groups for endpoint in group.endpoints()]
+
+
+def _of_definitions(services: Services, settings: Settings) -> list[Endpoint]:
+    queues = QueueRoutes(
+        store=services.store,
+        engine=services.engine,
+        bulk=services.bulk,
+        now=services.now,
+        max_request=settings.max_request,
+    )
+    schedules = ScheduleRoutes(
+        store=services.store,
+        engine=services.engine,
+        limits=_limits(settings),
+        now=services.now,
+        random=services.random,
+        secret_headers=_secret_headers(settings),
+        max_request=settings.max_request,
+    )
+    return [*queues.endpoints(), *schedules.endpoints()]
+
+
+def _of_operations(services: Services) -> list[Endpoint]:
+    return Operations(
+        store=services.store,
+        engine=services.engine,
+        stats=services.stats,
+        pruned=services.engine.maintenance.pruned,
+        now=services.now,
+    ).endpoints()
+
+
+def _limits(settings: Settings) -> TaskLimits:
+    return TaskLimits(max_body=settings.max_body, declared_only=settings.queues == "declared")
+
+
+def _secret_headers(settings: Settings) -> frozenset[str]:
+    return SECRET_HEADERS | frozenset(settings.secret_header)

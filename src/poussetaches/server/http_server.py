@@ -1,0 +1,52 @@
+"""uvicorn, as we run it."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from poussetaches.server.listener import BACKLOG, address_of
+
+IDLE_CONNECTION = 75  # seconds; longer than clients keep theirs, so that they close first
+CONNECTIONS_END = 5  # seconds for requests under way when the server stops
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers, and without its ten wake-ups a second."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                interface="asgi3",
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=IDLE_CONNECTION,
+                timeout_graceful_shutdown=CONNECTIONS_END,
+            )
+        )
+        self._listener = listener
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return address_of(self._listener)
+
+    async def start(self) -> None:
+        """Begin to accept connections."""
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(sockets=[self._listener])
+
+    async def stop(self) -> None:
+        """Stop accepting, and let requests under way end."""
+        await self.shutdown(sockets=[self._listener])

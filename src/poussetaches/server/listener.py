@@ -1,0 +1,117 @@
+"""Where the server listens: an address that is guarded, or a Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from poussetaches.core.errors import CannotListen
+from poussetaches.settings import Settings
+
+BACKLOG = 2048  # connections that may wait to be accepted
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """Listen where the settings say, and let go of it at the end.
+
+    Raises:
+        CannotListen: the address is taken or not ours, or is open to everybody.
+    """
+    listener = _listen_on(settings) if settings.uds is None else _listen_at(settings.uds)
+    try:
+        yield listener
+    finally:
+        listener.close()
+        if settings.uds is not None:
+            settings.uds.unlink(missing_ok=True)
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return where a socket listens, in words."""
+    if listener.family is socket.AF_UNIX:
+        return f"unix:{os.fsdecode(listener.getsockname())}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listen_on(settings: Settings) -> socket.socket:
+    host, port = settings.host, settings.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        _check_guarded(str(address[0]), settings)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError as exc:
+        raise CannotListen(f"cannot listen on {host}: {exc.strerror}; see --host") from exc
+    try:
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise CannotListen(
+            f"cannot listen on {host} port {port}: {exc.strerror}; stop what uses it, or choose "
+            "another with --port"
+        ) from exc
+    return listener
+
+
+def _check_guarded(address: str, settings: Settings) -> None:
+    """Refuse an address that others can reach when no token is asked for."""
+    if settings.api_token is not None or is_loopback(address):
+        return
+    if not settings.allow_unauthenticated:
+        raise CannotListen(
+            f"listening on {settings.host} would let everybody who can reach it push tasks; set "
+            "POUSSETACHES_API_TOKEN, or say --allow-unauthenticated if that is meant"
+        )
+    log.warning(
+        "no API token is set: everybody who can reach the address may use the API",
+        extra={"host": settings.host},
+    )
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine reaches an address."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return found.is_loopback
+
+
+def _listen_at(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_abandoned(path)
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise CannotListen(
+            f"cannot listen at {path}: {exc.strerror or exc}; choose another with --uds"
+        ) from exc
+    return listener
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove a socket that nobody listens at any more; leave everything else alone."""
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()

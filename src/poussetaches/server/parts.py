@@ -1,0 +1,142 @@
+"""``Parts``: everything that works on one store, from the engine to the API."""
+
+from __future__ import annotations
+
+from random import Random
+
+from starlette.types import ASGIApp
+
+from poussetaches.api.app import build_app
+from poussetaches.api.auth import Tokens
+from poussetaches.api.bulk import Bulk
+from poussetaches.api.events import EventHub
+from poussetaches.api.test_mode import TestMode
+from poussetaches.api.watch import TaskWatch
+from poussetaches.engine.alerts import Alerts
+from poussetaches.engine.clock import Bell, Clock, SystemClock
+from poussetaches.engine.engine import Engine
+from poussetaches.engine.loop import Loop
+from poussetaches.engine.observer import Observer
+from poussetaches.engine.sender import HttpSender, Sender
+from poussetaches.engine.stats import Stats
+from poussetaches.server.configuration import engine_config
+from poussetaches.server.endpoints import Services, endpoints_of
+from poussetaches.settings import Settings
+from poussetaches.store.base import Store
+
+
+class Parts:
+    """The parts of one server. They are loaded, started, drained and closed, in this order.
+
+    ``observer`` is told of attempts; ``stats`` itself, or what passes on to it. Without a
+    ``sender`` they are made over HTTP.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        clock: Clock,
+        random: Random,
+        stats: Stats,
+        observer: Observer,
+        sender: Sender | None = None,
+        test_mode: TestMode | None = None,
+    ) -> None:
+        self._store = store
+        self._stats = stats
+        if sender is None:
+            sender = HttpSender(connect_timeout=settings.connect_timeout, now=clock.now)
+        self.engine = Engine(
+            store=store,
+            sender=sender,
+            clock=clock,
+            random=random,
+            config=engine_config(settings),
+            observer=observer,
+        )
+        self._bulk = Bulk(store=store, now=clock.now)
+        self._watch = TaskWatch()
+        # Readers of events live in real time, in test mode too.
+        self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
+        self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock)]
+        self._alerts = self._alerting(settings, clock=clock, sender=sender)
+        services = Services(
+            store=store,
+            engine=self.engine,
+            stats=stats,
+            bulk=self._bulk,
+            watch=self._watch,
+            hub=self._hub,
+            now=clock.now,
+            random=random,
+        )
+        endpoints = endpoints_of(services, settings, test_mode=test_mode)
+        self.app: ASGIApp = build_app(endpoints, tokens=_tokens(settings))
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether deliveries are paused."""
+        return self.engine.paused
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts are on the wire."""
+        return self.engine.in_flight
+
+    async def load(self) -> None:
+        """Learn what the store holds, and listen to it from then on."""
+        await self.engine.load()
+        for listener in (self._watch, self._hub, self._stats, self._alerts):
+            if listener is not None:
+                self._store.listen(listener)
+
+    def start(self) -> None:
+        """Begin to deliver, and to watch over it."""
+        self.engine.start()
+        for loop in self.chores:
+            loop.start()
+
+    async def drain(self, limit: float) -> None:
+        """Start no more attempts, and give those in flight some seconds to end."""
+        if self._alerts is not None:
+            await self._alerts.stop()  # it shares the engine's connections
+        await self.engine.stop(limit)
+
+    def cut_off(self) -> None:
+        """End the attempts in flight now; they will be made again."""
+        self.engine.cut_off()
+
+    async def end_requests(self) -> None:
+        """End the requests that could go on for long: bulk work, waits, streams of events."""
+        await self._bulk.stop()
+        self._watch.stop()
+        await self._hub.close()
+
+    async def close(self) -> None:
+        """Write down what was counted; to be done before the store is closed."""
+        for loop in self.chores:
+            await loop.stop()
+        await self._stats.flush()
+
+    def _alerting(self, settings: Settings, *, clock: Clock, sender: Sender) -> Alerts | None:
+        if settings.alert_url is None:
+            return None
+        bell = Bell()
+        alerts = Alerts(
+            settings.alert_url,
+            store=self._store,
+            sender=sender,
+            watched=self.engine,
+            clock=clock,
+            bell=bell,
+        )
+        self.chores.append(Loop("alerts", alerts.tick, bell=bell, clock=clock))
+        return alerts
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    if settings.api_token is None:
+        return None
+    return Tokens(settings.api_token, settings.read_token)

@@ -1,0 +1,179 @@
+"""``serve``: starts and stops the parts in order, and hears signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import uvloop
+from starlette.types import ASGIApp
+
+from poussetaches import __version__
+from poussetaches.engine.clock import SystemClock
+from poussetaches.engine.stats import Stats
+from poussetaches.logs import configure_logging
+from poussetaches.server.http_server import HttpServer
+from poussetaches.server.listener import listening
+from poussetaches.server.parts import Parts
+from poussetaches.server.test_mode import TestModeServer
+from poussetaches.settings import Settings
+from poussetaches.store import open_store
+from poussetaches.store.folder import DataFolder
+from poussetaches.store.original_folder import take_over
+
+GARBAGE = 20_000  # objects made and kept between two looks; some 2 MB
+
+log = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """What is served: it answers requests, and delivers."""
+
+    @property
+    def app(self) -> ASGIApp:
+        """What answers requests."""
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether deliveries are paused."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts are on the wire."""
+
+    def start(self) -> None:
+        """Begin to deliver."""
+
+    async def drain(self, limit: float) -> None:
+        """Start no more attempts, and give those in flight some seconds to end."""
+
+    def cut_off(self) -> None:
+        """End the attempts in flight now."""
+
+    async def end_requests(self) -> None:
+        """End the requests that could go on for long."""
+
+    async def close(self) -> None:
+        """End what is left, once no request comes any more."""
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until it is told to stop; return the exit status.
+
+    Raises:
+        CannotListen: the address is taken or not ours, or open to everybody.
+        CannotOpenStore: the data folder cannot be used.
+    """
+    configure_logging(settings.log_format, settings.log_level, sys.stderr)
+    _collect_less_often()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
+    return 0
+
+
+def _collect_less_often() -> None:
+    """Have the collector of cyclic garbage leave modules alone, and come by less often.
+
+    Tasks pass through in their thousands without making cycles: with Python's own thresholds,
+    looking for them is a sixth of the work of a push (docs/decisions/0018-garbage.md).
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE, 20, 50)
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends attempts in flight at once."""
+    stops = _Stops()
+    with listening(settings) as listener:
+        if settings.test_mode:
+            await _run_test_mode(settings, listener, stops)
+        else:
+            await _run_on_folder(settings, listener, stops)
+    log.info("stopped")
+
+
+async def _run_on_folder(settings: Settings, listener: socket.socket, stops: _Stops) -> None:
+    with _locked(settings.data_dir) as folder:
+        clock, random = SystemClock(), Random()  # noqa: S311 - ids and jitter, no secrets
+        store = await open_store(
+            folder, now=clock.now, window=settings.commit_window, random=random
+        )
+        try:
+            await take_over(settings.data_dir, store, now=clock.now())
+            if settings.start_paused:
+                await store.set_paused(True)
+            stats = Stats(store=store, clock=clock, random=random)
+            parts = Parts(store, settings, clock=clock, random=random, stats=stats, observer=stats)
+            await parts.load()
+            await _serve(parts, HttpServer(parts.app, listener), settings, stops)
+        finally:
+            await store.close()
+
+
+async def _run_test_mode(settings: Settings, listener: socket.socket, stops: _Stops) -> None:
+    log.warning("test mode: nothing is kept, and time stands still until it is told to pass")
+    server = TestModeServer(settings)
+    await server.open()
+    await _serve(server, HttpServer(server.app, listener), settings, stops)
+
+
+async def _serve(service: Service, http: HttpServer, settings: Settings, stops: _Stops) -> None:
+    await http.start()
+    service.start()
+    if settings.auth_key is None:
+        log.warning("no auth key is set: receivers cannot tell our requests from others")
+    log.info(
+        "listening",
+        extra={
+            "address": http.address,
+            "data_dir": "none" if settings.test_mode else str(settings.data_dir),
+            "version": __version__,
+            "paused": service.paused,
+        },
+    )
+    await stops.first.wait()
+    log.info("stopping", extra={"in_flight": service.in_flight})
+    # The API stays up while attempts end: their receivers push tasks, too.
+    draining = asyncio.create_task(service.drain(settings.drain_timeout))
+    hurrying = asyncio.create_task(stops.second.wait())
+    await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        service.cut_off()
+    await draining
+    hurrying.cancel()
+    await service.end_requests()
+    await http.stop()
+    await service.close()
+
+
+class _Stops:
+    """The signals that end the server."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._heard)
+
+    def _heard(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[DataFolder]:
+    folder = DataFolder(path)
+    folder.lock()
+    try:
+        yield folder
+    finally:
+        folder.unlock()

@@ -1,0 +1,310 @@
+"""The two connections to a database: writing and reading by them, and the way out of trouble."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+from poussetaches.core.errors import StoreClosed, StoreFull, StoreUnavailable
+from poussetaches.core.moment import Moment
+from poussetaches.store.base import Listener, News, StoreTrouble
+from poussetaches.store.group_commit import GroupCommit, Write
+from poussetaches.store.runner import Runner
+from poussetaches.store.sqlite import database
+from poussetaches.store.sqlite.known import Known
+from poussetaches.store.sqlite.queues import changed_queues, stored_queues
+from poussetaches.store.sqlite.reads import Reading, Unreadable
+from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.rows import COLUMNS
+from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.unreadable import SettingAside, set_aside
+from poussetaches.store.statements import load_statements
+
+I = TypeVar("I")  # noqa: E741 - an item of a write
+R = TypeVar("R")
+
+SHRINK_PAGES = 2000  # given back to the disk in one go: keeps the write lock under ~50 ms
+
+log = logging.getLogger(__name__)
+
+
+class Connections:
+    """One connection that writes behind group commit, one that reads; in memory they are one."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        writer: Runner,
+        reader: Runner,
+        now: Callable[[], Moment],
+        random: Random,
+        window: float,
+        commit: database.Commit,
+        reserve: Reserve | None,
+    ) -> None:
+        self.path = path
+        self.known = Known()
+        self.trouble: StoreTrouble | None = None
+        self.unreadable: set[int] = set()  # tasks that must not be met again
+        self.unreadable_count = 0
+        self.listeners: list[Listener] = []
+        self._writer = writer
+        self._reader = writer if path is None else reader
+        self._now = now
+        self._random = random
+        self._commit = commit
+        self._reserve = reserve
+        self._group = GroupCommit(
+            writer,
+            self._begin,
+            trouble_of=self._trouble_of,
+            announce=self._announce,
+            window=window,
+        )
+        self._sql = load_statements("sqlite.sql", COLUMNS)
+        self._connection: sqlite3.Connection | None = None
+        self._read_connection: sqlite3.Connection | None = None
+        self._closed = False
+
+    # Life
+
+    async def open(self) -> None:
+        """Connect, bring the schema up to date, and claim the reserve."""
+        await self._writer.run(lambda: self._connect(must_exist=False))
+        await self._writer.run(self._take_reserve)
+        self.known.queues = await self.look(stored_queues)
+
+    async def close(self) -> None:
+        """Commit what was given, and disconnect. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._group.settle()
+        # Each by its own runner: a connection must not be closed while it is being used.
+        await self._reader.run(self._disconnect_reader)
+        await self._writer.run(self._disconnect)
+        self._writer.close()
+        self._reader.close()
+
+    # Writing and reading
+
+    async def write(self, write: Write[SqliteTransaction, I, R], item: I) -> R:
+        """Write one item in a commit that it may share; return its result once it is on disk."""
+        return await self._group.write(write, item)
+
+    async def look(self, read: Callable[[Reading], R]) -> R:
+        """Read by the writing connection, between two transactions: it sees the latest."""
+        return await self._read_by(self._writer, lambda: self._connection, read)
+
+    async def read(self, read: Callable[[Reading], R]) -> R:
+        """Read by the reading connection, beside any transaction."""
+        return await self._read_by(self._reader, lambda: self._read_connection, read)
+
+    def refuse_when_full(self) -> None:
+        """Take nothing new while the disk is full.
+
+        Raises:
+            StoreFull: it is.
+        """
+        if self.trouble is not None and self.trouble.full:
+            raise StoreFull
+
+    def tell(self, news: News) -> None:
+        """Tell the listeners, if there is anything to tell."""
+        if news != News():
+            for listener in self.listeners:
+                listener.committed(news)
+
+    async def shrink(self) -> None:
+        """Give free pages back to the disk."""
+        # Between two transactions; under load there is no moment without one to be written.
+        await self._writer.run(self._give_back_pages)
+
+    async def recover(self) -> None:
+        """Claim the reserve again, or open the database anew."""
+        if self._closed:
+            raise StoreClosed
+        trouble = self.trouble
+        if trouble is None:
+            return
+        if trouble.full:
+            await self._writer.run(self._refill)
+        else:
+            await self._start_anew()
+        if self.trouble is trouble:  # else another kind came up meanwhile
+            self.trouble = None
+            log.info("store can be written again", extra={"was": trouble.reason})
+
+    # What group commit needs
+
+    def _begin(self) -> SqliteTransaction:
+        if self._closed and self._connection is None:
+            raise StoreClosed
+        if self.trouble is not None and not self.trouble.full:
+            raise StoreUnavailable(self.trouble.reason)
+        assert self._connection is not None
+        return SqliteTransaction(
+            self._connection, self._sql, self.known, random=self._random, commit=self._commit
+        )
+
+    def _announce(self, transaction: SqliteTransaction) -> None:
+        for row in transaction.set_aside:
+            self.unreadable_count += 1
+            log.error(
+                "unreadable row set aside",
+                extra={"table": row.table, "row": row.key, "reason": row.reason},
+            )
+        self.tell(transaction.news)
+
+    def _trouble_of(self, exc: Exception) -> StoreUnavailable | None:
+        if isinstance(exc, StoreUnavailable):
+            return exc
+        trouble = database.translated(exc) if isinstance(exc, sqlite3.Error) else None
+        full = isinstance(trouble, StoreFull)
+        if trouble is not None and (self.trouble is None or (self.trouble.full and not full)):
+            self.trouble = StoreTrouble(str(trouble), full=full)
+            log.error("store cannot be written", extra={"error": str(exc)})
+            if full and self._reserve is not None:
+                # The outcomes of attempts, deletes and pruning need this room; pushes wait.
+                with suppress(OSError):
+                    self._reserve.give_up()
+        return trouble
+
+    # Reading
+
+    async def _read_by(
+        self,
+        runner: Runner,
+        connection: Callable[[], sqlite3.Connection | None],
+        read: Callable[[Reading], R],
+    ) -> R:
+        bad: list[Unreadable] = []
+
+        def work() -> R:
+            opened = connection()
+            if opened is None:
+                raise StoreClosed if self._closed else StoreUnavailable
+            reading = Reading(opened, self._sql, self.known.leases.__contains__)
+            try:
+                return read(reading)
+            except sqlite3.Error as exc:
+                raise self._trouble_of(exc) or exc from exc
+            finally:
+                bad.extend(reading.bad)
+                # Only a task's own row keeps it from being leased, not one of its attempts'.
+                self.unreadable.update(
+                    row.key for row in bad if row.table == "tasks" and isinstance(row.key, int)
+                )
+
+        result = await runner.run(work)
+        await self._set_aside(bad)
+        return result
+
+    async def _set_aside(self, rows: Sequence[Unreadable]) -> None:
+        for row in rows:
+            try:
+                await self._group.write(set_aside, SettingAside(row, self._now()))
+            except StoreUnavailable:
+                # What was read is good all the same; the row is to be met again.
+                self.unreadable -= {row.key}
+
+    # Connecting
+
+    def _connect(self, *, must_exist: bool) -> None:
+        with database.opening(self.path):
+            connection = database.connect(self.path, must_exist=must_exist)
+            try:
+                database.prepare(connection, must_exist=must_exist)
+                if self.path is None:
+                    self._read_connection = connection
+                else:
+                    self._read_connection = database.connect_reader(self.path)
+            except BaseException:
+                connection.close()
+                raise
+        self._connection = connection
+
+    def _disconnect_reader(self) -> None:
+        connection, self._read_connection = self._read_connection, None
+        if connection is not None and connection is not self._connection:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    # Trouble
+
+    async def _start_anew(self) -> None:
+        """Open the database again, and take what it holds for what is so.
+
+        An error says that a commit is not known to be durable, not that it is undone.
+        """
+        if self.path is not None:
+            await self._reader.run(self._disconnect_reader)
+            await self._writer.run(self._reconnect)
+        await self._writer.run(self._forget_ended_leases)
+        stored = await self.look(stored_queues)
+        changed = changed_queues(self.known.queues, stored)
+        self.known.queues = stored
+        self.tell(News(queues=changed))
+
+    def _reconnect(self) -> None:
+        """Open the database anew, never create it, and check it."""
+        self._disconnect()
+        try:
+            self._connect(must_exist=True)
+            assert self._connection is not None
+            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except Exception as exc:
+            self._disconnect()
+            raise StoreUnavailable(str(exc)) from exc
+        if found != "ok":
+            self._disconnect()
+            raise StoreUnavailable(f"the database is damaged: {found}")
+
+    def _forget_ended_leases(self) -> None:
+        """Give up the leases of attempts whose end is on disk, though its commit failed."""
+        assert self._connection is not None
+        leases = self.known.leases
+        for held in leases:
+            row = self._connection.execute(self._sql["leased_task"], (held.seq,)).fetchone()
+            if row is None or row[0] != held.attempt_total:
+                leases.give_up(held.seq)
+            elif row[1]:
+                leases.cancel(held.seq)
+
+    def _take_reserve(self) -> None:
+        try:
+            self._refill()
+        except StoreFull:
+            self.trouble = StoreTrouble(str(StoreFull()), full=True)
+            log.error("store cannot be written", extra={"error": str(StoreFull())})
+
+    def _refill(self) -> None:
+        if self._reserve is None:
+            return
+        try:
+            self._reserve.take()
+        except OSError as exc:
+            raise StoreFull from exc
+
+    def _give_back_pages(self) -> None:
+        if self._connection is None and self._closed:
+            raise StoreClosed
+        if self._connection is None or self.trouble is not None:
+            return
+        try:
+            # A script, since ``execute`` stops after the first step, which is one page.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES});")
+        except sqlite3.Error as exc:
+            raise self._trouble_of(exc) or exc from exc

@@ -1,0 +1,111 @@
+"""Leasing due tasks, and looking at what is due next, lane by lane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Lane, QueueCounts
+from poussetaches.store.base import Lease, Leased
+from poussetaches.store.sqlite.leases import Leases
+from poussetaches.store.sqlite.reads import Reading
+
+HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
+
+
+class Leasing:
+    """One look at what is due, over a reading; ``skip`` are rows known to be unreadable."""
+
+    def __init__(self, reading: Reading, leases: Leases, skip: set[int]) -> None:
+        self._reading = reading
+        self._leases = leases
+        self._skip = skip
+
+    def lease_due(self, lanes: Mapping[Lane, int], now: Moment) -> Leased:
+        """Lease due tasks."""
+        leased = Leased([], {})
+        try:
+            for lane, wanted in lanes.items():
+                row = self._reading.one("lane", *lane)
+                leased.next_due[lane] = (
+                    None if row is None else self._lease_in(lane, row[0], wanted, now, leased)
+                )
+        except BaseException:
+            for lease in leased.leases:
+                self._leases.give_back(lease.token)
+            raise
+        return leased
+
+    def next_due(self) -> dict[Lane, Moment]:
+        """Return when each lane's next task is due."""
+        found = {}
+        for number, queue, origin, forced in self._reading.all("lanes"):
+            lane = Lane(queue, origin, bool(forced))
+            run_at = self._lease_in(lane, number, 0, Moment(0), Leased([], {}))
+            if run_at is not None:
+                found[lane] = run_at
+        return found
+
+    def _lease_in(
+        self, lane: Lane, number: int, wanted: int, now: Moment, leased: Leased
+    ) -> Moment | None:
+        """Lease up to ``wanted`` due tasks of a lane; return when the next one is due."""
+        next_due: Moment | None = None
+        priority = HIGHEST_PRIORITY
+        while row := self._reading.one("next_priority", number, priority):
+            priority = row[0]
+            passed_over = self._leases.in_lane(lane) + len(self._skip)
+            candidates = self._reading.all(
+                "first_waiting", number, priority, passed_over + wanted + 1
+            )
+            for seq, run_at in candidates:
+                if seq in self._leases or seq in self._skip:
+                    continue
+                if wanted == 0 or run_at > now:
+                    next_due = run_at if next_due is None else min(next_due, run_at)
+                    break
+                task = self._reading.task_at(seq)
+                if task is None:
+                    # Unreadable: there may be more of the lane than was looked at for its sake.
+                    next_due = run_at if next_due is None else min(next_due, run_at)
+                    continue
+                token = self._leases.take(seq, lane, task.attempt_total)
+                leased.leases.append(Lease(task, token))
+                wanted -= 1
+        return next_due
+
+
+def count_ahead(reading: Reading, leases: Leases, task_id: str, *, now: Moment, limit: int) -> int:
+    """Return how many due tasks of its lane come before a waiting task."""
+    place = reading.one("place_of_task", task_id)
+    if place is None or place[0] in leases:
+        return 0
+    seq, lane, own_priority, run_at = place
+    leased = msgspec.json.encode(leases.numbers()).decode()
+    count, priority = 0, HIGHEST_PRIORITY
+    # By priorities: delayed tasks of a higher one must not be stepped over one by one.
+    while count < limit and (row := reading.one("next_priority", lane, priority)):
+        priority = row[0]
+        if priority < own_priority:
+            break
+        before = (run_at, seq) if priority == own_priority else (now + 1, 0)
+        room = limit - count
+        count += reading.number("count_due", lane, priority, now, *before, leased, room)
+    return count
+
+
+def counts(reading: Reading, leases: Leases) -> dict[str, QueueCounts]:
+    """Return the counts of every queue."""
+    return {
+        name: QueueCounts(
+            # Between a commit and the end of its leases, a reader sees a lease too many.
+            waiting=max(0, waiting - leases.in_queue(name)),
+            running=leases.in_queue(name),
+            succeeded=succeeded,
+            dead=dead,
+            failing=failing,
+        )
+        for name, waiting, failing, succeeded, dead in reading.all("queues")
+    }

@@ -1,0 +1,167 @@
+"""Writing what is pushed: new tasks, unless those that were pushed before answer for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from poussetaches.core.errors import KeyConflict
+from poussetaches.core.moment import Moment, later
+from poussetaches.core.task import Attempt, Task
+from poussetaches.store.base import Change, Push, Pushed
+from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.rows import attempt_values
+from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.unreadable import clear_away
+
+
+class Pushing(NamedTuple):
+    """Pushes that are kept all or none."""
+
+    pushes: Sequence[Push]
+    now: Moment
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether nothing that is there can answer for them."""
+        return not any(
+            push.task.key is not None or push.task.unique is not None for push in self.pushes
+        )
+
+
+def push(tx: SqliteTransaction, calls: Sequence[Pushing]) -> Sequence[list[Pushed] | KeyConflict]:
+    """Add new tasks; for a call with a push that is refused, add none and say why."""
+    plain = [call.is_plain for call in calls]
+    tasks.add(
+        tx,
+        [
+            push.task
+            for call, is_plain in zip(calls, plain, strict=True)
+            if is_plain
+            for push in call.pushes
+        ],
+    )
+    return [
+        [Pushed(push.task.id, push.task, False) for push in call.pushes]
+        if is_plain
+        else _push_one_by_one(tx, call)
+        for call, is_plain in zip(calls, plain, strict=True)
+    ]
+
+
+def restore(
+    tx: SqliteTransaction, calls: Sequence[Sequence[tuple[Task, Sequence[Attempt]]]]
+) -> Sequence[int]:
+    """Add tasks with their attempts, unless their id is known; tell how many were new."""
+    return [sum(_restore_one(tx, task, attempts) for task, attempts in call) for call in calls]
+
+
+def _push_one_by_one(tx: SqliteTransaction, call: Pushing) -> list[Pushed] | KeyConflict:
+    # Before anything is written: what the calls of others have written must stay.
+    conflict = _conflict(tx, call)
+    if conflict is not None:
+        return conflict
+    return [_push_one(tx, push, call.now) for push in call.pushes]
+
+
+def _conflict(tx: SqliteTransaction, call: Pushing) -> KeyConflict | None:
+    contents: dict[tuple[str, str], bytes] = {}
+    for place, push in enumerate(call.pushes):
+        task = push.task
+        if task.key is None:
+            continue
+        digest = _digest(task)
+        content = contents.get((task.queue, task.key))
+        if content is None:
+            row = _known_key(tx, task, call.now)
+            content = contents[task.queue, task.key] = digest if row is None else row[1]
+        if content != digest:
+            return KeyConflict(task.key, place)
+    return None
+
+
+def _push_one(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
+    known = None if push.task.key is None else _known_key(tx, push.task, now)
+    if known is not None:
+        task = tx.reading.task(known[0])
+        clear_away(tx, now)
+        return Pushed(known[0], task, True)
+    pushed = _keep(tx, push, now)
+    if push.task.key is not None:
+        expires_at = later(now, push.key_ttl)
+        name = (push.task.queue, push.task.key)
+        values = (*name, pushed.task_id, _digest(push.task), expires_at)
+        tx.connection.execute(tx.sql["put_key"], values)
+    return pushed
+
+
+def _keep(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
+    """Add a task, unless the one that waits with its ``unique`` takes its place."""
+    found = None if push.task.unique is None else _in_the_way(tx, push.task, now)
+    if found is None:
+        tasks.add(tx, [push.task])
+        return Pushed(push.task.id, push.task, False)
+    seq, waiting = found
+    if push.replaces:
+        was, waiting = waiting, _with_body_of(push.task, waiting)
+        if waiting != was:
+            tasks.rewrite(tx, [tasks.Changed(seq, was, waiting, Change.EDITED, now)])
+    return Pushed(waiting.id, waiting, True)
+
+
+def _in_the_way(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[int, Task] | None:
+    """Return the task that waits with the same ``unique``; leased ones do not count."""
+    rows = tx.connection.execute(tx.sql["unique_tasks"], (task.queue, task.unique)).fetchall()
+    for (seq,) in rows:
+        if tx.is_leased(seq):
+            continue
+        waiting = tx.reading.task_at(seq)
+        clear_away(tx, now)
+        if waiting is not None:
+            return seq, waiting
+    return None
+
+
+def _with_body_of(new: Task, waiting: Task) -> Task:
+    return msgspec.structs.replace(
+        waiting,
+        body=new.body,
+        body_kind=new.body_kind,
+        run_at=new.run_at,
+        due_at=new.due_at,
+    )
+
+
+def _known_key(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[str, bytes] | None:
+    """Return the id of the task that a key stands for, and the digest of what was pushed."""
+    row: tuple[str, bytes] | None = tx.connection.execute(
+        tx.sql["key"], (task.queue, task.key, now)
+    ).fetchone()
+    return row
+
+
+def _digest(task: Task) -> bytes:
+    return hashlib.sha256(f"{task.method}\n{task.url}\n".encode() + task.body).digest()
+
+
+def _restore_one(tx: SqliteTransaction, task: Task, attempts: Sequence[Attempt]) -> bool:
+    lane = task.lane
+    values = tasks.row_values(tx, task, lane)
+    row = tx.connection.execute(tx.sql["restore_task"], values).fetchone()
+    if row is None:
+        return False
+    seq = row[0]
+    first = task.attempt_total - len(attempts) + 1
+    tx.connection.executemany(
+        tx.sql["add_attempt"],
+        [
+            (seq, ordinal, *attempt_values(attempt))
+            for ordinal, attempt in enumerate(attempts, start=first)
+        ],
+    )
+    tasks.add_labels(tx, seq, task)
+    tasks.note_added(tx, task, lane)
+    return True

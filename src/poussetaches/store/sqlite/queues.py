@@ -1,0 +1,73 @@
+"""Queues: reading them as they were set, and writing their changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from poussetaches.core.errors import PousseTachesError, QueueInUse
+from poussetaches.core.queue import DEFAULT_QUEUE, Queue
+from poussetaches.store.base import QueueEdit
+from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.rows import UnreadableRow, queue_from_row
+from poussetaches.store.sqlite.transaction import SqliteTransaction
+
+log = logging.getLogger(__name__)
+
+
+class Editing(NamedTuple):
+    """A queue by its name, and what is done to it."""
+
+    name: str
+    edit: QueueEdit
+
+
+def stored_queues(reading: Reading) -> dict[str, Queue]:
+    """Return every queue; one whose settings cannot be read has none of its own."""
+    found = {}
+    for row in reading.all("stored_queues"):
+        name, _, configured, paused = row
+        try:
+            found[name] = queue_from_row(row)
+        except UnreadableRow as exc:
+            log.error(
+                "settings of a queue cannot be read: it has the server's until they are set again",
+                extra={"queue": name, "reason": str(exc)},
+            )
+            found[name] = Queue(name=name, configured=bool(configured), paused=bool(paused))
+    return found
+
+
+def changed_queues(
+    before: Mapping[str, Queue], now: Mapping[str, Queue]
+) -> dict[str, Queue | None]:
+    """Return the queues that are new or different, and None for those that are gone."""
+    changed: dict[str, Queue | None] = {
+        name: queue for name, queue in now.items() if before.get(name) != queue
+    }
+    return changed | {name: None for name in before if name not in now}
+
+
+def edit(
+    tx: SqliteTransaction, items: Sequence[Editing]
+) -> Sequence[Queue | PousseTachesError | None]:
+    """Edit queues; return each as it is now, or why it was refused."""
+    return [_edit_one(tx, item) for item in items]
+
+
+def _edit_one(tx: SqliteTransaction, item: Editing) -> Queue | PousseTachesError | None:
+    known = tx.queue(item.name)
+    try:
+        new = item.edit(known)
+    except PousseTachesError as exc:
+        return exc
+    if new is not None and new != known:
+        tx.put_queue(new)
+    elif new is None and known is not None:
+        if item.name == DEFAULT_QUEUE:
+            return QueueInUse(f"the queue {DEFAULT_QUEUE!r} is always there")
+        if any(tx.counts(item.name).values()):
+            return QueueInUse()
+        tx.forget_queue(item.name)
+    return new

@@ -1,0 +1,52 @@
+"""What migrations need besides SQL, carried out in their transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+
+from poussetaches.core.failures import group_of
+
+SLICE = 1000  # rows held in memory at once
+
+_FAILED = """
+SELECT seq, queue, url, last_status,
+    ifnull(last_error, CASE WHEN last_status IS NULL THEN reason END)
+FROM tasks
+WHERE seq > ? AND (state = 'dead' OR (state = 'waiting' AND attempt_count > 0))
+ORDER BY seq LIMIT ?
+"""
+_GROUPED = """
+UPDATE tasks SET failure_group = ?, failed_at = ifnull(
+    ended_at, ifnull((SELECT max(started_at) FROM attempts WHERE task = seq), created_at)
+) WHERE seq = ?
+"""
+_GROUP = """
+INSERT INTO failure_groups (id, queue, url_path, status, error) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING
+"""
+
+
+def group_failures(connection: sqlite3.Connection) -> None:
+    """Put the failing and dead tasks that are there already into failure groups."""
+    factory = connection.text_factory
+    # Rows that cannot be read are met, and set aside, when somebody needs them.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        last = 0
+        while rows := connection.execute(_FAILED, (last, SLICE)).fetchall():
+            for seq, queue, url, status, error in rows:
+                try:
+                    group = group_of(queue=queue, url=url, status=status, error=error)
+                except ValueError:  # no URL at all
+                    continue
+                values = (group.id, group.queue, group.url_path, group.status, group.error)
+                connection.execute(_GROUP, values)
+                connection.execute(_GROUPED, (group.id, seq))
+            last = rows[-1][0]
+    finally:
+        connection.text_factory = factory
+
+
+# By the number of the migration that they complete.
+STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {2: group_failures}

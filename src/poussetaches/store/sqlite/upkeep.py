@@ -1,0 +1,140 @@
+"""Writing what is done to rows in passing: tasks that expired, and rows that nobody needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from poussetaches.core.moment import DAY, Moment
+from poussetaches.core.queue import Lane, Retention
+from poussetaches.core.task import Reason, buried
+from poussetaches.store.base import Change, MinuteRow
+from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.rows import minute_values
+from poussetaches.store.sqlite.transaction import (
+    LANE_USE_PRECISION,
+    Counted,
+    SqliteTransaction,
+)
+from poussetaches.store.sqlite.unreadable import clear_away
+
+
+class Expiring(NamedTuple):
+    """Which waiting tasks are to be buried."""
+
+    now: Moment
+    limit: int
+
+
+class Pruning(NamedTuple):
+    """Which ended tasks of a queue are to go."""
+
+    queue: str
+    state: Counted
+    keep: Retention
+    now: Moment
+    limit: int
+
+
+class Tidying(NamedTuple):
+    """How many rows of each kind may go."""
+
+    now: Moment
+    limit: int
+
+
+def bury(tx: SqliteTransaction, numbers: Sequence[int], reason: Reason, *, now: Moment) -> None:
+    """Bury waiting tasks; what cannot be read is set aside in their place."""
+    changes = []
+    for seq in numbers:
+        old = tx.reading.light_task(seq)
+        if old is not None:
+            new = buried(old, reason, now=now)
+            changes.append(tasks.Changed(seq, old, new, Change.DIED, now))
+    clear_away(tx, now)
+    tasks.record(tx, changes)
+
+
+def bury_cancelled(tx: SqliteTransaction, items: Sequence[Moment]) -> Sequence[None]:
+    """Bury what was cancelled while it ran, and then cut off by the end of the process."""
+    for now in items:
+        rows = tx.connection.execute(tx.sql["cancelled_tasks"]).fetchall()
+        bury(tx, [seq for (seq,) in rows], Reason.CANCELLED, now=now)
+    return [None] * len(items)
+
+
+def expire(tx: SqliteTransaction, items: Sequence[Expiring]) -> Sequence[int]:
+    """Bury waiting tasks past their ``expires_at``; tell how many."""
+    counts = []
+    for item in items:
+        # Leased ones may come first, and must not hide the rest.
+        looked_at = item.limit + len(tx.leased())
+        found = tx.connection.execute(tx.sql["expired_tasks"], (item.now, looked_at)).fetchall()
+        numbers = [seq for (seq,) in found if not tx.is_leased(seq)][: item.limit]
+        bury(tx, numbers, Reason.EXPIRED, now=item.now)
+        counts.append(len(numbers))
+    return counts
+
+
+def prune(tx: SqliteTransaction, items: Sequence[Pruning]) -> Sequence[int]:
+    """Delete ended tasks past their retention; tell how many."""
+    return [_prune_one(tx, item) for item in items]
+
+
+def tidy(tx: SqliteTransaction, items: Sequence[Tidying]) -> Sequence[int]:
+    """Delete keys, minutes, lanes, queues and failure groups that nobody needs; tell how many."""
+    return [_tidy_one(tx, item.now, item.limit) for item in items]
+
+
+def _prune_one(tx: SqliteTransaction, item: Pruning) -> int:
+    too_old = item.now - item.keep.age * 1_000_000
+    surplus = tx.counts(item.queue)[item.state] - item.keep.count
+    oldest = tx.connection.execute(
+        tx.sql["ended_tasks"], (item.queue, item.state, item.limit)
+    ).fetchall()
+    numbers = [
+        seq
+        for place, (seq, ended_at) in enumerate(oldest)
+        if place < surplus or ended_at <= too_old
+    ]
+    tasks.delete_rows(tx, numbers)
+    tx.count(item.queue, item.state, -len(numbers))
+    return len(numbers)
+
+
+def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
+    a_day_ago = now - DAY
+    count = 0
+    for statement, moment in (("delete_passed_keys", now), ("delete_passed_minutes", a_day_ago)):
+        count += tx.connection.execute(tx.sql[statement], (moment, limit)).rowcount
+    # A lane's last use is written down once in a while only.
+    unused_since = a_day_ago - LANE_USE_PRECISION
+    lanes = tx.connection.execute(tx.sql["idle_lanes"], (unused_since, limit)).fetchall()
+    for number, queue, origin, forced in lanes:
+        tx.forget_lane(Lane(queue, origin, bool(forced)), number)
+    queues = [
+        name
+        for (name,) in tx.connection.execute(tx.sql["idle_queues"], (limit,)).fetchall()
+        if not any(tx.counts(name).values())
+    ]
+    for name in queues:
+        tx.forget_queue(name)
+    groups = tx.connection.execute(tx.sql["idle_failure_groups"], (limit,)).fetchall()
+    for (id,) in groups:
+        tx.forget_group(id)
+    return count + len(lanes) + len(queues) + len(groups)
+
+
+def put_minutes(tx: SqliteTransaction, calls: Sequence[Sequence[MinuteRow]]) -> Sequence[None]:
+    """Keep what happened in minutes."""
+    for rows in calls:
+        tx.connection.executemany(tx.sql["put_minute"], [minute_values(row) for row in rows])
+    return [None] * len(calls)
+
+
+def set_paused(tx: SqliteTransaction, values: Sequence[bool]) -> Sequence[None]:
+    """Pause or resume the server."""
+    for paused in values:
+        tx.connection.execute(tx.sql["put_server_value"], ("paused", "1" if paused else "0"))
+        tx.news.paused = paused
+    return [None] * len(values)

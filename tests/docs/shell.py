@@ -1,0 +1,89 @@
+"""The commands of our pages, run by the shell that a reader would use."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.acceptance.harness import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+
+SERVER = "http://127.0.0.1:7991"
+APPLICATION = "http://127.0.0.1:5000"
+
+# A refused request must end the script; a stream that was cut off on purpose must not.
+PRELUDE = """
+set -eu -o pipefail
+curl() {
+    local status=0
+    command curl --silent --show-error --fail-with-body "$@" || status=$?
+    case "$status $*" in 28\\ *--max-time*) status=0 ;; esac
+    echo
+    return $status
+}
+"""
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    """Return the blocks of a page that are in a language."""
+    return re.findall(rf"```{language}[^\n]*\n(.*?)```", text, re.DOTALL)
+
+
+def bash() -> str:
+    """Return where the shell is; fail when it, or what it needs, is missing."""
+    found = shutil.which("bash")
+    assert found and shutil.which("curl"), "the examples need curl: sudo apt install curl"
+    return found
+
+
+def run(commands: str, *, server: str, application: str, **variables: str) -> str:
+    """Run commands to their end and return what they print; fail when one of them fails."""
+    script = commands.replace(SERVER, server).replace(APPLICATION, application)
+    ran = subprocess.run(
+        [bash(), "-c", PRELUDE + script],
+        env={**os.environ, **variables, "no_proxy": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@contextmanager
+def running(script: str, folder: Path, variables: Mapping[str, str]) -> Iterator[None]:
+    """Run a script in the background; it has ended when this has, and its output is in ``log``."""
+    environment = {
+        **os.environ,
+        "no_proxy": "127.0.0.1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "",  # a line is written in one go, not between others' words
+        **variables,
+    }
+    # Apart: curl draws its progress in the middle of whatever comes.
+    with (folder / "log").open("wb") as log, (folder / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            [bash(), "-c", script],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        yield
+        process.communicate(timeout=PATIENCE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

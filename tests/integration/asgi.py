@@ -1,0 +1,72 @@
+"""Requests to the API without a socket, for tests that are in charge of time and network."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from starlette.types import ASGIApp, Message
+
+
+class Answered(NamedTuple):
+    """What the application answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+async def request(
+    app: ASGIApp, method: str, path: str, body: object = None, **headers: str
+) -> Answered:
+    """Make a request, its body in JSON, and return the whole answer."""
+    sent: list[Message] = []
+    content = b"" if body is None else json.dumps(body).encode()
+    given: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def receive() -> Message:
+        if given:
+            return given.pop()
+        # The client stays connected, and has nothing more to say.
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(_scope(method, path, headers), receive, send)
+    answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Answered(
+        sent[0]["status"], answered, b"".join(message.get("body", b"") for message in sent[1:])
+    )
+
+
+def _scope(method: str, target: str, headers: Mapping[str, str]) -> dict[str, object]:
+    path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [
+            (b"host", b"127.0.0.1"),
+            *(
+                (name.replace("_", "-").encode(), value.encode())
+                for name, value in headers.items()
+            ),
+        ],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 7991),
+    }

@@ -1,0 +1,65 @@
+"""The whole service on a store in a file, in a test's hands: its clock, its network, its turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+from starlette.types import ASGIApp
+
+from poussetaches.engine.driver import AttemptCount, Driver
+from poussetaches.engine.stats import Stats
+from poussetaches.server.parts import Parts
+from poussetaches.settings import load_settings
+from poussetaches.store.sqlite import SqliteStore
+from tests.fakes import FakeClock, ScriptedSender
+from tests.store.sqlite_files import inline_store
+
+
+class Service:
+    """A service that does nothing by itself."""
+
+    def __init__(self, store: SqliteStore, parts: Parts, driver: Driver) -> None:
+        self._store = store
+        self._parts = parts
+        self._driver = driver
+
+    @classmethod
+    async def opened(
+        cls, path: Path, *, clock: FakeClock, sender: ScriptedSender, random: Random
+    ) -> Service:
+        """Open the service on a file, new or known."""
+        store = inline_store(path)
+        await store.open()
+        stats = Stats(store=store, clock=clock, random=random)
+        attempts = AttemptCount(stats)
+        parts = Parts(
+            store,
+            load_settings({}, {}, None),
+            clock=clock,
+            random=random,
+            stats=stats,
+            observer=attempts,
+            sender=sender,
+        )
+        await parts.load()
+        driver = Driver(
+            engine=parts.engine, store=store, clock=clock, attempts=attempts, chores=parts.chores
+        )
+        return cls(store, parts, driver)
+
+    @property
+    def app(self) -> ASGIApp:
+        """What answers requests."""
+        return self._parts.app
+
+    async def settle(self) -> None:
+        """Do all that is due now."""
+        await self._driver.run_until_idle()
+
+    async def close(self) -> None:
+        """End it as a stop does."""
+        await self._parts.drain(0)
+        await self._parts.end_requests()
+        await self._parts.close()
+        await self._store.close()

@@ -1,0 +1,394 @@
+"""The rules of ``Store`` about edits: of one task, of many, and the callbacks of ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from poussetaches.core import edits
+from poussetaches.core.errors import InvalidTask, StateConflict
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import HOUR, Moment
+from poussetaches.core.queue import CALLBACKS_QUEUE, Lane, Queue, QueueCounts, QueueOverrides
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task, TaskState
+from poussetaches.store.base import Change, Edit, Edited, Finish, Store
+from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
+from tests.store.driving import (
+    ELSEWHERE,
+    LANE,
+    Notes,
+    assert_counts_are_true,
+    counts_of,
+    end,
+    fire,
+    found_by,
+    known,
+    lease_all,
+    lease_one,
+    numbers_of,
+    put_schedule,
+)
+
+LATER = Moment(NOW + HOUR)
+EVERYTHING = TaskFilter()
+TOLD = "http://app.test/told"
+
+
+def changed(**changes: object) -> Edit:
+    """Return an edit that changes fields."""
+    return lambda task: msgspec.structs.replace(task, **changes)
+
+
+def cancelled(task: Task) -> Task:
+    """Cancel a task now."""
+    return edits.cancel(task, now=NOW)
+
+
+def deleted(task: Task) -> None:
+    """Delete a task."""
+
+
+def refused(task: Task) -> Task:
+    """Refuse to edit a task."""
+    raise InvalidTask("url", "is not nice")
+
+
+async def callback_of(store: Store) -> Task:
+    """Return the only task in the queue for callbacks."""
+    [id] = await found_by(store, TaskFilter(queue=CALLBACKS_QUEUE))
+    return await known(store, id)
+
+
+class EditRules:
+    """What every store must do with edits. Subclasses provide the ``store`` fixture."""
+
+    # Of one task
+
+    async def test_every_field_can_be_edited(self, store: Store) -> None:
+        """``edit``: put a task in the place of what it is now; return it."""
+        await store.add(make_task("a", labels={"was": "1", "stays": "2"}, body=b"before"))
+        fields: dict[str, object] = {
+            "url": ELSEWHERE,
+            "method": "PUT",
+            "headers": {"X": "é"},
+            "body": b"after",
+            "priority": 7,
+            "run_at": LATER,
+            "due_at": LATER,
+            "expected": (201,),
+            "timeout": 3.0,
+            "labels": {"stays": "2", "new": "3"},
+            "expires_at": Moment(LATER + 1),
+            "on_success": TOLD,
+            "on_dead": TOLD,
+        }
+
+        task = await store.edit("a", changed(**fields), now=NOW)
+
+        assert task == make_task("a", **fields)
+        assert await store.get("a") == task
+        assert await store.next_due() == {make_task(url=ELSEWHERE).lane: LATER}
+        assert await found_by(store, TaskFilter(labels=(("new", "3"), ("stays", "2")))) == ["a"]
+        assert await found_by(store, TaskFilter(labels=(("was", "1"),))) == []
+        await assert_counts_are_true(store, ["a"])
+
+    async def test_unknown_task_is_not_edited(self, store: Store) -> None:
+        """``edit``: None when there is none."""
+        assert await store.edit("nobody", changed(priority=1), now=NOW) is None
+
+    async def test_refused_edit_changes_nothing(self, store: Store) -> None:
+        """``edit``: what ``edit`` raises is raised here, and nothing is changed."""
+        await store.add(make_task("a"))
+
+        results = await asyncio.gather(
+            store.edit("a", changed(priority=1), now=NOW),
+            store.edit("a", refused, now=NOW),
+            return_exceptions=True,
+        )
+
+        assert isinstance(results[1], InvalidTask)
+        assert await store.get("a") == make_task("a", priority=1)
+
+    async def test_edit_that_changes_nothing_is_no_news(self, store: Store) -> None:
+        """``committed``: of what a commit changed."""
+        await store.add(make_task("a"))
+        notes = Notes()
+        store.listen(notes)
+
+        await store.edit("a", lambda task: task, now=NOW)
+
+        assert notes.news == []
+
+    async def test_task_run_by_hand_has_a_lane_of_its_own(self, store: Store) -> None:
+        """``Lane``: tasks that somebody told to run now are lanes of their own."""
+        forced = Lane(LANE.queue, LANE.origin, True)
+        await store.add(make_task("a", run_at=LATER))
+        await store.add(make_task("b"))
+        notes = Notes()
+        store.listen(notes)
+
+        await store.edit("a", lambda task: edits.run(task, at=NOW), now=NOW)
+        due = await store.next_due()
+        [lease] = (await store.lease_due({forced: 5}, now=NOW)).leases
+        await end(store, lease, RetryAt(LATER))
+
+        assert due == {LANE: NOW, forced: NOW}
+        assert lease.task.id == "a"
+        assert notes.waits == [(forced, NOW), (LANE, LATER)]
+        assert (await known(store, "a")).forced is False
+        assert await store.next_due() == {LANE: NOW}
+
+    async def test_path_is_a_lane_without_an_origin(self, store: Store) -> None:
+        """``Lane``: ``origin`` is empty for tasks whose URL is a path."""
+        await store.add(make_task("a", url="/run?n=1"))
+
+        leases = await lease_all(store)
+
+        assert leases["a"].task.lane == Lane("default", "")
+
+    @pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.SUCCEEDED])
+    async def test_ended_task_is_requeued(self, store: Store, state: TaskState) -> None:
+        """``edit``: put a task in the place of what it is now."""
+        await store.restore([(make_ended("a", state, attempt_count=3, attempt_total=3), [])])
+        notes = Notes()
+        store.listen(notes)
+
+        await store.edit("a", lambda task: edits.requeue(task, at=LATER), now=NOW)
+
+        assert await store.get("a") == make_task("a", run_at=LATER, round=2, attempt_total=3)
+        assert notes.changes == [("a", Change.REQUEUED, TaskState.WAITING)]
+        assert notes.waits == [(LANE, LATER)]
+        assert list(await lease_all(store, now=LATER)) == ["a"]
+        await assert_counts_are_true(store, ["a"])
+
+    async def test_state_that_does_not_allow_it_is_told(self, store: Store) -> None:
+        """``edit``: what ``edit`` raises is raised here."""
+        await store.add(make_task("a"))
+
+        with pytest.raises(StateConflict) as caught:
+            await store.edit("a", lambda task: edits.requeue(task, at=NOW), now=NOW)
+
+        assert caught.value.state == "waiting"
+
+    async def test_waiting_task_is_cancelled(self, store: Store) -> None:
+        """``edit``: put a task in the place of what it is now."""
+        await store.add(make_task("a"))
+        notes = Notes()
+        store.listen(notes)
+
+        await store.edit("a", cancelled, now=NOW)
+
+        expected = make_ended("a", TaskState.DEAD, reason=Reason.CANCELLED)
+        assert await store.get("a") == expected
+        assert notes.changes == [("a", Change.DIED, TaskState.DEAD)]
+        assert await store.next_due() == {}
+        await assert_counts_are_true(store, ["a"])
+
+    async def test_running_task_is_marked_as_cancelled(self, store: Store) -> None:
+        """``edit``: a running task is only ever deleted, or marked as cancelled."""
+        await store.add(make_task("a"))
+        lease = await lease_one(store)
+
+        running = await store.edit("a", cancelled, now=NOW)
+        both = await store.edit("a", changed(priority=5, cancelled=True), now=NOW)
+        await end(store, lease, RetryAt(LATER))
+
+        expected = make_task("a", state=TaskState.RUNNING, cancelled=True)
+        assert (running, both) == (expected, expected)
+        task = await known(store, "a")
+        assert (task.state, task.reason, task.cancelled) == (
+            TaskState.DEAD,
+            Reason.CANCELLED,
+            False,
+        )
+        await assert_counts_are_true(store, ["a"])
+
+    @pytest.mark.parametrize("first", ["end", "cancel"])
+    async def test_task_cancelled_as_its_attempt_ends_is_not_left_running(
+        self, store: Store, first: str
+    ) -> None:
+        """``edit`` and ``finish`` may share one commit, in either order."""
+        await store.add(make_task("a"))
+        lease = await lease_one(store)
+        ending = end(store, lease, RetryAt(LATER))
+        cancelling = store.edit("a", cancelled, now=NOW)
+
+        await asyncio.gather(*((ending, cancelling) if first == "end" else (cancelling, ending)))
+
+        assert (await known(store, "a")).reason is Reason.CANCELLED
+        await assert_counts_are_true(store, ["a"])
+
+    @pytest.mark.parametrize("state", [None, TaskState.RUNNING, TaskState.DEAD])
+    async def test_task_is_deleted_in_any_state(
+        self, store: Store, state: TaskState | None
+    ) -> None:
+        """``edit``: None to delete it."""
+        task = make_ended("a", state) if state is TaskState.DEAD else make_task("a")
+        await store.restore([(msgspec.structs.replace(task, labels={"l": "v"}), [make_attempt()])])
+        if state is TaskState.RUNNING:
+            await lease_one(store)
+        notes = Notes()
+        store.listen(notes)
+
+        await store.edit("a", deleted, now=NOW)
+
+        assert await store.get("a") is None
+        assert await store.attempts("a") == []
+        assert await found_by(store, TaskFilter(labels=(("l", "v"),))) == []
+        assert notes.changes == [("a", Change.DELETED, None)]
+        assert await counts_of(store) == {}
+
+    async def test_outcome_of_a_deleted_task_is_dropped(self, store: Store) -> None:
+        """``edit``: deleted, it is hidden at once and its outcome is dropped."""
+        await store.add(make_task("a"))
+        lease = await lease_one(store)
+        await store.edit("a", deleted, now=NOW)
+
+        was_ours = await end(store, lease, Complete())
+
+        assert was_ours is False
+        assert await store.get("a") is None
+        assert await counts_of(store) == {}
+
+    # Of many
+
+    async def test_many_are_edited_by_their_place(self, store: Store) -> None:
+        """``edit_many``: ``edit`` is given the place of a task among the numbers."""
+        for id in "abc":
+            await store.add(make_task(id))
+        numbers = await numbers_of(store, EVERYTHING)
+
+        edited = await store.edit_many(
+            numbers, lambda place: changed(priority=place), filter=EVERYTHING, now=NOW
+        )
+
+        assert edited == Edited(3, {})
+        assert [(await known(store, id)).priority for id in "cba"] == [0, 1, 2]
+
+    async def test_more_than_fit_in_memory_at_once_are_all_edited(self, store: Store) -> None:
+        """``edit_many``: edit the tasks that numbers stand for, together."""
+        ids = [f"{n:03}" for n in range(130)]
+        await asyncio.gather(*(store.add(make_task(id)) for id in ids))
+        numbers = await numbers_of(store, EVERYTHING)
+
+        edited = await store.edit_many(
+            numbers, lambda place: cancelled, filter=EVERYTHING, now=NOW
+        )
+
+        assert edited == Edited(130, {})
+        assert await counts_of(store) == {"default": QueueCounts(dead=130)}
+
+    async def test_what_was_not_edited_is_counted_by_its_reason(self, store: Store) -> None:
+        """``edit_many``: what was refused is counted by the refusal's reason."""
+        for id in ("waits", "gone", "moved", "runs"):
+            await store.add(make_task(id, queue="mail"))
+        await store.restore([(make_ended("dead", TaskState.DEAD, queue="mail"), [])])
+        mail = TaskFilter(queue="mail")
+        numbers = await numbers_of(store, mail)
+        await store.edit("gone", deleted, now=NOW)
+        await store.edit("moved", changed(queue="other"), now=NOW)
+
+        edited = await store.edit_many(numbers, lambda _: cancelled, filter=mail, now=NOW)
+        again = await store.edit_many(numbers, lambda _: refused, filter=mail, now=NOW)
+
+        assert edited == Edited(2, {"gone": 1, "changed": 1, "dead": 1})
+        assert again == Edited(0, {"gone": 1, "changed": 1, "url: is not nice": 3})
+        await assert_counts_are_true(store, ["waits", "moved", "runs", "dead"])
+
+    async def test_running_tasks_are_told_from_waiting_ones(self, store: Store) -> None:
+        """``edit_many``: if the filter still selects them."""
+        waiting = TaskFilter(states=frozenset({TaskState.WAITING}))
+        await store.add(make_task("runs"))
+        await store.add(make_task("waits", run_at=LATER))
+        numbers = await numbers_of(store, waiting)
+        lease = await lease_one(store)
+
+        edited = await store.edit_many(numbers, lambda _: deleted, filter=waiting, now=NOW)
+
+        assert edited == Edited(1, {"changed": 1})
+        assert await end(store, lease, Complete()) is True
+        await assert_counts_are_true(store, ["runs", "waits"])
+
+    async def test_nothing_to_edit_is_nothing_edited(self, store: Store) -> None:
+        """``edit_many``: how many were made."""
+        edited = await store.edit_many([], lambda _: deleted, filter=EVERYTHING, now=NOW)
+
+        assert edited == Edited(0, {})
+
+    # Callbacks
+
+    async def test_end_of_a_task_is_told(self, store: Store) -> None:
+        """``finish``: a task that ends makes its callback in the same commit."""
+        await store.add(make_task("a", on_success=TOLD, labels={"l": "v"}))
+        notes = Notes()
+        store.listen(notes)
+
+        await end(store, await lease_one(store), Complete(), now=LATER)
+
+        callback = await callback_of(store)
+        account = msgspec.json.decode(callback.body)
+        assert (callback.url, callback.run_at, callback.on_dead) == (TOLD, LATER, "")
+        assert (account["id"], account["state"], account["labels"]) == (
+            "a",
+            "succeeded",
+            {"l": "v"},
+        )
+        assert account["last_attempt"]["status"] == 200
+        assert [change for _, change, _ in notes.changes] == [
+            Change.STARTED,
+            Change.SUCCEEDED,
+            Change.PUSHED,
+        ]
+        await assert_counts_are_true(store, ["a", callback.id])
+
+    @pytest.mark.parametrize("how", ["finish", "expire", "cancel", "supersede"])
+    async def test_death_is_told_however_it_came(self, store: Store, how: str) -> None:
+        """``finish``: in every method that ends one."""
+        await put_schedule(store, make_schedule("s"))
+        task = make_task(
+            "a", on_dead=TOLD, on_success="", schedule="s", expires_at=NOW, run_at=NOW
+        )
+        await store.add(task)
+        await end(store, await lease_one(store), RetryAt(NOW))
+
+        if how == "finish":
+            await store.finish(Finish(await lease_one(store), Bury(Reason.REFUSED)), now=NOW)
+        elif how == "expire":
+            await store.expire(now=NOW, limit=5)
+        elif how == "cancel":
+            await store.edit("a", cancelled, now=NOW)
+        else:
+            await fire(store, make_schedule("s"), "next")
+
+        account = msgspec.json.decode((await callback_of(store)).body)
+        reasons = {
+            "finish": "refused",
+            "expire": "expired",
+            "cancel": "cancelled",
+            "supersede": "superseded",
+        }
+        assert (account["id"], account["reason"]) == ("a", reasons[how])
+        assert account["last_attempt"]["error"] == "went wrong"
+
+    async def test_callback_is_its_queues_where_the_task_says_nothing(self, store: Store) -> None:
+        """``finish``: a task that ends makes its callback."""
+        mail = Queue(name="mail", overrides=QueueOverrides(on_success=TOLD), configured=True)
+        await store.edit_queue("mail", lambda _: mail)
+        await store.add(make_task("a", queue="mail"))
+        await store.add(make_task("b", queue="mail", on_success=""))
+        leases = await lease_all(store)
+
+        await asyncio.gather(*(end(store, lease, Complete()) for lease in leases.values()))
+
+        account = msgspec.json.decode((await callback_of(store)).body)
+        assert account["id"] == "a"
+
+    async def test_task_to_be_tried_again_tells_nobody(self, store: Store) -> None:
+        """``finish``: a task that ends makes its callback."""
+        await store.add(make_task("a", on_success=TOLD, on_dead=TOLD))
+
+        await end(store, await lease_one(store), RetryAt(LATER))
+
+        assert await found_by(store, TaskFilter(queue=CALLBACKS_QUEUE)) == []

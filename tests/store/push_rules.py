@@ -1,0 +1,291 @@
+"""The rules of ``Store`` about pushes: keys, one task at a time, all or none."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from poussetaches.core.errors import KeyConflict
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import HOUR, SECOND, Moment
+from poussetaches.core.queue import Queue, QueueCounts
+from poussetaches.core.task import BodyKind, Complete, RetryAt, Task, TaskState
+from poussetaches.store.base import Change, Push, Pushed, Store
+from tests.factories import NOW, make_task
+from tests.store.driving import (
+    LANE,
+    Notes,
+    assert_counts_are_true,
+    counts_of,
+    end,
+    found_by,
+    known,
+    lease_one,
+)
+
+LATER = Moment(NOW + HOUR)
+DAY = 86_400.0  # seconds
+
+
+async def push(store: Store, *tasks: Task, now: Moment = NOW, **options: object) -> list[Pushed]:
+    """Push tasks together."""
+    pushes = [Push(task=task, **options) for task in tasks]  # type: ignore[arg-type] # of the test
+    return await store.push(pushes, now=now)
+
+
+class PushRules:
+    """What every store must do with pushes. Subclasses provide the ``store`` fixture."""
+
+    async def test_pushed_tasks_are_kept_in_order(self, store: Store) -> None:
+        """``push``: keep new tasks."""
+        tasks = [make_task(id, queue=f"q-{id}", labels={"n": id}) for id in "cab"]
+
+        pushed = await push(store, *tasks)
+
+        assert pushed == [Pushed(task.id, task, False) for task in tasks]
+        assert await found_by(store, TaskFilter()) == ["b", "a", "c"]
+        assert [await store.get(task.id) for task in tasks] == tasks
+        await assert_counts_are_true(store, list("abc"))
+
+    async def test_nothing_pushed_is_nothing_kept(self, store: Store) -> None:
+        """``push``: keep new tasks."""
+        assert await push(store) == []
+        assert await counts_of(store) == {}
+
+    async def test_pushes_at_once_are_each_answered(self, store: Store) -> None:
+        """Many calls may share one commit."""
+        answers = await asyncio.gather(
+            *(
+                push(store, make_task(f"{n:02}", key=f"k-{n // 2}" if n % 3 else None))
+                for n in range(20)
+            )
+        )
+
+        by_place = [pushed.task_id for [pushed] in answers]
+        assert [id for n, id in enumerate(by_place) if n % 3 == 0] == [
+            f"{n:02}" for n in range(0, 20, 3)
+        ]
+        assert by_place[5] == by_place[4] == "04"
+
+    # Keys
+
+    async def test_key_given_again_answers_with_the_first_task(self, store: Store) -> None:
+        """``push``: a push whose ``key`` was given comes to the task of then."""
+        first = make_task("first", key="k")
+        await push(store, first)
+
+        [pushed] = await push(store, make_task("again", key="k"))
+
+        assert pushed == Pushed("first", first, True)
+        assert await store.get("again") is None
+        await assert_counts_are_true(store, ["first"])
+
+    async def test_key_answers_whatever_became_of_its_task(self, store: Store) -> None:
+        """``push``: whatever became of it."""
+        await push(store, make_task("first", key="k"))
+        lease = await lease_one(store)
+        [while_running] = await push(store, make_task("again", key="k"))
+        await end(store, lease, Complete())
+
+        [pushed] = await push(store, make_task("again", key="k"))
+
+        assert while_running.task == make_task("first", key="k", state=TaskState.RUNNING)
+        assert (pushed.task_id, pushed.existing) == ("first", True)
+        assert pushed.task is not None
+        assert pushed.task.state is TaskState.SUCCEEDED
+
+    async def test_key_outlives_its_task(self, store: Store) -> None:
+        """``Pushed``: ``task`` is None when it was pruned or deleted since."""
+        await push(store, make_task("first", key="k"))
+        await store.edit("first", lambda task: None, now=NOW)
+
+        [pushed] = await push(store, make_task("again", key="k"))
+
+        assert pushed == Pushed("first", None, True)
+
+    async def test_key_stands_for_its_task_for_its_time(self, store: Store) -> None:
+        """``push``: less than that push's ``key_ttl`` ago."""
+        await push(store, make_task("first", key="k"), key_ttl=10.0)
+
+        [before] = await push(store, make_task("b", key="k"), now=Moment(NOW + 10 * SECOND - 1))
+        [then] = await push(
+            store, make_task("second", key="k", body=b"other"), now=Moment(NOW + 10 * SECOND)
+        )
+        [after] = await push(
+            store, make_task("c", key="k", body=b"other"), now=Moment(NOW + 11 * SECOND)
+        )
+
+        assert [pushed.task_id for pushed in (before, then, after)] == [
+            "first",
+            "second",
+            "second",
+        ]
+        assert [pushed.existing for pushed in (before, then, after)] == [True, False, True]
+
+    async def test_keys_are_their_queues(self, store: Store) -> None:
+        """``push``: given in its queue."""
+        pushed = await push(store, make_task("a", key="k"), make_task("b", key="k", queue="mail"))
+
+        assert [one.task_id for one in pushed] == ["a", "b"]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            pytest.param({"body": b"other"}, id="body"),
+            pytest.param({"method": "PUT"}, id="method"),
+            pytest.param({"url": "http://app.test/other"}, id="url"),
+        ],
+    )
+    async def test_key_of_another_push_is_refused(
+        self, store: Store, other: dict[str, object]
+    ) -> None:
+        """``push``: a key stands for another url, method or body; with the push's place."""
+        await push(store, make_task("first", key="k"))
+
+        with pytest.raises(KeyConflict, match="'k' was used for a push with another") as caught:
+            await push(store, make_task("a"), make_task("b", key="k", **other))
+
+        assert caught.value.place == 1
+        assert await store.get("a") is None
+        await assert_counts_are_true(store, ["first"])
+
+    async def test_refused_push_takes_no_other_with_it(self, store: Store) -> None:
+        """Each method is atomic, and many calls may share one commit."""
+        await push(store, make_task("first", key="k"))
+
+        results = await asyncio.gather(
+            push(store, make_task("a", key="a")),
+            push(store, make_task("b", key="b"), make_task("c", key="k", body=b"other")),
+            push(store, make_task("d")),
+            return_exceptions=True,
+        )
+
+        assert [isinstance(result, KeyConflict) for result in results] == [False, True, False]
+        assert sorted(await found_by(store, TaskFilter())) == ["a", "d", "first"]
+        await assert_counts_are_true(store, ["first", "a", "d"])
+
+    async def test_pushes_of_one_call_see_each_other(self, store: Store) -> None:
+        """``push``: tasks that were pushed before answer for them."""
+        pushed = await push(store, make_task("a", key="k"), make_task("b", key="k"))
+
+        with pytest.raises(KeyConflict) as caught:
+            await push(store, make_task("c", key="n"), make_task("d", key="n", body=b"other"))
+
+        assert [one.task_id for one in pushed] == ["a", "a"]
+        assert caught.value.place == 1
+        assert await store.get("c") is None
+
+    # One at a time
+
+    async def test_waiting_task_with_the_same_value_stays(self, store: Store) -> None:
+        """``push``: a push whose ``unique`` a waiting task of its queue has comes to it."""
+        first = make_task("first", unique="u", body=b"first")
+        await push(store, first)
+
+        [again] = await push(store, make_task("again", unique="u", body=b"again"))
+        [other] = await push(store, make_task("other", unique="u", queue="mail"))
+
+        assert again == Pushed("first", first, True)
+        assert other.existing is False
+        assert await store.get("first") == first
+
+    async def test_waiting_task_with_the_same_value_is_replaced(self, store: Store) -> None:
+        """``push``: which gets its body and ``run_at`` when it replaces."""
+        first = make_task("first", unique="u", body=b"first", attempt_count=2, attempt_total=2)
+        await store.add(first)
+        notes = Notes()
+        store.listen(notes)
+        new = make_task(
+            "new", unique="u", body=b'"new"', body_kind=BodyKind.JSON, run_at=LATER, priority=9
+        )
+
+        [pushed] = await push(store, new, replaces=True)
+
+        expected = make_task(
+            "first",
+            unique="u",
+            body=b'"new"',
+            body_kind=BodyKind.JSON,
+            run_at=LATER,
+            attempt_count=2,
+            attempt_total=2,
+        )
+        assert pushed == Pushed("first", expected, True)
+        assert await store.get("first") == expected
+        assert await store.next_due() == {LANE: LATER}
+        assert notes.changes == [("first", Change.EDITED, TaskState.WAITING)]
+        assert notes.waits == [(LANE, LATER)]
+        await assert_counts_are_true(store, ["first", "new"])
+
+    async def test_running_task_does_not_stand_in_the_way(self, store: Store) -> None:
+        """``push``: a running or ended task does not stand in the way."""
+        await push(store, make_task("first", unique="u"))
+        lease = await lease_one(store)
+
+        [while_running] = await push(store, make_task("second", unique="u"))
+        await end(store, await lease_one(store), Complete())
+        [after_its_end] = await push(store, make_task("third", unique="u"))
+
+        assert [one.existing for one in (while_running, after_its_end)] == [False, False]
+        assert await end(store, lease, RetryAt(NOW)) is True
+
+    async def test_only_the_first_of_one_call_waits(self, store: Store) -> None:
+        """``push``: tasks that were pushed before answer for them."""
+        pushed = await push(
+            store, *(make_task(id, unique="u", body=id.encode()) for id in "abc"), replaces=True
+        )
+
+        assert [(one.task_id, one.existing) for one in pushed] == [
+            ("a", False),
+            ("a", True),
+            ("a", True),
+        ]
+        assert (await known(store, "a")).body == b"c"
+
+    async def test_key_of_a_push_that_found_a_waiting_task_stands_for_it(
+        self, store: Store
+    ) -> None:
+        """``push``: a push whose ``key`` was given comes to the task of then."""
+        await push(store, make_task("first", unique="u"))
+        await push(store, make_task("b", unique="u", key="k"))
+        await end(store, await lease_one(store), Complete())
+
+        [again] = await push(store, make_task("c", unique="u", key="k"))
+
+        assert (again.task_id, again.existing) == ("first", True)
+
+    # Telling
+
+    async def test_listener_is_told_of_pushes_once_a_commit(self, store: Store) -> None:
+        """``committed``: once for each commit, with the queues that are new."""
+        notes = Notes()
+        store.listen(notes)
+
+        await push(store, make_task("a"), make_task("b", queue="mail", run_at=LATER))
+
+        [news] = notes.news
+        mail = make_task(queue="mail").lane
+        assert news.waits == {LANE: NOW, mail: LATER}
+        assert notes.changes == [
+            ("a", Change.PUSHED, TaskState.WAITING),
+            ("b", Change.PUSHED, TaskState.WAITING),
+        ]
+        assert news.queues == {"mail": Queue(name="mail")}
+
+    async def test_push_that_found_its_task_is_no_news(self, store: Store) -> None:
+        """``committed``: of what a commit changed."""
+        await push(store, make_task("a", unique="u"))
+        notes = Notes()
+        store.listen(notes)
+
+        await push(store, make_task("b", unique="u"))
+
+        assert notes.news == []
+
+    async def test_counts_are_those_of_tasks_that_are_there(self, store: Store) -> None:
+        """``counts``: return every queue with its counts."""
+        await push(store, make_task("a", unique="u", key="k"), make_task("b", unique="u"))
+        await push(store, make_task("c", key="k", unique="v"))
+
+        assert await counts_of(store) == {"default": QueueCounts(waiting=1)}

@@ -1,0 +1,340 @@
+"""The rules of ``Store`` about queues, upkeep and statistics."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from poussetaches.core.errors import InvalidQueue, QueueInUse
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment
+from poussetaches.core.queue import (
+    Queue,
+    QueueCounts,
+    QueueOverrides,
+    Retention,
+    RetentionOverrides,
+)
+from poussetaches.core.retry import RetryOverrides
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
+from poussetaches.store.base import Change, MinuteRow, Push, Store
+from tests.factories import NOW, make_ended, make_task
+from tests.store.driving import (
+    LANE,
+    Notes,
+    assert_counts_are_true,
+    end,
+    found_by,
+    lease_all,
+    lease_one,
+)
+
+LATER = Moment(NOW + 2 * DAY)
+MAIL = Queue(
+    name="mail",
+    overrides=QueueOverrides(
+        rate=2.5,
+        burst=3,
+        retry=RetryOverrides(max_attempts=2, dead_on=(404, "5xx")),
+        base_url="http://app.test",
+        keep_dead=RetentionOverrides(count=1, age=2.0),
+    ),
+    configured=True,
+    paused=True,
+)
+
+
+def refused(queue: Queue | None) -> Queue:
+    """Refuse to edit a queue."""
+    raise InvalidQueue("rate", "is too high")
+
+
+async def tidy(store: Store, *, now: Moment = LATER, limit: int = 100) -> int:
+    """Delete what nobody needs."""
+    return await store.tidy(now=now, limit=limit)
+
+
+class QueueRules:
+    """What every store must do with queues. Subclasses provide the ``store`` fixture."""
+
+    # Queues
+
+    async def test_default_queue_is_always_there(self, store: Store) -> None:
+        """``queues``: ``default`` is always among them."""
+        assert await store.queues() == {"default": Queue(name="default")}
+        assert await store.counts() == {"default": QueueCounts()}
+
+    async def test_queue_is_kept_whole(self, store: Store) -> None:
+        """``edit_queue``: put a queue in the place of what it is now; return it."""
+        notes = Notes()
+        store.listen(notes)
+        seen: list[Queue | None] = []
+
+        def edit(known: Queue | None) -> Queue:
+            seen.append(known)
+            return MAIL
+
+        kept = await store.edit_queue("mail", edit)
+        await store.edit_queue("mail", edit)
+
+        assert kept == MAIL
+        assert seen == [None, MAIL]
+        assert await store.queues() == {"default": Queue(name="default"), "mail": MAIL}
+        assert [news.queues for news in notes.news] == [{"mail": MAIL}]
+
+    async def test_refused_edit_changes_no_queue(self, store: Store) -> None:
+        """``edit_queue``: what ``edit`` raises is raised here."""
+        results = await asyncio.gather(
+            store.edit_queue("mail", lambda _: MAIL),
+            store.edit_queue("mail", refused),
+            return_exceptions=True,
+        )
+
+        assert results[0] == MAIL
+        assert isinstance(results[1], InvalidQueue)
+
+    async def test_pushed_task_makes_its_queue(self, store: Store) -> None:
+        """``add``: queues that are not known are made."""
+        notes = Notes()
+        store.listen(notes)
+
+        await store.add(make_task("a", queue="mail"))
+        await store.add(make_task("b", queue="mail"))
+
+        assert (await store.queues())["mail"] == Queue(name="mail")
+        assert [news.queues for news in notes.news] == [{"mail": Queue(name="mail")}, {}]
+
+    async def test_queue_with_tasks_is_not_deleted(self, store: Store) -> None:
+        """``edit_queue``: it would be deleted, and has tasks, whatever their state."""
+        await store.restore([(make_ended("a", TaskState.DEAD, queue="mail"), [])])
+
+        with pytest.raises(QueueInUse):
+            await store.edit_queue("mail", lambda _: None)
+
+        assert "mail" in await store.queues()
+
+    async def test_queue_that_gets_a_task_meanwhile_is_not_deleted(self, store: Store) -> None:
+        """``edit_queue`` and ``add`` may share one commit."""
+        await store.edit_queue("mail", lambda _: MAIL)
+
+        results = await asyncio.gather(
+            store.add(make_task("a", queue="mail")),
+            store.edit_queue("mail", lambda _: None),
+            return_exceptions=True,
+        )
+
+        assert isinstance(results[1], QueueInUse)
+        await assert_counts_are_true(store, ["a"])
+
+    async def test_empty_queue_is_deleted(self, store: Store) -> None:
+        """``edit_queue``: None to delete it."""
+        await store.edit_queue("mail", lambda _: MAIL)
+        await store.add(make_task("a", queue="mail"))
+        await store.edit("a", lambda task: None, now=NOW)
+        notes = Notes()
+        store.listen(notes)
+
+        gone = await store.edit_queue("mail", lambda _: None)
+        unknown = await store.edit_queue("nobody", lambda _: None)
+        queues = await store.queues()
+        await store.add(make_task("b", queue="mail"))
+
+        assert (gone, unknown) == (None, None)
+        assert list(queues) == ["default"]
+        assert [news.queues for news in notes.news] == [
+            {"mail": None},
+            {"mail": Queue(name="mail")},
+        ]
+        assert list(await lease_all(store)) == ["b"]
+        await assert_counts_are_true(store, ["b"])
+
+    async def test_default_queue_is_not_deleted(self, store: Store) -> None:
+        """``queues``: ``default`` is always among them."""
+        with pytest.raises(QueueInUse, match="always there"):
+            await store.edit_queue("default", lambda _: None)
+
+    # Upkeep
+
+    async def test_keys_past_their_time_are_tidied(self, store: Store) -> None:
+        """``tidy``: keys past their time."""
+        tasks = [make_task(id, key=id) for id in "ab"]
+        await store.push([Push(task=tasks[0], key_ttl=1.0), Push(task=tasks[1])], now=NOW)
+        then = Moment(NOW + SECOND)
+
+        counts = [await tidy(store, now=moment) for moment in (Moment(then - 1), then, then)]
+
+        [pushed] = await store.push([Push(task=make_task("c", key="b"))], now=then)
+        assert counts == [0, 1, 0]
+        assert pushed.task_id == "b"
+
+    async def test_unused_lanes_and_queues_are_tidied(self, store: Store) -> None:
+        """``tidy``: lanes and queues without tasks that matter, unused for a day."""
+        await store.edit_queue("configured", lambda _: Queue(name="configured", configured=True))
+        await store.edit_queue("paused", lambda _: Queue(name="paused", paused=True))
+        for queue in ("unused", "waiting", "dead"):
+            await store.add(make_task(queue, queue=queue))
+        await store.edit("unused", lambda task: None, now=NOW)
+        [lease] = (await store.lease_due({make_task(queue="dead").lane: 1}, now=NOW)).leases
+        await end(store, lease, Bury(Reason.REFUSED))
+        notes = Notes()
+        store.listen(notes)
+
+        too_early = await tidy(store, now=Moment(NOW + DAY - 1))
+        count = await tidy(store)
+
+        left = set(await store.queues())
+        assert too_early == 0
+        assert count == 3  # two lanes and a queue
+        assert left == {"default", "configured", "paused", "waiting", "dead"}
+        assert notes.queues == {"unused": None}
+        assert await store.lanes_used_since(NOW) == [make_task(queue="waiting").lane]
+
+    async def test_task_goes_round_again_though_its_lane_was_tidied(self, store: Store) -> None:
+        """``tidy``: lanes without waiting tasks."""
+        await store.add(make_task("a"))
+        await end(store, await lease_one(store), Bury(Reason.REFUSED))
+        await tidy(store)
+
+        await store.edit(
+            "a",
+            lambda task: make_task("a", round=2, attempt_total=1, run_at=LATER),
+            now=LATER,
+        )
+
+        assert await store.next_due() == {LANE: LATER}
+        assert list(await lease_all(store, now=LATER)) == ["a"]
+
+    async def test_tidied_queue_is_made_anew_in_the_same_commit(self, store: Store) -> None:
+        """``tidy`` and ``add`` may share one commit."""
+        await store.add(make_task("a", queue="mail"))
+        await store.edit("a", lambda task: None, now=NOW)
+
+        await asyncio.gather(
+            tidy(store), store.add(make_task("b", queue="mail", created_at=LATER))
+        )
+
+        assert "mail" in await store.queues()
+        assert list(await lease_all(store)) == ["b"]
+        await assert_counts_are_true(store, ["b"])
+
+    async def test_failure_groups_without_tasks_are_tidied(self, store: Store) -> None:
+        """``tidy``: failure groups without tasks."""
+        await store.add(make_task("a"))
+        await end(store, await lease_one(store), RetryAt(NOW))
+        before = await tidy(store, now=NOW)
+        await end(store, await lease_one(store), Complete())
+        notes = Notes()
+        store.listen(notes)
+
+        count = await tidy(store, now=NOW)
+        await store.add(make_task("b"))
+        await end(store, await lease_one(store), RetryAt(NOW))
+
+        assert (before, count) == (0, 1)
+        assert len(notes.groups) == 1
+        assert [found.count for found in await store.failures(TaskState.WAITING)] == [1]
+
+    async def test_tidying_stops_at_its_limit(self, store: Store) -> None:
+        """``tidy``: up to ``limit`` rows of each kind."""
+        rows = [MinuteRow(minute=Moment(NOW + n * MINUTE)) for n in range(5)]
+        await store.put_minutes(rows)
+
+        counts = [await tidy(store, now=LATER, limit=2) for _ in range(4)]
+
+        assert counts == [2, 2, 1, 0]
+        assert await store.minutes("", since=NOW) == []
+
+    async def test_pruned_task_takes_its_labels_along(self, store: Store) -> None:
+        """``prune``: pruning is no news."""
+        task = make_ended("a", TaskState.DEAD, labels={"l": "v"})
+        await store.restore([(task, [])])
+        notes = Notes()
+        store.listen(notes)
+
+        await store.prune("default", TaskState.DEAD, Retention(count=0, age=0.0), now=NOW, limit=9)
+
+        assert await found_by(store, TaskFilter(labels=(("l", "v"),))) == []
+        assert await store.failures(TaskState.DEAD) == []
+        assert notes.news == []
+
+    async def test_next_expiry_is_of_waiting_tasks(self, store: Store) -> None:
+        """``next_expiry``: the earliest ``expires_at`` of all waiting tasks."""
+        without = await store.next_expiry()
+        await store.add(make_task("a", expires_at=Moment(NOW + 2)))
+        await store.add(make_task("b", expires_at=Moment(NOW + 3)))
+        await store.restore([(make_ended("c", TaskState.DEAD, expires_at=NOW), [])])
+
+        assert without is None
+        assert await store.next_expiry() == NOW + 2
+
+    # Statistics
+
+    async def test_minutes_are_kept_by_their_queues(self, store: Store) -> None:
+        """``minutes``: the rows of a queue from a moment on, oldest first."""
+        full = MinuteRow(
+            minute=Moment(NOW + MINUTE),
+            queue="mail",
+            pushed=1,
+            started=2,
+            succeeded=3,
+            failed=4,
+            died=5,
+            lateness_p50=0.5,
+            lateness_p95=1.5,
+            duration_p50=2.5,
+            duration_p95=3.5,
+        )
+        first = MinuteRow(minute=NOW, queue="mail")
+        await store.put_minutes([full, first, MinuteRow(minute=NOW)])
+
+        assert await store.minutes("mail", since=NOW) == [first, full]
+        assert await store.minutes("mail", since=Moment(NOW + 1)) == [full]
+        assert await store.minutes("", since=NOW) == [MinuteRow(minute=NOW)]
+
+    async def test_minute_put_again_is_replaced(self, store: Store) -> None:
+        """``put_minutes``: what is kept of it already is replaced."""
+        await store.put_minutes([MinuteRow(minute=NOW, pushed=1)])
+        await store.put_minutes([MinuteRow(minute=NOW, pushed=2)])
+
+        assert await store.minutes("", since=NOW) == [MinuteRow(minute=NOW, pushed=2)]
+
+    async def test_size_grows_with_what_is_kept(self, store: Store) -> None:
+        """``size``: how much room the store takes."""
+        before = await store.size()
+        await store.add(make_task("a", body=b"x" * 500_000))
+
+        after = await store.size()
+
+        assert 0 < before.used <= after.used - 490_000
+        assert (before.free is None) == (after.free is None)
+
+    # Telling
+
+    async def test_every_listener_is_told(self, store: Store) -> None:
+        """``listen``: tell one more listener of changes from now on."""
+        one, other = Notes(), Notes()
+        store.listen(one)
+        store.listen(other)
+
+        await store.add(make_task("a"))
+
+        assert one.news == other.news
+        assert one.changes == [("a", Change.PUSHED, TaskState.WAITING)]
+
+    async def test_listener_is_told_of_leases_and_ends(self, store: Store) -> None:
+        """``committed``: of leases, once they are given out."""
+        await store.add(make_task("a"))
+        notes = Notes()
+        store.listen(notes)
+
+        await end(store, await lease_one(store), RetryAt(NOW))
+        await end(store, await lease_one(store), Bury(Reason.EXHAUSTED))
+        await lease_all(store)
+
+        assert notes.changes == [
+            ("a", Change.STARTED, TaskState.RUNNING),
+            ("a", Change.FAILED, TaskState.WAITING),
+            ("a", Change.STARTED, TaskState.RUNNING),
+            ("a", Change.DIED, TaskState.DEAD),
+        ]

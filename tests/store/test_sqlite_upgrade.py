@@ -1,0 +1,208 @@
+"""A database that version 1.0.0 wrote, brought up to date."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from poussetaches.core.failures import FailureGroup
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import HOUR, Moment
+from poussetaches.core.queue import Queue, QueueCounts
+from poussetaches.core.schedule import Misfire, Overlap, Schedule
+from poussetaches.core.task import Attempt, Complete, Reason, Task, TaskState
+from poussetaches.store.base import FailureCount
+from tests.factories import NOW, URL
+from tests.store.driving import (
+    counts_of,
+    end,
+    found_by,
+    ids_of,
+    known,
+    lease_one,
+    listed,
+)
+from tests.store.sqlite_files import opened, raw
+
+LATER = Moment(NOW + HOUR)
+TEMPLATE = {"id": "s", "url": URL, "created_at": NOW, "run_at": NOW, "due_at": NOW, "body": "aGk="}
+
+ROWS = f"""
+INSERT INTO server VALUES ('paused', '1');
+INSERT INTO queues VALUES ('mail', 2, 1, 1, 1);
+INSERT INTO lanes VALUES (7, 'mail', 'http://app.test:5000', {NOW});
+INSERT INTO tasks (
+    seq, id, lane, queue, state, reason, priority, run_at, due_at, created_at, ended_at, round,
+    attempt_count, attempt_total, last_status, last_error, schedule, envelope, method, url,
+    headers, expected, timeout, body
+) VALUES
+    (3, 'waits', 7, 'mail', 'waiting', NULL, 5, {NOW}, {NOW}, {NOW}, NULL, 1,
+        0, 0, NULL, NULL, NULL, 1, 'PUT', '{URL}',
+        '{{"X":"1"}}', '[201]', 2.5, x'ff00'),
+    (4, 'fails', 7, 'mail', 'waiting', NULL, 0, {LATER}, {NOW}, {NOW}, NULL, 1,
+        2, 2, NULL, 'connection reset', NULL, 0, 'POST', '{URL}', NULL, NULL, NULL, x''),
+    (5, 'dead', 7, 'mail', 'dead', 'exhausted', 0, {NOW}, {NOW}, {NOW}, {LATER}, 1,
+        12, 12, 500, NULL, 's', 0, 'POST', '{URL}', NULL, NULL, NULL, NULL),
+    (6, 'done', 7, 'mail', 'succeeded', NULL, 0, {NOW}, {NOW}, {NOW}, {NOW}, 1,
+        1, 1, 200, NULL, NULL, 0, 'POST', '{URL}', NULL, NULL, NULL, x'aa'),
+    (9, 'gone', 7, 'mail', 'waiting', NULL, 0, {NOW}, {NOW}, {NOW}, NULL, 1,
+        0, 0, NULL, NULL, NULL, 0, 'POST', '{URL}', NULL, NULL, NULL, NULL);
+DELETE FROM tasks WHERE id = 'gone';
+INSERT INTO attempts VALUES
+    (4, 2, 1, 2, 'request', {NOW + 5}, 0.5, 0, NULL, 'connection reset', 0, 1, x'00');
+INSERT INTO schedules VALUES (
+    's', 'original', '@every 1h', 'UTC', '{json.dumps(TEMPLATE)}',
+    {NOW}, {NOW}, {LATER}, {NOW}, 'dead'
+);
+"""  # noqa: S608 - of values made up here
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a database as version 1.0.0 left it."""
+    path = tmp_path / "tasks.db"
+    migrations = resources.files("poussetaches.store").joinpath("sql", "migrations", "sqlite")
+    with closing(raw(path)) as database:
+        database.executescript(
+            f"""
+            PRAGMA auto_vacuum = INCREMENTAL;
+            PRAGMA journal_mode = WAL;
+            {migrations.joinpath("0001_initial.sql").read_text()}
+            PRAGMA application_id = 0x706F7573;
+            PRAGMA user_version = 1;
+            {ROWS}
+            """
+        )
+    return path
+
+
+async def test_everything_of_version_1_0_0_is_there(path: Path) -> None:
+    async with opened(path) as store:
+        assert await store.get("waits") == Task(
+            id="waits",
+            url=URL,
+            created_at=NOW,
+            run_at=NOW,
+            due_at=NOW,
+            queue="mail",
+            method="PUT",
+            headers={"X": "1"},
+            body=b"\xff\x00",
+            envelope=True,
+            priority=5,
+            expected=(201,),
+            timeout=2.5,
+        )
+        assert await store.attempts("fails") == [
+            Attempt(
+                round=1,
+                number=2,
+                request_id="request",
+                started_at=Moment(NOW + 5),
+                duration=0.5,
+                succeeded=False,
+                error="connection reset",
+                key_sent=True,
+                response_body=b"\x00",
+            )
+        ]
+        assert await found_by(store, TaskFilter()) == ["done", "dead", "fails", "waits"]
+        assert (await known(store, "dead")).reason is Reason.EXHAUSTED
+        assert ids_of(await listed(store, TaskState.WAITING)) == ["waits"]
+        assert await store.paused() is True
+        assert await counts_of(store) == {
+            "mail": QueueCounts(waiting=2, failing=1, succeeded=1, dead=1)
+        }
+        assert await store.queues() == {
+            "default": Queue(name="default"),
+            "mail": Queue(name="mail"),
+        }
+        assert store.unreadable_count == 0
+
+
+async def test_schedule_of_version_1_0_0_has_the_defaults(path: Path) -> None:
+    async with opened(path) as store:
+        assert await store.schedules("original") == [
+            Schedule(
+                name="s",
+                owner="original",
+                cron="@every 1h",
+                task=Task(id="s", url=URL, created_at=NOW, run_at=NOW, due_at=NOW, body=b"hi"),
+                created_at=NOW,
+                anchor_at=NOW,
+                next_run_at=LATER,
+                misfire=Misfire.ONCE,
+                overlap=Overlap.SKIP,
+                last_fired_at=NOW,
+                last_task_id="dead",
+            )
+        ]
+
+
+async def test_failures_of_version_1_0_0_are_in_groups(path: Path) -> None:
+    async with opened(path) as store:
+        reset = FailureGroup(queue="mail", url_path="/run", status=None, error="connection reset")
+        assert await store.failures(TaskState.WAITING) == [
+            FailureCount(
+                group=reset,
+                count=1,
+                first_at=Moment(NOW + 5),
+                last_at=Moment(NOW + 5),
+                example_id="fails",
+            )
+        ]
+        assert [
+            (one.group.error, one.last_at) for one in await store.failures(TaskState.DEAD)
+        ] == [("", LATER)]
+        assert await found_by(store, TaskFilter(group=reset.id)) == ["fails"]
+        assert await found_by(store, TaskFilter(failing=True)) == ["fails"]
+
+
+async def test_task_of_version_1_0_0_runs(path: Path) -> None:
+    async with opened(path) as store:
+        due = await store.next_due()
+
+        await end(store, await lease_one(store), Complete())
+
+        [lane] = due
+        assert due == {lane: NOW}
+        assert (await known(store, "waits")).state is TaskState.SUCCEEDED
+        assert await counts_of(store) == {
+            "mail": QueueCounts(waiting=1, failing=1, succeeded=2, dead=1)
+        }
+
+
+async def test_numbers_given_by_version_1_0_0_are_not_given_again(path: Path) -> None:
+    async with opened(path) as store:
+        await store.add(Task(id="new", url=URL, created_at=NOW, run_at=NOW, due_at=NOW))
+
+    with closing(raw(path)) as database:
+        assert database.execute("SELECT seq FROM tasks WHERE id = 'new'").fetchone() == (10,)
+
+
+async def test_unreadable_row_of_version_1_0_0_stops_nothing(path: Path) -> None:
+    with closing(raw(path)) as database:
+        database.execute("UPDATE tasks SET url = CAST(x'ff' AS TEXT) WHERE id = 'fails'")
+        database.execute("UPDATE tasks SET url = 'http://[' WHERE id = 'dead'")
+
+    async with opened(path) as store:
+        found = [await store.get(id) for id in ("fails", "dead")]
+
+        assert found == [None, None]
+        assert store.unreadable_count == 2
+        assert await found_by(store, TaskFilter()) == ["done", "waits"]
+        assert await counts_of(store) == {"mail": QueueCounts(waiting=1, succeeded=1)}
+
+
+async def test_database_without_any_tasks_is_brought_up_to_date(path: Path) -> None:
+    with closing(raw(path)) as database:
+        database.executescript("DELETE FROM tasks; DELETE FROM sqlite_sequence;")
+
+    async with opened(path) as store:
+        await store.add(Task(id="new", url=URL, created_at=NOW, run_at=NOW, due_at=NOW))
+
+        assert await found_by(store, TaskFilter()) == ["new"]

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from poussetaches.core import edits
+from poussetaches.core.errors import StateConflict
+from poussetaches.core.moment import HOUR, Moment
+from poussetaches.core.task import Reason, Task, TaskState
+from tests.factories import NOW, make_ended, make_task
+
+LATER = Moment(NOW + HOUR)
+RUNNING = make_task(state=TaskState.RUNNING)
+SUCCEEDED = make_ended("done", TaskState.SUCCEEDED)
+DEAD = make_ended("dead", TaskState.DEAD, attempt_count=3, attempt_total=3)
+
+
+@pytest.mark.parametrize("task", [make_task(), DEAD], ids=["waiting", "dead"])
+def test_waiting_and_dead_tasks_can_be_amended(task: Task) -> None:
+    edits.check_amendable(task)
+
+
+@pytest.mark.parametrize("task", [RUNNING, SUCCEEDED], ids=["running", "succeeded"])
+def test_what_is_on_its_way_or_done_cannot_be_amended(task: Task) -> None:
+    with pytest.raises(StateConflict, match=f"the task is {task.state.value}"):
+        edits.check_amendable(task)
+
+
+def test_task_told_to_run_is_due_and_no_pause_holds_it() -> None:
+    task = edits.run(make_task(run_at=LATER, attempt_count=2), at=NOW)
+
+    assert (task.run_at, task.due_at, task.forced) == (NOW, NOW, True)
+    assert task.attempt_count == 2
+
+
+def test_task_told_to_run_keeps_its_age() -> None:
+    task = edits.run(make_task(run_at=LATER, due_at=NOW), at=Moment(NOW + 1))
+
+    assert task.due_at == NOW
+
+
+@pytest.mark.parametrize("task", [RUNNING, SUCCEEDED, DEAD], ids=["running", "succeeded", "dead"])
+def test_only_waiting_tasks_can_be_told_to_run(task: Task) -> None:
+    with pytest.raises(StateConflict, match="only waiting tasks"):
+        edits.run(task, at=NOW)
+
+
+def test_requeued_task_begins_its_next_round() -> None:
+    dead = make_ended(
+        "dead",
+        TaskState.DEAD,
+        attempt_count=3,
+        attempt_total=5,
+        round=2,
+        last_status=500,
+        last_error="oh",
+        expires_at=NOW,
+        forced=True,
+    )
+
+    task = edits.requeue(dead, at=LATER)
+
+    assert task == make_task("dead", run_at=LATER, round=3, attempt_total=5)
+
+
+def test_succeeded_task_can_be_requeued() -> None:
+    assert edits.requeue(SUCCEEDED, at=NOW).state is TaskState.WAITING
+
+
+@pytest.mark.parametrize("task", [make_task(), RUNNING], ids=["waiting", "running"])
+def test_only_ended_tasks_can_be_requeued(task: Task) -> None:
+    with pytest.raises(StateConflict, match="only dead and succeeded tasks"):
+        edits.requeue(task, at=NOW)
+
+
+def test_waiting_task_that_is_cancelled_is_dead() -> None:
+    task = edits.cancel(make_task(), now=LATER)
+
+    assert (task.state, task.reason, task.ended_at) == (TaskState.DEAD, Reason.CANCELLED, LATER)
+
+
+def test_running_task_that_is_cancelled_goes_on() -> None:
+    task = edits.cancel(RUNNING, now=LATER)
+
+    assert (task.state, task.cancelled) == (TaskState.RUNNING, True)
+
+
+@pytest.mark.parametrize("task", [SUCCEEDED, DEAD], ids=["succeeded", "dead"])
+def test_ended_task_cannot_be_cancelled(task: Task) -> None:
+    with pytest.raises(StateConflict, match="only waiting and running tasks"):
+        edits.cancel(task, now=NOW)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from poussetaches.server.listener import is_loopback
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.255.255.254", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("192.168.1.2", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:10.0.0.1", False),
+        ("203.0.113.7", False),
+    ],
+)
+def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bool) -> None:
+    assert is_loopback(address) is expected
