@@ -17,6 +17,7 @@ HERE := $(shell pwd -P | cksum | cut -d' ' -f1)
 TEST_STAMP := .venv/ready-$(HERE)
 DEMO_STAMP := .venv-demo/ready-$(HERE)
 ORIGINAL_STAMP := .venv-original/ready-$(HERE)
+BENCH_STAMP := .venv-bench/ready-$(HERE)
 
 # Shell: sets $$base to the Python to build with, or stops with one line that says what to install.
 define find_python
@@ -63,7 +64,7 @@ endef
 # $(call if_broken,FOLDER): a reason to make it again, when its Python is gone.
 if_broken = $(if $(realpath $(1)/bin/python),,always)
 
-.PHONY: always help setup demo format lint types docs check test pins clean
+.PHONY: always help setup demo format lint types docs check test bench pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -95,11 +96,14 @@ check: lint types  ## lint, types, and whether the generated docs are up to date
 test: $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest $(ARGS)
 
+bench: $(BENCH_STAMP)  ## measure the speed beside the alternatives (QUICK=1 for small sizes)
+	@.venv-bench/bin/python -m benchmarks.run $(if $(QUICK),--quick)
+
 pins: $(TEST_STAMP)  ## renew requirements/*.txt
 	@$(BIN)/python tools/pin.py
 
 clean:  ## delete what make and the tools made
-	@rm -rf .venv .venv-demo .venv-original build dist src/*.egg-info htmlcov .coverage .coverage.* \
+	@rm -rf .venv .venv-demo .venv-original .venv-bench benchmarks/results build dist src/*.egg-info htmlcov .coverage .coverage.* \
 	    .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
@@ -111,6 +115,11 @@ $(TEST_STAMP): pyproject.toml requirements/runtime.txt requirements/test.txt $(c
 $(DEMO_STAMP): pyproject.toml requirements/runtime.txt requirements/demo.txt $(call if_broken,.venv-demo)
 	@$(call install,.venv-demo,requirements/demo.txt)
 	@$(call install_package,.venv-demo)
+	@touch $@
+
+$(BENCH_STAMP): pyproject.toml requirements/runtime.txt requirements/bench.txt $(call if_broken,.venv-bench)
+	@$(call install,.venv-bench,requirements/bench.txt)
+	@$(call install_package,.venv-bench)
 	@touch $@
 
 $(ORIGINAL_STAMP): requirements/original.txt $(call if_broken,.venv-original)

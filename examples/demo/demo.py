@@ -420,11 +420,14 @@ def suggest(console: Console, server: Server, url: str, *, keep: bool) -> None:
         ]
         address, target = f"http://{HOST}:7991", f"http://{HOST}:5000/tasks/welcome"
     push = json.dumps({"url": target, "payload": base64.b64encode(b'{"address": "a@b"}').decode()})
+    again = json.dumps({"filter": {"state": "dead"}, "set": {"timeout": 10}})
     say(console, "\nWhat to try next:")
     for line in (
         *start,
         f"curl -i {address}/ -d '{push}'",
         f"curl {address}/waiting    # and /success, /dead, /cron",
+        f"curl {address}/v1/failures    # what is dead, by its cause",
+        f"curl {address}/v1/tasks/requeue -d '{again}'    # and once more",
         f"curl -X POST {address}/pause    # and /resume",
         "less examples/flask_app/README.md    # a Flask application with background tasks",
     ):

@@ -53,9 +53,9 @@ class Service:
         """What answers requests."""
         return self._parts.app
 
-    async def settle(self) -> None:
-        """Do all that is due now."""
-        await self._driver.run_until_idle()
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, from one due moment to the next, and do what is due at each."""
+        await self._driver.advance(seconds)
 
     async def close(self) -> None:
         """End it as a stop does."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 SECOND = 1_000_000
-BACKOFF = 10  # seconds after the first failed attempt; twice that after the second, and so on
+# Seconds after the first failed attempt; twice that after the second, and so on. Never whole, so
+# that no attempt is due at the same moment as the schedule: either might come first.
+BACKOFF = 10.25
 MULTIPLIER = 2
+MOST_ATTEMPTS = 12  # where neither the task nor its queue says anything
 EVERY = 60  # seconds between the occurrences of the schedule
 DEAD_ON = 410  # for the queue "mail"
+
+Lane = tuple[str, bool]  # a queue, and whether the tasks were told to run
 
 
 @dataclass(frozen=True)
@@ -22,14 +28,13 @@ class Known:
     path: str
     run_at: int
     order: int
-    max_attempts: int
+    max_attempts: int | None
+    priority: int = 0
     state: str = "waiting"
     reason: str | None = None
     round: int = 1
     attempt_count: int = 0
-    attempt_total: int = 0
     last_status: int | None = None
-    last_error: str | None = None
     expires_at: int | None = None
     unique: str | None = None
     key: str | None = None
@@ -48,6 +53,31 @@ class Known:
         """Tell whether it waits after a failed attempt."""
         return self.state == "waiting" and self.attempt_count > 0
 
+    @property
+    def turn(self) -> tuple[int, int, int]:
+        """Its place among the due tasks of its lane."""
+        return -self.priority, self.run_at, self.order
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An attempt as its receiver sees it."""
+
+    id: str
+    path: str
+    body: object
+    round: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a key stands for, and until when."""
+
+    id: str
+    content: object
+    until: int
+
 
 @dataclass
 class Model:
@@ -55,11 +85,13 @@ class Model:
 
     now: int
     tasks: dict[str, Known] = field(default_factory=dict)
-    keys: dict[tuple[str, str], tuple[str, object]] = field(default_factory=dict)
+    keys: dict[tuple[str, str], Standing] = field(default_factory=dict)
+    max_attempts: dict[str, int | None] = field(default_factory=dict)  # of queues
     paused: set[str] = field(default_factory=set)
     server_paused: bool = False
     replies: dict[str, int] = field(default_factory=dict)
     next_run_at: int | None = None  # of the schedule, when there is one
+    schedule_paused: bool = False
     order: int = 0
 
     def add(self, task: Known) -> None:
@@ -75,36 +107,68 @@ class Model:
         """Change a task."""
         self.tasks[id] = replace(self.tasks[id], **changes)  # type: ignore[arg-type]  # by name
 
+    def after(self, seconds: float) -> int:
+        """Return the moment so many seconds from now."""
+        return self.now + math.ceil(seconds * SECOND)
+
+    def standing_for(self, queue: str, key: str) -> Standing | None:
+        """Return what a key stands for now."""
+        standing = self.keys.get((queue, key))
+        return standing if standing is not None and self.now < standing.until else None
+
     def waiting_with(self, queue: str, unique: str) -> Known | None:
-        """Return the waiting task that has a value of ``unique``."""
-        found = [
-            task
-            for task in self.tasks.values()
-            if (task.queue, task.unique, task.state) == (queue, unique, "waiting")
-        ]
+        """Return the waiting task with a value of ``unique``, the one pushed last of several."""
+        same = (queue, unique, "waiting")
+        found = self.selected(lambda task: (task.queue, task.unique, task.state) == same)
         return found[0] if found else None
 
     # What time brings
 
-    def settle(self) -> None:
-        """Do what is due: occurrences, expiry, attempts."""
-        self.expire()
-        while self._attempt_due():
-            pass
+    def advance(self, seconds: float, run_ids: Iterator[str]) -> dict[Lane, list[Tried]]:
+        """Let time pass; return the attempts of each lane in order. Runs get the ids given."""
+        end = self.after(seconds)
+        tried: dict[Lane, list[Tried]] = {}
+        self._settle(tried, run_ids)
+        while self.now < end:
+            self.now = min((moment for moment in self._moments() if moment < end), default=end)
+            self._settle(tried, run_ids)
+        return tried
 
-    def expire(self) -> None:
+    def _moments(self) -> Iterator[int]:
+        """Yield the moments to come at which something may be due."""
+        waiting = [task for task in self.tasks.values() if task.state == "waiting"]
+        for moment in (
+            *(task.run_at for task in waiting),
+            *(task.expires_at for task in waiting),
+            self.next_run_at,
+        ):
+            if moment is not None and moment > self.now:
+                yield moment
+
+    def _settle(self, tried: dict[Lane, list[Tried]], run_ids: Iterator[str]) -> None:
+        """Do what is due: expiry, attempts, the schedule, and the attempt of its run."""
+        self._expire()
+        self._attempt_due(tried)
+        if self._fires():
+            self.add_run(next(run_ids))
+            self._attempt_due(tried)
+
+    def _attempt_due(self, tried: dict[Lane, list[Tried]]) -> None:
+        while due := sorted(filter(self._may_start, self.tasks.values()), key=lambda t: t.turn):
+            for task in due:
+                tried.setdefault((task.queue, task.forced), []).append(self._attempt(task))
+
+    def _expire(self) -> None:
         """Bury what waits past its end."""
         for task in list(self.tasks.values()):
             is_over = task.expires_at is not None and task.expires_at <= self.now
             if task.state == "waiting" and is_over:
                 self.change(task.id, state="dead", reason="expired")
 
-    def fires(self) -> bool:
+    def _fires(self) -> bool:
         """Advance the schedule past now; tell whether a run is due for it."""
-        if self.next_run_at is None or self.next_run_at > self.now:
+        if self.schedule_paused or not self._pass_occurrences():
             return False
-        missed = (self.now - self.next_run_at) // (EVERY * SECOND)
-        self.next_run_at += (missed + 1) * EVERY * SECOND
         last = [task for task in self.tasks.values() if task.schedule and not task.has_ended]
         if any(not task.attempt_count for task in last):
             return False
@@ -112,43 +176,43 @@ class Model:
             self.change(task.id, state="dead", reason="superseded")
         return True
 
-    def _attempt_due(self) -> bool:
-        due = [task for task in self.tasks.values() if self._may_start(task)]
-        for task in due:
-            self._attempt(task)
-        return bool(due)
+    def _pass_occurrences(self) -> bool:
+        """Move the schedule past now; tell whether it was due."""
+        if self.next_run_at is None or self.next_run_at > self.now:
+            return False
+        missed = (self.now - self.next_run_at) // (EVERY * SECOND)
+        self.next_run_at += (missed + 1) * EVERY * SECOND
+        return True
 
     def _may_start(self, task: Known) -> bool:
         is_paused = self.server_paused or task.queue in self.paused
         is_due = task.state == "waiting" and task.run_at <= self.now
         return is_due and (task.forced or not is_paused)
 
-    def _attempt(self, task: Known) -> None:
+    def _attempt(self, task: Known) -> Tried:
         status = self.replies.get(task.path, 200)
         count = task.attempt_count + 1
-        changes: dict[str, object] = {
-            "attempt_count": count,
-            "attempt_total": task.attempt_total + 1,
-            "last_status": status,
-        }
-        run_at = self.now + BACKOFF * MULTIPLIER ** (count - 1) * SECOND
+        changes: dict[str, object] = {"attempt_count": count, "last_status": status}
+        run_at = self.after(BACKOFF * MULTIPLIER ** (count - 1))
+        most = task.max_attempts or self.max_attempts.get(task.queue) or MOST_ATTEMPTS
         if status == 200:
             changes |= {"state": "succeeded"}
         elif status == DEAD_ON and task.queue == "mail":
             changes |= {"state": "dead", "reason": "refused"}
-        elif count >= task.max_attempts:
+        elif count >= most:
             changes |= {"state": "dead", "reason": "exhausted"}
         elif task.expires_at is not None and run_at > task.expires_at:
             changes |= {"state": "dead", "reason": "expired"}
         else:
             changes |= {"run_at": run_at, "forced": False}
         self.change(task.id, **changes)
+        return Tried(task.id, task.path, task.body, task.round, count)
 
     # What people do
 
-    def selected(self, is_meant: Callable[[Known], bool]) -> Iterator[Known]:
-        """Yield the tasks of a filter, the one pushed last first."""
-        yield from sorted(
+    def selected(self, is_meant: Callable[[Known], bool]) -> list[Known]:
+        """Return the tasks of a filter, the one pushed last first."""
+        return sorted(
             filter(is_meant, self.tasks.values()), key=lambda task: task.order, reverse=True
         )
 
@@ -166,7 +230,6 @@ class Model:
             round=task.round + 1,
             attempt_count=0,
             last_status=None,
-            last_error=None,
             expires_at=None,
             forced=False,
         )
@@ -174,6 +237,35 @@ class Model:
     def cancel(self, task: Known) -> None:
         """Bury a waiting task."""
         self.change(task.id, state="dead", reason="cancelled")
+
+    def purge(self, queue: str) -> int:
+        """Delete what waits in a queue; tell how many."""
+        waiting = self.selected(lambda task: (task.queue, task.state) == (queue, "waiting"))
+        for task in waiting:
+            del self.tasks[task.id]
+        return len(waiting)
+
+    def add_run(self, id: str) -> None:
+        """Keep a new run of the schedule."""
+        self.add(Known(id, "default", "/a", self.now, self.next_order(), 2, schedule="s"))
+
+    def put_schedule(self) -> None:
+        """Keep the schedule, which changes nothing when it is known."""
+        if self.next_run_at is None:
+            self.next_run_at = self.after(EVERY)
+
+    def delete_schedule(self) -> None:
+        """Delete the schedule with its waiting runs."""
+        self.next_run_at, self.schedule_paused = None, False
+        for task in list(self.tasks.values()):
+            if task.schedule and task.state == "waiting":
+                del self.tasks[task.id]
+
+    def resume_schedule(self) -> None:
+        """Go on with the next occurrence."""
+        if self.schedule_paused:
+            self.schedule_paused = False
+            self._pass_occurrences()
 
     # What is seen from outside
 

@@ -118,6 +118,38 @@ def test_methods_that_are_described_are_those_that_are_served(
         assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == expected, path
 
 
+def test_every_get_is_answered_to_head_without_a_body(server: Server, document: Any) -> None:
+    gets = [path for path, operations in document["paths"].items() if "get" in operations]
+    task_id = server.request("POST", "/v1/tasks", b'{"url": "http://app:5000/"}').json["id"]
+    server.request("PUT", "/v1/schedules/head", b'{"cron": "@daily", "task": {"url": "http://a"}}')
+    for path in gets:
+        name = "head" if "schedules" in path else "default"
+        address = path.replace("{id}", task_id).replace("{name}", name)
+
+        answer = server.request("HEAD", address)
+
+        assert (answer.status, answer.body) == (200, b""), path
+
+
+def test_patterns_are_described_in_words(document: Any) -> None:
+    """The words are what a refusal says."""
+    undescribed = [
+        schema
+        for schema in _objects_in(document["components"]["schemas"])
+        if isinstance(schema.get("pattern"), str) and "description" not in schema
+    ]
+
+    assert undescribed == []
+
+
+def _objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from _objects_in(inner)
+
+
 def test_every_answer_is_as_described(
     server: Server, document: Any, configuration: Path, tmp_path: Path
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,60 +14,36 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from poussetaches.core.moment import Moment, rfc3339
+from poussetaches.engine.request import Request
 from tests.factories import seeded
-from tests.fakes import FakeClock, ScriptedSender
+from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import Answered, request
 from tests.integration.service import Service
-from tests.integration.service_model import BACKOFF, DEAD_ON, EVERY, MULTIPLIER, Known, Model
+from tests.integration.service_calls import (
+    BASE,
+    FILTERS,
+    PATHS,
+    QUEUES,
+    SCHEDULE,
+    SEEN,
+    attempts,
+    crowds,
+    patch_fields,
+    patched,
+    patches,
+    push_fields,
+    pushed,
+    pushes,
+    seen,
+)
+from tests.integration.service_model import DEAD_ON, Known, Model, Standing, Tried
 
 R = TypeVar("R")
 
-BASE = "http://app.test"
-QUEUES = ("default", "mail")
-PATHS = ("/a", "/b", "/c")
-LABELS = ("x", "y")
-EXACT = {"min_backoff": BACKOFF, "multiplier": MULTIPLIER, "jitter": 0}
-SCHEDULE = {
-    "cron": f"@every {EVERY}s",
-    "task": {"url": f"{BASE}/a", "retry": {"max_attempts": 2, **EXACT}},
-}
-
-pushes = st.fixed_dictionaries(
-    {
-        "queue": st.sampled_from(QUEUES),
-        "path": st.sampled_from(PATHS),
-        "body": st.sampled_from([1, 2]),
-        "delay": st.sampled_from([0, 0, 0, 30]),
-        "max_attempts": st.integers(1, 3),
-        "expires_in": st.sampled_from([None, None, None, 25, 100]),
-        "label": st.sampled_from([None, *LABELS]),
-        "once": st.sampled_from(
-            [
-                *([{}] * 4),
-                {"key": "k"},
-                {"unique": "u"},
-                {"unique": "u", "on_conflict": "replace"},
-            ]
-        ),
-    }
-)
-
-# A filter as the API takes it, and as the model does.
-FILTERS: dict[str, tuple[dict[str, object], Callable[[Known], bool]]] = {
-    "dead": ({"state": "dead"}, lambda task: task.state == "dead"),
-    "waiting in mail": (
-        {"state": "waiting", "queue": "mail"},
-        lambda task: (task.state, task.queue) == ("waiting", "mail"),
-    ),
-    "ended": ({"state": "dead,succeeded"}, lambda task: task.has_ended),
-    "failing": ({"failing": True}, lambda task: task.is_failing),
-    "label": ({"label": "kind:x"}, lambda task: task.label == "x"),
-    "url": ({"url": f"{BASE}/b"}, lambda task: task.path == "/b"),
-    "exhausted": ({"reason": "exhausted"}, lambda task: task.reason == "exhausted"),
-    "runs": ({"schedule": "s"}, lambda task: task.schedule == "s"),
-    "text": ({"text": "APP.test/c"}, lambda task: task.path == "/c"),
-}
-EDITS = ("run", "requeue", "cancel", "delete")
+EDITS = ("run", "requeue", "requeue", "cancel", "delete")
+LIMITS = st.sampled_from([1, 2, 8])  # of attempts at once
+# Seconds that pass after something was done: rules that only wait would be too rare.
+THEN = st.sampled_from([None, 0, 10, 30, 100])
 
 
 class ServiceAgainstModel(RuleBasedStateMachine):
@@ -79,6 +56,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         self.clock, self.sender, self.random = FakeClock(), ScriptedSender(), seeded()
         self.model = Model(now=self.clock.now())
         self.service = self.opened()
+        self.watching: dict[str, asyncio.Task[Answered]] = {}  # requests for tasks' ends
 
     def wait_for(self, call: Coroutine[Any, Any, R]) -> R:
         """Wait for the end of a call."""
@@ -91,6 +69,14 @@ class ServiceAgainstModel(RuleBasedStateMachine):
             Service.opened(path, clock=self.clock, sender=self.sender, random=self.random)
         )
 
+    def closed(self) -> None:
+        """Close the service; who still watches a task is gone."""
+        for watching in self.watching.values():
+            watching.cancel()
+        self.wait_for(let_run())
+        self.watching.clear()
+        self.wait_for(self.service.close())
+
     def ask(self, method: str, path: str, body: object = None) -> Answered:
         """Make a request."""
         return self.wait_for(request(self.service.app, method, path, body))
@@ -101,14 +87,19 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         assert answer.status == expected, (method, path, body, answer)
         return answer.json if answer.body else None
 
-    @initialize()
-    def configure(self) -> None:
-        """Have one queue with settings of its own."""
+    def drawn(self, data: st.DataObject) -> Known:
+        """Return one of the tasks."""
+        return self.model.tasks[data.draw(st.sampled_from(sorted(self.model.tasks)))]
+
+    @initialize(many=crowds)
+    def begin(self, many: list[dict[str, Any]]) -> None:
+        """Have one queue with settings of its own, and some tasks."""
         self.answered(201, "PUT", "/v1/queues/mail", {"retry": {"dead_on": [DEAD_ON]}})
+        self.push_many(many)
 
     def teardown(self) -> None:
         """Close the service."""
-        self.wait_for(self.service.close())
+        self.closed()
         self.loop.close()
         self.folder.cleanup()
 
@@ -119,105 +110,106 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         """Push a task, perhaps one that was pushed before."""
         queue, once = push["queue"], push["once"]
         key, unique = once.get("key"), once.get("unique")
-        answer = self.ask("POST", "/v1/tasks", self.fields_of(push))
+        answer = self.ask("POST", "/v1/tasks", push_fields(push, now=self.model.now))
         content = (push["path"], push["body"])
 
-        if key and (queue, key) in self.model.keys:
-            id, known = self.model.keys[queue, key]
-            assert answer.status == (200 if known == content else 409), answer
-            if known == content:
-                state = self.model.tasks[id].state if id in self.model.tasks else "pruned"
-                assert (answer.json["id"], answer.json["state"]) == (id, state)
+        known = self.model.standing_for(queue, key) if key else None
+        if known is not None:
+            assert answer.status == (200 if known.content == content else 409), answer
+            if known.content == content:
+                state = self.model.tasks[known.id].state if known.id in self.model.tasks else None
+                assert (answer.json["id"], answer.json["state"]) == (known.id, state or "pruned")
             return
-        standing = self.model.waiting_with(queue, unique) if unique else None
-        if standing is not None:
-            assert (answer.status, answer.json["id"]) == (200, standing.id)
+        waiting = self.model.waiting_with(queue, unique) if unique else None
+        if waiting is not None:
+            assert (answer.status, answer.json["id"]) == (200, waiting.id)
             if "on_conflict" in once:
-                run_at = self.model.now + push["delay"] * 1_000_000
-                self.model.change(standing.id, body=push["body"], run_at=run_at)
+                run_at = self.model.after(push["delay"])
+                self.model.change(waiting.id, body=push["body"], run_at=run_at)
             return
         assert answer.status == 201, answer
-        self.model.add(self.known(answer.json["id"], push))
+        self.model.add(pushed(answer.json["id"], push, self.model))
         if key:
-            self.model.keys[queue, key] = (answer.json["id"], content)
+            until = self.model.after(once["key_ttl"])
+            self.model.keys[queue, key] = Standing(answer.json["id"], content, until)
 
-    @rule(first=pushes, second=pushes)
-    def push_both(self, first: dict[str, Any], second: dict[str, Any]) -> None:
-        """Push two tasks in a batch."""
-        plain = [{**push, "once": {}} for push in (first, second)]
-        tasks = [self.fields_of(push) for push in plain]
+    @rule(many=crowds, then=THEN)
+    def push_many(self, many: list[dict[str, Any]], then: int | None = None) -> None:
+        """Push tasks in a batch."""
+        plain = [{**push, "once": {}} for push in many]
+        tasks = [push_fields(push, now=self.model.now) for push in plain]
         ids = self.answered(201, "POST", "/v1/tasks/batch", {"tasks": tasks})["ids"]
 
         for id, push in zip(ids, plain, strict=True):
-            self.model.add(self.known(id, push))
+            self.model.add(pushed(id, push, self.model))
+        self.pass_time(then)
 
-    def fields_of(self, push: dict[str, Any]) -> dict[str, object]:
-        """Return a push as the API takes it."""
-        fields: dict[str, object] = {
-            "queue": push["queue"],
-            "url": BASE + push["path"],
-            "json": push["body"],
-            "delay": push["delay"],
-            "retry": {"max_attempts": push["max_attempts"], **EXACT},
-            **push["once"],
-        }
-        if push["expires_in"] is not None:
-            moment = Moment(self.model.now + push["expires_in"] * 1_000_000)
-            fields["expires_at"] = rfc3339(moment)
-        if push["label"] is not None:
-            fields["labels"] = {"kind": push["label"]}
-        return fields
-
-    def known(self, id: str, push: dict[str, Any]) -> Known:
-        """Return a push as the model knows it."""
-        expires_in = push["expires_in"]
-        return Known(
-            id=id,
-            queue=push["queue"],
-            path=push["path"],
-            body=push["body"],
-            order=self.model.next_order(),
-            run_at=self.model.now + push["delay"] * 1_000_000,
-            max_attempts=push["max_attempts"],
-            expires_at=None if expires_in is None else self.model.now + expires_in * 1_000_000,
-            label=push["label"],
-            key=push["once"].get("key"),
-            unique=push["once"].get("unique"),
-        )
-
-    @rule(path=st.sampled_from(PATHS), status=st.sampled_from([200, 500, DEAD_ON]))
+    @rule(path=st.sampled_from(PATHS), status=st.sampled_from([500, 500, 200, DEAD_ON]))
     def application_changes(self, path: str, status: int) -> None:
         """Have the application answer differently from now on."""
         self.sender.always(status, to=BASE + path)
         self.model.replies[path] = status
 
+    @precondition(lambda self: self.model.tasks)
+    @rule(data=st.data())
+    def watch(self, data: st.DataObject) -> None:
+        """Ask for a task as it will have ended."""
+        id = self.drawn(data).id
+        if id not in self.watching:
+            watching = request(self.service.app, "GET", f"/v1/tasks/{id}?wait=60")
+            self.watching[id] = self.loop.create_task(watching)
+
     # What people do
 
     @precondition(lambda self: self.model.tasks)
-    @rule(data=st.data(), edit=st.sampled_from(EDITS))
-    def edit_one(self, data: st.DataObject, edit: str) -> None:
-        """Run, requeue, cancel or delete a task."""
-        task = self.model.tasks[data.draw(st.sampled_from(sorted(self.model.tasks)))]
+    @rule(data=st.data(), edit=st.sampled_from(EDITS), patch=st.none() | patches, then=THEN)
+    def edit_one(
+        self, data: st.DataObject, edit: str, patch: dict[str, Any] | None, then: int | None
+    ) -> None:
+        """Run or requeue a task, perhaps with a patch; cancel or delete it."""
+        task = self.drawn(data)
         is_allowed = self.allows(edit, task)
+        carried = patch if edit in ("run", "requeue") else None
         if edit == "delete":
             self.answered(204, "DELETE", f"/v1/tasks/{task.id}")
         else:
-            self.answered(200 if is_allowed else 409, "POST", f"/v1/tasks/{task.id}/{edit}")
+            body = None if carried is None else patch_fields(carried, now=self.model.now)
+            status = 200 if is_allowed else 409
+            self.answered(status, "POST", f"/v1/tasks/{task.id}/{edit}", body)
         if is_allowed:
-            self.apply(edit, task)
+            self.apply(edit, task, self.model.now)
+            if carried:
+                self.model.change(task.id, **patched(carried, self.model))
+        self.pass_time(then)
 
-    @rule(edit=st.sampled_from(EDITS), name=st.sampled_from(sorted(FILTERS)))
-    def edit_many(self, edit: str, name: str) -> None:
-        """Run, requeue, cancel or delete all tasks of a filter."""
+    @rule(
+        edit=st.sampled_from(EDITS),
+        name=st.sampled_from(sorted(FILTERS)),
+        spread=st.sampled_from([7, 7, None]),
+        patch=patches,
+        is_dry=st.sampled_from([False, False, True]),
+    )
+    def edit_many(
+        self, edit: str, name: str, spread: int | None, patch: dict[str, Any], is_dry: bool
+    ) -> None:
+        """Run, requeue, cancel or delete all tasks of a filter, or look what that would do."""
         filter, is_meant = FILTERS[name]
-        meant = list(self.model.selected(is_meant))
-        done = self.answered(200, "POST", f"/v1/tasks/{edit}", {"filter": filter})
+        meant = self.model.selected(is_meant)[::-1]
+        call: dict[str, object] = {"filter": filter, "dry_run": is_dry}
+        carried: dict[str, Any] = {}
+        if edit in ("run", "requeue"):
+            carried = {field: patch[field] for field in patch if field != "run_in"}
+            call |= {"set": patch_fields(carried, now=self.model.now), "spread": spread}
+        done = self.answered(200, "POST", f"/v1/tasks/{edit}", call)
 
         allowed = [task for task in meant if self.allows(edit, task)]
         assert done["count"] == len(allowed)
         assert sum(skipped["count"] for skipped in done["skipped"]) == len(meant) - len(allowed)
-        for task in allowed:
-            self.apply(edit, task)
+        for place, task in enumerate(meant):
+            if task in allowed and not is_dry:
+                self.apply(edit, task, self.model.after((spread or 0) * place / len(meant)))
+                if carried:
+                    self.model.change(task.id, **patched(carried, self.model))
 
     def allows(self, edit: str, task: Known) -> bool:
         """Tell whether a task's state allows an edit."""
@@ -225,36 +217,47 @@ class ServiceAgainstModel(RuleBasedStateMachine):
             return True
         return task.has_ended if edit == "requeue" else task.state == "waiting"
 
-    def apply(self, edit: str, task: Known) -> None:
+    def apply(self, edit: str, task: Known, at: int) -> None:
         """Have the model make an edit."""
         match edit:
             case "run":
-                self.model.run(task, self.model.now)
+                self.model.run(task, at)
             case "requeue":
-                self.model.requeue(task, self.model.now)
+                self.model.requeue(task, at)
             case "cancel":
                 self.model.cancel(task)
             case "delete":
                 del self.model.tasks[task.id]
 
     @precondition(lambda self: self.model.tasks)
-    @rule(data=st.data(), path=st.sampled_from(PATHS), label=st.sampled_from([None, *LABELS]))
-    def patch(self, data: st.DataObject, path: str, label: str | None) -> None:
-        """Change where a task goes, and its label."""
-        task = self.model.tasks[data.draw(st.sampled_from(sorted(self.model.tasks)))]
+    @rule(data=st.data(), patch=patches)
+    def patch(self, data: st.DataObject, patch: dict[str, Any]) -> None:
+        """Change a task."""
+        task = self.drawn(data)
+        fields = patch_fields(patch, now=self.model.now)
         status = 409 if task.state == "succeeded" else 200
-        patch = {"url": BASE + path, "labels": {"kind": label}}
-        self.answered(status, "PATCH", f"/v1/tasks/{task.id}", patch)
+        self.answered(status, "PATCH", f"/v1/tasks/{task.id}", fields)
 
         if status == 200:
-            self.model.change(task.id, path=path, label=label)
+            self.model.change(task.id, **patched(patch, self.model))
 
-    @rule(queue=st.sampled_from(QUEUES), paused=st.booleans())
-    def pause_queue(self, queue: str, paused: bool) -> None:
-        """Pause or resume a queue."""
-        self.answered(200, "PATCH", f"/v1/queues/{queue}", {"concurrency": 8})
-        self.answered(200, "POST", f"/v1/queues/{queue}/{'pause' if paused else 'resume'}")
-        (self.model.paused.add if paused else self.model.paused.discard)(queue)
+    @rule(queue=st.sampled_from(QUEUES), most=attempts, limit=LIMITS)
+    def set_queue(self, queue: str, most: int | None, limit: int) -> None:
+        """Change a queue's settings."""
+        fields = {"retry": {"max_attempts": most}, "concurrency": limit}
+        self.answered(200, "PATCH", f"/v1/queues/{queue}", fields)
+        self.model.max_attempts[queue] = most
+
+    @rule(queue=st.sampled_from(QUEUES), action=st.sampled_from(["pause", "resume", "purge"]))
+    def act_on_queue(self, queue: str, action: str) -> None:
+        """Pause or resume a queue, or delete what waits in it."""
+        answer = self.answered(200, "POST", f"/v1/queues/{queue}/{action}")
+        if action == "pause":
+            self.model.paused.add(queue)
+        elif action == "resume":
+            self.model.paused.discard(queue)
+        else:
+            assert answer["count"] == self.model.purge(queue)
 
     @rule(paused=st.booleans())
     def pause_server(self, paused: bool) -> None:
@@ -262,67 +265,55 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         self.answered(200, "POST", "/v1/pause" if paused else "/v1/resume")
         self.model.server_paused = paused
 
-    @rule(queue=st.sampled_from(QUEUES))
-    def purge(self, queue: str) -> None:
-        """Delete what waits in a queue."""
-        count = self.answered(200, "POST", f"/v1/queues/{queue}/purge")["count"]
-
-        waiting = [
-            task
-            for task in self.model.tasks.values()
-            if (task.queue, task.state) == (queue, "waiting")
-        ]
-        assert count == len(waiting)
-        for task in waiting:
-            del self.model.tasks[task.id]
-
-    @rule()
-    def put_schedule(self) -> None:
-        """Declare the schedule, which changes nothing when it is known."""
-        is_new = self.model.next_run_at is None
-        self.answered(201 if is_new else 200, "PUT", "/v1/schedules/s", SCHEDULE)
-        if is_new:
-            self.model.next_run_at = self.model.now + EVERY * 1_000_000
-
-    @precondition(lambda self: self.model.next_run_at is not None)
-    @rule()
-    def run_schedule(self) -> None:
-        """Make a run of the schedule by hand."""
-        self.add_run(self.answered(201, "POST", "/v1/schedules/s/run")["id"])
-
-    @precondition(lambda self: self.model.next_run_at is not None)
-    @rule()
-    def delete_schedule(self) -> None:
-        """Delete the schedule with its waiting runs."""
-        self.answered(204, "DELETE", "/v1/schedules/s")
-        self.model.next_run_at = None
-        for task in list(self.model.tasks.values()):
-            if task.schedule and task.state == "waiting":
-                del self.model.tasks[task.id]
-
-    def add_run(self, id: str) -> None:
-        """Have the model add a run of the schedule."""
-        order = self.model.next_order()
-        self.model.add(Known(id, "default", "/a", self.model.now, order, 2, schedule="s"))
+    @rule(
+        action=st.sampled_from(["put", "put", "run", "pause", "pause", "resume", "delete"]),
+        then=THEN,
+    )
+    def act_on_schedule(self, action: str, then: int | None) -> None:
+        """Declare the schedule, make a run of it by hand, pause, resume or delete it."""
+        path, is_known = "/v1/schedules/s", self.model.next_run_at is not None
+        match action:
+            case "put":
+                self.answered(200 if is_known else 201, "PUT", path, SCHEDULE)
+                self.model.put_schedule()
+            case _ if not is_known:
+                return
+            case "run":
+                self.model.add_run(self.answered(201, "POST", f"{path}/run")["id"])
+            case "pause":
+                self.answered(200, "POST", f"{path}/pause")
+                self.model.schedule_paused = True
+            case "resume":
+                self.pass_time(then)
+                self.answered(200, "POST", f"{path}/resume")
+                self.model.resume_schedule()
+            case "delete":
+                self.answered(204, "DELETE", path)
+                self.model.delete_schedule()
+        self.pass_time(then)
 
     # What happens by itself
 
     @rule(seconds=st.sampled_from([0, 1, 10, 30, 100]))
-    def wait(self, seconds: int) -> None:
-        """Let time pass, and all that is due be done."""
-        self.clock.advance(seconds)
-        self.model.now = self.clock.now()
-        self.wait_for(self.service.settle())
+    def pass_time(self, seconds: int | None) -> None:
+        """Let time pass, and all that is due be done, in the right order within each lane."""
+        if seconds is None:
+            return
+        self.sender.requests.clear()
+        self.wait_for(self.service.advance(seconds))
 
-        self.model.expire()
-        if self.model.fires():
-            self.add_run(self.answered(200, "GET", "/v1/schedules/s")["last_task_id"])
-        self.model.settle()
+        runs = self.answered(200, "GET", "/v1/tasks?schedule=s&limit=1000")["tasks"]
+        new = [run["id"] for run in reversed(runs) if run["id"] not in self.model.tasks]
+        expected = self.model.advance(seconds, iter(new))
+        tried = received(self.sender.requests)
+        assert len(tried) == sum(map(len, expected.values()))
+        for lane in expected.values():
+            assert [one for one in tried if one in lane] == lane
 
     @rule()
     def restart(self) -> None:
         """Stop the service, and start it on the same folder."""
-        self.wait_for(self.service.close())
+        self.closed()
         self.service = self.opened()
 
     # What is compared
@@ -335,8 +326,8 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         expected = [seen(task) for task in self.model.selected(lambda _: True)]
         assert [{name: task[name] for name in SEEN} for task in found] == expected
 
-    @invariant()
-    def filters_select_the_same(self) -> None:
+    @rule()
+    def look_through_filters(self) -> None:
         """Compare the lists of all filters, two tasks a page."""
         for name, (filter, is_meant) in FILTERS.items():
             query = "&".join(f"{field}={value}" for field, value in filter.items())
@@ -367,35 +358,45 @@ class ServiceAgainstModel(RuleBasedStateMachine):
             groups[key] = groups.get(key, 0) + group["count"]
         assert groups == self.model.failures()
 
+    @invariant()
+    def schedule_is_the_same(self) -> None:
+        """Compare when the schedule is due next."""
+        found = self.answered(200, "GET", "/v1/schedules")["schedules"]
+        is_known = self.model.next_run_at is not None
 
-SEEN = (
-    *("id", "queue", "url", "state", "reason", "run_at", "round", "attempt_count"),
-    *("last_status", "expires_at", "labels", "unique", "key", "schedule"),
-)
+        assert [one["paused"] for one in found] == [self.model.schedule_paused] * is_known
+        if is_known and not self.model.schedule_paused:
+            assert found[0]["next_runs"][0]["utc"] == rfc3339(Moment(self.model.next_run_at or 0))
+
+    @invariant()
+    def watched_tasks_are_answered_at_their_end(self) -> None:
+        """Compare who was answered: those whose task has ended or is gone, and nobody else."""
+        self.wait_for(let_run())
+        for id, watching in list(self.watching.items()):
+            task = self.model.tasks.get(id)
+            assert watching.done() == (task is None or task.has_ended), task
+            if watching.done():
+                answer = self.watching.pop(id).result()
+                assert answer.status == (404 if task is None else 200)
+                assert task is None or answer.json["state"] == task.state
 
 
-def seen(task: Known) -> dict[str, object]:
-    """Return what the API should show of a task."""
-    return {
-        "id": task.id,
-        "queue": task.queue,
-        "url": BASE + task.path,
-        "state": task.state,
-        "reason": task.reason,
-        "run_at": rfc3339(Moment(task.run_at)),
-        "round": task.round,
-        "attempt_count": task.attempt_count,
-        "last_status": task.last_status,
-        "expires_at": None if task.expires_at is None else rfc3339(Moment(task.expires_at)),
-        "labels": {} if task.label is None else {"kind": task.label},
-        "unique": task.unique,
-        "key": task.key,
-        "schedule": task.schedule,
-    }
+def received(requests: Sequence[Request]) -> list[Tried]:
+    """Return the attempts that the receiver saw, in order."""
+    return [
+        Tried(
+            id=request.headers["Poussetaches-Task-ID"],
+            path=request.url.removeprefix(BASE),
+            body=json.loads(request.body) if request.body else None,
+            round=int(request.headers["Poussetaches-Round"]),
+            number=int(request.headers["Poussetaches-Attempt"]),
+        )
+        for request in requests
+    ]
 
 
 ServiceAgainstModel.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=120,
     stateful_step_count=30,
     deadline=None,  # how long a step takes is the machine's affair
     derandomize=True,  # the same each time: a failure is the change's that it is seen with

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import PATIENCE, Server, serving
+from tests.acceptance.harness import PATIENCE, Server, serving, wait_until
 
 API_TOKEN = "a token that may do everything"
 READ_TOKEN = "reads-only"
@@ -88,6 +90,42 @@ def test_every_route_asks_for_a_token(
     assert ask(server, method, path, body, authorization=authorization)[0] == 401
 
 
+def operations(server: Server) -> Iterator[tuple[str, str]]:
+    """Yield the method and the path of all that there is, without what does not answer at once."""
+    described = json.loads(ask(server, "GET", "/openapi.json", authorization=bearer(API_TOKEN))[2])
+    for pattern, methods in described["paths"].items():
+        path = re.sub(r"\{\w+\}", "some-thing", pattern)
+        for method in methods:
+            if path not in ("/v1/events", "/healthz", "/readyz"):
+                yield method.upper(), path
+
+
+def test_without_a_token_no_route_does_anything(server: Server) -> None:
+    answers = {(method, path): ask(server, method, path)[0] for method, path in operations(server)}
+
+    assert len(answers) > 40
+    assert set(answers.values()) == {401}
+
+
+def test_read_token_is_enough_for_what_only_looks_and_for_nothing_else(server: Server) -> None:
+    looks = {("POST", "/v1/schedules/preview")}
+
+    for method, path in operations(server):
+        status, _, _ = ask(server, method, path, authorization=bearer(READ_TOKEN))
+
+        is_allowed = method in ("GET", "HEAD") or (method, path) in looks
+        assert (status not in (401, 403)) is is_allowed, (method, path, status)
+
+
+def test_read_token_is_enough_to_hear_of_events(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection.request("GET", "/v1/events", headers={"Authorization": bearer(READ_TOKEN)})
+    with connection.getresponse() as response:
+        assert response.status == 200
+        assert response.readline().startswith(b"id: ")
+    connection.close()
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_health_needs_no_token(server: Server, path: str) -> None:
     assert ask(server, "GET", path)[0] == 200
@@ -148,6 +186,12 @@ def test_large_push_without_a_token_gets_to_read_the_refusal(server: Server) -> 
 def test_tokens_are_never_logged(server: Server) -> None:
     for token in (API_TOKEN, READ_TOKEN, "a wrong one"):
         ask(server, "POST", "/pause/nothing", authorization=bearer(token))
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        # What is no HTTP is refused, and logged, before we get to see it.
+        connection.sendall(f"GET /?{API_TOKEN} HTTP/9\r\nAuthorization: {API_TOKEN}\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    wait_until(lambda: server.logged("uvicorn"), bool, "the log of the refusal")
 
     text = server.log.read_text()
     assert all(token not in text for token in (API_TOKEN, READ_TOKEN, "a wrong one"))

@@ -141,6 +141,27 @@ def test_dry_run_tells_what_would_be_done_and_does_nothing(
     assert client.post(f"/v1/tasks/{action}", all=True).json == dry.json
 
 
+@pytest.mark.parametrize(
+    ("known", "changes"),
+    [
+        ({"headers": {f"X-{n}": "a" for n in range(64)}}, {"headers": {"X-A": "a"}}),
+        ({"headers": {"X-A": "a" * 10_000}}, {"headers": {"X-B": "b" * 10_000}}),
+        ({"json": {"a": "a" * 600_000}}, {"json": {"b": "b" * 600_000}}),
+    ],
+    ids=["headers", "size-of-headers", "body"],
+)
+def test_dry_run_tells_of_changes_that_would_not_fit(
+    client: Client, known: dict[str, object], changes: dict[str, object]
+) -> None:
+    client.push(**known)
+    client.push()
+
+    dry = client.post("/v1/tasks/run", all=True, set=changes, dry_run=True)
+
+    assert (dry.json["count"], [one["count"] for one in dry.json["skipped"]]) == (1, [1])
+    assert client.post("/v1/tasks/run", all=True, set=changes).json == dry.json
+
+
 def test_set_that_does_not_fit_some_tasks_skips_those(client: Client) -> None:
     client.send("PUT", "/v1/queues/based", json.dumps({"base_url": "http://a"}).encode())
     push_many(client, 2, queue="based")

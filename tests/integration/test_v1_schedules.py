@@ -435,6 +435,31 @@ def test_patch_leaves_a_secret_header_as_it_is(
     assert (delivery.headers["authorization"], delivery.headers["x-a"]) == ("Bearer secret", "1")
 
 
+def test_hidden_header_that_is_sent_back_keeps_its_value(
+    server: Server, receiver: Receiver, name: str
+) -> None:
+    said = {"url": f"{receiver.url}/{name}", "headers": {"Authorization": "Bearer secret"}}
+    put(server, name, task=said)
+    shown = show(server, name)["task"]
+
+    put(server, name, task={**shown, "priority": 1})
+    call(server, "PATCH", at(name), {"task": {"headers": {"authorization": "***", "X-A": "1"}}})
+    call(server, "POST", at(name, "/run"))
+    call(server, "POST", "/v1/test/run-until-idle")
+
+    assert shown["headers"] == {"Authorization": "***"}
+    [delivery] = [one for one in receiver.deliveries if one.path == f"/{name}"]
+    assert (delivery.headers["authorization"], delivery.headers["x-a"]) == ("Bearer secret", "1")
+
+
+def test_headers_are_patched_whatever_their_capitals(server: Server, name: str) -> None:
+    put(server, name, task={**TASK, "headers": {"X-A": "1", "X-B": "2"}})
+
+    after = call(server, "PATCH", at(name), {"task": {"headers": {"x-a": None, "x-b": "3"}}}).json
+
+    assert after["task"]["headers"] == {"X-B": "3"}
+
+
 @pytest.mark.parametrize(
     ("patch", "expected"),
     [
@@ -475,6 +500,9 @@ def test_patch_of_the_task_alone_leaves_the_times_alone(server: Server, name: st
         ({"task": {"url": None}}, "task.url"),
         ({"task": {"delay": 5}}, "task.delay"),
         ({"task": {"json": 1, "text": "x"}}, "task.text"),
+        ({"task": 1}, "task"),
+        ({"task": {"headers": 1}}, "task.headers"),
+        ({"task": {"headers": {"X-A": 1}}}, "task.headers[...]"),
         ({"paused": True}, "paused"),
         ({"speed": 1}, "speed"),
     ],

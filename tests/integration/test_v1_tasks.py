@@ -21,7 +21,8 @@ from tests.integration.v1 import URL, Client, problem
 MIB = 1024 * 1024
 FIELDS = {
     *("id", "queue", "state", "reason", "url", "method", "headers", "priority", "expected"),
-    *("timeout", "retry", "key", "unique", "labels", "schedule", "created_at", "run_at"),
+    *("timeout", "retry", "key", "unique", "labels", "on_success", "on_dead", "schedule"),
+    *("created_at", "run_at"),
     *("expires_at", "ended_at", "round", "attempt_count", "last_status", "last_error"),
 }
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -97,6 +98,8 @@ def test_push_keeps_everything_that_is_said(client: Client) -> None:
         "unique": "everything",
         "expires_at": "2031-01-01T00:00:00.000000Z",
         "labels": {"tenant": "a"},
+        "on_success": "http://app.test/done",
+        "on_dead": "",
     }
 
     task = client.post("/v1/tasks", **said).json

@@ -331,6 +331,7 @@ def test_routes_do_not_exist_otherwise(tmp_path: Path, path: str) -> None:
         answer = post(ordinary, f"/v1/test/{path}", seconds=1)
 
     assert problem_of(answer) == (404, "not-found")
+    assert "--test-mode" in answer.json["detail"]
 
 
 def test_nothing_is_written_and_the_log_says_so(tmp_path: Path) -> None:

@@ -284,6 +284,20 @@ class ScheduleRules:
         assert sorted(were_added) == [False, False, False, True]
         assert await counts_of(store) == {"default": QueueCounts(waiting=1)}
 
+    async def test_schedule_that_was_changed_meanwhile_does_not_fire_by_its_old_times(
+        self, store: Store
+    ) -> None:
+        """``fire``: one that was changed so that it is not due yet is left as it is."""
+        changed = make_schedule("s", cron="@every 10h", next_run_at=Moment(NOW + HOUR))
+        await put_schedule(store, changed)
+
+        was_added = await fire(store, make_schedule("s"), "run")
+        await store.move_schedule(fired(make_schedule("s")))
+
+        assert was_added is False
+        assert await store.schedule("s") == changed
+        assert await store.get("run") is None
+
     async def test_schedule_that_is_gone_does_not_fire(self, store: Store) -> None:
         """``fire``: a schedule that is gone is left as it is."""
         was_added = await fire(store, make_schedule("gone"), "run")

@@ -186,9 +186,10 @@ class SearchRules:
         assert first.after is not None
         assert ([task.id for task in second.tasks], second.after) == (["rare"], None)
 
-    async def test_many_queues_are_merged(self, store: Store) -> None:
+    @pytest.mark.parametrize("count", [3, 230])
+    async def test_tasks_of_many_queues_are_one_list(self, store: Store, count: int) -> None:
         """``tasks``: the one added last first, whatever their queues."""
-        ids = [f"{n:03}" for n in range(230)]
+        ids = [f"{n:03}" for n in range(count)]
         await store.push([Push(task=make_task(id, queue=f"q{id}")) for id in ids], now=NOW)
 
         waiting = await found_by(store, states(WAITING), limit=50)

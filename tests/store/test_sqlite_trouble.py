@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.errors import StoreFull, StoreUnavailable
-from poussetaches.core.moment import Moment
+from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
 from poussetaches.store.base import Finish, Push
@@ -69,6 +69,15 @@ async def fail_a_write(store: SqliteStore, disk: Disk, error: sqlite3.Error) -> 
     with pytest.raises(StoreUnavailable):
         await store.set_paused(True)
     disk.error = None
+
+
+async def tidy_in_vain(store: SqliteStore, disk: Disk) -> None:
+    """Have a commit that deletes what is not needed fail, though it reaches the disk."""
+    disk.error, disk.keeps_what_fails = BROKEN, True
+    with pytest.raises(StoreUnavailable):
+        await store.tidy(now=Moment(NOW + 2 * DAY), limit=100)
+    disk.error = None
+    await store.recover()
 
 
 # A full disk
@@ -378,6 +387,32 @@ async def test_queue_changed_though_its_commit_failed_is_told_after_all(
     assert before == {}
     assert notes.queues == {"mail": Queue(name="mail")}
     assert sorted(await store.queues()) == ["default", "mail"]
+
+
+async def test_lane_deleted_though_the_commit_failed_is_made_anew(
+    store: SqliteStore, disk: Disk
+) -> None:
+    await store.add(make_task("a"))
+    await end(store, await lease_one(store), Complete())
+    await tidy_in_vain(store, disk)
+
+    await store.add(make_task("b"))  # the clock has been set back
+
+    assert list(await lease_all(store)) == ["b"]
+
+
+async def test_failure_group_deleted_though_the_commit_failed_is_made_anew(
+    store: SqliteStore, disk: Disk
+) -> None:
+    await store.add(make_task("a"))
+    await end(store, await lease_one(store), Bury(Reason.EXHAUSTED))
+    await store.edit("a", lambda _: None, now=NOW)
+    await tidy_in_vain(store, disk)
+
+    await store.add(make_task("b"))
+    await end(store, await lease_one(store), Bury(Reason.EXHAUSTED))
+
+    assert [one.example_id for one in await store.failures(TaskState.DEAD)] == ["b"]
 
 
 async def test_missing_database_is_never_made_anew(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from poussetaches.core.errors import CannotOpenStore
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
@@ -78,6 +79,20 @@ def path(tmp_path: Path) -> Path:
             """
         )
     return path
+
+
+def dump_of(path: Path) -> list[object]:
+    """Return all that a database holds, and its version."""
+    with closing(raw(path)) as database:
+        version = database.execute("PRAGMA user_version").fetchone()
+        return [version, *database.iterdump()]
+
+
+def moved(path: Path, folder: str) -> Path:
+    """Move a database to a new folder beside it; return where it is."""
+    new = path.parent / folder / path.name
+    new.parent.mkdir()
+    return path.rename(new)
 
 
 async def test_everything_of_version_1_0_0_is_there(path: Path) -> None:
@@ -196,6 +211,28 @@ async def test_unreadable_row_of_version_1_0_0_stops_nothing(path: Path) -> None
         assert store.unreadable_count == 2
         assert await found_by(store, TaskFilter()) == ["done", "waits"]
         assert await counts_of(store) == {"mail": QueueCounts(waiting=1, succeeded=1)}
+
+
+async def test_upgrade_that_fails_leaves_version_1_0_0_as_it_was(path: Path) -> None:
+    with closing(raw(path)) as database:
+        # Somebody else's: the upgrade comes to it when the tasks have been written anew.
+        database.execute("CREATE TABLE labels (of TEXT)")
+    before = dump_of(path)
+
+    with pytest.raises(CannotOpenStore, match="table labels already exists"):
+        async with opened(path):
+            pass
+
+    assert dump_of(path) == before
+    with closing(raw(path)) as database:
+        database.execute("DROP TABLE labels")
+    async with opened(path) as store:
+        assert await found_by(store, TaskFilter()) == ["done", "dead", "fails", "waits"]
+
+
+async def test_upgrade_works_in_a_folder_with_any_name(path: Path) -> None:
+    async with opened(moved(path, 'it\'s a "folder" é')) as store:
+        assert await found_by(store, TaskFilter()) == ["done", "dead", "fails", "waits"]
 
 
 async def test_database_without_any_tasks_is_brought_up_to_date(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Batches whose clients are slow."""
+"""Batches of clients that are slow, or ask too much."""
 
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 from starlette.requests import Request
@@ -17,18 +18,42 @@ from poussetaches.store.sqlite import SqliteStore
 from tests.factories import NOW, seeded
 
 
-async def test_client_that_stalls_within_a_batch_gives_up_its_turn(
-    store: SqliteStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
+async def test_list_far_beyond_the_limit_does_not_take_memory(
+    store: SqliteStore, engine: Engine
 ) -> None:
-    monkeypatch.setattr(batch, "LONGEST_READING", 0.0)
-    routes = BatchRoutes(
+    """64 MiB have room for 30 million elements, and each took some 80 bytes."""
+    body = b'{"tasks":[' + b"0," * 2_000_000 + b"0]}"
+
+    async def send() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, send)
+    tracemalloc.start()
+    with pytest.raises(Problem) as caught:
+        await batch_routes(store, engine, max_batch=len(body)).push(request)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert caught.value.errors[0].field == "tasks[0]"
+    assert peak < 4 * len(body)
+
+
+def batch_routes(store: SqliteStore, engine: Engine, *, max_batch: int) -> BatchRoutes:
+    return BatchRoutes(
         store=store,
         engine=engine,
         now=lambda: NOW,
         random=seeded(),
         limits=TaskLimits(max_body=1000),
-        max_batch=1000,
+        max_batch=max_batch,
     )
+
+
+async def test_client_that_stalls_within_a_batch_gives_up_its_turn(
+    store: SqliteStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "LONGEST_READING", 0.0)
+    routes = batch_routes(store, engine, max_batch=1000)
 
     async def stall() -> Message:
         never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()

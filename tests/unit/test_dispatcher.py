@@ -393,6 +393,21 @@ async def test_origin_away_for_longer_than_hold_for_charges_its_due_tasks_unsent
     assert len(sender.requests) == sent
 
 
+async def test_expired_task_of_an_origin_that_stays_away_is_not_charged(
+    engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
+) -> None:
+    engine = await engine_with(EngineConfig(queue=QueueSettings(retry=EXACT), hold_for=60))
+    sender.goes_away(APP)
+    await store.add(make_task(expires_at=later(NOW, 60)))
+    await run_due(engine)
+
+    clock.advance(60)
+    await run_due(engine)
+
+    task = await known(store, "task")
+    assert (task.reason, task.attempt_count) == (Reason.EXPIRED, 0)
+
+
 async def test_origin_that_comes_back_after_hold_for_gets_its_tasks(
     engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:

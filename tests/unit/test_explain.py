@@ -7,7 +7,7 @@ import pytest
 from poussetaches.core import edits
 from poussetaches.core.errors import StoreFull
 from poussetaches.core.moment import HOUR, Moment, later
-from poussetaches.core.queue import QueueSettings
+from poussetaches.core.queue import Queue, QueueSettings
 from poussetaches.core.task import Outcome, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.config import EngineConfig
@@ -279,3 +279,27 @@ async def test_oldest_due_task_is_that_of_one_queue_or_of_all(
     assert engine.oldest_due_at("unknown") is None
     clock.advance(60)
     assert engine.oldest_due_at("c") == later(NOW, 60)
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [make_queue(paused=True), make_queue(rate=1e-6), make_queue(concurrency=1)],
+    ids=["paused", "rate", "concurrency"],
+)
+async def test_deleted_task_is_no_longer_the_oldest_due_one_though_its_queue_stands_still(
+    engine: Engine,
+    store: SqliteStore,
+    sender: ScriptedSender,
+    clock: FakeClock,
+    queue: Queue,
+) -> None:
+    await store.edit_queue("default", lambda _: queue)
+    sender.hangs()
+    await add_many(store, engine)
+    for number in range(6):
+        await store.edit(f"task-{number}", lambda _: None, now=NOW)
+
+    clock.advance(60)
+    await engine.dispatcher.tick()
+
+    assert engine.oldest_due_at("default") is None

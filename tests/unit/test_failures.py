@@ -99,6 +99,14 @@ def test_group_has_the_same_id_for_the_same_failure_and_no_other() -> None:
     assert len(group.id) == 16
 
 
+def test_only_the_first_line_of_an_error_counts() -> None:
+    error = f"no route to {'x' * LONGEST_LINE}\nand a trace"
+
+    group = group_of(queue="a", url="/", status=None, error=error)
+
+    assert group.error == error[:LONGEST_LINE]
+
+
 def test_text_that_cannot_be_encoded_has_an_id_all_the_same() -> None:
     group = group_of(queue="a", url="http://x/\udcff", status=None, error="\ud800")
 

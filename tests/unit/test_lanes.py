@@ -403,6 +403,20 @@ def test_attempt_that_began_under_another_base_url_frees_the_slot_that_it_took(
     assert given.start() == {PATH: 1}
 
 
+def test_origin_that_nothing_leads_to_any_more_leaves_its_slots_with_its_last_attempt(
+    clock: FakeClock,
+) -> None:
+    given = Given(clock, QueueSettings(concurrency=8, base_url="http://a.test"), PATH)
+    given.start(1)
+    given.set("default", base_url="http://b.test")
+    assert given.start() == {PATH: 6}
+    assert given.start() == {}
+
+    given.end(PATH)
+
+    assert given.start() == {PATH: 2}
+
+
 def test_path_that_leads_nowhere_has_no_limit_but_its_queues(clock: FakeClock) -> None:
     given = Given(clock, QueueSettings(concurrency=4, origin_concurrency=1), PATH)
 
@@ -501,6 +515,21 @@ def test_lane_looked_at_often_takes_no_more_memory(clock: FakeClock) -> None:
 
     assert len(lanes._later) < 200
     assert lanes.wake_at() == pytest.approx(clock.monotonic() + 86_400, abs=0.01)
+
+
+def test_origin_that_asked_to_wait_takes_no_more_memory_however_often_it_is_looked_at(
+    clock: FakeClock,
+) -> None:
+    given = Given(clock, QueueSettings(), A)
+    given.lanes.asked_to_wait("default", A.origin, until=clock.monotonic() + 3600)
+
+    for _ in range(1000):
+        given.lanes.pause(False)
+        assert given.start() == {}
+
+    assert len(given.lanes._openings) == 1
+    clock.advance(3600)
+    assert given.start() == {A: 4}
 
 
 def test_tasks_of_an_origin_that_stays_away_are_to_be_charged_unless_paused(

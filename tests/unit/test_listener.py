@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from poussetaches.server.listener import is_loopback
+from poussetaches.server.listener import is_loopback, listening
+from poussetaches.settings import load_settings
 
 
 @pytest.mark.parametrize(
@@ -23,3 +26,16 @@ from poussetaches.server.listener import is_loopback
 )
 def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bool) -> None:
     assert is_loopback(address) is expected
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system cannot do it")
+def test_connection_whose_client_does_not_read_is_given_up_after_a_minute() -> None:
+    with (
+        listening(load_settings({"port": "0"}, {}, None)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        connection, _ = listener.accept()
+        with connection:
+            limit = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert limit == 60_000  # milliseconds

@@ -11,9 +11,10 @@ from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
 from poussetaches.store.base import Push
 from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.tasks import MOST_BYTES
 from tests.conftest import EngineWith
-from tests.factories import NOW, make_ended, make_queue, make_task
-from tests.fakes import FakeClock
+from tests.factories import NOW, make_ended, make_queue, make_task, seeded
+from tests.fakes import FakeClock, ScriptedSender
 from tests.store.driving import counts_of, known
 from tests.store.sqlite_files import BROKEN, Disk
 
@@ -52,6 +53,18 @@ async def test_ended_tasks_past_their_retention_are_pruned(
     kept = [task.id for task in ended if await store.get(task.id) is not None]
     assert kept == ["new", "dead-2", "dead-3"]
     assert engine.maintenance.pruned == {TaskState.SUCCEEDED: 1, TaskState.DEAD: 2}
+
+
+async def test_large_tasks_are_all_pruned(engine_with: EngineWith, store: SqliteStore) -> None:
+    nothing = Retention(count=0, age=0.0)
+    engine = await engine_with(EngineConfig(queue=QueueSettings(keep_succeeded=nothing)))
+    body = b"x" * MOST_BYTES  # each takes a transaction of its own
+    ended = [make_ended(f"done-{n}", TaskState.SUCCEEDED, body=body) for n in range(3)]
+    await store.restore([(task, []) for task in ended])
+
+    await engine.maintenance.tick()
+
+    assert engine.maintenance.pruned == {TaskState.SUCCEEDED: 3}
 
 
 async def test_retention_of_a_queue_is_its_own(engine: Engine, store: SqliteStore) -> None:
@@ -98,3 +111,51 @@ async def test_maintenance_waits_for_the_store(
     await store.recover()
     await engine.maintenance.tick()
     assert (await known(store, "task")).state is TaskState.DEAD
+
+
+async def test_what_has_expired_is_buried_sooner_than_the_rest_is_done(
+    engine_with: EngineWith, store: SqliteStore, clock: FakeClock
+) -> None:
+    nothing = Retention(count=0, age=0.0)
+    engine = await engine_with(EngineConfig(queue=QueueSettings(keep_dead=nothing)))
+    await engine.maintenance.tick()
+    await store.add(make_task(run_at=later(NOW, 99), expires_at=later(NOW, 10)))
+
+    clock.advance(10)
+    wake_at = await engine.maintenance.tick()
+
+    assert (await counts_of(store))["default"].dead == 1
+    assert wake_at == clock.monotonic() + 50
+    clock.advance(50)
+    await engine.maintenance.tick()
+    assert await store.get("task") is None
+
+
+class SlowClock(FakeClock):
+    """A clock on which six seconds pass at each look."""
+
+    def now(self) -> Moment:
+        """Return the wall clock's time, much later each time."""
+        self.advance(6)
+        return super().now()
+
+
+async def test_turn_ends_before_it_looks_stuck_and_is_gone_on_with(
+    store: SqliteStore, sender: ScriptedSender
+) -> None:
+    clock = SlowClock()
+    config = EngineConfig(queue=QueueSettings(keep_dead=Retention(count=0, age=0.0)))
+    engine = Engine(store=store, sender=sender, clock=clock, random=seeded(), config=config)
+    await engine.load()
+    ended = [make_ended(f"dead-{number}", TaskState.DEAD) for number in range(1200)]
+    await store.restore([(task, []) for task in ended])
+
+    began_at = clock.monotonic()
+    wake_at = await engine.maintenance.tick()
+
+    assert clock.monotonic() < began_at + 60
+    assert wake_at == clock.monotonic()
+    assert engine.maintenance.pruned == {TaskState.DEAD: 1000}
+    await engine.maintenance.tick()
+    assert engine.maintenance.pruned == {TaskState.DEAD: 1200}
+    await engine.stop(0)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.openapi import describe, problems_of
-from poussetaches.core.queue import Name
+from poussetaches.core.queue import NAME_IN_WORDS, Name
 
 
 class Shelf(msgspec.Struct, forbid_unknown_fields=True):
@@ -130,7 +130,11 @@ def test_struct_is_described_as_it_is_read() -> None:
         "description": "Where books stand.",
         "type": "object",
         "properties": {
-            "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"},
+            "name": {
+                "type": "string",
+                "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+                "description": NAME_IN_WORDS,
+            },
             "since": {
                 "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
                 "default": None,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment, later
@@ -11,10 +13,10 @@ from poussetaches.engine.engine import Engine
 from poussetaches.store.base import News
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith, run_due
-from tests.factories import NOW, make_schedule, make_task
+from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.store.driving import counts_of, known, put_schedule
-from tests.store.sqlite_files import FULL, Disk
+from tests.store.sqlite_files import FULL, Disk, opened
 
 
 async def fire_due(engine: Engine) -> None:
@@ -397,3 +399,31 @@ async def test_schedule_made_while_the_clock_was_far_ahead_starts_anew(
     await fire_due(engine)
 
     assert len(sender.requests) == 1
+
+
+class CountingDisk(Disk):
+    """Counts the commits."""
+
+    commit_count = 0
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Count one."""
+        self.commit_count += 1
+        super().commit(connection)
+
+
+async def test_schedules_that_are_due_together_share_commits(sender: ScriptedSender) -> None:
+    disk, clock = CountingDisk(), FakeClock()
+    async with opened(None, disk=disk) as store:
+        schedules = [make_schedule(f"schedule-{number}", owner="shop") for number in range(250)]
+        await store.replace_schedules("shop", None, schedules, now=NOW)
+        config = EngineConfig()
+        engine = Engine(store=store, sender=sender, clock=clock, random=seeded(), config=config)
+        await engine.load()
+        disk.commit_count = 0
+
+        await engine.scheduler.tick()
+
+        assert disk.commit_count < 20
+        assert (await counts_of(store))["default"].waiting == 250
+        await engine.stop(0)

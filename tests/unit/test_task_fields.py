@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poussetaches.api.reading import place_of
+from poussetaches.api.refusal import place_of
 from poussetaches.api.task_fields import (
     MAX_DEPTH,
     TaskFields,
@@ -39,7 +39,7 @@ def refused_field(**fields: object) -> str:
         check_together(said)
         body_of(said, max_body=MAX_BODY)
     except msgspec.ValidationError as exc:
-        return place_of(str(exc))[0]
+        return place_of(str(exc), TaskFields)[0]
     except InvalidTask as exc:
         return exc.field
     raise AssertionError(f"not refused: {fields}")

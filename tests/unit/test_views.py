@@ -38,6 +38,8 @@ LISTED: dict[str, object] = {
     "key": None,
     "unique": None,
     "labels": {},
+    "on_success": None,
+    "on_dead": None,
     "schedule": None,
     "created_at": SHOWN_NOW,
     "run_at": SHOWN_NOW,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from http import HTTPStatus
+from itertools import takewhile
 from random import Random
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 from msgspec import Meta
@@ -20,13 +22,13 @@ from poussetaches.api.reading import (
     check_encoding,
     cut_off,
     decode,
-    place_of,
     throw_away,
     too_large,
 )
+from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
 from poussetaches.api.task_fields import TaskFields
-from poussetaches.core.errors import InvalidTask, KeyConflict
+from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Push, Store
 
@@ -49,15 +51,6 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 
     ids: list[str]
     existing: list[int]
-
-
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch of which the tasks are not looked into yet."""
-
-    tasks: list[msgspec.Raw]
-
-
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
 class BatchRoutes:
@@ -153,7 +146,7 @@ class _Pushes:
                 check_encoding(json)
             push = self._builder.build(self._decoder.decode(json))
         except msgspec.ValidationError as exc:
-            self._note(place, *place_of(str(exc)))
+            self._note(place, *place_of(str(exc), TaskFields))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             detail = f"{self.field(place, '')}: is not JSON that can be read: {exc}"
             raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None
@@ -216,13 +209,14 @@ async def _read(request: Request, pushes: _Pushes, *, limit: int) -> None:
 
     Raises:
         Problem: 400, 413 or 422.
+        TooMany: it would make one queue too many.
     """
     body = _Body(request, limit=limit)
     reading = _read_lines if pushes.are_lines else _read_document
     try:
         async with asyncio.timeout(LONGEST_READING):
             await reading(body, pushes)
-    except Problem:
+    except (Problem, PousseTachesError):
         await body.throw_away()
         raise
     except ClientDisconnect:
@@ -257,10 +251,29 @@ async def _read_document(body: _Body, pushes: _Pushes) -> None:
     text = bytearray()
     async for chunk in body:
         text += chunk
-    for index, json in enumerate(decode(_ENVELOPE, text).tasks):
+    tasks = msgspec.structs.astuple(decode(_envelopes(), text).tasks)
+    for index, json in enumerate(takewhile(_is_said, tasks)):
         if index % SLICE == SLICE - 1:
             await asyncio.sleep(0)
         pushes.add(index, bytes(json))
+
+
+@cache
+def _envelopes() -> msgspec.json.Decoder[Any]:
+    """Return what reads a batch without looking into its tasks, of which one too many is taken.
+
+    A list would be read to its end, however long: 64 MiB can hold 30 million elements, and they
+    take gigabytes. A struct that is written as an array passes over what it has no field for.
+    """
+    kind = msgspec.Raw | msgspec.UnsetType
+    fields = [(f"task_{place}", kind, msgspec.UNSET) for place in range(MAX_TASKS + 1)]
+    tasks = msgspec.defstruct("Tasks", fields, array_like=True)
+    envelope = msgspec.defstruct("Batch", [("tasks", tasks)], forbid_unknown_fields=True)
+    return msgspec.json.Decoder(envelope)
+
+
+def _is_said(json: msgspec.Raw | msgspec.UnsetType) -> bool:
+    return json is not msgspec.UNSET
 
 
 async def _read_lines(body: _Body, pushes: _Pushes) -> None:

@@ -8,10 +8,12 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
+
+import msgspec
 
 from poussetaches.api.problems import RETRY_AFTER, Problem
-from poussetaches.core.errors import PousseTachesError, StateConflict
+from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task
@@ -21,8 +23,13 @@ SLICE = 500  # tasks edited together: what waits behind them waits some 20 ms
 SELECTED = 10_000  # tasks selected in one reading
 CALLS = 4  # carried out at once; others wait their turn
 
+# What of a filter is logged; other conditions may hold what is nobody's business.
+LOGGED = frozenset({"queue", "states", "failing", "reason", "group", "schedule"})
+
 # Given the place of a task among those selected, and their number, returns what to do to it.
 PlacedEdit = Callable[[int, int], Edit]
+
+_ALLOWED = "it would be changed"
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +57,9 @@ class Bulk:
 
     async def look(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
         """Tell what ``apply`` would come to, and change nothing."""
-        return await self._carry_out(self._look(filter, edit))
+        found = await self.apply(filter, lambda place, count: _refusing(edit(place, count)))
+        skipped = dict(found.skipped)
+        return Edited(skipped.pop(_ALLOWED, 0), skipped)
 
     async def delete(self, filter: TaskFilter) -> int:
         """Delete the tasks; tell how many."""
@@ -86,23 +95,10 @@ class Bulk:
                 )
                 count += made.count
                 skipped.update(made.skipped)
+            if count:
+                fields = {"count": count, "skipped": skipped.total()}
+                log.info("tasks changed in bulk", extra={**fields, "filter": _conditions(filter)})
             return Edited(count, dict(skipped))
-
-    async def _look(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
-        async with self._turns:
-            count, skipped, after = 0, Counter[str](), None
-            while True:
-                self._check_going_on(0)
-                page = await self._store.tasks(filter, after=after, limit=SLICE)
-                for task in page.tasks:
-                    reason = _refusal(edit(0, 1), task)
-                    if reason is None:
-                        count += 1
-                    else:
-                        skipped[reason] += 1
-                after = page.after
-                if after is None:
-                    return Edited(count, dict(skipped))
 
     async def _select(self, filter: TaskFilter) -> array[int]:
         """Return what stands for the tasks, the one pushed first before the others."""
@@ -127,16 +123,25 @@ def deleted(task: Task) -> None:
     """Delete a task."""
 
 
+def _conditions(filter: TaskFilter) -> dict[str, object]:
+    """Return the conditions that are set, as the log may show them."""
+    nothing = msgspec.to_builtins(TaskFilter())
+    return {
+        name: value if name in LOGGED else "…"
+        for name, value in msgspec.to_builtins(filter).items()
+        if value != nothing[name]
+    }
+
+
 def _placed(edit: PlacedEdit, start: int, count: int) -> Callable[[int], Edit]:
     return lambda place: edit(start + place, count)
 
 
-def _refusal(edit: Edit, task: Task) -> str | None:
-    """Return why a task would be skipped, in the words of the store; None when it would not."""
-    try:
+def _refusing(edit: Edit) -> Edit:
+    """Return an edit that is refused even where it could be made, so that nothing is changed."""
+
+    def refused(task: Task) -> NoReturn:
         edit(task)
-    except StateConflict as exc:
-        return exc.state
-    except PousseTachesError as exc:
-        return str(exc)
-    return None
+        raise PousseTachesError(_ALLOWED)
+
+    return refused

@@ -14,12 +14,11 @@ from poussetaches.api.merge_patch import merged
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, invalid
 from poussetaches.api.task_fields import MAX_DEPTH, is_too_deep
-from poussetaches.core.queue import NAME
+from poussetaches.core.queue import NAME, NAME_IN_WORDS
 
 V = TypeVar("V")
 
 _NAME = re.compile(NAME)
-_NAMES = "must be a letter or a digit, then up to 99 letters, digits, dots, dashes, underscores"
 _PLACE_IN_LIST = re.compile(r"^schedules\[[0-9]+\]\.")
 
 
@@ -31,7 +30,7 @@ def name_of(request: Request, *, code: str) -> str:
     """
     name: str = request.path_params["name"]
     if _NAME.match(name) is None:
-        raise invalid(code, "name", _NAMES)
+        raise invalid(code, "name", f"must be {NAME_IN_WORDS}")
     return name
 
 

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poussetaches.api.reading import invalid, place_of
+from poussetaches.api.reading import invalid
+from poussetaches.api.refusal import place_of
 
 V = TypeVar("V")
 
@@ -42,6 +43,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     answer_headers: Mapping[str, str] = {}  # names and what they say, on success
     problems: Sequence[int] = ()
     reads: bool = False  # a GET always does; so may POST when it changes nothing
+    is_hot: bool = False  # comes by the thousand: goes past the router; its path has no parameter
 
     @property
     def only_reads(self) -> bool:
@@ -80,4 +82,4 @@ def read_query(request: Request, struct: type[V], *, many: Sequence[str] = ()) -
     try:
         return msgspec.convert(found, struct, strict=False)
     except msgspec.ValidationError as exc:
-        raise invalid("invalid-query", *place_of(str(exc))) from None
+        raise invalid("invalid-query", *place_of(str(exc), struct)) from None

@@ -304,8 +304,10 @@ class EventStream(Response):
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        # The system ends a connection whose client never reads (server/listener.py).
+        patience = GOODBYE if self._hub.closed else None
         with suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(patience):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -8,18 +8,23 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from poussetaches.api.task_fields import Key
 from poussetaches.core.errors import InvalidFilter
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment, moment_of
 from poussetaches.core.queue import Name
-from poussetaches.core.target import MAX_URL
 from poussetaches.core.task import Reason, TaskState
 
 MAX_IDS = 10_000  # as many as a batch can make
 MAX_LABELS = 16  # as many as a task can have
 REPEATED = ("label",)  # parameters that a query may have several times
 
-Text = Annotated[str, Meta(min_length=1, max_length=MAX_URL)]
+# Shorter than a pushed URL may be: a query must fit into the 64 KiB of a request's head.
+UrlPrefix = Annotated[str, Meta(min_length=1, max_length=2_000)]
+Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Group = Annotated[
+    str, Meta(pattern="^[0-9a-f]{1,64}$", description="a group of GET /v1/failures, in hex digits")
+]
 Time = Annotated[datetime, Meta(tz=True)]
 
 
@@ -34,11 +39,11 @@ class FilterFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     failing: bool | None = None
     queue: Name | None = None
     label: str | list[str] | None = None
-    url: Text | None = None
-    key: Text | None = None
-    schedule: Text | None = None
+    url: UrlPrefix | None = None
+    key: Key | None = None
+    schedule: Name | None = None
     reason: Reason | None = None
-    group: Text | None = None
+    group: Group | None = None
     text: Text | None = None
     since: Time | None = None
     until: Time | None = None

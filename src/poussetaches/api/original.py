@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import codecs
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
@@ -22,13 +21,14 @@ from starlette.responses import Response, StreamingResponse
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.reading import decode, read_body, too_large
+from poussetaches.api.views import response_text
 from poussetaches.core.errors import InvalidSchedule, InvalidTask
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import MINUTE, SECOND, Moment, later
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, check_expression, next_occurrence
 from poussetaches.core.target import parse_target
-from poussetaches.core.task import MAX_DELAY, Attempt, Task, TaskState
+from poussetaches.core.task import MAX_DELAY, Task, TaskState
 from poussetaches.store.base import Store, TaskSummary
 
 PAGE = 200  # tasks read at once for a listing
@@ -108,6 +108,7 @@ class OriginalRoutes:
                 path="/",
                 handler=self.push,
                 summary="Push a task, or a schedule",
+                is_hot=True,
                 body=Push,
                 answers={201: None},
                 answer_headers={"Poussetaches-Task-ID": "The id of the task, or of the schedule"},
@@ -336,13 +337,7 @@ def _last_error(summary: TaskSummary) -> tuple[int, str | None]:
         return 0, None
     if failure.error is not None:
         return CONNECTION_ERROR, _encoded(failure.error)
-    return failure.status or CONNECTION_ERROR, _encoded(_text(failure))
-
-
-def _text(attempt: Attempt) -> str:
-    """Return an answer as text; what was cut within a character ends before it."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    return decoder.decode(attempt.response_body, final=not attempt.response_truncated)
+    return failure.status or CONNECTION_ERROR, _encoded(response_text(failure))
 
 
 def _encoded(text: str) -> str:

@@ -34,6 +34,7 @@ from poussetaches.core.errors import (
 )
 
 RETRY_AFTER = 1  # seconds; the store is tried again that often
+TEST_MODE = "/v1/test/"
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -137,12 +138,19 @@ def _of_routing(request: Request, exc: HTTPException) -> Problem:
     status = HTTPStatus(exc.status_code)
     headers = dict(exc.headers or {})
     if status is HTTPStatus.NOT_FOUND:
-        return Problem(status, "not-found", f"there is nothing at {request.url.path}")
+        return Problem(status, "not-found", _nothing_at(request.url.path))
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _allowed(request)
         detail = f"{request.method} is not allowed here; allowed: {allowed}"
         return Problem(status, "method-not-allowed", detail, headers={"Allow": allowed})
     return Problem(status, "refused", exc.detail, headers=headers)
+
+
+def _nothing_at(path: str) -> str:
+    detail = f"there is nothing at {path}"
+    if path.startswith(TEST_MODE):
+        return f"{detail}; what is below {TEST_MODE} is served with --test-mode only"
+    return detail
 
 
 def _allowed(request: Request) -> str:

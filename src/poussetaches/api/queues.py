@@ -60,7 +60,14 @@ NO_BASE = (
     f"{CALLBACKS_QUEUE!r}, or POUSSETACHES_BASE_URL of the server"
 )
 
-RateText = Annotated[str, Meta(pattern=RATE, examples=["30/min"])]
+RateText = Annotated[
+    str,
+    Meta(
+        pattern=RATE,
+        description='a number a second, or a text like "2/s", "30/min" or "100/h"',
+        examples=["30/min"],
+    ),
+]
 BaseUrl = Annotated[str, Meta(max_length=MAX_URL, examples=["http://127.0.0.1:5000"])]
 
 

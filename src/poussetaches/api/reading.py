@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
-import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TypeVar
@@ -14,6 +13,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from poussetaches.api.problems import FieldError, Problem
+from poussetaches.api.refusal import place_of
 
 V = TypeVar("V")
 
@@ -22,12 +22,6 @@ MOST_THROWN_AWAY = 64 * 1024 * 1024  # bytes
 LONGEST_THROWING = 10.0  # seconds
 
 _PIECE = 64 * 1024  # bytes; text takes up to four times as much
-
-_PLACE = re.compile(
-    r"^(?P<reason>.*?)(?: - at (?:`(?P<key>key)` in )?`\$\.?(?P<field>.*)`)?$", re.DOTALL
-)
-_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
-_UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]+)`")
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
@@ -85,7 +79,7 @@ def decode(
         check_encoding(body)
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise invalid(code, *place_of(str(exc))) from None
+        raise invalid(code, *place_of(str(exc), decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         reason = "too deeply nested" if isinstance(exc, RecursionError) else str(exc)
         detail = f"the body is not JSON that can be read: {reason}"
@@ -104,23 +98,6 @@ def check_encoding(body: bytes | bytearray) -> None:
     for start in range(0, len(body), _PIECE):
         decoder.decode(body[start : start + _PIECE])
     decoder.decode(b"", final=True)
-
-
-def place_of(message: str) -> tuple[str, str]:
-    """Return the field that a message of msgspec's is about, and what is wrong with it."""
-    match = _PLACE.match(message)
-    assert match is not None
-    missing = _MISSING.search(message)
-    unknown = _UNKNOWN.search(message)
-    names = [match["field"] or "", missing["field"] if missing else ""]
-    if unknown:
-        names[1] = unknown["field"]
-    field = ".".join(name for name in names if name)
-    if missing:
-        return field, "is missing"
-    if unknown:
-        return field, "is not known here"
-    return field, f"a name in it: {match['reason']}" if match["key"] else match["reason"]
 
 
 def invalid(code: str, field: str, reason: str) -> Problem:

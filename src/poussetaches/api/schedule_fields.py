@@ -22,7 +22,7 @@ from poussetaches.api.task_fields import (
     TaskFields,
     Url,
 )
-from poussetaches.api.task_patch import BODIES
+from poussetaches.api.task_patch import BODIES, with_known_names
 from poussetaches.api.views import Time, shown, shown_or_none, task_view
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
 from poussetaches.core.moment import Moment, datetime_of
@@ -272,8 +272,8 @@ def template_view(task: Task, *, secret_headers: frozenset[str]) -> TemplateView
         expected=view.expected,
         timeout=view.timeout,
         retry=view.retry,
-        on_success=task.on_success,
-        on_dead=task.on_dead,
+        on_success=view.on_success,
+        on_dead=view.on_dead,
         labels=view.labels,
     )
 
@@ -296,6 +296,18 @@ def said(schedule: Schedule, patch: bytes) -> dict[str, object]:
         "misfire_grace": schedule.misfire_grace,
         "overlap": schedule.overlap,
     }
+
+
+def with_known_headers(patch: bytes, task: Task) -> bytes:
+    """Return a merge patch with headers in the spelling of a task, and without masked values."""
+    try:
+        document = _DOCUMENT.decode(patch)
+        changes = _DOCUMENT.decode(document["task"])
+        changes["headers"] = with_known_names(changes["headers"], task.headers)
+    except (KeyError, msgspec.DecodeError):  # it has no headers, or will be refused for what it is
+        return patch
+    document["task"] = msgspec.Raw(msgspec.json.encode(changes))
+    return msgspec.json.encode(document)
 
 
 def _bodies_in(patch: bytes) -> Document:

@@ -35,10 +35,11 @@ from poussetaches.api.schedule_fields import (
     occurrence,
     said,
     schedule_view,
+    with_known_headers,
 )
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits
 from poussetaches.api.tasks import Cursor, Limit, TaskList, page_of
-from poussetaches.api.views import TaskView, task_view
+from poussetaches.api.views import TaskView, task_view, unmasked
 from poussetaches.core.errors import OwnedByAnother, ScheduleNotFound
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
@@ -237,7 +238,7 @@ class ScheduleRoutes:
         def edit(known: Schedule | None) -> Schedule:
             nonlocal made
             made = known is None
-            return redefined(known, new if known is None else _owned_as(known, new))
+            return redefined(known, new if known is None else _succeeding(known, new))
 
         kept = await self._store.edit_schedule(name, edit, now=self._now())
         assert kept is not None
@@ -249,7 +250,7 @@ class ScheduleRoutes:
         decode(self._patch_decoder, patch, code=CODE)
         while True:
             known = await self._known(request)
-            new = redefined(known, _owned_as(known, self._patched(known, patch)))
+            new = redefined(known, _succeeding(known, self._patched(known, patch)))
             # One that somebody else has changed in between is left alone, and read again.
             kept = await self._edit(request, partial(_replaced, known, new))
             if kept.definition == new.definition:
@@ -319,6 +320,7 @@ class ScheduleRoutes:
         return ScheduleBuilder(tasks, now=now)
 
     def _patched(self, known: Schedule, patch: bytes) -> Schedule:
+        patch = with_known_headers(patch, known.task)
         document = patched(said(known, patch), patch, code=CODE)
         fields = decode_definition(self._decoder, document, hints=HINTS, code=CODE)
         return self._builder().build(known.name, fields)
@@ -358,8 +360,8 @@ def _not_found(name: str) -> ScheduleNotFound:
     return ScheduleNotFound(f"there is no schedule {name!r}")
 
 
-def _owned_as(known: Schedule, new: Schedule) -> Schedule:
-    """Return a new definition with the owner of what it replaces.
+def _succeeding(known: Schedule, new: Schedule) -> Schedule:
+    """Return a new definition with the owner, and the hidden headers, of what it replaces.
 
     Raises:
         OwnedByAnother: it is one of the original's route.
@@ -369,7 +371,9 @@ def _owned_as(known: Schedule, new: Schedule) -> Schedule:
             f"{known.name!r} was pushed by the original's route, and its name stands for what it "
             "says; delete it and push another"
         )
-    return msgspec.structs.replace(new, owner=known.owner)
+    headers = unmasked(new.task.headers, known.task.headers)
+    task = msgspec.structs.replace(new.task, headers=headers)
+    return msgspec.structs.replace(new, owner=known.owner, task=task)
 
 
 def _replaced(known: Schedule, new: Schedule, current: Schedule) -> Schedule:

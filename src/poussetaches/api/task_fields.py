@@ -31,9 +31,19 @@ Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
 EXAMPLES = ["http://127.0.0.1:5000/tasks/mail"]
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL, examples=EXAMPLES)]
 # PostgreSQL's text has no place for a zero character.
-Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-LabelName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
-LabelValue = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
+_TEXT, _IN_WORDS = r"^[^\x00]*$", "text without a zero character"
+Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT, description=_IN_WORDS)]
+# Filters write a label as name:value.
+LabelName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00:]*$",
+        description="text without a colon or a zero character",
+    ),
+]
+LabelValue = Annotated[str, Meta(max_length=200, pattern=_TEXT, description=_IN_WORDS)]
 Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=16)]
 Headers = Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)]
 Expected = Annotated[tuple[StatusRule, ...], Meta(min_length=1, max_length=32)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from poussetaches.api.merge_patch import Document, is_null, merged_document
-from poussetaches.api.reading import place_of
+from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import (
     ANY_SUCCESS,
     check_callbacks,
@@ -100,7 +100,7 @@ class TaskPatch:
             if name in changes:
                 known[name] = msgspec.Raw(msgspec.json.encode(value))
         if "headers" in changes:
-            changes["headers"] = _with_known_names(changes["headers"], task.headers)
+            changes["headers"] = with_known_names(changes["headers"], task.headers)
         if "json" in changes and task.body_kind is BodyKind.JSON:
             known["json"] = msgspec.Raw(task.body)
         return merged_document(known, changes)
@@ -109,7 +109,7 @@ class TaskPatch:
         try:
             return _FIELDS.decode(msgspec.json.encode({"url": _ANYWHERE, **document}))
         except msgspec.ValidationError as exc:
-            raise InvalidTask(*place_of(str(exc))) from None
+            raise InvalidTask(*place_of(str(exc), TaskFields)) from None
 
     def _changed_body(self, fields: TaskFields, task: Task) -> dict[str, object]:
         named = [name for name in BODIES if name in self._changes]
@@ -153,7 +153,7 @@ _VALUES: dict[str, Callable[[TaskFields], object]] = {
 }
 
 
-def _with_known_names(change: msgspec.Raw, headers: dict[str, str]) -> msgspec.Raw:
+def with_known_names(change: msgspec.Raw, headers: dict[str, str]) -> msgspec.Raw:
     """Return changes of headers in the spelling of the task, and without masked values."""
     if is_null(change):
         return change

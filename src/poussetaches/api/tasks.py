@@ -108,6 +108,7 @@ class TaskRoutes:
                 path="/v1/tasks",
                 handler=self.push,
                 summary="Push a task",
+                is_hot=True,
                 body=TaskFields,
                 answers={201: TaskView, 200: TaskOrPruned},
                 answer_headers={

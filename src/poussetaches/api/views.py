@@ -41,6 +41,8 @@ class ListedTask(msgspec.Struct, kw_only=True, frozen=True):
     key: str | None
     unique: str | None
     labels: dict[str, str]
+    on_success: str | None
+    on_dead: str | None
     schedule: str | None
     created_at: Time
     run_at: Time
@@ -184,6 +186,15 @@ def masked(headers: dict[str, str], *, secret_headers: frozenset[str]) -> dict[s
     }
 
 
+def unmasked(headers: dict[str, str], known: dict[str, str]) -> dict[str, str]:
+    """Return headers in which those with hidden values have the values that are known."""
+    values = {name.lower(): value for name, value in known.items()}
+    return {
+        name: values.get(name.lower(), value) if value == MASKED else value
+        for name, value in headers.items()
+    }
+
+
 def response_text(attempt: Attempt) -> str:
     """Return an answer as text; what was cut within a character ends before it."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -215,6 +226,8 @@ def _listed_fields(task: Task) -> dict[str, object]:
         "key": task.key,
         "unique": task.unique,
         "labels": task.labels,
+        "on_success": task.on_success,
+        "on_dead": task.on_dead,
         "schedule": task.schedule,
         "created_at": shown(task.created_at),
         "run_at": shown(task.run_at),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,9 +38,10 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def group_of(*, queue: str, url: str, status: int | None, error: str | None) -> FailureGroup:
-    """Return the group of a failure; ``error`` is its first line."""
+    """Return the group of a failure; of its error only the first line counts."""
+    line = (error or "").partition("\n")[0][:LONGEST_LINE]
     return FailureGroup(
-        queue=queue, url_path=common_path(url), status=status, error=common_error(error or "")
+        queue=queue, url_path=common_path(url), status=status, error=common_error(line)
     )
 
 
@@ -49,6 +51,7 @@ def common_path(url: str) -> str:
     return "/".join("*" if _VARIABLE_PART.fullmatch(part) else part for part in parts) or "/"
 
 
+@lru_cache(maxsize=1000)  # when something breaks, many tasks fail alike
 def common_error(error: str) -> str:
     """Return an error with a star for each number, hex number and quoted text."""
     for variable in (_QUOTED, _UUID, _HEX, _NUMBER):
@@ -58,9 +61,11 @@ def common_error(error: str) -> str:
 
 def first_line(body: bytes) -> str:
     """Return the first line of an answer that says something, cut to 200 characters."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for line in decoder.decode(body[: 16 * LONGEST_LINE]).splitlines():
-        text = "".join(character for character in line if character.isprintable()).strip()
+    # Not the last piece as far as the decoder knows: a character that was cut is left out.
+    start, _ = codecs.utf_8_decode(body[: 16 * LONGEST_LINE], "replace")
+    for line in start.splitlines():
+        text = line if line.isprintable() else "".join(filter(str.isprintable, line))
+        text = text.strip()
         if text:
             return text[:LONGEST_LINE]
     return ""

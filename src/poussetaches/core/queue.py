@@ -17,11 +17,12 @@ CALLBACKS_QUEUE = "callbacks"
 MAX_QUEUES = 20_000
 # Of a queue or a schedule. $ alone would let a newline by.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$(?!\n)"
+NAME_IN_WORDS = "a letter or a digit, then up to 99 letters, digits, dots, dashes and underscores"
 
 MIN_RATE = 1e-6  # attempts a second: one in eleven days; less is a pause, not a rate
 MAX_RATE = 1e6
 
-Name = Annotated[str, Meta(pattern=NAME)]
+Name = Annotated[str, Meta(pattern=NAME, description=NAME_IN_WORDS)]
 Rate = Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE)]  # attempts a second
 Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
 Slots = Annotated[int, Meta(ge=1, le=10_000)]

@@ -12,7 +12,10 @@ TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 
 # A status or a class of statuses: 200 or "2xx".
 Status = Annotated[int, Meta(ge=100, le=599)]
-StatusClass = Annotated[str, Meta(pattern=r"^[1-5]xx$(?!\n)")]
+StatusClass = Annotated[
+    str,
+    Meta(pattern=r"^[1-5]xx$(?!\n)", description='a status, or a class of statuses like "2xx"'),
+]
 StatusRule = Status | StatusClass
 StatusRules = Annotated[tuple[StatusRule, ...], Meta(max_length=32)]
 

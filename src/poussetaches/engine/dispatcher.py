@@ -35,6 +35,8 @@ from poussetaches.engine.sender import Sender
 from poussetaches.store.base import Finish, Lease, Store
 
 CHARGE_BATCH = 100  # tasks of an origin that stays away, charged in one go
+LOOK_BATCH = 500  # lanes that the store is asked about at once
+LOOK_INTERVAL = 60.0  # seconds between looks at due lanes, whether they may start or not
 STORE_RETRY = 1.0  # seconds between tries to record an outcome, and to get the store back
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Dispatcher:
         self._config = config
         self._draining = False
         self._behind_since: float | None = None
+        self._looked_at = clock.monotonic()
         self._on_wire: set[asyncio.Task[None]] = set()
         self._recording: set[asyncio.Task[None]] = set()
 
@@ -115,6 +118,7 @@ class Dispatcher:
         if self._draining:
             return None
         try:
+            await self._look_at_all_due()
             await self._start_due()
             await self._charge_due()
         except StoreUnavailable as exc:
@@ -168,6 +172,16 @@ class Dispatcher:
             self._lanes.looked(lane, next_due)
         return leased.leases
 
+    async def _look_at_all_due(self) -> None:
+        """See now and then whether due tasks are still there: nobody asks for those that wait."""
+        now = self._clock.monotonic()
+        if now < self._looked_at + LOOK_INTERVAL:
+            return
+        self._looked_at = now
+        lanes = self._lanes.due_lanes()
+        for start in range(0, len(lanes), LOOK_BATCH):
+            await self._lease(dict.fromkeys(lanes[start : start + LOOK_BATCH], 0))
+
     def _note_what_is_left(self) -> None:
         if self.room <= 0 or not self._lanes.is_behind():
             self._behind_since = None
@@ -181,14 +195,21 @@ class Dispatcher:
         if task.run_at > now or not self.is_starting_attempts or self._lanes.is_paused(lane):
             self._record(Finish(lease, PutBack()))
             return
-        if task.expires_at is not None and task.expires_at <= now:
-            self._record(Finish(lease, Bury(Reason.EXPIRED)))
+        if self._has_expired(lease):
             return
         origin = self._lanes.started(lane)
         self._observer.attempt_started(task, now=now)
         attempt = asyncio.create_task(self._attempt(lease, lane, origin))
         self._on_wire.add(attempt)
         attempt.add_done_callback(self._on_wire.discard)
+
+    def _has_expired(self, lease: Lease) -> bool:
+        """Tell whether it is too late for an attempt; then the task dies without one."""
+        expires_at = lease.task.expires_at
+        if expires_at is None or expires_at > self._clock.now():
+            return False
+        self._record(Finish(lease, Bury(Reason.EXPIRED)))
+        return True
 
     async def _attempt(self, lease: Lease, lane: Lane, origin: str) -> None:
         """Make one attempt and hand on what it came to. The slot is free once it is over."""
@@ -252,6 +273,8 @@ class Dispatcher:
         """Charge the due tasks of origins that stay away an attempt each, unsent."""
         for lane, error in self._lanes.charged().items():
             for lease in await self._lease({lane: CHARGE_BATCH}):
+                if self._has_expired(lease):
+                    continue
                 made = Made(new_request_id(self._random), self._clock.now(), 0.0, key_sent=False)
                 self._judge(lease, Outcome(error=error, unreachable=True), made)
 

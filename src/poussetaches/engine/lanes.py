@@ -24,7 +24,6 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 
 SMALL = 64  # entries; not worth tidying up below
-FORGIVEN = 1e-6  # seconds; a wake-up may be early by the rounding of a clock
 
 
 class Lanes:
@@ -100,13 +99,18 @@ class Lanes:
         self._origins.ended(origin)
         # First all that stand before the last slot of an origin, whichever queue they are of.
         self._bring_back_opened()
-        self._bring_back(share.lanes.values())
+        # A share that no lane leads to any more leaves its slots to the others.
+        if queue.aside:
+            self._bring_back((share.lanes or queue.aside).values())
         self._open(queue)
 
     def asked_to_wait(self, queue: str, origin: str, *, until: float) -> None:
         """Have a queue leave an origin alone until a monotonic time, as it asked."""
-        share = self._queues[queue].share_of(origin)
-        share.asked_to_wait_until = max(share.asked_to_wait_until, until)
+        state = self._queues[queue]
+        share = state.share_of(origin)
+        if until > share.asked_to_wait_until:
+            share.asked_to_wait_until = until
+            self._plan(until, state, origin)
 
     def pause(self, paused: bool) -> None:
         """Stop all lanes but those that were told to run, or let them go on."""
@@ -120,7 +124,6 @@ class Lanes:
             return
         for state in queue.lanes.values():
             self._follow(queue, state)
-        queue.opens_at = None
         self._bring_back(queue.aside.values())
         self._open(queue)
 
@@ -137,6 +140,10 @@ class Lanes:
     def is_paused(self, lane: Lane) -> bool:
         """Tell whether a pause stops a lane."""
         return self.limits.is_paused(lane)
+
+    def due_lanes(self) -> list[Lane]:
+        """Return the lanes that have a due task, for all that is known."""
+        return [state.lane for queue in self._queues.values() for state in queue.due_states()]
 
     def was_due(self, lane: Lane, moment: Moment) -> bool:
         """Tell whether a lane had a due task at a moment, for all that is known."""
@@ -303,8 +310,8 @@ class Lanes:
             if self._is_valid(entry):
                 lane = entry[1]
                 self._make_due(self._queues[lane.queue].lanes[lane])
-        latest = self._clock.monotonic() + FORGIVEN
-        while self._openings and self._openings[0][0] <= latest:
+        elapsed = self._clock.monotonic()
+        while self._openings and self._openings[0][0] <= elapsed:
             _, _, name, origin = heapq.heappop(self._openings)
             if name in self._queues:
                 self._bring_back_to(self._queues[name], origin)
@@ -345,16 +352,10 @@ class Lanes:
                 state.last_turn = next(self._turns)
                 queue.due.move_to_end(lane)
                 return lane
-            self._set_aside(queue, state)
+            del queue.due[lane]
+            queue.aside[lane] = state
             look.pass_over(state)
         return None
-
-    def _set_aside(self, queue: QueueState, state: LaneState) -> None:
-        del queue.due[state.lane]
-        queue.aside[state.lane] = state
-        until = state.share.asked_to_wait_until
-        if until > self._clock.monotonic():
-            self._plan(until, queue, state.share.origin)
 
     def _plan_opening(self, queue: QueueState) -> None:
         """Have a queue without tokens stand in line again when it has one."""

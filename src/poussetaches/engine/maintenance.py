@@ -1,4 +1,8 @@
-"""Buries what has expired, prunes what has ended long ago, gives disk space back."""
+"""Buries what has expired, prunes what has ended long ago, gives disk space back.
+
+What has expired is buried at every turn, so within the longest sleep of a loop; the rest, which
+costs something for each queue, is done once a minute.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Store
 
 INTERVAL = 60.0  # seconds
+LONGEST_TURN = 20.0  # seconds; a loop that does not turn for 60 s looks stuck
 BATCH = 500  # rows; keeps each transaction under some 50 ms
 MOST_TIDYINGS = 200  # of one turn: pruning and the disk must have theirs, too
 
@@ -29,23 +34,40 @@ class Maintenance:
         self._lanes = lanes
         self._queues = queues
         self.pruned: Counter[TaskState] = Counter()  # tasks since the start
+        self._clean_at = clock.monotonic()
+        self._stop_at = clock.monotonic()
 
     async def tick(self) -> float | None:
-        """Do all there is to do; return when to look again."""
+        """Do what there is to do, or a good part of it; return when to look again."""
+        now = self._clock.monotonic()
+        self._stop_at = now + LONGEST_TURN
         try:
             await self._expire()
-            for queue, counts in (await self._store.counts()).items():
-                await self._prune(queue, counts)
-            await self._tidy()
-            await self._store.shrink()
+            if self._clean_at <= now:
+                await self._clean()
         except StoreUnavailable as exc:
             log.warning("maintenance waits for the store", extra={"error": str(exc)})
+            return now + INTERVAL
+        if self._has_run_long:
+            return self._clock.monotonic()
+        if self._clean_at <= now:
+            self._clean_at = now + INTERVAL
+        return self._clean_at
+
+    @property
+    def _has_run_long(self) -> bool:
+        return self._clock.monotonic() >= self._stop_at
+
+    async def _clean(self) -> None:
         self._lanes.forget_idle()
-        return self._clock.monotonic() + INTERVAL
+        for queue, counts in (await self._store.counts()).items():
+            await self._prune(queue, counts)
+        await self._tidy()
+        await self._store.shrink()
 
     async def _expire(self) -> None:
         count = BATCH
-        while count == BATCH:
+        while count and not self._has_run_long:
             count = await self._store.expire(now=self._clock.now(), limit=BATCH)
             if count:
                 log.info("tasks expired", extra={"count": count})
@@ -58,7 +80,7 @@ class Maintenance:
         )
         for state, held, keep in ended:
             total, count = 0, BATCH if held else 0
-            while count == BATCH:
+            while count and not self._has_run_long:
                 count = await self._store.prune(
                     queue, state, keep, now=self._clock.now(), limit=BATCH
                 )

@@ -45,7 +45,8 @@ class Origins:
 
     def ended(self, origin: str) -> None:
         """Free the slot of an attempt."""
-        if self.free_slots(origin) <= 0:
+        away = self._away.get(origin)
+        if away is not None and not away.held and away.slots <= self._on_wire[origin]:
             self._opened[origin] = None
         self._on_wire[origin] -= 1
         if not self._on_wire[origin]:

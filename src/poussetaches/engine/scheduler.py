@@ -7,15 +7,17 @@ that a turn comes a little late never costs a run.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from itertools import repeat
 from random import Random
 
 import msgspec
 
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.ids import new_task_id
-from poussetaches.core.moment import DAY, SECOND, Moment, later, seconds_between
+from poussetaches.core.moment import DAY, SECOND, Moment, later, rfc3339, seconds_between
 from poussetaches.core.schedule import (
     LONGEST_GRACE,
     Misfire,
@@ -29,6 +31,7 @@ from poussetaches.engine.clock import Clock
 from poussetaches.store.base import Store
 
 STORE_RETRY = 1.0  # seconds
+AT_ONCE = 100  # schedules that share a commit: thousands are due at midnight
 ALLOWANCE = 10 * SECOND  # how late a run may be and still be on time: a loop's longest sleep
 
 log = logging.getLogger(__name__)
@@ -51,8 +54,9 @@ class Scheduler:
             if self._last_turn is None or now < self._last_turn:
                 await self._start_stranded_anew(now)
             self._last_turn = now
-            for schedule in await self._store.due_schedules(now):
-                await self._fire_due(schedule, now)
+            due = await self._store.due_schedules(now)
+            for start in range(0, len(due), AT_ONCE):
+                await self._fire_together(due[start : start + AT_ONCE], now)
             next_at = await self._store.next_schedule_at()
         except StoreUnavailable as exc:
             log.warning("schedules wait for the store", extra={"error": str(exc)})
@@ -61,14 +65,26 @@ class Scheduler:
             return None
         return self._clock.monotonic() + seconds_between(self._clock.now(), next_at)
 
-    async def _fire_due(self, schedule: Schedule, now: Moment) -> None:
-        occurrences = _due_occurrences(schedule, now)
+    async def _fire_together(self, schedules: Sequence[Schedule], now: Moment) -> None:
+        """Fire some schedules at once; raise what the first raised when all are over."""
+        found: list[Sequence[Moment]] = []
+        for schedule in schedules:
+            found.append(_due_occurrences(schedule, now))
+            await asyncio.sleep(0)  # after a long absence each takes its time
+        work = map(self._fire_due, schedules, found, repeat(now))
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if result is not None:
+                raise result
+
+    async def _fire_due(
+        self, schedule: Schedule, occurrences: Sequence[Moment], now: Moment
+    ) -> None:
         following = [*occurrences[1:], _next_after(schedule, now)]
         for occurrence, next_at in zip(occurrences, following, strict=True):
             fired = msgspec.structs.replace(
                 schedule, last_fired_at=occurrence, next_run_at=next_at
             )
-            fields = {"schedule": schedule.name, "occurrence": occurrence}
+            fields = {"schedule": schedule.name, "occurrence": rfc3339(occurrence)}
             if now - occurrence > _longest_delay(schedule, occurrence, next_at):
                 await self._store.move_schedule(fired)
                 log.warning("occurrence missed", extra=fields)

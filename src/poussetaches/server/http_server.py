@@ -29,6 +29,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,  # who asks is for the log alone, and must not be made up
                 backlog=BACKLOG,
                 timeout_keep_alive=IDLE_CONNECTION,
                 timeout_graceful_shutdown=CONNECTIONS_END,

@@ -16,6 +16,10 @@ from poussetaches.settings import Settings
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
+# A client that does not read for so long loses its connection: an answer that nobody takes would
+# keep it, and what is buffered for it, for ever.
+UNREAD_LIMIT = 60  # seconds
+
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +55,7 @@ def _listen_on(settings: Settings) -> socket.socket:
         _check_guarded(str(address[0]), settings)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _give_up_unread(listener)
     except OSError as exc:
         raise CannotListen(f"cannot listen on {host}: {exc.strerror}; see --host") from exc
     try:
@@ -63,6 +68,12 @@ def _listen_on(settings: Settings) -> socket.socket:
             "another with --port"
         ) from exc
     return listener
+
+
+def _give_up_unread(listener: socket.socket) -> None:
+    """Have the system close accepted connections whose clients do not read, where it can."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT * 1000)
 
 
 def _check_guarded(address: str, settings: Settings) -> None:

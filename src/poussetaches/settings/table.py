@@ -185,7 +185,7 @@ SETTINGS: tuple[Setting, ...] = (
         "secret_header",
         HeaderNames(),
         (),
-        "Header of tasks that answers hide, besides Authorization and Cookie.",
+        "Header that answers hide, besides Authorization, Proxy-Authorization and Cookie.",
     ),
     Setting(
         LIMITS,

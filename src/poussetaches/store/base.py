@@ -260,8 +260,9 @@ class Store(Protocol):
         filter: TaskFilter,
         now: Moment,
     ) -> Edited:
-        """Edit the tasks that numbers stand for, together, if the filter still selects them.
+        """Edit the tasks that numbers stand for, if the filter still selects them.
 
+        All together, but for large ones, which take several commits.
         ``edit`` is given the place of a task among the numbers. What was refused is counted by
         the refusal's reason: the state for a ``StateConflict``, ``changed`` when the filter no
         longer selects the task, else the error's text.
@@ -359,15 +360,20 @@ class Store(Protocol):
         The schedule is given as it is to be kept afterwards. With ``overlap`` *skip*, a last
         run that is running, or that has not had its first attempt, stands in the way; one that
         waits for a retry dies as *superseded*. With *allow*, ``MAX_RUNS`` unfinished runs stand
-        in the way. A schedule that is gone, is paused, or has since fired this occurrence is
-        left as it is. Returns whether the run was added.
+        in the way. A schedule that is gone, is paused, was changed so that it is not due yet,
+        or has since fired this occurrence (``last_fired_at``) is left as it is. Returns whether
+        the run was added.
         """
 
     async def fire_by_hand(self, name: str, run: Task) -> bool:
         """Add a run to a schedule, whatever its times and its last run; False when it is gone."""
 
     async def move_schedule(self, schedule: Schedule) -> None:
-        """Keep a schedule's moments as given; one that is gone stays gone."""
+        """Keep a schedule's moments as given; one that is gone stays gone.
+
+        One that leaves an occurrence behind (``last_fired_at``), and was changed meanwhile so
+        that it is not due then, is left as it is.
+        """
 
     async def latest_runs(self, schedules: Sequence[str]) -> dict[str, TaskSummary]:
         """Return the latest run of each schedule named that still has one."""
@@ -399,7 +405,8 @@ class Store(Protocol):
     async def expire(self, *, now: Moment, limit: int) -> int:
         """Bury up to ``limit`` waiting tasks past their ``expires_at``; tell how many.
 
-        Leased ones are left to their attempt.
+        Fewer when they are large, but one at least while there are any. Leased ones are left
+        to their attempt.
         """
 
     async def next_expiry(self) -> Moment | None:
@@ -410,7 +417,8 @@ class Store(Protocol):
     ) -> int:
         """Delete up to ``limit`` of a queue's ended tasks, those that ended first.
 
-        What is older than ``keep.age``, or too many for ``keep.count``, goes. Tells how many.
+        What is older than ``keep.age``, or too many for ``keep.count``, goes. Tells how many:
+        fewer when they are large, but one at least while there are any.
         """
 
     async def shrink(self) -> None:

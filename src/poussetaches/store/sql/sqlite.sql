@@ -59,6 +59,11 @@ SELECT seq, {light_columns} FROM tasks WHERE seq IN (SELECT value FROM json_each
 -- task_numbers: those of many that are there
 SELECT seq FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
 
+-- sizes: of the bodies that tasks have, and their attempts
+SELECT seq, ifnull(length(body), 0)
+    + ifnull((SELECT sum(length(response_body)) FROM attempts WHERE task = seq), 0)
+FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
+
 -- raw_task: whatever the row holds
 SELECT * FROM tasks WHERE seq = ?;
 
@@ -105,6 +110,12 @@ ORDER BY run_at, seq LIMIT ?;
 UPDATE tasks
 SET lane = ifnull(?, lane), failure_group = ?, failed_at = ifnull(?, failed_at),
     ({moved_columns}) = ({moved_marks})
+WHERE seq = ?;
+
+-- put_off_task: what the end of an attempt changes of a task that goes on waiting
+UPDATE tasks
+SET failure_group = ?, failed_at = ifnull(?, failed_at),
+    ({progress_columns}) = ({progress_marks})
 WHERE seq = ?;
 
 -- amend_task: what else an edit may change
@@ -234,16 +245,17 @@ SELECT name FROM schedules WHERE max(ifnull(last_fired_at, 0), created_at) > ? O
 -- next_schedule_at: the earliest of all
 SELECT min(next_run_at) FROM schedules WHERE paused = 0;
 
--- firing_of: when a schedule fired last, unless it is paused
-SELECT last_fired_at FROM schedules WHERE name = ? AND NOT paused;
+-- firing_of: when a schedule fired last, unless it is paused, or not due at an occurrence any more
+SELECT last_fired_at FROM schedules WHERE name = ? AND NOT paused AND next_run_at <= ?;
 
 -- note_run: the last one of a schedule
 UPDATE schedules SET last_task_id = ? WHERE name = ?;
 
--- move_schedule: its moments
+-- move_schedule: its moments, unless it is not due any more at the occurrence that it leaves
 UPDATE schedules
-SET created_at = ?, anchor_at = ?, next_run_at = ?, last_fired_at = ?, last_task_id = ?
-WHERE name = ?;
+SET created_at = :created_at, anchor_at = :anchor_at, next_run_at = :next_run_at,
+    last_fired_at = :last_fired_at, last_task_id = :last_task_id
+WHERE name = :name AND (:last_fired_at IS NULL OR next_run_at <= :last_fired_at);
 
 -- delete_schedule: by its name
 DELETE FROM schedules WHERE name = ?;
@@ -274,23 +286,31 @@ ON CONFLICT (id) DO NOTHING;
 
 -- idle_failure_groups: without tasks
 SELECT id FROM failure_groups
-WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE failure_group = failure_groups.id)
+WHERE NOT EXISTS (
+    SELECT 1 FROM tasks WHERE state IN ('waiting', 'dead') AND failure_group = failure_groups.id
+)
 LIMIT ?;
 
 -- delete_failure_group: by its id
 DELETE FROM failure_groups WHERE id = ?;
 
--- failures: the groups of a state with their tasks, counted from the index alone
-SELECT queue, url_path, status, error, found.size, found.first_at, found.last_at,
-    (SELECT CAST(id AS BLOB) FROM tasks WHERE seq = found.newest)
+-- failures: the next tasks of a state in the order of their groups, counted by these
+SELECT id, queue, url_path, status, error, found.size, found.first_at, found.last_at,
+    found.newest, (SELECT CAST(id AS BLOB) FROM tasks WHERE seq = found.newest)
 FROM (
     SELECT failure_group, count(*) AS size, min(failed_at) AS first_at,
         max(failed_at) AS last_at, max(seq) AS newest
-    FROM tasks INDEXED BY tasks_failures
-    WHERE failure_group IS NOT NULL AND state = ?
+    FROM (
+        SELECT failure_group, seq, failed_at FROM tasks INDEXED BY tasks_failures
+        WHERE state = ?1 AND failure_group = ?2 AND seq > ?3
+        UNION ALL
+        SELECT failure_group, seq, failed_at FROM tasks INDEXED BY tasks_failures
+        WHERE state = ?1 AND failure_group > ?2
+        ORDER BY failure_group, seq LIMIT ?4
+    )
     GROUP BY failure_group
 ) AS found JOIN failure_groups ON failure_groups.id = found.failure_group
-ORDER BY found.size DESC, found.last_at DESC;
+ORDER BY id;
 
 -- delete_passed_keys: past their time
 DELETE FROM keys WHERE (queue, key) IN (

@@ -28,7 +28,8 @@ from poussetaches.store.statements import load_statements
 I = TypeVar("I")  # noqa: E741 - an item of a write
 R = TypeVar("R")
 
-SHRINK_PAGES = 2000  # given back to the disk in one go: keeps the write lock under ~50 ms
+SHRINK_PAGES = 2000  # given back to the disk at a time, in so many transactions
+SHRINK_STEPS = 100  # a page takes up to 2 ms: SQLite looks for it in the list of all free ones
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +124,10 @@ class Connections:
 
     async def shrink(self) -> None:
         """Give free pages back to the disk."""
-        # Between two transactions; under load there is no moment without one to be written.
-        await self._writer.run(self._give_back_pages)
+        # Between transactions; under load there is no moment without one to be written.
+        for _ in range(SHRINK_STEPS):
+            if not await self._writer.run(self._give_back_pages):
+                return
 
     async def recover(self) -> None:
         """Claim the reserve again, or open the database anew."""
@@ -253,6 +256,7 @@ class Connections:
             await self._reader.run(self._disconnect_reader)
             await self._writer.run(self._reconnect)
         await self._writer.run(self._forget_ended_leases)
+        await self._writer.run(self.known.forget_rows)
         stored = await self.look(stored_queues)
         changed = changed_queues(self.known.queues, stored)
         self.known.queues = stored
@@ -298,13 +302,18 @@ class Connections:
         except OSError as exc:
             raise StoreFull from exc
 
-    def _give_back_pages(self) -> None:
+    def _give_back_pages(self) -> bool:
+        """Give some free pages back to the disk; tell whether there were any."""
         if self._connection is None and self._closed:
             raise StoreClosed
         if self._connection is None or self.trouble is not None:
-            return
+            return False
         try:
+            if not self._connection.execute("PRAGMA freelist_count").fetchone()[0]:
+                return False
             # A script, since ``execute`` stops after the first step, which is one page.
-            self._connection.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES});")
+            pages = SHRINK_PAGES // SHRINK_STEPS
+            self._connection.executescript(f"PRAGMA incremental_vacuum({pages});")
         except sqlite3.Error as exc:
             raise self._trouble_of(exc) or exc from exc
+        return True

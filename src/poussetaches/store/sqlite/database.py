@@ -85,15 +85,27 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-    connection.execute("PRAGMA temp_store = MEMORY")
+    if version < newest:
+        _use_disk_for_temporary_files(connection)
     for number, script in migrations:
         if number > version:
             _migrate(connection, number, script)
+    connection.execute("PRAGMA temp_store = MEMORY")
 
 
 def _number(connection: sqlite3.Connection, statement: str) -> int:
     number: int = connection.execute(statement).fetchone()[0]
     return number
+
+
+def _use_disk_for_temporary_files(connection: sqlite3.Connection) -> None:
+    """Have what a migration puts aside, which grows with the database, lie beside it."""
+    connection.execute("PRAGMA temp_store = FILE")
+    file: str = connection.execute("PRAGMA database_list").fetchone()[2]
+    if file:
+        # Nowhere else can be counted on to be writable, or to have the room.
+        folder = str(Path(file).parent).replace("'", "''")
+        connection.execute(f"PRAGMA temp_store_directory = '{folder}'")
 
 
 def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:

@@ -14,10 +14,9 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Change, Edit, Edited
 from poussetaches.store.sqlite import search, tasks
+from poussetaches.store.sqlite.reads import as_list
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 from poussetaches.store.sqlite.unreadable import clear_away
-
-TOGETHER = 50  # tasks held in memory at once: each may have a body of 1 MiB
 
 
 class Editing(NamedTuple):
@@ -29,9 +28,13 @@ class Editing(NamedTuple):
 
 
 class EditingMany(NamedTuple):
-    """Tasks by their numbers, and what is done to each that the filter still selects."""
+    """Tasks by their numbers, and what is done to each that the filter still selects.
+
+    ``first`` is the place from which on they are edited.
+    """
 
     numbers: Sequence[int]
+    first: int
     edit: Callable[[int], Edit]
     filter: TaskFilter
     now: Moment
@@ -44,8 +47,15 @@ def edit(
     return [_edit_by_id(tx, item) for item in items]
 
 
-def edit_many(tx: SqliteTransaction, calls: Sequence[EditingMany]) -> Sequence[Edited]:
-    """Edit many tasks; tell how many, and why others were not."""
+class EditedPart(NamedTuple):
+    """What became of edits, and the place from which on there are more."""
+
+    edited: Edited
+    end: int
+
+
+def edit_many(tx: SqliteTransaction, calls: Sequence[EditingMany]) -> Sequence[EditedPart]:
+    """Edit some of many tasks, as many as should be edited together."""
     return [_edit_many(tx, call) for call in calls]
 
 
@@ -63,29 +73,26 @@ def _edit_by_id(tx: SqliteTransaction, item: Editing) -> Task | PousseTachesErro
     return new
 
 
-def _edit_many(tx: SqliteTransaction, call: EditingMany) -> Edited:
-    numbers = call.numbers
-    there = {row[0] for row in tx.reading.all("task_numbers", search.as_list(numbers))}
+def _edit_many(tx: SqliteTransaction, call: EditingMany) -> EditedPart:
+    numbers = tasks.fitting(tx, call.numbers[call.first :])
+    there = {row[0] for row in tx.reading.all("task_numbers", as_list(numbers))}
     selected = search.still_selected(tx.reading, call.filter, numbers, leased=tx.leased())
     skipped: Counter[str] = Counter()
-    count = 0
-    for first in range(0, len(numbers), TOGETHER):
-        done: list[tuple[int, Task, Task | None]] = []
-        for place, seq in enumerate(numbers[first : first + TOGETHER], start=first):
-            task = tx.reading.task_at(seq) if seq in selected else None
-            if task is None:
-                skipped["changed" if seq in there else "gone"] += 1
-                continue
-            try:
-                done.append((seq, task, _edited(task, call.edit(place))))
-            except StateConflict as exc:
-                skipped[exc.state] += 1
-            except PousseTachesError as exc:
-                skipped[str(exc)] += 1
-        clear_away(tx, call.now)
-        _write(tx, done, call.now)
-        count += len(done)
-    return Edited(count, dict(skipped))
+    done: list[tuple[int, Task, Task | None]] = []
+    for place, seq in enumerate(numbers, start=call.first):
+        task = tx.reading.task_at(seq) if seq in selected else None
+        if task is None:
+            skipped["changed" if seq in there else "gone"] += 1
+            continue
+        try:
+            done.append((seq, task, _edited(task, call.edit(place))))
+        except StateConflict as exc:
+            skipped[exc.state] += 1
+        except PousseTachesError as exc:
+            skipped[str(exc)] += 1
+    clear_away(tx, call.now)
+    _write(tx, done, call.now)
+    return EditedPart(Edited(len(done), dict(skipped)), call.first + len(numbers))
 
 
 def _edited(task: Task, edit: Edit) -> Task | None:

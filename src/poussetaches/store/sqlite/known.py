@@ -30,6 +30,11 @@ class Known:
     lanes: dict[Lane, KnownLane] = field(default_factory=dict)  # some of those on disk
     groups: set[str] = field(default_factory=set)  # ids of some of those on disk
 
+    def forget_rows(self) -> None:
+        """Forget which lanes and failure groups are there: they are looked up again."""
+        self.lanes.clear()
+        self.groups.clear()
+
     def learn_queues(self, changed: Mapping[str, Queue | None]) -> None:
         """Remember queues as they are now; None is for one that is gone."""
         for name, queue in changed.items():

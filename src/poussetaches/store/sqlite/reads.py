@@ -11,11 +11,10 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from poussetaches.core.failures import FailureGroup
 from poussetaches.core.moment import Moment
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
-from poussetaches.store.base import FailureCount, MinuteRow, SummaryPage, TaskSummary
+from poussetaches.store.base import MinuteRow, SummaryPage, TaskSummary
 from poussetaches.store.sqlite.rows import (
     Row,
     UnreadableRow,
@@ -35,6 +34,11 @@ class Unreadable(NamedTuple):
     table: str
     key: int | str
     reason: str
+
+
+def as_list(numbers: Sequence[int]) -> str:
+    """Return numbers as a parameter that ``json_each`` takes apart."""
+    return msgspec.json.encode(list(numbers)).decode()
 
 
 class Reading:
@@ -69,7 +73,7 @@ class Reading:
     def light_tasks(self, numbers: Sequence[int]) -> list[Task]:
         """Return tasks in the order of their numbers, without headers and bodies."""
         try:
-            rows = self.all("light_tasks", msgspec.json.encode(list(numbers)).decode())
+            rows = self.all("light_tasks", as_list(numbers))
         except sqlite3.OperationalError as exc:
             _check_is_text(exc)
             rows = []  # one of them cannot be read, and which one has to be found out
@@ -124,20 +128,6 @@ class Reading:
             if summary is not None:
                 found[name] = summary
         return found
-
-    def failures(self, state: TaskState) -> list[FailureCount]:
-        """Return the failure groups of dead, or of waiting and running tasks."""
-        stored = TaskState.DEAD if state is TaskState.DEAD else TaskState.WAITING
-        return [
-            FailureCount(
-                group=FailureGroup(queue=row[0], url_path=row[1], status=row[2], error=row[3]),
-                count=row[4],
-                first_at=row[5],
-                last_at=row[6],
-                example_id=str(row[7], "utf-8", "replace"),
-            )
-            for row in self.all("failures", stored.value)
-        ]
 
     # Schedules and the rest
 

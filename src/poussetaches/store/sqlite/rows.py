@@ -17,11 +17,11 @@ from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.store.base import MinuteRow
 
 # The order of these columns is the order of the functions below. What the end of an attempt
-# changes is apart from what only an edit does: most writes need not touch the body.
-MOVED_COLUMNS = (
-    "state, reason, run_at, ended_at, forced, cancelled, attempt_count, attempt_total, "
-    "last_status, last_error"
-)
+# changes is apart from what only an edit does: most writes need not touch the body. What it
+# changes of a task that goes on waiting is apart, too: so most indexes need not be touched.
+_FATE_COLUMNS = "state, reason, ended_at, forced, cancelled"
+PROGRESS_COLUMNS = "run_at, attempt_count, attempt_total, last_status, last_error"
+MOVED_COLUMNS = f"{_FATE_COLUMNS}, {PROGRESS_COLUMNS}"
 _AMENDED_BUT_LARGE = (
     "queue, priority, due_at, expires_at, round, schedule, key, unique_value, labels, envelope, "
     "method, url, expected, timeout, retry, on_success, on_dead, body_kind"
@@ -50,6 +50,7 @@ COLUMNS = {
     "task": TASK_COLUMNS,
     "plain": PLAIN_COLUMNS,
     "light": LIGHT_COLUMNS,
+    "progress": PROGRESS_COLUMNS,
     "moved": MOVED_COLUMNS,
     "amended": AMENDED_COLUMNS,
     "attempt": ATTEMPT_COLUMNS,
@@ -116,15 +117,22 @@ def plain_values(task: Task) -> tuple[object, ...]:
 
 
 def moved_values(task: Task) -> tuple[object, ...]:
-    """Return what the end of an attempt changes. A running task is waiting on disk."""
+    """Return what the end of an attempt changes."""
+    return (*fate_values(task), *progress_values(task))
+
+
+def fate_values(task: Task) -> tuple[object, ...]:
+    """Return what changes when a task ends, begins anew or is told to run now."""
+    # A running task is waiting on disk.
     state = TaskState.WAITING if task.state is TaskState.RUNNING else task.state
+    reason = None if task.reason is None else task.reason.value
+    return (state.value, reason, task.ended_at, task.forced, task.cancelled)
+
+
+def progress_values(task: Task) -> tuple[object, ...]:
+    """Return what each failed attempt changes."""
     return (
-        state.value,
-        None if task.reason is None else task.reason.value,
         task.run_at,
-        task.ended_at,
-        task.forced,
-        task.cancelled,
         task.attempt_count,
         task.attempt_total,
         task.last_status,
@@ -171,10 +179,10 @@ def task_from_row(row: Row) -> Task:
             created_at=row[1],
             state=TaskState(row[2]),
             reason=Reason(row[3]) if row[3] else None,
-            run_at=row[4],
-            ended_at=row[5],
-            forced=bool(row[6]),
-            cancelled=bool(row[7]),
+            ended_at=row[4],
+            forced=bool(row[5]),
+            cancelled=bool(row[6]),
+            run_at=row[7],
             attempt_count=row[8],
             attempt_total=row[9],
             last_status=row[10],

@@ -159,14 +159,14 @@ def _put(tx: SqliteTransaction, schedule: Schedule) -> None:
 
 
 def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None = None) -> None:
-    values = (
-        schedule.created_at,
-        schedule.anchor_at,
-        schedule.next_run_at,
-        schedule.last_fired_at,
-        last_task_id or schedule.last_task_id,
-        schedule.name,
-    )
+    values = {
+        "name": schedule.name,
+        "created_at": schedule.created_at,
+        "anchor_at": schedule.anchor_at,
+        "next_run_at": schedule.next_run_at,
+        "last_fired_at": schedule.last_fired_at,
+        "last_task_id": last_task_id or schedule.last_task_id,
+    }
     tx.connection.execute(tx.sql["move_schedule"], values)
     tx.news.schedules_changed = True
 
@@ -211,9 +211,10 @@ def fire_by_hand(tx: SqliteTransaction, firings: Sequence[FiringByHand]) -> Sequ
 
 def _fire_one(tx: SqliteTransaction, firing: Firing) -> bool:
     schedule = firing.schedule
-    row = tx.connection.execute(tx.sql["firing_of"], (schedule.name,)).fetchone()
     occurrence = schedule.last_fired_at
-    if row is None or (row[0] is not None and occurrence is not None and row[0] >= occurrence):
+    assert occurrence is not None
+    found = tx.connection.execute(tx.sql["firing_of"], (schedule.name, occurrence)).fetchone()
+    if found is None or (found[0] is not None and found[0] >= occurrence):
         return False
     unfinished = tx.reading.all("unfinished_runs", schedule.name)
     if schedule.overlap is Overlap.ALLOW:

@@ -1,8 +1,9 @@
 """Finding the tasks that a filter selects, the one added last first.
 
-What leads is a range of an index that is in the order of adding, or several that SQLite merges;
-every other condition is checked of the rows in it, in SQL. Where there are such conditions, the
-search first finds out how far ``SCAN`` rows reach, and goes no farther.
+What leads is a range of an index that is in the order of adding, or several that SQLite merges,
+or, where they would be too many, all tasks; every other condition is checked of the rows in it, in
+SQL. Where there are such conditions, the search first finds out how far ``SCAN`` rows reach, and
+goes no farther.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import msgspec
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import SCAN, Page, Selection
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.reads import Reading, as_list
 
-MERGED = 100  # ranges in one statement; SQLite takes at most 500
+MERGED = 100  # queues at most, of up to three ranges each; SQLite merges no more than 500
 LAST = 2**63 - 1  # above any number of a task
 
 ENDED = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
@@ -74,11 +75,6 @@ def still_selected(
     return search.among(numbers)
 
 
-def as_list(numbers: Sequence[int]) -> str:
-    """Return numbers as a parameter that ``json_each`` takes apart."""
-    return msgspec.json.encode(list(numbers)).decode()
-
-
 class _Ranges(NamedTuple):
     """What leads a search: rows in the order of adding, and the conditions that they meet."""
 
@@ -116,10 +112,14 @@ class _Search:
     def select(self, after: int, limit: int) -> Selection:
         """Return the next tasks that are selected."""
         ranges = self._ranges()
+        if not ranges.texts:
+            return Selection(array("q"), None)
         rest = [text for name, text in self._conditions.items() if name not in ranges.met]
         floor, is_end = self._reach(ranges, after) if rest else (0, True)
         # One more than asked for tells whether there are more.
-        found = self._merged(ranges, rest, after=after, floor=floor, limit=limit + 1)
+        parameters = {**self._parameters, "after": after, "floor": floor, "limit": limit + 1}
+        rows = self._reading.run(_union(ranges, rest), parameters)
+        found = array("q", (row[0] for row in rows))
         if len(found) > limit:
             return Selection(found[:limit], found[limit - 1] if limit else after)
         return Selection(found, None if is_end else floor)
@@ -145,7 +145,9 @@ class _Search:
             )
             return _Ranges([text], "d.task", frozenset({"label 0"}))
         if "states" in self._conditions or filter.queue is not None:
-            return self._listed()
+            queues = self._queues()
+            if len(queues) <= MERGED:
+                return self._listed(queues)
         return _Ranges(["tasks AS t WHERE TRUE"], "t.seq", frozenset())
 
     def _grouped(self) -> _Ranges:
@@ -156,17 +158,20 @@ class _Search:
         ]
         return _Ranges(texts + self._running("group"), "t.seq", frozenset({"group", "states"}))
 
-    def _listed(self) -> _Ranges:
-        """Return the ranges of each queue and state, or of each queue's failing tasks."""
+    def _queues(self) -> list[str]:
+        """Return the queues that may have selected tasks."""
+        if self._filter.queue is not None:
+            return [self._filter.queue]
         states = self._indexed_states()
-        queues = [self._filter.queue]
-        if self._filter.queue is None:
-            wanted = [
-                bool(states & UNFINISHED),
-                TaskState.SUCCEEDED in states,
-                TaskState.DEAD in states,
-            ]
-            queues = [name for (name,) in self._reading.all("queues_with", *wanted)]
+        wanted = [
+            bool(states & UNFINISHED),
+            TaskState.SUCCEEDED in states,
+            TaskState.DEAD in states,
+        ]
+        return [name for (name,) in self._reading.all("queues_with", *wanted)]
+
+    def _listed(self, queues: Sequence[str]) -> _Ranges:
+        """Return the ranges of each queue and state, or of each queue's failing tasks."""
         index, more = "listed", ""
         if self._filter.failing:
             index, more = "failing", " AND t.failure_group IS NOT NULL"
@@ -175,7 +180,7 @@ class _Search:
             self._parameters[f"queue_{n}"] = queue
             texts += [
                 f"tasks AS t INDEXED BY tasks_{index} WHERE t.queue = :queue_{n} AND {text}{more}"
-                for text in _state_texts(states)
+                for text in _state_texts(self._indexed_states())
             ]
         return _Ranges(texts, "t.seq", frozenset({"queue", "states", "failing"}))
 
@@ -198,27 +203,11 @@ class _Search:
 
     def _reach(self, ranges: _Ranges, after: int) -> tuple[int, bool]:
         """Return the last number to look at, and whether nothing comes after it."""
-        floors = [0]
-        for part in _parts(ranges.texts):
-            text = _union(part, ranges.number, [])
-            parameters = {**self._parameters, "after": after, "floor": 0, "limit": SCAN}
-            reach = f"SELECT count(*), min(seq) FROM ({text})"  # noqa: S608 - of our own texts
-            count, floor = self._reading.run(reach, parameters).fetchone()
-            if count == SCAN:
-                floors.append(floor)
-        return max(floors), len(floors) == 1
-
-    def _merged(
-        self, ranges: _Ranges, rest: Sequence[str], *, after: int, floor: int, limit: int
-    ) -> array[int]:
-        """Return the highest numbers in all ranges, from the highest on."""
-        found = array("q")
-        for part in _parts(ranges.texts):
-            text = _union(part, ranges.number, rest)
-            parameters = {**self._parameters, "after": after, "floor": floor, "limit": limit}
-            more = array("q", (row[0] for row in self._reading.run(text, parameters)))
-            found = array("q", sorted(found + more, reverse=True)[:limit]) if found else more
-        return found
+        text = _union(ranges, [])
+        parameters = {**self._parameters, "after": after, "floor": 0, "limit": SCAN}
+        reach = f"SELECT count(*), min(seq) FROM ({text})"  # noqa: S608 - of our own texts
+        count, floor = self._reading.run(reach, parameters).fetchone()
+        return (floor, False) if count == SCAN else (0, True)
 
 
 def _states(filter: TaskFilter) -> frozenset[TaskState]:
@@ -256,16 +245,12 @@ def _state_texts(states: frozenset[TaskState]) -> list[str]:
     return texts
 
 
-def _parts(texts: list[str]) -> Iterator[list[str]]:
-    for first in range(0, len(texts), MERGED):
-        yield texts[first : first + MERGED]
-
-
-def _union(texts: Sequence[str], number: str, rest: Sequence[str]) -> str:
+def _union(ranges: _Ranges, rest: Sequence[str]) -> str:
     """Return a statement for the highest numbers in some ranges, merged by SQLite."""
+    number = ranges.number
     bounds = f"{number} < :after AND {number} >= :floor"
     selects = (
         " ".join(("SELECT", number, "AS seq FROM", " AND ".join((text, bounds, *rest))))
-        for text in texts
+        for text in ranges.texts
     )
     return " UNION ALL ".join(selects) + " ORDER BY seq DESC LIMIT :limit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -51,6 +52,7 @@ from poussetaches.store.sqlite import (
     upkeep,
 )
 from poussetaches.store.sqlite.connections import Connections
+from poussetaches.store.sqlite.counting import Counting
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.transaction import Counted
@@ -161,7 +163,10 @@ class SqliteStore:
 
     async def failures(self, state: TaskState) -> list[FailureCount]:
         """Return the groups of dead, or of failing tasks."""
-        return await self._to.read(lambda reading: reading.failures(state))
+        counting = Counting(state)
+        while await self._to.read(counting.go_on):
+            pass
+        return counting.result()
 
     async def count_ahead(self, task_id: str, *, now: Moment, limit: int) -> int:
         """Return how many due tasks come before one."""
@@ -184,8 +189,13 @@ class SqliteStore:
         now: Moment,
     ) -> Edited:
         """Edit many tasks."""
-        item = edits.EditingMany(numbers, edit, filter, now)
-        return await self._to.write(edits.edit_many, item)
+        count, skipped, place = 0, Counter[str](), 0
+        while place < len(numbers):
+            item = edits.EditingMany(numbers, place, edit, filter, now)
+            edited, place = await self._to.write(edits.edit_many, item)
+            count += edited.count
+            skipped.update(edited.skipped)
+        return Edited(count, dict(skipped))
 
     async def list_enveloped(
         self, state: TaskState, *, after: tuple[Moment, str] | None, limit: int

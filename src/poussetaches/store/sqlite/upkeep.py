@@ -70,7 +70,8 @@ def expire(tx: SqliteTransaction, items: Sequence[Expiring]) -> Sequence[int]:
         # Leased ones may come first, and must not hide the rest.
         looked_at = item.limit + len(tx.leased())
         found = tx.connection.execute(tx.sql["expired_tasks"], (item.now, looked_at)).fetchall()
-        numbers = [seq for (seq,) in found if not tx.is_leased(seq)][: item.limit]
+        waiting = [seq for (seq,) in found if not tx.is_leased(seq)]
+        numbers = tasks.fitting(tx, waiting[: item.limit])
         bury(tx, numbers, Reason.EXPIRED, now=item.now)
         counts.append(len(numbers))
     return counts
@@ -92,11 +93,12 @@ def _prune_one(tx: SqliteTransaction, item: Pruning) -> int:
     oldest = tx.connection.execute(
         tx.sql["ended_tasks"], (item.queue, item.state, item.limit)
     ).fetchall()
-    numbers = [
+    passed = [
         seq
         for place, (seq, ended_at) in enumerate(oldest)
         if place < surplus or ended_at <= too_old
     ]
+    numbers = tasks.fitting(tx, passed)
     tasks.delete_rows(tx, numbers)
     tx.count(item.queue, item.state, -len(numbers))
     return len(numbers)

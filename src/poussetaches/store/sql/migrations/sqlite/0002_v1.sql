@@ -92,7 +92,7 @@ CREATE INDEX tasks_unique ON tasks (queue, unique_value)
     WHERE state = 'waiting' AND unique_value IS NOT NULL;
 -- Failing and dead tasks only: failed_at is when the last attempt failed, or the task died.
 -- With seq before failed_at a group is read in the order of adding, and counted from here alone.
-CREATE INDEX tasks_failures ON tasks (failure_group, state, seq, failed_at)
+CREATE INDEX tasks_failures ON tasks (state, failure_group, seq, failed_at)
     WHERE failure_group IS NOT NULL;
 CREATE INDEX tasks_failing ON tasks (queue)
     WHERE state = 'waiting' AND failure_group IS NOT NULL;

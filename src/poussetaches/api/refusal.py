@@ -1,0 +1,92 @@
+"""Refusals: what msgspec says of a value, as the field's name and a reason in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import msgspec
+
+_PLACE = re.compile(
+    r"^(?P<reason>.*?)(?: - at (?:`(?P<key>key)` in )?`\$\.?(?P<field>.*)`)?$", re.DOTALL
+)
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]+)`")
+_STEP = re.compile(r"\[[^]]*\]|[^.\[]+")  # of the way to a field: a[0].b, labels[...]
+_NAME = "[name]"  # a step to the names of an object, in the place of their values
+_REFERENCE = "#{name}"
+
+
+def place_of(message: str, kind: Any) -> tuple[str, str]:
+    """Return the field that a message of msgspec's is about, and what is wrong with it.
+
+    ``kind`` is the type that the message is about: it knows which values are allowed.
+    """
+    match = _PLACE.match(message)
+    assert match is not None
+    missing = _MISSING.search(message)
+    unknown = _UNKNOWN.search(message)
+    names = [match["field"] or "", missing["field"] if missing else ""]
+    if unknown:
+        names[1] = unknown["field"]
+    field = ".".join(name for name in names if name)
+    if missing:
+        return field, "is missing"
+    if unknown:
+        return field, "is not known here"
+    steps = _STEP.findall(field)
+    if match["key"]:
+        return field, f"a name in it: {_in_words(match['reason'], kind, [*steps, _NAME])}"
+    return field, _in_words(match["reason"], kind, steps)
+
+
+def _in_words(reason: str, kind: Any, steps: list[str]) -> str:
+    """Return a reason, in words of our types where msgspec's would be of no help."""
+    if reason.startswith("Invalid enum value"):
+        values = [value for schema in _schemas_at(kind, steps) for value in schema.get("enum", ())]
+        return f"must be one of {', '.join(values)}" if values else reason
+    if "matching regex" in reason:
+        words = [
+            schema["description"] for schema in _schemas_at(kind, steps) if "pattern" in schema
+        ]
+        return f"must be {words[0]}" if words else reason
+    return reason
+
+
+def _schemas_at(kind: Any, steps: list[str]) -> list[dict[str, Any]]:
+    """Return the schemas that a value may have, at a place within a type."""
+    schema, components = _schema_of(kind)
+    found = list(_alternatives(schema, components))
+    for step in steps:
+        inner = [one for outer in found for one in _within(outer, step)]
+        found = [one for schema in inner for one in _alternatives(schema, components)]
+    return found
+
+
+@cache
+def _schema_of(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    [schema], components = msgspec.json.schema_components([kind], ref_template=_REFERENCE)
+    return schema, components
+
+
+def _alternatives(schema: dict[str, Any], components: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "$ref" in schema:
+        schema = components[schema["$ref"].removeprefix("#")]
+    if "anyOf" not in schema:
+        yield schema
+    for one in schema.get("anyOf", ()):
+        yield from _alternatives(one, components)
+
+
+def _within(schema: dict[str, Any], step: str) -> Iterator[dict[str, Any]]:
+    """Yield the schema of what a step leads to: a field, an item, a value or a name."""
+    if step == _NAME:
+        yield schema.get("propertyNames", {})
+    elif not step.startswith("["):
+        yield from filter(None, [schema.get("properties", {}).get(step)])
+    elif "items" in schema:
+        yield schema["items"]
+    elif isinstance(schema.get("additionalProperties"), dict):
+        yield schema["additionalProperties"]

@@ -1,0 +1,39 @@
+"""Counting failure groups, slice by slice: other readings come in between."""
+
+from __future__ import annotations
+
+from poussetaches.core.failures import FailureGroup
+from poussetaches.core.task import TaskState
+from poussetaches.store.base import FailureCount
+from poussetaches.store.sqlite.reads import Reading
+
+SLICE = 5_000  # tasks counted in one reading: keeps each under ~50 ms
+
+
+class Counting:
+    """The failure groups of dead, or of waiting and running tasks, as far as they are counted."""
+
+    def __init__(self, state: TaskState) -> None:
+        self._state = TaskState.DEAD if state is TaskState.DEAD else TaskState.WAITING
+        self._found: dict[str, FailureCount] = {}
+        self._last = ("", 0)  # group and number of the task that was counted last
+
+    def go_on(self, reading: Reading) -> bool:
+        """Count the next tasks; tell whether there are more."""
+        rows = reading.all("failures", self._state.value, *self._last, SLICE)
+        for id, queue, url_path, status, error, count, first_at, last_at, newest, example in rows:
+            known = self._found.get(id)
+            self._found[id] = FailureCount(
+                group=FailureGroup(queue=queue, url_path=url_path, status=status, error=error),
+                count=count + (0 if known is None else known.count),
+                first_at=first_at if known is None else min(first_at, known.first_at),
+                last_at=last_at if known is None else max(last_at, known.last_at),
+                example_id=str(example, "utf-8", "replace"),
+            )
+            self._last = (id, newest)
+        counted: int = sum(row[5] for row in rows)
+        return counted == SLICE
+
+    def result(self) -> list[FailureCount]:
+        """Return what was counted, the largest group first."""
+        return sorted(self._found.values(), key=lambda one: (-one.count, -one.last_at))

@@ -1,0 +1,86 @@
+"""Tasks with large bodies: a transaction touches few of them, so that none takes long."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from poussetaches.core.filter import TaskFilter
+from poussetaches.core.queue import Retention
+from poussetaches.core.task import Task, TaskState
+from poussetaches.store.base import Edit, Edited
+from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.tasks import MOST_BYTES
+from tests.factories import NOW, make_attempt, make_ended, make_task
+from tests.store.driving import assert_counts_are_true, found_by, known, numbers_of
+from tests.store.sqlite_files import opened
+
+NOTHING = Retention(0, 0)
+LARGE = b"x" * (MOST_BYTES // 2)  # two fit into one transaction
+IDS = ["a", "b", "c"]
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[SqliteStore]:
+    async with opened(None) as store:
+        yield store
+
+
+def prioritized(place: int) -> Edit:
+    """Return an edit that makes the place of a task its priority."""
+    return lambda task: msgspec.structs.replace(task, priority=place)
+
+
+async def test_large_tasks_are_all_edited(store: SqliteStore) -> None:
+    await store.restore([(make_task(id, body=LARGE), []) for id in IDS])
+    numbers = await numbers_of(store, TaskFilter())
+
+    edited = await store.edit_many(numbers, prioritized, filter=TaskFilter(), now=NOW)
+
+    assert edited == Edited(3, {})
+    assert [(await known(store, id)).priority for id in IDS] == [2, 1, 0]
+    assert (await known(store, "a")).body == LARGE
+    await assert_counts_are_true(store, IDS)
+
+
+async def test_large_tasks_are_pruned_few_at_a_time(store: SqliteStore) -> None:
+    await store.restore([(done(id), []) for id in IDS])
+
+    counts = [await prune(store) for _ in range(3)]
+
+    assert counts == [2, 1, 0]
+    assert await found_by(store, TaskFilter()) == []
+
+
+async def test_task_larger_than_a_transaction_should_be_is_pruned(store: SqliteStore) -> None:
+    await store.restore([(msgspec.structs.replace(done("a"), body=LARGE * 3), [])])
+
+    assert await prune(store) == 1
+
+
+async def test_answers_kept_count_like_bodies(store: SqliteStore) -> None:
+    attempt = make_attempt(response_body=LARGE)
+    ended = make_ended("a", TaskState.SUCCEEDED)
+    await store.restore([(msgspec.structs.replace(ended, id=id), [attempt]) for id in IDS])
+
+    assert await prune(store) == 2
+
+
+async def test_large_tasks_expire_few_at_a_time(store: SqliteStore) -> None:
+    await store.restore([(make_task(id, body=LARGE, expires_at=NOW), []) for id in IDS])
+
+    counts = [await store.expire(now=NOW, limit=10) for _ in range(3)]
+
+    assert counts == [2, 1, 0]
+
+
+def done(id: str) -> Task:
+    """Return a large task that has succeeded."""
+    return make_ended(id, TaskState.SUCCEEDED, body=LARGE)
+
+
+async def prune(store: SqliteStore) -> int:
+    """Prune some of what has succeeded."""
+    return await store.prune("default", TaskState.SUCCEEDED, NOTHING, now=NOW, limit=10)
