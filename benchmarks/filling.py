@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+from benchmarks.bodies import BODY
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.task import Reason, Task, TaskState
@@ -16,7 +17,6 @@ from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 
 BATCH = 10_000
-BODY = b'{"user": 42, "text": "' + b"x" * 170 + b'"}'  # 200 bytes in all
 APPLICATION = "http://app.test:5000"
 
 

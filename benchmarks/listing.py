@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
 from random import Random
 
+from benchmarks.answers import Answer, Table, publish
 from benchmarks.filling import fill, make_task, opened
-from benchmarks.measuring import high, middle, show, timed
+from benchmarks.measuring import high, middle, scaled, timed
+from benchmarks.sidecar import on_disk
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Store
 
-SIZES = (1_000, 1_000_000)
+SIZES = (1_000, scaled(1_000_000, quick=30_000))
 LIMIT = 100
-TIMES = 200
+TIMES = scaled(200, quick=50)
+PUSHES = scaled(1_000, quick=200)
 
 FILTERS = {
     "all": TaskFilter(),
@@ -43,20 +44,20 @@ async def pushes(store: Store, *, while_listing: bool) -> list[float]:
             after = (await store.tasks(TaskFilter(text="no such"), after=after, limit=100)).after
 
     listing = asyncio.create_task(list_for_ever()) if while_listing else None
-    found = await timed(lambda: store.add(make_task(random)), times=1_000)
+    found = await timed(lambda: store.add(make_task(random)), times=PUSHES)
     if listing is not None:
         listing.cancel()
     return found
 
 
-async def main() -> None:
+async def answer() -> Answer:
     """Fill a small and a large store, and compare."""
     columns: dict[str, list[str]] = {name: [] for name in FILTERS}
     alone: list[float] = []
     beside: list[float] = []
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # not in memory
+    with on_disk() as folder:
         for size in SIZES:
-            async with opened(Path(folder) / f"{size}.db") as store:
+            async with opened(folder / f"{size}.db") as store:
                 await fill(store, size)
                 for name, filter in FILTERS.items():
                     columns[name].append(middle(await pages_of(store, filter)))
@@ -67,13 +68,18 @@ async def main() -> None:
         [name, *times, f"{float(times[1]) / float(times[0]):.2f}"]
         for name, times in columns.items()
     ]
-    show("Listing", head, rows)
-    table = [
+    pushed = [
         ["alone", middle(alone), high(alone)],
         ["while listing", middle(beside), high(beside)],
     ]
-    show("A push into a million tasks", ["", "median, ms", "p95, ms"], table)
+    return Answer(
+        question="listing",
+        tables=[
+            Table("Listing, in the store", head, rows),
+            Table(f"A push into {SIZES[-1]:,} tasks", ["", "median, ms", "p95, ms"], pushed),
+        ],
+    )
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    publish(answer())

@@ -1,28 +1,35 @@
-"""What the benchmarks share: timing, percentiles, tables, a server pinned to one core."""
+"""What the benchmarks share: how large they are, timing, percentiles, tables."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
+import math
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 from statistics import median
+from typing import TypeVar
 
-SERVER_CORE, LOAD_CORE = 0, 1
-PATIENCE = 20.0  # seconds
+T = TypeVar("T")
+
+QUICK = "--quick" in sys.argv  # small sizes: whether everything runs, more than how fast
+
+LOOPS = 3_000_000
+
+
+def scaled(full: T, *, quick: T) -> T:
+    """Return how much to measure."""
+    return quick if QUICK else full
 
 
 def fixed_loop() -> float:
     """Return the seconds that a loop of plain Python takes: how fast the machine is today."""
+    return min(_loop() for _ in range(2 if QUICK else 5))
+
+
+def _loop() -> float:
     started = time.perf_counter()
     total = 0
-    for number in range(3_000_000):
+    for number in range(LOOPS):
         total += number & 7
     return time.perf_counter() - started
 
@@ -37,59 +44,44 @@ async def timed(call: Callable[[], Awaitable[object]], *, times: int) -> list[fl
     return found
 
 
+def percentile(values: Sequence[float], part: float) -> float:
+    """Return the smallest value that is not below the given part of them, from 0 to 1."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
+
+
 def middle(seconds: Sequence[float]) -> str:
     """Return the median in milliseconds."""
-    return f"{median(seconds) * 1000:.3f}"
+    return in_ms(median(seconds))
 
 
 def high(seconds: Sequence[float]) -> str:
     """Return the 95th percentile in milliseconds."""
-    return f"{sorted(seconds)[int(len(seconds) * 0.95)] * 1000:.3f}"
+    return in_ms(percentile(seconds, 0.95))
 
 
-def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table as Markdown."""
-    lines = [f"\n## {title}\n", " | ".join(head), " | ".join("---" for _ in head)]
-    lines += [" | ".join(str(cell) for cell in row) for row in rows]
-    sys.stdout.write("\n".join([lines[0], *(f"| {line} |" for line in lines[1:]), ""]))
-    sys.stdout.flush()
+def in_ms(seconds: float) -> str:
+    """Return a time in milliseconds, with as many digits as mean something."""
+    return f"{seconds * 1000:.3f}" if seconds < 0.1 else f"{seconds * 1000:,.0f}"
 
 
-def cpu_seconds(process: int) -> float:
-    """Return the CPU time that a process has used (proc(5), fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def in_us(seconds: float) -> str:
+    """Return a time in microseconds."""
+    return f"{seconds * 1_000_000:.1f}"
 
 
-@contextmanager
-def serving(data_dir: Path, *flags: str) -> Iterator[tuple[int, int]]:
-    """Run a server on a core of its own, ourselves on another; yield its port and process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    os.sched_setaffinity(0, {LOAD_CORE})
-    process = subprocess.Popen(
-        ["/usr/bin/taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "poussetaches",
-         "serve", "--port", str(port), "--data-dir", str(data_dir), "--log-level", "warning",
-         *flags],
-    )  # fmt: skip
-    try:
-        wait_for(port)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait()
+def as_rate(rate: float) -> str:
+    """Return how many a second."""
+    return f"{rate:,.0f}"
 
 
-def wait_for(port: int) -> None:
-    """Wait until a server answers."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz").close()
-        except urllib.error.URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+def as_part(part: float) -> str:
+    """Return a ratio as a percentage."""
+    return f"{part:.0%}"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)

@@ -18,7 +18,7 @@ def main() -> None:
     groups: dict[str, list[str]] = project["dependency-groups"]
     runtime = resolve(dependencies)
     write("runtime", "What the server runs on.", runtime)
-    for name in ("test", "demo"):
+    for name in ("test", "demo", "bench"):
         # The runtime pins are fixed first, so that all files can be installed together.
         added = [pin for pin in resolve([*runtime, *groups[name]]) if pin not in runtime]
         write(name, f"What `make {name}` needs besides the server.", ["-r runtime.txt", *added])

@@ -1,0 +1,73 @@
+"""What a benchmark found: tables for people, figures and series for the report."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from benchmarks import machine
+from benchmarks.measuring import QUICK, fixed_loop, markdown
+
+FOLDER = Path(__file__).parent / "results" / ("quick" if QUICK else "full")
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table with a title, and what to know when reading it."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+    def shown(self, level: str) -> str:
+        """Return it as Markdown under a heading."""
+        parts = [f"{level} {self.title}", markdown(self.head, self.rows)]
+        return "\n\n".join([*parts, self.note] if self.note else parts)
+
+
+class Answer(msgspec.Struct):
+    """What one benchmark found. Figures have names of their own over all benchmarks."""
+
+    question: str
+    tables: list[Table]
+    figures: dict[str, float] = {}
+    series: dict[str, list[float]] = {}  # what the plots draw
+    loop: float = 0.0  # seconds that the fixed loop took in the same run
+    measured_at: str = ""
+    machine: dict[str, str] = {}
+
+
+def publish(asked: Coroutine[None, None, Answer]) -> None:
+    """Find an answer, print its tables, and keep it for the report."""
+    machine.pin(machine.LOAD_CORE)
+    before = fixed_loop()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        answer = runner.run(asked)
+    # The machine is as fast as it ever was in the run: the slower loop met something else.
+    answer.loop = min(before, fixed_loop())
+    answer.measured_at = datetime.now(UTC).isoformat(timespec="seconds")
+    answer.machine = machine.described()
+    for table in answer.tables:
+        show(table)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    text = msgspec.json.format(msgspec.json.encode(answer))
+    (FOLDER / f"{answer.question}.json").write_bytes(text)
+
+
+def show(table: Table) -> None:
+    """Print a table as Markdown."""
+    sys.stdout.write(f"\n{table.shown('##')}\n")
+    sys.stdout.flush()
+
+
+def kept(folder: Path = FOLDER) -> dict[str, Answer]:
+    """Return the answers of the last run by their questions."""
+    decode = msgspec.json.Decoder(Answer).decode
+    answers = [decode(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    return {answer.question: answer for answer in answers}

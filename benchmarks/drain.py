@@ -1,0 +1,52 @@
+"""How many tasks a second are delivered and recorded when a backlog is let go?"""
+
+from __future__ import annotations
+
+from benchmarks.answers import Answer, Table, publish
+from benchmarks.bodies import push_of
+from benchmarks.limits import client_rate
+from benchmarks.measuring import as_part, as_rate, in_us, scaled
+from benchmarks.rounds import Round, drain_round
+from benchmarks.sidecar import IN_FLIGHT, fresh
+from benchmarks.target import Target
+
+COUNT = scaled(40_000, quick=5_000)
+TIMES = scaled(3, quick=1)
+
+
+async def drained() -> Round:
+    """Deliver a backlog again and again; return the best round."""
+    rounds = []
+    async with Target().listening() as target, fresh() as sidecar:
+        for _ in range(TIMES):
+            await sidecar.pause()
+            await sidecar.push([push_of(target.url)], COUNT)
+            rounds.append(await drain_round(sidecar, target, COUNT))
+    return max(rounds, key=lambda found: found.rate)
+
+
+async def answer() -> Answer:
+    """Compare with the bare client, before and after."""
+    limit = await client_rate(COUNT)
+    found = await drained()
+    limit = max(limit, await client_rate(COUNT))
+    part = found.rate / limit
+    row = [as_rate(found.rate), in_us(found.cpu_each), as_rate(limit), as_part(part)]
+    return Answer(
+        question="drain",
+        tables=[
+            Table(
+                "Draining a backlog",
+                ["tasks/s", "CPU of the sidecar, µs a task", "bare client, calls/s", "of it"],
+                [row],
+                f"{COUNT:,} due tasks, {IN_FLIGHT} in flight; until the last outcome is on disk.",
+            )
+        ],
+        figures={
+            "drain_rate": found.rate, "drain_of_limit": part, "drain_cpu": found.cpu_each
+        },
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    publish(answer())

@@ -1,0 +1,117 @@
+"""How good it is to be: the figures of a run against what was wanted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.measuring import as_part, as_rate, in_ms
+
+ALLOWED_SLOWER = 1.2  # times, before the report speaks of it
+
+# What the bare parts came to where the goals were set, with the fixed loop in the same run.
+# Ratios to the loop are what is compared: another machine is slower in both.
+REFERENCE_LOOP = 0.150  # seconds
+REFERENCES = {
+    "bare_server": ("bare HTTP server", 41_000.0),
+    "bare_client": ("bare HTTP client", 42_700.0),
+    "bare_added": ("bare rows in commits of 64", 85_000.0),
+    "bare_commits": ("commits of one row", 7_000.0),
+}
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing that was wanted."""
+
+    question: str
+    wanted: str
+    figure: str
+    least: float
+    shown: Callable[[float], str]
+    is_most: bool = False  # what was wanted is the most that it may be
+
+    def met(self, found: float) -> bool:
+        """Tell whether a figure is what was wanted."""
+        return found <= self.least if self.is_most else found >= self.least
+
+    def row(self, figures: Figures) -> list[str]:
+        """Return it as a table's row."""
+        found = figures.get(self.figure)
+        if found is None:
+            return [self.question, self.wanted, "not measured", ""]
+        return [self.question, self.wanted, self.shown(found), "yes" if self.met(found) else "no"]
+
+
+def _times(found: float) -> str:
+    return f"{found:.1f} times"
+
+
+def _mb(found: float) -> str:
+    return f"{found:.0f} MB"
+
+
+def _ms(found: float) -> str:
+    return f"{in_ms(found)} ms"
+
+
+def _s(found: float) -> str:
+    return f"{found:.2f} s"
+
+
+GOALS = (
+    Goal("push one by one", "50 % of the bare HTTP server", "push_of_limit", 0.5, as_part),
+    Goal("push in batches of 1,000", "60 % of bare rows", "batch_1000_of_limit", 0.6, as_part),
+    Goal("push in batches of 10,000", "60 % of bare rows", "batch_10000_of_limit", 0.6, as_part),
+    Goal("drain", "35 % of the bare HTTP client", "drain_of_limit", 0.35, as_part),
+    Goal("push, deliver and record at once", "60 % of the limit", "sustained_of_limit", 0.6,
+         as_part),
+    Goal("the same, beside Celery with Redis", "6 times", "times_celery", 6, _times),
+    Goal("lone task on an idle server, median", "one fsync and 1 ms",
+         "latency_idle_over_commit", 0.001, _ms, is_most=True),
+    Goal("p99 at 50 % load", "10 ms", "latency_50_p99", 0.010, _ms, is_most=True),
+    Goal("push rate with the largest backlog", "90 % of that with none", "backlog_push_kept", 0.9,
+         as_part),
+    Goal("memory, idle", "60 MB", "idle_memory", 60, _mb, is_most=True),
+    Goal("memory, largest backlog", "150 MB", "backlog_memory", 150, _mb, is_most=True),
+    Goal("first answer, largest backlog", "1 s", "backlog_first_answer", 1, _s, is_most=True),
+    Goal("first delivery, largest backlog", "2 s", "backlog_first_delivery", 2, _s, is_most=True),
+    Goal("most queues, push", "80 % of one queue", "queues_push_kept", 0.8, as_part),
+    Goal("most queues, drain", "80 % of one queue", "queues_drain_kept", 0.8, as_part),
+    Goal("one origin of ten hangs, drain", "90 % of the others' rate", "origins_drain_kept", 0.9,
+         as_part),
+    Goal("one origin of ten hangs, at a rate", "90 % of the others' rate", "origins_paced_kept",
+         0.9, as_part),
+)  # fmt: skip
+
+
+def verdict(figures: Figures, loop: float) -> str:
+    """Say in one sentence whether the bare parts are as fast as they were, beside the loop."""
+    slower = {}
+    for figure, (name, reference) in REFERENCES.items():
+        if figure in figures:
+            expected = reference * REFERENCE_LOOP / loop
+            times = expected / figures[figure]
+            if times > ALLOWED_SLOWER:
+                slower[name] = times
+    if not slower:
+        return "Beside a loop of plain Python, the bare parts are as fast as when goals were set."
+    listed = ", ".join(f"{name} {times:.1f} times" for name, times in slower.items())
+    return (
+        f"**Beside a loop of plain Python, bare parts are over {ALLOWED_SLOWER - 1:.0%} slower "
+        f"than where the goals were set: {listed}.** Ratios within the run still hold."
+    )
+
+
+def reference_rows(figures: Figures, loop: float) -> list[list[str]]:
+    """Return the bare parts as they were and as they are, both beside the loop."""
+    rows = []
+    for figure, (name, reference) in REFERENCES.items():
+        found = figures.get(figure)
+        if found is not None:
+            scaled = reference * REFERENCE_LOOP / loop
+            rows.append([name, as_rate(reference), as_rate(scaled), as_rate(found),
+                         as_part(found / scaled)])  # fmt: skip
+    return rows

@@ -1,0 +1,82 @@
+"""The machine: its cores, and what processes use of it (Linux only)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from importlib.metadata import version
+from pathlib import Path
+
+SERVER_CORE, LOAD_CORE = 0, 1
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def pin(core: int) -> None:
+    """Run on one core from now on, with every process that is started later."""
+    os.sched_setaffinity(0, {core})
+
+
+def unpin() -> None:
+    """Run on every core again."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+def on_core(core: int) -> list[str]:
+    """Return how the command of a process begins that is to run on one core."""
+    return ["/usr/bin/taskset", "-c", str(core)]
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time that a process has used (proc(5), fields 14 and 15 of stat)."""
+    fields = _stat(process)
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def session_cpu_seconds(session: int) -> float:
+    """Return the CPU time of a session's processes, and of those of their children that ended."""
+    total = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = _stat(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session:
+            total += sum(int(field) for field in fields[11:15])
+    return total / TICKS
+
+
+def memory(process: int) -> float:
+    """Return how much memory a process holds, in MB (10^6 bytes)."""
+    return int(_status(process, "VmRSS:")) * 1024 / 1e6
+
+
+def wake_ups(process: int) -> int:
+    """Return how often the threads of a process went to sleep and woke up again."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return sum(int(_status(int(path.name), "voluntary_ctxt_switches:")) for path in threads)
+
+
+def described() -> dict[str, str]:
+    """Return what the machine is, and the versions of what runs on it."""
+    names = ("uvicorn", "uvloop", "httptools", "starlette", "pyreqwest", "msgspec")
+    cpus = Path("/proc/cpuinfo").read_text().splitlines()
+    models = {line.partition(":")[2].strip() for line in cpus if line.startswith("model name")}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "processor": f"{os.cpu_count()} cores of {', '.join(sorted(models))}",
+        "memory": f"{memory:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+        **{name: version(name) for name in names},
+    }
+
+
+def _stat(process: int) -> list[str]:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def _status(process: int, name: str) -> str:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(name))

@@ -1,0 +1,36 @@
+"""What the tasks of all peers do: nothing, or the same HTTP call to the same target."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import urllib3
+
+from benchmarks.bodies import BODY
+
+TARGET = os.environ.get("BENCH_TARGET", "")
+HEADERS = {"Content-Type": "application/json"}
+
+
+@cache
+def _done() -> int:
+    # Whoever counts looks at the size: a byte that is added to a file is added whole.
+    return os.open(os.environ["BENCH_DONE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+@cache
+def _pool() -> urllib3.HTTPConnectionPool:
+    return urllib3.connection_from_url(TARGET, maxsize=64)
+
+
+def nothing() -> None:
+    """Do nothing."""
+    os.write(_done(), b".")
+
+
+def call() -> None:
+    """Call the target, over a connection that is kept."""
+    answer = _pool().request("POST", TARGET, body=BODY, headers=HEADERS)
+    assert answer.status == 200
+    os.write(_done(), b".")

@@ -1,0 +1,54 @@
+"""How many tasks a second are pushed, delivered and recorded, all at once?"""
+
+from __future__ import annotations
+
+from benchmarks.answers import Answer, Table, publish
+from benchmarks.limits import client_rate, combined, row_rates, server_rate
+from benchmarks.measuring import as_part, as_rate, in_us, scaled
+from benchmarks.rounds import OUTSTANDING, Round, sustained_round
+from benchmarks.sidecar import fresh
+from benchmarks.target import Target
+
+COUNT = scaled(50_000, quick=5_000)
+CALLS = scaled(40_000, quick=5_000)
+TIMES = scaled(3, quick=1)
+
+
+async def sustained(times: int = TIMES) -> Round:
+    """Push, deliver and record, again and again; return the best round."""
+    async with Target().listening() as target, fresh() as sidecar:
+        rounds = [await sustained_round(sidecar, target, COUNT) for _ in range(times)]
+    return max(rounds, key=lambda found: found.rate)
+
+
+async def answer() -> Answer:
+    """Compare with what the three bare costs allow together."""
+    server, client = await server_rate(CALLS), await client_rate(CALLS)
+    added, ended = row_rates()
+    limit = combined(server, client, added, ended)
+    found = await sustained()
+    part = found.rate / limit
+    row = [as_rate(found.rate), in_us(found.cpu_each), as_rate(limit), as_part(part)]
+    costs = " + ".join(in_us(1 / rate) for rate in (server, client, added, ended))
+    return Answer(
+        question="sustained",
+        tables=[
+            Table(
+                "Pushing, delivering and recording at once",
+                ["tasks/s", "CPU of the sidecar, µs a task", "limit, a second", "of the limit"],
+                [row],
+                f"The limit is one core for {costs} µs: bare server, bare client, a row added, a "
+                f"row ended. Pushing waits when {OUTSTANDING:,} tasks are not delivered yet.",
+            )
+        ],
+        figures={
+            "sustained_rate": found.rate,
+            "sustained_of_limit": part,
+            "sustained_cpu": found.cpu_each,
+            "sustained_limit": limit,
+        },
+    )
+
+
+if __name__ == "__main__":
+    publish(answer())
