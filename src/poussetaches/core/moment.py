@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NewType
 
 Moment = NewType("Moment", int)  # microseconds since 1970-01-01 UTC
@@ -40,6 +41,7 @@ def datetime_of(moment: Moment) -> datetime:
     return _EPOCH + timedelta(microseconds=moment)
 
 
+@lru_cache(maxsize=1024)  # most tasks are due when they are made, and many are made at once
 def rfc3339(moment: Moment) -> str:
     """Return a moment as RFC 3339 text in UTC, to the microsecond."""
     # Not strftime: some C libraries write the year 1 as "1".

@@ -199,9 +199,9 @@ class Dispatcher:
             return
         origin = self._lanes.started(lane)
         self._observer.attempt_started(task, now=now)
-        attempt = asyncio.create_task(self._attempt(lease, lane, origin))
+        attempt = asyncio.create_task(self._run(lease, lane, origin))
         self._on_wire.add(attempt)
-        attempt.add_done_callback(self._on_wire.discard)
+        attempt.add_done_callback(self._ended)
 
     def _has_expired(self, lease: Lease) -> bool:
         """Tell whether it is too late for an attempt; then the task dies without one."""
@@ -211,8 +211,21 @@ class Dispatcher:
         self._record(Finish(lease, Bury(Reason.EXPIRED)))
         return True
 
-    async def _attempt(self, lease: Lease, lane: Lane, origin: str) -> None:
-        """Make one attempt and hand on what it came to. The slot is free once it is over."""
+    async def _run(self, lease: Lease, lane: Lane, origin: str) -> None:
+        """Make one attempt and record what it came to; only the first part can be cut off."""
+        finish = await self._attempt(lease, lane, origin)
+        own = asyncio.current_task()
+        assert own is not None
+        self._on_wire.discard(own)
+        self._recording.add(own)
+        await self._record_until_done(finish)
+
+    def _ended(self, attempt: asyncio.Task[None]) -> None:
+        self._on_wire.discard(attempt)
+        self._recording.discard(attempt)
+
+    async def _attempt(self, lease: Lease, lane: Lane, origin: str) -> Finish:
+        """Make one attempt and return what it came to. The slot is free once it is over."""
         request_id = new_request_id(self._random)
         started_at, started = self._clock.now(), self._clock.monotonic()
         try:
@@ -225,9 +238,8 @@ class Dispatcher:
         if self._costs_nothing(origin, outcome):
             log.info("origin not reached", extra={"task": lease.task.id, "error": outcome.error})
             self._observer.attempt_put_back(lease.task)
-            self._record(Finish(lease, PutBack(outcome.error)))
-            return
-        self._judge(lease, outcome, Made(request_id, started_at, duration, key_sent))
+            return Finish(lease, PutBack(outcome.error))
+        return self._judge(lease, outcome, Made(request_id, started_at, duration, key_sent))
 
     async def _send(self, task: Task, request_id: str) -> tuple[Outcome, bool]:
         """Return what an attempt came to, and whether the shared key went along."""
@@ -276,9 +288,10 @@ class Dispatcher:
                 if self._has_expired(lease):
                     continue
                 made = Made(new_request_id(self._random), self._clock.now(), 0.0, key_sent=False)
-                self._judge(lease, Outcome(error=error, unreachable=True), made)
+                self._record(self._judge(lease, Outcome(error=error, unreachable=True), made))
 
-    def _judge(self, lease: Lease, outcome: Outcome, made: Made) -> None:
+    def _judge(self, lease: Lease, outcome: Outcome, made: Made) -> Finish:
+        """Return what follows an attempt that counts."""
         task, now = lease.task, self._clock.now()
         move = next_move(task, outcome, self._queues.policy_of(task), now=now, random=self._random)
         attempt = Attempt(
@@ -296,15 +309,16 @@ class Dispatcher:
         )
         _log_attempt(task, attempt, move, now)
         self._observer.attempt_ended(task, attempt)
-        self._record(Finish(lease, move, attempt))
+        return Finish(lease, move, attempt)
 
     def _record(self, finish: Finish) -> None:
-        """Record the end of an attempt, as often as it takes."""
+        """Record an end that came without an attempt."""
         recording = asyncio.create_task(self._record_until_done(finish))
         self._recording.add(recording)
-        recording.add_done_callback(self._recording.discard)
+        recording.add_done_callback(self._ended)
 
     async def _record_until_done(self, finish: Finish) -> None:
+        """Record an end, as often as it takes."""
         while True:
             try:
                 await self._store.finish(finish, now=self._clock.now())

@@ -50,6 +50,9 @@ SELECT seq FROM tasks WHERE id = ?;
 -- task: by its row
 SELECT {task_columns} FROM tasks WHERE seq = ?;
 
+-- tasks: many of them
+SELECT seq, {task_columns} FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
+
 -- light_task: without headers and body
 SELECT {light_columns} FROM tasks WHERE seq = ?;
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, QueueCounts
+from poussetaches.core.task import Task
 from poussetaches.store.base import Lease, Leased
 from poussetaches.store.sqlite.leases import Leases
 from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.rows import Row
 
 HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
 
@@ -57,24 +59,34 @@ class Leasing:
         while row := self._reading.one("next_priority", number, priority):
             priority = row[0]
             passed_over = self._leases.in_lane(lane) + len(self._skip)
-            candidates = self._reading.all(
-                "first_waiting", number, priority, passed_over + wanted + 1
-            )
-            for seq, run_at in candidates:
-                if seq in self._leases or seq in self._skip:
-                    continue
-                if wanted == 0 or run_at > now:
-                    next_due = run_at if next_due is None else min(next_due, run_at)
-                    break
-                task = self._reading.task_at(seq)
-                if task is None:
-                    # Unreadable: there may be more of the lane than was looked at for its sake.
-                    next_due = run_at if next_due is None else min(next_due, run_at)
-                    continue
-                token = self._leases.take(seq, lane, task.attempt_total)
-                leased.leases.append(Lease(task, token))
-                wanted -= 1
+            candidates = [
+                row
+                for row in self._reading.all(
+                    "first_waiting", number, priority, passed_over + wanted + 1
+                )
+                if row[0] not in self._leases and row[0] not in self._skip
+            ]
+            while wanted and candidates and candidates[0][1] <= now:
+                due = [row for row in candidates[:wanted] if row[1] <= now]
+                candidates = candidates[len(due) :]
+                for (seq, run_at), task in zip(due, self._read(due), strict=True):
+                    if task is None:
+                        # Unreadable: there may be more of the lane than was looked at.
+                        next_due = _earliest(next_due, run_at)
+                        continue
+                    token = self._leases.take(seq, lane, task.attempt_total)
+                    leased.leases.append(Lease(task, token))
+                    wanted -= 1
+            if candidates:
+                next_due = _earliest(next_due, candidates[0][1])
         return next_due
+
+    def _read(self, rows: Sequence[Row]) -> list[Task | None]:
+        return self._reading.tasks_at([seq for seq, _ in rows])
+
+
+def _earliest(known: Moment | None, moment: Moment) -> Moment:
+    return moment if known is None else min(known, moment)
 
 
 def count_ahead(reading: Reading, leases: Leases, task_id: str, *, now: Moment, limit: int) -> int:

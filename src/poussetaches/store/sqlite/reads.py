@@ -72,19 +72,12 @@ class Reading:
 
     def light_tasks(self, numbers: Sequence[int]) -> list[Task]:
         """Return tasks in the order of their numbers, without headers and bodies."""
-        try:
-            rows = self.all("light_tasks", as_list(numbers))
-        except sqlite3.OperationalError as exc:
-            _check_is_text(exc)
-            rows = []  # one of them cannot be read, and which one has to be found out
-        by_number = {row[0]: row[1:] for row in rows}
-        found = []
-        for seq in numbers:
-            row = by_number.get(seq)
-            task = self.light_task(seq) if row is None else self._decoded(seq, row)
-            if task is not None:
-                found.append(task)
-        return found
+        found = self._tasks("light_tasks", numbers, one_by_one=self.light_task)
+        return [task for task in found if task is not None]
+
+    def tasks_at(self, numbers: Sequence[int]) -> list[Task | None]:
+        """Return tasks in the order of their numbers; None for one that cannot be read."""
+        return self._tasks("tasks", numbers, one_by_one=self.task_at)
 
     def attempts(self, task_id: str) -> list[Attempt]:
         """Return a task's attempts."""
@@ -172,6 +165,21 @@ class Reading:
         return self._as_leased(
             seq, self._read("tasks", seq, lambda: self.one(statement, seq), task_from_row)
         )
+
+    def _tasks(
+        self, statement: str, numbers: Sequence[int], *, one_by_one: Callable[[int], Task | None]
+    ) -> list[Task | None]:
+        """Return many tasks by one statement: each takes and gives the interpreter's lock."""
+        try:
+            rows = self.all(statement, as_list(numbers)) if numbers else []
+        except sqlite3.OperationalError as exc:
+            _check_is_text(exc)
+            rows = []  # one of them cannot be read, and which one has to be found out
+        by_number = {row[0]: row[1:] for row in rows}
+        return [
+            self._decoded(seq, by_number[seq]) if seq in by_number else one_by_one(seq)
+            for seq in numbers
+        ]
 
     def _decoded(self, seq: int, row: Row) -> Task | None:
         return self._as_leased(seq, self._read("tasks", seq, lambda: row, task_from_row))
