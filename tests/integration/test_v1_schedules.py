@@ -452,6 +452,22 @@ def test_hidden_header_that_is_sent_back_keeps_its_value(
     assert (delivery.headers["authorization"], delivery.headers["x-a"]) == ("Bearer secret", "1")
 
 
+def test_hidden_header_of_a_declared_schedule_keeps_its_value(
+    server: Server, name: str, receiver: Receiver
+) -> None:
+    said = {"url": f"{receiver.url}/{name}", "headers": {"Authorization": "Bearer secret"}}
+    entry = {"name": name, "cron": "@daily", "task": said}
+    call(server, "PUT", "/v1/schedules", {"owner": name, "schedules": [entry]})
+    entry["task"] = show(server, name)["task"]
+
+    call(server, "PUT", "/v1/schedules", {"owner": name, "schedules": [entry]})
+    call(server, "POST", at(name, "/run"))
+    call(server, "POST", "/v1/test/run-until-idle")
+
+    [delivery] = [one for one in receiver.deliveries if one.path == f"/{name}"]
+    assert delivery.headers["authorization"] == "Bearer secret"
+
+
 def test_headers_are_patched_whatever_their_capitals(server: Server, name: str) -> None:
     put(server, name, task={**TASK, "headers": {"X-A": "1", "X-B": "2"}})
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from poussetaches.core.errors import InvalidSchedule, OlderVersion, OwnedByAnother
+from poussetaches.core.errors import InvalidSchedule, OlderVersion, OwnedByAnother, TooMany
 from poussetaches.core.moment import HOUR, Moment
-from poussetaches.core.schedule import MAX_RUNS, Misfire, Overlap, Schedule
+from poussetaches.core.schedule import MAX_RUNS, MAX_SCHEDULES, Misfire, Overlap, Schedule
 from poussetaches.core.task import RetryAt, TaskState
 from poussetaches.store.base import Change, Push, Store
 from tests.factories import NOW, make_schedule, make_task
@@ -143,6 +143,18 @@ class ScheduleChangeRules:
 
         kept = owned("a", task=new.task, paused=True, last_fired_at=NOW, last_task_id="x")
         assert await store.schedules("app") == [kept]
+
+    async def test_schedules_are_limited_in_number(self, store: Store) -> None:
+        """``edit_schedule`` and ``replace_schedules``: no more than ``MAX_SCHEDULES``."""
+        most = [owned(f"s{number}") for number in range(MAX_SCHEDULES)]
+        await store.replace_schedules("app", None, most, now=NOW)
+
+        with pytest.raises(TooMany):
+            await store.edit_schedule("more", lambda _: make_schedule("more"), now=NOW)
+        with pytest.raises(TooMany):
+            await store.replace_schedules("app", None, [*most, owned("more")], now=NOW)
+
+        assert len(await store.schedules(None)) == MAX_SCHEDULES
 
     async def test_unchanged_set_is_no_news(self, store: Store) -> None:
         """``replace_schedules``: an unchanged one is not touched."""

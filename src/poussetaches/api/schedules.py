@@ -209,12 +209,15 @@ class ScheduleRoutes:
         given = decode_definition(self._set_decoder, body, hints=HINTS, code=CODE)
         if given.owner == ORIGINAL:
             raise invalid(CODE, "owner", f"{ORIGINAL!r} has the schedules of the original's route")
+        known = {schedule.name: schedule for schedule in await self._store.schedules(given.owner)}
         builder, found = self._builder(), dict[str, Schedule]()
         for number, fields in enumerate(given.schedules):
             place = f"schedules[{number}]."
             if fields.name in found:
                 raise invalid(CODE, f"{place}name", f"{fields.name!r} is given twice")
             schedule = builder.build(fields.name, fields, owner=given.owner, place=place)
+            if fields.name in known:
+                schedule = _succeeding(known[fields.name], schedule)
             found[fields.name] = schedule
             if len(found) % AT_ONCE == 0:
                 await asyncio.sleep(0)
