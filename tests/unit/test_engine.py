@@ -7,6 +7,7 @@ import pytest
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.task import Attempt, Task, TaskState
+from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
 from poussetaches.store.base import News
@@ -142,6 +143,33 @@ async def test_pause_of_the_server_is_seen(engine: Engine, store: SqliteStore) -
 
     await store.set_paused(False)
     assert not engine.paused
+
+
+async def test_end_of_an_attempt_makes_room_when_the_server_is_at_its_limit(
+    store: SqliteStore, sender: ScriptedSender
+) -> None:
+    for id in "abc":
+        await store.add(make_task(id))
+    sender.hangs()
+    # The machine's clock: it wakes in fewer steps of the event loop than a test's does.
+    engine = Engine(
+        store=store,
+        sender=sender,
+        clock=SystemClock(),
+        random=seeded(),
+        config=EngineConfig(max_in_flight=1),
+    )
+    await engine.load()
+    engine.start()
+    await let_run()
+
+    sender.release()
+    await let_run()
+    seen = (len(sender.requests), sender.hung_count)
+    await engine.stop(0)
+
+    # The end itself wakes the dispatcher, and it must find the room then.
+    assert seen == (2, 1)
 
 
 async def test_new_schedule_is_fired_when_it_is_due_and_not_later(

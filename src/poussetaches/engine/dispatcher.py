@@ -216,6 +216,7 @@ class Dispatcher:
         finish = await self._attempt(lease, lane, origin)
         own = asyncio.current_task()
         assert own is not None
+        # Without an await since the bell rang: the tick that it wakes must find the room.
         self._on_wire.discard(own)
         self._recording.add(own)
         await self._record_until_done(finish)
