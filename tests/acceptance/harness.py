@@ -68,6 +68,7 @@ class Delivery:
     headers: Mapping[str, str]
     body: bytes
     at: float
+    method: str = "POST"
 
     @property
     def payload(self) -> bytes:
@@ -91,12 +92,14 @@ class QuietServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # passed on
 
 
+# What an application answers: a status, and perhaps headers, and perhaps a body.
+Reply = int | tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
+
+
 class Receiver:
     """An application that answers as told and remembers every delivery."""
 
-    def __init__(
-        self, answer: Callable[[Delivery], int | tuple[int, dict[str, str]]], port: int = 0
-    ) -> None:
+    def __init__(self, answer: Callable[[Delivery], Reply], port: int = 0) -> None:
         self.deliveries: list[Delivery] = []
         receiver = self
 
@@ -108,14 +111,18 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                delivery = Delivery(self.path, headers, body, time.time())
+                delivery = Delivery(self.path, headers, body, time.time(), self.command)
                 receiver.deliveries.append(delivery)
                 given = answer(delivery)
-                status, extra = given if isinstance(given, tuple) else (given, {})
+                status, extra, *bodies = given if isinstance(given, tuple) else (given, {})
+                content = b"".join(bodies)
                 self.send_response(status)
-                for name, value in {"Content-Length": "0", **extra}.items():
+                for name, value in {"Content-Length": str(len(content)), **extra}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(content)
+
+            do_PUT = do_PATCH = do_GET = do_DELETE = do_HEAD = do_OPTIONS = do_POST
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
@@ -134,7 +141,7 @@ class Receiver:
 
 @contextmanager
 def receiving(
-    answer: Callable[[Delivery], int | tuple[int, dict[str, str]]] = lambda _: 200,
+    answer: Callable[[Delivery], Reply] = lambda _: 200,
     port: int = 0,
 ) -> Iterator[Receiver]:
     """Run a receiver; 0 is any free port."""

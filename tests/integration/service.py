@@ -13,7 +13,7 @@ from poussetaches.server.parts import Parts
 from poussetaches.settings import load_settings
 from poussetaches.store.sqlite import SqliteStore
 from tests.fakes import FakeClock, ScriptedSender
-from tests.store.sqlite_files import inline_store
+from tests.store.sqlite_files import Disk, inline_store
 
 
 class Service:
@@ -26,16 +26,23 @@ class Service:
 
     @classmethod
     async def opened(
-        cls, path: Path, *, clock: FakeClock, sender: ScriptedSender, random: Random
+        cls,
+        path: Path,
+        *,
+        clock: FakeClock,
+        sender: ScriptedSender,
+        random: Random,
+        disk: Disk | None = None,
+        **env: str,
     ) -> Service:
-        """Open the service on a file, new or known."""
-        store = inline_store(path)
+        """Open the service on a file, new or known; ``env`` is its environment."""
+        store = inline_store(path, disk=disk)
         await store.open()
         stats = Stats(store=store, clock=clock, random=random)
         attempts = AttemptCount(stats)
         parts = Parts(
             store,
-            load_settings({}, {}, None),
+            load_settings({}, env, None),
             clock=clock,
             random=random,
             stats=stats,
@@ -57,9 +64,17 @@ class Service:
         """Let time pass, from one due moment to the next, and do what is due at each."""
         await self._driver.advance(seconds)
 
+    async def drain(self) -> None:
+        """Start no more attempts."""
+        await self._parts.drain(0)
+
+    async def end_requests(self) -> None:
+        """End the requests that could go on for long."""
+        await self._parts.end_requests()
+
     async def close(self) -> None:
         """End it as a stop does."""
-        await self._parts.drain(0)
-        await self._parts.end_requests()
+        await self.drain()
+        await self.end_requests()
         await self._parts.close()
         await self._store.close()

@@ -231,6 +231,21 @@ def test_null_in_a_patch_resets(server: Server, name: str) -> None:
     assert queue == {"name": name, **DEFAULTS, "retry": {**RETRY, "max_attempts": 3}}
 
 
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [({"speed": None}, "speed"), ({"retry": {"tries": None}}, "retry.tries")],
+    ids=str,
+)
+def test_null_of_what_there_is_not_is_refused_by_name(
+    server: Server, name: str, patch: dict[str, object], field: str
+) -> None:
+    put(server, name)
+
+    answer = call(server, "PATCH", f"/v1/queues/{name}", patch)
+
+    assert problem(answer) == (422, "invalid-queue", [field])
+
+
 def test_patch_makes_an_unknown_queue(server: Server, name: str) -> None:
     answer = call(server, "PATCH", f"/v1/queues/{name}", {"burst": 3})
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -541,6 +542,24 @@ def test_patch_that_cannot_be_read_is_refused(server: Server, name: str, body: b
     assert problem(server.request("PATCH", at(name), body)) == (400, "bad-json", [])
 
 
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [
+        ({"every": None}, "every"),
+        ({"task": {"tries": None}}, "task.tries"),
+        ({"task": {"retry": {"tries": None}}}, "task.retry.tries"),
+        ({"task": {"key": None}}, "task.key"),
+    ],
+    ids=str,
+)
+def test_null_of_what_there_is_not_is_refused_by_name(
+    server: Server, name: str, patch: dict[str, object], field: str
+) -> None:
+    put(server, name)
+
+    assert problem(call(server, "PATCH", at(name), patch)) == (422, "invalid-schedule", [field])
+
+
 @pytest.mark.parametrize("depth", [70, 100_000])
 def test_deeply_nested_patch_is_refused(server: Server, name: str, depth: int) -> None:
     put(server, name)
@@ -670,6 +689,20 @@ def test_declared_set_replaces_the_owners_schedules(server: Server, name: str) -
     assert show(server, f"{name}-own") == own
 
 
+def test_unchanged_entry_of_a_set_is_not_touched(server: Server, name: str) -> None:
+    names = [f"{name}-a", f"{name}-b"]
+    assert declare(server, name, *names, version=1).status == 200
+    pass_time(server, hours=1)
+    call(server, "POST", at(names[0], "/pause"))
+    before = [show(server, one) for one in names]
+
+    assert declare(server, name, *names, version=2).status == 200
+
+    assert [show(server, one) for one in names] == before
+    assert before[0]["paused"]
+    assert before[1]["last_run_at"] is not None
+
+
 def test_empty_set_deletes_the_owners_schedules(server: Server, name: str) -> None:
     declare(server, name, f"{name}-a")
 
@@ -779,6 +812,44 @@ def test_preview_that_is_not_allowed_is_refused_by_name(
     answer = call(server, "POST", "/v1/schedules/preview", said)
 
     assert problem(answer) == (422, "invalid-schedule", [field])
+
+
+# Daylight saving
+
+
+def preview(server: Server, cron: str) -> list[datetime]:
+    """Return the next 70 occurrences, as the clocks of Paris have them."""
+    said = {"cron": cron, "timezone": "Europe/Paris", "count": 70}
+    found = call(server, "POST", "/v1/schedules/preview", said).json["next_runs"]
+    return [datetime.fromisoformat(run["local"]) for run in found]
+
+
+def clocks_change_on(moment: datetime) -> bool:
+    """Tell whether it is on the last Sunday of a month of 31 days."""
+    return moment.isoweekday() == 7 and moment.day >= 25
+
+
+def test_fixed_time_that_is_skipped_runs_at_the_jump(server: Server) -> None:
+    found = preview(server, "30 2 25-31 3 *")
+
+    assert any(map(clocks_change_on, found))
+    for run in found:
+        assert (run.hour, run.minute) == ((3, 0) if clocks_change_on(run) else (2, 30))
+
+
+def test_fixed_time_that_is_there_twice_runs_once(server: Server) -> None:
+    found = preview(server, "30 2 25-31 10 *")
+
+    assert any(map(clocks_change_on, found))
+    assert len({run.date() for run in found}) == 70
+
+
+def test_steps_go_by_the_time_that_passes(server: Server) -> None:
+    found = preview(server, "*/30 2 25-31 10 *")
+
+    runs_of = Counter(run.date() for run in found)
+    for run in found[4:-4]:  # the first and the last day may be cut
+        assert runs_of[run.date()] == (4 if clocks_change_on(run) else 2)
 
 
 # Those of the original's route

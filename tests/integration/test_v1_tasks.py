@@ -360,6 +360,8 @@ def test_patch_of_a_dead_task_leaves_it_dead(client: Client) -> None:
         (b"[]", (422, "invalid-task", [])),
         (b'{"queue": "mail"}', (422, "invalid-task", ["queue"])),
         (b'{"color": "red"}', (422, "invalid-task", ["color"])),
+        (b'{"color": null}', (422, "invalid-task", ["color"])),
+        (b'{"retry": {"patience": null}}', (422, "invalid-task", ["retry.patience"])),
         (b'{"url": null}', (422, "invalid-task", ["url"])),
         (b'{"url": "/path"}', (422, "invalid-task", ["url"])),
         (b'{"run_at": "2099-01-01T00:00:00Z"}', (422, "invalid-task", ["run_at"])),
@@ -548,8 +550,13 @@ def test_push_is_refused_where_only_declared_queues_take_tasks(tmp_path: Path) -
         assert client.send("PUT", "/v1/queues/mail", b"{}").status == 201
 
         refused = client.post("/v1/tasks", url=URL, queue="post")
+        batch = client.post("/v1/tasks/batch", tasks=[{"url": URL, "queue": "post"}])
+        run = {"cron": "@daily", "task": {"url": URL, "queue": "post"}}
+        schedule = client.send("PUT", "/v1/schedules/daily", json.dumps(run).encode())
 
         assert problem(refused) == (422, "invalid-task", ["queue"])
+        assert problem(batch) == (422, "invalid-task", ["tasks[0].queue"])
+        assert problem(schedule) == (422, "invalid-schedule", ["task.queue"])
         assert client.post("/v1/tasks", url=URL, queue="mail").status == 201
 
 

@@ -250,6 +250,7 @@ class QueueRoutes:
         """Change some settings of a queue; null resets one. An unknown queue is made."""
         name = name_of(request, code=CODE)
         patch = await read_body(request, limit=self._max_request)
+        self._decoded(patch)  # null has to name what there is, too
 
         def overrides(known: Queue | None) -> QueueOverrides:
             said = QueueOverrides() if known is None else known.overrides

@@ -18,7 +18,6 @@ from starlette.responses import Response
 from poussetaches.api.definitions import decode_definition, name_of, patched
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.merge_patch import Document
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.schedule_fields import (
     HINTS,
@@ -109,7 +108,7 @@ class ScheduleRoutes:
         self._secret_headers = secret_headers
         self._max_request = max_request
         self._decoder = msgspec.json.Decoder(ScheduleFields)
-        self._patch_decoder = msgspec.json.Decoder(Document)
+        self._patch_decoder = msgspec.json.Decoder(SchedulePatch)
         self._set_decoder = msgspec.json.Decoder(ScheduleSet)
         self._preview_decoder = msgspec.json.Decoder(Preview)
 
@@ -250,7 +249,8 @@ class ScheduleRoutes:
     async def patch(self, request: Request) -> Response:
         """Change some of what a schedule says; null resets it."""
         patch = await read_body(request, limit=self._max_request)
-        decode(self._patch_decoder, patch, code=CODE)
+        # Null has to name what there is, too.
+        decode_definition(self._patch_decoder, patch, hints=HINTS, code=CODE)
         while True:
             known = await self._known(request)
             new = redefined(known, _succeeding(known, self._patched(known, patch)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -32,7 +33,10 @@ from poussetaches.engine.queues import Queues
 BODIES = ("json", "text", "body_base64")
 CHANGEABLE = frozenset(TaskChanges.__struct_fields__)
 
+V = TypeVar("V")
+
 _FIELDS = msgspec.json.Decoder(TaskFields)
+_CHANGES = msgspec.json.Decoder(TaskChanges)
 _HEADERS = msgspec.json.Decoder(Document)
 _MASKED = msgspec.json.encode(MASKED)
 _ANYWHERE = msgspec.Raw(b'"http://anywhere.invalid/"')  # the URL, where it is of no matter
@@ -69,7 +73,7 @@ class TaskPatch:
             return task
         if task.envelope and "retry" in self._changes:
             raise InvalidTask("retry", "cannot be changed: the original's route has its own")
-        fields = self._decoded(self._merged_into(task))
+        fields = _decoded(_FIELDS, {"url": _ANYWHERE, **self._merged_into(task)})
         check_together(fields)
         if "url" in self._changes and is_path(fields.url):
             check_has_base("url", task.queue, self._queues)
@@ -85,7 +89,8 @@ class TaskPatch:
         """Refuse what would fit no task at all."""
         if "url" in self._changes and is_null(self._changes["url"]):
             raise InvalidTask("url", "is missing")
-        fields = self._decoded(merged_document({}, self._changes))
+        _decoded(_CHANGES, self._changes)  # null has to name what there is, too
+        fields = _decoded(_FIELDS, merged_document({"url": _ANYWHERE}, self._changes))
         check_together(fields)
         body_of(fields, max_body=self._max_body)
 
@@ -104,12 +109,6 @@ class TaskPatch:
         if "json" in changes and task.body_kind is BodyKind.JSON:
             known["json"] = msgspec.Raw(task.body)
         return merged_document(known, changes)
-
-    def _decoded(self, document: Document) -> TaskFields:
-        try:
-            return _FIELDS.decode(msgspec.json.encode({"url": _ANYWHERE, **document}))
-        except msgspec.ValidationError as exc:
-            raise InvalidTask(*place_of(str(exc), TaskFields)) from None
 
     def _changed_body(self, fields: TaskFields, task: Task) -> dict[str, object]:
         named = [name for name in BODIES if name in self._changes]
@@ -151,6 +150,13 @@ _VALUES: dict[str, Callable[[TaskFields], object]] = {
     "on_success": lambda fields: fields.on_success,
     "on_dead": lambda fields: fields.on_dead,
 }
+
+
+def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:
+    try:
+        return decoder.decode(msgspec.json.encode(document))
+    except msgspec.ValidationError as exc:
+        raise InvalidTask(*place_of(str(exc), decoder.type)) from None
 
 
 def with_known_names(change: msgspec.Raw, headers: dict[str, str]) -> msgspec.Raw:
