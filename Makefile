@@ -103,8 +103,9 @@ pins: $(TEST_STAMP)  ## renew requirements/*.txt
 	@$(BIN)/python tools/pin.py
 
 clean:  ## delete what make and the tools made
-	@rm -rf .venv .venv-demo .venv-original .venv-bench benchmarks/results build dist src/*.egg-info htmlcov .coverage .coverage.* \
-	    .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
+	@rm -rf .venv .venv-demo .venv-original .venv-bench build dist src/*.egg-info htmlcov \
+	    .coverage .coverage.* benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	    .schemathesis
 	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(TEST_STAMP): pyproject.toml requirements/runtime.txt requirements/test.txt $(call if_broken,.venv)

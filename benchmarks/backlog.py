@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.answers import Answer, Table, publish
 from benchmarks.bodies import push_of, pushes
 from benchmarks.measuring import as_rate, in_us, scaled
-from benchmarks.rounds import Round, drain_round, push_round
+from benchmarks.rounds import Round, best, drain_round, push_round
 from benchmarks.sidecar import Sidecar, on_disk, serving
 from benchmarks.target import Target
 
@@ -60,8 +60,7 @@ async def cost(folder: Path, target: Target, *, size: int, before: int) -> Cost:
         first_delivery = target.last_at - started
         drained = await drain_round(sidecar, target, total - target.count, left=size)
         memory = sidecar.memory()
-    best = max(rounds, key=lambda found: found.rate)
-    return Cost(size, best, drained, memory, first_answer, first_delivery)
+    return Cost(size, best(rounds), drained, memory, first_answer, first_delivery)
 
 
 async def fill(sidecar: Sidecar, target: Target, count: int) -> None:

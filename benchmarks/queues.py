@@ -8,7 +8,7 @@ from benchmarks.answers import Answer, Table, publish
 from benchmarks.bodies import push_of
 from benchmarks.load import request_of
 from benchmarks.measuring import as_part, as_rate, in_us, scaled
-from benchmarks.rounds import Round, drain_round, push_round
+from benchmarks.rounds import Round, best, drain_round, push_round
 from benchmarks.sidecar import IN_FLIGHT, fresh
 from benchmarks.target import Target
 
@@ -32,11 +32,6 @@ async def spread(queues: int) -> tuple[Round, Round]:
             drained.append(await drain_round(sidecar, target, COUNT))
             await sidecar.pause()
     return best(pushed), best(drained)
-
-
-def best(rounds: list[Round]) -> Round:
-    """Return the fastest of several rounds."""
-    return max(rounds, key=lambda found: found.rate)
 
 
 async def answer() -> Answer:

@@ -82,7 +82,11 @@ def goals_of(answers: Mapping[str, Answer]) -> str:
 def results_of(answers: Mapping[str, Answer], drawn: Mapping[str, list[str]]) -> str:
     """Return all tables, and the plots under them."""
     parts = []
-    for question, answer in in_order(answers).items():
+    for question in QUESTIONS:
+        answer = answers.get(question)
+        if answer is None:
+            parts.append(f"`{question}.py` had no answer in this run.")
+            continue
         parts += [table.shown("###") for table in answer.tables]
         parts += [f"![{name}](plots/{name})" for name in drawn.get(question, ())]
         parts.append(f"A fixed loop took {answer.loop:.3f} s in this run.")
@@ -92,11 +96,6 @@ def results_of(answers: Mapping[str, Answer], drawn: Mapping[str, list[str]]) ->
 def figures_of(answers: Mapping[str, Answer]) -> dict[str, float]:
     """Return the figures of all questions."""
     return {name: value for answer in answers.values() for name, value in answer.figures.items()}
-
-
-def in_order(answers: Mapping[str, Answer]) -> dict[str, Answer]:
-    """Return the answers in the order in which the questions are asked."""
-    return {name: answers[name] for name in QUESTIONS if name in answers}
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.answers import Answer, Table, publish
-from benchmarks.limits import client_rate, combined, row_rates, server_rate
+from benchmarks.limits import client_round, combined, row_rates, server_round
 from benchmarks.measuring import as_part, as_rate, in_us, scaled
-from benchmarks.rounds import OUTSTANDING, Round, sustained_round
+from benchmarks.rounds import OUTSTANDING, Round, best, sustained_round
 from benchmarks.sidecar import fresh
 from benchmarks.target import Target
 
@@ -18,12 +18,12 @@ async def sustained(times: int = TIMES) -> Round:
     """Push, deliver and record, again and again; return the best round."""
     async with Target().listening() as target, fresh() as sidecar:
         rounds = [await sustained_round(sidecar, target, COUNT) for _ in range(times)]
-    return max(rounds, key=lambda found: found.rate)
+    return best(rounds)
 
 
 async def answer() -> Answer:
     """Compare with what the three bare costs allow together."""
-    server, client = await server_rate(CALLS), await client_rate(CALLS)
+    server, client = (await server_round(CALLS)).rate, (await client_round(CALLS)).rate
     added, ended = row_rates()
     limit = combined(server, client, added, ended)
     found = await sustained()

@@ -28,7 +28,6 @@ def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bo
     assert is_loopback(address) is expected
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system cannot do it")
 def test_connection_whose_client_does_not_read_is_given_up_after_a_minute() -> None:
     with (
         listening(load_settings({"port": "0"}, {}, None)) as listener,
