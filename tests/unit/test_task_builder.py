@@ -35,7 +35,7 @@ def builder_of(
     queues: Queues | None = None,
     *,
     declared_only: bool = False,
-    trace: Mapping[str, str] | None = None,
+    trace: Mapping[str, str] = {},
 ) -> TaskBuilder:
     limits = TaskLimits(max_body=1000, declared_only=declared_only)
     known = queues_of() if queues is None else queues
@@ -219,4 +219,5 @@ def test_trace_takes_no_room_from_the_headers_of_the_task() -> None:
 def test_trace_that_others_could_not_read_is_dropped(
     headers: dict[str, str], trace: dict[str, str] | None
 ) -> None:
-    assert trace_of(headers) == (headers if trace is None else trace)
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    assert trace_of(raw) == (headers if trace is None else trace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 
 from starlette.applications import Starlette
@@ -30,21 +30,39 @@ def build_app(endpoints: Sequence[Endpoint], *, tokens: Tokens | None) -> ASGIAp
         },
     )
     routes.router.redirect_slashes = False
-    app = Journal(Shortcut(routes, endpoints=endpoints), endpoints=endpoints)
+    app: ASGIApp = Journal(routes, endpoints=endpoints)
+    date = Date()
     if tokens is None:
-        return Dated(app)
-    return Dated(Authentication(app, tokens=tokens, endpoints=endpoints))
+        return Shortcut(Dated(app, date), endpoints=endpoints, date=date)
+    guarded = Authentication(app, tokens=tokens, endpoints=endpoints)
+    return Shortcut(
+        Dated(guarded, date), endpoints=endpoints, date=date, may_pass=guarded.may_pass
+    )
+
+
+def everybody(_: Scope) -> bool:
+    """Let every request pass."""
+    return True
 
 
 class Shortcut:
-    """Hands requests that come by the thousand to their handlers, past Starlette's router.
+    """Hands requests that come by the thousand to their handlers, past all other layers.
 
-    Trying the routes one after another, and three layers round them, take as long as making a
-    task and writing it.
+    Trying the routes one after another, and the layers round them, take as long as making a
+    task and writing it. What may not pass goes the long way, where it is refused.
     """
 
-    def __init__(self, app: ASGIApp, *, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        endpoints: Sequence[Endpoint],
+        date: Date,
+        may_pass: Callable[[Scope], bool] = everybody,
+    ) -> None:
         self._app = app
+        self._date = date
+        self._may_pass = may_pass
         self._handlers = {
             (endpoint.method, endpoint.path): endpoint.handler
             for endpoint in endpoints
@@ -54,7 +72,7 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         handler = self._handlers.get((scope["method"], scope["path"]))
-        if handler is None:
+        if handler is None or not self._may_pass(scope):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive, send)
@@ -63,31 +81,43 @@ class Shortcut:
         except (Problem, PousseTachesError) as exc:
             response = await answer_problem(request, exc)
         except Exception as exc:
-            await (await answer_problem(request, exc))(scope, receive, send)
+            response = await answer_problem(request, exc)
+            response.raw_headers.append(self._date.header())
+            await response(scope, receive, send)
             raise  # to the server, which logs it
+        response.raw_headers.append(self._date.header())
         await response(scope, receive, send)
 
 
-class Dated:
-    """Adds the Date header (RFC 9110, 6.6.1): the server would need a timer for it."""
+class Date:
+    """The Date header (RFC 9110, 6.6.1), made once a second: the server would need a timer."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self) -> None:
         self._second = 0
-        self._date = b""
+        self._header = (b"date", b"")
+
+    def header(self) -> tuple[bytes, bytes]:
+        """Return its name and its value at present."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._header = (b"date", formatdate(second, usegmt=True).encode())
+        return self._header
+
+
+class Dated:
+    """Adds the Date header to the answers of an application."""
+
+    def __init__(self, app: ASGIApp, date: Date) -> None:
+        self._app = app
+        self._date = date
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
 
         async def dated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"date", self._now())]
+                message["headers"] = [*message["headers"], self._date.header()]
             await send(message)
 
         await self._app(scope, receive, dated)
-
-    def _now(self) -> bytes:
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._date = second, formatdate(second, usegmt=True).encode()
-        return self._date

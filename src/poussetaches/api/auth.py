@@ -58,6 +58,11 @@ class Authentication:
         refusal = None if scope["path"] in OPEN_PATHS else self._refusal(scope)
         await (refusal or self._app)(scope, receive, send)
 
+    def may_pass(self, scope: Scope) -> bool:
+        """Tell whether a request has the token that may do everything."""
+        token = given_token(scope["headers"])
+        return token is not None and self._tokens.may_do_everything(token)
+
     def _refusal(self, scope: Scope) -> Response | None:
         token = given_token(scope["headers"])
         if token is not None:

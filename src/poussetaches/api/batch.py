@@ -99,7 +99,7 @@ class BatchRoutes:
                 self._limits,
                 now=now,
                 random=self._random,
-                trace=trace_of(request.headers),
+                trace=trace_of(request.scope["headers"]),
             )
             pushes = _Pushes(builder, are_lines=_are_lines(request))
             await _read(request, pushes, limit=self._max_batch)

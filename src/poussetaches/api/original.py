@@ -18,7 +18,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.endpoint import Endpoint, Plain
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.reading import decode, read_body, too_large
 from poussetaches.api.views import response_text
@@ -143,7 +143,7 @@ class OriginalRoutes:
             task_id = await self._put_schedule(push.schedule, task)
         else:
             await self._store.add(task)
-        return Response(status_code=HTTPStatus.CREATED, headers={"Poussetaches-Task-ID": task_id})
+        return Plain(b"", int(HTTPStatus.CREATED), {"Poussetaches-Task-ID": task_id})
 
     async def waiting(self, request: Request) -> Response:
         """List what waits or runs, and the schedules."""

@@ -31,19 +31,22 @@ async def read_body(request: Request, *, limit: int) -> bytes:
         Problem: 413, it is longer than ``limit`` bytes.
     """
     chunks, length = [], 0
-    stream = request.stream()
-    try:
-        async for chunk in stream:
-            length += len(chunk)
-            if length > limit:
-                break
-            chunks.append(chunk)
-        else:
+    while True:  # not Request.stream(), which takes as long as reading a push
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise cut_off()
+        chunks.append(message.get("body", b""))
+        length += len(chunks[-1])
+        if length > limit:
+            break
+        if not message.get("more_body"):
             return b"".join(chunks)
-        chunks.clear()
-        await throw_away(stream, length)
-    except ClientDisconnect:
-        raise cut_off() from None
+    chunks.clear()
+    if message.get("more_body"):
+        try:
+            await throw_away(request.stream(), length)
+        except ClientDisconnect:
+            raise cut_off() from None
     raise too_large(f"the request is longer than {limit} bytes (setting max_request)")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from random import Random
 
@@ -29,6 +29,8 @@ from poussetaches.store.base import Push
 ANY_SUCCESS: tuple[StatusRule, ...] = ("2xx",)
 DEFAULT_KEY_TTL = 86_400.0  # seconds
 
+_NO_TRACE: Mapping[str, str] = {}
+_TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]*)?")
 _TRACESTATE = re.compile(r"[\t\x20-\x7e]{1,512}")
 
@@ -54,13 +56,13 @@ class TaskBuilder:
         *,
         now: Moment,
         random: Random,
-        trace: Mapping[str, str] | None = None,
+        trace: Mapping[str, str] = _NO_TRACE,
     ) -> None:
         self._queues = queues
         self._limits = limits
         self._now = now
         self._random = random
-        self._trace = trace or {}
+        self._trace = trace
         self._latest = later(now, MAX_DELAY)
         self._checked_queues: set[str] = set()
         self._new_queue_count = 0
@@ -185,15 +187,15 @@ def check_has_base(field: str, queue: str, queues: Queues) -> None:
         )
 
 
-def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a request that pass its trace on; none that others could not read.
+def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Return those of a request's headers that pass its trace on, if others can read them.
 
     W3C Trace Context: a state without a parent, or with a parent that is broken, is dropped.
     """
-    parent, state = headers.get("traceparent"), headers.get("tracestate")
+    found = {name: value.decode("latin-1") for name, value in headers if name in _TRACE_HEADERS}
+    parent, state = found.get(b"traceparent"), found.get(b"tracestate")
     if parent is None or not _TRACEPARENT.fullmatch(parent):
-        return {}
-    trace = {"traceparent": parent}
-    if state is not None and _TRACESTATE.fullmatch(state):
-        trace["tracestate"] = state
-    return trace
+        return _NO_TRACE
+    if state is None or not _TRACESTATE.fullmatch(state):
+        return {"traceparent": parent}
+    return {"traceparent": parent, "tracestate": state}

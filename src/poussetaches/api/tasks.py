@@ -179,7 +179,7 @@ class TaskRoutes:
             self._limits,
             now=now,
             random=self._random,
-            trace=trace_of(request.headers),
+            trace=trace_of(request.scope["headers"]),
         )
         [pushed] = await self._store.push([builder.build(fields)], now=now)
         return self._answer_push(pushed)
@@ -264,7 +264,8 @@ class TaskRoutes:
         }
         if not pushed.existing:
             return answer(view, HTTPStatus.CREATED, headers=headers)
-        return answer(view, headers={**headers, "Poussetaches-Existing": "true"})
+        headers["Poussetaches-Existing"] = "true"
+        return answer(view, headers=headers)
 
     async def _wait(self, request: Request, task_id: str, patience: float) -> None:
         with self._watch.watching(task_id) as ending:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from poussetaches.server.joined import JoinedTransport
 from poussetaches.server.listener import BACKLOG, address_of
 
 IDLE_CONNECTION = 75  # seconds; longer than clients keep theirs, so that they close first
 CONNECTIONS_END = 5  # seconds for requests under way when the server stops
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's, with each answer sent in one piece."""
+
+    def connection_made(  # type: ignore[override]  # as uvicorn narrows it
+        self, transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(JoinedTransport(transport, self.loop))
 
 
 class HttpServer(uvicorn.Server):
@@ -22,7 +34,7 @@ class HttpServer(uvicorn.Server):
                 app,
                 interface="asgi3",
                 loop="none",
-                http="httptools",
+                http=HttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -1,0 +1,65 @@
+"""``JoinedTransport``: sends in one piece what is written in one turn of the event loop.
+
+uvicorn writes the head of an answer and its body one after the other. uvloop sends each at once,
+which makes two system calls and two packets of what fits into one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+LARGE = 64 * 1024  # bytes that are sent at once: who writes on and on must be told to stop
+
+
+class JoinedTransport(asyncio.Transport):
+    """A transport that holds what is written until the event loop has gone round."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes | bytearray | memoryview[Any]] = []
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send data, at the latest when the event loop has gone round."""
+        if not self._held:
+            self._loop.call_soon(self._send)
+        self._held.append(data)
+        if len(data) >= LARGE:
+            self._send()
+
+    def close(self) -> None:
+        """Send what is held, and hang up."""
+        self._send()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._held.clear()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Tell whether it is hanging up."""
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Take nothing more for now."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more again."""
+        self._transport.resume_reading()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have another protocol read from now on."""
+        self._transport.set_protocol(protocol)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known of the connection."""
+        return self._transport.get_extra_info(name, default)
+
+    def _send(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._transport.writelines(held)

@@ -1,0 +1,72 @@
+"""Answers leave in one piece."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from poussetaches.server.joined import LARGE, JoinedTransport
+
+
+class Wire(asyncio.Transport):
+    """A transport that remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.ends: list[str] = []
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        self.sent.append(b"".join(list_of_data))
+
+    def close(self) -> None:
+        self.ends.append("closed")
+
+    def abort(self) -> None:
+        self.ends.append("aborted")
+
+
+async def test_what_is_written_in_one_turn_is_sent_in_one_piece() -> None:
+    wire = Wire()
+    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport.write(b"head ")
+    transport.write(b"body")
+    assert wire.sent == []
+    await asyncio.sleep(0)
+    assert wire.sent == [b"head body"]
+
+
+async def test_each_turn_is_sent_when_it_is_over() -> None:
+    wire = Wire()
+    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    for piece in (b"one", b"two"):
+        transport.write(piece)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert wire.sent == [b"one", b"two"]
+
+
+async def test_what_is_large_is_sent_at_once_after_what_came_before() -> None:
+    wire = Wire()
+    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport.write(b"head")
+    transport.write(b"x" * LARGE)
+    assert wire.sent == [b"head" + b"x" * LARGE]
+
+
+async def test_hanging_up_sends_what_is_held_first() -> None:
+    wire = Wire()
+    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport.write(b"last words")
+    transport.close()
+    assert (wire.sent, wire.ends) == ([b"last words"], ["closed"])
+
+
+async def test_breaking_off_sends_nothing_more() -> None:
+    wire = Wire()
+    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport.write(b"never mind")
+    transport.abort()
+    await asyncio.sleep(0)
+    assert (wire.sent, wire.ends) == ([], ["aborted"])
