@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from benchmarks import machine, servers
 from benchmarks.answers import Answer, Table, publish
 from benchmarks.bodies import pushes
-from benchmarks.measuring import as_rate, in_us, scaled
+from benchmarks.measuring import as_rate, in_ms, in_us, percentile, scaled
+from benchmarks.peer import Peer, Producer, environment, producing, running
 from benchmarks.rounds import drain_round, push_round, sustained_round
 from benchmarks.sidecar import fresh, on_disk
 from benchmarks.target import Target
 
 COUNT = scaled(5_000, quick=300)
 OURS = scaled(40_000, quick=5_000)
-PATIENCE = 90.0  # seconds for the tasks of one round
-LOOK = 0.002  # seconds between two looks
-BIN = Path(sys.executable).parent
+LONE = scaled(200, quick=20)
+REST = 0.01  # seconds between two lone tasks
+PARTS = (0.5, 0.95, 0.99)
 KINDS = ("call", "nothing")
 CELERY = "Celery with Redis"
-
-
-@dataclass(frozen=True)
-class Peer:
-    """An alternative, with the settings that its documentation names for speed."""
-
-    name: str
-    package: str
-    module: str
-    server: servers.Server
-    worker: str  # the command, in the environment's folder of programs
-    settings: str
-    worker_for_calls: str = ""  # when another suits work that waits
-    prepare: str = ""
-
 
 PEERS = (
     Peer(
@@ -104,174 +83,91 @@ PEERS = (
 
 
 @dataclass(frozen=True)
-class Rates:
-    """How many tasks a second, and what one costs in CPU time."""
+class Found:
+    """How many tasks a second, what one costs in CPU time, and how long a lone one takes."""
 
     push: float
     drain: float
     sustained: float
     cpu_each: float
+    lone: list[float]  # seconds from a push to its call; of calls alone
 
 
-class Running:
-    """A peer's server and environment; its workers and its producer are started when needed."""
-
-    def __init__(self, peer: Peer, kind: str, env: dict[str, str], session: int) -> None:
-        self.peer = peer
-        self.kind = kind
-        self.env = env
-        self.sessions = [session]
-        self.done = Path(env["BENCH_DONE"])
-
-    def count(self) -> int:
-        """Return how many tasks were done."""
-        return self.done.stat().st_size
-
-    def cpu(self) -> float:
-        """Return the CPU time of server and workers."""
-        return sum(machine.session_cpu_seconds(session) for session in self.sessions if session)
-
-    async def reached(self, count: int) -> float:
-        """Wait until so many tasks were done; return when."""
-        deadline = time.monotonic() + PATIENCE
-        while self.count() < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.count()} of {count} tasks were done in {PATIENCE} s")
-            await asyncio.sleep(LOOK)
-        return time.monotonic()
-
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        """Run its workers."""
-        command = self.peer.worker
-        if self.kind == "call":
-            command = self.peer.worker_for_calls or command
-        process = await self._start(command)
-        self.sessions.append(process.pid)
-        try:
-            yield
-        finally:
-            await _end(process)
-
-    @asynccontextmanager
-    async def producing(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run its producer, which waits to be told how many tasks to push."""
-        process = await self._start(
-            f"python -m benchmarks.peers.producing {self.peer.module} {self.kind}"
-        )
-        try:
-            yield process
-        finally:
-            await _end(process)
-
-    async def prepare(self) -> None:
-        """Make what it needs in its server."""
-        if self.peer.prepare:
-            process = await self._start(self.peer.prepare)
-            await process.communicate()
-            assert process.returncode == 0, self.peer.prepare
-
-    async def _start(self, command: str) -> asyncio.subprocess.Process:
-        program, *flags = command.format(broker=self.env["BENCH_BROKER"]).split()
-        return await asyncio.create_subprocess_exec(
-            str(BIN / program), *flags, env=self.env, start_new_session=True,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a process with all that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(3):
-                await process.communicate()
-
-
-async def pushed(producer: asyncio.subprocess.Process, count: int) -> tuple[float, float]:
-    """Have a producer push; return when it began, and how many seconds it took."""
-    assert producer.stdin is not None
-    assert producer.stdout is not None
-    producer.stdin.write(f"{count}\n".encode())
-    answer = await producer.stdout.readline()
-    if not answer:
-        raise RuntimeError("the producer broke down")
-    started, seconds = answer.split()
-    return float(started), float(seconds)
-
-
-@asynccontextmanager
-async def started(peer: Peer, kind: str, target: Target) -> AsyncIterator[Running]:
-    """Run a peer's server."""
-    with on_disk() as folder:
-        async with peer.server(folder) as (broker, session):
-            env = {
-                **os.environ,
-                "PATH": f"{BIN}:{os.environ['PATH']}",
-                "PYTHONPATH": str(Path(__file__).parent.parent),
-                "BENCH_BROKER": broker,
-                "BENCH_TARGET": target.url,
-                "BENCH_DONE": str(folder / "done"),
-            }
-            (folder / "done").touch(mode=0o666)
-            running = Running(peer, kind, env, session)
-            await running.prepare()
-            yield running
-
-
-async def measured(peer: Peer, kind: str) -> Rates:
-    """Push without workers, drain with them, then both at once."""
+async def measured(peer: Peer, kind: str) -> Found:
+    """Push without workers, drain with them, then both at once, then one by one."""
     async with (
         Target().listening() as target,
-        started(peer, kind, target) as running,
-        running.producing() as producer,
+        running(peer, kind, target) as server,
+        producing(peer.module, kind, server.env) as producer,
     ):
-        await pushed(producer, 1)
-        _, pushing = await pushed(producer, COUNT)
-        async with running.working():
-            begun = await running.reached(2)
-            done, cpu = running.count(), running.cpu()
-            draining = await running.reached(COUNT + 1) - begun
-            drain, cpu = (COUNT + 1 - done) / draining, running.cpu() - cpu
-            begun, _ = await pushed(producer, COUNT)
-            sustained = await running.reached(2 * COUNT + 1) - begun
-        return Rates(COUNT / pushing, drain, COUNT / sustained, cpu / COUNT)
+        await producer.push(1)
+        _, pushing = await producer.push(COUNT)
+        async with server.working():
+            begun = await server.reached(2)
+            done, cpu = server.count(), server.cpu()
+            draining = await server.reached(COUNT + 1) - begun
+            drain, cpu = (COUNT + 1 - done) / draining, server.cpu() - cpu
+            begun, _ = await producer.push(COUNT)
+            sustained = await server.reached(2 * COUNT + 1) - begun
+            times = await lone(producer, target) if kind == "call" else []
+    return Found(COUNT / pushing, drain, COUNT / sustained, cpu / COUNT, times)
 
 
-async def ours() -> Rates:
+async def ours() -> Found:
     """Measure the sidecar: its tasks are always calls."""
     async with Target().listening() as target, fresh("--start-paused") as sidecar:
         push = await push_round(sidecar, pushes(target.url, OURS), OURS)
         drain = await drain_round(sidecar, target, OURS)
         sustained = await sustained_round(sidecar, target, OURS)
-    return Rates(push.rate, drain.rate, sustained.rate, drain.cpu_each)
+        with on_disk() as folder:
+            env = environment(f"http://127.0.0.1:{sidecar.port}", target, folder)
+            async with producing("ours", "call", env) as producer:
+                times = await lone(producer, target)
+    return Found(push.rate, drain.rate, sustained.rate, drain.cpu_each, times)
+
+
+async def lone(producer: Producer, target: Target) -> list[float]:
+    """Push one task, wait for its call, rest, and so on; return the seconds each took."""
+    found = []
+    for number in range(LONE + 1):
+        await asyncio.sleep(REST)
+        called = target.count
+        begun, _ = await producer.push(1)
+        await target.reached(called + 1)
+        if number:  # the first has connections to make
+            found.append(target.last_at - begun)
+    return found
 
 
 async def answer() -> Answer:
     """Compare ours, on one core, with each peer on all of them."""
     servers.install()
-    our_rates = await ours()
+    our = await ours()
     machine.unpin()
-    rows = [_row("poussetaches", "call", our_rates, our_rates)]
-    series = {"poussetaches": [our_rates.sustained]}
+    rows, lone_rows = [_row(OUR_NAME, "call", our, our)], [_lone_row(OUR_NAME, our)]
+    series = {OUR_NAME: [our.sustained]}
     for peer in PEERS:
         for kind in KINDS:
             try:
-                rates = await measured(peer, kind)
+                found = await measured(peer, kind)
             except Exception as exc:  # a peer that fails is named, with the reason
                 reason = f"not measured: {type(exc).__name__}: {exc}"
                 rows.append([peer.name, kind, reason, *[""] * (len(HEAD) - 3)])
+                if kind == "call":
+                    lone_rows.append([peer.name, "not measured", "", ""])
+                series.setdefault(peer.name, []).append(0.0)
                 continue
-            rows.append(_row(peer.name, kind, rates, our_rates))
-            series.setdefault(peer.name, []).append(rates.sustained)
-    celery = series.get(CELERY, [])
-    figures = {"times_celery": our_rates.sustained / celery[0]} if celery else {}
+            rows.append(_row(peer.name, kind, found, our))
+            if kind == "call":
+                lone_rows.append(_lone_row(peer.name, found))
+            series.setdefault(peer.name, []).append(found.sustained)
+    celery = series[CELERY][0]  # its calls
+    figures = {"times_celery": our.sustained / celery} if celery else {}
     return Answer(
         question="alternatives",
         tables=[
             Table("The alternatives", HEAD, rows, NOTE),
+            Table("A lone task, from push to call", LONE_HEAD, lone_rows, LONE_NOTE),
             Table(
                 "Their settings",
                 ["", "version", "settings"],
@@ -283,12 +179,21 @@ async def answer() -> Answer:
     )
 
 
+OUR_NAME = "poussetaches"
 HEAD = ["", "task", "push, tasks/s", "drain, tasks/s", "both at once, tasks/s",
         "CPU of broker and workers, µs a task", "ours at once is"]  # fmt: skip
 NOTE = (
     "Ours has one core and 64 connections that push; what it calls runs on the other. The peers "
     "may use both cores, and one process of theirs pushes, as an application does. None but "
     "Procrastinate and ours has a task on disk when its push returns."
+)
+LONE_HEAD = ["", "median, ms", "p95, ms", "p99, ms"]
+LONE_NOTE = (
+    f"{LONE} tasks, one at a time, with {REST * 1000:.0f} ms of rest between a call and the next "
+    "push; from when the application's process begins to push (ours: one HTTP request with "
+    "urllib3) to when the call is with the target. Settings, cores and durability are those of "
+    "the table above. Idle workers of Huey and Dramatiq look again and again, at intervals that "
+    "grow (Huey 1 to 10 ms, Dramatiq from 5 ms on, doubled each time); the others are woken."
 )
 
 
@@ -298,11 +203,15 @@ def _versions(peer: Peer) -> str:
     return f"{library}, {server}" if server else library
 
 
-def _row(name: str, kind: str, rates: Rates, our_rates: Rates) -> list[str]:
+def _row(name: str, kind: str, found: Found, our: Found) -> list[str]:
     return [
-        name, kind, as_rate(rates.push), as_rate(rates.drain), as_rate(rates.sustained),
-        in_us(rates.cpu_each), f"{our_rates.sustained / rates.sustained:.1f} times",
+        name, kind, as_rate(found.push), as_rate(found.drain), as_rate(found.sustained),
+        in_us(found.cpu_each), f"{our.sustained / found.sustained:.1f} times",
     ]  # fmt: skip
+
+
+def _lone_row(name: str, found: Found) -> list[str]:
+    return [name, *(in_ms(percentile(found.lone, part)) for part in PARTS)]
 
 
 if __name__ == "__main__":

@@ -33,6 +33,11 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def kernel_seconds(process: int) -> float:
+    """Return how much of that it has used inside of the kernel."""
+    return int(_stat(process)[12]) / TICKS
+
+
 def session_cpu_seconds(session: int) -> float:
     """Return the CPU time of a session's processes, and of those of their children that ended."""
     total = 0

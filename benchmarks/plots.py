@@ -8,10 +8,13 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from benchmarks.answers import Answer
 
 SIZE = (6.4, 3.4)  # inches
+TASKS = ("an HTTP call", "nothing")  # what the tasks of the alternatives do
+THOUSANDS = "{x:,.0f}"
 
 # Text stays text, so that the files are small; the salt makes them the same for the same run.
 mpl.rcParams.update(
@@ -67,6 +70,7 @@ def latency(answer: Answer, path: Path) -> None:
         parts = [(step + 1) / len(times) for step in range(len(times))]
         axes.plot([time * 1000 for time in times], parts, label=name)
     axes.set(xscale="log", xlabel="ms from push to delivery", ylabel="part of the tasks")
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_ylim(0, 1.01)
     axes.legend(frameon=False)
     _save(figure, path)
@@ -81,18 +85,27 @@ def alternatives(answer: Answer, path: Path) -> None:
             axes.barh(place - 0.2 + 0.4 * lower, rate, height=0.38, color=f"C{lower}")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set(xlabel="tasks a second, at once (upper bar: HTTP calls, lower: nothing)")
+    axes.set(xlabel="tasks a second, at once")
+    axes.legend(handles=[Patch(color=f"C{n}", label=name) for n, name in enumerate(TASKS)],
+                frameon=False)  # fmt: skip
+    axes.xaxis.set_major_formatter(THOUSANDS)
     _save(figure, path)
 
 
 def _over_sizes(answer: Answer, path: Path, names: tuple[str, ...], label: str, unit: str) -> None:
     figure, axes = _figure()
+    sizes = answer.series["size"]
     for name in names:
-        axes.plot(answer.series["size"], answer.series[name], "o-", label=name.replace("_", " "))
+        axes.plot(sizes, answer.series[name], "o-", label=name.replace("_", " "))
     axes.set(xlabel=label, ylabel=unit)
-    axes.set_xscale("symlog", linthresh=1_000)
+    # Zero has a place of its own on the scale, one step in front of the smallest other size.
+    axes.set_xscale("symlog", linthresh=min(size for size in sizes if size))
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.set_xticks([], minor=True)
     most = max(max(answer.series[name]) for name in names)
     axes.set_ylim(0, 1.15 * most)
+    if most > 1_000:
+        axes.yaxis.set_major_formatter(THOUSANDS)
     axes.legend(frameon=False)
     _save(figure, path)
 

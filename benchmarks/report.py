@@ -16,8 +16,8 @@ from benchmarks.goals import GOALS, REFERENCE_LOOP, reference_rows, verdict
 from benchmarks.measuring import QUICK, markdown
 
 QUESTIONS = (
-    "limits", "push", "drain", "sustained", "latency", "backlog", "queues", "origins", "payloads",
-    "idle", "disk", "listing", "looking", "alternatives",
+    "limits", "push", "drain", "sustained", "profile", "latency", "backlog", "queues", "origins",
+    "payloads", "idle", "disk", "listing", "looking", "alternatives",
 )  # fmt: skip
 
 HERE = Path(__file__).parent
@@ -85,7 +85,7 @@ def results_of(answers: Mapping[str, Answer], drawn: Mapping[str, list[str]]) ->
     for question in QUESTIONS:
         answer = answers.get(question)
         if answer is None:
-            parts.append(f"`{question}.py` had no answer in this run.")
+            parts.append(f"`{question}.py`: not measured.")
             continue
         parts += [table.shown("###") for table in answer.tables]
         parts += [f"![{name}](plots/{name})" for name in drawn.get(question, ())]

@@ -1,4 +1,4 @@
-"""The servers that the peers need: started on ports of their own, with nothing kept on disk."""
+"""The servers that the peers need, each started on a port and in a folder of its own."""
 
 from __future__ import annotations
 

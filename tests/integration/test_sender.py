@@ -309,6 +309,21 @@ async def test_body_of_the_greatest_length_is_kept_whole(sender: HttpSender) -> 
     assert await outcome_of(sender, answer) == Outcome(status=200, body=b"x" * MAX_BODY)
 
 
+async def test_body_that_comes_in_pieces_is_kept_whole(sender: HttpSender) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
+        for piece in (b"2\r\nin\r\n", b"7\r\n pieces\r\n", b"0\r\n\r\n"):
+            await writer.drain()
+            writer.write(piece)
+        await writer.drain()
+
+    async with receiver(handle) as address:
+        outcome = await sender.send(request_to(f"http://{address}/"))
+
+    assert outcome == Outcome(status=200, body=b"in pieces")
+
+
 async def test_redirect_is_an_answer_and_not_followed(sender: HttpSender) -> None:
     outcome = await outcome_of(
         sender, head("HTTP/1.1 302 Found", "Location: /elsewhere", "Content-Length: 0")

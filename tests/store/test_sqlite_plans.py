@@ -12,6 +12,7 @@ import pytest
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.task import Reason, TaskState
 from poussetaches.store.sqlite import database, search
+from poussetaches.store.sqlite.many import SIZES, for_many
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.rows import COLUMNS
 from poussetaches.store.statements import load_statements
@@ -46,6 +47,7 @@ LOOKUPS = {
     "light_tasks": BY_NUMBER,
     "task_numbers": BY_NUMBER,
     "move_task": BY_NUMBER,
+    "succeed_tasks": BY_NUMBER,
     "put_off_task": BY_NUMBER,
     "amend_task": BY_NUMBER,
     "delete_task": BY_NUMBER,
@@ -137,11 +139,28 @@ def test_statement_goes_by_its_index(connection: sqlite3.Connection, name: str) 
     plan = plan_of(connection, text, named or marks)
 
     assert any(LOOKUPS[name] in line for line in plan), plan
-    scans = [line for line in plan if re.match(r"SCAN (?!json_each|found|\()", line)]
+    scans = [
+        line
+        for line in plan
+        if re.match(r"SCAN (?!json_each|found|ended|[0-9]* ?CONSTANT|\()", line)
+    ]
     small = SMALL_TABLES.get(name)
     expected = [] if small is None else [small]
     assert name in WHOLE_INDEX or [line.split()[1] for line in scans] == expected
     assert name in SORTED or not [line for line in plan if "TEMP B-TREE" in line], plan
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_many_tasks_are_changed_by_their_numbers(
+    connection: sqlite3.Connection, count: int
+) -> None:
+    text = for_many(STATEMENTS["succeed_tasks"], count)
+
+    plan = plan_of(connection, text, [None] * text.count("?"))
+
+    assert [line for line in plan if "tasks" in line] == [
+        "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"
+    ]
 
 
 @pytest.mark.parametrize(("filter", "index"), FILTERS, ids=repr)

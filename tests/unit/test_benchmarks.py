@@ -13,6 +13,7 @@ from benchmarks.limits import combined
 from benchmarks.load import is_whole, request_of
 from benchmarks.measuring import in_ms, markdown, percentile
 from benchmarks.report import rewritten
+from benchmarks.stacks import calls_of, part_of, shares
 
 AS_FAST = {name: rate for name, (_, rate) in REFERENCES.items()}
 
@@ -117,3 +118,66 @@ def test_report_replaces_what_is_between_its_markers_alone() -> None:
     assert "### Draining\n\n| rate |\n| --- |\n| 42 |" in text
     assert "(plots/drain.svg)" in text
     assert rewritten(text, {"drain": answer}, {"drain": ["drain.svg"]}) == text
+
+
+def test_report_names_what_was_not_measured() -> None:
+    page = "<!-- generated: goals -->\n<!-- end -->\n<!-- generated: results -->\n<!-- end -->\n"
+
+    text = rewritten(page, {}, {})
+
+    assert "`profile.py`: not measured." in text
+    assert text.count("| not measured |") == len(GOALS)
+
+
+SERVING = "thread (7): MainThread;main (poussetaches/cli/main.py:32);run (loop.c:20)"
+STORING = "thread (8): store-writer_0;run (threading.py:9);write (poussetaches/store/many.py:3)"
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected"),
+    [
+        (f"{SERVING}", "event loop: uvloop, asyncio"),
+        (f"{SERVING};push (poussetaches/api/tasks.py:1)", "API"),
+        (
+            f"{SERVING};push (poussetaches/api/tasks.py:1);get (enum.py:5);memcpy (libc.so.6)",
+            "API",
+        ),
+        (
+            f"{SERVING};push (poussetaches/api/tasks.py:1);decode (msgspec/_core.so)",
+            "JSON: msgspec",
+        ),
+        (f"{SERVING};uv__write (stream.c:4);writev (libc.so.6)", "kernel: network, wake-ups"),
+        (f"{STORING};sqlite3_step (libsqlite3.so.0)", "SQLite"),
+        (
+            f"{STORING};sqlite3_step (libsqlite3.so.0);fsync (libc.so.6)",
+            "kernel: SQLite's files, waits for fsync included",
+        ),
+        (f"{STORING};read (poussetaches/store/many.py:9)", "store, its Python"),
+        ("thread (9);0x7f (libm.so.6)", "rest"),
+    ],
+)
+def test_sample_counts_for_the_innermost_part_that_has_a_name(stack: str, expected: str) -> None:
+    assert part_of(stack.split(";")) == expected
+
+
+def test_sample_of_a_thread_that_waits_counts_for_nothing() -> None:
+    waiting = f"{STORING};PyThread_acquire_lock_timed (libpython3.11.so);0x1 (libc.so.6)"
+
+    assert part_of(waiting.split(";")) is None
+    assert shares([f"{SERVING} 3", f"{waiting} 50", f"{STORING} 1"]) == {
+        "event loop: uvloop, asyncio": 0.75,
+        "store, its Python": 0.25,
+    }
+
+
+def test_calls_of_the_kernel_are_read_with_and_without_errors() -> None:
+    table = """\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 96.70    0.012345          12      1001       200 futex
+  3.30    0.000421           4        99           pwrite64
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.012766          11      1100       200 total
+"""
+
+    assert calls_of(table.splitlines()) == {"futex": 1001, "pwrite64": 99}

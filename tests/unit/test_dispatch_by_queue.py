@@ -298,7 +298,7 @@ async def test_pause_of_its_queue_between_lease_and_start_puts_a_task_back(
     leased = await store.lease_due({make_task(forced=forced).lane: 1}, now=NOW)
 
     await set_queue(store, paused=True)
-    engine.dispatcher._start(leased.leases[0])
+    engine.dispatcher._start(leased.leases[0], NOW)
     await engine.dispatcher.settle()
 
     assert sender.attempts_of("task") == ([1] if forced else [])

@@ -567,7 +567,7 @@ async def test_clock_set_back_between_lease_and_start_puts_the_task_back(
     engine.lanes.looked(lane, leased.next_due[lane])
 
     clock.jump(-10)
-    engine.dispatcher._start(leased.leases[0])
+    engine.dispatcher._start(leased.leases[0], clock.now())
     await engine.dispatcher.settle()
     await run_due(engine)
     assert sender.requests == []
@@ -586,7 +586,7 @@ async def test_pause_between_lease_and_start_puts_the_task_back(
     leased = await store.lease_due({make_task().lane: 1}, now=NOW)
 
     await store.set_paused(True)
-    engine.dispatcher._start(leased.leases[0])
+    engine.dispatcher._start(leased.leases[0], NOW)
     await engine.dispatcher.settle()
     assert sender.requests == []
     assert (await known(store, "task")).attempt_count == 0
@@ -802,6 +802,19 @@ async def test_attempt_cut_off_by_the_stop_leaves_nothing_on_record(
     assert await store.attempts("task") == []
 
 
+async def test_attempt_is_cut_off_before_it_has_begun(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender
+) -> None:
+    await store.add(make_task())
+    lease = (await store.lease_due({make_task().lane: 1}, now=NOW)).leases[0]
+
+    engine.dispatcher._start(lease, NOW)
+    await engine.dispatcher.drain(0)
+
+    assert engine.dispatcher.in_flight == 0
+    assert sender.requests == []
+
+
 async def test_no_attempt_starts_once_the_server_stops(
     engine: Engine, store: SqliteStore, sender: ScriptedSender
 ) -> None:
@@ -821,7 +834,7 @@ async def test_task_leased_while_the_server_stops_is_not_started(
     lease = (await store.lease_due({make_task().lane: 1}, now=NOW)).leases[0]
 
     await engine.dispatcher.drain(0)
-    engine.dispatcher._start(lease)
+    engine.dispatcher._start(lease, NOW)
     await engine.dispatcher.settle()
 
     assert sender.requests == []

@@ -33,7 +33,7 @@ class Watcher:
         self.seen.append(("started", task.id))
         self.lateness.append(now - task.run_at)
 
-    def attempt_ended(self, task: Task, attempt: Attempt) -> None:
+    def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
         """Note an end."""
         self.seen.append(("ended", task.id))
         self.attempts.append(attempt)
@@ -115,7 +115,7 @@ async def test_task_that_is_put_back_before_its_start_is_not_seen(
     leased = await store.lease_due({make_task().lane: 1}, now=NOW)
     await store.set_paused(True)
 
-    engine.dispatcher._start(leased.leases[0])
+    engine.dispatcher._start(leased.leases[0], NOW)
     await engine.settle()
 
     assert watcher.seen == []

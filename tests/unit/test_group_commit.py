@@ -7,8 +7,9 @@ from typing import TypeVar
 import pytest
 
 from poussetaches.core.errors import StoreClosed, StoreUnavailable
-from poussetaches.store.group_commit import CROWD, GroupCommit
+from poussetaches.store.group_commit import CROWD, QUIET_TURNS, GroupCommit
 from poussetaches.store.runner import InlineRunner, Runner
+from tests.fakes import let_run
 
 R = TypeVar("R")
 
@@ -208,17 +209,46 @@ async def test_lone_write_waits_for_nobody() -> None:
     assert result == "A"
 
 
-async def test_write_after_a_crowd_waits_for_company() -> None:
+async def test_write_after_a_crowd_waits_while_company_comes() -> None:
     notebook = Notebook()
     group = group_on(notebook, window=3600.0)
     await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD)))
 
-    late = asyncio.create_task(group.write(note, "late"))
-    done, _ = await asyncio.wait([late], timeout=0)
+    writes = []
+    for n in range(3):
+        writes.append(group.write(note, str(n)))
+        await let_run(QUIET_TURNS // 2 - 1)
+    await asyncio.gather(*writes)
 
-    assert not done
-    assert [len(page) for page in notebook.pages] == [CROWD]
-    late.cancel()
+    assert [len(page) for page in notebook.pages] == [CROWD, 3]
+
+
+async def test_write_after_a_crowd_does_not_wait_when_nobody_comes() -> None:
+    notebook = Notebook()
+    group = group_on(notebook, window=3600.0)
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD)))
+
+    late = group.write(note, "late")
+    await let_run(QUIET_TURNS // 2 - 1)
+    waited = not late.done()
+    await let_run()
+
+    assert waited
+    assert late.done()
+    assert [len(page) for page in notebook.pages] == [CROWD, 1]
+
+
+async def test_company_is_waited_for_no_longer_than_the_window() -> None:
+    notebook = Notebook()
+    group = group_on(notebook, window=1e-9)
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD)))
+
+    writes = []
+    for n in range(2):
+        writes.append(group.write(note, str(n)))
+        await let_run(QUIET_TURNS // 2 - 1)
+
+    assert [len(page) for page in notebook.pages] == [CROWD, 1, 1]
 
 
 async def test_write_after_fewer_than_a_crowd_waits_for_nobody() -> None:
@@ -234,7 +264,7 @@ async def test_write_after_fewer_than_a_crowd_waits_for_nobody() -> None:
 async def test_writes_given_while_committing_go_in_the_next_commit() -> None:
     notebook, runner = Notebook(), GatedRunner()
     group = group_on(notebook, runner)
-    first = asyncio.create_task(group.write(note, "a"))
+    first = group.write(note, "a")
     await runner.begun.wait()
 
     others = asyncio.gather(group.write(note, "b"), group.write(note, "c"))
@@ -248,8 +278,8 @@ async def test_writes_given_while_committing_go_in_the_next_commit() -> None:
 async def test_write_of_a_caller_that_went_away_is_still_committed() -> None:
     notebook, runner = Notebook(), GatedRunner()
     group = group_on(notebook, runner)
-    gone = asyncio.create_task(group.write(note, "a"))
-    stays = asyncio.create_task(group.write(note, "b"))
+    gone = group.write(note, "a")
+    stays = group.write(note, "b")
     await runner.begun.wait()
 
     gone.cancel()
@@ -285,11 +315,11 @@ async def test_what_was_undone_is_not_announced() -> None:
 async def test_settle_waits_for_everything_given() -> None:
     notebook, runner = Notebook(), GatedRunner()
     group = group_on(notebook, runner)
-    writing = asyncio.create_task(group.write(note, "a"))
+    writing = group.write(note, "a")
     await runner.begun.wait()
 
     settling = asyncio.create_task(group.settle())
-    later = asyncio.create_task(group.write(note, "b"))
+    later = group.write(note, "b")
     runner.gate.set()
     await settling
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from poussetaches.server.joined import LARGE, JoinedTransport
+from tests.fakes import let_run
 
 
 class Wire(asyncio.Transport):
@@ -33,7 +34,7 @@ async def test_what_is_written_in_one_turn_is_sent_in_one_piece() -> None:
     transport.write(b"head ")
     transport.write(b"body")
     assert wire.sent == []
-    await asyncio.sleep(0)
+    await let_run(1)
     assert wire.sent == [b"head body"]
 
 
@@ -42,8 +43,8 @@ async def test_each_turn_is_sent_when_it_is_over() -> None:
     transport = JoinedTransport(wire, asyncio.get_running_loop())
     for piece in (b"one", b"two"):
         transport.write(piece)
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
+        await let_run(1)
+    await let_run(1)
     assert wire.sent == [b"one", b"two"]
 
 
@@ -68,5 +69,5 @@ async def test_breaking_off_sends_nothing_more() -> None:
     transport = JoinedTransport(wire, asyncio.get_running_loop())
     transport.write(b"never mind")
     transport.abort()
-    await asyncio.sleep(0)
+    await let_run(1)
     assert (wire.sent, wire.ends) == ([], ["aborted"])

@@ -133,6 +133,37 @@ def test_lanes_of_a_queue_share_its_slots(clock: FakeClock) -> None:
     assert lanes.startable(256) == {A: 2, B: 2}
 
 
+@pytest.mark.parametrize("concurrency", [8, 100])
+def test_origin_that_never_answers_holds_no_more_than_its_even_part(
+    clock: FakeClock, concurrency: int
+) -> None:
+    given = Given(clock, QueueSettings(concurrency=concurrency), A, B)
+    assert given.start(room=8) == {A: 4, B: 4}
+
+    for _ in range(20):
+        given.end(B)
+        assert given.start(room=1) == {B: 1}
+
+
+def test_origin_holds_more_than_its_even_part_while_the_others_have_nothing_due(
+    clock: FakeClock,
+) -> None:
+    given = Given(clock, QueueSettings(concurrency=8), A, B)
+    given.start()
+    look(given.lanes, B, None)
+
+    for _ in range(4):
+        given.end(B)
+
+    assert given.start() == {A: 2}  # three quarters
+
+
+def test_lanes_of_one_origin_may_hold_every_slot_together(clock: FakeClock) -> None:
+    lanes = lanes_of(clock, QueueSettings(concurrency=8), A, FORCED)
+
+    assert lanes.startable(256) == {A: 4, FORCED: 4}
+
+
 def test_concurrency_is_never_exceeded(clock: FakeClock) -> None:
     given = Given(clock, QueueSettings(concurrency=4), A)
     given.start()

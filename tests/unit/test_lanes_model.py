@@ -58,7 +58,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.overtaken: Counter[Lane] = Counter()
         self.max_in_flight = 256
 
-    @initialize(most=st.sampled_from([1, 3, 256]), queues=st.lists(st.tuples(names, overrides)))
+    @initialize(most=st.sampled_from([1, 3, 6, 256]), queues=st.lists(st.tuples(names, overrides)))
     def begin(self, most: int, queues: list[tuple[str, QueueOverrides]]) -> None:
         self.max_in_flight = most
         for name, given in queues:
@@ -221,10 +221,32 @@ class LanesMachine(RuleBasedStateMachine):
             for limit, most in self._rooms(lane).items():
                 taken[limit] += count
                 assert taken[limit] <= most, (lane, limit)
-        if sum(wanted.values()) < room:
-            for lane, limits in rooms.items():
-                assert min(most - taken[limit] for limit, most in limits.items()) <= 0, lane
+        left = [
+            lane
+            for lane, limits in rooms.items()
+            if min(most - taken[limit] for limit, most in limits.items()) > 0
+        ]
+        assert not left or sum(wanted.values()) == room, left
+        for name in {lane.queue for lane in left}:
+            self._see_that_parts_are_left(name, wanted, left, room)
         return wanted
+
+    def _see_that_parts_are_left(
+        self, name: str, wanted: dict[Lane, int], left: list[Lane], room: int
+    ) -> None:
+        """See that no origin takes over its even part while one that has room holds less."""
+        origin_of, state = self.queues.origin_of, self.lanes.state_of(name)
+        assert state is not None
+        holding = Counter(where for lane, where in self.on_wire if lane.queue == name)
+        slots = min(self.queues.settings_of(name).concurrency, holding.total() + room)
+        taking = Counter(
+            origin_of(lane) for lane in Counter(wanted).elements() if lane.queue == name
+        )
+        holding += taking
+        in_line = [lane for lane in left if lane.queue == name]  # all the time
+        least, most = slots / sum(1 for _ in state.due_states()), -(-slots // len(in_line))
+        if any(holding[origin_of(lane)] < least for lane in in_line):
+            assert all(holding[origin] <= most for origin in taking)
 
     def _lane_room(self, lane: Lane) -> int:
         return min(self._rooms(lane).values())
@@ -329,11 +351,14 @@ class LanesMachine(RuleBasedStateMachine):
         self.lanes.queue_changed(queue.name)
 
     def _note_overtaking(self, could: set[Lane], started: list[Lane]) -> None:
-        """See that nobody who could start waits for too many others, of its queue or not."""
+        """See that nobody who could start, and holds nothing, waits for too many others."""
         for lane in list(self.overtaken):
             if lane not in could or lane in started:
                 del self.overtaken[lane]
+        holding = {(lane.queue, where) for lane, where in self.on_wire}
         for lane in could - set(started):
+            if (lane.queue, self.queues.origin_of(lane)) in holding:
+                continue
             self.overtaken[lane] += len(started)
             assert self.overtaken[lane] <= MOST_OVERTAKEN, lane
 

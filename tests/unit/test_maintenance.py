@@ -9,6 +9,7 @@ from poussetaches.core.queue import (
 from poussetaches.core.task import Reason, TaskState
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.maintenance import SHRINK_PAUSE
 from poussetaches.store.base import Push
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.tasks import MOST_BYTES
@@ -97,6 +98,29 @@ async def test_what_nobody_needs_any_more_is_cleared_away_whatever_its_number(
 
 async def test_maintenance_comes_back_every_minute(engine: Engine, clock: FakeClock) -> None:
     assert await engine.maintenance.tick() == clock.monotonic() + 60
+
+
+async def test_room_goes_back_to_the_disk_piece_by_piece(
+    engine_with: EngineWith, store: SqliteStore, clock: FakeClock
+) -> None:
+    nothing = Retention(count=0, age=0.0)
+    engine = await engine_with(EngineConfig(queue=QueueSettings(keep_succeeded=nothing)))
+    body = b"x" * MOST_BYTES
+    ended = [make_ended(f"done-{n}", TaskState.SUCCEEDED, body=body) for n in range(2)]
+    await store.restore([(task, []) for task in ended])
+    began_at, times, sizes = clock.monotonic(), [], [(await store.size()).used]
+
+    for _ in range(3):
+        wake_at = await engine.maintenance.tick()
+        assert wake_at is not None
+        times.append(wake_at - began_at)
+        sizes.append((await store.size()).used)
+        clock.advance(SHRINK_PAUSE)
+
+    assert times == [SHRINK_PAUSE, 2 * SHRINK_PAUSE, 60]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] > MOST_BYTES
+    assert sizes[-1] < MOST_BYTES / 8
 
 
 async def test_maintenance_waits_for_the_store(

@@ -74,7 +74,9 @@ async def test_attempts_are_counted_with_how_late_they_start_and_how_long_they_t
     for seconds in (1, 2, 3):
         task = make_task(queue="mail", run_at=Moment(NOW - seconds * SECOND))
         stats.attempt_started(task, now=NOW)
-        stats.attempt_ended(task, make_attempt(duration=seconds / 10, succeeded=seconds == 1))
+        stats.attempt_ended(
+            task, make_attempt(duration=seconds / 10, succeeded=seconds == 1), now=NOW
+        )
 
     expected = make_row(
         started=3,
@@ -110,7 +112,7 @@ async def test_totals_count_from_the_start(stats: Stats, clock: FakeClock) -> No
     push(stats, count=2)
     clock.advance(HOUR / SECOND)
     push(stats)
-    stats.attempt_ended(make_task(), make_attempt())
+    stats.attempt_ended(make_task(), make_attempt(), now=clock.now())
     stats.attempt_put_back(make_task())
 
     totals = stats.totals

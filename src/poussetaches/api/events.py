@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from operator import attrgetter
 from random import Random
 from typing import NamedTuple
 
@@ -81,9 +82,7 @@ class EventHub:
         """Take note of what a commit changed."""
         self.merge()
         at = shown(self._now())
-        for change in news.tasks:
-            if self._merger.takes(change):
-                continue
+        for change in self._merger.left_of(news.tasks):
             data = {
                 "id": change.task_id,
                 "queue": change.queue,
@@ -171,7 +170,7 @@ class Merger:
     def __init__(self) -> None:
         self._second_ends_at = float("-inf")
         self._room = MOST_A_SECOND
-        self._changes: dict[str, Counter[Change]] = {}
+        self._changes: Counter[tuple[str, Change]] = Counter()
 
     @property
     def ends_at(self) -> float | None:
@@ -182,17 +181,19 @@ class Merger:
         """Begin the next second when the last is over; return what was counted in it."""
         if now < self._second_ends_at:
             return {}
-        changes, self._changes = self._changes, {}
         self._second_ends_at, self._room = now + 1.0, MOST_A_SECOND
+        changes: dict[str, dict[Change, int]] = {}
+        for (queue, change), count in self._changes.items():
+            changes.setdefault(queue, {})[change] = count
+        self._changes.clear()
         return changes
 
-    def takes(self, change: TaskChange) -> bool:
-        """Tell whether an event is merged with others; then it is counted."""
-        if self._room:
-            self._room -= 1
-            return False
-        self._changes.setdefault(change.queue, Counter())[change.change] += 1
-        return True
+    def left_of(self, changes: Sequence[TaskChange]) -> Sequence[TaskChange]:
+        """Return the changes that are told one by one; the others are merged and counted."""
+        left = changes[: self._room]
+        self._room -= len(left)
+        self._changes.update(map(attrgetter("queue", "change"), changes[len(left) :]))
+        return left
 
 
 class Reader:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import codecs
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -17,6 +17,8 @@ from poussetaches.core.waiting import WaitingFor, WaitReason
 
 MASKED = "***"  # in the place of a header's value that is nobody's business
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+V = TypeVar("V")
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
@@ -123,16 +125,12 @@ TaskOrPruned = Annotated[
 
 def listed(task: Task) -> ListedTask:
     """Return a task as it is shown in a list."""
-    return ListedTask(**_listed_fields(task))  # type: ignore[arg-type]  # by name
+    return _shown_as(ListedTask, task, {})
 
 
 def task_view(task: Task, *, secret_headers: frozenset[str]) -> TaskView:
     """Return a task as it is shown; ``secret_headers`` are lower-case names."""
-    return TaskView(
-        **_listed_fields(task),  # type: ignore[arg-type]  # by name
-        headers=masked(task.headers, secret_headers=secret_headers),
-        **_body_fields(task),  # type: ignore[arg-type]  # by name
-    )
+    return _shown_as(TaskView, task, _content(task, secret_headers))
 
 
 def task_detail(
@@ -143,13 +141,11 @@ def task_detail(
     secret_headers: frozenset[str],
 ) -> TaskDetail:
     """Return a task with its attempts, and with what it waits for unless that is None."""
-    return TaskDetail(
-        **_listed_fields(task),  # type: ignore[arg-type]  # by name
-        headers=masked(task.headers, secret_headers=secret_headers),
-        **_body_fields(task),  # type: ignore[arg-type]  # by name
-        attempts=[attempt_view(attempt) for attempt in attempts],
-        waiting_for=UNSET if waiting_for is None else [wait_view(one) for one in waiting_for],
-    )
+    more = _content(task, secret_headers)
+    more["attempts"] = [attempt_view(attempt) for attempt in attempts]
+    if waiting_for is not None:
+        more["waiting_for"] = [wait_view(one) for one in waiting_for]
+    return _shown_as(TaskDetail, task, more)
 
 
 def attempt_view(attempt: Attempt) -> AttemptView:
@@ -203,7 +199,9 @@ def response_text(attempt: Attempt) -> str:
 
 def shown(moment: Moment) -> str:
     """Return a moment as RFC 3339 text; one outside the years 1 to 9999 is moved inside."""
-    return rfc3339(min(max(moment, _FIRST), _LAST))
+    if _FIRST <= moment <= _LAST:
+        return rfc3339(moment)
+    return rfc3339(_FIRST if moment < _FIRST else _LAST)
 
 
 def shown_or_none(moment: Moment | None) -> str | None:
@@ -211,40 +209,44 @@ def shown_or_none(moment: Moment | None) -> str | None:
     return None if moment is None else shown(moment)
 
 
-def _listed_fields(task: Task) -> dict[str, object]:
-    return {
-        "id": task.id,
-        "queue": task.queue,
-        "state": task.state,
-        "reason": task.reason,
-        "url": task.url,
-        "method": task.method,
-        "priority": task.priority,
-        "expected": task.expected,
-        "timeout": task.timeout,
-        "retry": task.retry,
-        "key": task.key,
-        "unique": task.unique,
-        "labels": task.labels,
-        "on_success": task.on_success,
-        "on_dead": task.on_dead,
-        "schedule": task.schedule,
-        "created_at": shown(task.created_at),
-        "run_at": shown(task.run_at),
-        "expires_at": shown_or_none(task.expires_at),
-        "ended_at": shown_or_none(task.ended_at),
-        "round": task.round,
-        "attempt_count": task.attempt_count,
-        "last_status": task.last_status,
-        "last_error": task.last_error,
-    }
+def _shown_as(kind: Callable[..., V], task: Task, more: dict[str, object]) -> V:
+    """Return a view of a task, with what only some kinds of view have."""
+    return kind(
+        id=task.id,
+        queue=task.queue,
+        state=task.state,
+        reason=task.reason,
+        url=task.url,
+        method=task.method,
+        priority=task.priority,
+        expected=task.expected,
+        timeout=task.timeout,
+        retry=task.retry,
+        key=task.key,
+        unique=task.unique,
+        labels=task.labels,
+        on_success=task.on_success,
+        on_dead=task.on_dead,
+        schedule=task.schedule,
+        created_at=shown(task.created_at),
+        run_at=shown(task.run_at),
+        expires_at=shown_or_none(task.expires_at),
+        ended_at=shown_or_none(task.ended_at),
+        round=task.round,
+        attempt_count=task.attempt_count,
+        last_status=task.last_status,
+        last_error=task.last_error,
+        **more,
+    )
 
 
-def _body_fields(task: Task) -> dict[str, object]:
+def _content(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:
+    """Return a task's headers, and its body in the form in which it was pushed."""
+    headers = masked(task.headers, secret_headers=secret_headers)
     if task.envelope or task.body_kind is BodyKind.BASE64:
-        return {"body_base64": base64.b64encode(task.body).decode()}
+        return {"headers": headers, "body_base64": base64.b64encode(task.body).decode()}
     if task.body_kind is BodyKind.JSON:
-        return {"json": msgspec.Raw(task.body)}
+        return {"headers": headers, "json": msgspec.Raw(task.body)}
     if task.body_kind is BodyKind.TEXT:
-        return {"text": task.body.decode("utf-8", "replace")}
-    return {}
+        return {"headers": headers, "text": task.body.decode("utf-8", "replace")}
+    return {"headers": headers}

@@ -41,8 +41,13 @@ def datetime_of(moment: Moment) -> datetime:
     return _EPOCH + timedelta(microseconds=moment)
 
 
-@lru_cache(maxsize=1024)  # most tasks are due when they are made, and many are made at once
 def rfc3339(moment: Moment) -> str:
     """Return a moment as RFC 3339 text in UTC, to the microsecond."""
+    second, microseconds = divmod(moment, SECOND)
+    return f"{_to_the_second(second)}.{microseconds:06}Z"
+
+
+@lru_cache(maxsize=1024)  # what is shown together is mostly of one time
+def _to_the_second(second: int) -> str:
     # Not strftime: some C libraries write the year 1 as "1".
-    return datetime_of(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Sequence
 
@@ -44,4 +43,4 @@ def verify(
 
 
 def _signature(secret: bytes, content: bytes) -> str:
-    return base64.b64encode(hmac.new(secret, content, hashlib.sha256).digest()).decode()
+    return base64.b64encode(hmac.digest(secret, content, "sha256")).decode()

@@ -51,15 +51,7 @@ class Target(NamedTuple):
     @property
     def is_private(self) -> bool:
         """Tell whether the host as written is this machine, a private network or a bare name."""
-        if self.host == "localhost" or self.host.endswith(".localhost"):
-            return True
-        try:
-            address = ipaddress.ip_address(self.host)
-        except ValueError:
-            return "." not in self.host
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in _PRIVATE)
+        return _is_private(self.host)
 
 
 @lru_cache(maxsize=4096)
@@ -128,6 +120,19 @@ def may_have_key(url: str, key_targets: Collection[str]) -> bool:
     """Tell whether the shared key may be sent to a URL: private hosts and those named."""
     target = parse_target(url)
     return target.is_private or target.host in key_targets
+
+
+@lru_cache(maxsize=4096)
+def _is_private(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in _PRIVATE)
 
 
 def _checked_host(host: str) -> str:

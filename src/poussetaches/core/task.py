@@ -173,28 +173,24 @@ def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Ta
 
     A task that was cancelled while it ran is dead in place of being tried again.
     """
-    changes: dict[str, object] = {"state": TaskState.WAITING}
+    changes: dict[str, object] = {"state": TaskState.WAITING, "cancelled": False}
     if attempt is not None:
-        changes |= {
-            "attempt_count": task.attempt_count + 1,
-            "attempt_total": task.attempt_total + 1,
-            "last_status": attempt.status,
-            "last_error": None if attempt.succeeded else attempt.summary,
-        }
+        changes["attempt_count"] = task.attempt_count + 1
+        changes["attempt_total"] = task.attempt_total + 1
+        changes["last_status"] = attempt.status
+        changes["last_error"] = None if attempt.succeeded else attempt.summary
     elif isinstance(move, PutBack) and move.error is not None:
         changes |= {"last_status": None, "last_error": move.error}
-    match move:
-        case Complete():
-            changes |= {"state": TaskState.SUCCEEDED, "ended_at": now}
-        case Bury(reason):
-            changes |= {"state": TaskState.DEAD, "reason": reason, "ended_at": now}
-        case _ if task.cancelled:
-            changes |= {"state": TaskState.DEAD, "reason": Reason.CANCELLED, "ended_at": now}
-        case RetryAt(run_at):
-            changes |= {"run_at": run_at, "forced": False}
-        case PutBack():
-            pass
-    return msgspec.structs.replace(task, cancelled=False, **changes)
+    if isinstance(move, Complete):
+        changes["state"] = TaskState.SUCCEEDED
+        changes["ended_at"] = now
+    elif isinstance(move, Bury):
+        changes |= {"state": TaskState.DEAD, "reason": move.reason, "ended_at": now}
+    elif task.cancelled:
+        changes |= {"state": TaskState.DEAD, "reason": Reason.CANCELLED, "ended_at": now}
+    elif isinstance(move, RetryAt):
+        changes |= {"run_at": move.run_at, "forced": False}
+    return msgspec.structs.replace(task, **changes)
 
 
 def buried(task: Task, reason: Reason, *, now: Moment) -> Task:

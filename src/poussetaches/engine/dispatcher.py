@@ -48,6 +48,7 @@ class Made(NamedTuple):
     request_id: str
     started_at: Moment
     duration: float  # seconds
+    outcome: Outcome
     key_sent: bool
 
 
@@ -146,6 +147,7 @@ class Dispatcher:
     def cut_off(self) -> None:
         """Break off the attempts in flight; nothing of them is recorded."""
         for attempt in self._on_wire:
+            attempt.add_done_callback(self._on_wire.discard)  # it may never have begun
             attempt.cancel()
 
     async def settle(self) -> None:
@@ -159,8 +161,9 @@ class Dispatcher:
                 return
             looked_at = self._clock.now()
             leases = await self._lease(wanted)
+            now = self._clock.now()
             for lease in leases:
-                self._start(lease)
+                self._start(lease, now)
             # Lanes whose tasks are gone are no longer due: those behind them must have their turn.
             if not leases and all(self._lanes.was_due(lane, looked_at) for lane in wanted):
                 return
@@ -188,92 +191,91 @@ class Dispatcher:
         elif self._behind_since is None:
             self._behind_since = self._clock.monotonic()
 
-    def _start(self, lease: Lease) -> None:
-        task, now = lease.task, self._clock.now()
+    def _start(self, lease: Lease, now: Moment) -> None:
+        task = lease.task
         lane = task.lane
         # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
         if task.run_at > now or not self.is_starting_attempts or self._lanes.is_paused(lane):
             self._record(Finish(lease, PutBack()))
             return
-        if self._has_expired(lease):
+        if self._has_expired(lease, now):
             return
         origin = self._lanes.started(lane)
         self._observer.attempt_started(task, now=now)
-        attempt = asyncio.create_task(self._run(lease, lane, origin))
-        self._on_wire.add(attempt)
-        attempt.add_done_callback(self._ended)
+        self._on_wire.add(asyncio.create_task(self._run(lease, lane, origin)))
 
-    def _has_expired(self, lease: Lease) -> bool:
+    def _has_expired(self, lease: Lease, now: Moment) -> bool:
         """Tell whether it is too late for an attempt; then the task dies without one."""
         expires_at = lease.task.expires_at
-        if expires_at is None or expires_at > self._clock.now():
+        if expires_at is None or expires_at > now:
             return False
         self._record(Finish(lease, Bury(Reason.EXPIRED)))
         return True
 
     async def _run(self, lease: Lease, lane: Lane, origin: str) -> None:
         """Make one attempt and record what it came to; only the first part can be cut off."""
-        finish = await self._attempt(lease, lane, origin)
         own = asyncio.current_task()
         assert own is not None
-        # Without an await since the bell rang: the tick that it wakes must find the room.
-        self._on_wire.discard(own)
-        self._recording.add(own)
-        await self._record_until_done(finish)
-
-    def _ended(self, attempt: asyncio.Task[None]) -> None:
-        self._on_wire.discard(attempt)
-        self._recording.discard(attempt)
-
-    async def _attempt(self, lease: Lease, lane: Lane, origin: str) -> Finish:
-        """Make one attempt and return what it came to. The slot is free once it is over."""
-        request_id = new_request_id(self._random)
-        started_at, started = self._clock.now(), self._clock.monotonic()
         try:
-            outcome, key_sent = await self._send(lease.task, request_id)
+            try:
+                made = await self._attempt(lease.task)
+            finally:
+                self._lanes.ended(lane, origin)
+                self._bell.ring()
+            finish = self._finish_of(lease, origin, made)
+            # Without an await since the bell rang: the tick that it wakes must find the room.
+            self._on_wire.discard(own)
+            self._recording.add(own)
+            await self._record_until_done(finish)
         finally:
-            self._lanes.ended(lane, origin)
-            self._bell.ring()
-        duration = self._clock.monotonic() - started
-        self._note_origin(lease.task, origin, outcome)
-        if self._costs_nothing(origin, outcome):
-            log.info("origin not reached", extra={"task": lease.task.id, "error": outcome.error})
-            self._observer.attempt_put_back(lease.task)
-            return Finish(lease, PutBack(outcome.error))
-        return self._judge(lease, outcome, Made(request_id, started_at, duration, key_sent))
+            self._on_wire.discard(own)
+            self._recording.discard(own)
 
-    async def _send(self, task: Task, request_id: str) -> tuple[Outcome, bool]:
-        """Return what an attempt came to, and whether the shared key went along."""
-        now = self._clock.now()
+    async def _attempt(self, task: Task) -> Made:
+        """Make one attempt, whatever comes of it."""
+        request_id = new_request_id(self._random)
+        now, started = self._clock.now(), self._clock.monotonic()
+        key_sent = False
         try:
             request = build_request(
                 task, request_id=request_id, now=now, queues=self._queues, config=self._config
             )
-            return await self._sender.send(request), request.key_sent
+            outcome = await self._sender.send(request)
+            key_sent = request.key_sent
         except InvalidTask as exc:
-            return Outcome(error=f"the request cannot be made: {exc}"), False
+            outcome = Outcome(error=f"the request cannot be made: {exc}")
         except Exception as exc:  # a bug of ours must cost an attempt, not the task
             log.exception("attempt broke down", extra={"task": task.id})
-            return Outcome(error=f"poussetaches could not make the request: {exc!r}"), False
+            outcome = Outcome(error=f"poussetaches could not make the request: {exc!r}")
+        return Made(request_id, now, self._clock.monotonic() - started, outcome, key_sent)
+
+    def _finish_of(self, lease: Lease, origin: str, made: Made) -> Finish:
+        """Return what an attempt came to, having learnt what it says of its origin."""
+        task, outcome = lease.task, made.outcome
+        self._note_origin(task, origin, outcome)
+        if outcome.unreachable and self._costs_nothing(origin, outcome):
+            log.info("origin not reached", extra={"task": task.id, "error": outcome.error})
+            self._observer.attempt_put_back(task)
+            return Finish(lease, PutBack(outcome.error))
+        return self._judge(lease, made)
 
     def _note_origin(self, task: Task, origin: str, outcome: Outcome) -> None:
-        now = self._clock.monotonic()
-        error = outcome.error or ""
-        if self._is_absence(origin, outcome) and self._origins.refused(origin, error, now):
-            log.warning("origin held", extra={"origin": origin, "error": error})
-            self._probe_bell.ring()
+        if outcome.unreachable and self._is_absence(origin, outcome):
+            now, error = self._clock.monotonic(), outcome.error or ""
+            if self._origins.refused(origin, error, now):
+                log.warning("origin held", extra={"origin": origin, "error": error})
+                self._probe_bell.ring()
         if not outcome.unknown_host:
             self._origins.resolved(origin)
         if outcome.status is not None and outcome.error is None:
             self._origins.answered(origin)
         if outcome.status == HTTPStatus.TOO_MANY_REQUESTS and outcome.retry_after is not None:
             wait = min(outcome.retry_after, self._queues.policy_of(task).max_retry_after)
-            self._lanes.asked_to_wait(task.queue, origin, until=now + wait)
+            until = self._clock.monotonic() + wait
+            self._lanes.asked_to_wait(task.queue, origin, until=until)
 
     def _is_absence(self, origin: str, outcome: Outcome) -> bool:
-        """Tell whether an origin is away. A name that never resolved is just wrong."""
-        if not outcome.unreachable:
-            return False
+        """Tell whether an origin that was not reached is away. A name may be just wrong."""
         return not outcome.unknown_host or self._origins.was_resolved(origin)
 
     def _costs_nothing(self, origin: str, outcome: Outcome) -> bool:
@@ -286,14 +288,16 @@ class Dispatcher:
         """Charge the due tasks of origins that stay away an attempt each, unsent."""
         for lane, error in self._lanes.charged().items():
             for lease in await self._lease({lane: CHARGE_BATCH}):
-                if self._has_expired(lease):
+                now = self._clock.now()
+                if self._has_expired(lease, now):
                     continue
-                made = Made(new_request_id(self._random), self._clock.now(), 0.0, key_sent=False)
-                self._record(self._judge(lease, Outcome(error=error, unreachable=True), made))
+                outcome = Outcome(error=error, unreachable=True)
+                made = Made(new_request_id(self._random), now, 0.0, outcome, key_sent=False)
+                self._record(self._judge(lease, made))
 
-    def _judge(self, lease: Lease, outcome: Outcome, made: Made) -> Finish:
+    def _judge(self, lease: Lease, made: Made) -> Finish:
         """Return what follows an attempt that counts."""
-        task, now = lease.task, self._clock.now()
+        task, outcome, now = lease.task, made.outcome, self._clock.now()
         move = next_move(task, outcome, self._queues.policy_of(task), now=now, random=self._random)
         attempt = Attempt(
             round=task.round,
@@ -308,15 +312,16 @@ class Dispatcher:
             response_truncated=outcome.truncated,
             key_sent=made.key_sent,
         )
-        _log_attempt(task, attempt, move, now)
-        self._observer.attempt_ended(task, attempt)
+        if log.isEnabledFor(logging.WARNING if isinstance(move, Bury) else logging.INFO):
+            _log_attempt(task, attempt, move, now)
+        self._observer.attempt_ended(task, attempt, now=now)
         return Finish(lease, move, attempt)
 
     def _record(self, finish: Finish) -> None:
         """Record an end that came without an attempt."""
         recording = asyncio.create_task(self._record_until_done(finish))
         self._recording.add(recording)
-        recording.add_done_callback(self._ended)
+        recording.add_done_callback(self._recording.discard)
 
     async def _record_until_done(self, finish: Finish) -> None:
         """Record an end, as often as it takes."""

@@ -28,10 +28,10 @@ class AttemptCount:
         """Tell the other."""
         self._observer.attempt_started(task, now=now)
 
-    def attempt_ended(self, task: Task, attempt: Attempt) -> None:
+    def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
         """Count it."""
         self.total += 1
-        self._observer.attempt_ended(task, attempt)
+        self._observer.attempt_ended(task, attempt, now=now)
 
     def attempt_put_back(self, task: Task) -> None:
         """Tell the other: an attempt that did not count is not counted here either."""

@@ -153,20 +153,25 @@ class Lanes:
     def startable(self, room: int) -> dict[Lane, int]:
         """Return how many attempts each lane may start now, at most ``room`` in all.
 
-        Queues take turns, and within a queue its lanes do.
+        Queues take turns, and within a queue its lanes do; but an origin that holds its even
+        part of a queue's slots waits while one that holds less has something due.
         """
         self._catch_up()
-        look = Look(self.limits, self._origins)
+        look = Look(self.limits, self._origins, server_room=room)
         wanted: dict[Lane, int] = {}
         while room > 0 and self._due:
             queue = next(iter(self._due.values()))
-            lane = self._next_turn(queue, look)
-            if lane is None:
+            state = self._next_turn(queue, look)
+            if state is None:
                 del self._due[queue.name]
                 self._plan_opening(queue)
                 continue
-            wanted[lane] = wanted.get(lane, 0) + 1
-            room -= 1
+            count = 1
+            if len(self._due) == 1 and len(queue.due) == 1:  # nobody else has turns
+                count = min(room, look.queue_room(queue), look.room(queue, state))
+            look.promise(queue, state, count)
+            wanted[state.lane] = wanted.get(state.lane, 0) + count
+            room -= count
             self._due.move_to_end(queue.name)
         # They had room before the look, and have it still when fewer tasks are found.
         self._bring_back(look.passed_over)
@@ -202,7 +207,7 @@ class Lanes:
 
     def is_behind(self) -> bool:
         """Tell whether a task is due that nothing stands in the way of."""
-        look = Look(self.limits, self._origins)
+        look = Look(self.limits, self._origins, server_room=1)
         return any(
             look.queue_room(queue) > 0
             and any(look.room(queue, state) > 0 for state in queue.due.values())
@@ -341,20 +346,24 @@ class Lanes:
                 queue.due[state.lane] = state
                 self._open(queue)
 
-    def _next_turn(self, queue: QueueState, look: Look) -> Lane | None:
+    def _next_turn(self, queue: QueueState, look: Look) -> LaneState | None:
         """Return the lane of a queue that may start an attempt next, None when none may."""
         if look.queue_room(queue) <= 0:
             return None
+        passed = 0  # lanes in a row that hold their part
         while queue.due:
             lane, state = next(iter(queue.due.items()))
-            if look.room(queue, state) > 0:
-                look.promise(queue, state)
-                state.last_turn = next(self._turns)
-                queue.due.move_to_end(lane)
-                return lane
-            del queue.due[lane]
-            queue.aside[lane] = state
-            look.pass_over(state)
+            if look.room(queue, state) <= 0:
+                del queue.due[lane]
+                queue.aside[lane] = state
+                look.pass_over(state)
+                continue
+            queue.due.move_to_end(lane)
+            if 1 < len(queue.due) > passed and look.has_its_part(queue, state):
+                passed += 1
+                continue
+            state.last_turn = next(self._turns)
+            return state
         return None
 
     def _plan_opening(self, queue: QueueState) -> None:

@@ -25,9 +25,13 @@ class Limits:
             return False
         return self.server_paused or self._queues.is_paused(lane.queue)
 
+    def slots(self, queue: QueueState) -> int:
+        """Return how many attempts of a queue may be on the wire."""
+        return self._queues.settings_of(queue.name).concurrency
+
     def queue_room(self, queue: QueueState) -> int:
         """Return how many attempts a queue may start, wherever they go."""
-        room = self._queues.settings_of(queue.name).concurrency - queue.in_flight
+        room = self.slots(queue) - queue.in_flight
         bucket = self.bucket(queue)
         return room if bucket is None else min(room, bucket.available)
 
@@ -83,11 +87,16 @@ class Limits:
 
 
 class Look:
-    """What is left of all room while one look promises attempts, none of which has started."""
+    """What is left of all room while one look promises attempts, none of which has started.
 
-    def __init__(self, limits: Limits, origins: Origins) -> None:
+    ``server_room`` is how many attempts the server may start in all.
+    """
+
+    def __init__(self, limits: Limits, origins: Origins, *, server_room: int) -> None:
         self._limits = limits
         self._origins = origins
+        self._server_room = server_room
+        self._holding: dict[Share, int] = {}  # slots, those that are promised included
         self._queue_rooms: dict[str, int] = {}
         self._share_rooms: dict[Share, int] = {}
         self._origin_rooms: dict[str, int] = {}  # all queues share them
@@ -110,17 +119,24 @@ class Look:
         room = self._share_rooms.get(share)
         if room is None:
             room = self._share_rooms[share] = self._limits.share_room(queue, share)
+            self._holding[share] = share.in_flight
         free = self._origin_rooms.get(share.origin)
         if free is None:
             free = self._origins.free_slots(share.origin)
             self._origin_rooms[share.origin] = free
         return min(room, free)
 
-    def promise(self, queue: QueueState, state: LaneState) -> None:
-        """Promise an attempt to a lane that has room."""
-        self._queue_rooms[queue.name] -= 1
-        self._share_rooms[state.share] -= 1
-        self._origin_rooms[state.share.origin] -= 1
+    def has_its_part(self, queue: QueueState, state: LaneState) -> bool:
+        """Tell whether a lane's origin holds as many slots as if all due lanes held the same."""
+        slots = min(self._limits.slots(queue), queue.in_flight + self._server_room)
+        return self._holding[state.share] * len(queue.due) >= slots
+
+    def promise(self, queue: QueueState, state: LaneState, count: int) -> None:
+        """Promise attempts to a lane that has room for them."""
+        self._queue_rooms[queue.name] -= count
+        self._share_rooms[state.share] -= count
+        self._holding[state.share] += count
+        self._origin_rooms[state.share.origin] -= count
         self._promised_origins.add(state.share.origin)
         self.promised_to[queue.name] = queue
 

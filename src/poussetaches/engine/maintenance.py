@@ -1,7 +1,8 @@
 """Buries what has expired, prunes what has ended long ago, gives disk space back.
 
 What has expired is buried at every turn, so within the longest sleep of a loop; the rest, which
-costs something for each queue, is done once a minute.
+costs something for each queue, is done once a minute. Disk space is then given back piece by
+piece, with pauses for those who write.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Store
 
 INTERVAL = 60.0  # seconds
+SHRINK_PAUSE = 1.0  # seconds between two pieces of disk space
 LONGEST_TURN = 20.0  # seconds; a loop that does not turn for 60 s looks stuck
 BATCH = 500  # rows; keeps each transaction under some 50 ms
 MOST_TIDYINGS = 200  # of one turn: pruning and the disk must have theirs, too
@@ -35,6 +37,7 @@ class Maintenance:
         self._queues = queues
         self.pruned: Counter[TaskState] = Counter()  # tasks since the start
         self._clean_at = clock.monotonic()
+        self._may_shrink = False
         self._stop_at = clock.monotonic()
 
     async def tick(self) -> float | None:
@@ -45,6 +48,8 @@ class Maintenance:
             await self._expire()
             if self._clean_at <= now:
                 await self._clean()
+            if self._may_shrink:
+                self._may_shrink = await self._store.shrink()
         except StoreUnavailable as exc:
             log.warning("maintenance waits for the store", extra={"error": str(exc)})
             return now + INTERVAL
@@ -52,6 +57,8 @@ class Maintenance:
             return self._clock.monotonic()
         if self._clean_at <= now:
             self._clean_at = now + INTERVAL
+        if self._may_shrink:
+            return min(self._clean_at, self._clock.monotonic() + SHRINK_PAUSE)
         return self._clean_at
 
     @property
@@ -63,7 +70,7 @@ class Maintenance:
         for queue, counts in (await self._store.counts()).items():
             await self._prune(queue, counts)
         await self._tidy()
-        await self._store.shrink()
+        self._may_shrink = True
 
     async def _expire(self) -> None:
         count = BATCH

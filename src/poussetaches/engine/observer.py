@@ -14,7 +14,7 @@ class Observer(Protocol):
     def attempt_started(self, task: Task, *, now: Moment) -> None:
         """Take note that an attempt starts; what is late is ``now - task.run_at``."""
 
-    def attempt_ended(self, task: Task, attempt: Attempt) -> None:
+    def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
         """Take note of what an attempt that counts came to."""
 
     def attempt_put_back(self, task: Task) -> None:
@@ -27,7 +27,7 @@ class Nobody:
     def attempt_started(self, task: Task, *, now: Moment) -> None:
         """Do nothing."""
 
-    def attempt_ended(self, task: Task, attempt: Attempt) -> None:
+    def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
         """Do nothing."""
 
     def attempt_put_back(self, task: Task) -> None:

@@ -63,6 +63,8 @@ class Origins:
 
     def take_opened(self) -> list[str]:
         """Return the origins that have a slot again, or more of them; each is told of once."""
+        if not self._opened:
+            return []
         opened = list(self._opened)
         self._opened.clear()
         return opened

@@ -82,6 +82,8 @@ def _headers_of(task: Task) -> dict[str, str]:
         headers["Content-Type"] = "application/json"
     elif task.body_kind is not None:
         headers["Content-Type"] = _CONTENT_TYPES[task.body_kind]
+    if not own:
+        return headers
     named = {name.lower() for name in own}
     return {name: value for name, value in headers.items() if name.lower() not in named} | own
 

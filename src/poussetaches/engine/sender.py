@@ -165,12 +165,9 @@ def _headers_of(request: Request) -> dict[str, str]:
 
 async def _read(response: Response) -> tuple[bytes, bool]:
     """Return the first part of a body, and whether there was more."""
-    body = b""
-    while (chunk := await response.body_reader.read_chunk()) is not None:
-        body += chunk.to_bytes()
-        if len(body) > MAX_BODY:
-            return body[:MAX_BODY], True
-    return body, False
+    found = await response.body_reader.read(MAX_BODY + 1)
+    body = b"" if found is None else found.to_bytes()
+    return body[:MAX_BODY], len(body) > MAX_BODY
 
 
 def _header(response: Response, name: str) -> str:

@@ -9,6 +9,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable
+from operator import attrgetter
 from random import Random
 
 import msgspec
@@ -59,17 +60,17 @@ class Stats:
     def attempt_started(self, task: Task, *, now: Moment) -> None:
         """Count an attempt that starts, and how late it is."""
         lateness = max(0.0, (now - task.run_at) / SECOND)
-        for tally in self._tallies(task.queue):
+        for tally in self._tallies(task.queue, now):
             tally.started += 1
             tally.lateness.add(lateness, self._random)
 
-    def attempt_ended(self, task: Task, attempt: Attempt) -> None:
+    def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
         """Count an attempt, and how long it took."""
         if attempt.succeeded:
             self.totals.succeeded += 1
         else:
             self.totals.failed += 1
-        for tally in self._tallies(task.queue):
+        for tally in self._tallies(task.queue, now):
             tally.duration.add(attempt.duration, self._random)
             if attempt.succeeded:
                 tally.succeeded += 1
@@ -82,15 +83,16 @@ class Stats:
 
     def committed(self, news: News) -> None:
         """Count the tasks that were pushed, and those that died."""
-        happened = Counter((change.queue, change.change) for change in news.tasks)
+        now = self._clock.now()
+        happened = Counter(map(attrgetter("queue", "change"), news.tasks))
         for (queue, change), count in happened.items():
             if change is Change.PUSHED:
                 self.totals.pushed += count
-                for tally in self._tallies(queue):
+                for tally in self._tallies(queue, now):
                     tally.pushed += count
             elif change is Change.DIED:
                 self.totals.died += count
-                for tally in self._tallies(queue):
+                for tally in self._tallies(queue, now):
                     tally.died += count
 
     # The loop
@@ -126,10 +128,8 @@ class Stats:
         moments = (Moment(since + place * MINUTE) for place in range(minutes))
         return [found.get(minute) or MinuteRow(minute=minute, queue=queue) for minute in moments]
 
-    def _tallies(self, queue: str) -> tuple[Tally, Tally]:
-        minute = _minute_of(self._clock.now())
-        if minute != self._open.minute:
-            self._turn_to(minute)
+    def _tallies(self, queue: str, now: Moment) -> tuple[Tally, Tally]:
+        self._turn_to(_minute_of(now))
         return self._open.all, self._open.of(queue)
 
     def _turn_to(self, minute: Moment) -> None:

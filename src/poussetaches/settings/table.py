@@ -116,7 +116,7 @@ SETTINGS: tuple[Setting, ...] = (
         "commit_window",
         Number(0, 1),
         0.002,
-        "How long a commit waits for company under load; an idle server never waits.",
+        "How long a commit waits for company, at most, while more comes; an idle server does not.",
     ),
     Setting(LOGGING, "log_format", Choice(("text", "json")), "text", "Form of the log's lines."),
     Setting(

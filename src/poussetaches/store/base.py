@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -37,7 +37,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     replaces: bool = False  # the waiting task with the same ``unique`` gets the new body
 
 
-class Pushed(NamedTuple):
+class Pushed(msgspec.Struct, frozen=True, gc=False):
     """The task that a push came to; ``task`` is None when it was pruned or deleted since."""
 
     task_id: str
@@ -150,7 +150,7 @@ class Change(StrEnum):
     DELETED = "deleted"  # by somebody; pruning is no news
 
 
-class TaskChange(NamedTuple):
+class TaskChange(msgspec.Struct, frozen=True, gc=False):
     """A task, and what happened to it."""
 
     task_id: str
@@ -421,8 +421,11 @@ class Store(Protocol):
         fewer when they are large, but one at least while there are any.
         """
 
-    async def shrink(self) -> None:
-        """Give room that deleted rows left back to the disk, a bounded piece of work."""
+    async def shrink(self) -> bool:
+        """Give room that deleted rows left back to the disk, a bounded piece of work.
+
+        Returns whether there may be more.
+        """
 
     async def counts(self) -> dict[str, QueueCounts]:
         """Return every queue with its counts."""

@@ -11,6 +11,9 @@ from poussetaches.core.errors import StoreUnavailable
 from poussetaches.store.runner import Runner
 
 CROWD = 8  # writes in one commit from which on the next one waits for company
+# Turns of the event loop without another write after which none is expected: everybody may be
+# waiting for this very commit. A push takes three from its first byte to its write.
+QUIET_TURNS = 8
 
 
 class Transaction(Protocol):
@@ -34,6 +37,8 @@ Write = Callable[[T, Sequence[I]], Sequence[R]]
 
 class _Waiting(Generic[T]):
     """A write that waits for its commit, and whoever waits for it."""
+
+    __slots__ = ("error", "future", "item", "result", "write")
 
     def __init__(self, write: Write[T, Any, Any], item: object) -> None:
         self.write = write
@@ -59,8 +64,8 @@ class GroupCommit(Generic[T]):
     with it: the transaction is undone and each is then tried alone. Trouble of the store itself
     is everybody's.
 
-    A lone write is committed at once. Under load a commit waits ``window`` seconds for company:
-    fewer, larger commits are cheaper than many small ones.
+    A lone write is committed at once. Under load a commit waits for company, as long as it comes
+    and at most ``window`` seconds: fewer, larger commits are cheaper than many small ones.
     """
 
     def __init__(
@@ -80,14 +85,13 @@ class GroupCommit(Generic[T]):
         self._waiting: list[_Waiting[T]] = []
         self._draining: asyncio.Task[None] | None = None
 
-    async def write(self, write: Write[T, I, R], item: I) -> R:
-        """Write one item; return its result once it is on disk."""
+    def write(self, write: Write[T, I, R], item: I) -> asyncio.Future[R]:
+        """Write one item; its result comes once it is on disk."""
         waiting = _Waiting(write, item)
         self._waiting.append(waiting)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
-        result: R = await waiting.future
-        return result
+        return waiting.future
 
     async def settle(self) -> None:
         """Wait until everything given so far is committed or refused."""
@@ -104,11 +108,21 @@ class GroupCommit(Generic[T]):
                 for waiting in batch:
                     waiting.tell()
                 if self._window and len(batch) >= CROWD:
-                    await asyncio.sleep(self._window)
+                    await self._gather()
         finally:
             self._draining = None
             for waiting in self._waiting:  # only when this task was cancelled
                 waiting.future.cancel()
+
+    async def _gather(self) -> None:
+        """Wait while more is to be written, at most for the window."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._window
+        known, quiet = len(self._waiting), 0
+        while quiet < QUIET_TURNS and loop.time() < ends_at:
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._waiting) == known else 0
+            known = len(self._waiting)
 
     async def _run(self, batch: Sequence[_Waiting[T]]) -> list[T]:
         try:

@@ -50,14 +50,14 @@ SELECT seq FROM tasks WHERE id = ?;
 -- task: by its row
 SELECT {task_columns} FROM tasks WHERE seq = ?;
 
--- tasks: many of them
-SELECT seq, {task_columns} FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
+-- tasks: many of them, with their numbers
+SELECT {task_columns}, seq FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
 
 -- light_task: without headers and body
 SELECT {light_columns} FROM tasks WHERE seq = ?;
 
--- light_tasks: many of them
-SELECT seq, {light_columns} FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
+-- light_tasks: many of them, with their numbers
+SELECT {light_columns}, seq FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
 
 -- task_numbers: those of many that are there
 SELECT seq FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
@@ -105,15 +105,27 @@ SELECT count(*) FROM (
     LIMIT ?
 );
 
--- first_waiting: of a lane and a priority, the first to run
-SELECT seq, run_at FROM tasks WHERE state = 'waiting' AND lane = ? AND priority = ?
-ORDER BY run_at, seq LIMIT ?;
+-- first_waiting: the first to run of a lane and its highest priority below another
+SELECT seq, run_at, priority FROM tasks
+WHERE state = 'waiting' AND lane = ?1 AND priority = (
+    SELECT priority FROM tasks WHERE state = 'waiting' AND lane = ?1 AND priority < ?2
+    ORDER BY priority DESC LIMIT 1
+)
+ORDER BY run_at, seq LIMIT ?3;
 
 -- move_task: what the end of an attempt changes
 UPDATE tasks
 SET lane = ifnull(?, lane), failure_group = ?, failed_at = ifnull(?, failed_at),
     ({moved_columns}) = ({moved_marks})
 WHERE seq = ?;
+
+-- succeed_tasks: what the end of an attempt that went well changes
+UPDATE tasks
+SET state = 'succeeded', ended_at = ended.column2, attempt_count = ended.column3,
+    attempt_total = ended.column4, last_status = ended.column5, last_error = ended.column6,
+    failure_group = NULL, cancelled = 0
+FROM (VALUES (?, ?, ?, ?, ?, ?)) AS ended
+WHERE seq = ended.column1;
 
 -- put_off_task: what the end of an attempt changes of a task that goes on waiting
 UPDATE tasks
@@ -201,10 +213,12 @@ LIMIT ?;
 -- queues: with their counts
 SELECT name, waiting, failing, succeeded, dead FROM queues;
 
--- count: add to a queue's counts
+-- count: add to the counts of queues
 UPDATE queues
-SET waiting = waiting + ?, failing = failing + ?, succeeded = succeeded + ?, dead = dead + ?
-WHERE name = ?;
+SET waiting = waiting + added.column2, failing = failing + added.column3,
+    succeeded = succeeded + added.column4, dead = dead + added.column5
+FROM (VALUES (?, ?, ?, ?, ?)) AS added
+WHERE name = added.column1;
 
 -- put_schedule: new or changed
 REPLACE INTO schedules ({schedule_columns}) VALUES ({schedule_marks});

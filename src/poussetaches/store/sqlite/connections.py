@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ I = TypeVar("I")  # noqa: E741 - an item of a write
 R = TypeVar("R")
 
 SHRINK_PAGES = 2000  # given back to the disk at a time, in so many transactions
-SHRINK_STEPS = 100  # a page takes up to 2 ms: SQLite looks for it in the list of all free ones
+SHRINK_STEPS = 400  # a page takes up to 2 ms: SQLite looks for it in the list of all free ones
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +96,9 @@ class Connections:
 
     # Writing and reading
 
-    async def write(self, write: Write[SqliteTransaction, I, R], item: I) -> R:
-        """Write one item in a commit that it may share; return its result once it is on disk."""
-        return await self._group.write(write, item)
+    def write(self, write: Write[SqliteTransaction, I, R], item: I) -> asyncio.Future[R]:
+        """Write one item in a commit that it may share; its result comes once it is on disk."""
+        return self._group.write(write, item)
 
     async def look(self, read: Callable[[Reading], R]) -> R:
         """Read by the writing connection, between two transactions: it sees the latest."""
@@ -122,12 +123,13 @@ class Connections:
             for listener in self.listeners:
                 listener.committed(news)
 
-    async def shrink(self) -> None:
-        """Give free pages back to the disk."""
+    async def shrink(self) -> bool:
+        """Give free pages back to the disk; tell whether there may be more."""
         # Between transactions; under load there is no moment without one to be written.
         for _ in range(SHRINK_STEPS):
             if not await self._writer.run(self._give_back_pages):
-                return
+                return False
+        return True
 
     async def recover(self) -> None:
         """Claim the reserve again, or open the database anew."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -12,11 +11,12 @@ from poussetaches.core.task import PutBack, TaskState, moved
 from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish
 from poussetaches.store.sqlite import tasks
 from poussetaches.store.sqlite.leases import Held
+from poussetaches.store.sqlite.many import write_rows
 from poussetaches.store.sqlite.rows import attempt_values
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 
 
-class TimedFinish(NamedTuple):
+class TimedFinish(msgspec.Struct, frozen=True, gc=False):
     """The end of an attempt, and when it is recorded."""
 
     finish: Finish
@@ -25,21 +25,20 @@ class TimedFinish(NamedTuple):
 
 def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
     """Record the ends of attempts; tell which leases were still ours."""
-    were_ours, ours, changes = [], [], []
+    were_ours, changes = [], []
     for item in items:
         held = tx.held(item.finish.lease.token)
         were_ours.append(held is not None)
         if held is not None:
             tx.give_up(held.seq)
-            ours.append((item.finish, held))
             changes.append(_changed(tx, item, held))
     tasks.record(tx, changes)
-    _record_attempts(tx, ours)
+    _record_attempts(tx, changes)
     return were_ours
 
 
 def _changed(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tasks.Changed:
-    finish, now = item
+    finish, now = item.finish, item.now
     old = finish.lease.task
     if tx.is_cancelled(held):
         old = msgspec.structs.replace(old, cancelled=True)
@@ -53,17 +52,17 @@ def _changed(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tasks.Chan
     return tasks.Changed(held.seq, old, new, change, now, finish.attempt)
 
 
-def _record_attempts(tx: SqliteTransaction, ours: Sequence[tuple[Finish, Held]]) -> None:
+def _record_attempts(tx: SqliteTransaction, changes: Sequence[tasks.Changed]) -> None:
     rows, earlier, surplus = [], [], []
-    for finish, held in ours:
-        attempt, ordinal = finish.attempt, finish.lease.task.attempt_total + 1
+    for changed in changes:
+        seq, attempt, ordinal = changed.seq, changed.attempt, changed.old.attempt_total + 1
         if attempt is None:
             continue
-        rows.append((held.seq, ordinal, *attempt_values(attempt)))
+        rows.append((seq, ordinal, *attempt_values(attempt)))
         if ordinal > 1:
-            earlier.append({"task": held.seq, "ordinal": ordinal - 1, "keep": EARLIER_RESPONSE})
+            earlier.append({"task": seq, "ordinal": ordinal - 1, "keep": EARLIER_RESPONSE})
         if ordinal > MAX_ATTEMPTS_KEPT:
-            surplus.append((held.seq, ordinal - MAX_ATTEMPTS_KEPT // 2))
-    tx.connection.executemany(tx.sql["add_attempt"], rows)
+            surplus.append((seq, ordinal - MAX_ATTEMPTS_KEPT // 2))
+    write_rows(tx.connection, tx.sql["add_attempt"], rows)
     tx.connection.executemany(tx.sql["cut_attempt"], earlier)
     tx.connection.executemany(tx.sql["drop_attempt"], surplus)

@@ -23,7 +23,7 @@ class KnownLane(NamedTuple):
 
 @dataclass(slots=True)
 class Known:
-    """Leases, queues, lanes and failure groups. Changed by the store's runner, after a commit."""
+    """Leases, queues, lanes and failure groups. Changed by the store's runner, outside commits."""
 
     leases: Leases = field(default_factory=Leases)
     queues: dict[str, Queue] = field(default_factory=dict)  # all of them

@@ -6,7 +6,6 @@ everything that was not recorded is simply waiting again.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,16 +29,16 @@ class Leases:
         self._held: dict[int, Held] = {}
         self._tokens: dict[int, int] = {}
         self._last_token = 0
-        self._by_lane: Counter[Lane] = Counter()
-        self._by_queue: Counter[str] = Counter()
+        self._by_lane: dict[Lane, int] = {}
+        self._by_queue: dict[str, int] = {}
 
     def take(self, seq: int, lane: Lane, attempt_total: int) -> int:
         """Lease a task and return the lease's token."""
         self._last_token += 1
         self._held[self._last_token] = Held(seq, lane, attempt_total)
         self._tokens[seq] = self._last_token
-        self._by_lane[lane] += 1
-        self._by_queue[lane.queue] += 1
+        self._by_lane[lane] = self._by_lane.get(lane, 0) + 1
+        self._by_queue[lane.queue] = self._by_queue.get(lane.queue, 0) + 1
         return self._last_token
 
     def held(self, token: int) -> Held | None:
@@ -81,8 +80,8 @@ class Leases:
 
     def in_lane(self, lane: Lane) -> int:
         """How many tasks of a lane are leased."""
-        return self._by_lane[lane]
+        return self._by_lane.get(lane, 0)
 
     def in_queue(self, queue: str) -> int:
         """How many tasks of a queue are leased."""
-        return self._by_queue[queue]
+        return self._by_queue.get(queue, 0)

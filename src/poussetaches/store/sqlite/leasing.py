@@ -10,6 +10,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, QueueCounts
 from poussetaches.core.task import Task
 from poussetaches.store.base import Lease, Leased
+from poussetaches.store.sqlite.known import Known, KnownLane
 from poussetaches.store.sqlite.leases import Leases
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.rows import Row
@@ -20,9 +21,10 @@ HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
 class Leasing:
     """One look at what is due, over a reading; ``skip`` are rows known to be unreadable."""
 
-    def __init__(self, reading: Reading, leases: Leases, skip: set[int]) -> None:
+    def __init__(self, reading: Reading, known: Known, skip: set[int]) -> None:
         self._reading = reading
-        self._leases = leases
+        self._known = known
+        self._leases = known.leases
         self._skip = skip
 
     def lease_due(self, lanes: Mapping[Lane, int], now: Moment) -> Leased:
@@ -30,9 +32,9 @@ class Leasing:
         leased = Leased([], {})
         try:
             for lane, wanted in lanes.items():
-                row = self._reading.one("lane", *lane)
+                number = self._number(lane)
                 leased.next_due[lane] = (
-                    None if row is None else self._lease_in(lane, row[0], wanted, now, leased)
+                    None if number is None else self._lease_in(lane, number, wanted, now, leased)
                 )
         except BaseException:
             for lease in leased.leases:
@@ -50,26 +52,36 @@ class Leasing:
                 found[lane] = run_at
         return found
 
+    def _number(self, lane: Lane) -> int | None:
+        """Return the number of a lane; None when no task was ever in it."""
+        known = self._known.lanes.get(lane)
+        if known is not None:
+            return known.number
+        row = self._reading.one("lane", *lane)
+        if row is None:
+            return None
+        self._known.learn_lanes({lane: KnownLane(row[0], Moment(0))})
+        number: int = row[0]
+        return number
+
     def _lease_in(
         self, lane: Lane, number: int, wanted: int, now: Moment, leased: Leased
     ) -> Moment | None:
         """Lease up to ``wanted`` due tasks of a lane; return when the next one is due."""
         next_due: Moment | None = None
         priority = HIGHEST_PRIORITY
-        while row := self._reading.one("next_priority", number, priority):
-            priority = row[0]
-            passed_over = self._leases.in_lane(lane) + len(self._skip)
+        passed_over = self._leases.in_lane(lane) + len(self._skip)
+        while rows := self._reading.all(
+            "first_waiting", number, priority, passed_over + wanted + 1
+        ):
+            priority = rows[0][2]
             candidates = [
-                row
-                for row in self._reading.all(
-                    "first_waiting", number, priority, passed_over + wanted + 1
-                )
-                if row[0] not in self._leases and row[0] not in self._skip
+                row for row in rows if row[0] not in self._leases and row[0] not in self._skip
             ]
             while wanted and candidates and candidates[0][1] <= now:
                 due = [row for row in candidates[:wanted] if row[1] <= now]
                 candidates = candidates[len(due) :]
-                for (seq, run_at), task in zip(due, self._read(due), strict=True):
+                for (seq, run_at, _), task in zip(due, self._read(due), strict=True):
                     if task is None:
                         # Unreadable: there may be more of the lane than was looked at.
                         next_due = _earliest(next_due, run_at)
@@ -82,7 +94,7 @@ class Leasing:
         return next_due
 
     def _read(self, rows: Sequence[Row]) -> list[Task | None]:
-        return self._reading.tasks_at([seq for seq, _ in rows])
+        return self._reading.tasks_at([row[0] for row in rows])
 
 
 def _earliest(known: Moment | None, moment: Moment) -> Moment:

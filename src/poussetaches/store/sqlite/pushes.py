@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +17,7 @@ from poussetaches.store.sqlite.transaction import SqliteTransaction
 from poussetaches.store.sqlite.unreadable import clear_away
 
 
-class Pushing(NamedTuple):
+class Pushing(msgspec.Struct, frozen=True, gc=False):
     """Pushes that are kept all or none."""
 
     pushes: Sequence[Push]
@@ -27,9 +26,10 @@ class Pushing(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Tell whether nothing that is there can answer for them."""
-        return not any(
-            push.task.key is not None or push.task.unique is not None for push in self.pushes
-        )
+        for push in self.pushes:
+            if push.task.key is not None or push.task.unique is not None:
+                return False
+        return True
 
 
 def push(tx: SqliteTransaction, calls: Sequence[Pushing]) -> Sequence[list[Pushed] | KeyConflict]:

@@ -170,19 +170,25 @@ class Reading:
         self, statement: str, numbers: Sequence[int], *, one_by_one: Callable[[int], Task | None]
     ) -> list[Task | None]:
         """Return many tasks by one statement: each takes and gives the interpreter's lock."""
+        if len(numbers) == 1:
+            return [one_by_one(numbers[0])]
         try:
             rows = self.all(statement, as_list(numbers)) if numbers else []
         except sqlite3.OperationalError as exc:
             _check_is_text(exc)
             rows = []  # one of them cannot be read, and which one has to be found out
-        by_number = {row[0]: row[1:] for row in rows}
+        by_number = {row[-1]: row for row in rows}
         return [
             self._decoded(seq, by_number[seq]) if seq in by_number else one_by_one(seq)
             for seq in numbers
         ]
 
     def _decoded(self, seq: int, row: Row) -> Task | None:
-        return self._as_leased(seq, self._read("tasks", seq, lambda: row, task_from_row))
+        try:
+            return self._as_leased(seq, task_from_row(row))
+        except UnreadableRow as exc:
+            self.bad.append(Unreadable("tasks", seq, str(exc)))
+            return None
 
     def _as_leased(self, seq: int, task: Task | None) -> Task | None:
         if task is not None and task.state is TaskState.WAITING and self._is_leased(seq):

@@ -61,6 +61,7 @@ COLUMNS = {
 Row = Sequence[Any]
 
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
+_BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
 _encode = msgspec.json.encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
@@ -110,7 +111,7 @@ def plain_values(task: Task) -> tuple[object, ...]:
         task.envelope,
         task.method,
         task.url,
-        None if task.body_kind is None else task.body_kind.value,
+        None if task.body_kind is None else _BODY_KINDS[task.body_kind],
         _encode(task.headers).decode() if task.headers else None,
         task.body or None,
     )

@@ -334,9 +334,9 @@ class SqliteStore:
         pruning = upkeep.Pruning(queue, counted, keep, now, limit)
         return await self._to.write(upkeep.prune, pruning)
 
-    async def shrink(self) -> None:
+    async def shrink(self) -> bool:
         """Give free pages back to the disk."""
-        await self._to.shrink()
+        return await self._to.shrink()
 
     async def counts(self) -> dict[str, QueueCounts]:
         """Return every queue with its counts."""
@@ -374,7 +374,7 @@ class SqliteStore:
         await self._to.recover()
 
     def _leasing(self, reading: Reading) -> leasing.Leasing:
-        return leasing.Leasing(reading, self._leases, self._to.unreadable)
+        return leasing.Leasing(reading, self._to.known, self._to.unreadable)
 
     def _unless_full(self, edit: Callable[[V | None], V | None]) -> Callable[[V | None], V | None]:
         """Return an edit that makes nothing new while the disk is full."""

@@ -6,14 +6,17 @@ of it touches memory but through the transaction, which may be undone and tried 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from poussetaches.core.callback import callback_of
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, QueueOverrides
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.store.base import Change
+from poussetaches.store.sqlite.many import write_rows
 from poussetaches.store.sqlite.reads import as_list
 from poussetaches.store.sqlite.rows import (
     amended_values,
@@ -28,7 +31,7 @@ from poussetaches.store.sqlite.transaction import Counted, SqliteTransaction
 MOST_BYTES = 8 * 1024 * 1024  # of bodies in one transaction: keeps it under ~50 ms
 
 
-class Changed(NamedTuple):
+class Changed(msgspec.Struct, frozen=True, gc=False):
     """A task as it was and as it is to be, with the attempt that ended, if one did."""
 
     seq: int
@@ -44,22 +47,32 @@ def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
     row = tx.connection.execute(tx.sql["last_number"]).fetchone()
     first = 1 if row is None else row[0] + 1
     plain: list[tuple[object, ...]] = []
-    rows: list[tuple[object, ...]] = []
-    labelled: list[tuple[int, Task]] = []
+    plain_queues: list[str] = []
+    others: list[tuple[int, Task, Lane]] = []
     for seq, task in enumerate(tasks, start=first):
         lane = task.lane
         if is_plain(task):
             plain.append((seq, tx.lane_number(lane, task.created_at), *plain_values(task)))
+            plain_queues.append(task.queue)
+            tx.task_waits(lane, task.run_at)
+            tx.task_changed(task, Change.PUSHED, TaskState.WAITING)
         else:
-            rows.append((seq, *row_values(tx, task, lane)))
-        if task.labels:
-            labelled.append((seq, task))
-        note_added(tx, task, lane)
-    tx.connection.executemany(tx.sql["add_plain_task"], plain)
-    tx.connection.executemany(tx.sql["add_task"], rows)
-    for seq, task in labelled:
-        add_labels(tx, seq, task)
+            others.append((seq, task, lane))
+    write_rows(tx.connection, tx.sql["add_plain_task"], plain)
+    for queue, count in Counter(plain_queues).items():
+        tx.count(queue, "waiting", count)
+    _add_others(tx, others)
     return [None] * len(tasks)
+
+
+def _add_others(tx: SqliteTransaction, tasks: Sequence[tuple[int, Task, Lane]]) -> None:
+    """Add new tasks with their numbers, whatever is set of them."""
+    rows = [(seq, *row_values(tx, task, lane)) for seq, task, lane in tasks]
+    write_rows(tx.connection, tx.sql["add_task"], rows)
+    for seq, task, lane in tasks:
+        if task.labels:
+            add_labels(tx, seq, task)
+        note_added(tx, task, lane)
 
 
 def row_values(tx: SqliteTransaction, task: Task, lane: Lane) -> tuple[object, ...]:
@@ -87,20 +100,13 @@ def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
 
 def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
     """Write what happened to tasks: state, moments, attempts, errors; not what they are."""
-    moved: list[tuple[object, ...]] = []
-    put_off: list[tuple[object, ...]] = []
+    successes: list[Changed] = []
+    others: list[Changed] = []
     for changed in changes:
-        seq, old, new, *_ = changed
-        lane = _new_lane(tx, changed)
-        failure = _failure(tx, changed)
-        fate = fate_values(new)
-        if lane is None and new.ended_at is None and fate == fate_values(old):
-            put_off.append((*failure, *progress_values(new), seq))
-        else:
-            moved.append((lane, *failure, *fate, *progress_values(new), seq))
-        _note_moved(tx, changed)
-    tx.connection.executemany(tx.sql["move_task"], moved)
-    tx.connection.executemany(tx.sql["put_off_task"], put_off)
+        is_success = changed.change is Change.SUCCEEDED and changed.attempt is not None
+        (successes if is_success else others).append(changed)
+    _record_successes(tx, successes)
+    _record_others(tx, others)
     callbacks = [
         callback
         for changed in changes
@@ -111,9 +117,43 @@ def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
         add(tx, callbacks)
 
 
+def _record_successes(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Write tasks whose attempt ended well: most do, and little of them changes."""
+    rows: list[tuple[object, ...]] = []
+    for changed in changes:
+        old, new = changed.old, changed.new
+        progress = new.attempt_count, new.attempt_total, new.last_status, new.last_error
+        rows.append((changed.seq, new.ended_at, *progress))
+        if old.attempt_count:
+            tx.count(old.queue, "failing", -1)
+        tx.task_changed(new, Change.SUCCEEDED, TaskState.SUCCEEDED)
+    write_rows(tx.connection, tx.sql["succeed_tasks"], rows)
+    for queue, count in Counter([changed.new.queue for changed in changes]).items():
+        tx.count(queue, "waiting", -count)
+        tx.count(queue, "succeeded", count)
+
+
+def _record_others(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    moved: list[tuple[object, ...]] = []
+    put_off: list[tuple[object, ...]] = []
+    for changed in changes:
+        seq, old, new = changed.seq, changed.old, changed.new
+        lane = _new_lane(tx, changed)
+        failure = _failure(tx, changed)
+        fate = fate_values(new)
+        if lane is None and new.ended_at is None and fate == fate_values(old):
+            put_off.append((*failure, *progress_values(new), seq))
+        else:
+            moved.append((lane, *failure, *fate, *progress_values(new), seq))
+        _note_moved(tx, changed)
+    tx.connection.executemany(tx.sql["move_task"], moved)
+    tx.connection.executemany(tx.sql["put_off_task"], put_off)
+
+
 def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
     """Write whatever was changed of tasks."""
-    for seq, old, new, *_ in changes:
+    for changed in changes:
+        seq, old, new = changed.seq, changed.old, changed.new
         values = amended_values(new)
         if values != amended_values(old):
             tx.connection.execute(tx.sql["amend_task"], (*values, seq))
@@ -175,14 +215,14 @@ def _failure(tx: SqliteTransaction, changed: Changed) -> tuple[str | None, Momen
 
 def _note_moved(tx: SqliteTransaction, changed: Changed) -> None:
     """Count a task anew, and have listeners told of what happened to it."""
-    seq, old, new, change, _, _ = changed
-    _recount(tx, old, new)
+    seq, new = changed.seq, changed.new
+    _recount(tx, changed.old, new)
     is_leased = tx.is_leased(seq)
     if new.ended_at is None and not is_leased:
         tx.task_waits(new.lane, new.run_at)
     if new.cancelled and is_leased:
         tx.cancel(seq)
-    tx.task_changed(new, change, TaskState.RUNNING if is_leased else new.state)
+    tx.task_changed(new, changed.change, TaskState.RUNNING if is_leased else new.state)
 
 
 def _where(task: Task) -> tuple[object, ...]:
@@ -215,10 +255,9 @@ def _recount(tx: SqliteTransaction, old: Task, new: Task) -> None:
 
 
 def _callback(tx: SqliteTransaction, changed: Changed) -> Task | None:
-    queue = tx.queue(changed.new.queue)
+    task, queue = changed.new, tx.queue(changed.new.queue)
     overrides = QueueOverrides() if queue is None else queue.overrides
-    wanted = changed.new.on_success, changed.new.on_dead
-    if not any((*wanted, overrides.on_success, overrides.on_dead)):
+    if not (task.on_success or task.on_dead or overrides.on_success or overrides.on_dead):
         return None
     attempt = changed.attempt or tx.reading.attempt("last_attempt", changed.seq)
-    return callback_of(changed.new, attempt, overrides, id=tx.new_id(changed.now), now=changed.now)
+    return callback_of(task, attempt, overrides, id=tx.new_id(changed.now), now=changed.now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping
 from random import Random
 from typing import Literal, get_args
@@ -17,6 +16,7 @@ from poussetaches.store.base import Change, News, TaskChange
 from poussetaches.store.sqlite.database import Commit
 from poussetaches.store.sqlite.known import Known, KnownLane
 from poussetaches.store.sqlite.leases import Held
+from poussetaches.store.sqlite.many import write_rows
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.rows import queue_values
 
@@ -48,7 +48,7 @@ class SqliteTransaction:
         self._commit = commit
         self._lanes: dict[Lane, KnownLane | None] = {}
         self._groups: dict[str, bool] = {}
-        self._counts: dict[str, Counter[str]] = {}
+        self._counts: dict[str, dict[Counted, int]] = {}
         self._given_up: set[int] = set()
         self._cancelled: set[int] = set()
         connection.execute("BEGIN IMMEDIATE")
@@ -61,23 +61,21 @@ class SqliteTransaction:
 
     def count(self, queue: str, what: Counted, change: int) -> None:
         """Add to a queue's counts."""
-        counts = self._counts.get(queue)
-        if counts is None:
-            counts = self._counts[queue] = Counter()
-        counts[what] += change
+        counts = self._counts.setdefault(queue, {})
+        counts[what] = counts.get(what, 0) + change
 
     def counts(self, queue: str) -> dict[Counted, int]:
         """Return a queue's counts as this transaction leaves them."""
         row = self.connection.execute(self.sql["queue_counts"], (queue,)).fetchone()
         stored = row or (0,) * len(COUNTED)
-        added = self._counts.get(queue, Counter())
-        return {what: stored[place] + added[what] for place, what in enumerate(COUNTED)}
+        added = self._counts.get(queue, {})
+        return {what: stored[place] + added.get(what, 0) for place, what in enumerate(COUNTED)}
 
     def task_waits(self, lane: Lane, run_at: Moment) -> None:
         """Have listeners told of a waiting task."""
-        waits = self.news.waits
-        if run_at < waits.get(lane, run_at + 1):
-            waits[lane] = run_at
+        known = self.news.waits.get(lane)
+        if known is None or run_at < known:
+            self.news.waits[lane] = run_at
 
     def task_changed(self, task: Task, change: Change, state: TaskState | None) -> None:
         """Have listeners told of what happened to a task."""
@@ -162,10 +160,12 @@ class SqliteTransaction:
 
     def commit(self) -> None:
         """Make it durable, then let it be seen in memory."""
-        for queue, changes in self._counts.items():
-            if any(changes.values()):
-                added = (changes[what] for what in COUNTED)
-                self.connection.execute(self.sql["count"], (*added, queue))
+        added = [
+            (queue, *[changes.get(what, 0) for what in COUNTED])
+            for queue, changes in self._counts.items()
+            if any(changes.values())
+        ]
+        write_rows(self.connection, self.sql["count"], added)
         self._commit(self.connection)
         self._known.learn_queues(self.news.queues)
         self._known.learn_lanes(self._lanes)

@@ -1,0 +1,100 @@
+"""What py-spy and strace write: stacks, by the part that they were in, and calls of the kernel."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+# A frame is "function (file:line)", or "function (library)" where no file is known.
+_FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)")
+
+FILES = "kernel: SQLite's files, waits for fsync included"
+OTHER_CALLS = "kernel: network, wake-ups"
+SERVER = "HTTP server: uvicorn, httptools, Starlette"
+LOOP = "event loop: uvloop, asyncio"
+SQLITE = "SQLite"
+GARBAGE = "garbage collection"
+REST = "rest"
+
+# What a file or library belongs to, by how its name begins. Anything else (the standard library,
+# the interpreter, C libraries) belongs to whoever called it.
+PARTS = {
+    "uvicorn/": SERVER,
+    "starlette/": SERVER,
+    "httptools/": SERVER,
+    "parser.c": SERVER,  # of httptools
+    "llhttp.c": SERVER,
+    "loop.c": LOOP,
+    "_asynciomodule.c": LOOP,
+    "asyncio/": LOOP,
+    "uvloop/": LOOP,
+    "poussetaches/api/": "API",
+    "poussetaches/core/": "core",
+    "poussetaches/store/": "store, its Python",
+    "poussetaches/engine/": "engine",
+    "libsqlite3": SQLITE,
+    "sqlite3": SQLITE,
+    "_sqlite3": SQLITE,
+    "cursor.c": SQLITE,  # of Python's module
+    "pyreqwest/": "HTTP client: pyreqwest",
+    "msgspec/": "JSON: msgspec",
+    "poussetaches/": LOOP,  # what runs the loop, and is at the bottom of every stack
+}
+CALLS = {
+    "read", "readv", "write", "writev", "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg",
+    "getpid", "pread64", "pwrite64", "fsync", "fdatasync", "fcntl64", "ftruncate64", "epoll_ctl",
+}  # fmt: skip
+WAITS = {
+    "PyThread_acquire_lock_timed", "pthread_cond_wait", "pthread_cond_timedwait", "sem_wait",
+    "sem_clockwait", "epoll_wait", "epoll_pwait", "poll", "ppoll", "select", "syscall",
+}  # fmt: skip
+NEAR = 3  # frames: how deep a call of the kernel, or a wait, is inside of what makes it
+
+
+def shares(lines: Iterable[str]) -> dict[str, float]:
+    """Return which part of the samples at work was where, from 0 to 1.
+
+    A line is a stack, outermost frame first, parted by semicolons, and how often it was found.
+    """
+    found: Counter[str] = Counter()
+    for line in lines:
+        stack, _, times = line.rpartition(" ")
+        part = part_of(stack.split(";"))
+        if part is not None:
+            found[part] += int(times)
+    return {part: times / found.total() for part, times in found.most_common()}
+
+
+def part_of(stack: Sequence[str]) -> str | None:
+    """Return the part that a stack was in, None when it only waited for work."""
+    frames = [_split(frame) for frame in reversed(stack)]
+    nearest = {function for function, file in frames[:NEAR] if not file.endswith(".py")}
+    if nearest & WAITS:
+        return None
+    if nearest & CALLS:
+        with_sqlite = any(_owner(file) == SQLITE for _, file in frames)
+        return FILES if with_sqlite else OTHER_CALLS
+    if any(function.startswith("gc_collect") for function, _ in frames):
+        return GARBAGE
+    owners = (_owner(file) for _, file in frames)
+    return next((owner for owner in owners if owner is not None), REST)
+
+
+def _split(frame: str) -> tuple[str, str]:
+    match = _FRAME.fullmatch(frame)
+    return (match["function"], match["file"]) if match else (frame, "")
+
+
+def _owner(file: str) -> str | None:
+    return next((part for start, part in PARTS.items() if file.startswith(start)), None)
+
+
+def calls_of(lines: Iterable[str]) -> dict[str, int]:
+    """Return how often each call of the kernel was made, from the table of ``strace -c``."""
+    found = {}
+    for line in lines:
+        fields = line.split()  # part, seconds, µs a call, calls, errors if any, name
+        if len(fields) in (5, 6) and fields[3].isdigit() and fields[-1] != "total":
+            found[fields[-1]] = int(fields[3])
+    return found
