@@ -105,13 +105,20 @@ SELECT count(*) FROM (
     LIMIT ?
 );
 
--- first_waiting: the first to run of a lane and its highest priority below another
-SELECT seq, run_at, priority FROM tasks
-WHERE state = 'waiting' AND lane = ?1 AND priority = (
-    SELECT priority FROM tasks WHERE state = 'waiting' AND lane = ?1 AND priority < ?2
-    ORDER BY priority DESC LIMIT 1
-)
-ORDER BY run_at, seq LIMIT ?3;
+-- first_waiting: the first to run of lanes, each with its highest priority below another
+SELECT json_group_array(json_array(wanted.lane, (
+    SELECT json_group_array(json_array(seq, run_at, priority))
+    FROM (
+        SELECT seq, run_at, priority FROM tasks
+        WHERE state = 'waiting' AND lane = wanted.lane AND priority = (
+            SELECT priority FROM tasks
+            WHERE state = 'waiting' AND lane = wanted.lane AND priority < wanted.below
+            ORDER BY priority DESC LIMIT 1
+        )
+        ORDER BY run_at, seq LIMIT ?2
+    ) AS first
+)))
+FROM (SELECT value ->> 0 AS lane, value ->> 1 AS below FROM json_each(?1)) AS wanted;
 
 -- move_task: what the end of an attempt changes
 UPDATE tasks

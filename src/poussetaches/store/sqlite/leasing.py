@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, QueueCounts
-from poussetaches.core.task import Task
 from poussetaches.store.base import Lease, Leased
 from poussetaches.store.sqlite.known import Known, KnownLane
 from poussetaches.store.sqlite.leases import Leases
 from poussetaches.store.sqlite.reads import Reading
-from poussetaches.store.sqlite.rows import Row
 
 HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
+
+Waiting = tuple[int, Moment, int]  # a task's number, run_at and priority
+
+_decode_lanes = msgspec.json.Decoder(list[tuple[int, list[Waiting]]]).decode
+
+
+@dataclass(slots=True, eq=False)
+class Search:
+    """How far one lane has been looked through: down to a priority, for how many more tasks."""
+
+    lane: Lane
+    number: int
+    wanted: int
+    below: int = HIGHEST_PRIORITY
+    next_due: Moment | None = None
+    candidates: Sequence[Waiting] = ()
+    leases: list[Lease] = field(default_factory=list)
+
+    def due(self, now: Moment) -> Sequence[Waiting]:
+        """Take the candidates that are wanted and due."""
+        wanted = self.wanted - len(self.leases)
+        due = [row for row in self.candidates[:wanted] if row[1] <= now]
+        self.candidates = self.candidates[len(due) :]
+        return due
+
+    def expect(self, run_at: Moment) -> None:
+        """Take note that a task is left that is due at a moment."""
+        if self.next_due is None or run_at < self.next_due:
+            self.next_due = run_at
 
 
 class Leasing:
@@ -29,28 +57,30 @@ class Leasing:
 
     def lease_due(self, lanes: Mapping[Lane, int], now: Moment) -> Leased:
         """Lease due tasks."""
-        leased = Leased([], {})
+        searches = [
+            Search(lane, number, wanted)
+            for lane, wanted in lanes.items()
+            if (number := self._number(lane)) is not None
+        ]
         try:
-            for lane, wanted in lanes.items():
-                number = self._number(lane)
-                leased.next_due[lane] = (
-                    None if number is None else self._lease_in(lane, number, wanted, now, leased)
-                )
+            self._search(searches, now)
         except BaseException:
-            for lease in leased.leases:
-                self._leases.give_back(lease.token)
+            for search in searches:
+                for lease in search.leases:
+                    self._leases.give_back(lease.token)
             raise
-        return leased
+        leases = [lease for search in searches for lease in search.leases]
+        found = {search.lane: search.next_due for search in searches}
+        return Leased(leases, {lane: found.get(lane) for lane in lanes})
 
     def next_due(self) -> dict[Lane, Moment]:
         """Return when each lane's next task is due."""
-        found = {}
-        for number, queue, origin, forced in self._reading.all("lanes"):
-            lane = Lane(queue, origin, bool(forced))
-            run_at = self._lease_in(lane, number, 0, Moment(0), Leased([], {}))
-            if run_at is not None:
-                found[lane] = run_at
-        return found
+        searches = [
+            Search(Lane(queue, origin, bool(forced)), number, 0)
+            for number, queue, origin, forced in self._reading.all("lanes")
+        ]
+        self._search(searches, Moment(0))
+        return {one.lane: one.next_due for one in searches if one.next_due is not None}
 
     def _number(self, lane: Lane) -> int | None:
         """Return the number of a lane; None when no task was ever in it."""
@@ -64,41 +94,55 @@ class Leasing:
         number: int = row[0]
         return number
 
-    def _lease_in(
-        self, lane: Lane, number: int, wanted: int, now: Moment, leased: Leased
-    ) -> Moment | None:
-        """Lease up to ``wanted`` due tasks of a lane; return when the next one is due."""
-        next_due: Moment | None = None
-        priority = HIGHEST_PRIORITY
-        passed_over = self._leases.in_lane(lane) + len(self._skip)
-        while rows := self._reading.all(
-            "first_waiting", number, priority, passed_over + wanted + 1
-        ):
-            priority = rows[0][2]
-            candidates = [
-                row for row in rows if row[0] not in self._leases and row[0] not in self._skip
-            ]
-            while wanted and candidates and candidates[0][1] <= now:
-                due = [row for row in candidates[:wanted] if row[1] <= now]
-                candidates = candidates[len(due) :]
-                for (seq, run_at, _), task in zip(due, self._read(due), strict=True):
-                    if task is None:
-                        # Unreadable: there may be more of the lane than was looked at.
-                        next_due = _earliest(next_due, run_at)
-                        continue
-                    token = self._leases.take(seq, lane, task.attempt_total)
-                    leased.leases.append(Lease(task, token))
-                    wanted -= 1
-            if candidates:
-                next_due = _earliest(next_due, candidates[0][1])
-        return next_due
+    def _search(self, searches: Sequence[Search], now: Moment) -> None:
+        """Lease what is wanted and due, from the highest priority of each lane downwards."""
+        while searches:
+            rows = self._first_waiting(searches)
+            searches = [search for search in searches if rows[search.number]]
+            for search in searches:
+                self._begin(search, rows[search.number])
+            # Again for lanes in which some could not be read.
+            while due := [(one, row) for one in searches for row in one.due(now)]:
+                self._lease(due)
+            for search in searches:
+                if search.candidates:
+                    search.expect(search.candidates[0][1])
 
-    def _read(self, rows: Sequence[Row]) -> list[Task | None]:
-        return self._reading.tasks_at([row[0] for row in rows])
+    def _begin(self, search: Search, rows: Sequence[Waiting]) -> None:
+        """Go on with a lane's next priority."""
+        search.below = rows[0][2]
+        search.candidates = [
+            row for row in rows if row[0] not in self._leases and row[0] not in self._skip
+        ]
 
+    def _lease(self, due: Sequence[tuple[Search, Waiting]]) -> None:
+        tasks = self._reading.tasks_at([seq for _, (seq, _, _) in due])
+        for (search, (seq, run_at, _)), task in zip(due, tasks, strict=True):
+            if task is None:
+                # Unreadable: there may be more of the lane than was looked at.
+                search.expect(run_at)
+                continue
+            token = self._leases.take(seq, search.lane, task.attempt_total)
+            search.leases.append(Lease(task, token))
 
-def _earliest(known: Moment | None, moment: Moment) -> Moment:
-    return moment if known is None else min(known, moment)
+    def _first_waiting(self, searches: Sequence[Search]) -> dict[int, list[Waiting]]:
+        """Return the next priority of lanes: so many of its first tasks as tell what is due.
+
+        One statement looks for many lanes, since each gives the interpreter's lock away, and all
+        of them get the same number of rows.
+        """
+        by_limit: dict[int, list[tuple[int, int]]] = {}
+        for search in searches:
+            passed_over = self._leases.in_lane(search.lane) + len(self._skip)
+            limit = 1 << (passed_over + search.wanted).bit_length()
+            by_limit.setdefault(limit, []).append((search.number, search.below))
+        found: dict[int, list[Waiting]] = {}
+        for limit, lanes in by_limit.items():
+            wanted = msgspec.json.encode(lanes).decode()
+            rows = self._reading.value("first_waiting", wanted, limit)
+            assert isinstance(rows, str)
+            found.update(_decode_lanes(rows))
+        return found
 
 
 def count_ahead(reading: Reading, leases: Leases, task_id: str, *, now: Moment, limit: int) -> int:
