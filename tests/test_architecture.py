@@ -19,13 +19,14 @@ LAYERS: dict[str, set[str]] = {
     "engine": {"core", "store"},
     "api": {"core", "store", "engine"},
     "dashboard": {"core", "store", "engine"},
+    "client": {"core"},
     "settings": {"core"},
     "logs": {"core"},
     "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs"},
-    "cli": {"core", "store", "server", "settings", "logs"},
+    "cli": {"core", "store", "client", "server", "settings", "logs"},
 }
-# The package itself holds the version; __main__ is the command line.
-TOP = {"__init__": set[str](), "__main__": {"cli"}}
+# The package itself holds the version and the names of the client; __main__ is the command line.
+TOP = {"__init__": {"client"}, "__main__": {"cli"}}
 
 # I/O, clocks and chance: the core is given their results instead.
 NOT_IN_CORE = {

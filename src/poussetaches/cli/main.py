@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from poussetaches import __version__
-from poussetaches.cli.options import PlainGroup
+from poussetaches.cli.check import check
+from poussetaches.cli.options import PlainCommand, PlainGroup
+from poussetaches.cli.run import CommandNotFound, run
 from poussetaches.cli.serve import ServeCommand, serve
 from poussetaches.core.errors import PousseTachesError, SettingsError
 
 FAILED = 1
 MISUSED = 2
+NO_COMMAND = 127  # as shells have it
 
 app = typer.Typer(
     cls=PlainGroup,
@@ -24,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=ServeCommand)(serve)
+# What follows the first word that is no option is the application's command, `--` or not.
+app.command(cls=ServeCommand, context_settings={"allow_interspersed_args": False})(run)
+app.command(cls=PlainCommand)(check)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -36,6 +42,8 @@ def main(args: list[str] | None = None) -> int:
         return fail(f"{what[:1].lower()}{what[1:]}; see {command} --help", MISUSED)
     except SettingsError as exc:
         return fail(str(exc), MISUSED)
+    except CommandNotFound as exc:
+        return fail(str(exc), NO_COMMAND)
     except PousseTachesError as exc:
         return fail(str(exc), FAILED)
     return status if isinstance(status, int) else 0

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -21,6 +21,7 @@ from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging
+from poussetaches.server.companion import Alone, Companion
 from poussetaches.server.http_server import HttpServer
 from poussetaches.server.listener import listening
 from poussetaches.server.parts import Parts
@@ -66,8 +67,8 @@ class Service(Protocol):
         """End what is left, once no request comes any more."""
 
 
-def serve(settings: Settings) -> int:
-    """Run the server until it is told to stop; return the exit status.
+def serve(settings: Settings, companion: Companion | None = None) -> int:
+    """Run the server until it is told to stop; return the exit status, its companion's if any.
 
     Raises:
         CannotListen: the address is taken or not ours, or open to everybody.
@@ -76,8 +77,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format, settings.log_level, sys.stderr)
     _collect_less_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings))
-    return 0
+        return runner.run(run(settings, companion or Alone()))
 
 
 def _collect_less_often() -> None:
@@ -90,18 +90,21 @@ def _collect_less_often() -> None:
     gc.set_threshold(GARBAGE, 20, 50)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, companion: Companion) -> int:
     """Serve until SIGTERM or SIGINT; a second one ends attempts in flight at once."""
     stops = _Stops()
     with listening(settings) as listener:
         if settings.test_mode:
-            await _run_test_mode(settings, listener, stops)
+            status = await _run_test_mode(settings, listener, stops, companion)
         else:
-            await _run_on_folder(settings, listener, stops)
+            status = await _run_on_folder(settings, listener, stops, companion)
     log.info("stopped")
+    return status
 
 
-async def _run_on_folder(settings: Settings, listener: socket.socket, stops: _Stops) -> None:
+async def _run_on_folder(
+    settings: Settings, listener: socket.socket, stops: _Stops, companion: Companion
+) -> int:
     with _locked(settings.data_dir) as folder:
         clock, random = SystemClock(), Random()  # noqa: S311 - ids and jitter, no secrets
         store = await open_store(
@@ -114,21 +117,25 @@ async def _run_on_folder(settings: Settings, listener: socket.socket, stops: _St
             stats = Stats(store=store, clock=clock, random=random)
             parts = Parts(store, settings, clock=clock, random=random, stats=stats, observer=stats)
             await parts.load()
-            await _serve(parts, HttpServer(parts.app, listener), settings, stops)
+            http = HttpServer(parts.app, listener)
+            return await _serve(parts, http, settings, stops, companion)
         finally:
             await store.close()
 
 
-async def _run_test_mode(settings: Settings, listener: socket.socket, stops: _Stops) -> None:
+async def _run_test_mode(
+    settings: Settings, listener: socket.socket, stops: _Stops, companion: Companion
+) -> int:
     log.warning("test mode: nothing is kept, and time stands still until it is told to pass")
     server = TestModeServer(settings)
     await server.open()
-    await _serve(server, HttpServer(server.app, listener), settings, stops)
+    return await _serve(server, HttpServer(server.app, listener), settings, stops, companion)
 
 
-async def _serve(service: Service, http: HttpServer, settings: Settings, stops: _Stops) -> None:
+async def _serve(
+    service: Service, http: HttpServer, settings: Settings, stops: _Stops, companion: Companion
+) -> int:
     await http.start()
-    service.start()
     if settings.auth_key is None:
         log.warning("no auth key is set: receivers cannot tell our requests from others")
     log.info(
@@ -140,32 +147,66 @@ async def _serve(service: Service, http: HttpServer, settings: Settings, stops: 
             "paused": service.paused,
         },
     )
-    await stops.first.wait()
-    log.info("stopping", extra={"in_flight": service.in_flight})
-    # The API stays up while attempts end: their receivers push tasks, too.
-    draining = asyncio.create_task(service.drain(settings.drain_timeout))
-    hurrying = asyncio.create_task(stops.second.wait())
-    await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-    if not draining.done():
-        service.cut_off()
-    await draining
-    hurrying.cancel()
+    try:
+        await companion.start(http.address, stops.stop)
+        if await _comes_before(companion.ready(), stops.first.wait()):
+            service.start()
+            await stops.first.wait()
+        await _drain(service, settings, stops)
+        # Its last requests may push tasks, so the API is there until it has ended.
+        status = await companion.end(stops.number)
+    finally:
+        companion.kill()
     await service.end_requests()
     await http.stop()
     await service.close()
+    return status
+
+
+async def _drain(service: Service, settings: Settings, stops: _Stops) -> None:
+    """Let attempts in flight end; a second signal ends them at once."""
+    log.info("stopping", extra={"in_flight": service.in_flight})
+    # The API stays up while attempts end: their receivers push tasks, too.
+    draining = asyncio.create_task(service.drain(settings.drain_timeout))
+    if not await _comes_before(asyncio.shield(draining), stops.second.wait()):
+        service.cut_off()
+    await draining
+
+
+async def _comes_before(first: Awaitable[object], other: Awaitable[object]) -> bool:
+    """Tell whether the first of two ends no later than the other; what did not end is cancelled.
+
+    An error of the first is raised.
+    """
+    waits = asyncio.ensure_future(first), asyncio.ensure_future(other)
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    is_first = waits[0].done()
+    for wait in waits:
+        wait.cancel()
+    if is_first:
+        waits[0].result()
+    else:
+        await asyncio.wait({waits[0]})
+    return is_first
 
 
 class _Stops:
-    """The signals that end the server."""
+    """What ends the server: signals, and the end of its companion."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self.number: int | None = None  # the last signal that was heard
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._heard)
+            loop.add_signal_handler(number, self._heard, number)
 
-    def _heard(self) -> None:
+    def stop(self) -> None:
+        """End the server as the first signal does."""
+        self.first.set()
+
+    def _heard(self, number: int) -> None:
+        self.number = number
         (self.second if self.first.is_set() else self.first).set()
 
 

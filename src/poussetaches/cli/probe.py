@@ -1,0 +1,151 @@
+"""Pushes a probe to a server, watches what becomes of it, and says what it met."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from poussetaches.cli.findings import FINDINGS, finding_of
+from poussetaches.cli.server_calls import Answer, ServerCalls
+from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.target import joined
+
+ANSWER_LIMIT = 10.0  # seconds for the application to answer
+START_LIMIT = 5.0  # seconds for the server to send it
+LOOK = 0.5  # seconds between two looks, unless the probe ends
+ENDED = ("succeeded", "dead")
+HELD = {"origin_held"}
+PAUSED = {"paused", "server_paused"}
+
+AWAY = (
+    "no server answers at {url} ({error}): start one, or say where it is by --url or"
+    " POUSSETACHES_URL"
+)
+# What the server says to the push of the probe, by its status.
+PUSH_REFUSED = {
+    HTTPStatus.UNAUTHORIZED: "the server at {url} asks for its token: give POUSSETACHES_API_TOKEN,"
+    " the same as the server's",
+    HTTPStatus.FORBIDDEN: "POUSSETACHES_API_TOKEN is one that may only look: give the server's"
+    " api_token, not its read_token",
+    HTTPStatus.NOT_FOUND: "what answers at {url} is no server of poussetaches: correct --url, or"
+    " POUSSETACHES_URL",
+}
+NO_BASE_URL = (
+    "the server does not know where the application is: start it with --base-url (or"
+    " POUSSETACHES_BASE_URL), or give the queue {queue} a base_url"
+)
+OTHERWISE = "the server at {url} did not take the probe ({status}): {detail}"
+
+
+class CheckFailed(PousseTachesError):
+    """The probe did not arrive."""
+
+
+def probe(url: str, *, token: str | None, queue: str, path: str) -> tuple[str, float]:
+    """Send a probe to the receiver; return where it arrived, and in how many seconds.
+
+    Raises:
+        CheckFailed: it did not arrive; one line that says why.
+        BadAddress: the server's address cannot be one.
+    """
+    server = ServerCalls(url, token)
+    probe_url = f"{path.rstrip('/')}/_check"
+    try:
+        task_id = push(server, url=url, queue=queue, probe_url=probe_url)
+        try:
+            task = watched(server, task_id)
+            target = target_of(server, queue, probe_url)
+        finally:
+            server.call("DELETE", f"/v1/tasks/{task_id}")
+    except OSError as exc:
+        raise CheckFailed(AWAY.format(url=url, error=exc.strerror or exc)) from exc
+    judge(task, target)
+    return target, float(task["attempts"][-1]["duration"])
+
+
+def push(server: ServerCalls, *, url: str, queue: str, probe_url: str) -> str:
+    """Push the probe, before all other tasks; return its id."""
+    probe = {
+        "url": probe_url,
+        "queue": queue,
+        "priority": 100,
+        "timeout": ANSWER_LIMIT,
+        "retry": {"max_attempts": 1},
+        "on_success": "",
+        "on_dead": "",
+    }
+    answer = server.call("POST", "/v1/tasks", probe)
+    if answer.status == HTTPStatus.CREATED and "id" in answer.json:
+        return str(answer.json["id"])
+    raise CheckFailed(
+        push_refused(answer).format(
+            url=url,
+            queue=queue,
+            status=answer.status,
+            detail=answer.json.get("detail", "no reason"),
+        )
+    )
+
+
+def push_refused(answer: Answer) -> str:
+    """Return in which words to say that the push was refused."""
+    fields = [error["field"] for error in answer.json.get("errors", [])]
+    if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and "url" in fields:
+        return NO_BASE_URL
+    status = HTTPStatus.NOT_FOUND if not answer.json else answer.status
+    return PUSH_REFUSED.get(HTTPStatus(status), OTHERWISE)
+
+
+def watched(server: ServerCalls, task_id: str) -> dict[str, Any]:
+    """Return the probe once it has ended, or once it shows what keeps it."""
+    begun = time.monotonic()
+    while True:
+        task = server.call("GET", f"/v1/tasks/{task_id}?wait={LOOK}").json
+        is_running = task.get("state") == "running"
+        limit = START_LIMIT + ANSWER_LIMIT if is_running else START_LIMIT
+        has_ended = task.get("state") in ENDED
+        if has_ended or reasons(task) & (HELD | PAUSED) or time.monotonic() > begun + limit:
+            return task
+
+
+def reasons(task: dict[str, Any]) -> set[str]:
+    """Return what a waiting task waits for."""
+    return {wait["reason"] for wait in task.get("waiting_for") or ()}
+
+
+def target_of(server: ServerCalls, queue: str, probe_url: str) -> str:
+    """Return where the probe went."""
+    base_url = server.call("GET", f"/v1/queues/{quote(queue, safe='')}").json.get("base_url")
+    return joined(str(base_url), probe_url) if base_url else probe_url
+
+
+def judge(task: dict[str, Any], target: str) -> None:
+    """Say what kept the probe, if anything did.
+
+    Raises:
+        CheckFailed: something did.
+    """
+    fields: dict[str, object]
+    if task.get("attempts"):
+        attempt = task["attempts"][-1]
+        name = finding_of(attempt)
+        fields = {"status": attempt["status"], "error": attempt["error"]}
+    else:
+        waits = reasons(task)
+        name = "refused" if waits & HELD else "paused" if waits & PAUSED else "not-started"
+        fields = {"error": task.get("last_error") or ", ".join(sorted(waits)) or "no reason given"}
+    if name is None:
+        return
+    if name == "redirect":
+        fields["location"] = location_of(target)
+    raise CheckFailed(f"{target}: {FINDINGS[name].format(**fields)}")
+
+
+def location_of(target: str) -> str:
+    """Return where a target redirects to: answers are kept without their headers, so ask anew."""
+    try:
+        return ServerCalls(target, None).call("POST", "").location or "another address"
+    except OSError:
+        return "another address"

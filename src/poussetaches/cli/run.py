@@ -1,0 +1,150 @@
+"""The command ``poussetaches run``: the server and an application, started and ended together."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import secrets
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from poussetaches.cli.bind import base_url_of
+from poussetaches.cli.serve import parameter
+from poussetaches.cli.serve import signature as serve_signature
+from poussetaches.core.errors import PousseTachesError, SettingsError
+from poussetaches.core.target import parse_target
+from poussetaches.settings import Settings, load_settings
+
+KEY_BYTES = 32
+# Applications' variables, which are no settings of ours.
+NOT_OURS = ("POUSSETACHES_URL", "POUSSETACHES_MODE")
+
+
+class CommandNotFound(PousseTachesError):
+    """There is no such program."""
+
+
+def run(
+    command: list[str], config: str | None = None, tasks: str | None = None, **flags: object
+) -> int:
+    """Run the server and an application together.
+
+    The application is started once the server listens, and told its address and a key by its
+    environment. Tasks are delivered when it answers. The end of either ends both; the exit
+    status is the application's. All options but --tasks are those of serve.
+    """
+    environ = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
+    settings = load_settings(flags, environ, None if config is None else Path(config))
+    commands = [command, *([words_of(tasks)] if tasks else [])]
+    programs = [with_program(each, environ) for each in commands]
+    settings = completed(settings, commands, environ)
+    # Here, because refusing a setting and showing the help need none of the server's libraries.
+    from poussetaches.server import serve  # noqa: PLC0415
+    from poussetaches.server.application import Application, Commands  # noqa: PLC0415
+
+    application = Application(
+        Commands(*programs), settings, environ=os.environ, has_terminal=has_terminal()
+    )
+    return serve(settings, application)
+
+
+def words_of(text: str) -> list[str]:
+    """Return a command's words, as a shell divides them.
+
+    Raises:
+        SettingsError: it has none, or a quote that does not end.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as exc:
+        raise SettingsError(f"--tasks: {text!r} is no command: {exc}") from None
+    if not words:
+        raise SettingsError("--tasks: give a command")
+    return words
+
+
+def completed(
+    settings: Settings, commands: Sequence[Sequence[str]], environ: Mapping[str, str]
+) -> Settings:
+    """Return the settings with what is missing: the base URL of the last command, and a key.
+
+    Raises:
+        SettingsError: it cannot be told where it will listen.
+    """
+    urls = [base_url_of(command, environ) for command in commands]
+    if len(urls) > 1 and urls[0] is not None and urls[0] == urls[1]:
+        raise SettingsError(
+            f"--tasks: both commands would listen at {urls[0]}; give them a port each"
+        )
+    changes: dict[str, object] = {}
+    if settings.base_url is None:
+        base_url = urls[-1]
+        if base_url is None:
+            raise SettingsError(
+                f"base_url: cannot tell at which address {shlex.join(commands[-1])!r} will listen;"
+                " give --base-url, such as http://127.0.0.1:8000"
+            )
+        # An address of ours that is public would not get the key otherwise.
+        host = parse_target(base_url).host
+        changes |= {"base_url": base_url, "key_target": (*settings.key_target, host)}
+    if settings.auth_key is None:
+        changes["auth_key"] = secrets.token_urlsafe(KEY_BYTES)
+    return msgspec.structs.replace(settings, **changes)
+
+
+def with_program(command: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Return a command with the path of its program: on PATH, or beside our own Python.
+
+    Raises:
+        CommandNotFound: there is none.
+    """
+    name = command[0]
+    own = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=environ.get("PATH")) or shutil.which(name, path=own)
+    if found is None:
+        raise CommandNotFound(f"cannot find the program {name!r}, which is to be run")
+    return [found, *command[1:]]
+
+
+def has_terminal() -> bool:
+    """Tell whether we belong to a terminal, whose end is told by SIGHUP."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def signature() -> inspect.Signature:
+    """Return the options as typer reads them: those of serve, and our own."""
+    command = inspect.Parameter(
+        "command",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[
+            list[str],
+            typer.Argument(metavar="COMMAND", help="Starts the application.", show_default=False),
+        ],
+    )
+    tasks = parameter(
+        "tasks",
+        str,
+        typer.Option(
+            "--tasks",
+            metavar="COMMAND",
+            help="Starts a second process of the application, which tasks are delivered to.",
+            rich_help_panel="Application",
+        ),
+    )
+    return serve_signature().replace(
+        parameters=[command, tasks, *serve_signature().parameters.values()]
+    )
+
+
+run.__signature__ = signature()  # type: ignore[attr-defined]  # functions may carry one

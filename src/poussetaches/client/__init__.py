@@ -1,0 +1,88 @@
+"""Clients for applications. Each name is loaded when it is first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poussetaches.client.client import AsyncClient, Client
+    from poussetaches.client.errors import (
+        Busy,
+        ClientError,
+        Conflict,
+        Full,
+        InvalidRequest,
+        NoAnswer,
+        NotFound,
+        NotUnderstood,
+        PushFailed,
+        Refused,
+        Unauthorized,
+    )
+    from poussetaches.client.original import POUSSETACHES_AUTH_KEY, GetTask, PousseTaches, Task
+    from poussetaches.client.results import (
+        AttemptInfo,
+        BulkResult,
+        Event,
+        FailureGroup,
+        NewTask,
+        PushedTask,
+        QueueInfo,
+        ScheduleInfo,
+        StatsInfo,
+        TaskInfo,
+    )
+
+__all__ = [
+    "POUSSETACHES_AUTH_KEY",
+    "AsyncClient",
+    "AttemptInfo",
+    "BulkResult",
+    "Busy",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Event",
+    "FailureGroup",
+    "Full",
+    "GetTask",
+    "InvalidRequest",
+    "NewTask",
+    "NoAnswer",
+    "NotFound",
+    "NotUnderstood",
+    "PousseTaches",
+    "PushFailed",
+    "PushedTask",
+    "QueueInfo",
+    "Refused",
+    "ScheduleInfo",
+    "StatsInfo",
+    "Task",
+    "TaskInfo",
+    "Unauthorized",
+]
+
+_HOMES = {
+    **dict.fromkeys(("AsyncClient", "Client"), "client"),
+    **dict.fromkeys(("POUSSETACHES_AUTH_KEY", "GetTask", "PousseTaches", "Task"), "original"),
+    **dict.fromkeys(
+        (
+            *("AttemptInfo", "BulkResult", "Event", "FailureGroup", "NewTask", "PushedTask"),
+            *("QueueInfo", "ScheduleInfo", "StatsInfo", "TaskInfo"),
+        ),
+        "results",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415  # for those who ask for a name only
+
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,74 @@
+"""Where the server is, and what to show it: as given, or as the environment says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from poussetaches.client.config import API_TOKEN, URL, read_secret
+from poussetaches.core.errors import SettingsError
+
+DEFAULT_URL = "http://127.0.0.1:7991"
+PORTS = {"http": 80, "https": 443}
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """A server. ``prefix`` is what its paths are put behind; ``socket`` is a Unix socket."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str
+    token: str | None
+    socket: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as the header ``Host`` and URLs have them."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port, the latter when it is not the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def headers(self, content_type: str) -> dict[str, str]:
+        """Return the headers that every request has."""
+        headers = {"Content-Type": content_type}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return headers
+
+
+def read_address(url: str | None, token: str | None, environ: Mapping[str, str]) -> Address:
+    """Return the server's address; what is None is read from the environment.
+
+    Raises:
+        SettingsError: the URL leads nowhere, or the token's file cannot be read.
+    """
+    url = url or environ.get(URL) or DEFAULT_URL
+    token = token or read_secret(environ, API_TOKEN)
+    if url.startswith("unix:"):
+        path = url.removeprefix("unix:").removeprefix("//")
+        return Address(
+            scheme="http", host="localhost", port=80, prefix="", token=token, socket=path
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise SettingsError(f"the server's URL {url!r} cannot be read: {exc}") from None
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise SettingsError(
+            f"the server's URL is {url!r}; give one like {DEFAULT_URL} or unix:/run/pt.sock"
+        )
+    return Address(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=PORTS[parts.scheme] if port is None else port,
+        prefix=parts.path.rstrip("/"),
+        token=token or unquote(parts.password or "") or None,
+    )

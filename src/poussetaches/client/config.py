@@ -1,0 +1,70 @@
+"""What an application's environment says: the keys that its receiver checks, and the mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from poussetaches.core.errors import SettingsError
+from poussetaches.core.signature import secret_bytes
+
+PREFIX = "POUSSETACHES_"
+URL = PREFIX + "URL"
+API_TOKEN = PREFIX + "API_TOKEN"
+AUTH_KEY = PREFIX + "AUTH_KEY"
+SIGNING_SECRET = PREFIX + "SIGNING_SECRET"
+MODE = PREFIX + "MODE"
+
+
+class Mode(StrEnum):
+    """Where pushes go."""
+
+    PUSH = "push"
+    IMMEDIATE = "immediate"
+
+
+def read_mode(text: str | None) -> Mode:
+    """Return the mode that a setting asks for; pushing, unless it says otherwise.
+
+    Raises:
+        SettingsError: there is no such mode.
+    """
+    try:
+        return Mode(text or Mode.PUSH)
+    except ValueError:
+        raise SettingsError(f"{MODE} is {text!r}; give push or immediate") from None
+
+
+def read_secret(environ: Mapping[str, str], name: str) -> str | None:
+    """Return a secret from the variable, or from the file that ``<name>_FILE`` names.
+
+    Raises:
+        SettingsError: both are given, or the file cannot be read.
+    """
+    text, path = environ.get(name), environ.get(name + "_FILE")
+    if text and path:
+        raise SettingsError(f"both {name} and {name}_FILE are given; keep one of them")
+    if not path:
+        return text or None
+    try:
+        # Editors and `echo` end a file with a newline.
+        read = Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as exc:
+        raise SettingsError(
+            f"environment {name}_FILE: cannot read {path!r}; give a readable text file"
+        ) from exc
+    return read or None
+
+
+def read_signing_secrets(text: str | None) -> tuple[bytes, ...]:
+    """Return the keys that the server's setting stands for, when two of them the new one first.
+
+    Raises:
+        SettingsError: what follows ``whsec_`` is not base64.
+    """
+    items = [item.strip() for item in (text or "").split(",")]
+    try:
+        return tuple(secret_bytes(item) for item in items if item)
+    except ValueError as exc:
+        raise SettingsError(f"{SIGNING_SECRET}: {exc}") from None

@@ -1,0 +1,237 @@
+"""Connections to the server that block: urllib3's, with an end to everything.
+
+The timeouts of sockets count from the last byte, so a server that drips bytes would outlast
+them. Here each call has a moment at which it is over, and every step gets what is left.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
+
+from poussetaches.client.address import Address
+from poussetaches.client.errors import NoAnswer
+from poussetaches.client.wire import Answer, Call
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+KEPT = 32  # idle connections: as many threads push at once without opening more
+MOST_AT_ONCE = 65_536  # bytes of a stream
+
+
+class Deadline(threading.local):
+    """When the call that this thread makes is over."""
+
+    at = 0.0
+
+    def begin(self, seconds: float) -> None:
+        """Give the call so many seconds from now."""
+        self.at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left.
+
+        Raises:
+            TimeoutError: none are.
+        """
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+
+class Connections:
+    """Makes calls on connections that are kept for the next ones."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._deadline = Deadline()
+        self._pool = _Pool(address, self._deadline)
+
+    def send(self, call: Call, *, timeout: float) -> Answer:
+        self._deadline.begin(timeout)
+        with self._opened(call, timeout) as response:
+            return Answer(response.status, _headers_of(response), response.read())
+
+    @contextmanager
+    def stream(self, call: Call, *, silence: float) -> Iterator[_Stream]:
+        self._deadline.begin(silence)
+        with self._opened(call, silence) as response:
+            yield _Stream(response, self._deadline, silence)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def _opened(self, call: Call, timeout: float) -> Iterator[BaseHTTPResponse]:
+        address = self._address
+        headers = {
+            **address.headers(call.content_type),
+            "Host": address.authority,
+            **dict(call.headers),
+        }
+        try:
+            response = self._pool.urlopen(
+                call.method,
+                address.prefix + call.target or "/",
+                body=call.body,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (HTTPError, OSError) as exc:
+            raise _no_answer(address, exc, timeout) from exc
+        try:
+            yield response
+        except (HTTPError, OSError) as exc:
+            raise _no_answer(address, exc, timeout) from exc
+        finally:
+            # One that was read to its end has given its connection back; another is of no use.
+            response.close()
+
+
+class _Stream:
+    """An answer that comes piece by piece, ``silence`` seconds apart at the most."""
+
+    def __init__(self, response: BaseHTTPResponse, deadline: Deadline, silence: float) -> None:
+        self.status = response.status
+        self._response = response
+        self._deadline = deadline
+        self._silence = silence
+
+    def pieces(self) -> Iterator[bytes]:
+        while True:
+            self._deadline.begin(self._silence)
+            piece = self._response.read1(MOST_AT_ONCE)
+            if not piece:
+                return
+            yield piece
+
+
+class _Pool(HTTPConnectionPool):
+    """Hands out connections to the server, whatever kind of socket leads there."""
+
+    def __init__(self, address: Address, deadline: Deadline) -> None:
+        super().__init__(address.host, address.port, timeout=None, maxsize=KEPT)
+        context = ssl.create_default_context() if address.scheme == "https" else None
+
+        class Connection(HTTPConnection):
+            def connect(self) -> None:
+                self.sock = _Bounded(_connected(address, context, deadline), deadline)
+
+        self.ConnectionCls = Connection
+
+
+class _Bounded:
+    """A socket whose every step ends when the call is over; what timeouts say is not asked."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Do nothing: the deadline decides."""
+
+    def sendall(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            self._sock.settimeout(self._deadline.left())
+            rest = rest[self._sock.send(rest) :]
+
+    def makefile(self, mode: str, *_: object) -> io.BufferedReader:
+        return io.BufferedReader(_BoundedFile(self._sock, self._deadline))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class _BoundedFile(io.RawIOBase):
+    """What is read from a socket, within a deadline."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        # It keeps the socket open until the answer is read, also when the connection is let go.
+        self._file = sock.makefile("rb", 0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        self._sock.settimeout(self._deadline.left())
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _connected(
+    address: Address, context: ssl.SSLContext | None, deadline: Deadline
+) -> socket.socket:
+    """Return a socket that is connected to the server.
+
+    Raises:
+        OSError: none can be, within the deadline.
+    """
+    if address.socket is not None:
+        return _dialled(socket.AF_UNIX, address.socket, deadline)
+    error: OSError | None = None
+    for family, _, _, _, to in socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM
+    ):
+        try:
+            sock = _dialled(family, to, deadline)
+        except OSError as exc:
+            error = exc
+            continue
+        # Head and body are two writes: the second would wait for the first one's receipt.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock if context is None else _encrypted(sock, context, address.host, deadline)
+    raise error or OSError("the name has no address")
+
+
+def _dialled(family: int, to: Any, deadline: Deadline) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(deadline.left())
+        sock.connect(to)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _encrypted(
+    sock: socket.socket, context: ssl.SSLContext, host: str, deadline: Deadline
+) -> socket.socket:
+    try:
+        sock.settimeout(deadline.left())
+        return context.wrap_socket(sock, server_hostname=host)
+    except OSError:
+        sock.close()
+        raise
+
+
+def _headers_of(response: BaseHTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _no_answer(address: Address, exc: Exception, timeout: float) -> NoAnswer:
+    where = address.socket or address.origin
+    # urllib3's text is a tuple's: the cause within it says what happened.
+    why = next((cause for cause in exc.args if isinstance(cause, Exception)), exc)
+    return NoAnswer(f"no answer from {where} (within {timeout:.3g} s): {why}")

@@ -1,0 +1,80 @@
+"""The task that is running: what a handler may ask about it, and what its log lines say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+
+from poussetaches.core.errors import PousseTachesError
+
+NO_TASK = "-"  # in log lines outside of tasks
+
+
+class NoCurrentTask(PousseTachesError, LookupError):
+    """No task is running here: current_task() is for handlers, and for what they call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentTask:
+    """One attempt at a task, as the request that delivered it describes it."""
+
+    id: str
+    """The same for each of the task's attempts."""
+    name: str
+    queue: str
+    attempt: int
+    """Number of the attempt in its round, from 1."""
+    round: int
+    """Number of the round, from 1; a requeue begins the next."""
+    request_id: str
+    """Another one for each attempt."""
+    deadline: datetime | None
+    """When the server gives this attempt up, where the code says its timeout."""
+
+
+_current: ContextVar[CurrentTask] = ContextVar("poussetaches_current_task")
+
+
+def current_task() -> CurrentTask:
+    """Return the task that is running.
+
+    Raises:
+        NoCurrentTask: called outside of a handler, or in a thread that a handler started.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise NoCurrentTask from None
+
+
+@contextmanager
+def running(task: CurrentTask) -> Iterator[None]:
+    """Make a task the current one, within the block."""
+    token = _current.set(task)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class TaskLogFilter(logging.Filter):
+    """Gives each log record ``task``, ``attempt`` and ``request``, which are "-" outside of tasks.
+
+    Add it to a handler, not to a logger: loggers below one do not pass through its filters.
+    A record that has one of these already, through ``extra``, keeps it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields; no record is held back."""
+        task = _current.get(None)
+        fields: dict[str, object] = {
+            "task": task.id if task else NO_TASK,
+            "attempt": task.attempt if task else NO_TASK,
+            "request": task.request_id if task else NO_TASK,
+        }
+        record.__dict__.update(fields | record.__dict__)
+        return True

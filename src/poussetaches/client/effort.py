@@ -1,0 +1,52 @@
+"""How long something is tried, and how long to wait between: the same for every client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from poussetaches.client.errors import ClientError, NoAnswer, Refused
+
+FIRST_PAUSE = 0.05  # seconds; each one is twice as long as the one before
+LONGEST_PAUSE = 0.5  # seconds
+SHORT = 1.0  # seconds: what is left when it is no longer divided
+
+TOO_MANY_REQUESTS = 429  # of a proxy
+SERVER_ERROR = 500
+
+
+class Effort:
+    """Tries within a number of seconds; ``monotonic`` is a clock."""
+
+    def __init__(self, seconds: float, *, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._ends_at = monotonic() + seconds
+        self._pause = FIRST_PAUSE
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, 0 at the least."""
+        return max(0.0, self._ends_at - self._monotonic())
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for the next try: half of what is left, so that a lost one is not the only."""
+        left = self.left
+        return left if left <= SHORT else left / 2
+
+    def pause_after(self, error: ClientError) -> float:
+        """Return the seconds to wait before the next try.
+
+        Raises:
+            ClientError: this error, when there is no use in another try, or no time.
+        """
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        if not may_pass(error) or pause >= self.left:
+            raise error
+        return pause
+
+
+def may_pass(error: ClientError) -> bool:
+    """Tell whether the same call may succeed when it is made again."""
+    if isinstance(error, Refused):
+        return error.status >= SERVER_ERROR or error.status == TOO_MANY_REQUESTS
+    return isinstance(error, NoAnswer)

@@ -1,0 +1,147 @@
+"""What is sent, as the protocol names it. What is left out is the server's to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+State = Literal["waiting", "running", "succeeded", "dead"]
+Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
+OnConflict = Literal["keep", "replace"]
+Expected = Sequence[int | str]  # statuses, and classes such as "2xx"
+
+
+class Retry(TypedDict, total=False):
+    """Fields of the retry policy. Times are seconds."""
+
+    max_attempts: int
+    min_backoff: float
+    multiplier: float
+    max_backoff: float | None
+    jitter: float
+    max_age: float | None
+    max_retry_after: float
+    dead_on: Sequence[int | str]
+
+
+class Retention(TypedDict, total=False):
+    """How many ended tasks are kept, and for how many seconds; whichever is reached first."""
+
+    count: int
+    age: float
+
+
+class Filter(TypedDict, total=False):
+    """Which tasks are meant: those that meet every condition. Moments have a time zone.
+
+    ``label`` is ``name:value``, ``url`` what URLs begin with, ``group`` a failure group's id.
+    """
+
+    ids: Sequence[str]
+    state: State | Sequence[State]
+    failing: bool
+    queue: str
+    label: str | Sequence[str]
+    url: str
+    key: str
+    schedule: str
+    reason: str
+    group: str
+    text: str
+    since: datetime
+    until: datetime
+    ended_since: datetime
+    ended_until: datetime
+
+
+class _Task(TypedDict, total=False):
+    json: Any
+    text: str | None
+    priority: int | None
+    headers: Mapping[str, str]
+    method: Method | None
+    expected: Expected | None
+    timeout: float | None
+    retry: Retry | None
+    on_success: str | None
+    on_dead: str | None
+    labels: Mapping[str, str]
+
+
+class PushFields(_Task, total=False):
+    """The fields of a push but its URL. ``delay``, ``timeout``, ``key_ttl`` are seconds.
+
+    One of ``json``, ``text`` and ``body`` is the request's body; moments have a time zone.
+    """
+
+    body: bytes | None
+    queue: str | None
+    delay: float | None
+    run_at: datetime | None
+    key: str | None
+    key_ttl: float | None
+    unique: str | None
+    on_conflict: OnConflict | None
+    expires_at: datetime | None
+
+
+class TaskPatch(TypedDict, total=False):
+    """Changes of a task (RFC 7396): None resets, and removes from an object."""
+
+    url: str
+    json: Any
+    text: str | None
+    body_base64: str | None
+    priority: int | None
+    headers: Mapping[str, str | None] | None
+    method: Method | None
+    expected: Expected | None
+    timeout: float | None
+    retry: Mapping[str, Any] | None
+    run_at: datetime | None
+    expires_at: datetime | None
+    on_success: str | None
+    on_dead: str | None
+    labels: Mapping[str, str | None] | None
+
+
+class QueueFields(TypedDict, total=False):
+    """Settings of a queue. ``rate`` is a number a second, or ``"100/h"``; times are seconds."""
+
+    rate: float | str | None
+    burst: int | None
+    concurrency: int | None
+    origin_concurrency: int | None
+    timeout: float | None
+    retry: Retry | None
+    base_url: str | None
+    on_success: str | None
+    on_dead: str | None
+    keep_succeeded: Retention | None
+    keep_dead: Retention | None
+
+
+class TaskTemplate(_Task, total=False):
+    """What every run of a schedule is: a push, but for what each run has of its own."""
+
+    url: str
+    body_base64: str | None
+    queue: str | None
+
+
+class ScheduleFields(TypedDict, total=False):
+    """A schedule. ``misfire_grace`` is in seconds; ``timezone`` is UTC when it is left out."""
+
+    cron: str
+    timezone: str | None
+    task: TaskTemplate
+    misfire: Literal["once", "skip", "all"] | None
+    misfire_grace: float | None
+    overlap: Literal["skip", "allow"] | None
+
+
+class DeclaredSchedule(ScheduleFields, total=False):
+    """One schedule of an owner's set."""
+
+    name: str

@@ -1,0 +1,217 @@
+"""A function as a task: called as ever, or pushed, to run later in the application."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+
+from poussetaches.client.arguments import (
+    Arguments,
+    DefinitionError,
+    Injected,
+    UnknownType,
+    resolve,
+)
+from poussetaches.client.fields import OnConflict, Retry
+from poussetaches.client.handle import Pushed
+from poussetaches.client.options import Options, retry_with
+from poussetaches.client.pusher import Pusher
+from poussetaches.client.results import NewTask
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Application(Protocol):
+    """What a task function needs of the tasks that it is one of."""
+
+    def pusher(self) -> Pusher:
+        """Return where pushes go at the moment."""
+
+    def new_task(self, name: str, arguments: dict[str, object], options: Options) -> NewTask:
+        """Return the push of a task."""
+
+
+class TaskFunction(Generic[P, R_co]):
+    """A handler and how to push it. ``R_co`` is what it returns, of an async one when awaited."""
+
+    __name__: str
+
+    def __init__(
+        self,
+        application: Application,
+        function: Callable[P, object],
+        *,
+        name: str,
+        options: Options,
+        injected: Injected,
+    ) -> None:
+        functools.update_wrapper(cast("Callable[..., object]", self), function)
+        self.name = name
+        self.function = function
+        self.default_options = options
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._application = application
+        self._injected = injected
+
+    def push(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+        """Push the task, to be run with these arguments.
+
+        Raises:
+            ArgumentError: one does not fit, or cannot travel; it is named.
+            PushFailed: the server did not take the task; it is in the error.
+        """
+        return self.push_with(self.default_options, args, kwargs)
+
+    async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+        """Do what ``push`` does, from asynchronous code."""
+        return await self.apush_with(self.default_options, args, kwargs)
+
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        delay: float | None = None,
+        run_at: datetime | None = None,
+        priority: int | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        retry: Retry | None = None,
+        key: str | None = None,
+        unique: str | None = None,
+        on_conflict: OnConflict | None = None,
+        expires_at: datetime | None = None,
+        on_success: str | None = None,
+        on_dead: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> PushOptions[P, R_co]:
+        """Return the task with options for its next pushes, over those that it was defined with.
+
+        ``delay`` and ``timeout`` are seconds; moments need a time zone.
+        """
+        options = Options(
+            queue=queue,
+            delay=delay,
+            run_at=run_at,
+            priority=priority,
+            timeout=timeout,
+            retry=retry_with(retry, max_attempts),
+            key=key,
+            unique=unique,
+            on_conflict=on_conflict,
+            expires_at=expires_at,
+            on_success=on_success,
+            on_dead=on_dead,
+            labels=labels or {},
+        )
+        return PushOptions(self, options.over(self.default_options))
+
+    @functools.cached_property
+    def arguments(self) -> Arguments:
+        """How its arguments travel.
+
+        Raises:
+            DefinitionError: their types cannot be read.
+        """
+        return Arguments(self.function, injected=self._injected)
+
+    @functools.cached_property
+    def return_type(self) -> object:
+        """What the function says that it returns.
+
+        Raises:
+            DefinitionError: that cannot be read.
+        """
+        return resolve(self.function, inspect.signature(self.function).return_annotation)
+
+    def push_with(
+        self, options: Options, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Pushed[R_co]:
+        """Push the task with these options alone, and arguments that no type checker saw."""
+        pusher = self._application.pusher()
+        pushed = pusher.push(self.new_task(options, args, kwargs))
+        return Pushed(pushed, pusher=pusher, return_type=self._return_type)
+
+    async def apush_with(
+        self, options: Options, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Pushed[R_co]:
+        """Do what ``push_with`` does, from asynchronous code."""
+        pusher = self._application.pusher()
+        pushed = await pusher.apush(self.new_task(options, args, kwargs))
+        return Pushed(pushed, pusher=pusher, return_type=self._return_type)
+
+    def new_task(
+        self, options: Options, args: tuple[object, ...] = (), kwargs: Mapping[str, object] = {}
+    ) -> NewTask:
+        """Return what a push of the task would send.
+
+        Raises:
+            ArgumentError: an argument does not fit, or cannot travel.
+        """
+        options.check()
+        sent = self.arguments.encode(args, kwargs)
+        return self._application.new_task(self.name, sent, options)
+
+    def _return_type(self) -> object:
+        return self.return_type
+
+    def check(self) -> None:
+        """Refuse what is sure to fail at each push.
+
+        Raises:
+            DefinitionError: so it is.
+        """
+        with contextlib.suppress(UnknownType):  # a class further down in the module, it may be
+            self.arguments.check()
+
+    def check_needs_nothing(self) -> None:
+        """Refuse a task that cannot be pushed without arguments.
+
+        Raises:
+            DefinitionError: it has required ones.
+        """
+        with contextlib.suppress(UnknownType):
+            for name in self.arguments.required():
+                raise DefinitionError(
+                    f"argument {name}: a schedule has none to give; give it a default"
+                )
+
+
+class SyncTask(TaskFunction[P, R_co]):
+    """A task whose handler is an ordinary function."""
+
+    function: Callable[P, R_co]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function itself, here and now."""
+        return self.function(*args, **kwargs)
+
+
+class AsyncTask(TaskFunction[P, R_co]):
+    """A task whose handler is asynchronous."""
+
+    function: Callable[P, Coroutine[Any, Any, R_co]]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Call the function itself, to be awaited."""
+        return self.function(*args, **kwargs)
+
+
+class PushOptions(Generic[P, R_co]):
+    """A task with options for its pushes."""
+
+    def __init__(self, task: TaskFunction[P, R_co], options: Options) -> None:
+        self._task = task
+        self._options = options
+
+    def push(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+        """Push the task with these options; raises what its own ``push`` raises."""
+        return self._task.push_with(self._options, args, kwargs)
+
+    async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+        """Do what ``push`` does, from asynchronous code."""
+        return await self._task.apush_with(self._options, args, kwargs)

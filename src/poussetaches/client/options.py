@@ -1,0 +1,56 @@
+"""What a push may say besides the arguments, and what a task says for all its pushes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+
+from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.fields import OnConflict, Retry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The fields of a push; None leaves one to the queue or to the server."""
+
+    queue: str | None = None
+    delay: float | None = None
+    run_at: datetime | None = None
+    priority: int | None = None
+    timeout: float | None = None
+    retry: Retry = field(default_factory=Retry)
+    key: str | None = None
+    unique: str | None = None
+    on_conflict: OnConflict | None = None
+    expires_at: datetime | None = None
+    on_success: str | None = None
+    on_dead: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuse moments that could be meant in any time zone.
+
+        Raises:
+            ArgumentError: there is one.
+        """
+        for name, moment in (("run_at", self.run_at), ("expires_at", self.expires_at)):
+            if moment is not None and moment.tzinfo is None:
+                raise ArgumentError(name, f"{moment} has no time zone; give one")
+
+    def over(self, others: Options) -> Options:
+        """Return these with others where these say nothing, also within retry and labels."""
+        said = {
+            it.name: getattr(self, it.name)
+            for it in fields(self)
+            if getattr(self, it.name) is not None
+        }
+        said["retry"] = {**others.retry, **self.retry}
+        said["labels"] = {**others.labels, **self.labels}
+        return replace(others, **said)
+
+
+def retry_with(retry: Retry | None, max_attempts: int | None) -> Retry:
+    """Return a policy whose most used field may be given by itself."""
+    given = Retry() if retry is None else retry
+    return given if max_attempts is None else {**given, "max_attempts": max_attempts}

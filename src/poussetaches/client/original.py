@@ -1,0 +1,218 @@
+"""The original's Python client, name for name, over the original's routes.
+
+An application that was written for the package ``poussetaches`` 0.2 changes nothing. What is
+different on purpose: neither Flask nor requests is needed, no proxy of the environment is used,
+a call ends after ten seconds, nothing is printed, and without a key nothing is let in.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import io
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+from poussetaches.client.config import AUTH_KEY, read_secret
+from poussetaches.client.errors import ClientError, NoAnswer, Refused
+from poussetaches.client.transport import HttpTransport, Transport
+from poussetaches.client.wire import Answer, Call, check
+
+TIMEOUT = 10.0  # seconds
+TASK_ID = "Poussetaches-Task-ID"
+
+
+class HeaderMap(Protocol):
+    """The headers of a request, whatever the case of their names."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value of a header, None when there is none."""
+
+
+class IncomingRequest(Protocol):
+    """What Flask's request has, as far as it is looked at."""
+
+    @property
+    def headers(self) -> HeaderMap:
+        """The headers."""
+
+    @property
+    def data(self) -> bytes:
+        """The body."""
+
+
+@dataclass
+class Task:
+    """A task that is to be done."""
+
+    req_id: str
+    tries: int
+
+    payload: Any
+
+
+@dataclass
+class GetTask:
+    """A task in a list. ``next_run`` is local time, without a zone."""
+
+    payload: Any
+    expected: int
+    schedule: str
+    task_id: str
+    next_run: datetime
+    tries: int
+    url: str
+    last_error_status_code: int
+    last_error_body: str
+
+
+class PousseTaches:
+    """Pushes tasks to the server at ``api_url``, which sends them to ``base_url``.
+
+    Every method raises ``Refused`` when the server answers with a problem, and ``NoAnswer`` when
+    it does not answer. Where the package requests is installed these are ``requests.HTTPError``
+    and ``requests.ConnectionError``, too, as they were with the original.
+    """
+
+    def __init__(self, api_url: str, base_url: str) -> None:
+        self.api_url = api_url
+        self.base_url = base_url
+        self._transport: Transport | None = None
+
+    def push(
+        self,
+        payload: Any,
+        path: str,
+        expected: int = 200,
+        schedule: str = "",
+        delay: int = 0,
+    ) -> str:
+        """Push a task and return its id; ``delay`` is in minutes."""
+        encoded = base64.b64encode(json.dumps(payload).encode()).decode()
+        push = {
+            "url": self.base_url + path,
+            "payload": encoded,
+            "expected": expected,
+            "schedule": schedule,
+            "delay": delay,
+        }
+        answer = self._send(Call("POST", "", body=json.dumps(push).encode()))
+        return answer.headers[TASK_ID.lower()]
+
+    def parse(self, req: IncomingRequest) -> Task:
+        """Return the task that a request brings.
+
+        Raises:
+            ValueError: the request does not show the key in ``POUSSETACHES_AUTH_KEY``, or there
+                is no such key: the original let everybody in then.
+        """
+        shown = req.headers.get("Poussetaches-Auth-Key") or ""
+        key = auth_key()
+        if not key or not hmac.compare_digest(shown.encode(), key.encode()):
+            raise ValueError("Bad auth key")
+        envelope = json.loads(req.data)
+        payload = json.loads(base64.b64decode(envelope["payload"]))
+        return Task(req_id=envelope["req_id"], tries=envelope["tries"], payload=payload)
+
+    def pause(self) -> None:
+        """Start no more attempts at all."""
+        self._send(Call("POST", "/pause"))
+
+    def resume(self) -> None:
+        """Start attempts again."""
+        self._send(Call("POST", "/resume"))
+
+    def get_cron(self) -> list[GetTask]:
+        """Return the tasks that have a schedule."""
+        return self._tasks("cron")
+
+    def get_success(self) -> list[GetTask]:
+        """Return the tasks that succeeded."""
+        return self._tasks("success")
+
+    def get_waiting(self) -> list[GetTask]:
+        """Return the tasks that wait or run."""
+        return self._tasks("waiting")
+
+    def get_dead(self) -> list[GetTask]:
+        """Return the tasks that will not be tried again."""
+        return self._tasks("dead")
+
+    def _tasks(self, where: str) -> list[GetTask]:
+        answer = self._send(Call("GET", f"/{where}"))
+        return [_shown(task) for task in json.loads(answer.body)["tasks"]]
+
+    def _send(self, call: Call) -> Answer:
+        if self._transport is None:
+            self._transport = HttpTransport(self.api_url)
+        answer = None
+        try:
+            answer = self._transport.send(call, timeout=TIMEOUT)
+            check(answer)
+        except (NoAnswer, Refused) as exc:
+            raise _as_of_requests(exc, answer, self.api_url + call.path) from exc.__cause__
+        return answer
+
+
+def auth_key() -> str | None:
+    """Return the key that receivers check, from the environment or from the file it names."""
+    return read_secret(os.environ, AUTH_KEY)
+
+
+def __getattr__(name: str) -> object:
+    if name == AUTH_KEY:
+        return auth_key()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _shown(task: dict[str, Any]) -> GetTask:
+    error = task["last_error_body"]
+    return GetTask(
+        payload=_payload(base64.b64decode(task["payload"])),
+        expected=task["expected"],
+        schedule=task["schedule"],
+        task_id=task["id"],
+        next_run=datetime.fromtimestamp(float(task["next_run"] / 1e9)),
+        tries=task["tries"],
+        url=task["url"],
+        last_error_status_code=task["last_error_status_code"],
+        last_error_body=base64.b64decode(error).decode() if error else error,
+    )
+
+
+def _payload(pushed: bytes) -> Any:
+    try:
+        return json.loads(pushed)
+    except json.JSONDecodeError:
+        return pushed.decode()
+
+
+def _as_of_requests(error: ClientError, answer: Answer | None, url: str) -> ClientError:
+    """Return an error that is one of requests', too, when there is requests."""
+    try:
+        import requests  # noqa: PLC0415  # 100 ms, and not every application has it
+    except ImportError:
+        return error
+    twin = _twin(type(error))
+    both: ClientError = twin.__new__(twin)
+    both.__dict__.update(error.__dict__)
+    both.args = error.args
+    response = None
+    if answer is not None:
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers.update(answer.headers)
+        response.raw = io.BytesIO(answer.body)
+        response.url = url
+    both.__dict__.update(response=response, request=None)
+    return both
+
+
+def _twin(kind: type[ClientError]) -> type[ClientError]:
+    import requests  # noqa: PLC0415  # see above
+
+    theirs = requests.ConnectionError if issubclass(kind, NoAnswer) else requests.HTTPError
+    return cast("type[ClientError]", type(kind.__name__, (kind, theirs), {}))

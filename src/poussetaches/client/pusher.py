@@ -1,0 +1,37 @@
+"""The seam between a push and what takes it; tests put their own in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+
+
+class Pusher(Protocol):
+    """Takes pushes, and tells what became of them."""
+
+    def push(self, task: NewTask) -> PushedTask:
+        """Take a task.
+
+        Raises:
+            PushFailed: it cannot be taken.
+        """
+
+    async def apush(self, task: NewTask) -> PushedTask:
+        """Do what ``push`` does, from asynchronous code."""
+
+    def get(self, id: str) -> TaskInfo:
+        """Return a task as it is now.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    def wait(self, id: str, timeout: float) -> TaskInfo:
+        """Return a task when it has ended, or as it is after ``timeout`` seconds."""
+
+    async def aget(self, id: str) -> TaskInfo:
+        """Do what ``get`` does, from asynchronous code."""
+
+    async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
+        """Do what ``wait`` does, from asynchronous code."""

@@ -1,0 +1,328 @@
+"""Deliveries on the application's side: who calls, which handler, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import inspect
+import logging
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Protocol
+
+import msgspec
+
+from poussetaches import __version__
+from poussetaches.client.arguments import ArgumentError, Bound, DefinitionError
+from poussetaches.client.codec import CodecError, encode_json
+from poussetaches.client.config import AUTH_KEY, SIGNING_SECRET
+from poussetaches.client.current import CurrentTask, running
+from poussetaches.client.function import TaskFunction
+from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.core.errors import SettingsError
+from poussetaches.core.signature import verify
+
+TOLERANCE = 300  # seconds that a signature's time may be off, either way
+LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
+PROBE = "_check"  # what `poussetaches check` calls; no task has this name
+
+_NUMBER = re.compile("[0-9]{1,9}")
+_TIMESTAMP = re.compile("[0-9]{1,15}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IncomingRequest:
+    """A request as it arrived; its path as the application sees it, percent signs resolved."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value, whatever the case of its name."""
+        return next((v for k, v in self.headers.items() if k.lower() == name.lower()), None)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to send back; its headers have the body's type, and not its length."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What callers must show: each of the two that is set is asked for."""
+
+    auth_key: str | None = None
+    signing_secrets: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One attempt that is about to be made."""
+
+    function: TaskFunction[..., object]
+    bound: Bound
+    request: IncomingRequest
+    current: CurrentTask
+
+    def call(self, **injected: object) -> object:
+        """Call the handler, with what the framework fills in; an async one is not awaited yet."""
+        return self.function.function(*self.bound.args, **self.bound.kwargs, **injected)
+
+
+class Registry(Protocol):
+    """The tasks that can be delivered."""
+
+    @property
+    def path(self) -> str:
+        """What the paths of all tasks begin with, without a slash at the end."""
+
+    def __len__(self) -> int: ...
+
+    def find(self, name: str) -> TaskFunction[..., object] | None:
+        """Return the task of this name, or of this alias."""
+
+    def keys(self) -> Keys:
+        """Return what callers must show.
+
+        Raises:
+            SettingsError: the environment has something that cannot be.
+        """
+
+    def timeout_of(self, function: TaskFunction[..., object]) -> float | None:
+        """Return the longest that an attempt may take, in seconds, where the code says it."""
+
+    def max_retry_after_of(self, function: TaskFunction[..., object]) -> float:
+        """Return the longest wait in seconds that an answer may ask for."""
+
+
+def call(delivery: Delivery) -> object:
+    """Call a handler from synchronous code."""
+    return delivery.call()
+
+
+async def acall(delivery: Delivery) -> object:
+    """Call a handler from asynchronous code: a synchronous one in a thread."""
+    if delivery.function.is_async:
+        return delivery.call()
+    return await asyncio.to_thread(delivery.call)
+
+
+class Receiver:
+    """Answers deliveries. A framework may say how handlers are called."""
+
+    def __init__(
+        self,
+        tasks: Registry,
+        *,
+        call: Callable[[Delivery], object] = call,
+        acall: Callable[[Delivery], Awaitable[object]] = acall,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._tasks = tasks
+        self._call = call
+        self._acall = acall
+        self._clock = clock
+
+    def takes(self, path: str) -> bool:
+        """Tell whether a request to this path is for us, and nothing of the application's."""
+        return path.startswith(self._tasks.path + "/")
+
+    def run(self, request: IncomingRequest) -> Reply:
+        """Make sure who calls, and run the handler.
+
+        Never raises for what a handler does, but for SystemExit and the like.
+        """
+        return self._refusal(request) or self.deliver(request)
+
+    async def arun(self, request: IncomingRequest) -> Reply:
+        """Do what ``run`` does, from asynchronous code."""
+        return self._refusal(request) or await self.adeliver(request)
+
+    def deliver(self, request: IncomingRequest) -> Reply:
+        """Run the handler, whoever calls."""
+        delivery = self._prepare(request)
+        if isinstance(delivery, Reply):
+            return delivery
+        try:
+            with running(delivery.current):
+                value = self._call(delivery)
+                if inspect.isawaitable(value):
+                    value = _run(value)
+        except Exception as exc:  # whatever a handler raises is the outcome of the attempt
+            return self._failed(delivery, exc)
+        return _succeeded(delivery, value)
+
+    async def adeliver(self, request: IncomingRequest) -> Reply:
+        """Do what ``deliver`` does, from asynchronous code."""
+        delivery = self._prepare(request)
+        if isinstance(delivery, Reply):
+            return delivery
+        try:
+            with running(delivery.current):
+                value = await self._acall(delivery)
+                if inspect.isawaitable(value):
+                    value = await value
+        except Exception as exc:  # whatever a handler raises is the outcome of the attempt
+            return self._failed(delivery, exc)
+        return _succeeded(delivery, value)
+
+    def _refusal(self, request: IncomingRequest) -> Reply | None:
+        try:
+            keys = self._tasks.keys()
+        except SettingsError as exc:
+            log.error("delivery refused: %s", exc)
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the application's settings are wrong")
+        if keys.auth_key is None and not keys.signing_secrets:
+            log.error(
+                "delivery refused: no key is configured; set %s to the auth_key of the server,"
+                " or %s to its signing_secret",
+                AUTH_KEY,
+                SIGNING_SECRET,
+            )
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the application has no key configured")
+        if keys.auth_key is not None and not _has_key(request, keys.auth_key):
+            return _unauthorized("the header Poussetaches-Auth-Key is missing or wrong")
+        if keys.signing_secrets and not self._is_signed(request, keys.signing_secrets):
+            return _unauthorized("the signature is missing, wrong, or too old")
+        return None
+
+    def _is_signed(self, request: IncomingRequest, secrets: tuple[bytes, ...]) -> bool:
+        id, stamp = request.header("webhook-id"), request.header("webhook-timestamp") or ""
+        signature = request.header("webhook-signature")
+        if not id or not signature or not _TIMESTAMP.fullmatch(stamp):
+            return False
+        timestamp = int(stamp)
+        if abs(self._clock() - timestamp) > TOLERANCE:
+            return False
+        return verify(secrets, id=id, timestamp=timestamp, body=request.body, signature=signature)
+
+    def _prepare(self, request: IncomingRequest) -> Delivery | Reply:
+        name = request.path.removeprefix(self._tasks.path + "/")
+        if request.method != "POST":
+            reply = _text(HTTPStatus.METHOD_NOT_ALLOWED, "tasks are delivered by POST")
+            return Reply(reply.status, reply.body, {**reply.headers, "Allow": "POST"})
+        if name == PROBE:
+            return _json({"poussetaches": __version__, "tasks": len(self._tasks)})
+        function = self._tasks.find(name)
+        if function is None:
+            log.warning("delivery refused: there is no task %r", name)
+            return _text(HTTPStatus.NOT_FOUND, f"there is no task {name!r}")
+        try:
+            bound = function.arguments.decode(request.body)
+        except ArgumentError as exc:
+            log.warning("delivery refused: task %s: %s", function.name, exc)
+            return _text(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
+        except DefinitionError as exc:
+            log.error("delivery refused: %s", exc)
+            return _text(HTTPStatus.INTERNAL_SERVER_ERROR, str(exc))
+        return Delivery(function, bound, request, self._current(function, request))
+
+    def _current(
+        self, function: TaskFunction[..., object], request: IncomingRequest
+    ) -> CurrentTask:
+        timeout = self._tasks.timeout_of(function)
+        arrived_at = datetime.fromtimestamp(self._clock(), UTC)
+        return CurrentTask(
+            id=request.header("poussetaches-task-id") or "",
+            name=function.name,
+            queue=request.header("poussetaches-queue") or "",
+            attempt=_number(request.header("poussetaches-attempt")),
+            round=_number(request.header("poussetaches-round")),
+            request_id=request.header("poussetaches-request-id") or "",
+            deadline=None if timeout is None else arrived_at + timedelta(seconds=timeout),
+        )
+
+    def _failed(self, delivery: Delivery, exc: Exception) -> Reply:
+        current = delivery.current
+        about = (current.name, current.id, current.attempt)
+        if isinstance(exc, GiveUp):
+            log.warning("task %s (%s) gave up at attempt %d: %s", *about, exc)
+            reply = _text(HTTPStatus.INTERNAL_SERVER_ERROR, _line(str(exc)))
+            return Reply(reply.status, reply.body, {**reply.headers, "Poussetaches-Retry": "no"})
+        if isinstance(exc, RetryLater):
+            self._note_wait(delivery, exc.after)
+            reply = _text(HTTPStatus.SERVICE_UNAVAILABLE, _line(str(exc)))
+            after = str(math.ceil(exc.after))
+            return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": after})
+        log.error("task %s (%s) failed at attempt %d", *about, exc_info=exc)
+        return _text(HTTPStatus.INTERNAL_SERVER_ERROR, _line(f"{type(exc).__name__}: {exc}"))
+
+    def _note_wait(self, delivery: Delivery, after: float) -> None:
+        current = delivery.current
+        log.info(
+            "task %s (%s) asks for %g s until its next attempt", current.name, current.id, after
+        )
+        longest = self._tasks.max_retry_after_of(delivery.function)
+        if after > longest:
+            log.warning(
+                "task %s asks to be tried again in %g s, but max_retry_after cuts that to %g s",
+                current.name,
+                after,
+                longest,
+            )
+
+
+def _succeeded(delivery: Delivery, value: object) -> Reply:
+    try:
+        return Reply(HTTPStatus.OK, encode_json(value), {"Content-Type": "application/json"})
+    except CodecError as exc:
+        # The work is done: to fail here would do it again.
+        log.warning("task %s: what it returned is not kept: %s", delivery.function.name, exc)
+        return Reply(HTTPStatus.OK)
+
+
+def _has_key(request: IncomingRequest, key: str) -> bool:
+    given = request.header("poussetaches-auth-key") or ""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), key.encode("utf-8", "replace"))
+
+
+def _unauthorized(reason: str) -> Reply:
+    log.warning("delivery refused: %s", reason)
+    return _text(HTTPStatus.UNAUTHORIZED, reason)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and _NUMBER.fullmatch(text) else 1
+
+
+def _line(text: str) -> str:
+    return (text.splitlines() or [""])[0][:LONGEST_ERROR]
+
+
+def _json(value: object) -> Reply:
+    return Reply(HTTPStatus.OK, msgspec.json.encode(value), {"Content-Type": "application/json"})
+
+
+def _text(status: HTTPStatus, line: str) -> Reply:
+    # Text, not JSON: failures are grouped by the first line of their answers.
+    body = f"{line}\n".encode("utf-8", "replace")
+    return Reply(status, body, {"Content-Type": "text/plain; charset=utf-8"})
+
+
+def _run(awaitable: Awaitable[object]) -> object:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(awaitable))
+    # The caller is synchronous code within a loop, which another loop must not interrupt.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, _awaited(awaitable)).result()
+
+
+async def _awaited(awaitable: Awaitable[object]) -> object:
+    return await awaitable

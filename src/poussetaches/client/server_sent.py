@@ -1,0 +1,64 @@
+"""Server-sent events, read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from poussetaches.client.effort import may_pass
+from poussetaches.client.errors import ClientError
+from poussetaches.client.results import Event
+
+OK = 200  # the status of a stream
+SILENCE = 40.0  # seconds: the server says something every 15
+FIRST_PAUSE = 0.5  # seconds before connecting anew; each time twice as long
+LONGEST_PAUSE = 10.0  # seconds
+
+
+class EventReader:
+    """Makes events of what a stream brings. ``last_id`` is where it may go on."""
+
+    def __init__(self, last_id: str | None = None) -> None:
+        self.last_id = last_id
+        self._rest = b""
+        self._pause = FIRST_PAUSE
+
+    def next_pause(self) -> float:
+        """Return the seconds to wait before connecting anew; begin with a whole event again."""
+        self._rest = b""
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        return pause
+
+    def check_lost(self, error: ClientError, *, connected: bool) -> None:
+        """Let pass what may be over soon, once there was a connection.
+
+        Raises:
+            ClientError: this error, otherwise.
+        """
+        if not connected or not may_pass(error):
+            raise error
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Yield the events that are whole with this piece."""
+        *blocks, self._rest = (self._rest + piece).split(b"\n\n")
+        for block in blocks:
+            self._pause = FIRST_PAUSE
+            event = self._read(block)
+            if event is not None:
+                yield event
+
+    def _read(self, block: bytes) -> Event | None:
+        name, data = "", ""
+        for line in block.decode("utf-8", "replace").splitlines():
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "id":
+                self.last_id = value
+            elif field == "event":
+                name = value
+            elif field == "data":
+                data += value
+        if not data:
+            return None
+        return Event(self.last_id or "", name, msgspec.json.decode(data, type=dict))

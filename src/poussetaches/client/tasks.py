@@ -1,0 +1,467 @@
+"""The tasks of an application: its functions, its schedules, and its queues."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import Parameter, iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+import msgspec
+
+from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.client import AsyncClient, Client
+from poussetaches.client.config import (
+    API_TOKEN,
+    AUTH_KEY,
+    MODE,
+    SIGNING_SECRET,
+    URL,
+    Mode,
+    read_mode,
+    read_secret,
+    read_signing_secrets,
+)
+from poussetaches.client.declare import Background, Declaration, Declarations, declare
+from poussetaches.client.definitions import Keep, Misfire, Overlap, Schedule, TaskDecorator
+from poussetaches.client.fields import Retry
+from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
+from poussetaches.client.modes import ClientPusher, ImmediatePusher
+from poussetaches.client.names import SERVER_NAME, TASK_NAME, check_name, name_of, place_of
+from poussetaches.client.options import Options, retry_with
+from poussetaches.client.pusher import Pusher
+from poussetaches.client.receive import PROBE, Keys, Receiver
+from poussetaches.client.results import NewTask
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_QUEUE = "default"  # the server's
+OWNER = "app"  # of the schedules of an application without a name
+MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
+
+
+class Tasks:
+    """The tasks of one application.
+
+    Nothing is connected to, and no environment read, before something is pushed or delivered.
+    ``name`` sets the application apart from others on the same server: its queues and schedules
+    begin with it. ``version`` grows with each release, so that an older one does not undo the
+    schedules of a newer one. ``base_url`` is put before the paths of its tasks, where the
+    server's own setting is for another application.
+    """
+
+    # A framework may have task functions that can do more.
+    sync_kind: type[SyncTask[..., Any]] = SyncTask
+    async_kind: type[AsyncTask[..., Any]] = AsyncTask
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        version: int | None = None,
+        base_url: str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+        auth_key: str | None = None,
+        signing_secrets: str | None = None,
+        client: Client | None = None,
+        async_client: AsyncClient | None = None,
+        path: str = "/_poussetaches",
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        if name is not None:
+            check_name(name, SERVER_NAME)
+        self.name = name
+        self.version = version
+        self.path = path.rstrip("/")
+        self._base_url = base_url
+        self._url = url
+        self._token = token
+        self._auth_key = auth_key
+        self._signing_secrets = signing_secrets
+        self._client = client
+        self._async_client = async_client
+        self._environ = environ
+        self._functions: dict[str, TaskFunction[..., Any]] = {}
+        self._aliases: dict[str, TaskFunction[..., Any]] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.queues: dict[str, dict[str, object]] = {}
+        self._replaced: list[tuple[Pusher, str | None]] = []
+        self._pusher: Pusher | None = None
+        self._lock = threading.Lock()
+        self._background = Background(self._declare_now)
+
+    # What the code says
+
+    @overload
+    def task(  # type: ignore[overload-overlap]  # an async one fits both; the first wins
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str | None = None,
+        max_attempts: int | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
+        retry: Retry | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_success: str | None = None,
+        on_dead: str | None = None,
+    ) -> TaskDecorator: ...
+
+    def task(
+        self,
+        function: Callable[..., object] | None = None,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str | None = None,
+        max_attempts: int | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
+        retry: Retry | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_success: str | None = None,
+        on_dead: str | None = None,
+    ) -> object:
+        """Make a function a task; ``@tasks.task`` and ``@tasks.task(queue="mail")`` both do.
+
+        Its name is ``module.function`` unless ``name`` is given; ``aliases`` are names that it
+        had, under which tasks may still be waiting. ``timeout`` is in seconds.
+
+        Raises:
+            DefinitionError: the name is taken or cannot be one, or no push can ever succeed.
+        """
+        options = Options(
+            queue=queue,
+            timeout=timeout,
+            priority=priority,
+            retry=retry_with(retry, max_attempts),
+            labels=labels or {},
+            on_success=on_success,
+            on_dead=on_dead,
+        )
+
+        def decorate(function: Callable[..., Any], /) -> TaskFunction[..., Any]:
+            return self._add(function, name=name, aliases=aliases, options=options)
+
+        return decorate if function is None else decorate(function)
+
+    def cron(
+        self,
+        expression: str,
+        *,
+        timezone: str = "UTC",
+        misfire: Misfire | None = None,
+        misfire_grace: float | None = None,
+        overlap: Overlap | None = None,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str | None = None,
+        max_attempts: int | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
+        retry: Retry | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_success: str | None = None,
+        on_dead: str | None = None,
+    ) -> TaskDecorator:
+        """Make a function a task that also runs at the times of an expression.
+
+        The schedule has the task's name. ``misfire_grace`` and ``timeout`` are in seconds.
+
+        Raises:
+            DefinitionError: as ``task`` does; or the function has required arguments.
+        """
+        options = Options(
+            queue=queue,
+            timeout=timeout,
+            priority=priority,
+            retry=retry_with(retry, max_attempts),
+            labels=labels or {},
+            on_success=on_success,
+            on_dead=on_dead,
+        )
+
+        def decorate(function: Callable[..., Any], /) -> Any:
+            task = self._add(function, name=name, aliases=aliases, options=options)
+            check_name(task.name, SERVER_NAME)
+            task.check_needs_nothing()
+            self.schedules[task.name] = Schedule(
+                task, expression, timezone, misfire, misfire_grace, overlap
+            )
+            return task
+
+        return decorate
+
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        rate: float | str | None = None,
+        burst: int | None = None,
+        concurrency: int | None = None,
+        origin_concurrency: int | None = None,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+        base_url: str | None = None,
+        on_success: str | None = None,
+        on_dead: str | None = None,
+        keep_succeeded: Keep | None = None,
+        keep_dead: Keep | None = None,
+    ) -> None:
+        """Declare settings of a queue, without a name those of the default one.
+
+        Settings that are not given stay as the server has them. Times are seconds.
+        """
+        settings: dict[str, object] = {
+            "rate": rate,
+            "burst": burst,
+            "concurrency": concurrency,
+            "origin_concurrency": origin_concurrency,
+            "timeout": timeout,
+            "retry": retry,
+            "base_url": base_url,
+            "on_success": on_success,
+            "on_dead": on_dead,
+            "keep_succeeded": keep_succeeded,
+            "keep_dead": keep_dead,
+        }
+        given = {key: value for key, value in settings.items() if value is not None}
+        self.queues.setdefault(self.queue_name(name) or DEFAULT_QUEUE, {}).update(given)
+
+    def is_injected(self, parameter: Parameter, hint: object) -> bool:
+        """Tell whether the framework fills a parameter in on arrival; such ones never travel."""
+        return False
+
+    # What deliveries ask
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __iter__(self) -> Iterator[TaskFunction[..., Any]]:
+        return iter(self._functions.values())
+
+    def find(self, name: str) -> TaskFunction[..., Any] | None:
+        """Return the task of this name, or of this alias."""
+        return self._functions.get(name) or self._aliases.get(name)
+
+    def keys(self) -> Keys:
+        """Return what callers must show, from the arguments or else the settings.
+
+        Raises:
+            SettingsError: a setting has something that cannot be.
+        """
+        if self._replaced and (key := self._replaced[-1][1]) is not None:
+            return Keys(auth_key=key)
+        secrets = self._signing_secrets or self.setting(SIGNING_SECRET)
+        return Keys(
+            auth_key=self._auth_key or self.setting(AUTH_KEY),
+            signing_secrets=read_signing_secrets(secrets),
+        )
+
+    def timeout_of(self, task: TaskFunction[..., Any]) -> float | None:
+        """Return the longest that an attempt may take, in seconds, where the code says it."""
+        timeout = task.default_options.timeout or self._queue_of(task).get("timeout")
+        return cast("float | None", timeout)
+
+    def max_retry_after_of(self, task: TaskFunction[..., Any]) -> float:
+        """Return the longest wait in seconds that an answer may ask for."""
+        of_queue = cast("Retry", self._queue_of(task).get("retry", {}))
+        retry: Retry = {**of_queue, **task.default_options.retry}
+        return retry.get("max_retry_after", MAX_RETRY_AFTER)
+
+    def receiver(self) -> Receiver:
+        """Return what answers deliveries."""
+        return Receiver(self)
+
+    # What pushes ask
+
+    def pusher(self) -> Pusher:
+        """Return where pushes go: to the server, unless POUSSETACHES_MODE says otherwise."""
+        if self._replaced:
+            return self._replaced[-1][0]
+        with self._lock:
+            if self._pusher is None:
+                self._pusher = self._make_pusher()
+            return self._pusher
+
+    @contextmanager
+    def use(self, pusher: Pusher, *, auth_key: str | None = None) -> Iterator[None]:
+        """Let pushes go elsewhere within the block, in all threads; tests do this.
+
+        ``auth_key`` replaces the keys that callers must show. Nothing is declared meanwhile.
+        """
+        self._replaced.append((pusher, auth_key))
+        try:
+            yield
+        finally:
+            self._replaced.pop()
+
+    def new_task(self, name: str, arguments: dict[str, object], options: Options) -> NewTask:
+        """Return the push of a task."""
+        labels = {"app": self.name, **options.labels} if self.name else options.labels
+        return NewTask(
+            url=f"{self.path}/{name}",
+            json=arguments,
+            queue=self.queue_name(options.queue),
+            delay=options.delay,
+            run_at=options.run_at,
+            priority=options.priority,
+            timeout=options.timeout,
+            retry=options.retry or None,
+            key=options.key,
+            unique=options.unique,
+            on_conflict=options.on_conflict,
+            expires_at=options.expires_at,
+            on_success=options.on_success,
+            on_dead=options.on_dead,
+            labels=dict(labels) or None,
+        )
+
+    def queue_name(self, name: str | None) -> str | None:
+        """Return the server's name of a queue; none is its default queue."""
+        if self.name is None:
+            return name
+        return self.name if name is None else f"{self.name}.{name}"
+
+    # What the server is told
+
+    def declaration(self) -> Declaration:
+        """Return what the code says of queues and schedules, by the server's names."""
+        queues: dict[str, dict[str, object]] = {name: {**it} for name, it in self.queues.items()}
+        if self._base_url is not None:
+            for name in self._queue_names():
+                queues[name] = {"base_url": self._base_url, **queues.get(name, {})}
+        return Declaration(
+            queues=queues,
+            owner=self.name or OWNER,
+            schedules=[self._declared(schedule) for schedule in self.schedules.values()],
+            version=self.version,
+            # Without a name, another application may have declared what is there.
+            replaces=self.name is not None or bool(self.schedules),
+        )
+
+    def declare(self, client: Declarations) -> None:
+        """Tell the server of the queues and schedules.
+
+        Raises:
+            ClientError: it did not answer, or refused something.
+        """
+        declare(client, self.declaration())
+
+    def declare_in_background(self) -> threading.Thread | None:
+        """Declare in a thread, once in each process, repeated until it is done.
+
+        Returns the thread; none when this process has begun before, or pushes go elsewhere.
+        """
+        if self._replaced or self.mode() is not Mode.PUSH:
+            return None
+        return self._background.start()
+
+    # Settings
+
+    def setting(self, name: str) -> str | None:
+        """Return a setting by its environment variable's name; frameworks look elsewhere first."""
+        return read_secret(self._environ, name)
+
+    def mode(self) -> Mode:
+        """Return where pushes go.
+
+        Raises:
+            SettingsError: there is no such mode.
+        """
+        return read_mode(self.setting(MODE))
+
+    def client(self) -> Client:
+        """Return the client that pushes; what was not given, it reads from the environment."""
+        if self._client is None:
+            self._client = Client(
+                self._url or self.setting(URL), token=self._token or self.setting(API_TOKEN)
+            )
+        return self._client
+
+    def async_client(self) -> AsyncClient:
+        """Return the client that pushes from asynchronous code."""
+        if self._async_client is None:
+            self._async_client = AsyncClient(
+                self._url or self.setting(URL), token=self._token or self.setting(API_TOKEN)
+            )
+        return self._async_client
+
+    def _make_pusher(self) -> Pusher:
+        if self.mode() is Mode.IMMEDIATE:
+            return ImmediatePusher(self.receiver())
+        return ClientPusher(self.client, self.async_client)
+
+    def _declare_now(self) -> None:
+        self.declare(self.client())
+
+    def _declared(self, schedule: Schedule) -> dict[str, object]:
+        task = schedule.task
+        pushed = msgspec.structs.asdict(task.new_task(task.default_options))
+        declared: dict[str, object] = {
+            "name": self.queue_name(task.name),
+            "cron": schedule.cron,
+            "timezone": schedule.timezone,
+            "task": {key: value for key, value in pushed.items() if value is not None},
+            "misfire": schedule.misfire,
+            "misfire_grace": schedule.misfire_grace,
+            "overlap": schedule.overlap,
+        }
+        return {key: value for key, value in declared.items() if value is not None}
+
+    def _queue_of(self, task: TaskFunction[..., Any]) -> Mapping[str, object]:
+        return self.queues.get(self.queue_name(task.default_options.queue) or DEFAULT_QUEUE, {})
+
+    def _queue_names(self) -> list[str]:
+        used = [self.queue_name(task.default_options.queue) for task in self]
+        return list(dict.fromkeys([*self.queues, *(name or DEFAULT_QUEUE for name in used)]))
+
+    def _add(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None,
+        aliases: Sequence[str],
+        options: Options,
+    ) -> TaskFunction[..., Any]:
+        if isinstance(function, TaskFunction):
+            raise DefinitionError(f"{function.name} is a task already")
+        kind = self.async_kind if iscoroutinefunction(function) else self.sync_kind
+        task = kind(
+            self,
+            function,
+            name=name or name_of(function),
+            options=options,
+            injected=self.is_injected,
+        )
+        for its_name in (task.name, *aliases):
+            check_name(its_name, TASK_NAME)
+            self._check_free(its_name, function)
+        task.check()
+        self._functions[task.name] = task
+        self._aliases.update(dict.fromkeys(aliases, task))
+        return task
+
+    def _check_free(self, name: str, function: Callable[..., object]) -> None:
+        if name == PROBE:
+            raise DefinitionError(f"a task cannot be called {name}; give it another name")
+        there = self.find(name)
+        # A module that is loaded again defines its tasks again.
+        if there is not None and place_of(there.function) != place_of(function):
+            raise DefinitionError(
+                f"there is a task {name} already, {there.function.__module__}."
+                f"{there.function.__qualname__}; give one of them another name"
+            )

@@ -1,0 +1,79 @@
+"""Whether the application that was just started answers, and whether it takes deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+
+from poussetaches.core.moment import SECOND
+from poussetaches.core.signature import sign
+from poussetaches.core.target import joined, may_have_key
+from poussetaches.core.task import Outcome
+from poussetaches.engine.clock import Clock, SystemClock
+from poussetaches.engine.request import USER_AGENT, Request
+from poussetaches.engine.sender import HttpSender, Sender
+from poussetaches.settings import Settings
+
+# Then deliveries begin all the same: those to a receiver that is away are held, and those to
+# receivers elsewhere must not wait for an application that never answers.
+LIMIT = 30.0  # seconds
+INTERVAL = 0.05  # seconds between two looks
+PROBE = "/_poussetaches/_check"
+# What an application without a receiver of ours answers to the probe.
+NO_RECEIVER = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+
+log = logging.getLogger(__name__)
+
+
+async def application_answers(settings: Settings) -> None:
+    """Wait until the application answers a probe, with any status, or for long enough.
+
+    A connection would not do: gunicorn listens before its workers can answer. For a receiver it
+    is the first request, at which it declares its queues and schedules.
+    """
+    clock = SystemClock()
+    sender = HttpSender(connect_timeout=settings.connect_timeout, now=clock.now)
+    try:
+        async with asyncio.timeout(LIMIT):
+            outcome = await _answer(sender, settings, clock)
+    except TimeoutError:
+        fields = {"url": settings.base_url, "after": LIMIT}
+        log.warning("no answer from the application, deliveries begin all the same", extra=fields)
+    else:
+        _report(outcome, settings)
+    finally:
+        await sender.close()
+
+
+async def _answer(sender: Sender, settings: Settings, clock: Clock) -> Outcome:
+    while True:
+        outcome = await sender.send(probe_request(settings, clock))
+        if outcome.status is not None:
+            return outcome
+        await asyncio.sleep(INTERVAL)
+
+
+def probe_request(settings: Settings, clock: Clock) -> Request:
+    """Return what asks a receiver whether it would take a delivery."""
+    url = joined(settings.base_url or "", PROBE)
+    headers = {"User-Agent": USER_AGENT}
+    if settings.auth_key is not None and may_have_key(url, frozenset(settings.key_target)):
+        headers["Poussetaches-Auth-Key"] = settings.auth_key
+    if settings.signing_secret:
+        timestamp = clock.now() // SECOND
+        signature = sign(settings.signing_secret, id="probe", timestamp=timestamp, body=b"")
+        headers |= {
+            "webhook-id": "probe",
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature,
+        }
+    return Request(method="POST", url=url, headers=headers, body=b"", timeout=LIMIT)
+
+
+def _report(outcome: Outcome, settings: Settings) -> None:
+    fields = {"url": settings.base_url, "status": outcome.status}
+    if outcome.status == HTTPStatus.OK or outcome.status in NO_RECEIVER:
+        log.info("application answers", extra=fields)
+    else:
+        log.warning("application refuses the probe; `poussetaches check` says why", extra=fields)

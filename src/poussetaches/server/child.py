@@ -1,0 +1,107 @@
+"""``Child``: a process that is started by the server, and ends before it or with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+LAUNCHER = Path(__file__).with_name("launch.py")
+LOOK_INTERVAL = 0.05  # seconds between looks at processes that nobody tells us the end of
+SIGNALLED = 128  # what shells add to the signal that ended a process
+
+log = logging.getLogger(__name__)
+
+
+class Child:
+    """One command, in a session of its own: a terminal's Ctrl-C reaches the server alone."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, environ: Mapping[str, str], reads: bool
+    ) -> None:
+        """Take a command whose first word is the path of a program.
+
+        ``name`` is for the log; ``reads`` says whether it gets our standard input.
+        """
+        self.name = name
+        self._command = command
+        self._environ = environ
+        self._stdin = None if reads else asyncio.subprocess.DEVNULL
+        self._process: Process | None = None
+        self._group: int | None = None  # as long as somebody of it may be there
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, as shells have it: 128 and the signal that ended it."""
+        code = None if self._process is None else self._process.returncode
+        return SIGNALLED - code if code is not None and code < 0 else code
+
+    async def start(self) -> None:
+        """Start it."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._command),
+            env=self._environ,
+            stdin=self._stdin,
+            start_new_session=True,
+        )
+        self._group = self._process.pid
+        log.info("%s started", self.name, extra={"pid": self._process.pid})
+
+    async def ended(self) -> None:
+        """Wait until it has ended."""
+        if self._process is not None:
+            await self._process.wait()
+            log.info("%s ended", self.name, extra={"status": self.status})
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, and not to what it started."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def end(self, number: int, limit: float) -> None:
+        """End it by a signal, and whatever is left of its group; kill them after some seconds."""
+        if self._process is None or self._group is None:
+            return
+        self.signal(number)
+        try:
+            async with asyncio.timeout(limit):
+                await self._process.wait()
+                await _nobody_left(self._group)
+        except TimeoutError:
+            log.warning("%s killed", self.name, extra={"after": limit})
+            self.kill()
+            await self._process.wait()
+        self._group = None
+
+    def kill(self) -> None:
+        """End it, and what it started, now."""
+        if self._group is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._group, signal.SIGKILL)
+
+
+async def _nobody_left(group: int) -> None:
+    """End what a process has left behind: a shell may end before what it started."""
+    number = signal.SIGTERM.value
+    while _is_there(group, number):
+        number = 0
+        await asyncio.sleep(LOOK_INTERVAL)
+
+
+def _is_there(group: int, number: int) -> bool:
+    """Tell whether a group has members, and send them a signal; 0 sends none."""
+    # As a container's first process we inherit orphans, and must take note of their ends.
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0] != 0:
+            pass
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""``Companion``: what is started after the server and ended before it, if anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Companion(Protocol):
+    """Started when the server listens, and ended while it still does."""
+
+    async def start(self, address: str, stop: Callable[[], None]) -> None:
+        """Start, given where the server listens; ``stop`` ends the server."""
+
+    async def ready(self) -> None:
+        """Wait until deliveries may begin."""
+
+    async def end(self, number: int | None) -> int:
+        """End it by the signal that was heard, if one was; return the server's exit status."""
+
+    def kill(self) -> None:
+        """End now what is still there: the server failed."""
+
+
+class Alone:
+    """No companion: the server is by itself, as with ``serve``."""
+
+    async def start(self, address: str, stop: Callable[[], None]) -> None:
+        """Start nothing."""
+
+    async def ready(self) -> None:
+        """Deliver at once."""
+
+    async def end(self, number: int | None) -> int:
+        """End well, whatever the signal."""
+        return 0
+
+    def kill(self) -> None:
+        """End nothing."""

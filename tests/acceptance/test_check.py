@@ -1,0 +1,221 @@
+"""``poussetaches check``: a probe through a real server, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.harness import (
+    KEY,
+    PATIENCE,
+    Delivery,
+    Receiver,
+    Reply,
+    Server,
+    free_port,
+    receiving,
+    serving,
+)
+
+KEY_REFUSED = b"the header Poussetaches-Auth-Key is missing or wrong\n"
+NO_KEY = b"the application has no key configured\n"
+
+
+def check(url: str, *flags: str, **environ: str) -> tuple[int, str]:
+    """Run the command; return its status and the one line that it says."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "poussetaches", "check", *flags],
+        env={
+            **{name: value for name, value in os.environ.items() if "POUSSETACHES" not in name},
+            "POUSSETACHES_URL": url,
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    said = ended.stderr if ended.returncode else ended.stdout
+    assert len(said.splitlines()) == 1, ended
+    return ended.returncode, said
+
+
+class Changeable:
+    """Answers as it was told last."""
+
+    def __init__(self) -> None:
+        self.reply: Reply = 200
+        self.deliveries: list[Delivery] = []
+
+    def __call__(self, delivery: Delivery) -> Reply:
+        self.deliveries.append(delivery)
+        return self.reply
+
+
+@pytest.fixture(scope="module")
+def answer() -> Changeable:
+    return Changeable()
+
+
+@pytest.fixture(scope="module")
+def receiver(answer: Changeable) -> Iterator[Receiver]:
+    with receiving(answer) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def server(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    flags = ("--base-url", receiver.url)
+    with serving(tmp_path_factory.mktemp("check") / "data", *flags) as server:
+        yield server
+
+
+def test_probe_that_arrives_is_a_success_and_leaves_nothing_behind(
+    server: Server, receiver: Receiver, answer: Changeable
+) -> None:
+    answer.reply = (200, {}, b'{"poussetaches": "1.0.0", "tasks": 3}')
+
+    status, said = check(server.url)
+
+    assert status == 0
+    assert said.startswith(f"{receiver.url}/_poussetaches/_check answers, in 0.")
+    assert answer.deliveries[-1].headers["poussetaches-auth-key"] == KEY
+    assert server.request("GET", "/v1/tasks").json["tasks"] == []
+
+
+def test_path_and_queue_of_the_probe_can_be_chosen(server: Server, answer: Changeable) -> None:
+    answer.reply = (200, {}, b'{"poussetaches": "1.0.0", "tasks": 3}')
+
+    status, _ = check(server.url, "--path", "/hidden/", "--queue", "mail")
+
+    assert status == 0
+    assert answer.deliveries[-1].path == "/hidden/_check"
+    assert answer.deliveries[-1].headers["poussetaches-queue"] == "mail"
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        pytest.param((200, {}, b"<html>"), "something else than the receiver", id="catch-all"),
+        pytest.param(204, "answered 204, but something else than the receiver", id="other-route"),
+        pytest.param((302, {"Location": "/login"}), "a redirect to /login", id="login-page"),
+        pytest.param(
+            (301, {"Location": "https://shop/"}), "a redirect to https://shop/", id="https"
+        ),
+        pytest.param((400, {}, b"Bad Request"), "ALLOWED_HOSTS", id="host"),
+        pytest.param((401, {}, KEY_REFUSED), "refused the key: ", id="key"),
+        pytest.param(
+            (401, {}, b"the signature is missing, wrong, or too old\n"), "SIGNING_SECRET", id="sig"
+        ),
+        pytest.param((401, {}, b"Who are you?"), "a login, or another check", id="login"),
+        pytest.param((403, {}, b"CSRF verification failed."), "check against CSRF", id="csrf"),
+        pytest.param(404, "no receiver of tasks at this path", id="not-mounted"),
+        pytest.param(405, "no receiver of tasks at this path", id="other-method"),
+        pytest.param(418, "answered 418, which the receiver never does", id="unknown"),
+        pytest.param(500, "answered 500: the application", id="failed"),
+        pytest.param((503, {}, NO_KEY), "the application has no key", id="keyless"),
+        pytest.param(
+            (503, {}, b"the application's settings are wrong\n"),
+            "its log says which",
+            id="settings",
+        ),
+        pytest.param(503, "answered 503: the application, or a proxy", id="away"),
+    ],
+)
+def test_what_refuses_the_probe_is_named(
+    server: Server, answer: Changeable, reply: Reply, said: str
+) -> None:
+    answer.reply = reply
+
+    status, line = check(server.url)
+
+    assert (status, said in line) == (1, True), line
+    assert server.request("GET", "/v1/tasks").json["tasks"] == []
+
+
+def test_application_that_does_not_listen_is_named(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with serving(tmp_path / "data", "--base-url", url) as server:
+        status, line = check(server.url)
+
+        assert server.request("GET", "/v1/tasks").json["tasks"] == []
+    assert status == 1
+    assert f"{url}/_poussetaches/_check: nothing listens there (cannot connect" in line
+
+
+def test_server_without_a_key_is_named(tmp_path: Path) -> None:
+    env = {"POUSSETACHES_AUTH_KEY": ""}
+    with (
+        receiving(lambda _: (401, {}, KEY_REFUSED)) as receiver,
+        serving(tmp_path / "data", "--base-url", receiver.url, env=env) as server,
+    ):
+        status, line = check(server.url)
+
+    assert status == 1
+    assert "refused the probe, which had no key: give the server POUSSETACHES_AUTH_KEY" in line
+
+
+def test_server_that_does_not_know_the_application_is_told_of(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        status, line = check(server.url)
+
+    assert status == 1
+    assert "start it with --base-url" in line
+
+
+def test_paused_server_is_told_of(tmp_path: Path) -> None:
+    flags = ("--base-url", "http://127.0.0.1:1", "--start-paused")
+    with serving(tmp_path / "data", *flags) as server:
+        status, line = check(server.url)
+
+    assert status == 1
+    assert "deliveries are paused (server_paused)" in line
+
+
+def test_token_of_the_server_is_used_and_asked_for(tmp_path: Path) -> None:
+    tokens = {"POUSSETACHES_API_TOKEN": "a token", "POUSSETACHES_READ_TOKEN": "another"}
+    flags = ("--base-url", "http://127.0.0.1:1", "--start-paused")
+    with serving(tmp_path / "data", *flags, env=tokens) as server:
+        right = check(server.url, POUSSETACHES_API_TOKEN="a token")
+        wrong = check(server.url, POUSSETACHES_API_TOKEN="no token")
+        reading = check(server.url, POUSSETACHES_API_TOKEN="another")
+
+    assert "deliveries are paused" in right[1]
+    assert "asks for its token" in wrong[1]
+    assert "may only look" in reading[1]
+
+
+def test_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
+    socket = tmp_path / "tasks.sock"
+    with receiving(lambda _: (200, {}, b'{"poussetaches": "1.0.0"}')) as receiver:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "poussetaches", "run", "--uds", str(socket),
+             "--data-dir", str(tmp_path / "data"), "--base-url", receiver.url, "--",
+             sys.executable, "-m", "poussetaches", "check"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        said, _ = process.communicate(timeout=PATIENCE)
+
+    assert said.startswith(f"{receiver.url}/_poussetaches/_check answers")
+    assert process.returncode == 0
+
+
+def test_what_is_no_server_of_ours_is_told_of() -> None:
+    with receiving(lambda _: (200, {}, b"hello")) as other:
+        status, line = check(other.url)
+
+    assert status == 1
+    assert f"what answers at {other.url} is no server of poussetaches" in line
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent"])
+def test_server_that_is_away_is_told_of(url: str) -> None:
+    status, line = check(url)
+
+    assert status == 1
+    assert f"no server answers at {url}" in line

@@ -1,0 +1,490 @@
+"""``poussetaches run``: a server and an application that start and end together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.harness import PATIENCE, Server, free_port, serving, wait_until
+
+SCRIPT = Path(__file__).with_name("application.py")
+KEY_LENGTH = 43  # of 32 bytes in base64
+
+
+class Application:
+    """What the application beside a server does, as its file of events says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        folder.mkdir()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def command(self) -> list[str]:
+        """What starts it."""
+        return [sys.executable, str(SCRIPT), str(self.port), str(self.folder)]
+
+    def put(self, name: str) -> None:
+        """Make one of the files that steer it."""
+        (self.folder / name).touch()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what happened to it so far."""
+        file = self.folder / "events"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def saw(self, **wanted: object) -> dict[str, Any]:
+        """Wait for an event that has these fields, and return it."""
+
+        def found() -> list[dict[str, Any]]:
+            return [event for event in self.events() if wanted.items() <= event.items()]
+
+        return wait_until(found, bool, f"the application to see {wanted}")[0]
+
+    def paths(self) -> list[str]:
+        """Return what it was asked for by tasks."""
+        asked = [event["path"] for event in self.events() if event["event"] == "asked"]
+        return [path for path in asked if path != "/_poussetaches/_check"]
+
+    def signals(self) -> list[str]:
+        """Return the signals that it got."""
+        return [event["name"] for event in self.events() if event["event"] == "signal"]
+
+
+class Run(Server):
+    """A ``poussetaches run`` in a process of its own."""
+
+    def __init__(
+        self, data_dir: Path, command: list[str], *flags: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(data_dir, *flags, env={"POUSSETACHES_AUTH_KEY": "", **(env or {})})
+        self._command = command
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line that starts it."""
+        own = ["--port", str(self.port), "--data-dir", str(self.data_dir), *self._flags]
+        return [sys.executable, "-m", "poussetaches", "run", *own, "--", *self._command]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment that it is started in."""
+        return self._env
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.arguments, env=self._env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        wait_until(self._listens, lambda yes: yes or self._process_ended(), "it to listen")
+
+    def status(self) -> int:
+        """Wait for its end, and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
+    def refused(self) -> tuple[int, str]:
+        """Start what cannot start; return its status and what it says."""
+        ended = subprocess.run(
+            self.arguments,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return ended.returncode, ended.stderr
+
+    def push_path(self, path: str) -> str:
+        """Push a task whose URL is a path; return its id."""
+        answer = self.request("POST", "/v1/tasks", json.dumps({"url": path}).encode())
+        assert answer.status == 201, answer
+        task_id: str = answer.json["id"]
+        return task_id
+
+    def says(self, event: str) -> None:
+        """Wait for a line of the log."""
+        wait_until(lambda: self.logged(event), bool, f"the log to say {event}")
+
+
+@contextmanager
+def running(
+    tmp_path: Path,
+    application: Application,
+    *flags: str,
+    command: list[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
+    """Run a server with an application; the base URL is the application's unless a flag says."""
+    flags = flags if "--base-url" in flags else ("--base-url", application.url, *flags)
+    run = Run(tmp_path / "data", command or application.command, *flags, env=env)
+    try:
+        run.start()
+        yield run
+    finally:
+        run.close()
+        for event in application.events():
+            if event["event"] == "started" and _is_running(event["pid"]):
+                os.kill(event["pid"], signal.SIGKILL)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return str(SCRIPT).encode() in words
+
+
+def state_of(server: Server, task_id: str) -> str:
+    state: str = server.request("GET", f"/v1/tasks/{task_id}").json["state"]
+    return state
+
+
+def is_gone(pid: int) -> None:
+    wait_until(lambda: _is_running(pid), lambda runs: not runs, "the application to be gone")
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Application:
+    return Application(tmp_path / "application")
+
+
+# Starting
+
+
+def test_application_finds_the_server_and_the_key_in_its_environment(
+    tmp_path: Path, application: Application
+) -> None:
+    with running(tmp_path, application) as run:
+        environ = application.saw(event="started")["environ"]
+        run.push_path("/welcome")
+        asked = application.saw(event="asked", path="/welcome")
+
+        assert environ["POUSSETACHES_URL"] == run.url
+        assert len(environ["POUSSETACHES_AUTH_KEY"]) == KEY_LENGTH
+        assert asked["key"] == environ["POUSSETACHES_AUTH_KEY"]
+
+
+def test_key_token_and_secret_of_the_server_reach_the_application(
+    tmp_path: Path, application: Application
+) -> None:
+    (tmp_path / "key").write_text("a key in a file\n")
+    env = {
+        "POUSSETACHES_AUTH_KEY_FILE": str(tmp_path / "key"),
+        "POUSSETACHES_API_TOKEN": "a token",
+        "POUSSETACHES_SIGNING_SECRET": "sixteen characters",
+        "POUSSETACHES_URL": "http://127.0.0.1:1",
+    }
+    with running(tmp_path, application, env=env) as run:
+        environ = application.saw(event="started")["environ"]
+        asked = application.saw(event="asked", path="/_poussetaches/_check")
+
+    assert environ["POUSSETACHES_URL"] == run.url
+    assert environ["POUSSETACHES_AUTH_KEY"] == "a key in a file"
+    assert environ["POUSSETACHES_API_TOKEN"] == "a token"
+    assert environ["POUSSETACHES_SIGNING_SECRET"].startswith("whsec_")
+    assert "POUSSETACHES_AUTH_KEY_FILE" not in environ
+    assert (asked["key"], asked["signed"]) == ("a key in a file", True)
+
+
+def test_deliveries_wait_for_the_application_and_are_not_held(
+    tmp_path: Path, application: Application
+) -> None:
+    application.put("closed")
+    with running(tmp_path, application) as run:
+        application.saw(event="started")
+        run.push_path("/early")
+        (application.folder / "closed").unlink()
+        application.saw(event="answered", path="/early")
+
+        assert not run.logged("origin held")
+        assert run.stop() == 0
+
+
+def test_end_before_the_application_answers_delivers_nothing(
+    tmp_path: Path, application: Application
+) -> None:
+    with running(tmp_path, application, command=["sleep", "1000"]) as run:
+        run.push_path("/never")
+
+        assert run.stop() == 128 + signal.SIGTERM
+    assert application.paths() == []
+
+
+def test_address_of_a_known_server_needs_no_base_url(
+    tmp_path: Path, application: Application
+) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from flask import Flask\napp = Flask(__name__)\napp.post('/welcome')(lambda: 'welcome')\n"
+    )
+    own = ["-m", "flask", "--app", str(tmp_path / "shop.py"), "run", "-p", str(application.port)]
+    run = Run(tmp_path / "data", [sys.executable, *own])
+    try:
+        run.start()
+        task_id = run.push_path("/welcome")
+
+        wait_until(lambda: state_of(run, task_id), "succeeded".__eq__, "it to succeed")
+        run.says("application answers .*status=404")
+        run.stop()
+    finally:
+        run.close()
+
+
+def test_port_that_is_taken_keeps_the_application_from_starting(
+    tmp_path: Path, application: Application
+) -> None:
+    run = Run(tmp_path / "data", application.command, "--base-url", application.url)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", run.port))
+        other.listen()
+
+        status, said = run.refused()
+
+    assert status == 1
+    assert str(run.port) in said
+    assert application.events() == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "command", "status", "said"),
+    [
+        pytest.param((), ["no-such-program"], 127, "cannot find the program 'no-such-program'"),
+        pytest.param((), ["sleep", "9"], 2, "at which address 'sleep 9' will listen"),
+        pytest.param(("--tasks", "'"), ["sleep", "9"], 2, '--tasks: "\'" is no command'),
+        pytest.param(
+            ("--tasks", "flask run"), ["flask", "run"], 2, "both commands would listen at"
+        ),
+    ],
+)
+def test_command_that_cannot_be_run_is_named(
+    tmp_path: Path, flags: tuple[str, ...], command: list[str], status: int, said: str
+) -> None:
+    run = Run(tmp_path / "data", command, *flags)
+
+    found, text = run.refused()
+
+    assert (found, len(text.splitlines())) == (status, 1)
+    assert said in text
+    assert not run.data_dir.exists()
+
+
+def test_program_whose_interpreter_is_missing_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/nonexistent/interpreter\n")
+    program.chmod(0o755)
+    run = Run(tmp_path / "data", [str(program)], "--base-url", "http://127.0.0.1:1")
+
+    status, said = run.refused()
+
+    assert status == 127
+    assert f"cannot run {program}" in said
+
+
+# Ending
+
+
+def test_attempts_end_and_are_recorded_before_the_application_is_told_to_end(
+    tmp_path: Path, application: Application
+) -> None:
+    with running(tmp_path, application) as run:
+        task_id = run.push_path("/held")
+        application.saw(event="asked", path="/held")
+        run.signal(signal.SIGTERM)
+        run.says(" stopping .*in_flight=1")
+
+        application.put("release")
+
+        assert run.status() == 0
+    assert [event["event"] for event in application.events()][-3:] == [
+        "asked",
+        "answered",
+        "signal",
+    ]
+    assert application.signals() == ["SIGTERM"]
+    with serving(tmp_path / "data") as server:
+        assert state_of(server, task_id) == "succeeded"
+
+
+def test_application_can_push_while_it_ends(tmp_path: Path, application: Application) -> None:
+    application.put("push_last")
+    with running(tmp_path, application) as run:
+        application.saw(event="asked")
+
+        assert run.stop() == 0
+    application.saw(event="pushed", status=201)
+
+
+def test_second_signal_cuts_off_attempts_and_is_what_the_application_gets(
+    tmp_path: Path, application: Application
+) -> None:
+    with running(tmp_path, application) as run:
+        application.saw(event="asked")
+        held = run.push_path("/held")
+        application.saw(event="asked", path="/held")
+        run.signal(signal.SIGTERM)
+        run.says(" stopping ")
+
+        run.signal(signal.SIGINT)
+
+        assert run.status() == 0
+    assert application.signals() == ["SIGINT"]
+    with serving(tmp_path / "data", "--start-paused") as server:
+        assert state_of(server, held) == "waiting"
+
+
+def test_end_of_the_application_ends_the_server_with_its_status(
+    tmp_path: Path, application: Application
+) -> None:
+    with running(tmp_path, application) as run:
+        held = run.push_path("/held")
+        application.saw(event="asked", path="/held")
+        run.push_path("/exit/3")
+
+        assert run.status() == 3
+    with serving(tmp_path / "data", "--start-paused") as server:
+        attempts = server.request("GET", f"/v1/tasks/{held}").json["attempts"]
+    assert [attempt["status"] for attempt in attempts] == [None]
+
+
+def test_signal_that_killed_the_application_is_in_the_status(
+    tmp_path: Path, application: Application
+) -> None:
+    with running(tmp_path, application) as run:
+        os.kill(application.saw(event="started")["pid"], signal.SIGKILL)
+
+        assert run.status() == 128 + signal.SIGKILL
+
+
+def test_application_ends_when_the_server_is_killed(
+    tmp_path: Path, application: Application
+) -> None:
+    with running(tmp_path, application) as run:
+        application.saw(event="asked")
+
+        run.kill()
+
+        application.saw(event="signal", name="SIGTERM")
+        is_gone(application.saw(event="started")["pid"])
+
+
+def test_what_a_shell_leaves_behind_is_ended_too(tmp_path: Path, application: Application) -> None:
+    line = f"{shlex.join(application.command)}; true"
+    with running(tmp_path, application, command=["sh", "-c", line]) as run:
+        application.saw(event="asked")
+
+        assert run.stop() == 128 + signal.SIGTERM
+        assert application.signals() == ["SIGTERM"]
+        assert not _is_running(application.saw(event="started")["pid"])
+
+
+# Signals
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"])
+def test_signals_that_are_not_to_end_it_are_passed_on(
+    tmp_path: Path, application: Application, name: str
+) -> None:
+    with running(tmp_path, application) as run:
+        application.saw(event="asked")
+
+        run.signal(signal.Signals[name])
+
+        application.saw(event="signal", name=name)
+        assert run.stop() == 0
+    assert application.signals() == [name, "SIGTERM"]
+
+
+@contextmanager
+def in_terminal(run: Run) -> Iterator[subprocess.Popen[bytes]]:
+    """Run it in a terminal, whose keyboard is the process's standard input."""
+    code = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    with run.log.open("ab") as log:
+        terminal = subprocess.Popen(
+            [sys.executable, "-c", code, *run.arguments],
+            env=run.environ,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield terminal
+    finally:
+        terminal.kill()
+        terminal.communicate()
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_application_once_and_after_the_attempts(
+    tmp_path: Path, application: Application
+) -> None:
+    run = Run(tmp_path / "data", application.command, "--base-url", application.url)
+    with in_terminal(run) as terminal:
+        application.saw(event="asked")
+        run.push_path("/held")
+        application.saw(event="asked", path="/held")
+        assert terminal.stdin is not None
+        terminal.stdin.write(b"\x03")
+        terminal.stdin.flush()
+        run.says(" stopping ")
+        assert application.signals() == []
+
+        application.put("release")
+
+        assert terminal.wait(PATIENCE) == 0
+    assert application.signals() == ["SIGINT"]
+
+
+def test_end_of_the_terminal_ends_both(tmp_path: Path, application: Application) -> None:
+    run = Run(tmp_path / "data", application.command, "--base-url", application.url)
+    with in_terminal(run) as terminal:
+        application.saw(event="asked")
+
+        terminal.kill()
+
+        application.saw(event="signal", name="SIGTERM")
+        is_gone(application.saw(event="started")["pid"])
+
+
+# A second process
+
+
+def test_tasks_go_to_the_second_process_alone(tmp_path: Path, application: Application) -> None:
+    tasks = Application(tmp_path / "tasks")
+    flags = ("--tasks", shlex.join(tasks.command), "--base-url", tasks.url)
+    with running(tmp_path, application, *flags) as run:
+        run.push_path("/slow")
+        tasks.saw(event="answered", path="/slow")
+
+        assert run.stop() == 0
+    assert application.paths() == []
+    assert (application.signals(), tasks.signals()) == (["SIGTERM"], ["SIGTERM"])
+
+
+def test_end_of_the_second_process_ends_all_with_its_status(
+    tmp_path: Path, application: Application
+) -> None:
+    tasks = Application(tmp_path / "tasks")
+    flags = ("--tasks", shlex.join(tasks.command), "--base-url", tasks.url)
+    with running(tmp_path, application, *flags) as run:
+        run.push_path("/exit/4")
+
+        assert run.status() == 4
+    assert application.signals() == ["SIGTERM"]

@@ -1,0 +1,126 @@
+"""An application's side for tests: where its pushes go, and the requests that it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from poussetaches.client.function import TaskFunction
+from poussetaches.client.receive import IncomingRequest
+from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.tasks import Tasks
+
+KEY = "a key that both sides know"
+NOW = 1_790_000_000.0  # seconds; 2026-09-21 14:13:20 UTC
+
+
+def make_tasks(*, environ: Mapping[str, str] | None = None, **arguments: object) -> Tasks:
+    """Return tasks with a key, in an environment that says nothing else."""
+    given = {"auth_key": KEY, "environ": environ or {}, **arguments}
+    make: Callable[..., Tasks] = Tasks
+    return make(**given)
+
+
+def delivery(
+    task: TaskFunction[..., object] | str,
+    arguments: object = None,
+    *,
+    body: bytes | None = None,
+    **headers: str,
+) -> IncomingRequest:
+    """Return the request that delivers a task; a header's underscores are dashes."""
+    name = task if isinstance(task, str) else task.name
+    sent = {
+        "Poussetaches-Auth-Key": KEY,
+        "Poussetaches-Task-ID": "task-1",
+        "Poussetaches-Queue": "mail",
+        "Poussetaches-Attempt": "2",
+        "Poussetaches-Round": "3",
+        "Poussetaches-Request-ID": "0123456789ab",
+        **{key.replace("_", "-"): value for key, value in headers.items()},
+    }
+    if body is None:
+        body = msgspec.json.encode({} if arguments is None else arguments)
+    return IncomingRequest("POST", f"/_poussetaches/{name}", sent, body)
+
+
+def make_info(id: str = "task-1", *, state: str = "succeeded", **overrides: object) -> TaskInfo:
+    """Return a task as the server answers it, after one attempt that answered ``null``."""
+    when = datetime.fromtimestamp(NOW, UTC).isoformat()
+    fields: dict[str, object] = {
+        "id": id,
+        "queue": "mail",
+        "state": state,
+        "reason": "exhausted" if state == "dead" else None,
+        "url": "/_poussetaches/app.send",
+        "method": "POST",
+        "headers": {},
+        "json": {},
+        "priority": 0,
+        "expected": ["2xx"],
+        "labels": {},
+        "created_at": when,
+        "run_at": when,
+        "ended_at": when,
+        "round": 1,
+        "attempt_count": 1,
+        "last_status": 200,
+        "last_error": None,
+        "attempts": [make_attempt()],
+    }
+    return msgspec.convert({**fields, **overrides}, TaskInfo)
+
+
+def make_attempt(**overrides: object) -> dict[str, object]:
+    """Return an attempt as the server answers it."""
+    attempt: dict[str, object] = {
+        "round": 1,
+        "number": 1,
+        "request_id": "0123456789ab",
+        "started_at": datetime.fromtimestamp(NOW, UTC).isoformat(),
+        "duration": 0.25,
+        "status": 200,
+        "error": None,
+        "response_body": "null",
+        "response_truncated": False,
+        "auth_key": "sent",
+        "node": None,
+    }
+    return {**attempt, **overrides}
+
+
+class RecordingPusher:
+    """Takes every push, and answers with the tasks that it was told."""
+
+    def __init__(self, *infos: TaskInfo) -> None:
+        self.pushed: list[NewTask] = []
+        self.waited: list[float] = []
+        self._infos = {info.id: info for info in infos}
+
+    def push(self, task: NewTask) -> PushedTask:
+        """Write a push down."""
+        self.pushed.append(task)
+        return PushedTask(id=f"task-{len(self.pushed)}", existing=False, task=None)
+
+    async def apush(self, task: NewTask) -> PushedTask:
+        """Write a push down."""
+        return self.push(task)
+
+    def get(self, id: str) -> TaskInfo:
+        """Return a task that was told."""
+        return self._infos[id]
+
+    def wait(self, id: str, timeout: float) -> TaskInfo:
+        """Return a task that was told, at once."""
+        self.waited.append(timeout)
+        return self.get(id)
+
+    async def aget(self, id: str) -> TaskInfo:
+        """Return a task that was told."""
+        return self.get(id)
+
+    async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
+        """Return a task that was told, at once."""
+        return self.wait(id, timeout)

@@ -1,0 +1,245 @@
+"""Clients against servers that are away, frozen, slow or broken."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pytest
+
+from poussetaches.client import AsyncClient, Client, NoAnswer, PushFailed, Refused
+from tests.acceptance.harness import PATIENCE, Server, free_port, receiving, serving
+
+SHORT = 0.3  # seconds that a push may take here
+TARGET = "http://app.test/run"
+
+FORKED = """
+import os, sys
+from poussetaches import Client
+client = Client(sys.argv[1])
+client.push("http://app.test/parent", delay=60)
+child = os.fork()
+if child == 0:
+    client.push("http://app.test/child", delay=60)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+client.push("http://app.test/parent-again", delay=60)
+"""
+FORKED_ASYNC = """
+import asyncio, os, sys
+from poussetaches import AsyncClient, ClientError
+client = AsyncClient(sys.argv[1])
+asyncio.run(client.stats())
+child = os.fork()
+if child == 0:
+    try:
+        asyncio.run(client.stats())
+    except ClientError:
+        os._exit(7)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+@contextmanager
+def listening(
+    talk: Callable[[socket.socket], None], listener: socket.socket | None = None
+) -> Iterator[str]:
+    """Run something that talks to each connection, in a thread of its own."""
+    listener = listener or socket.create_server(("127.0.0.1", 0))
+    listener.listen()
+    stopped = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with closing(connection), suppress(OSError):
+            talk(connection)
+
+    def accept() -> None:
+        while True:
+            connection, _ = listener.accept()
+            if stopped.is_set():
+                connection.close()
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    name = listener.getsockname()
+    try:
+        yield f"http://127.0.0.1:{name[1]}"
+    finally:
+        stopped.set()
+        with socket.socket(listener.family) as last:
+            last.connect(name)
+        accepting.join()
+        listener.close()
+
+
+def silence(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass
+
+
+def dripping(head: bytes) -> Callable[[socket.socket], None]:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(head)
+        pause = threading.Event()
+        while True:
+            connection.sendall(b"x")
+            pause.wait(0.02)
+
+    return drip
+
+
+def garbage(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"what?\r\n\r\n")
+
+
+DRIPPED_BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+TROUBLES = {
+    "frozen": silence,
+    "dripping head": dripping(b"HTTP/1.1 200 OK\r\nX: "),
+    "dripping body": dripping(DRIPPED_BODY),
+    "garbage": garbage,
+    "hanging up": lambda connection: None,
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("trouble") / "data", "--test-mode") as server:
+        yield server
+
+
+@pytest.mark.parametrize("talk", TROUBLES.values(), ids=TROUBLES)
+def test_push_ends_whatever_the_server_does(talk: Callable[[socket.socket], None]) -> None:
+    with listening(talk) as url, Client(url, push_timeout=SHORT) as client:
+        with pytest.raises(PushFailed) as failed:
+            client.push(TARGET, json=1)
+
+        assert failed.value.task.url == TARGET
+        assert isinstance(failed.value.__cause__, NoAnswer)
+
+
+@pytest.mark.parametrize("talk", TROUBLES.values(), ids=TROUBLES)
+async def test_awaited_push_ends_whatever_the_server_does(
+    talk: Callable[[socket.socket], None],
+) -> None:
+    with listening(talk) as url:
+        async with AsyncClient(url, push_timeout=SHORT) as client:
+            with pytest.raises(PushFailed) as failed:
+                await client.push(TARGET, json=1)
+
+            assert isinstance(failed.value.__cause__, NoAnswer)
+
+
+async def test_push_fails_when_nobody_listens() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    with Client(url, push_timeout=SHORT) as client, pytest.raises(PushFailed, match="refused"):
+        client.push(TARGET)
+    async with AsyncClient(url, push_timeout=SHORT) as awaited:
+        with pytest.raises(PushFailed):
+            await awaited.push(TARGET)
+
+
+@pytest.mark.parametrize("status", [500, 503, 507])
+def test_push_is_repeated_while_the_server_is_in_trouble(status: int) -> None:
+    answers = iter([status, status])
+    body = json.dumps({"id": "1", "state": "pruned"}).encode()
+
+    with receiving(lambda _: (next(answers, 200), {}, body)) as receiver:
+        assert Client(receiver.url, push_timeout=PATIENCE).push(TARGET).id == "1"
+
+    assert len(receiver.deliveries) == 3
+    assert len({delivery.body for delivery in receiver.deliveries}) == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 507])
+def test_push_gives_up_when_the_trouble_stays(status: int) -> None:
+    with receiving(lambda _: status) as receiver, pytest.raises(PushFailed) as failed:
+        Client(receiver.url, push_timeout=SHORT).push(TARGET)
+
+    assert isinstance(failed.value.__cause__, Refused)
+    assert failed.value.__cause__.status == status
+
+
+def forgetful(server: Server) -> Callable[[socket.socket], None]:
+    """Return what passes the first request on, and hangs up before its answer."""
+    lost = threading.Lock()
+
+    def talk(connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as behind:
+            behind.sendall(received(connection))
+            answer = behind.recv(65536)
+            if not lost.acquire(blocking=False):
+                connection.sendall(answer)
+
+    return talk
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return a whole request."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(65536)
+    head, _, body = request.partition(b"\r\n\r\n")
+    [length] = [
+        int(line.partition(b":")[2])
+        for line in head.lower().splitlines()
+        if line.startswith(b"content-length")
+    ]
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def test_lost_answer_makes_one_task_only(server: Server) -> None:
+    with listening(forgetful(server)) as url:
+        pushed = Client(url, push_timeout=PATIENCE).push(TARGET, queue="once", delay=60)
+
+    found = list(Client(server.url).list({"queue": "once"}))
+    assert [task.id for task in found] == [pushed.id]
+    assert not pushed.existing
+
+
+async def test_lost_answer_makes_one_task_only_when_awaited(server: Server) -> None:
+    with listening(forgetful(server)) as url:
+        async with AsyncClient(url, push_timeout=PATIENCE) as client:
+            pushed = await client.push(TARGET, queue="once-awaited", delay=60)
+
+    found = list(Client(server.url).list({"queue": "once-awaited"}))
+    assert [task.id for task in found] == [pushed.id]
+
+
+@pytest.mark.parametrize("program", [FORKED, FORKED_ASYNC], ids=["Client", "AsyncClient"])
+def test_fork_is_survived_or_told(server: Server, program: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", program, server.url],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def paused(connection: socket.socket) -> None:
+    received(connection)
+    connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"paused":true}')
+
+
+def test_client_reaches_a_unix_socket(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("u") / "s"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    with listening(paused, listener), Client(f"unix:{path}") as client:
+        assert client.pause()

@@ -1,0 +1,260 @@
+"""Pushing over a transport that a test has in its hands."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from poussetaches.client.client import Client
+from poussetaches.client.errors import (
+    Conflict,
+    InvalidRequest,
+    NoAnswer,
+    NotUnderstood,
+    PushFailed,
+    Refused,
+)
+from poussetaches.client.results import NewTask
+from poussetaches.client.slices import MOST_BYTES, MOST_TASKS, slices
+from poussetaches.client.transport import Stream
+from poussetaches.client.wire import Answer, Call
+
+TASK: dict[str, object] = {
+    "id": "1",
+    "queue": "default",
+    "state": "waiting",
+    "url": "http://app/",
+    "method": "POST",
+    "created_at": "2026-11-25T06:00:00Z",
+    "run_at": "2026-11-25T06:00:00Z",
+    "round": 1,
+    "attempt_count": 0,
+}
+
+KEY = f"{1:032x}"  # the first that a client makes
+
+Reply = Answer | NoAnswer
+
+
+class Script:
+    """A transport that answers as told, in order, and a clock that its timeouts move."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.calls: list[Call] = []
+        self.timeouts: list[float] = []
+        self.now = 0.0
+        self._replies = list(replies)
+
+    def send(self, call: Call, *, timeout: float) -> Answer:
+        self.calls.append(call)
+        self.timeouts.append(timeout)
+        reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        if isinstance(reply, NoAnswer):
+            self.now += timeout
+            raise reply
+        return reply
+
+    def stream(self, call: Call, *, silence: float) -> AbstractContextManager[Stream]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    @property
+    def sent(self) -> list[Any]:
+        """The bodies of the calls."""
+        return [json.loads(call.body) for call in self.calls]
+
+
+def client_of(script: Script) -> Client:
+    numbers = itertools.count(1)
+    return Client(
+        transport=script,
+        monotonic=lambda: script.now,
+        sleep=script.sleep,
+        entropy=lambda length: next(numbers).to_bytes(length, "big"),
+    )
+
+
+def answered(status: int, document: object, **headers: str) -> Answer:
+    return Answer(status, headers, json.dumps(document).encode())
+
+
+def problem(status: int, code: str) -> Answer:
+    return answered(status, {"type": f"urn:poussetaches:problem:{code}", "detail": "why"})
+
+
+def ids(count: int, existing: tuple[int, ...] = ()) -> Answer:
+    document = {"ids": [str(number) for number in range(count)], "existing": existing}
+    return answered(201, document)
+
+
+def keys() -> Callable[[], str]:
+    return map(str, itertools.count()).__next__
+
+
+def test_push_gets_a_key_that_stays_when_it_is_repeated() -> None:
+    script = Script(NoAnswer(), problem(503, "busy"), answered(201, TASK))
+
+    pushed = client_of(script).push("http://app/", json={"a": 1})
+
+    assert pushed.id == "1"
+    assert (
+        script.sent == [{"url": "http://app/", "json": {"a": 1}, "key": KEY, "key_ttl": 600.0}] * 3
+    )
+
+
+def test_own_push_that_was_repeated_is_not_called_existing() -> None:
+    own = {**TASK, "key": KEY}
+    script = Script(NoAnswer(), answered(200, own, **{"poussetaches-existing": "true"}))
+
+    assert not client_of(script).push("http://app/").existing
+
+
+def test_task_of_another_push_is_existing() -> None:
+    script = Script(answered(200, {**TASK, "key": "k"}, **{"poussetaches-existing": "true"}))
+
+    assert client_of(script).push("http://app/", key="k").existing
+    assert "key_ttl" not in script.sent[0]
+
+
+def test_pruned_task_that_answers_for_a_push_has_an_id_only() -> None:
+    pushed = client_of(Script(answered(200, {"id": "1", "state": "pruned"}))).push("/", key="k")
+
+    assert (pushed.id, pushed.existing, pushed.task) == ("1", True, None)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        NoAnswer(),
+        problem(500, "unexpected"),
+        problem(503, "stopping"),
+        problem(507, "store-full"),
+        Answer(502, {}, b"<html>Bad Gateway"),
+    ],
+    ids=["silence", "500", "503", "507", "a proxy's 502"],
+)
+def test_push_ends_in_time_with_the_task_in_the_error(reply: Reply) -> None:
+    script = Script(reply)
+
+    with pytest.raises(PushFailed) as failed:
+        client_of(script).push("http://app/", json=1)
+
+    # With its key: pushing it once more, later, is the same push still.
+    assert failed.value.task == NewTask("http://app/", json=1, key=KEY, key_ttl=600.0)
+    assert isinstance(failed.value.__cause__, NoAnswer | Refused)
+    assert len(script.calls) > 1
+    assert script.now <= 2.0
+
+
+def test_refused_push_is_not_repeated() -> None:
+    script = Script(problem(422, "invalid-task"))
+
+    with pytest.raises(InvalidRequest) as refused:
+        client_of(script).push("http://app/")
+
+    assert (refused.value.code, refused.value.detail) == ("invalid-task", "why")
+    assert len(script.calls) == 1
+
+
+def test_page_of_somebody_else_is_not_understood() -> None:
+    with pytest.raises(NotUnderstood):
+        client_of(Script(Answer(200, {}, b"<html>"))).push("http://app/")
+    with pytest.raises(NotUnderstood):
+        client_of(Script(Answer(302, {}, b""))).push("http://app/")
+
+
+def test_body_of_bytes_is_sent_as_base64() -> None:
+    script = Script(answered(201, TASK))
+
+    client_of(script).push("/", body=b"\x00", key="k")
+
+    assert script.sent == [{"url": "/", "body_base64": "AA==", "key": "k"}]
+
+
+def test_slices_have_no_more_than_the_server_takes() -> None:
+    tasks = [NewTask("/")] * (2 * MOST_TASKS + 1)
+
+    found = list(slices(tasks, new_key=keys()))
+
+    assert [len(one.tasks) for one in found] == [MOST_TASKS, MOST_TASKS, 1]
+
+
+def test_slices_of_large_tasks_are_cut_by_their_bytes() -> None:
+    tasks = [NewTask("/", text="x" * (MOST_BYTES // 3))] * 5
+
+    found = list(slices(tasks, new_key=keys()))
+
+    assert [len(one.tasks) for one in found] == [2, 2, 1]
+    assert all(len(one.request.call.body) <= MOST_BYTES for one in found)
+
+
+def test_many_are_pushed_as_lines_and_only_own_keys_tell_what_existed() -> None:
+    script = Script(ids(3, existing=(0, 1)))
+    tasks = [NewTask("/a"), NewTask("/b", key="k"), NewTask("/c")]
+
+    pushed = client_of(script).push_many(tasks)
+
+    assert [(one.id, one.existing) for one in pushed] == [("0", False), ("1", True), ("2", False)]
+    assert script.calls[0].content_type == "application/x-ndjson"
+    assert [json.loads(line)["url"] for line in script.calls[0].body.splitlines()] == [
+        "/a",
+        "/b",
+        "/c",
+    ]
+
+
+def test_failing_slice_tells_what_was_pushed_and_what_was_not() -> None:
+    def tasks() -> Iterator[NewTask]:
+        for number in range(2 * MOST_TASKS + 5):
+            yield NewTask(f"/{number}")
+
+    with pytest.raises(PushFailed) as failed:
+        client_of(Script(ids(MOST_TASKS), problem(409, "key-conflict"))).push_many(tasks())
+
+    assert len(failed.value.pushed) == MOST_TASKS
+    assert [task.url for task in failed.value.tasks] == [
+        f"/{number}" for number in range(MOST_TASKS, 2 * MOST_TASKS + 5)
+    ]
+    assert isinstance(failed.value.__cause__, Conflict)
+
+
+def test_first_slice_that_is_refused_is_a_refusal() -> None:
+    with pytest.raises(InvalidRequest):
+        client_of(Script(problem(422, "invalid-task"))).push_many([NewTask("")])
+
+
+def test_pushing_none_makes_no_call() -> None:
+    script = Script(NoAnswer())
+
+    assert list(client_of(script).push_many([])) == []
+    assert script.calls == []
+
+
+def test_waiting_goes_on_over_a_restart_of_the_server() -> None:
+    ended = {**TASK, "state": "succeeded"}
+    script = Script(NoAnswer(), problem(503, "stopping"), answered(200, ended))
+
+    assert client_of(script).wait("1", 100.0).has_ended
+    assert [call.query[0][1] for call in script.calls] == ["60.000", "29.950", "29.850"]
+
+
+def test_waiting_returns_the_task_as_it_is_when_the_time_is_over() -> None:
+    assert client_of(Script(answered(200, TASK))).wait("1", 0.0).state == "waiting"
+
+
+def test_unknown_fields_of_a_newer_server_are_passed_over() -> None:
+    task = {**TASK, "new": 1, "reason": "a new one", "retry": {"max_attempts": 1, "new": 2}}
+
+    found = client_of(Script(answered(200, task))).get("1")
+
+    assert (found.reason, found.retry) == ("a new one", {"max_attempts": 1})

@@ -1,0 +1,78 @@
+"""What the package offers, how the two clients agree, and what importing them loads."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import poussetaches
+import poussetaches.client
+from poussetaches.client.async_client import AsyncClient
+from poussetaches.client.client import Client
+
+HEAVY = "starlette uvicorn uvloop httptools typer rich prometheus_client cronsim sqlite3 asyncio"
+LOADED = f"""
+import sys
+{{statement}}
+ours = {{{{name.split(".")[1] for name in sys.modules if name.startswith("poussetaches.")}}}}
+heavy = set({HEAVY!r}.split()) | {{{{"urllib3", "pyreqwest", "requests", "flask"}}}}
+print(sorted(ours), sorted(heavy & set(sys.modules)))
+"""
+
+
+def loaded_by(statement: str) -> str:
+    program = LOADED.format(statement=statement)
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return result.stdout.strip()
+
+
+def methods_of(kind: type) -> dict[str, inspect.Signature]:
+    return {
+        name: inspect.signature(method)
+        for name, method in vars(kind).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    assert loaded_by("import poussetaches") == "[] []"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from poussetaches.client import Client, AsyncClient; Client(); AsyncClient()",
+        "from poussetaches import PousseTaches; PousseTaches('http://a', 'http://b')",
+    ],
+    ids=["clients", "the original's"],
+)
+def test_clients_load_nothing_of_the_server_and_no_transport(statement: str) -> None:
+    assert loaded_by(statement) == "['client', 'core'] []"
+
+
+@pytest.mark.parametrize("module", [poussetaches, poussetaches.client], ids=lambda it: it.__name__)
+def test_every_name_offered_is_there(module: object) -> None:
+    names = module.__all__  # type: ignore[attr-defined]  # modules have it
+
+    for name in names:
+        if name != "POUSSETACHES_AUTH_KEY":
+            assert getattr(module, name) is not None
+    assert set(names) <= set(dir(module))
+    with pytest.raises(AttributeError):
+        module.nothing  # type: ignore[attr-defined]  # noqa: B018  # which is the point
+
+
+def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
+    blocking, awaited = methods_of(Client), methods_of(AsyncClient)
+
+    assert list(blocking) == list(awaited)
+    for name, signature in blocking.items():
+        assert signature.parameters == awaited[name].parameters, name
+        doc, other = (inspect.getdoc(getattr(kind, name)) for kind in (Client, AsyncClient))
+        assert doc is not None, name
+        assert doc.splitlines()[0] == other, name

@@ -1,0 +1,264 @@
+"""Declaring queues and schedules: what the server is told, and how often."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from poussetaches.client.arguments import ArgumentError, DefinitionError
+from poussetaches.client.declare import Background, declare_until_done
+from poussetaches.client.errors import Conflict, InvalidRequest, NoAnswer, Refused
+from poussetaches.client.tasks import Tasks
+from tests.application import RecordingPusher, make_tasks
+
+
+class RecordingServer:
+    """Writes down what is declared; refuses schedules with an error that it is told."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.queues: dict[str, dict[str, object]] = {}
+        self.sets: list[tuple[str, int | None, Sequence[Mapping[str, object]]]] = []
+        self._error = error
+
+    def edit_queue(self, name: str, **settings: object) -> None:
+        """Write a queue down."""
+        self.queues[name] = settings
+
+    def put_schedules(
+        self, owner: str, version: int | None, schedules: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Write a set of schedules down, or refuse it."""
+        if self._error is not None:
+            raise self._error
+        self.sets.append((owner, version, schedules))
+
+
+def refusal(kind: type[Refused], status: int, code: str) -> Refused:
+    return kind(status, code=code, title="Refused", detail="because")
+
+
+def test_queue_is_told_only_what_the_code_sets() -> None:
+    tasks, server = make_tasks(), RecordingServer()
+    tasks.queue("stripe", rate="2/s")
+    tasks.queue("stripe", retry={"max_attempts": 3})
+    tasks.queue(concurrency=2)
+
+    tasks.declare(server)
+
+    assert server.queues == {
+        "stripe": {"rate": "2/s", "retry": {"max_attempts": 3}},
+        "default": {"concurrency": 2},
+    }
+    assert server.sets == []
+
+
+def test_schedules_are_told_as_one_set() -> None:
+    tasks, server = make_tasks(), RecordingServer()
+
+    @tasks.cron(
+        "0 6 * * *",
+        timezone="Europe/Paris",
+        name="app.morning",
+        queue="mail",
+        max_attempts=3,
+        misfire="skip",
+        misfire_grace=60,
+        overlap="allow",
+    )
+    def morning(size: int = 1) -> None: ...
+
+    @tasks.cron("@hourly", name="app.hourly")
+    async def hourly() -> None: ...
+
+    tasks.declare(server)
+
+    assert server.sets == [
+        (
+            "app",
+            None,
+            [
+                {
+                    "name": "app.morning",
+                    "cron": "0 6 * * *",
+                    "timezone": "Europe/Paris",
+                    "task": {
+                        "url": "/_poussetaches/app.morning",
+                        "json": {},
+                        "queue": "mail",
+                        "retry": {"max_attempts": 3},
+                    },
+                    "misfire": "skip",
+                    "misfire_grace": 60,
+                    "overlap": "allow",
+                },
+                {
+                    "name": "app.hourly",
+                    "cron": "@hourly",
+                    "timezone": "UTC",
+                    "task": {"url": "/_poussetaches/app.hourly", "json": {}},
+                },
+            ],
+        )
+    ]
+
+
+def test_application_with_a_name_declares_under_it() -> None:
+    tasks = make_tasks(name="shop", version=7, base_url="http://127.0.0.1:5001")
+    server = RecordingServer()
+    tasks.queue("stripe", rate=2, base_url="http://other:5002")
+
+    @tasks.task(queue="mail")
+    def send() -> None: ...
+
+    @tasks.cron("@daily", name="nightly")
+    def nightly() -> None: ...
+
+    tasks.declare(server)
+
+    assert server.queues == {
+        "shop.stripe": {"rate": 2, "base_url": "http://other:5002"},
+        "shop.mail": {"base_url": "http://127.0.0.1:5001"},
+        "shop": {"base_url": "http://127.0.0.1:5001"},
+    }
+    [(owner, version, [schedule])] = server.sets
+    assert (owner, version, schedule["name"]) == ("shop", 7, "shop.nightly")
+    assert schedule["task"] == {
+        "url": "/_poussetaches/nightly",
+        "json": {},
+        "queue": "shop",
+        "labels": {"app": "shop"},
+    }
+
+
+def test_last_schedule_is_taken_away_where_the_application_has_a_name() -> None:
+    server = RecordingServer()
+
+    make_tasks(name="shop").declare(server)
+
+    assert server.sets == [("shop", None, [])]
+
+
+def test_schedule_needs_a_task_without_required_arguments() -> None:
+    with pytest.raises(DefinitionError, match="argument size: a schedule has none to give"):
+
+        @make_tasks().cron("@daily")
+        def handler(size: int) -> None: ...
+
+
+def test_schedule_needs_a_name_that_the_server_allows() -> None:
+    with pytest.raises(DefinitionError, match="'_private' cannot be a name"):
+        make_tasks().cron("@daily", name="_private")(lambda: None)
+
+
+def test_older_release_leaves_the_schedules_of_a_newer_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks = make_tasks(name="shop", version=6)
+    server = RecordingServer(refusal(Conflict, 409, "older-version"))
+
+    with caplog.at_level(logging.INFO):
+        tasks.declare(server)
+
+    assert "schedules not declared: because" in caplog.text
+
+
+def test_name_that_belongs_to_another_owner_is_an_error() -> None:
+    server = RecordingServer(refusal(Conflict, 409, "owned-by-another"))
+
+    with pytest.raises(Conflict):
+        make_tasks(name="shop").declare(server)
+
+
+class Script:
+    """Raises its errors one after another, and then does nothing."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.calls = 0
+        self._errors = list(errors)
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self._errors:
+            raise self._errors.pop(0)
+
+
+def test_declaration_is_repeated_until_the_server_takes_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    waits: list[float] = []
+    script = Script(*[NoAnswer("away")] * 7, refusal(Refused, 401, "unauthorized"))
+
+    with caplog.at_level(logging.INFO):
+        declare_until_done(script, sleep=waits.append)
+
+    assert script.calls == 9
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert caplog.messages[0] == "queues and schedules not declared yet: away; again in 1 s"
+    assert caplog.messages[-1] == "queues and schedules declared"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal(Conflict, 409, "owned-by-another"),
+        refusal(InvalidRequest, 422, "invalid-schedule"),
+        ArgumentError("size", "it is missing"),
+    ],
+)
+def test_declaration_that_is_refused_for_good_is_not_repeated(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    script, waits = Script(error), list[float]()
+
+    declare_until_done(script, sleep=waits.append)
+
+    assert (script.calls, waits) == (1, [])
+    assert caplog.messages == [f"queues and schedules not declared: {error}"]
+
+
+def started(background: Background) -> bool:
+    """Tell whether it began anew, and wait for its end."""
+    thread = background.start()
+    if thread is not None:
+        thread.join()
+    return thread is not None
+
+
+def test_background_declares_once_in_each_process() -> None:
+    script, process_ids = Script(), [1]
+    background = Background(script, sleep=lambda _: None, process_id=lambda: process_ids[-1])
+
+    first = [started(background), started(background)]
+    process_ids.append(2)  # as after a fork
+
+    assert first == [True, False]
+    assert started(background)
+    assert script.calls == 2
+
+
+class Unconnected(Tasks):
+    """Tasks whose declaration goes to a fake."""
+
+    def __init__(self, *, environ: Mapping[str, str]) -> None:
+        super().__init__(environ=environ)
+        self.server = RecordingServer()
+
+    def declare(self, client: object) -> None:
+        super().declare(self.server)
+
+
+@pytest.mark.parametrize(("mode", "begins"), [("push", True), ("immediate", False)])
+def test_nothing_is_declared_without_a_server(mode: str, begins: bool) -> None:
+    tasks = Unconnected(environ={"POUSSETACHES_MODE": mode})
+    tasks.queue("mail", rate=1)
+
+    with tasks.use(RecordingPusher()):
+        assert tasks.declare_in_background() is None
+    thread = tasks.declare_in_background()
+    if thread is not None:
+        thread.join()
+
+    assert (thread is not None) is begins
+    assert tasks.server.queues == ({"mail": {"rate": 1}} if begins else {})

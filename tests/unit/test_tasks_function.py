@@ -1,0 +1,457 @@
+"""Functions as tasks: how they are defined, pushed, and what their handles tell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from poussetaches.client.arguments import ArgumentError, DefinitionError
+from poussetaches.client.client import AsyncClient, Client
+from poussetaches.client.current import current_task
+from poussetaches.client.errors import NotFound
+from poussetaches.client.handle import NoResult, Pushed, ResultTruncated, TaskFailed
+from poussetaches.client.modes import KEPT, ClientPusher, ImmediatePusher, fields_of
+from poussetaches.client.outcome import RetryLater
+from poussetaches.client.results import NewTask, TaskInfo
+from poussetaches.client.tasks import Tasks
+from poussetaches.core.errors import SettingsError
+from tests.application import KEY, NOW, RecordingPusher, make_attempt, make_info, make_tasks
+
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+IMMEDIATE = {"POUSSETACHES_MODE": "immediate"}
+
+
+@dataclass
+class Report:
+    title: str
+    at: datetime
+
+
+def fields(task: NewTask) -> dict[str, object]:
+    """Return what a push says."""
+    return {name: it for name, it in msgspec.structs.asdict(task).items() if it not in (None, {})}
+
+
+# Definitions
+
+
+def test_task_is_still_the_function() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def double(number: int) -> int:
+        """Return twice the number."""
+        return 2 * number
+
+    assert double(21) == 42
+    assert (double.__doc__, double.__name__) == ("Return twice the number.", "double")
+    assert double.name == f"{__name__}.test_task_is_still_the_function.double"
+
+
+async def test_asynchronous_task_is_still_the_function() -> None:
+    tasks = make_tasks()
+
+    @tasks.task(queue="numbers")
+    async def double(number: int) -> int:
+        return 2 * number
+
+    assert await double(21) == 42
+
+
+def test_tasks_are_listed_once_each() -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.new", aliases=["app.old"])
+    def handler() -> None: ...
+
+    assert list(tasks) == [handler]
+    assert tasks.find("app.new") is tasks.find("app.old") is handler
+    assert tasks.find("app.other") is None
+
+
+@pytest.mark.parametrize("name", ["naïve", "a/b", "a b", ".a", "_check", "x" * 201])
+def test_name_that_cannot_be_one_is_refused(name: str) -> None:
+    with pytest.raises(DefinitionError, match=r"cannot be (a name|called)"):
+        make_tasks().task(name=name)(lambda: None)
+
+
+@pytest.mark.parametrize("taken", ["app.one", "app.former"])
+def test_name_that_is_taken_is_refused(taken: str) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.one", aliases=["app.former"])
+    def one() -> None: ...
+
+    with pytest.raises(DefinitionError, match=f"there is a task {taken} already, .*one; give one"):
+
+        @tasks.task(name=taken)
+        def two() -> None: ...
+
+
+def test_module_that_is_loaded_again_replaces_its_tasks() -> None:
+    tasks = make_tasks()
+
+    def load(result: int) -> None:
+        @tasks.task
+        def handler() -> int:
+            return result
+
+    load(1)
+    load(2)
+
+    assert [task.function() for task in tasks] == [2]
+
+
+def test_main_module_goes_by_the_name_that_others_know_it_by() -> None:
+    def handler() -> None: ...
+
+    handler.__module__ = "__main__"
+
+    task = make_tasks().task(handler)
+
+    assert not task.name.startswith("__main__")
+
+
+def test_task_cannot_be_made_a_task_again() -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.one")
+    def one() -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"app\.one is a task already"):
+        tasks.task(one)
+
+
+def test_argument_that_is_sure_not_to_travel_is_refused_at_the_definition() -> None:
+    with pytest.raises(DefinitionError, match="argument it: values of Tasks cannot travel"):
+
+        @make_tasks().task
+        def handler(it: Tasks) -> None: ...
+
+
+def test_name_of_the_application_must_be_one() -> None:
+    with pytest.raises(DefinitionError, match="'my shop' cannot be a name"):
+        Tasks(name="my shop")
+
+
+# Pushes
+
+
+def test_push_says_only_what_is_set() -> None:
+    tasks, pusher = make_tasks(), RecordingPusher()
+
+    @tasks.task(name="app.send")
+    def send(user_id: int) -> None: ...
+
+    with tasks.use(pusher):
+        pushed = send.push(42)
+
+    assert (pushed.id, pushed.existing, repr(pushed)) == ("task-1", False, "<Pushed task-1>")
+    assert fields_of(pusher.pushed[0]) == fields_of(
+        NewTask(url="/_poussetaches/app.send", json={"user_id": 42})
+    )
+
+
+def test_options_of_the_push_go_before_those_of_the_task() -> None:
+    tasks, pusher = make_tasks(), RecordingPusher()
+
+    @tasks.task(
+        name="app.send",
+        queue="mail",
+        timeout=30,
+        max_attempts=5,
+        retry={"min_backoff": 2},
+        labels={"kind": "mail", "size": "s"},
+    )
+    def send(user_id: int) -> None: ...
+
+    with tasks.use(pusher):
+        send.options(
+            delay=60, key="welcome-42", max_attempts=3, labels={"size": "l"}, priority=0
+        ).push(42)
+
+    [task] = pusher.pushed
+    assert (task.queue, task.timeout, task.delay, task.key) == ("mail", 30, 60, "welcome-42")
+    assert task.retry == {"min_backoff": 2, "max_attempts": 3}
+    assert task.labels == {"kind": "mail", "size": "l"}
+    assert task.priority == 0
+
+
+async def test_every_option_arrives_also_from_asynchronous_code() -> None:
+    tasks, pusher = make_tasks(), RecordingPusher()
+
+    @tasks.task
+    async def send() -> None: ...
+
+    options: dict[str, object] = {
+        "queue": "mail",
+        "run_at": LATER,
+        "priority": 7,
+        "timeout": 1.5,
+        "retry": {"jitter": 0},
+        "unique": "u",
+        "on_conflict": "replace",
+        "expires_at": LATER,
+        "on_success": "/done",
+        "on_dead": "",
+        "labels": {"a": "b"},
+    }
+
+    with tasks.use(pusher):
+        await send.apush()
+        await send.options(**options).apush()  # type: ignore[arg-type]  # all at once
+
+    said = msgspec.structs.asdict(pusher.pushed[1])
+    assert {name: said[name] for name in options} == options
+
+
+def test_application_with_a_name_has_queues_and_labels_of_its_own() -> None:
+    tasks, pusher = make_tasks(name="shop"), RecordingPusher()
+
+    @tasks.task(labels={"kind": "mail"})
+    def send() -> None: ...
+
+    with tasks.use(pusher):
+        send.push()
+        send.options(queue="mail").push()
+
+    assert [task.queue for task in pusher.pushed] == ["shop", "shop.mail"]
+    assert pusher.pushed[0].labels == {"app": "shop", "kind": "mail"}
+
+
+async def test_argument_that_cannot_travel_is_refused_at_the_push() -> None:
+    tasks, pusher = make_tasks(), RecordingPusher()
+
+    @tasks.task
+    def send(user_id: int) -> None: ...
+
+    with tasks.use(pusher):
+        with pytest.raises(ArgumentError, match="argument user_id: Expected `int`, got `str`"):
+            send.push("x")  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="argument user_id: it is missing"):
+            await send.apush()  # type: ignore[call-arg]
+
+    assert pusher.pushed == []
+
+
+@pytest.mark.parametrize("name", ["run_at", "expires_at"])
+def test_moment_without_a_zone_is_refused_at_the_push(name: str) -> None:
+    tasks, pusher = make_tasks(), RecordingPusher()
+
+    @tasks.task
+    def send() -> None: ...
+
+    naive = {name: LATER.replace(tzinfo=None)}
+
+    with tasks.use(pusher), pytest.raises(ArgumentError, match=f"argument {name}: .*no time zone"):
+        send.options(**naive).push()  # type: ignore[arg-type]
+
+
+def test_inner_pusher_hides_the_outer_one() -> None:
+    tasks, outer, inner = make_tasks(), RecordingPusher(), RecordingPusher()
+
+    @tasks.task
+    def send() -> None: ...
+
+    with tasks.use(outer):
+        with tasks.use(inner, auth_key="another"):
+            send.push()
+            assert tasks.keys().auth_key == "another"
+        send.push()
+        assert tasks.keys().auth_key == KEY
+
+    assert (len(outer.pushed), len(inner.pushed)) == (1, 1)
+
+
+# Handles
+
+
+def handle(info: TaskInfo, *, return_type: object = object) -> Pushed[object]:
+    """Return the handle of a task that the server tells so of."""
+    tasks = make_tasks()
+
+    def handler() -> object: ...
+
+    handler.__annotations__["return"] = return_type
+
+    with tasks.use(RecordingPusher(info)):
+        return tasks.task(handler).push()
+
+
+async def test_handle_tells_what_became_of_the_task() -> None:
+    info = make_info(state="waiting")
+    pushed = handle(info)
+
+    assert pushed.refresh() is pushed.wait(1) is info
+    assert await pushed.arefresh() is await pushed.await_end(1) is info
+
+
+async def test_result_has_the_type_that_the_handler_says() -> None:
+    body = '{"title": "x", "at": "2030-01-01T00:00:00Z"}'
+    pushed = handle(
+        make_info(attempts=[make_attempt(), make_attempt(response_body=body)]), return_type=Report
+    )
+
+    assert pushed.result(1) == Report("x", LATER)
+    assert await pushed.aresult(1) == Report("x", LATER)
+
+
+def test_result_of_a_handler_that_returns_nothing_is_none() -> None:
+    assert handle(make_info(), return_type=None).result(1) is None
+
+
+def test_result_that_was_cut_off_is_refused() -> None:
+    attempt = make_attempt(response_body='"xxx', response_truncated=True)
+
+    with pytest.raises(ResultTruncated, match="longer than the 64 KiB"):
+        handle(make_info(attempts=[attempt])).result(1)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "return_type", "reason"),
+    [
+        ([], int, "the attempts of the task are not kept"),
+        ([make_attempt(response_body="")], int, "has no JSON"),
+        ([make_attempt(response_body="<html>")], int, "is not what it says: JSON is malformed"),
+        ([make_attempt(response_body='"x"')], int, "is not what it says: Expected `int`"),
+        ([make_attempt(response_body="{}")], Tasks, "values of Tasks cannot travel"),
+    ],
+)
+def test_result_that_cannot_be_read_is_refused(
+    attempts: list[dict[str, object]], return_type: object, reason: str
+) -> None:
+    with pytest.raises(NoResult, match=reason):
+        handle(make_info(attempts=attempts), return_type=return_type).result(1)
+
+
+def test_result_of_a_dead_task_is_its_failure() -> None:
+    info = make_info(state="dead", last_error="ValueError: no")
+
+    with pytest.raises(TaskFailed, match="task-1 died, exhausted: ValueError: no") as failure:
+        handle(info).result(1)
+
+    assert failure.value.task is info
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_result_that_is_not_there_in_time_is_a_timeout(state: str) -> None:
+    with pytest.raises(TimeoutError, match=f"task-1 has not ended; it is {state}"):
+        handle(make_info(state=state)).result(1)
+
+
+# Immediate mode
+
+
+def test_immediate_mode_runs_the_handler_at_once() -> None:
+    tasks = make_tasks(environ=IMMEDIATE)
+
+    @tasks.task(name="app.report", queue="mail")
+    def report(at: datetime) -> Report:
+        assert current_task().queue == "mail"
+        return Report("x", at)
+
+    pushed = report.push(LATER)
+
+    assert pushed.result(0) == Report("x", LATER)
+    assert pushed.refresh().state == pushed.wait(0).state == "succeeded"
+
+
+async def test_immediate_mode_runs_the_handler_at_once_in_asynchronous_code() -> None:
+    tasks = make_tasks(environ=IMMEDIATE)
+
+    @tasks.task
+    async def inner() -> str:
+        return current_task().id
+
+    @tasks.task
+    async def outer() -> list[str]:
+        pushed = await inner.apush()
+        return [await pushed.aresult(0), pushed.id, current_task().id]
+
+    pushed = await outer.apush()
+    seen = await pushed.aresult(0)
+
+    assert seen[0] == seen[1] != seen[2] == pushed.id
+    assert (await pushed.arefresh()).state == (await pushed.await_end(0)).state == "succeeded"
+
+
+def test_task_that_fails_in_immediate_mode_is_dead(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = make_tasks(environ=IMMEDIATE)
+
+    @tasks.task(name="app.fail")
+    def fail() -> None:
+        raise RetryLater("not yet", after=1)
+
+    pushed = fail.options(delay=60).push()
+
+    with caplog.at_level(logging.INFO), pytest.raises(TaskFailed, match="exhausted: not yet"):
+        fail.options(delay=60).push().result(0)
+    assert pushed.refresh().last_status == 503
+    assert "immediate mode runs /_poussetaches/app.fail now, and not at its time" in caplog.text
+
+
+def test_immediate_mode_forgets_old_tasks() -> None:
+    tasks = make_tasks()
+    pusher = ImmediatePusher(tasks.receiver(), clock=lambda: NOW)
+
+    @tasks.task
+    def handler() -> None: ...
+
+    with tasks.use(pusher):
+        pushed = [handler.push() for _ in range(KEPT + 1)]
+
+    assert pushed[1].result(0) is None
+    with pytest.raises(NotFound):
+        pushed[0].refresh()
+
+
+def test_unknown_mode_is_refused_at_the_push() -> None:
+    tasks = make_tasks(environ={"POUSSETACHES_MODE": "eager"})
+
+    @tasks.task
+    def handler() -> None: ...
+
+    with pytest.raises(SettingsError, match="give push or immediate"):
+        handler.push()
+
+
+# The clients
+
+
+def test_pushes_go_to_the_server_unless_the_environment_says_otherwise() -> None:
+    tasks = make_tasks()
+
+    assert isinstance(tasks.pusher(), ClientPusher)
+    assert tasks.pusher() is tasks.pusher()
+
+
+def test_clients_are_made_when_they_are_needed_and_only_once() -> None:
+    tasks = make_tasks()
+
+    assert isinstance(tasks.client(), Client)
+    assert isinstance(tasks.async_client(), AsyncClient)
+    assert tasks.client() is tasks.client()
+    assert tasks.async_client() is tasks.async_client()
+
+
+def test_nothing_is_read_before_it_is_needed() -> None:
+    class Unread(dict[str, str]):
+        def get(self, key: str, default: object = None) -> str:
+            raise AssertionError(f"{key} was read")
+
+    environ: Mapping[str, str] = Unread()
+    tasks = Tasks(environ=environ)
+
+    @tasks.cron("@daily")
+    def handler() -> None: ...
+
+    tasks.queue("mail", rate="2/s")
+    tasks.receiver()
+
+    with pytest.raises(AssertionError, match="POUSSETACHES_MODE was read"):
+        handler.push()

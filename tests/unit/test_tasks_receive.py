@@ -1,0 +1,505 @@
+"""The receiver: who may call, which handler runs, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from inspect import Parameter
+
+import pytest
+
+from poussetaches import __version__
+from poussetaches.client.current import NoCurrentTask, current_task
+from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.client.receive import TOLERANCE, Delivery, IncomingRequest, Receiver, Reply
+from poussetaches.client.tasks import Tasks
+from poussetaches.core.signature import sign
+from tests.application import KEY, NOW, delivery, make_tasks
+
+NEW_SECRET, OLD_SECRET = "the newer of two secrets", "the older of two secrets"
+Run = Callable[[Receiver, IncomingRequest], Awaitable[Reply]]
+place: ContextVar[str] = ContextVar("place", default="outside")
+
+
+async def run_sync(receiver: Receiver, request: IncomingRequest) -> Reply:
+    """Answer as a WSGI server has it: in a thread without a loop."""
+    return await asyncio.to_thread(receiver.run, request)
+
+
+async def run_async(receiver: Receiver, request: IncomingRequest) -> Reply:
+    """Answer as an ASGI server has it."""
+    return await receiver.arun(request)
+
+
+@pytest.fixture(params=[run_sync, run_async])
+def run(request: pytest.FixtureRequest) -> Run:
+    chosen: Run = request.param
+    return chosen
+
+
+def receiver_of(tasks: Tasks) -> Receiver:
+    return Receiver(tasks, clock=lambda: NOW)
+
+
+def text_of(reply: Reply) -> str:
+    return reply.body.decode()
+
+
+async def test_handler_gets_its_arguments_and_what_it_returns_is_answered(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    reply = await run(receiver_of(tasks), delivery(double, {"number": 21}))
+
+    assert reply == Reply(200, b"42", {"Content-Type": "application/json"})
+
+
+async def test_asynchronous_handler_is_awaited(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    async def double(number: int) -> int:
+        return 2 * number
+
+    reply = await run(receiver_of(tasks), delivery(double, {"number": 21}))
+
+    assert (reply.status, reply.body) == (200, b"42")
+
+
+async def test_awaitable_that_an_ordinary_handler_returns_is_awaited(run: Run) -> None:
+    tasks = make_tasks()
+
+    async def later() -> int:
+        return 42
+
+    @tasks.task
+    def handler() -> Awaitable[int]:
+        return later()
+
+    assert (await run(receiver_of(tasks), delivery(handler))).body == b"42"
+
+
+async def test_ordinary_handler_does_not_hold_up_the_loop() -> None:
+    tasks = make_tasks()
+    seen: list[tuple[str, bool]] = []
+
+    @tasks.task
+    def handler() -> None:
+        seen.append((place.get(), threading.current_thread() is threading.main_thread()))
+
+    place.set("inside")
+    await receiver_of(tasks).arun(delivery(handler))
+
+    assert seen == [("inside", False)]
+
+
+def test_asynchronous_handler_runs_also_under_a_running_loop() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    async def handler() -> str:
+        return place.get()
+
+    async def main() -> Reply:
+        place.set("inside")
+        return receiver_of(tasks).run(delivery(handler))
+
+    assert asyncio.run(main()).body == b'"inside"'
+
+
+async def test_handler_without_a_result_answers_null(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def handler() -> None: ...
+
+    assert (await run(receiver_of(tasks), delivery(handler, body=b""))).body == b"null"
+
+
+async def test_result_that_has_no_json_does_not_make_the_task_fail(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.handler")
+    def handler() -> object:
+        return object()
+
+    reply = await run(receiver_of(tasks), delivery(handler))
+
+    assert reply == Reply(200)
+    assert "task app.handler: what it returned is not kept: values of object" in caplog.text
+
+
+# Who may call
+
+
+@pytest.mark.parametrize("given", ["", "wrong", KEY + "x", "é"])
+async def test_wrong_key_is_refused(run: Run, given: str) -> None:
+    tasks = make_tasks()
+    request = delivery("app.handler", Poussetaches_Auth_Key=given)
+
+    reply = await run(receiver_of(tasks), request)
+
+    assert (reply.status, text_of(reply)) == (
+        401,
+        "the header Poussetaches-Auth-Key is missing or wrong\n",
+    )
+
+
+def test_missing_key_is_refused_before_anything_else_is_told() -> None:
+    request = IncomingRequest("GET", "/_poussetaches/app.handler")
+
+    assert receiver_of(make_tasks()).run(request).status == 401
+
+
+def test_key_is_found_whatever_the_case_of_its_header() -> None:
+    request = delivery("_check")
+    lower = {name.lower(): value for name, value in request.headers.items()}
+
+    assert receiver_of(make_tasks()).run(replace(request, headers=lower)).status == 200
+
+
+async def test_without_a_key_everything_is_refused_and_the_log_says_what_to_set(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = await run(receiver_of(make_tasks(auth_key=None)), delivery("app.handler"))
+
+    assert reply.status == 503
+    assert "no key is configured; set POUSSETACHES_AUTH_KEY" in caplog.text
+
+
+def test_key_is_read_when_it_is_needed() -> None:
+    environ: dict[str, str] = {}
+    receiver = receiver_of(Tasks(environ=environ))
+
+    environ["POUSSETACHES_AUTH_KEY"] = KEY
+
+    assert receiver.run(delivery("_check")).status == 200
+
+
+def test_key_that_cannot_be_read_refuses_everything(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {"POUSSETACHES_AUTH_KEY": KEY, "POUSSETACHES_AUTH_KEY_FILE": "/key"}
+
+    reply = receiver_of(Tasks(environ=environ)).run(delivery("_check"))
+
+    assert reply.status == 503
+    assert "both POUSSETACHES_AUTH_KEY and POUSSETACHES_AUTH_KEY_FILE are given" in caplog.text
+
+
+def signed(
+    request: IncomingRequest, *secrets: str, age: float = 0, body: bytes | None = None
+) -> IncomingRequest:
+    """Return a request with the signatures of a body, its own unless another is given."""
+    stamp = int(NOW - age)
+    signature = sign(
+        [it.encode() for it in secrets],
+        id="task-1",
+        timestamp=stamp,
+        body=request.body if body is None else body,
+    )
+    headers = {
+        "webhook-id": "task-1",
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": signature,
+    }
+    return replace(request, headers={**request.headers, **headers})
+
+
+CHECK = delivery("_check", body=b"{}")
+
+
+@pytest.mark.parametrize(
+    ("secrets", "request_", "status"),
+    [
+        (NEW_SECRET, signed(CHECK, NEW_SECRET), 200),
+        (NEW_SECRET, signed(CHECK, OLD_SECRET), 401),
+        (NEW_SECRET, CHECK, 401),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, body=b"other"), 401),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=TOLERANCE), 200),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=TOLERANCE + 1), 401),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=-TOLERANCE), 200),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=-TOLERANCE - 1), 401),
+        # The server changes first, or the receiver does; at the end both know the new one.
+        (OLD_SECRET, signed(CHECK, NEW_SECRET, OLD_SECRET), 200),
+        (f"{NEW_SECRET},{OLD_SECRET}", signed(CHECK, OLD_SECRET), 200),
+        (f"{NEW_SECRET},{OLD_SECRET}", signed(CHECK, NEW_SECRET), 200),
+    ],
+)
+def test_signature_is_checked(secrets: str, request_: IncomingRequest, status: int) -> None:
+    assert receiver_of(make_tasks(signing_secrets=secrets)).run(request_).status == status
+
+
+@pytest.mark.parametrize("stamp", ["", "x", "-1", "1" * 40, "1e9", "\u0661"])
+def test_timestamp_that_is_no_number_is_refused(stamp: str) -> None:
+    request = signed(CHECK, NEW_SECRET)
+    request = replace(request, headers={**request.headers, "webhook-timestamp": stamp})
+
+    assert receiver_of(make_tasks(signing_secrets=NEW_SECRET)).run(request).status == 401
+
+
+def test_signature_is_enough_where_no_key_is_configured() -> None:
+    environ = {"POUSSETACHES_SIGNING_SECRET": NEW_SECRET}
+    receiver = receiver_of(Tasks(environ=environ))
+
+    assert receiver.run(signed(CHECK, NEW_SECRET)).status == 200
+    assert receiver.run(CHECK).status == 401
+
+
+# Which handler
+
+
+def test_probe_answers_the_version_and_the_number_of_tasks() -> None:
+    tasks = make_tasks()
+
+    @tasks.task(aliases=["app.former"])
+    def handler() -> None: ...
+
+    reply = receiver_of(tasks).run(CHECK)
+
+    assert text_of(reply) == f'{{"poussetaches":"{__version__}","tasks":1}}'
+
+
+def test_receiver_takes_what_is_below_its_path_alone() -> None:
+    receiver = receiver_of(make_tasks(path="/tasks/"))
+
+    assert receiver.takes("/tasks/app.handler")
+    assert not receiver.takes("/tasks")
+    assert not receiver.takes("/tasksapp.handler")
+
+
+async def test_alias_finds_the_task(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.new", aliases=["app.old"])
+    def handler() -> str:
+        return current_task().name
+
+    assert (await run(receiver_of(tasks), delivery("app.old"))).body == b'"app.new"'
+
+
+@pytest.mark.parametrize("name", ["app.gone", "", "a/b", "../x"])
+async def test_unknown_task_is_not_found(run: Run, name: str) -> None:
+    reply = await run(receiver_of(make_tasks()), delivery(name))
+
+    assert (reply.status, text_of(reply)) == (404, f"there is no task {name!r}\n")
+
+
+def test_other_methods_are_not_allowed() -> None:
+    reply = receiver_of(make_tasks()).run(replace(delivery("app.handler"), method="GET"))
+
+    assert (reply.status, reply.headers["Allow"]) == (405, "POST")
+
+
+async def test_arguments_that_do_not_fit_are_named_in_the_answer(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def handler(user_id: int) -> None: ...
+
+    reply = await run(receiver_of(tasks), delivery(handler, {"user": 1}))
+
+    assert (reply.status, text_of(reply)) == (422, "argument user_id: it is missing\n")
+
+
+def test_handler_whose_types_cannot_be_read_fails() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def handler(it: Unheard) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    reply = receiver_of(tasks).run(delivery(handler, {"it": 1}))
+
+    assert reply.status == 500
+    assert "name 'Unheard' is not defined" in text_of(reply)
+
+
+# How it ends
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(0, "0"), (1.2, "2"), (60, "60")])
+async def test_task_that_asks_for_a_wait_gets_it(run: Run, after: float, seconds: str) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def handler() -> None:
+        raise RetryLater(after=after)
+
+    reply = await run(receiver_of(tasks), delivery(handler))
+
+    assert (reply.status, reply.headers["Retry-After"]) == (503, seconds)
+    assert text_of(reply) == "retry later\n"
+
+
+@pytest.mark.parametrize("after", [-1, float("inf"), float("nan")])
+def test_wait_that_cannot_be_is_refused(after: float) -> None:
+    with pytest.raises(ValueError, match="give a number of seconds"):
+        RetryLater(after=after)
+
+
+@pytest.mark.parametrize(
+    ("after", "of_task", "of_queue", "cut_to"),
+    [
+        (3600, None, None, None),
+        (3601, None, None, "3600 s"),
+        (3601, None, 7200, None),
+        (7201, None, 7200, "7200 s"),
+        (61, 60, 7200, "60 s"),
+    ],
+)
+def test_wait_that_the_server_cuts_is_logged(
+    caplog: pytest.LogCaptureFixture,
+    after: float,
+    of_task: float | None,
+    of_queue: float | None,
+    cut_to: str | None,
+) -> None:
+    tasks = make_tasks()
+    if of_queue is not None:
+        tasks.queue("slow", retry={"max_retry_after": of_queue})
+
+    @tasks.task(queue="slow", retry=None if of_task is None else {"max_retry_after": of_task})
+    def handler() -> None:
+        raise RetryLater(after=after)
+
+    receiver_of(tasks).run(delivery(handler))
+
+    found = [it.getMessage() for it in caplog.records if it.levelno == logging.WARNING]
+    assert bool(found) is (cut_to is not None)
+    assert all(line.endswith(f"max_retry_after cuts that to {cut_to}") for line in found)
+
+
+async def test_task_that_gives_up_is_not_tried_again(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def handler() -> None:
+        raise GiveUp("no such customer\nand more")
+
+    reply = await run(receiver_of(tasks), delivery(handler))
+
+    assert (reply.status, reply.headers["Poussetaches-Retry"]) == (500, "no")
+    assert text_of(reply) == "no such customer\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("no good\nsecond line"), "ValueError: no good"),
+        (KeyError(), "KeyError: "),
+        (ValueError("\ud800"), "ValueError: ?"),
+        (ValueError("x" * 600), "ValueError: " + "x" * 488),
+    ],
+)
+async def test_error_fails_the_attempt_and_is_logged_with_its_traceback(
+    run: Run, error: Exception, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.handler")
+    def handler() -> None:
+        raise error
+
+    reply = await run(receiver_of(tasks), delivery(handler))
+
+    assert (reply.status, text_of(reply)) == (500, line + "\n")
+    [record] = caplog.records
+    assert record.getMessage() == "task app.handler (task-1) failed at attempt 2"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+async def test_handler_that_exits_the_process_is_not_caught(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def handler() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        receiver_of(tasks).run(delivery(handler))
+
+
+# What a handler knows
+
+
+async def test_handler_knows_its_task(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.handler", timeout=30)
+    def handler() -> list[object]:
+        it = current_task()
+        seconds = it.deadline and (it.deadline - datetime.fromtimestamp(NOW, UTC)).seconds
+        return [it.id, it.name, it.queue, it.attempt, it.round, it.request_id, seconds]
+
+    reply = await run(receiver_of(tasks), delivery(handler))
+
+    assert text_of(reply) == '["task-1","app.handler","mail",2,3,"0123456789ab",30]'
+    with pytest.raises(NoCurrentTask):
+        current_task()
+
+
+@pytest.mark.parametrize("given", [None, 20.0])
+def test_deadline_comes_from_the_queue_or_is_not_known(given: float | None) -> None:
+    tasks = make_tasks()
+    if given is not None:
+        tasks.queue(timeout=given)
+
+    @tasks.task
+    def handler() -> datetime | None:
+        return current_task().deadline
+
+    reply = receiver_of(tasks).run(delivery(handler))
+
+    deadline = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=given or 0)
+    expected = f'"{deadline.isoformat().replace("+00:00", "Z")}"' if given else "null"
+    assert text_of(reply) == expected
+
+
+def test_headers_that_are_missing_or_odd_do_not_matter_to_a_handler() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def handler() -> list[object]:
+        return [current_task().id, current_task().attempt, current_task().round]
+
+    request = IncomingRequest(
+        "POST",
+        f"/_poussetaches/{handler.name}",
+        {"Poussetaches-Auth-Key": KEY, "Poussetaches-Attempt": "many"},
+    )
+
+    assert text_of(receiver_of(tasks).run(request)) == '["",1,1]'
+
+
+class Injecting(Tasks):
+    """Tasks of a framework that fills in what is named ``factor``."""
+
+    def is_injected(self, parameter: Parameter, hint: object) -> bool:
+        return parameter.name == "factor"
+
+
+async def test_framework_may_fill_in_what_did_not_travel(run: Run) -> None:
+    tasks = Injecting(auth_key=KEY)
+
+    @tasks.task
+    def handler(number: int, factor: int = 1, more: int = 0) -> int:
+        return number * factor + more
+
+    def call(it: Delivery) -> object:
+        return it.call(factor=3)
+
+    async def acall(it: Delivery) -> object:
+        return it.call(factor=3)
+
+    receiver = Receiver(tasks, call=call, acall=acall)
+
+    assert (await run(receiver, delivery(handler, {"number": 14}))).body == b"42"
