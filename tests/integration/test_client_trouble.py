@@ -222,7 +222,7 @@ async def test_lost_answer_makes_one_task_only_when_awaited(server: Server) -> N
 @pytest.mark.parametrize("program", [FORKED, FORKED_ASYNC], ids=["Client", "AsyncClient"])
 def test_fork_is_survived_or_told(server: Server, program: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", program, server.url],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, server.url],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

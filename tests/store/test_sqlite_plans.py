@@ -132,9 +132,8 @@ def assert_led_by(reading: ExplainedReading, index: str) -> None:
 @pytest.mark.parametrize("name", LOOKUPS)
 def test_statement_goes_by_its_index(connection: sqlite3.Connection, name: str) -> None:
     text = STATEMENTS[name]
-    numbered = [int(number) for number in re.findall(r"\?([0-9]+)", text)]
     named = dict.fromkeys(re.findall(r":([a-z_]+)", text))
-    marks = [None] * max(numbered, default=text.count("?"))
+    marks = [None] * text.count("?")
 
     plan = plan_of(connection, text, named or marks)
 

@@ -115,10 +115,10 @@ SELECT json_group_array(json_array(wanted.lane, (
             WHERE state = 'waiting' AND lane = wanted.lane AND priority < wanted.below
             ORDER BY priority DESC LIMIT 1
         )
-        ORDER BY run_at, seq LIMIT ?2
+        ORDER BY run_at, seq LIMIT ?
     ) AS first
 )))
-FROM (SELECT value ->> 0 AS lane, value ->> 1 AS below FROM json_each(?1)) AS wanted;
+FROM (SELECT value ->> 0 AS lane, value ->> 1 AS below FROM json_each(?)) AS wanted;
 
 -- move_task: what the end of an attempt changes
 UPDATE tasks
@@ -326,11 +326,11 @@ FROM (
         max(failed_at) AS last_at, max(seq) AS newest
     FROM (
         SELECT failure_group, seq, failed_at FROM tasks INDEXED BY tasks_failures
-        WHERE state = ?1 AND failure_group = ?2 AND seq > ?3
+        WHERE state = :state AND failure_group = :group AND seq > :seq
         UNION ALL
         SELECT failure_group, seq, failed_at FROM tasks INDEXED BY tasks_failures
-        WHERE state = ?1 AND failure_group > ?2
-        ORDER BY failure_group, seq LIMIT ?4
+        WHERE state = :state AND failure_group > :group
+        ORDER BY failure_group, seq LIMIT :limit
     )
     GROUP BY failure_group
 ) AS found JOIN failure_groups ON failure_groups.id = found.failure_group

@@ -20,7 +20,9 @@ class Counting:
 
     def go_on(self, reading: Reading) -> bool:
         """Count the next tasks; tell whether there are more."""
-        rows = reading.all("failures", self._state.value, *self._last, SLICE)
+        group, seq = self._last
+        state = self._state.value
+        rows = reading.all("failures", state=state, group=group, seq=seq, limit=SLICE)
         for id, queue, url_path, status, error, count, first_at, last_at, newest, example in rows:
             known = self._found.get(id)
             self._found[id] = FailureCount(

@@ -139,7 +139,7 @@ class Leasing:
         found: dict[int, list[Waiting]] = {}
         for limit, lanes in by_limit.items():
             wanted = msgspec.json.encode(lanes).decode()
-            rows = self._reading.value("first_waiting", wanted, limit)
+            rows = self._reading.value("first_waiting", limit, wanted)
             assert isinstance(rows, str)
             found.update(_decode_lanes(rows))
         return found

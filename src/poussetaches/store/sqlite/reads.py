@@ -153,9 +153,9 @@ class Reading:
         row: Row | None = self._connection.execute(self._sql[statement], parameters).fetchone()
         return row
 
-    def all(self, statement: str, *parameters: object) -> list[Row]:
-        """Return every row that a statement finds."""
-        return self._connection.execute(self._sql[statement], parameters).fetchall()
+    def all(self, statement: str, *parameters: object, **named: object) -> list[Row]:
+        """Return every row that a statement finds; its parameters are either kind."""
+        return self._connection.execute(self._sql[statement], named or parameters).fetchall()
 
     def run(self, text: str, parameters: Mapping[str, object]) -> sqlite3.Cursor:
         """Run a statement that was made for the occasion, with named parameters."""
