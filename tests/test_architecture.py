@@ -24,7 +24,15 @@ LAYERS: dict[str, set[str]] = {
     "logs": {"core"},
     "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs"},
     "cli": {"core", "store", "client", "server", "settings", "logs"},
+    # What applications import; testing alone may use the server's parts.
+    "flask": {"core", "client"},
+    "fastapi": {"core", "client"},
+    "django": {"core", "client"},
+    "celery_style": {"core", "client"},
+    "testing": {"core", "client", "engine", "server", "settings"},
 }
+# Each framework is known to one module alone.
+FRAMEWORKS = {"flask": "flask", "click": "flask", "fastapi": "fastapi", "django": "django"}
 # The package itself holds the version and the names of the client; __main__ is the command line.
 TOP = {"__init__": {"client"}, "__main__": {"cli"}}
 
@@ -81,6 +89,13 @@ def test_module_imports_only_layers_below_its_own(name: str, layer: str, path: P
     allowed = TOP[layer] if layer in TOP else LAYERS[layer] | {layer, "__version__"}
 
     assert {imported.split(".")[0] for imported in ours(path)} <= allowed, name
+
+
+@pytest.mark.parametrize(("name", "layer", "path"), MODULES, ids=IDS)
+def test_framework_is_imported_by_its_own_module_alone(name: str, layer: str, path: Path) -> None:
+    found = {root for it in imports(path) if (root := it.split(".")[0]) in FRAMEWORKS}
+
+    assert {FRAMEWORKS[root] for root in found} <= {layer}
 
 
 @pytest.mark.parametrize("path", [path for _, layer, path in MODULES if layer == "core"], ids=str)

@@ -67,21 +67,21 @@ class Arguments:
         self, function: Callable[..., object], *, injected: Injected = nothing_injected
     ) -> None:
         self._signature = _signature_of(function)
-        hints = {
+        self.hints = {
             name: resolve(function, parameter.annotation)
             for name, parameter in self._signature.parameters.items()
         }
-        self._injected = {
+        self.injected = {
             name
             for name, parameter in self._signature.parameters.items()
-            if injected(parameter, hints[name])
+            if injected(parameter, self.hints[name])
         }
         self._travelling = {
             name: parameter
             for name, parameter in self._signature.parameters.items()
-            if name not in self._injected
+            if name not in self.injected
         }
-        self._codecs = {name: Codec(hints[name]) for name in self._travelling}
+        self._codecs = {name: Codec(self.hints[name]) for name in self._travelling}
         kinds = [parameter.kind for parameter in self._travelling.values()]
         self._takes_any_name = _VAR_KEYWORD in kinds
         self._takes_any_number = _VAR_POSITIONAL in kinds
@@ -134,7 +134,7 @@ class Arguments:
             given = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise ArgumentError("", f"the body is not a JSON object: {exc}") from None
-        for name in self._injected & given.keys():
+        for name in self.injected & given.keys():
             raise ArgumentError(name, "it is filled in where the task runs")
         args: list[object] = []
         kwargs: dict[str, object] = {}
@@ -187,7 +187,7 @@ class Arguments:
 
     def _check_name(self, name: str) -> None:
         parameter = self._travelling.get(name)
-        if name in self._injected:
+        if name in self.injected:
             raise ArgumentError(name, "it is filled in where the task runs")
         if parameter is not None and parameter.kind is _POSITIONAL_ONLY:
             raise ArgumentError(name, "it can be given by its position only")

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from poussetaches.core.errors import SettingsError
 from poussetaches.core.signature import verify
 
 TOLERANCE = 300  # seconds that a signature's time may be off, either way
+MOST_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 MiB by default
 LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # what `poussetaches check` calls; no task has this name
 
@@ -115,11 +117,11 @@ def call(delivery: Delivery) -> object:
     return delivery.call()
 
 
-async def acall(delivery: Delivery) -> object:
+async def acall(delivery: Delivery, **injected: object) -> object:
     """Call a handler from asynchronous code: a synchronous one in a thread."""
     if delivery.function.is_async:
-        return delivery.call()
-    return await asyncio.to_thread(delivery.call)
+        return delivery.call(**injected)
+    return await asyncio.to_thread(partial(delivery.call, **injected))
 
 
 class Receiver:
@@ -162,7 +164,7 @@ class Receiver:
             with running(delivery.current):
                 value = self._call(delivery)
                 if inspect.isawaitable(value):
-                    value = _run(value)
+                    value = run_to_end(value)
         except Exception as exc:  # whatever a handler raises is the outcome of the attempt
             return self._failed(delivery, exc)
         return _succeeded(delivery, value)
@@ -277,6 +279,11 @@ class Receiver:
             )
 
 
+def too_large() -> Reply:
+    """Return the answer to a body that nobody can have pushed."""
+    return _text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MOST_BODY} bytes")
+
+
 def _succeeded(delivery: Delivery, value: object) -> Reply:
     try:
         return Reply(HTTPStatus.OK, encode_json(value), {"Content-Type": "application/json"})
@@ -314,7 +321,8 @@ def _text(status: HTTPStatus, line: str) -> Reply:
     return Reply(status, body, {"Content-Type": "text/plain; charset=utf-8"})
 
 
-def _run(awaitable: Awaitable[object]) -> object:
+def run_to_end(awaitable: Awaitable[object]) -> object:
+    """Run what an asynchronous handler returned, from synchronous code."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

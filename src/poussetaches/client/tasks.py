@@ -32,7 +32,7 @@ from poussetaches.client.modes import ClientPusher, ImmediatePusher
 from poussetaches.client.names import SERVER_NAME, TASK_NAME, check_name, name_of, place_of
 from poussetaches.client.options import Options, retry_with
 from poussetaches.client.pusher import Pusher
-from poussetaches.client.receive import PROBE, Keys, Receiver
+from poussetaches.client.receive import PROBE, IncomingRequest, Keys, Receiver, Reply
 from poussetaches.client.results import NewTask
 
 P = ParamSpec("P")
@@ -335,6 +335,15 @@ class Tasks:
         if self.name is None:
             return name
         return self.name if name is None else f"{self.name}.{name}"
+
+    # What tests of the application do
+
+    def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
+        """Return what delivers through the application's test client."""
+        return self.receiver().run
+
+    def settle_in_test(self) -> None:
+        """Push what waits for the end of a transaction that a test will never end."""
 
     # What the server is told
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poussetaches.core.moment import Moment
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.driver import AttemptCount, Driver
+from poussetaches.engine.sender import Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.engine.virtual_clock import VirtualClock
 from poussetaches.server.parts import Parts
@@ -30,14 +31,15 @@ class World(NamedTuple):
 
 
 class TestModeServer:
-    """Serves a world in which nothing happens by itself.
+    """Serves a world in which nothing happens by itself; without a sender, over HTTP.
 
     A reset builds all of it anew, so that nothing any part remembers can be left over.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, sender: Sender | None = None) -> None:
         # Alerts go by real time.
         self._settings = msgspec.structs.replace(settings, alert_url=None)
+        self._sender = sender
         self._call = asyncio.Lock()  # held by the call under way; the others wait
         self._world: World
 
@@ -115,6 +117,7 @@ class TestModeServer:
             random=random,
             stats=stats,
             observer=attempts,
+            sender=self._sender,
             test_mode=self,
         )
         await parts.load()

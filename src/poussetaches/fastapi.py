@@ -1,0 +1,172 @@
+"""Tasks of a FastAPI application, or of a Starlette one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+
+from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Scope
+from poussetaches.client.current import TaskLogFilter, current_task
+from poussetaches.client.handle import Pushed
+from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.client.receive import Delivery, IncomingRequest, Receiver, Reply, acall
+from poussetaches.client.tasks import Tasks as PlainTasks
+
+try:
+    from fastapi import FastAPI
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.params import Depends
+    from starlette.exceptions import HTTPException
+except ImportError:  # Starlette alone has no dependencies
+    HAS_DEPENDENCIES = False
+else:
+    HAS_DEPENDENCIES = True
+
+__all__ = ["GiveUp", "Pushed", "RetryLater", "TaskLogFilter", "Tasks", "current_task"]
+
+
+class Tasks(PlainTasks):
+    """The tasks of a FastAPI or Starlette application; ``init_app`` mounts their receiver.
+
+    Parameters of a handler that are dependencies (``Depends``), or the request itself, are filled
+    in where the task runs. Those that have no other default must be given one, so that type
+    checkers see that a push leaves them out.
+    """
+
+    def __init__(self, app: Starlette | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._app: Starlette | None = None
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Starlette) -> None:
+        """Receive deliveries outside of all middleware, whenever it is added.
+
+        Raises:
+            RuntimeError: the application has answered requests already.
+        """
+        if app.middleware_stack is not None:
+            raise RuntimeError("init_app comes too late: the application has begun to answer")
+        self._app = app
+        build = app.build_middleware_stack
+
+        def build_with_receiver() -> AsgiApp:
+            return AsgiReceiver(
+                build(), partial(self._receiver_for, app), on_request=self.declare_in_background
+            )
+
+        # The stack is built once, at the first request, and only then is it whole.
+        app.build_middleware_stack = build_with_receiver  # type: ignore[method-assign]
+
+    def is_injected(self, parameter: inspect.Parameter, hint: object) -> bool:
+        """Tell whether a parameter is a dependency, or the request."""
+        kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+        if isinstance(kind, type) and issubclass(kind, HTTPConnection):
+            return True
+        marks = (parameter.default, *getattr(hint, "__metadata__", ()))
+        return HAS_DEPENDENCIES and any(isinstance(mark, Depends) for mark in marks)
+
+    def receiver(self) -> Receiver:
+        """Return what answers deliveries that come by no request, as in immediate mode."""
+        if self._app is None:
+            return super().receiver()
+        return self._receiver_for(self._app, {"type": "http", "headers": [], "query_string": b""})
+
+    def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
+        """Return what delivers through the application's test client."""
+        if self._app is None:
+            return super().delivery_in_test()
+        from starlette.testclient import TestClient  # noqa: PLC0415  # of tests alone
+
+        client = TestClient(self._app, base_url="http://localhost", follow_redirects=False)
+
+        def deliver(request: IncomingRequest) -> Reply:
+            answer = client.request(
+                request.method, request.path, headers=dict(request.headers), content=request.body
+            )
+            return Reply(answer.status_code, answer.content, dict(answer.headers))
+
+        return deliver
+
+    def _receiver_for(self, app: Starlette, scope: Scope) -> Receiver:
+        return Receiver(self, acall=partial(_acall, app, scope, self.is_injected))
+
+
+Injected = Callable[[inspect.Parameter, object], bool]
+
+
+async def _acall(
+    app: Starlette, scope: Scope, is_injected: Injected, delivery: Delivery
+) -> object:
+    function = delivery.function
+    parameters = [
+        parameter
+        for name, parameter in inspect.signature(function.function).parameters.items()
+        if name in function.arguments.injected
+    ]
+    if not parameters:
+        return await acall(delivery)
+    return await _with_dependencies(app, scope, parameters, delivery)
+
+
+async def _with_dependencies(
+    app: Starlette, scope: Scope, parameters: list[inspect.Parameter], delivery: Delivery
+) -> object:
+    """Call a handler from a route of its own, whose parameters are the dependencies alone.
+
+    So FastAPI itself fills them in, as for any route, and closes them.
+    """
+    results: list[object] = []
+
+    async def endpoint(**injected: Any) -> None:
+        results.append(await _finish(delivery, injected))
+
+    hints = delivery.function.arguments.hints
+    endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY)
+            for parameter in parameters
+        ]
+    )
+    inner = FastAPI(
+        openapi_url=None,
+        exception_handlers={HTTPException: _raise, RequestValidationError: _raise},
+    )
+    inner.add_api_route("/", endpoint, methods=["POST"], response_model=None)
+    inner.dependency_overrides = getattr(app, "dependency_overrides", {})
+    inner.add_middleware(_Within, app=app)
+    await inner({**scope, "method": "POST", "path": "/", "root_path": ""}, _receive, _send)
+    return results[0]
+
+
+async def _finish(delivery: Delivery, injected: dict[str, object]) -> object:
+    value = await acall(delivery, **injected)
+    return await value if inspect.isawaitable(value) else value
+
+
+class _Within:
+    """Has dependencies see the application that the task is of."""
+
+    def __init__(self, inner: AsgiApp, *, app: Starlette) -> None:
+        self._inner = inner
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        await self._inner({**scope, "app": self._app}, receive, send)
+
+
+async def _raise(_: object, exc: Exception) -> Any:
+    raise exc
+
+
+async def _receive() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _send(_: object) -> None:
+    """Drop the inner route's answer: what counts is what the handler returned."""

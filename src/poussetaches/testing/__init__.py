@@ -1,0 +1,52 @@
+"""``testing``: an application's tasks in its own tests, without a server and without waiting.
+
+```python
+with testing(tasks, "record") as box:
+    sign_up("ada@example.com")
+    assert box.pushed(send_welcome)[0].arguments == {"user_id": 42}
+```
+
+It alone of what applications import uses the server's own parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, overload
+
+from poussetaches.client.tasks import Tasks
+from poussetaches.testing.record import Record, RecordBox
+from poussetaches.testing.run import RunBox, running
+
+__all__ = ["Record", "RecordBox", "RunBox", "testing"]
+
+
+@overload
+def testing(tasks: Tasks, mode: Literal["record"]) -> AbstractContextManager[RecordBox]: ...
+
+
+@overload
+def testing(tasks: Tasks, mode: Literal["run"]) -> AbstractContextManager[RunBox]: ...
+
+
+def testing(
+    tasks: Tasks, mode: Literal["record", "run"]
+) -> AbstractContextManager[RecordBox] | AbstractContextManager[RunBox]:
+    """Have pushes of an application go into a box, within the block.
+
+    ``record`` collects them. ``run`` keeps them in a server of the test's own, in this process
+    and in virtual time, which delivers through the application's test client when it is told to.
+    """
+    return running(tasks) if mode == "run" else recording(tasks)
+
+
+testing.__test__ = False  # type: ignore[attr-defined]  # or pytest takes it for a test
+
+
+@contextmanager
+def recording(tasks: Tasks) -> Iterator[RecordBox]:
+    """Collect pushes."""
+    box = RecordBox(tasks)
+    with tasks.use(box):
+        yield box

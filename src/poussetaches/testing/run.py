@@ -1,0 +1,127 @@
+"""``RunBox``: an application's tasks run within its test, in virtual time."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Unpack
+
+from poussetaches.client.async_client import AsyncClient
+from poussetaches.client.client import Client
+from poussetaches.client.fields import Filter
+from poussetaches.client.function import TaskFunction
+from poussetaches.client.modes import ClientPusher
+from poussetaches.client.results import TaskInfo
+from poussetaches.client.tasks import Tasks
+from poussetaches.testing.world import AsyncInProcess, InProcess, World
+
+RECEIVER = "poussetaches.client.receive"
+
+
+class RunBox:
+    """A server of the test's own. Nothing runs but by ``run_until_idle`` and ``advance``.
+
+    Handlers run in the thread that calls those, one after another, through the application's
+    own test client.
+    """
+
+    def __init__(self, tasks: Tasks, world: World, client: Client) -> None:
+        self._tasks = tasks
+        self._world = world
+        self._failures = _Failures()
+        self.client = client
+        """A client of the server, for everything that has no shortcut here."""
+
+    @property
+    def now(self) -> datetime:
+        """The virtual time."""
+        return datetime.fromtimestamp(self._world.now() / 1_000_000, UTC)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What handlers raised so far, but for RetryLater and GiveUp."""
+        return list(self._failures.raised)
+
+    @property
+    def dead(self) -> list[TaskInfo]:
+        """The tasks that died, the one pushed last first."""
+        return self.tasks(state="dead")
+
+    def tasks(self, **filter: Unpack[Filter]) -> list[TaskInfo]:
+        """Return tasks, the one pushed last first; without a filter all that are kept."""
+        self._tasks.settle_in_test()
+        return list(self.client.list(filter))
+
+    def of(self, task: TaskFunction[..., Any]) -> list[TaskInfo]:
+        """Return the tasks of one function, the one pushed last first."""
+        url = f"{self._tasks.path}/{task.name}"
+        return [found for found in self.tasks(url=url) if found.url == url]
+
+    def run_until_idle(self) -> int:
+        """Deliver what is due, and what comes of it, without any time passing.
+
+        Returns how many attempts that took.
+
+        Raises:
+            TooManyAttempts: tasks push each other without end.
+        """
+        self._tasks.settle_in_test()
+        with self._failures.noted():
+            return self._world.run_until_idle()
+
+    def advance(
+        self,
+        seconds: float = 0.0,
+        *,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+    ) -> int:
+        """Let time pass, and deliver everything when it is due: retries, delays, schedules.
+
+        Returns how many attempts that took.
+
+        Raises:
+            TooManyAttempts: tasks push each other without end.
+        """
+        span = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
+        self._tasks.settle_in_test()
+        with self._failures.noted():
+            return self._world.advance(span.total_seconds())
+
+
+@contextmanager
+def running(tasks: Tasks) -> Iterator[RunBox]:
+    """Run an application's tasks in a server of the test's own."""
+    key = secrets.token_urlsafe(16)
+    with World(deliver=tasks.delivery_in_test(), auth_key=key) as world:
+        client = Client(transport=InProcess(world))
+        async_client = AsyncClient(transport=AsyncInProcess(world))
+        pusher = ClientPusher(lambda: client, lambda: async_client)
+        with tasks.use(pusher, auth_key=key):
+            tasks.declare(client)
+            yield RunBox(tasks, world, client)
+
+
+class _Failures(logging.Handler):
+    """Keeps what the receiver logs of handlers that raised."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.raised: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self.raised.append(record.exc_info[1])
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        logger = logging.getLogger(RECEIVER)
+        logger.addHandler(self)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)

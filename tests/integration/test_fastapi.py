@@ -1,0 +1,243 @@
+"""Tasks of FastAPI and Starlette applications: deliveries pass all middleware."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+from starlette.applications import Starlette
+from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from poussetaches.client.modes import ImmediatePusher
+from poussetaches.fastapi import Tasks
+from poussetaches.testing import testing
+
+KEY = "the key"
+HEADERS = {"Poussetaches-Auth-Key": KEY, "Poussetaches-Task-ID": "1"}
+
+
+class Refusing:
+    """Middleware that lets nobody in, as one that wants a login or a CSRF token."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await PlainTextResponse("log in first", 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+async def deny() -> None:
+    """Depend on what nobody has."""
+    raise HTTPException(401, "log in first")
+
+
+class Database:
+    """What handlers depend on."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    async def session(self) -> AsyncIterator[str]:
+        self.log.append("begin")
+        try:
+            yield "session"
+        except ValueError:
+            self.log.append("roll back")
+            raise
+        else:
+            self.log.append("commit")
+
+
+DATABASE = Database()
+Session = Annotated[str, Depends(DATABASE.session)]
+
+
+@pytest.fixture
+def tasks() -> Tasks:
+    DATABASE.log.clear()
+    tasks = Tasks(auth_key=KEY, environ={})
+
+    @tasks.task(name="double")
+    def double(number: int) -> int:
+        return 2 * number
+
+    @tasks.task(name="store")
+    async def store(
+        value: int,
+        session: Session = "",
+        request: Request = None,  # type: ignore[assignment]  # FastAPI fills it in
+    ) -> str:
+        if value < 0:
+            raise ValueError("no negative ones")
+        return f"{session} {request.app.title} {value}"
+
+    return tasks
+
+
+def deliver(app: Starlette, name: str, **arguments: object) -> tuple[int, object]:
+    path = f"/_poussetaches/{name}"
+    answer = TestClient(app).post(path, json=arguments, headers=HEADERS, follow_redirects=False)
+    is_json = answer.headers["content-type"] == "application/json"
+    return answer.status_code, answer.json() if is_json else answer.text.strip()
+
+
+def guarded(guard: str) -> FastAPI:
+    """Return an application that refuses requests in one of the usual ways."""
+    if guard == "dependencies":
+        return FastAPI(dependencies=[Depends(deny)])
+    app = FastAPI()
+    if guard == "https":
+        app.add_middleware(HTTPSRedirectMiddleware)
+    elif guard == "host":
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["shop.example"])
+    else:
+        app.add_middleware(Refusing)
+    return app
+
+
+GUARDS = ("https", "host", "login", "dependencies")
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+def test_delivery_passes_what_stands_in_the_way_of_others(
+    tasks: Tasks, guard: str, is_first: bool
+) -> None:
+    app = guarded(guard)
+    tasks.init_app(app)
+    if is_first:
+        app.add_middleware(Refusing)
+
+    assert deliver(app, "double", number=21) == (200, 42)
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_request_without_the_key_is_refused(tasks: Tasks, guard: str) -> None:
+    app = guarded(guard)
+    tasks.init_app(app)
+
+    answer = TestClient(app).post("/_poussetaches/double", json={"number": 1})
+
+    assert answer.status_code == 401
+
+
+def test_dependencies_are_filled_in_and_closed(tasks: Tasks) -> None:
+    app = FastAPI(title="Shop")
+    tasks.init_app(app)
+
+    assert deliver(app, "store", value=1) == (200, "session Shop 1")
+    assert DATABASE.log == ["begin", "commit"]
+
+
+def test_dependencies_see_that_the_handler_failed(tasks: Tasks) -> None:
+    app = FastAPI(title="Shop")
+    tasks.init_app(app)
+
+    assert deliver(app, "store", value=-1) == (500, "ValueError: no negative ones")
+    assert DATABASE.log == ["begin", "roll back"]
+
+
+def test_dependencies_can_be_overridden_in_tests(tasks: Tasks) -> None:
+    app = FastAPI(title="Shop")
+    tasks.init_app(app)
+    app.dependency_overrides[DATABASE.session] = lambda: "another"
+
+    assert deliver(app, "store", value=1) == (200, "another Shop 1")
+
+
+def test_dependency_that_refuses_fails_the_attempt(tasks: Tasks) -> None:
+    app = FastAPI()
+    tasks.init_app(app)
+    app.dependency_overrides[DATABASE.session] = deny
+
+    status, text = deliver(app, "store", value=1)
+
+    assert status == 500
+    assert "log in first" in str(text)
+
+
+def test_what_is_filled_in_does_not_travel(tasks: Tasks) -> None:
+    app = FastAPI()
+    tasks.init_app(app)
+
+    with testing(tasks, "record") as box:
+        store = tasks.find("store")
+        assert store is not None
+        store.push(1)
+
+    assert [record.task.json for record in box.all] == [{"value": 1}]
+    status, text = deliver(app, "store", value=1, session="mine")
+    assert (status, text) == (422, "argument session: it is filled in where the task runs")
+
+
+def test_receiver_is_not_in_the_public_document(tasks: Tasks) -> None:
+    app = FastAPI()
+    tasks.init_app(app)
+
+    assert app.openapi()["paths"] == {}
+    assert TestClient(app).get("/openapi.json").json()["paths"] == {}
+
+
+def test_starlette_alone_will_do(tasks: Tasks) -> None:
+    async def index(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("the shop")
+
+    app = Starlette(routes=[Route("/", index)])
+    tasks.init_app(app)
+
+    assert deliver(app, "double", number=2) == (200, 4)
+    assert TestClient(app).get("/").text == "the shop"
+
+
+def test_application_below_a_path_is_found(tasks: Tasks) -> None:
+    app = FastAPI()
+    tasks.init_app(app)
+
+    answer = TestClient(app, root_path="/shop").post(
+        "/shop/_poussetaches/double", json={"number": 3}, headers=HEADERS
+    )
+
+    assert answer.json() == 6
+
+
+def test_mounting_too_late_is_refused(tasks: Tasks) -> None:
+    app = FastAPI()
+    TestClient(app).get("/")
+
+    with pytest.raises(RuntimeError, match="too late"):
+        tasks.init_app(app)
+
+
+async def test_immediate_mode_runs_handlers_with_their_dependencies() -> None:
+    tasks = Tasks(FastAPI(title="Shop"), environ={"POUSSETACHES_MODE": "immediate"})
+
+    @tasks.task
+    async def store(value: int, session: Session = "") -> str:
+        return f"{session} {value}"
+
+    pushed = await store.apush(1)
+
+    assert isinstance(tasks.pusher(), ImmediatePusher)
+    assert await pushed.aresult(timeout=0) == "session 1"
+
+
+def test_dependencies_work_in_tests_of_the_application(tasks: Tasks) -> None:
+    tasks.init_app(FastAPI(title="Shop"))
+    store = tasks.find("store")
+    assert store is not None
+
+    with testing(tasks, "run") as box:
+        pushed = store.push(1)
+        box.run_until_idle()
+        assert pushed.result(timeout=0) == "session Shop 1"

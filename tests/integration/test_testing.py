@@ -1,0 +1,288 @@
+"""Applications' own tests, as their authors write them: recorded pushes, and tasks that run."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from fastapi import FastAPI
+from flask import Flask, current_app
+
+from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.errors import NotFound
+from poussetaches.client.tasks import Tasks
+from poussetaches.core.errors import TooManyAttempts
+from poussetaches.fastapi import Tasks as FastAPITasks
+from poussetaches.flask import GiveUp, RetryLater, current_task
+from poussetaches.flask import Tasks as FlaskTasks
+from poussetaches.testing import RunBox, testing
+
+# Record
+
+
+def test_pushes_are_recorded_with_the_arguments_that_the_handler_would_get() -> None:
+    tasks = Tasks()
+
+    @tasks.task(queue="mail")
+    def send(user_id: int, *, when: timedelta | None = None) -> None: ...
+
+    @tasks.task
+    def other() -> None: ...
+
+    with testing(tasks, "record") as box:
+        send.options(delay=60).push(42)
+        other.push()
+
+    [record] = box.pushed(send)
+    assert record.arguments == {"user_id": 42, "when": None}
+    assert (record.task.queue, record.task.delay) == ("mail", 60)
+    assert [record.name for record in box.all] == [send.name, other.name]
+
+
+def test_key_is_recorded_once() -> None:
+    tasks = Tasks()
+
+    @tasks.task
+    def send() -> None: ...
+
+    with testing(tasks, "record") as box:
+        pushed = [send.options(key="once").push() for _ in range(2)]
+
+    assert [one.existing for one in pushed] == [False, True]
+    assert len(box.pushed(send)) == 1
+    box.clear()
+    assert box.all == []
+
+
+def test_recorded_push_is_checked_as_any_other() -> None:
+    tasks = Tasks()
+
+    @tasks.task
+    def send(user_id: int) -> None: ...
+
+    with testing(tasks, "record") as box, pytest.raises(ArgumentError, match="argument user_id"):
+        send.push("x")  # type: ignore[arg-type]
+
+    assert box.all == []
+
+
+def test_recorded_task_has_no_outcome() -> None:
+    tasks = Tasks()
+
+    @tasks.task
+    def send() -> None: ...
+
+    with testing(tasks, "record"):
+        pushed = send.push()
+        with pytest.raises(NotFound, match="only recorded"):
+            pushed.refresh()
+
+
+# Run
+
+
+class Shop:
+    """An application with tasks that need all there is."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.done: list[str] = []
+        self.fails = 0
+
+        @tasks.task(name="greet", queue="mail")
+        def greet(name: str) -> str:
+            self.done.append(f"{current_task().attempt} {name}")
+            if self.fails:
+                self.fails -= 1
+                raise RuntimeError("the mail server is away")
+            return f"hello {name}"
+
+        @tasks.task(name="twice")
+        def twice(name: str) -> None:
+            greet.push(name)
+            greet.options(delay=3600).push(name)
+
+        @tasks.task(name="stubborn")
+        def stubborn(after: float | None) -> None:
+            self.done.append("stubborn")
+            if after is None:
+                raise GiveUp("never")
+            raise RetryLater(after=after)
+
+        @tasks.cron("0 6 * * *", name="report")
+        def report() -> None:
+            self.done.append("report")
+
+        tasks.queue("mail", rate="1/s")
+        self.greet, self.twice, self.stubborn = greet, twice, stubborn
+
+
+def plain() -> Tasks:
+    return Tasks()
+
+
+def of_flask() -> Tasks:
+    return FlaskTasks(Flask("shop"))
+
+
+def of_fastapi() -> Tasks:
+    return FastAPITasks(FastAPI())
+
+
+@pytest.fixture(params=[plain, of_flask, of_fastapi])
+def tasks(request: pytest.FixtureRequest) -> Tasks:
+    made: Tasks = request.param()
+    return made
+
+
+@pytest.fixture
+def shop(tasks: Tasks) -> Shop:
+    return Shop(tasks)
+
+
+@pytest.fixture
+def box(tasks: Tasks, shop: Shop) -> Iterator[RunBox]:
+    with testing(tasks, "run") as box:
+        yield box
+
+
+def test_nothing_runs_before_it_is_told_to(box: RunBox, shop: Shop) -> None:
+    pushed = shop.greet.push("Ada")
+
+    assert (shop.done, pushed.refresh().state) == ([], "waiting")
+    assert box.run_until_idle() == 1
+    assert (shop.done, pushed.result(timeout=0)) == (["1 Ada"], "hello Ada")
+
+
+def test_handlers_push_tasks_that_run_in_their_time(box: RunBox, shop: Shop) -> None:
+    shop.twice.push("Ada")
+
+    assert box.run_until_idle() == 2
+    begun = box.now
+    assert box.advance(minutes=59) == 0
+    assert box.advance(minutes=1) == 1
+    assert shop.done == ["1 Ada", "1 Ada"]
+    assert box.now - begun == timedelta(hours=1)
+
+
+def test_failed_task_is_tried_again_and_the_error_can_be_seen(box: RunBox, shop: Shop) -> None:
+    shop.fails = 2
+    pushed = shop.greet.push("Ada")
+
+    box.run_until_idle()
+    waiting = pushed.refresh()
+    box.advance(hours=1)
+
+    assert (waiting.state, waiting.last_error) == (
+        "waiting",
+        "RuntimeError: the mail server is away",
+    )
+    assert shop.done == ["1 Ada", "2 Ada", "3 Ada"]
+    assert [str(error) for error in box.errors] == ["the mail server is away"] * 2
+    assert pushed.refresh().state == "succeeded"
+
+
+def test_rates_of_declared_queues_hold(box: RunBox, shop: Shop) -> None:
+    for name in ("Ada", "Bob", "Cy"):
+        shop.greet.push(name)
+
+    box.run_until_idle()
+    at_once = len(shop.done)
+    box.advance(2)
+
+    assert (at_once, len(shop.done)) == (1, 3)
+
+
+def test_schedules_run_at_their_times(box: RunBox, shop: Shop) -> None:
+    box.advance(days=3)
+
+    assert shop.done == ["report"] * 3
+
+
+def test_task_that_gives_up_is_dead_at_once(box: RunBox, shop: Shop) -> None:
+    shop.stubborn.push(None)
+
+    box.advance(days=1)
+
+    assert shop.done.count("stubborn") == 1
+    assert [task.last_error for task in box.dead] == ["never"]
+    assert [task.id for task in box.of(shop.stubborn)] == [task.id for task in box.dead]
+    assert box.errors == []
+
+
+def test_task_that_asks_for_time_gets_it(box: RunBox, shop: Shop) -> None:
+    shop.stubborn.push(600.0)
+
+    box.run_until_idle()
+    box.advance(599)
+    before = shop.done.count("stubborn")
+    box.advance(1)
+
+    assert (before, shop.done.count("stubborn")) == (1, 2)
+
+
+def test_tasks_that_push_each_other_without_end_are_stopped() -> None:
+    tasks = Tasks()
+
+    @tasks.task
+    def endless() -> None:
+        endless.push()
+
+    with testing(tasks, "run") as box:
+        endless.push()
+        with pytest.raises(TooManyAttempts):
+            box.run_until_idle()
+
+
+def test_every_box_begins_with_nothing(tasks: Tasks, shop: Shop) -> None:
+    with testing(tasks, "run") as first:
+        shop.greet.push("Ada")
+        assert len(first.tasks()) == 1
+
+    with testing(tasks, "run") as second:
+        assert second.tasks() == []
+
+
+async def test_asynchronous_code_pushes_and_waits(tasks: Tasks, shop: Shop) -> None:
+    with testing(tasks, "run") as box:
+        pushed = await shop.greet.apush("Ada")
+        box.run_until_idle()
+        assert await pushed.aresult(timeout=0) == "hello Ada"
+
+
+def test_url_elsewhere_is_not_called(box: RunBox) -> None:
+    box.client.push("http://elsewhere.test/", retry={"max_attempts": 1})
+
+    box.run_until_idle()
+
+    [task] = box.dead
+    assert task.last_error == "tests call nothing outside, so not http://elsewhere.test/ either"
+
+
+def test_handler_has_the_context_of_its_flask_application() -> None:
+    app = Flask("shop")
+    tasks = FlaskTasks(app)
+
+    @tasks.task
+    def name() -> str:
+        return current_app.name
+
+    with testing(tasks, "run") as box:
+        pushed = name.push()
+        box.run_until_idle()
+        assert pushed.result(timeout=0) == "shop"
+
+
+class TestUnderUnittest(unittest.TestCase):
+    """As those write tests who have no pytest."""
+
+    def setUp(self) -> None:
+        self.tasks = Tasks()
+        self.shop = Shop(self.tasks)
+        self.box = self.enterContext(testing(self.tasks, "run"))
+
+    def test_task_runs(self) -> None:
+        self.shop.greet.push("Ada")
+        self.box.run_until_idle()
+        self.assertEqual(self.shop.done, ["1 Ada"])
