@@ -154,7 +154,7 @@ def test_doubles_are_written_by_hand() -> None:
         str(path.relative_to(ROOT))
         for path in sorted(TESTS.rglob("*.py"))
         for name in imports(path)
-        if name.startswith(("unittest", "mock", "pytest_mock"))
+        if name.startswith(("unittest.mock", "mock", "pytest_mock"))
     }
 
     assert found == set()

@@ -156,6 +156,23 @@ class TaskFunction(Generic[P, R_co]):
         sent = self.arguments.encode(args, kwargs)
         return self._application.new_task(self.name, sent, options)
 
+    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
+        """Return what ``push`` would send, for ``push_prepared``.
+
+        Raises:
+            ArgumentError: an argument does not fit, or cannot travel; it is named.
+        """
+        return self.new_task(self.default_options, args, kwargs)
+
+    def push_prepared(self, task: NewTask) -> Pushed[R_co]:
+        """Push what ``prepare`` returned.
+
+        Raises:
+            PushFailed: the server did not take the task; it is in the error.
+        """
+        pusher = self._application.pusher()
+        return Pushed(pusher.push(task), pusher=pusher, return_type=self._return_type)
+
     def _return_type(self) -> object:
         return self.return_type
 
@@ -215,3 +232,11 @@ class PushOptions(Generic[P, R_co]):
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Do what ``push`` does, from asynchronous code."""
         return await self._task.apush_with(self._options, args, kwargs)
+
+    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
+        """Return what ``push`` would send; raises what the task's own ``prepare`` raises."""
+        return self._task.new_task(self._options, args, kwargs)
+
+    def push_prepared(self, task: NewTask) -> Pushed[R_co]:
+        """Push what ``prepare`` returned; raises what the task's own raises."""
+        return self._task.push_prepared(task)

@@ -1,0 +1,198 @@
+"""Tasks pushed in the words of Celery: ``.delay()``, ``.apply_async()`` and ``.s()``.
+
+```python
+@celery_style
+@tasks.task(queue="mail")
+def send_welcome(user_id: int) -> None: ...
+
+send_welcome.delay(42)
+```
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
+from poussetaches.client.handle import Pushed
+from poussetaches.client.options import Options
+from poussetaches.core.errors import PousseTachesError
+
+__all__ = ["CeleryStyle", "NotOffered", "Signature", "celery_style", "chain", "chord", "group"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NEXT = "push the next task at the end of the handler"
+TOGETHER = (
+    "push them one by one; each, at the end of its handler, counts itself in your database, and"
+    " the one that comes last pushes what follows"
+)
+ELSEWHERE = {
+    "link": NEXT,
+    "link_error": "give on_dead=, a URL, to .options()",
+    "task_id": "the server chooses ids; give key= to .options() so that two pushes are one task",
+    "time_limit": "give timeout= to .options(): the attempt has failed then, and is not killed",
+    "soft_time_limit": "give timeout= to .options(), and look at current_task().deadline",
+    "retry": "every push repeats itself, for at most the client's push_timeout",
+    "retry_policy": "every push repeats itself, for at most the client's push_timeout",
+    "headers": "give labels= to .options(), or one more argument to the task",
+}
+NOT_NEEDED = "there is nothing in its place; leave it out"
+
+
+class NotOffered(PousseTachesError):
+    """Celery has it and we do not; the text says what to do instead."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        super().__init__(f"{what}: {instead}")
+
+
+class When(TypedDict, total=False):
+    """What ``apply_async`` takes besides arguments.
+
+    ``countdown`` and, as a number, ``expires`` are seconds; moments have a time zone.
+    """
+
+    countdown: float | None
+    eta: datetime | None
+    expires: float | datetime | None
+    queue: str | None
+    priority: int | None
+
+
+class CeleryStyle(TaskFunction[P, R]):
+    """A task that can also be pushed in Celery's words."""
+
+    def __init__(
+        self, task: TaskFunction[P, R], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(
+            task._application,
+            task.function,
+            name=task.name,
+            options=task.default_options,
+            injected=task._injected,
+        )
+        self.task = task
+        self._clock = clock
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R]:
+        """Do what ``push`` does."""
+        return self.push(*args, **kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[object] | None = None,
+        kwargs: Mapping[str, object] | None = None,
+        **when: Unpack[When],
+    ) -> Pushed[R]:
+        """Push the task with options.
+
+        Raises:
+            NotOffered: an option of Celery's has no counterpart.
+            ArgumentError: an argument does not fit, or cannot travel; it is named.
+            PushFailed: the server did not take the task; it is in the error.
+        """
+        for name in when.keys() - When.__annotations__.keys():
+            raise NotOffered(name, ELSEWHERE.get(name, NOT_NEEDED))
+        expires = when.get("expires")
+        if isinstance(expires, int | float):
+            expires = datetime.fromtimestamp(self._clock(), UTC) + timedelta(seconds=expires)
+        options = Options(
+            delay=when.get("countdown"),
+            run_at=when.get("eta"),
+            expires_at=expires,
+            queue=when.get("queue"),
+            priority=when.get("priority"),
+        )
+        return self.push_with(options.over(self.default_options), tuple(args or ()), kwargs or {})
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+        """Return the task with all its arguments, to be pushed later."""
+        return Signature(self, args, kwargs)
+
+    si = s
+
+
+class SyncCeleryStyle(CeleryStyle[P, R], SyncTask[P, R]):
+    """One whose handler is an ordinary function."""
+
+
+class AsyncCeleryStyle(CeleryStyle[P, R], AsyncTask[P, R]):
+    """One whose handler is asynchronous."""
+
+
+class Signature(Generic[R]):
+    """A task with its arguments, and when to push it."""
+
+    def __init__(
+        self,
+        task: CeleryStyle[Any, R],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        when: When | None = None,
+    ) -> None:
+        self._task = task
+        self._args = args
+        self._kwargs = kwargs
+        self._when: When = when or {}
+
+    def delay(self) -> Pushed[R]:
+        """Push it."""
+        return self.apply_async()
+
+    def apply_async(self, **when: Unpack[When]) -> Pushed[R]:
+        """Push it with options, over those of ``set``; raises what the task's own raises."""
+        merged: When = {**self._when, **when}
+        return self._task.apply_async(self._args, self._kwargs, **merged)
+
+    def set(self, **when: Unpack[When]) -> Signature[R]:
+        """Return it with options for its push."""
+        return Signature(self._task, self._args, self._kwargs, {**self._when, **when})
+
+    def __or__(self, other: object) -> NoReturn:
+        chain(self, other)
+
+
+@overload
+def celery_style(task: AsyncTask[P, R], /) -> AsyncCeleryStyle[P, R]: ...
+
+
+@overload
+def celery_style(task: SyncTask[P, R], /) -> SyncCeleryStyle[P, R]: ...
+
+
+def celery_style(task: TaskFunction[P, R], /) -> CeleryStyle[P, R]:
+    """Give a task the words of Celery; to be written above ``@tasks.task``."""
+    return AsyncCeleryStyle(task) if task.is_async else SyncCeleryStyle(task)
+
+
+def chain(*signatures: object) -> NoReturn:
+    """Refuse: each task pushes the next one.
+
+    Raises:
+        NotOffered: always.
+    """
+    raise NotOffered("chain", NEXT)
+
+
+def group(*signatures: object) -> NoReturn:
+    """Refuse: tasks are pushed one by one.
+
+    Raises:
+        NotOffered: always.
+    """
+    raise NotOffered("group", "push them one by one, or all by Client.push_many")
+
+
+def chord(*signatures: object) -> NoReturn:
+    """Refuse: nobody waits for several tasks.
+
+    Raises:
+        NotOffered: always.
+    """
+    raise NotOffered("chord", TOGETHER)

@@ -1,0 +1,25 @@
+"""Tasks of a Django project: ``Tasks()`` in an application's ``tasks`` module, and two settings.
+
+``"poussetaches.django"`` belongs into ``INSTALLED_APPS``, and ``"poussetaches.django.Middleware"``
+at the head of ``MIDDLEWARE``.
+"""
+
+from __future__ import annotations
+
+from poussetaches.client.current import TaskLogFilter, current_task
+from poussetaches.client.handle import Pushed
+from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.django.commits import push_on_commit
+from poussetaches.django.middleware import Middleware
+from poussetaches.django.tasks import Tasks
+
+__all__ = [
+    "GiveUp",
+    "Middleware",
+    "Pushed",
+    "RetryLater",
+    "TaskLogFilter",
+    "Tasks",
+    "current_task",
+    "push_on_commit",
+]

@@ -1,0 +1,29 @@
+"""``manage.py poussetaches_sync``: tell the server of the queues and schedules in the code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from poussetaches.client.errors import ClientError
+from poussetaches.django.tasks import registry
+
+
+class Command(BaseCommand):
+    """Declares what all ``Tasks`` of the project say."""
+
+    help = "Tell poussetaches of the queues and schedules in the code."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Declare."""
+        for tasks in registry:
+            declared = tasks.declaration()
+            try:
+                tasks.declare(tasks.client())
+            except ClientError as exc:
+                raise CommandError(str(exc)) from exc
+            self.stdout.write(
+                f"declared {len(declared.queues)} queues and {len(declared.schedules)} schedules"
+                f" of {declared.owner}"
+            )

@@ -1,0 +1,71 @@
+"""``Tasks``: the tasks of one Django project or application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.test import Client
+
+from poussetaches.client.config import PREFIX
+from poussetaches.client.receive import Delivery, IncomingRequest, Receiver, Reply
+from poussetaches.client.tasks import Tasks as PlainTasks
+from poussetaches.django.commits import settle
+
+registry: list[Tasks] = []  # in the order in which modules defined them
+
+
+class Tasks(PlainTasks):
+    """Tasks whose receiver is the project's middleware.
+
+    Settings come from ``settings.POUSSETACHES``, a dictionary (``URL``, ``AUTH_KEY``, ``NAME`` and
+    so on), then from the environment.
+    """
+
+    def __init__(self, *, name: str | None = None, **options: Any) -> None:
+        super().__init__(name=name or configured().get("NAME"), **options)
+        registry.append(self)
+
+    def receiver(self) -> Receiver:
+        """Return what answers deliveries."""
+        return Receiver(self, acall=_acall)
+
+    def setting(self, name: str) -> str | None:
+        """Return a setting of the project, else of the environment."""
+        value = configured().get(name.removeprefix(PREFIX))
+        return super().setting(name) if value is None else str(value)
+
+    def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
+        """Return what delivers through Django's test client."""
+        client = Client(raise_request_exception=False)
+
+        def deliver(request: IncomingRequest) -> Reply:
+            answer = client.generic(
+                request.method,
+                request.path,
+                request.body,
+                content_type=request.header("content-type") or "application/json",
+                headers=dict(request.headers),
+            )
+            return Reply(answer.status_code, answer.content, dict(answer.headers))
+
+        return deliver
+
+    def settle_in_test(self) -> None:
+        """Push what waits for the end of the transaction that Django's TestCase rolls back."""
+        settle()
+
+
+def configured() -> Mapping[str, Any]:
+    """Return the project's settings for us."""
+    found: Mapping[str, Any] = getattr(settings, "POUSSETACHES", {})
+    return found
+
+
+async def _acall(delivery: Delivery) -> object:
+    """Call a handler; a synchronous one in the thread that has the database connections."""
+    if delivery.function.is_async:
+        return delivery.call()
+    return await sync_to_async(delivery.call, thread_sensitive=True)()

@@ -1,0 +1,236 @@
+"""The project's tests, by Django's own runner."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import (
+    AsyncClient,
+    Client,
+    SimpleTestCase,
+    TestCase,
+    TransactionTestCase,
+    override_settings,
+)
+
+from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.client import Client as Poussetaches
+from poussetaches.client.errors import NoAnswer, PushFailed
+from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.django import Tasks, push_on_commit
+from poussetaches.django.apps import check_middleware
+from poussetaches.django.management.commands.poussetaches_dev import command_line
+from poussetaches.django.tasks import registry
+from poussetaches.testing import testing
+from tests.integration.django_project.tasks import double, greet, tasks
+
+HEADERS = {"Poussetaches-Auth-Key": "the key", "Poussetaches-Task-ID": "1"}
+
+
+class Away:
+    """A server that takes nothing."""
+
+    def push(self, task: NewTask) -> PushedTask:
+        raise PushFailed([task], NoAnswer("it is away"))
+
+    async def apush(self, task: NewTask) -> PushedTask:
+        return self.push(task)
+
+    def get(self, id: str) -> TaskInfo:
+        raise NoAnswer("it is away")
+
+    def wait(self, id: str, timeout: float) -> TaskInfo:
+        return self.get(id)
+
+    async def aget(self, id: str) -> TaskInfo:
+        return self.get(id)
+
+    async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # the seam
+        return self.get(id)
+
+
+class ReceiverTests(TestCase):
+    """What is delivered arrives, and nothing else does."""
+
+    def deliver(self, name: str, body: str = "{}", **headers: str) -> HttpResponse:
+        client = Client(enforce_csrf_checks=True)
+        answer: Any = client.post(
+            f"/_poussetaches/{name}",
+            body,
+            content_type="application/json",
+            headers={**HEADERS, **headers},
+        )
+        found: HttpResponse = answer
+        return found
+
+    def test_delivery_passes_csrf_https_hosts_and_login(self) -> None:
+        answer = self.deliver("double", '{"number": 21}')
+        self.assertEqual((answer.status_code, answer.content), (200, b"42"))
+
+    def test_everything_else_does_not(self) -> None:
+        client = Client(enforce_csrf_checks=True)
+        self.assertEqual(client.get("/", headers={"host": "evil.example"}).status_code, 400)
+        self.assertEqual(client.get("/", headers={"host": "shop.example"}).status_code, 301)
+
+    def test_request_without_the_key_is_refused(self) -> None:
+        self.assertEqual(Client().post("/_poussetaches/double").status_code, 401)
+
+    def test_handler_uses_the_database(self) -> None:
+        user = User.objects.create(username="ada")
+        answer = self.deliver("greet", f'{{"user_id": {user.pk}}}')
+        self.assertEqual(answer.content, b'"hello ada"')
+
+    def test_asynchronous_handler_is_run(self) -> None:
+        self.assertEqual(self.deliver("count").content, b"0")
+
+    async def test_asynchronous_stack_delivers_too(self) -> None:
+        client = AsyncClient()
+        for name, body, expected in (("double", '{"number": 2}', b"4"), ("count", "{}", b"0")):
+            answer: Any = await client.post(
+                f"/_poussetaches/{name}", body, content_type="application/json", headers=HEADERS
+            )
+            self.assertEqual(answer.content, expected)
+
+    def test_second_set_of_tasks_at_the_same_path_is_found(self) -> None:
+        other = Tasks(name="other")
+        self.addCleanup(registry.remove, other)
+
+        @other.task(name="only_there")
+        def only_there() -> str:
+            return "there"
+
+        self.assertEqual(self.deliver("only_there").content, b'"there"')
+
+
+class CommitTests(TestCase):
+    """push_on_commit within a TestCase, which never commits."""
+
+    def test_push_of_a_transaction_that_is_rolled_back_is_none(self) -> None:
+        with testing(tasks, "record") as box:
+            try:
+                with transaction.atomic():
+                    push_on_commit(double)(1)
+                    raise ValueError
+            except ValueError:
+                push_on_commit(double)(2)
+            pushed = box.pushed(double)
+
+        self.assertEqual([record.arguments for record in pushed], [{"number": 2}])
+
+    def test_push_waits_for_the_end_of_its_transaction(self) -> None:
+        with testing(tasks, "record") as box:
+            with transaction.atomic():
+                push_on_commit(double.options(delay=60))(1)
+                within = box.all
+            after = box.all
+
+        self.assertEqual((len(within), len(after)), (0, 1))
+        self.assertEqual(after[0].task.delay, 60)
+
+    def test_task_runs_and_sees_what_the_test_wrote(self) -> None:
+        with testing(tasks, "run") as box:
+            with transaction.atomic():
+                user = User.objects.create(username="ada")
+                push_on_commit(greet)(user.pk)
+            box.run_until_idle()
+            [task] = box.of(greet)
+
+        self.assertEqual(task.state, "succeeded")
+
+    def test_argument_that_does_not_fit_is_refused_at_the_call(self) -> None:
+        with self.assertRaises(ArgumentError):
+            push_on_commit(double)("x")  # type: ignore[arg-type]
+
+
+class FailedCommitTests(TransactionTestCase):
+    """push_on_commit where commits are real, and the server is away."""
+
+    def test_push_that_fails_is_logged_without_its_arguments(self) -> None:
+        logged = self.assertLogs("poussetaches.django", "ERROR")
+        with tasks.use(Away()), logged as logs, transaction.atomic():
+            push_on_commit(double)(123456)
+        [line] = logs.output
+        self.assertIn("/_poussetaches/double with 17 bytes of arguments was not pushed", line)
+        self.assertNotIn("123456", line)
+
+    def test_push_that_fails_is_raised_on_demand(self) -> None:
+        with tasks.use(Away()), self.assertRaises(PushFailed), transaction.atomic():
+            push_on_commit(double, on_error="raise")(1)
+
+    def test_push_without_a_transaction_is_made_at_once(self) -> None:
+        with testing(tasks, "record") as box:
+            push_on_commit(double)(1)
+            self.assertEqual(len(box.pushed(double)), 1)
+
+
+class ProjectTests(SimpleTestCase):
+    """Settings, checks and commands."""
+
+    def test_name_of_the_settings_sets_the_project_apart(self) -> None:
+        self.assertEqual(tasks.name, "shop")
+
+    def test_check_wants_the_middleware_first(self) -> None:
+        self.assertEqual(list(check_middleware()), [])
+        with override_settings(MIDDLEWARE=["another", "poussetaches.django.Middleware"]):
+            self.assertEqual([error.id for error in check_middleware()], ["poussetaches.E001"])
+        with override_settings(MIDDLEWARE=[]):
+            self.assertEqual(len(check_middleware()), 1)
+
+    def test_immediate_mode_runs_handlers_at_once(self) -> None:
+        with override_settings(POUSSETACHES={"MODE": "immediate"}):
+            fresh = Tasks()
+            self.addCleanup(registry.remove, fresh)
+
+            @fresh.task
+            def triple(number: int) -> int:
+                return 3 * number
+
+            self.assertEqual(triple.push(3).result(timeout=0), 9)
+
+    def test_command_declares_for_all(self) -> None:
+        with testing(tasks, "run") as box:
+            declared = told(box.client)
+            self.addCleanup(registry.remove, declared)
+            out = io.StringIO()
+            registry.remove(tasks)
+            try:
+                call_command("poussetaches_sync", stdout=out)
+            finally:
+                registry.insert(0, tasks)
+            names = [schedule.name for schedule in box.client.schedules()]
+        self.assertEqual(out.getvalue(), "declared 1 queues and 1 schedules of told\n")
+        self.assertIn("told.report", names)
+
+    def test_command_says_what_is_wrong(self) -> None:
+        # Nobody listens at port 9.
+        lost = Tasks(name="lost", url="http://127.0.0.1:9")
+        lost.queue("mail", rate="2/s")
+        registry.insert(0, registry.pop())
+        self.addCleanup(registry.remove, lost)
+        with self.assertRaisesMessage(CommandError, "127.0.0.1:9"):
+            call_command("poussetaches_sync")
+
+    def test_development_server_is_run_with_the_sidecar(self) -> None:
+        python, script = sys.executable, sys.argv[0]
+        self.assertEqual(
+            command_line(["8080"]),
+            [python, "-m", "poussetaches", "run", "--", python, script, "runserver", "8080"],
+        )
+
+
+def told(client: Poussetaches) -> Tasks:
+    """Return tasks with something to declare."""
+    tasks = Tasks(name="told", client=client)
+    tasks.queue("mail", rate="2/s")
+
+    @tasks.cron("@daily", name="report")
+    def report() -> None: ...
+
+    return tasks
