@@ -1,0 +1,107 @@
+"""The how-tos for FastAPI, Django and tests: quickstarts as a new user runs them, and all code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.acceptance.harness import free_port, wait_until
+from tests.application import RecordingPusher, make_info
+from tests.docs.shell import ROOT, code_blocks, run, running
+from tests.docs.test_readme import listens
+
+HOWTO = ROOT / "docs" / "howto"
+FASTAPI = (HOWTO / "fastapi.md").read_text()
+DJANGO = (HOWTO / "django.md").read_text()
+TESTING = (HOWTO / "testing.md").read_text()
+LONGEST_QUICKSTART = 15  # lines
+PRINTED_PORT = "8000"
+
+
+def runs(folder: Path, start: str, call: str) -> None:
+    """Start an application as a page says, call it, and wait until its task ran."""
+    server, application = free_port(), free_port()
+    script = f"{start.strip()} &\nread -r _\nkill %1\nwait\n"
+    variables = {"POUSSETACHES_PORT": str(server), "POUSSETACHES_AUTH_KEY": ""}
+
+    with running(script, folder, variables | {"PYTHONUNBUFFERED": "1"}):
+        port = port_of(script) or application
+        wait_until(lambda: listens(port), bool, "the application to listen")
+        run(call.replace(PRINTED_PORT, str(port)), server="", application="")
+        log = folder / "log"
+        wait_until(log.read_text, lambda text: "Welcome, Ada!" in text, "the task to run")
+
+    assert not listens(server)
+    assert not listens(port)
+
+
+def port_of(script: str) -> int | None:
+    """Return the port that was put into a command."""
+    found = [word for word in script.split() if word.isdigit()]
+    return int(found[0]) if found else None
+
+
+def test_fastapi_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
+    app, *_ = code_blocks(FASTAPI, "python")
+    start, call = code_blocks(FASTAPI, "sh")
+    (tmp_path / "app.py").write_text(app)
+
+    runs(tmp_path, f"{start.strip()} --port {free_port()}", call)
+
+    assert len(app.splitlines()) <= LONGEST_QUICKSTART
+
+
+def test_django_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
+    settings, tasks, urls, *_ = code_blocks(DJANGO, "python")
+    start, call = code_blocks(DJANGO, "sh")
+    django = [sys.executable, "-m", "django", "startproject", "shop", "."]
+    subprocess.run(django, cwd=tmp_path, check=True)
+    with (tmp_path / "shop" / "settings.py").open("a") as file:
+        file.write(settings)
+    (tmp_path / "shop" / "tasks.py").write_text(tasks)
+    (tmp_path / "shop" / "urls.py").write_text(urls)
+
+    runs(tmp_path, f"{start.strip()} --noreload {free_port()}", call)
+
+    assert len((settings + tasks + urls).splitlines()) <= LONGEST_QUICKSTART
+
+
+@pytest.fixture
+def page() -> Iterator[ModuleType]:
+    """Yield a module that the code of a page may run in, one block after the other."""
+    module = ModuleType("page_of_the_howtos")
+    sys.modules[module.__name__] = module  # where type hints are looked up
+    yield module
+    del sys.modules[module.__name__]
+
+
+def execute(module: ModuleType, code: str) -> None:
+    exec(code, module.__dict__)  # noqa: S102  # our own pages
+
+
+def test_other_code_about_fastapi_runs_after_it(page: ModuleType) -> None:
+    for block in code_blocks(FASTAPI, "python"):
+        execute(page, block)
+
+    with page.tasks.use(RecordingPusher(make_info("task-1"))) as pusher:
+        page.ship.push(7)
+    del pusher
+
+    assert list(page.tasks.queues) == ["orders"]
+    assert list(page.tasks.schedules) == [page.morning.name]
+
+
+def test_code_about_testing_passes(page: ModuleType) -> None:
+    for block in code_blocks(TESTING, "python"):
+        execute(page, block)
+
+    page.test_sign_up_sends_a_mail()
+    page.test_mail_is_sent_again_when_the_mail_server_is_away()
+    case = page.SignUpTest()
+    case.setUp()
+    case.doCleanups()
