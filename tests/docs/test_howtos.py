@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.acceptance.harness import free_port, wait_until
+from tests.acceptance.harness import free_port, receiving, serving, wait_until
 from tests.application import RecordingPusher, make_info
-from tests.docs.shell import ROOT, code_blocks, run, running
+from tests.docs.shell import APPLICATION, ROOT, SERVER, code_blocks, run, running
 from tests.docs.test_readme import listens
 
 HOWTO = ROOT / "docs" / "howto"
@@ -105,3 +105,13 @@ def test_code_about_testing_passes(page: ModuleType) -> None:
     case = page.SignUpTest()
     case.setUp()
     case.doCleanups()
+
+
+def test_client_does_what_the_reference_shows(page: ModuleType, tmp_path: Path) -> None:
+    (code,) = code_blocks((ROOT / "docs" / "python.md").read_text(), "python")
+
+    with receiving() as application, serving(tmp_path / "data") as server:
+        execute(page, code.replace(SERVER, server.url).replace(APPLICATION, application.url))
+
+    assert page.task.state == "succeeded"
+    assert page.dead == []

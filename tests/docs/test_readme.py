@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from poussetaches.testing import testing
 from tests.acceptance.harness import Server, free_port, receiving, serving, wait_until
 from tests.docs.shell import ROOT, code_blocks, run, running
 
@@ -31,7 +34,7 @@ def succeeded(server: Server) -> list[dict[str, Any]]:
 
 
 def test_quickstart_delivers_its_task(tmp_path: Path) -> None:
-    (app,) = code_blocks(README, "python")
+    app, _ = code_blocks(README, "python")
     stop = re.search(r"`(kill %1 %2)`", README)
     assert stop is not None
     (tmp_path / "app.py").write_text(app)
@@ -64,3 +67,17 @@ def test_tour_takes_a_dozen_lines_and_runs(tmp_path: Path) -> None:
     assert len(lines) <= DOZEN
     assert (queue["rate"], queue["counts"]["waiting"]) == (2.0, 2)
     assert [schedule["name"] for schedule in schedules] == ["report"]
+
+
+def test_python_side_pushes_as_it_says() -> None:
+    _, code = code_blocks(README, "python")
+    module = ModuleType("module_of_the_readme")
+    sys.modules[module.__name__] = module  # where type hints are looked up
+
+    exec(code, module.__dict__)  # noqa: S102  # our own page
+    with testing(module.tasks, "record") as box:
+        module.app.test_client().post("/sign-up/42")
+    del sys.modules[module.__name__]
+
+    [record] = box.all
+    assert (record.arguments, record.task.key) == ({"user_id": 42}, "welcome-42")

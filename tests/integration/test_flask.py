@@ -16,15 +16,15 @@ from werkzeug.serving import make_server
 from werkzeug.test import Client as WsgiClient
 from werkzeug.wrappers import Response
 
-from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client
 from poussetaches.client.errors import Refused
 from poussetaches.client.function import TaskFunction
 from poussetaches.client.receive import IncomingRequest, Keys
-from poussetaches.flask import GiveUp, Tasks, current_task
+from poussetaches.flask import GiveUp, Pushed, Tasks, current_task
 from tests.acceptance.harness import KEY as SERVER_KEY
 from tests.acceptance.harness import receiving, serving
-from tests.application import KEY, RecordingPusher, delivery
+from tests.application import KEY, RecordingPusher, delivery, make_info
 
 SECRET = "a secret of twenty-four bytes"
 
@@ -436,3 +436,20 @@ def test_sync_declares_and_says_how_much(tmp_path: Path) -> None:
     assert (ran.exit_code, ran.output) == (0, "declared 1 queues and 1 schedules\n")
     assert [it["name"] for it in schedules] == ["app.report"]
     assert queue["concurrency"] == 1
+
+
+def test_type_checkers_see_through_the_decorator() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    with tasks.use(RecordingPusher(make_info())):
+        with pytest.raises(ArgumentError, match="argument number"):
+            double.push("x")  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="other"):
+            double.options(delay=1).push(1, other=2)  # type: ignore[call-arg]
+        pushed: Pushed[int] = double.push(21)
+
+    assert pushed.id == "task-1"

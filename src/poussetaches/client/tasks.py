@@ -34,6 +34,7 @@ from poussetaches.client.options import Options, retry_with
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.receive import PROBE, IncomingRequest, Keys, Receiver, Reply
 from poussetaches.client.results import NewTask
+from poussetaches.core.errors import SettingsError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -375,7 +376,7 @@ class Tasks:
 
         Returns the thread; none when this process has begun before, or pushes go elsewhere.
         """
-        if self._replaced or self.mode() is not Mode.PUSH:
+        if self._replaced or self._is_immediate():
             return None
         return self._background.start()
 
@@ -414,7 +415,14 @@ class Tasks:
             return ImmediatePusher(self.receiver())
         return ClientPusher(self.client, self.async_client)
 
+    def _is_immediate(self) -> bool:
+        try:
+            return self.mode() is Mode.IMMEDIATE
+        except SettingsError:
+            return False  # each request would fail; the thread says once what is wrong
+
     def _declare_now(self) -> None:
+        self.mode()
         self.declare(self.client())
 
     def _declared(self, schedule: Schedule) -> dict[str, object]:

@@ -21,7 +21,7 @@ def greet(user_id: int) -> str:
 
 @tasks.task(name="count")
 async def count() -> int:
-    return await User.objects.acount()
+    return len([user async for user in User.objects.all()])
 
 
 @tasks.cron("0 6 * * *", name="report")
