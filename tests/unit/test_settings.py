@@ -96,6 +96,12 @@ def test_environment_can_name_the_file(config: Path) -> None:
     assert settings.port == 1234
 
 
+def test_what_applications_read_may_be_in_the_same_environment() -> None:
+    environ = {"POUSSETACHES_URL": "http://127.0.0.1:7991", "POUSSETACHES_MODE": "immediate"}
+
+    assert load_settings({}, environ, None) == load_settings({}, {}, None)
+
+
 def test_config_flag_goes_over_the_environments_file(config: Path) -> None:
     config.write_text("port = 1234\n")
 

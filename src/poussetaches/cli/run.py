@@ -23,8 +23,6 @@ from poussetaches.core.target import parse_target
 from poussetaches.settings import Settings, load_settings
 
 KEY_BYTES = 32
-# Applications' variables, which are no settings of ours.
-NOT_OURS = ("POUSSETACHES_URL", "POUSSETACHES_MODE")
 
 
 class CommandNotFound(PousseTachesError):
@@ -40,11 +38,10 @@ def run(
     environment. Tasks are delivered when it answers. The end of either ends both; the exit
     status is the application's. All options but --tasks are those of serve.
     """
-    environ = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
-    settings = load_settings(flags, environ, None if config is None else Path(config))
+    settings = load_settings(flags, os.environ, None if config is None else Path(config))
     commands = [command, *([words_of(tasks)] if tasks else [])]
-    programs = [with_program(each, environ) for each in commands]
-    settings = completed(settings, commands, environ)
+    programs = [with_program(each, os.environ) for each in commands]
+    settings = completed(settings, commands, os.environ)
     # Here, because refusing a setting and showing the help need none of the server's libraries.
     from poussetaches.server import serve  # noqa: PLC0415
     from poussetaches.server.application import Application, Commands  # noqa: PLC0415

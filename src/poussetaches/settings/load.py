@@ -17,6 +17,8 @@ from poussetaches.settings.table import PREFIX, SETTINGS, Setting
 from poussetaches.settings.values import Settings
 
 CONFIG = PREFIX + "CONFIG"
+# The file of settings, and what applications read of the environment that they may share with us.
+NOT_SETTINGS = frozenset({CONFIG, PREFIX + "URL", PREFIX + "MODE"})
 TEST_TIMEOUT = 5.0  # seconds; a test that hangs says so soon
 SHOWN_LENGTH = 100  # characters of a bad value; an error is one line
 
@@ -67,7 +69,9 @@ def from_flags(flags: Mapping[str, object]) -> dict[str, Given]:
 def from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     given: dict[str, Given] = {}
     for name, text in sorted(environ.items()):
-        if not name.startswith(PREFIX) or not text or is_injected(name, text) or name == CONFIG:
+        if not name.startswith(PREFIX) or not text or name in NOT_SETTINGS:
+            continue
+        if is_injected(name, text):
             continue
         if name in BY_ENV:
             setting, entry = BY_ENV[name], Given(text, f"environment {name}")
