@@ -78,6 +78,7 @@ GOALS = (
     Goal("memory, largest backlog", "150 MB", "backlog_memory", 150, _mb, is_most=True),
     Goal("first answer, largest backlog", "1 s", "backlog_first_answer", 1, _s, is_most=True),
     Goal("first delivery, largest backlog", "2 s", "backlog_first_delivery", 2, _s, is_most=True),
+    Goal("importing the client", "50 ms", "client_import", 0.050, _ms, is_most=True),
     Goal("most queues, push", "80 % of one queue", "queues_push_kept", 0.8, as_part),
     Goal("most queues, drain", "80 % of one queue", "queues_drain_kept", 0.8, as_part),
     Goal("one origin of ten hangs, drain", "90 % of the others' rate", "origins_drain_kept", 0.9,
