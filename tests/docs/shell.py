@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from tests.acceptance.harness import PATIENCE
 
@@ -35,6 +36,11 @@ curl() {
 def code_blocks(text: str, language: str) -> list[str]:
     """Return the blocks of a page that are in a language."""
     return re.findall(rf"```{language}[^\n]*\n(.*?)```", text, re.DOTALL)
+
+
+def execute(module: ModuleType, code: str) -> None:
+    """Run a block of Python in a module."""
+    exec(code, module.__dict__)  # noqa: S102  # our own pages
 
 
 def bash() -> str:

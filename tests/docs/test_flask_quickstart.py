@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.acceptance.harness import free_port, wait_until
 from tests.application import RecordingPusher, make_info
-from tests.docs.shell import ROOT, code_blocks, run, running
+from tests.docs.shell import ROOT, code_blocks, execute, run, running
 from tests.docs.test_readme import listens
 
 FLASK = (ROOT / "docs" / "howto" / "flask.md").read_text()
@@ -42,19 +41,6 @@ def test_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert len(APP.splitlines()) <= LONGEST_QUICKSTART
     assert not listens(server)
     assert not listens(application)
-
-
-@pytest.fixture
-def page() -> Iterator[ModuleType]:
-    """Yield a module that the code of a page may run in, one block after the other."""
-    module = ModuleType("page_of_the_docs")
-    sys.modules[module.__name__] = module  # where type hints are looked up
-    yield module
-    del sys.modules[module.__name__]
-
-
-def execute(module: ModuleType, code: str) -> None:
-    exec(code, module.__dict__)  # noqa: S102  # our own pages
 
 
 def test_other_code_of_the_page_runs_after_it(page: ModuleType) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import pytest
-
 from tests.acceptance.harness import free_port, receiving, serving, wait_until
 from tests.application import RecordingPusher, make_info
-from tests.docs.shell import APPLICATION, ROOT, SERVER, code_blocks, run, running
+from tests.docs.shell import APPLICATION, ROOT, SERVER, code_blocks, execute, run, running
 from tests.docs.test_readme import listens
 
 HOWTO = ROOT / "docs" / "howto"
@@ -69,19 +66,6 @@ def test_django_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     runs(tmp_path, f"{start.strip()} --noreload {free_port()}", call)
 
     assert len((settings + tasks + urls).splitlines()) <= LONGEST_QUICKSTART
-
-
-@pytest.fixture
-def page() -> Iterator[ModuleType]:
-    """Yield a module that the code of a page may run in, one block after the other."""
-    module = ModuleType("page_of_the_howtos")
-    sys.modules[module.__name__] = module  # where type hints are looked up
-    yield module
-    del sys.modules[module.__name__]
-
-
-def execute(module: ModuleType, code: str) -> None:
-    exec(code, module.__dict__)  # noqa: S102  # our own pages
 
 
 def test_other_code_about_fastapi_runs_after_it(page: ModuleType) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from poussetaches.testing import testing
 from tests.acceptance.harness import Server, free_port, receiving, serving, wait_until
-from tests.docs.shell import ROOT, code_blocks, run, running
+from tests.docs.shell import ROOT, code_blocks, execute, run, running
 
 README = (ROOT / "README.md").read_text()
 QUICKSTART, TOUR = code_blocks(README, "sh")
@@ -69,15 +68,12 @@ def test_tour_takes_a_dozen_lines_and_runs(tmp_path: Path) -> None:
     assert [schedule["name"] for schedule in schedules] == ["report"]
 
 
-def test_python_side_pushes_as_it_says() -> None:
+def test_python_side_pushes_as_it_says(page: ModuleType) -> None:
     _, code = code_blocks(README, "python")
-    module = ModuleType("module_of_the_readme")
-    sys.modules[module.__name__] = module  # where type hints are looked up
 
-    exec(code, module.__dict__)  # noqa: S102  # our own page
-    with testing(module.tasks, "record") as box:
-        module.app.test_client().post("/sign-up/42")
-    del sys.modules[module.__name__]
+    execute(page, code)
+    with testing(page.tasks, "record") as box:
+        page.app.test_client().post("/sign-up/42")
 
     [record] = box.all
     assert (record.arguments, record.task.key) == ({"user_id": 42}, "welcome-42")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import TypedDict
 
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.fields import OnConflict, Retry
@@ -54,3 +55,31 @@ def retry_with(retry: Retry | None, max_attempts: int | None) -> Retry:
     """Return a policy whose most used field may be given by itself."""
     given = Retry() if retry is None else retry
     return given if max_attempts is None else {**given, "max_attempts": max_attempts}
+
+
+class TaskOptions(TypedDict, total=False):
+    """What a task is defined with; its pushes may say otherwise. ``timeout`` is in seconds."""
+
+    name: str | None
+    aliases: Sequence[str]
+    queue: str | None
+    max_attempts: int | None
+    timeout: float | None
+    priority: int | None
+    retry: Retry | None
+    labels: Mapping[str, str] | None
+    on_success: str | None
+    on_dead: str | None
+
+
+def default_options(said: TaskOptions) -> Options:
+    """Return what a definition says for all pushes of the task."""
+    return Options(
+        queue=said.get("queue"),
+        timeout=said.get("timeout"),
+        priority=said.get("priority"),
+        retry=retry_with(said.get("retry"), said.get("max_attempts")),
+        labels=said.get("labels") or {},
+        on_success=said.get("on_success"),
+        on_dead=said.get("on_dead"),
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import Parameter, iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 import msgspec
 
@@ -30,7 +30,7 @@ from poussetaches.client.fields import Retry
 from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
 from poussetaches.client.names import SERVER_NAME, TASK_NAME, check_name, name_of, place_of
-from poussetaches.client.options import Options, retry_with
+from poussetaches.client.options import Options, TaskOptions, default_options
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.receive import PROBE, IncomingRequest, Keys, Receiver, Reply
 from poussetaches.client.results import NewTask
@@ -106,35 +106,10 @@ class Tasks:
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
     @overload
-    def task(
-        self,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str | None = None,
-        max_attempts: int | None = None,
-        timeout: float | None = None,
-        priority: int | None = None,
-        retry: Retry | None = None,
-        labels: Mapping[str, str] | None = None,
-        on_success: str | None = None,
-        on_dead: str | None = None,
-    ) -> TaskDecorator: ...
+    def task(self, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
 
     def task(
-        self,
-        function: Callable[..., object] | None = None,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str | None = None,
-        max_attempts: int | None = None,
-        timeout: float | None = None,
-        priority: int | None = None,
-        retry: Retry | None = None,
-        labels: Mapping[str, str] | None = None,
-        on_success: str | None = None,
-        on_dead: str | None = None,
+        self, function: Callable[..., object] | None = None, **options: Unpack[TaskOptions]
     ) -> object:
         """Make a function a task; ``@tasks.task`` and ``@tasks.task(queue="mail")`` both do.
 
@@ -144,18 +119,9 @@ class Tasks:
         Raises:
             DefinitionError: the name is taken or cannot be one, or no push can ever succeed.
         """
-        options = Options(
-            queue=queue,
-            timeout=timeout,
-            priority=priority,
-            retry=retry_with(retry, max_attempts),
-            labels=labels or {},
-            on_success=on_success,
-            on_dead=on_dead,
-        )
 
         def decorate(function: Callable[..., Any], /) -> TaskFunction[..., Any]:
-            return self._add(function, name=name, aliases=aliases, options=options)
+            return self._add(function, **options)
 
         return decorate if function is None else decorate(function)
 
@@ -167,16 +133,7 @@ class Tasks:
         misfire: Misfire | None = None,
         misfire_grace: float | None = None,
         overlap: Overlap | None = None,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str | None = None,
-        max_attempts: int | None = None,
-        timeout: float | None = None,
-        priority: int | None = None,
-        retry: Retry | None = None,
-        labels: Mapping[str, str] | None = None,
-        on_success: str | None = None,
-        on_dead: str | None = None,
+        **options: Unpack[TaskOptions],
     ) -> TaskDecorator:
         """Make a function a task that also runs at the times of an expression.
 
@@ -185,18 +142,9 @@ class Tasks:
         Raises:
             DefinitionError: as ``task`` does; or the function has required arguments.
         """
-        options = Options(
-            queue=queue,
-            timeout=timeout,
-            priority=priority,
-            retry=retry_with(retry, max_attempts),
-            labels=labels or {},
-            on_success=on_success,
-            on_dead=on_dead,
-        )
 
         def decorate(function: Callable[..., Any], /) -> Any:
-            task = self._add(function, name=name, aliases=aliases, options=options)
+            task = self._add(function, **options)
             check_name(task.name, SERVER_NAME)
             task.check_needs_nothing()
             self.schedules[task.name] = Schedule(
@@ -447,12 +395,7 @@ class Tasks:
         return list(dict.fromkeys([*self.queues, *(name or DEFAULT_QUEUE for name in used)]))
 
     def _add(
-        self,
-        function: Callable[..., Any],
-        *,
-        name: str | None,
-        aliases: Sequence[str],
-        options: Options,
+        self, function: Callable[..., Any], **options: Unpack[TaskOptions]
     ) -> TaskFunction[..., Any]:
         if isinstance(function, TaskFunction):
             raise DefinitionError(f"{function.name} is a task already")
@@ -460,10 +403,11 @@ class Tasks:
         task = kind(
             self,
             function,
-            name=name or name_of(function),
-            options=options,
+            name=options.get("name") or name_of(function),
+            options=default_options(options),
             injected=self.is_injected,
         )
+        aliases = options.get("aliases", ())
         for its_name in (task.name, *aliases):
             check_name(its_name, TASK_NAME)
             self._check_free(its_name, function)

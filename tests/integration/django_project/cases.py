@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -78,6 +79,11 @@ class ReceiverTests(TestCase):
         client = Client(enforce_csrf_checks=True)
         self.assertEqual(client.get("/", headers={"host": "evil.example"}).status_code, 400)
         self.assertEqual(client.get("/", headers={"host": "shop.example"}).status_code, 301)
+
+    def test_nothing_is_declared_by_the_requests_of_a_test(self) -> None:
+        self.deliver("count")
+        names = [thread.name for thread in threading.enumerate()]
+        self.assertNotIn("poussetaches-declare", names)
 
     def test_request_without_the_key_is_refused(self) -> None:
         self.assertEqual(Client().post("/_poussetaches/double").status_code, 401)
