@@ -53,8 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(int(self.path.removeprefix("/exit/")))
         self.send_response(200)
         self.send_header("Content-Length", "0")
+        note(event="answered", path=self.path)  # before others can act on the answer
         self.end_headers()
-        note(event="answered", path=self.path)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
