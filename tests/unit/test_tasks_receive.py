@@ -16,7 +16,15 @@ import pytest
 from poussetaches import __version__
 from poussetaches.client.current import NoCurrentTask, current_task
 from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import TOLERANCE, Delivery, IncomingRequest, Receiver, Reply
+from poussetaches.client.receive import (
+    MOST_BODY,
+    MOST_OF_STRANGERS,
+    TOLERANCE,
+    Delivery,
+    IncomingRequest,
+    Receiver,
+    Reply,
+)
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.signature import sign
 from tests.application import KEY, NOW, delivery, make_tasks
@@ -503,3 +511,22 @@ async def test_framework_may_fill_in_what_did_not_travel(run: Run) -> None:
     receiver = Receiver(tasks, call=call, acall=acall)
 
     assert (await run(receiver, delivery(handler, {"number": 14}))).body == b"42"
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "most"),
+    [
+        ({"auth_key": KEY}, KEY, MOST_BODY),
+        ({"auth_key": KEY}, "another", MOST_OF_STRANGERS),
+        ({"auth_key": KEY}, "", MOST_OF_STRANGERS),
+        ({}, KEY, MOST_OF_STRANGERS),
+        ({"signing_secrets": "secret"}, "", MOST_BODY),
+    ],
+    ids=["the key", "another key", "no key", "nothing to ask for", "what a signature is of"],
+)
+def test_body_of_a_stranger_is_not_read_to_its_end(
+    keys: dict[str, str], given: str, most: int
+) -> None:
+    tasks = Tasks(environ={}, **keys)  # type: ignore[arg-type]  # by name
+
+    assert tasks.receiver().most_to_read({"Poussetaches-Auth-Key": given}) == most

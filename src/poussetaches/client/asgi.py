@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from poussetaches.client.receive import MOST_BODY, IncomingRequest, Receiver, Reply, too_large
+from poussetaches.client.receive import IncomingRequest, Receiver, Reply, too_large
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,13 +42,14 @@ class AsgiReceiver:
         if not receiver.takes(path):
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
+        headers = _headers_of(scope["headers"])
+        most = receiver.most_to_read(headers)
+        body = await _read(receive, most)
         if body is None:
             return
-        if len(body) > MOST_BODY:
-            reply = too_large()
+        if len(body) > most:
+            reply = too_large(most)
         else:
-            headers = _headers_of(scope["headers"])
             reply = await receiver.arun(IncomingRequest(scope["method"], path, headers, body))
         await _answer(reply, send)
 
@@ -63,10 +64,10 @@ def _headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, most: int) -> bytes | None:
     """Return the body, or as much of it as shows that it is too long; None when it broke off."""
     body = bytearray()
-    while len(body) <= MOST_BODY:
+    while len(body) <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None

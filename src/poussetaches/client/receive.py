@@ -32,6 +32,9 @@ from poussetaches.core.signature import verify
 
 TOLERANCE = 300  # seconds that a signature's time may be off, either way
 MOST_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 MiB by default
+# Of a stranger's body so much is read, and thrown away, that one of the server's with a wrong key
+# is read whole: who is still sending does not read an answer.
+MOST_OF_STRANGERS = 2 * 1024 * 1024  # bytes
 LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # what `poussetaches check` calls; no task has this name
 
@@ -183,6 +186,18 @@ class Receiver:
             return self._failed(delivery, exc)
         return _succeeded(delivery, value)
 
+    def most_to_read(self, headers: Mapping[str, str]) -> int:
+        """Return how many bytes of a body are worth being read, by what came before it."""
+        try:
+            keys = self._tasks.keys()
+        except SettingsError:
+            return MOST_OF_STRANGERS
+        if keys.auth_key is None:
+            is_known = bool(keys.signing_secrets)  # what is signed is the body
+        else:
+            is_known = _has_key(IncomingRequest("POST", "", headers), keys.auth_key)
+        return MOST_BODY if is_known else MOST_OF_STRANGERS
+
     def _refusal(self, request: IncomingRequest) -> Reply | None:
         try:
             keys = self._tasks.keys()
@@ -279,9 +294,9 @@ class Receiver:
             )
 
 
-def too_large() -> Reply:
-    """Return the answer to a body that nobody can have pushed."""
-    return _text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MOST_BODY} bytes")
+def too_large(most: int) -> Reply:
+    """Return the answer to a body of more than so many bytes."""
+    return _text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {most} bytes")
 
 
 def _succeeded(delivery: Delivery, value: object) -> Reply:

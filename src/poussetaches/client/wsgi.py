@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-from poussetaches.client.receive import MOST_BODY, IncomingRequest, Receiver, Reply, too_large
+from poussetaches.client.receive import IncomingRequest, Receiver, Reply, too_large
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -36,10 +36,12 @@ class WsgiReceiver:
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         if not self._receiver.takes(path):
             return self._app(environ, start_response)
-        body = _read(environ)
-        if len(body) > MOST_BODY:
-            return _answer(too_large(), start_response)
-        request = IncomingRequest(environ["REQUEST_METHOD"], path, _headers_of(environ), body)
+        headers = _headers_of(environ)
+        most = self._receiver.most_to_read(headers)
+        body = _read(environ, most + 1)
+        if len(body) > most:
+            return _answer(too_large(most), start_response)
+        request = IncomingRequest(environ["REQUEST_METHOD"], path, headers, body)
         return _answer(self._receiver.run(request), start_response)
 
 
@@ -52,14 +54,12 @@ def _headers_of(environ: Environ) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def _read(environ: Environ) -> bytes:
-    """Return the body, or as much of it as shows that it is too long."""
+def _read(environ: Environ, most: int) -> bytes:
+    """Return the body, or its first bytes."""
     length = environ.get("CONTENT_LENGTH") or ""
     if length.isdecimal():
-        most = min(int(length), MOST_BODY + 1)
-    elif environ.get("wsgi.input_terminated"):
-        most = MOST_BODY + 1
-    else:
+        most = min(int(length), most)
+    elif not environ.get("wsgi.input_terminated"):
         return b""
     body: bytes = environ["wsgi.input"].read(most)
     return body

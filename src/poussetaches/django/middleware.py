@@ -10,7 +10,7 @@ from django.core import mail
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from poussetaches.client.receive import MOST_BODY, IncomingRequest, Receiver, Reply, too_large
+from poussetaches.client.receive import IncomingRequest, Receiver, Reply, too_large
 from poussetaches.django.tasks import Tasks, registry
 
 GetResponse = (
@@ -41,15 +41,17 @@ class Middleware:
         receiver = _begin(request)
         if receiver is None:
             return self._get_response(request)
-        incoming = _incoming(request)
-        return _response(too_large() if incoming is None else receiver.run(incoming))
+        incoming = _incoming(request, receiver)
+        return _response(incoming if isinstance(incoming, Reply) else receiver.run(incoming))
 
     async def _aanswer(self, request: HttpRequest) -> HttpResponseBase:
         receiver = _begin(request)
         if receiver is None:
             return await cast("Awaitable[HttpResponseBase]", self._get_response(request))
-        incoming = _incoming(request)
-        return _response(too_large() if incoming is None else await receiver.arun(incoming))
+        incoming = _incoming(request, receiver)
+        if isinstance(incoming, Reply):
+            return _response(incoming)
+        return _response(await receiver.arun(incoming))
 
 
 def _begin(request: HttpRequest) -> Receiver | None:
@@ -69,11 +71,12 @@ def _owner(candidates: list[Tasks], path: str) -> Tasks:
     return next(known, candidates[0])
 
 
-def _incoming(request: HttpRequest) -> IncomingRequest | None:
-    """Return a request whole; None when it is too long."""
-    body = request.read(MOST_BODY + 1)
-    if len(body) > MOST_BODY:
-        return None
+def _incoming(request: HttpRequest, receiver: Receiver) -> IncomingRequest | Reply:
+    """Return a request whole, or the answer to one that is too long."""
+    most = receiver.most_to_read(request.headers)
+    body = request.read(most + 1)
+    if len(body) > most:
+        return too_large(most)
     return IncomingRequest(request.method or "", request.path_info, request.headers, body)
 
 
