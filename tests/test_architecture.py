@@ -32,7 +32,11 @@ LAYERS: dict[str, set[str]] = {
     "testing": {"core", "client", "engine", "server", "settings"},
 }
 # Each framework is known to one module alone.
-FRAMEWORKS = {"flask": "flask", "click": "flask", "fastapi": "fastapi", "django": "django"}
+FRAMEWORKS = {
+    **{"flask": "flask", "click": "flask", "werkzeug": "flask"},
+    "fastapi": "fastapi",
+    **{"django": "django", "asgiref": "django"},
+}
 # The package itself holds the version and the names of the client; __main__ is the command line.
 TOP = {"__init__": {"client"}, "__main__": {"cli"}}
 

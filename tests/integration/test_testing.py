@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import unittest
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
 from flask import Flask, current_app
+from starlette.testclient import TestClient
 
 from poussetaches.client.arguments import ArgumentError
-from poussetaches.client.errors import NotFound
+from poussetaches.client.errors import ClientError, NotFound
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import TooManyAttempts
 from poussetaches.fastapi import Tasks as FastAPITasks
@@ -251,6 +254,85 @@ async def test_asynchronous_code_pushes_and_waits(tasks: Tasks, shop: Shop) -> N
         assert await pushed.aresult(timeout=0) == "hello Ada"
 
 
+def test_errors_are_seen_where_the_application_logs_nothing(box: RunBox, shop: Shop) -> None:
+    shop.fails = 1
+    shop.greet.push("Ada")
+
+    logging.disable()
+    try:
+        box.run_until_idle()
+    finally:
+        logging.disable(logging.NOTSET)
+
+    assert [str(error) for error in box.errors] == ["the mail server is away"]
+
+
+def test_retries_come_at_the_same_times_in_every_run(tasks: Tasks, shop: Shop) -> None:
+    def wait() -> timedelta:
+        shop.fails = 1
+        with testing(tasks, "run") as box:
+            pushed = shop.greet.push("Ada")
+            box.run_until_idle()
+            run_at = pushed.refresh().run_at
+            assert run_at is not None
+            return run_at - box.now
+
+    assert len({wait() for _ in range(3)}) == 1
+
+
+async def test_who_waits_for_a_task_sees_at_once_that_it_has_not_run(
+    box: RunBox, shop: Shop
+) -> None:
+    pushed = shop.greet.push("Ada")
+
+    assert pushed.wait(timeout=3600).state == "waiting"
+    with pytest.raises(TimeoutError, match="it is waiting"):
+        await pushed.aresult(timeout=3600)
+
+
+def test_handler_cannot_have_tasks_run(tasks: Tasks) -> None:
+    @tasks.task(name="eager")
+    def eager() -> None:
+        run.run_until_idle()
+
+    with testing(tasks, "run") as run:
+        eager.push()
+        run.run_until_idle()
+
+    assert [str(error) for error in run.errors] == [
+        "a handler cannot have tasks run: they run one after another"
+    ]
+
+
+def test_handler_that_breaks_the_test_off_leaves_a_box_that_works(tasks: Tasks) -> None:
+    done = []
+
+    @tasks.task(name="note")
+    def note(text: str) -> None:
+        if not text:
+            pytest.fail("there is nothing to note")
+        done.append(text)
+
+    with testing(tasks, "run") as box:
+        empty = note.push("")
+        late = note.push("late")
+        with pytest.raises(pytest.fail.Exception, match="nothing to note"):
+            box.run_until_idle()
+        assert [it.refresh().last_error for it in (empty, late)] == ["the test was broken off"] * 2
+        box.client.cancel(empty.id)
+        box.advance(hours=1)
+
+    assert done == ["late"]
+
+
+def test_server_of_a_test_ends_with_its_block(tasks: Tasks, shop: Shop) -> None:
+    with testing(tasks, "run"):
+        pushed = shop.greet.push("Ada")
+
+    with pytest.raises(ClientError, match="has ended with its `with` block"):
+        pushed.refresh()
+
+
 def test_url_elsewhere_is_not_called(box: RunBox) -> None:
     box.client.push("http://elsewhere.test/", retry={"max_attempts": 1})
 
@@ -272,6 +354,25 @@ def test_handler_has_the_context_of_its_flask_application() -> None:
         pushed = name.push()
         box.run_until_idle()
         assert pushed.result(timeout=0) == "shop"
+
+
+def test_handler_has_what_the_lifespan_of_its_fastapi_application_made() -> None:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.greeting = "hello"
+        yield
+
+    app = FastAPI(lifespan=lifespan)
+    tasks = FastAPITasks(app)
+
+    @tasks.task
+    async def greet(name: str) -> str:
+        return f"{app.state.greeting} {name}"
+
+    with TestClient(app), testing(tasks, "run") as box:
+        pushed = greet.push("Ada")
+        box.run_until_idle()
+        assert pushed.result(timeout=0) == "hello Ada"
 
 
 class TestUnderUnittest(unittest.TestCase):

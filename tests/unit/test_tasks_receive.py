@@ -185,6 +185,16 @@ async def test_without_a_key_everything_is_refused_and_the_log_says_what_to_set(
     assert "no key is configured; set POUSSETACHES_AUTH_KEY" in caplog.text
 
 
+def test_empty_key_lets_nobody_in() -> None:
+    class Empty(Tasks):
+        def setting(self, name: str) -> str | None:
+            return ""
+
+    for headers in ({}, {"Poussetaches-Auth-Key": ""}):
+        request = IncomingRequest("POST", "/_poussetaches/app.handler", headers)
+        assert receiver_of(Empty(auth_key="")).run(request).status == 503
+
+
 def test_key_is_read_when_it_is_needed() -> None:
     environ: dict[str, str] = {}
     receiver = receiver_of(Tasks(environ=environ))

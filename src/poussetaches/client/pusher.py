@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 
@@ -35,3 +36,11 @@ class Pusher(Protocol):
 
     async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
         """Do what ``wait`` does, from asynchronous code."""
+
+
+class Replacement(NamedTuple):
+    """What a test puts in the server's place, the keys it asks for, and who hears of errors."""
+
+    pusher: Pusher
+    auth_key: str | None
+    on_error: Callable[[Exception], None] | None

@@ -69,7 +69,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Keys:
-    """What callers must show: each of the two that is set is asked for."""
+    """What callers must show: each of the two that is set, and not empty, is asked for."""
 
     auth_key: str | None = None
     signing_secrets: tuple[bytes, ...] = ()
@@ -113,6 +113,9 @@ class Registry(Protocol):
 
     def max_retry_after_of(self, function: TaskFunction[..., object]) -> float:
         """Return the longest wait in seconds that an answer may ask for."""
+
+    def note_error(self, exc: Exception) -> None:
+        """Hear of what a handler raised, but for RetryLater and GiveUp."""
 
 
 def call(delivery: Delivery) -> object:
@@ -192,7 +195,7 @@ class Receiver:
             keys = self._tasks.keys()
         except SettingsError:
             return MOST_OF_STRANGERS
-        if keys.auth_key is None:
+        if not keys.auth_key:
             is_known = bool(keys.signing_secrets)  # what is signed is the body
         else:
             is_known = _has_key(IncomingRequest("POST", "", headers), keys.auth_key)
@@ -204,7 +207,7 @@ class Receiver:
         except SettingsError as exc:
             log.error("delivery refused: %s", exc)
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the application's settings are wrong")
-        if keys.auth_key is None and not keys.signing_secrets:
+        if not keys.auth_key and not keys.signing_secrets:
             log.error(
                 "delivery refused: no key is configured; set %s to the auth_key of the server,"
                 " or %s to its signing_secret",
@@ -212,7 +215,7 @@ class Receiver:
                 SIGNING_SECRET,
             )
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the application has no key configured")
-        if keys.auth_key is not None and not _has_key(request, keys.auth_key):
+        if keys.auth_key and not _has_key(request, keys.auth_key):
             return _unauthorized("the header Poussetaches-Auth-Key is missing or wrong")
         if keys.signing_secrets and not self._is_signed(request, keys.signing_secrets):
             return _unauthorized("the signature is missing, wrong, or too old")
@@ -277,6 +280,7 @@ class Receiver:
             after = str(math.ceil(exc.after))
             return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": after})
         log.error("task %s (%s) failed at attempt %d", *about, exc_info=exc)
+        self._tasks.note_error(exc)
         return _text(HTTPStatus.INTERNAL_SERVER_ERROR, _line(f"{type(exc).__name__}: {exc}"))
 
     def _note_wait(self, delivery: Delivery, after: float) -> None:

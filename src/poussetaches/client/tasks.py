@@ -31,7 +31,7 @@ from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
 from poussetaches.client.names import SERVER_NAME, TASK_NAME, check_name, name_of, place_of
 from poussetaches.client.options import Options, TaskOptions, default_options
-from poussetaches.client.pusher import Pusher
+from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receive import PROBE, IncomingRequest, Keys, Receiver, Reply
 from poussetaches.client.results import NewTask
 from poussetaches.core.errors import SettingsError
@@ -90,7 +90,7 @@ class Tasks:
         self._aliases: dict[str, TaskFunction[..., Any]] = {}
         self.schedules: dict[str, Schedule] = {}
         self.queues: dict[str, dict[str, object]] = {}
-        self._replaced: list[tuple[Pusher, str | None]] = []
+        self._replaced: list[Replacement] = []
         self._pusher: Pusher | None = None
         self._lock = threading.Lock()
         self._background = Background(self._declare_now)
@@ -212,7 +212,7 @@ class Tasks:
         Raises:
             SettingsError: a setting has something that cannot be.
         """
-        if self._replaced and (key := self._replaced[-1][1]) is not None:
+        if self._replaced and (key := self._replaced[-1].auth_key) is not None:
             return Keys(auth_key=key)
         secrets = self._signing_secrets or self.setting(SIGNING_SECRET)
         return Keys(
@@ -231,6 +231,11 @@ class Tasks:
         retry: Retry = {**of_queue, **task.default_options.retry}
         return retry.get("max_retry_after", MAX_RETRY_AFTER)
 
+    def note_error(self, exc: Exception) -> None:
+        """Tell the test under way, if there is one, of what a handler raised."""
+        if self._replaced and (on_error := self._replaced[-1].on_error) is not None:
+            on_error(exc)
+
     def receiver(self) -> Receiver:
         """Return what answers deliveries."""
         return Receiver(self)
@@ -240,19 +245,26 @@ class Tasks:
     def pusher(self) -> Pusher:
         """Return where pushes go: to the server, unless POUSSETACHES_MODE says otherwise."""
         if self._replaced:
-            return self._replaced[-1][0]
+            return self._replaced[-1].pusher
         with self._lock:
             if self._pusher is None:
                 self._pusher = self._make_pusher()
             return self._pusher
 
     @contextmanager
-    def use(self, pusher: Pusher, *, auth_key: str | None = None) -> Iterator[None]:
+    def use(
+        self,
+        pusher: Pusher,
+        *,
+        auth_key: str | None = None,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> Iterator[None]:
         """Let pushes go elsewhere within the block, in all threads; tests do this.
 
-        ``auth_key`` replaces the keys that callers must show. Nothing is declared meanwhile.
+        ``auth_key`` replaces the keys that callers must show; ``on_error`` is called with what
+        handlers raise. Nothing is declared meanwhile.
         """
-        self._replaced.append((pusher, auth_key))
+        self._replaced.append(Replacement(pusher, auth_key, on_error))
         try:
             yield
         finally:

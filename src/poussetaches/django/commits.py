@@ -9,9 +9,9 @@ from typing import Any, Literal, ParamSpec
 import msgspec
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from poussetaches.client.errors import PushFailed
 from poussetaches.client.function import PushOptions, TaskFunction
 from poussetaches.client.results import NewTask
+from poussetaches.core.errors import PousseTachesError
 
 P = ParamSpec("P")
 OnError = Literal["log", "raise"]
@@ -29,7 +29,7 @@ def push_on_commit(
 
     ``push_on_commit(send_welcome)(user.id)`` pushes nothing when the transaction is rolled back,
     and at once when there is none. Arguments are checked and encoded at the call. A push that
-    fails after the commit is logged, or raised where the transaction ends.
+    fails, or is refused, after the commit is logged, or raised where the transaction ends.
     """
 
     def push(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -56,7 +56,7 @@ class Waiting:
         """Push."""
         try:
             self._task.push_prepared(self._prepared)
-        except PushFailed as exc:
+        except PousseTachesError as exc:  # refusals too: what was written is committed
             if self._on_error == "raise":
                 raise
             # Not what the arguments are: they may be nobody's business.

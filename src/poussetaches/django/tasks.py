@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.test import Client
 
 from poussetaches.client.config import PREFIX
-from poussetaches.client.receive import Delivery, IncomingRequest, Receiver, Reply
+from poussetaches.client.receive import IncomingRequest, Receiver, Reply
 from poussetaches.client.tasks import Tasks as PlainTasks
 from poussetaches.django.commits import settle
+from poussetaches.django.handlers import acall, call
 
 registry: list[Tasks] = []  # in the order in which modules defined them
 
@@ -30,15 +29,17 @@ class Tasks(PlainTasks):
 
     def receiver(self) -> Receiver:
         """Return what answers deliveries."""
-        return Receiver(self, acall=_acall)
+        return Receiver(self, call=call, acall=acall)
 
     def setting(self, name: str) -> str | None:
         """Return a setting of the project, else of the environment."""
         value = configured().get(name.removeprefix(PREFIX))
-        return super().setting(name) if value is None else str(value)
+        return super().setting(name) if value in (None, "") else str(value)
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
         """Return what delivers through Django's test client."""
+        from django.test import Client  # noqa: PLC0415  # of tests alone
+
         client = Client(raise_request_exception=False)
 
         def deliver(request: IncomingRequest) -> Reply:
@@ -62,10 +63,3 @@ def configured() -> Mapping[str, Any]:
     """Return the project's settings for us."""
     found: Mapping[str, Any] = getattr(settings, "POUSSETACHES", {})
     return found
-
-
-async def _acall(delivery: Delivery) -> object:
-    """Call a handler; a synchronous one in the thread that has the database connections."""
-    if delivery.function.is_async:
-        return delivery.call()
-    return await sync_to_async(delivery.call, thread_sensitive=True)()

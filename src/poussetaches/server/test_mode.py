@@ -33,13 +33,17 @@ class World(NamedTuple):
 class TestModeServer:
     """Serves a world in which nothing happens by itself; without a sender, over HTTP.
 
-    A reset builds all of it anew, so that nothing any part remembers can be left over.
+    A reset builds all of it anew, so that nothing any part remembers can be left over. With a
+    ``seed``, chance is the same in every world.
     """
 
-    def __init__(self, settings: Settings, *, sender: Sender | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, sender: Sender | None = None, seed: int | None = None
+    ) -> None:
         # Alerts go by real time.
         self._settings = msgspec.structs.replace(settings, alert_url=None)
         self._sender = sender
+        self._seed = seed
         self._call = asyncio.Lock()  # held by the call under way; the others wait
         self._world: World
 
@@ -105,7 +109,8 @@ class TestModeServer:
         await self._world.parts.app(scope, receive, send)
 
     async def _new_world(self) -> World:
-        clock, random = VirtualClock(SystemClock().now()), Random()  # noqa: S311 - no secrets
+        clock = VirtualClock(SystemClock().now())
+        random = Random(self._seed)  # noqa: S311 - no secrets
         store = await open_memory_store(now=clock.now, random=random)
         await store.set_paused(self._settings.start_paused)
         stats = Stats(store=store, clock=clock, random=random)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
@@ -14,11 +13,12 @@ from poussetaches.client.client import Client
 from poussetaches.client.fields import Filter
 from poussetaches.client.function import TaskFunction
 from poussetaches.client.modes import ClientPusher
+from poussetaches.client.receive import IncomingRequest, Reply
 from poussetaches.client.results import TaskInfo
 from poussetaches.client.tasks import Tasks
 from poussetaches.testing.world import AsyncInProcess, InProcess, World
 
-RECEIVER = "poussetaches.client.receive"
+PATIENCE = 60.0  # seconds for a call, however slow the machine is
 
 
 class RunBox:
@@ -28,10 +28,12 @@ class RunBox:
     own test client.
     """
 
-    def __init__(self, tasks: Tasks, world: World, client: Client) -> None:
+    def __init__(
+        self, tasks: Tasks, world: World, client: Client, errors: list[Exception]
+    ) -> None:
         self._tasks = tasks
         self._world = world
-        self._failures = _Failures()
+        self._errors = errors
         self.client = client
         """A client of the server, for everything that has no shortcut here."""
 
@@ -41,9 +43,9 @@ class RunBox:
         return datetime.fromtimestamp(self._world.now() / 1_000_000, UTC)
 
     @property
-    def errors(self) -> list[BaseException]:
+    def errors(self) -> list[Exception]:
         """What handlers raised so far, but for RetryLater and GiveUp."""
-        return list(self._failures.raised)
+        return list(self._errors)
 
     @property
     def dead(self) -> list[TaskInfo]:
@@ -69,8 +71,7 @@ class RunBox:
             TooManyAttempts: tasks push each other without end.
         """
         self._tasks.settle_in_test()
-        with self._failures.noted():
-            return self._world.run_until_idle()
+        return self._world.run_until_idle()
 
     def advance(
         self,
@@ -89,39 +90,42 @@ class RunBox:
         """
         span = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
         self._tasks.settle_in_test()
-        with self._failures.noted():
-            return self._world.advance(span.total_seconds())
+        return self._world.advance(span.total_seconds())
 
 
 @contextmanager
 def running(tasks: Tasks) -> Iterator[RunBox]:
     """Run an application's tasks in a server of the test's own."""
     key = secrets.token_urlsafe(16)
-    with World(deliver=tasks.delivery_in_test(), auth_key=key) as world:
-        client = Client(transport=InProcess(world))
-        async_client = AsyncClient(transport=AsyncInProcess(world))
-        pusher = ClientPusher(lambda: client, lambda: async_client)
-        with tasks.use(pusher, auth_key=key):
+    with World(deliver=_delivery(tasks), auth_key=key) as world:
+        client = Client(transport=InProcess(world), timeout=PATIENCE, push_timeout=PATIENCE)
+        async_client = AsyncClient(
+            transport=AsyncInProcess(world), timeout=PATIENCE, push_timeout=PATIENCE
+        )
+        errors: list[Exception] = []
+        pusher = _Pusher(lambda: client, lambda: async_client)
+        with tasks.use(pusher, auth_key=key, on_error=errors.append):
             tasks.declare(client)
-            yield RunBox(tasks, world, client)
+            yield RunBox(tasks, world, client, errors)
 
 
-class _Failures(logging.Handler):
-    """Keeps what the receiver logs of handlers that raised."""
+def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
+    """Return what makes deliveries, each with the pushes that its handler put off."""
+    deliver = tasks.delivery_in_test()
 
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.raised: list[BaseException] = []
+    def deliver_and_settle(request: IncomingRequest) -> Reply:
+        reply = deliver(request)
+        tasks.settle_in_test()
+        return reply
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[1] is not None:
-            self.raised.append(record.exc_info[1])
+    return deliver_and_settle
 
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        logger = logging.getLogger(RECEIVER)
-        logger.addHandler(self)
-        try:
-            yield
-        finally:
-            logger.removeHandler(self)
+
+class _Pusher(ClientPusher):
+    """Pushes to the test's server; does not wait where nothing would happen meanwhile."""
+
+    def wait(self, id: str, timeout: float) -> TaskInfo:
+        return self.get(id)
+
+    async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
+        return await self.aget(id)

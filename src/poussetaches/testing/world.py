@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from starlette.types import ASGIApp, Message
 
-from poussetaches.client.errors import ClientError
+from poussetaches.client.errors import ClientError, NoAnswer
 from poussetaches.client.receive import IncomingRequest, Reply
 from poussetaches.client.transport import AsyncStream, Stream
 from poussetaches.client.wire import Answer, Call
@@ -31,6 +31,9 @@ from poussetaches.settings import load_settings
 
 BASE_URL = "http://localhost"  # where paths lead: the application's test client
 NO_EVENTS = "events are not offered in tests; ask for the tasks"
+NO_ANSWER = "the server of this test does not answer"
+BROKEN_OFF = "the test was broken off"
+SEED = 1  # of all chance, so that retries come at the same times in every run
 
 T = TypeVar("T")
 Deliver = Callable[[IncomingRequest], Reply]
@@ -53,8 +56,11 @@ class World:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="poussetaches-test")
         self._server = TestModeServer(
-            load_settings({"test_mode": True}, environ, None), sender=_ByHand(self._waiting)
+            load_settings({"test_mode": True}, environ, None),
+            sender=_ByHand(self._waiting),
+            seed=SEED,
         )
+        self._is_driven = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -85,7 +91,13 @@ class World:
         return self._drive(self._server.advance(seconds))
 
     def call(self, call: Call) -> Future[Answer]:
-        """Make a call of the API."""
+        """Make a call of the API.
+
+        Raises:
+            ClientError: the test's block has ended, and the server with it.
+        """
+        if self._loop.is_closed():
+            raise ClientError("the server of this test has ended with its `with` block")
         return asyncio.run_coroutine_threadsafe(_answer(self._server.app, call), self._loop)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -93,12 +105,31 @@ class World:
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the server do something, and make its deliveries until it is done."""
-        done = asyncio.run_coroutine_threadsafe(work, self._loop)
-        done.add_done_callback(lambda _: self._waiting.put(None))
+        if self._is_driven:
+            work.close()
+            raise RuntimeError("a handler cannot have tasks run: they run one after another")
+        self._is_driven = True
+        try:
+            done = asyncio.run_coroutine_threadsafe(work, self._loop)
+            done.add_done_callback(lambda _: self._waiting.put(None))
+            self._deliver_all()
+            return done.result()
+        finally:
+            self._is_driven = False
+
+    def _deliver_all(self) -> None:
+        """Make deliveries to the last; after one that breaks the test off, fail the others."""
+        broken: BaseException | None = None
         while (delivery := self._waiting.get()) is not None:
-            outcome = self._made(delivery.request)
+            outcome = Outcome(error=BROKEN_OFF)
+            if broken is None:
+                try:
+                    outcome = self._made(delivery.request)
+                except BaseException as exc:  # raised below, whatever it is
+                    broken = exc
             self._loop.call_soon_threadsafe(_settle, delivery.outcome, outcome)
-        return done.result()
+        if broken is not None:
+            raise broken
 
     def _made(self, request: Request) -> Outcome:
         target = parse_target(request.url)
@@ -124,8 +155,15 @@ class InProcess:
         self._world = world
 
     def send(self, call: Call, *, timeout: float) -> Answer:
-        """Make a call."""
-        return self._world.call(call).result(timeout)
+        """Make a call.
+
+        Raises:
+            NoAnswer: none came within ``timeout`` seconds.
+        """
+        try:
+            return self._world.call(call).result(timeout)
+        except TimeoutError as exc:
+            raise NoAnswer(NO_ANSWER) from exc
 
     def stream(self, call: Call, *, silence: float) -> AbstractContextManager[Stream]:
         """Refuse.
@@ -146,8 +184,15 @@ class AsyncInProcess:
         self._world = world
 
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # as the seam
-        """Make a call."""
-        return await asyncio.wait_for(asyncio.wrap_future(self._world.call(call)), timeout)
+        """Make a call.
+
+        Raises:
+            NoAnswer: none came within ``timeout`` seconds.
+        """
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._world.call(call)), timeout)
+        except TimeoutError as exc:
+            raise NoAnswer(NO_ANSWER) from exc
 
     def stream(self, call: Call, *, silence: float) -> AbstractAsyncContextManager[AsyncStream]:
         """Refuse.

@@ -20,13 +20,14 @@ from django.test import (
     TransactionTestCase,
     override_settings,
 )
+from django.utils import translation
 
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.client import Client as Poussetaches
 from poussetaches.client.errors import NoAnswer, PushFailed
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.django import Tasks, push_on_commit
-from poussetaches.django.apps import check_middleware
+from poussetaches.django.checks import check_middleware, check_names, check_settings
 from poussetaches.django.management.commands.poussetaches_dev import command_line
 from poussetaches.django.tasks import registry
 from poussetaches.testing import testing
@@ -87,6 +88,10 @@ class ReceiverTests(TestCase):
 
     def test_request_without_the_key_is_refused(self) -> None:
         self.assertEqual(Client().post("/_poussetaches/double").status_code, 401)
+
+    def test_empty_key_lets_nobody_in(self) -> None:
+        with override_settings(POUSSETACHES={"AUTH_KEY": ""}):
+            self.assertEqual(Client().post("/_poussetaches/double").status_code, 503)
 
     def test_handler_uses_the_database(self) -> None:
         user = User.objects.create(username="ada")
@@ -150,6 +155,23 @@ class CommitTests(TestCase):
 
         self.assertEqual(task.state, "succeeded")
 
+    def test_task_that_a_handler_pushes_on_commit_runs_in_the_same_go(self) -> None:
+        fresh = Tasks()
+        self.addCleanup(registry.remove, fresh)
+
+        @fresh.task(name="second")
+        def second() -> None: ...
+
+        @fresh.task(name="first")
+        def first() -> None:
+            with transaction.atomic():
+                push_on_commit(second)()
+
+        with testing(fresh, "run") as box:
+            push_on_commit(first)()
+            self.assertEqual(box.run_until_idle(), 2)
+            self.assertEqual([task.state for task in box.of(second)], ["succeeded"])
+
     def test_argument_that_does_not_fit_is_refused_at_the_call(self) -> None:
         with self.assertRaises(ArgumentError):
             push_on_commit(double)("x")  # type: ignore[arg-type]
@@ -189,6 +211,41 @@ class ProjectTests(SimpleTestCase):
         with override_settings(MIDDLEWARE=[]):
             self.assertEqual(len(check_middleware()), 1)
 
+    def test_check_tells_of_two_sets_of_tasks_with_one_name(self) -> None:
+        self.assertEqual(list(check_names()), [])
+        for _ in range(2):
+            self.addCleanup(registry.remove, Tasks(name="twice"))
+        self.assertEqual([error.msg for error in check_names()], ["2 Tasks() are 'twice'"])
+
+    def test_check_tells_of_settings_that_nothing_reads(self) -> None:
+        self.assertEqual(list(check_settings()), [])
+        with override_settings(POUSSETACHES={"AUTHKEY": "x", "URL": 8000}):
+            self.assertEqual(
+                [error.msg for error in check_settings()],
+                ["POUSSETACHES has no setting 'AUTHKEY'", "POUSSETACHES['URL'] is no text"],
+            )
+        with override_settings(POUSSETACHES="http://localhost:7991"):
+            self.assertEqual(
+                [error.msg for error in check_settings()], ["POUSSETACHES is no dictionary"]
+            )
+
+    def test_handlers_have_the_language_of_the_project(self) -> None:
+        @tasks.task(name="language")
+        def language() -> str:
+            return translation.get_language() or ""
+
+        self.addCleanup(translation.activate, translation.get_language())
+        translation.activate("fr")
+        self.assertEqual(self.deliver_language(), b'"en-us"')
+        self.assertEqual(translation.get_language(), "fr")
+
+    def deliver_language(self) -> bytes:
+        answer = Client().post(
+            "/_poussetaches/language", "{}", "application/json", headers=HEADERS
+        )
+        content: bytes = answer.content
+        return content
+
     def test_immediate_mode_runs_handlers_at_once(self) -> None:
         with override_settings(POUSSETACHES={"MODE": "immediate"}):
             fresh = Tasks()
@@ -224,10 +281,11 @@ class ProjectTests(SimpleTestCase):
             call_command("poussetaches_sync")
 
     def test_development_server_is_run_with_the_sidecar(self) -> None:
-        python, script = sys.executable, sys.argv[0]
+        # These tests are started by `python -m django`.
+        python = sys.executable
+        server = [python, "-m", "django", "runserver", "8080"]
         self.assertEqual(
-            command_line(["8080"]),
-            [python, "-m", "poussetaches", "run", "--", python, script, "runserver", "8080"],
+            command_line(["8080"]), [python, "-m", "poussetaches", "run", "--", *server]
         )
 
 

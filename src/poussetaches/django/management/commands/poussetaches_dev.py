@@ -15,9 +15,15 @@ class Command(BaseCommand):
 
     help = "Run the development server with poussetaches beside it; takes what runserver takes."
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Take options that only runserver knows, and that argparse would refuse."""
+        if {"-h", "--help"} & {*argv}:
+            super().run_from_argv(argv)
+        self.handle(runserver=argv[2:])
+
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take everything as it is."""
-        parser.add_argument("runserver", nargs=argparse.REMAINDER)
+        """Say in the help that there is more."""
+        parser.add_argument("runserver", nargs=argparse.REMAINDER, help="arguments of runserver")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Start both, in the place of this process."""
@@ -27,5 +33,7 @@ class Command(BaseCommand):
 
 def command_line(arguments: list[str]) -> list[str]:
     """Return what runs both."""
-    server = [sys.executable, sys.argv[0], "runserver", *arguments]
+    module = sys.modules["__main__"].__spec__  # none for a script
+    manage = ["-m", module.parent] if module is not None and module.parent else sys.argv[:1]
+    server = [sys.executable, *manage, "runserver", *arguments]
     return [sys.executable, "-m", "poussetaches", "run", "--", *server]

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from poussetaches.client.errors import ClientError
+from poussetaches.core.errors import PousseTachesError
 from poussetaches.django.tasks import registry
 
 
@@ -18,10 +18,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Declare."""
         for tasks in registry:
-            declared = tasks.declaration()
             try:
+                declared = tasks.declaration()
                 tasks.declare(tasks.client())
-            except ClientError as exc:
+            except PousseTachesError as exc:
                 raise CommandError(str(exc)) from exc
             self.stdout.write(
                 f"declared {len(declared.queues)} queues and {len(declared.schedules)} schedules"

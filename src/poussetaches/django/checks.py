@@ -1,0 +1,64 @@
+"""What ``manage.py check`` says: mistakes in the settings that would be found out late."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+
+from poussetaches.client.config import API_TOKEN, AUTH_KEY, MODE, PREFIX, SIGNING_SECRET, URL
+from poussetaches.django.tasks import registry
+
+MIDDLEWARE = "poussetaches.django.Middleware"
+FROM_ENVIRONMENT = (URL, API_TOKEN, AUTH_KEY, SIGNING_SECRET, MODE)
+KNOWN = ("NAME", *(name.removeprefix(PREFIX) for name in FROM_ENVIRONMENT))
+
+
+def check_middleware(**_: Any) -> Sequence[CheckMessage]:
+    """Tell when deliveries have to pass something before they reach the middleware."""
+    if [*settings.MIDDLEWARE[:1]] == [MIDDLEWARE]:
+        return []
+    return [
+        Error(
+            f"{MIDDLEWARE} is not the first of MIDDLEWARE",
+            hint="What stands before it could refuse deliveries: put it first.",
+            id="poussetaches.E001",
+        )
+    ]
+
+
+def check_names(**_: Any) -> Sequence[CheckMessage]:
+    """Tell when several tasks have one name, so that they undo each other's schedules."""
+    counts = Counter(tasks.name for tasks in registry)
+    return [
+        Error(
+            f"{count} Tasks() have no name" if name is None else f"{count} Tasks() are {name!r}",
+            hint="Each would delete the schedules of the others: import one of them everywhere,"
+            " or give each a name of its own.",
+            id="poussetaches.E002",
+        )
+        for name, count in counts.items()
+        if count > 1
+    ]
+
+
+def check_settings(**_: Any) -> Sequence[CheckMessage]:
+    """Tell when settings.POUSSETACHES has what nothing reads."""
+    given = getattr(settings, "POUSSETACHES", {})
+    known = ", ".join(KNOWN)
+    if not isinstance(given, Mapping):
+        problems = ["POUSSETACHES is no dictionary"]
+    else:
+        problems = [f"POUSSETACHES has no setting {name!r}" for name in given if name not in KNOWN]
+        problems += [
+            f"POUSSETACHES[{name!r}] is no text"
+            for name, value in given.items()
+            if name in KNOWN and not isinstance(value, str | None)
+        ]
+    return [
+        Error(problem, hint=f"It has texts for {known}.", id="poussetaches.E003")
+        for problem in problems
+    ]
