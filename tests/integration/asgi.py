@@ -61,11 +61,8 @@ def _scope(method: str, target: str, headers: Mapping[str, str]) -> dict[str, ob
         "query_string": query.encode(),
         "root_path": "",
         "headers": [
-            (b"host", b"127.0.0.1"),
-            *(
-                (name.replace("_", "-").encode(), value.encode())
-                for name, value in headers.items()
-            ),
+            (name.replace("_", "-").encode(), value.encode("latin-1"))
+            for name, value in {"host": "127.0.0.1", **headers}.items()
         ],
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 7991),

@@ -194,12 +194,15 @@ def test_answer_may_be_text() -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ({}, {"200", "500", "503"}),
-        ({"problems": (404,)}, {"200", "404", "500", "503"}),
-        ({"query": Search}, {"200", "422", "500", "503"}),
-        ({"method": "POST"}, {"200", "500", "503", "507"}),
-        ({"method": "POST", "reads": True}, {"200", "500", "503"}),
-        ({"method": "PUT", "body": Shelf}, {"200", "400", "413", "422", "500", "503", "507"}),
+        ({}, {"200", "421", "500", "503"}),
+        ({"problems": (404,)}, {"200", "404", "421", "500", "503"}),
+        ({"query": Search}, {"200", "421", "422", "500", "503"}),
+        ({"method": "POST"}, {"200", "403", "421", "500", "503", "507"}),
+        ({"method": "POST", "reads": True}, {"200", "403", "421", "500", "503"}),
+        (
+            {"method": "PUT", "body": Shelf},
+            {"200", "400", "403", "413", "421", "422", "500", "503", "507"},
+        ),
         ({"path": "/healthz"}, {"200", "500"}),
     ],
     ids=["read", "own", "query", "write", "reading-post", "body", "health"],
@@ -214,7 +217,7 @@ def test_refusals_that_every_such_row_has_are_implied(
     ("overrides", "added"),
     [
         ({}, {401}),
-        ({"method": "POST"}, {401, 403}),
+        ({"method": "POST"}, {401}),
         ({"method": "POST", "reads": True}, {401}),
         ({"path": "/readyz"}, set()),
     ],

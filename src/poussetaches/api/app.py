@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from email.utils import formatdate
 
 from starlette.applications import Starlette
@@ -12,14 +12,20 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poussetaches.api.auth import Authentication, Tokens
+from poussetaches.api.browsers import BrowserGuard
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.journal import Journal
 from poussetaches.api.problems import Problem, answer_problem
 from poussetaches.core.errors import PousseTachesError
 
 
-def build_app(endpoints: Sequence[Endpoint], *, tokens: Tokens | None) -> ASGIApp:
-    """Return the application; without tokens everybody may do everything."""
+def build_app(
+    endpoints: Sequence[Endpoint], *, tokens: Tokens | None, hosts: Collection[str] = ()
+) -> ASGIApp:
+    """Return the application; without tokens everybody may do everything.
+
+    ``hosts`` are the names that it may be called by without tokens, besides those without a dot.
+    """
     routes = Starlette(
         routes=[endpoint.route() for endpoint in endpoints],
         exception_handlers={
@@ -31,18 +37,17 @@ def build_app(endpoints: Sequence[Endpoint], *, tokens: Tokens | None) -> ASGIAp
     )
     routes.router.redirect_slashes = False
     app: ASGIApp = Journal(routes, endpoints=endpoints)
+    authentication = None
+    if tokens is not None:
+        app = authentication = Authentication(app, tokens=tokens, endpoints=endpoints)
+    guard = BrowserGuard(app, hosts=hosts if tokens is None else None)
+
+    def may_pass(scope: Scope) -> bool:
+        has_right = authentication is None or authentication.may_pass(scope)
+        return has_right and guard.may_pass(scope)
+
     date = Date()
-    if tokens is None:
-        return Shortcut(Dated(app, date), endpoints=endpoints, date=date)
-    guarded = Authentication(app, tokens=tokens, endpoints=endpoints)
-    return Shortcut(
-        Dated(guarded, date), endpoints=endpoints, date=date, may_pass=guarded.may_pass
-    )
-
-
-def everybody(_: Scope) -> bool:
-    """Let every request pass."""
-    return True
+    return Shortcut(Dated(guard, date), endpoints=endpoints, date=date, may_pass=may_pass)
 
 
 class Shortcut:
@@ -58,7 +63,7 @@ class Shortcut:
         *,
         endpoints: Sequence[Endpoint],
         date: Date,
-        may_pass: Callable[[Scope], bool] = everybody,
+        may_pass: Callable[[Scope], bool],
     ) -> None:
         self._app = app
         self._date = date

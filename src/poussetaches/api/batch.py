@@ -28,7 +28,7 @@ from poussetaches.api.reading import (
 from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
 from poussetaches.api.task_fields import TaskFields
-from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError
+from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Push, Store
 
@@ -135,6 +135,7 @@ class _Pushes:
 
         Raises:
             Problem: 400, it is not JSON; 422, there are too many, or too many are refused.
+            TargetNotAllowed: nothing may be sent to where it leads.
         """
         if len(self._pushes) >= MAX_TASKS:
             self._errors = [
@@ -150,6 +151,8 @@ class _Pushes:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             detail = f"{self.field(place, '')}: is not JSON that can be read: {exc}"
             raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None
+        except TargetNotAllowed as exc:
+            raise TargetNotAllowed(self.field(place, exc.field), exc.reason) from None
         except InvalidTask as exc:
             self._note(place, exc.field, exc.reason)
         else:

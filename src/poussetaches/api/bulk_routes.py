@@ -19,7 +19,7 @@ from poussetaches.api.merge_patch import Document
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.task_patch import TaskPatch
 from poussetaches.core import edits
-from poussetaches.core.errors import InvalidTask
+from poussetaches.core.errors import InvalidTask, TargetNotAllowed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.retry import TEN_YEARS
@@ -150,6 +150,8 @@ class BulkRoutes:
             raise invalid(CODE, "spread", "sets run_at, and so does set; give one of them")
         try:
             return TaskPatch(changes, self._engine.queues, max_body=self._max_body)
+        except TargetNotAllowed as exc:
+            raise TargetNotAllowed(f"set.{exc.field}", exc.reason) from None
         except InvalidTask as exc:
             raise invalid("invalid-task", f"set.{exc.field}", exc.reason) from None
 

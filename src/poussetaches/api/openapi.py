@@ -138,9 +138,14 @@ def _operation(endpoint: Endpoint, types: _Types, *, has_token: bool) -> Schema:
 def problems_of(endpoint: Endpoint, *, has_token: bool) -> list[int]:
     """Return the statuses that an endpoint refuses with: those of its row, and those implied.
 
-    Every request may find the store in trouble, every body or query may be refused.
+    Every request may find the store in trouble, every body or query may be refused, and without
+    a token so may the name that the server is called by.
     """
     found = {*endpoint.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
+    if endpoint.method != "GET":
+        found.add(
+            HTTPStatus.FORBIDDEN
+        )  # to pages of other origins, and to those who may only look
     if endpoint.body is not None:
         found |= {
             HTTPStatus.BAD_REQUEST,
@@ -153,10 +158,7 @@ def problems_of(endpoint: Endpoint, *, has_token: bool) -> list[int]:
         found.add(HTTPStatus.SERVICE_UNAVAILABLE)
         if not endpoint.only_reads:
             found.add(HTTPStatus.INSUFFICIENT_STORAGE)
-        if has_token:
-            found.add(HTTPStatus.UNAUTHORIZED)
-        if has_token and not endpoint.only_reads:
-            found.add(HTTPStatus.FORBIDDEN)
+        found.add(HTTPStatus.UNAUTHORIZED if has_token else HTTPStatus.MISDIRECTED_REQUEST)
     return sorted(map(int, found - set(endpoint.answers)))
 
 

@@ -181,6 +181,7 @@ class OriginalRoutes:
         run_at = later(now, _delay(push) * MINUTE // SECOND)
         _check_text("url", push.url)
         parse_target(push.url)
+        self._engine.queues.allowed.check("url", push.url)
         return Task(
             id=new_task_id(now, self._random),
             url=push.url,

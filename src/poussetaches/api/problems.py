@@ -28,6 +28,7 @@ from poussetaches.core.errors import (
     StateConflict,
     StoreFull,
     StoreUnavailable,
+    TargetNotAllowed,
     TaskNotFound,
     TooMany,
     TooManyAttempts,
@@ -91,6 +92,7 @@ class Kind(NamedTuple):
 # The first class that an error is an instance of decides.
 KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (BodyTooLarge, Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large")),
+    (TargetNotAllowed, Kind(HTTPStatus.FORBIDDEN, "target-not-allowed")),
     (InvalidTask, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-task")),
     (InvalidQueue, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-queue")),
     (InvalidFilter, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-filter")),

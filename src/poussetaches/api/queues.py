@@ -19,6 +19,7 @@ from poussetaches.api.engine_view import EngineView
 from poussetaches.api.reading import read_body
 from poussetaches.api.task_fields import CallbackUrl, check_callback, check_retry
 from poussetaches.api.views import WaitView, wait_view
+from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.errors import InvalidQueue, InvalidTask, QueueInUse, QueueNotFound, TooMany
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment, seconds_between
@@ -322,7 +323,7 @@ class QueueRoutes:
             if made and is_full:
                 raise TooMany(f"there are {MAX_QUEUES} queues already, as many as are allowed")
             overrides = overrides_of(known)
-            check_overrides(overrides, paths_lead=paths_lead)
+            check_overrides(overrides, paths_lead=paths_lead, allowed=queues.allowed)
             paused = known is not None and known.paused
             return Queue(name=name, overrides=overrides, configured=True, paused=paused)
 
@@ -357,13 +358,16 @@ class QueueRoutes:
         )
 
 
-def check_overrides(overrides: QueueOverrides, *, paths_lead: bool) -> None:
+def check_overrides(
+    overrides: QueueOverrides, *, paths_lead: bool, allowed: AllowedTargets
+) -> None:
     """Refuse settings of a queue that do not go together, and URLs that lead nowhere.
 
     ``paths_lead`` tells whether there is a base URL to put a callback's path behind.
 
     Raises:
         InvalidQueue: there are such.
+        TargetNotAllowed: nothing may be sent to where one leads.
     """
     try:
         if overrides.retry is not None:
@@ -378,6 +382,10 @@ def check_overrides(overrides: QueueOverrides, *, paths_lead: bool) -> None:
     except InvalidTask as exc:
         field = "base_url" if exc.field == "url" else exc.field
         raise InvalidQueue(field, exc.reason) from None
+    for field in ("base_url", "on_success", "on_dead"):
+        url = getattr(overrides, field)
+        if url and not is_path(url):
+            allowed.check(field, url)
 
 
 def _deleted(known: Queue | None) -> None:

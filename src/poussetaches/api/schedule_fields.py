@@ -24,7 +24,7 @@ from poussetaches.api.task_fields import (
 )
 from poussetaches.api.task_patch import BODIES, with_known_names
 from poussetaches.api.views import Time, shown, shown_or_none, task_view
-from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
+from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
 from poussetaches.core.moment import Moment, datetime_of
 from poussetaches.core.queue import Name, Timeout
 from poussetaches.core.retry import RetryOverrides, StatusRule, Wait
@@ -222,6 +222,8 @@ class ScheduleBuilder:
             return self._tasks.build(TaskFields(**said)).task
         except BodyTooLarge as exc:
             raise BodyTooLarge(f"{place}task.{exc.field}", exc.reason) from None
+        except TargetNotAllowed as exc:
+            raise TargetNotAllowed(f"{place}task.{exc.field}", exc.reason) from None
         except InvalidTask as exc:
             raise InvalidSchedule(f"{place}task.{exc.field}", exc.reason) from None
 

@@ -72,14 +72,14 @@ class TaskBuilder:
 
         Raises:
             InvalidTask: a field has a value that is not allowed.
+            TargetNotAllowed: nothing may be sent to where a URL leads.
             TooMany: it would make one queue too many.
         """
         check_together(fields)
         queue = fields.queue or DEFAULT_QUEUE
         if queue not in self._checked_queues:
             self._check_queue(queue)
-        if is_path(fields.url):
-            check_has_base("url", queue, self._queues)
+        check_target("url", fields.url, queue, self._queues)
         if fields.on_success or fields.on_dead:
             check_callbacks(fields, self._queues)
         body, body_kind = body_of(fields, max_body=self._limits.max_body)
@@ -163,28 +163,35 @@ def limited(field: str, time: datetime, *, latest: Moment) -> Moment:
 
 
 def check_callbacks(fields: TaskFields, queues: Queues) -> None:
-    """Refuse callbacks that are paths when there is nothing to put them behind.
+    """Refuse callbacks that lead nowhere, or where nothing may be sent.
 
     Raises:
-        InvalidTask: neither their queue nor the server has a base URL.
+        InvalidTask: one is a path, and neither its queue nor the server has a base URL.
+        TargetNotAllowed: nothing may be sent there.
     """
     for field, url in (("on_success", fields.on_success), ("on_dead", fields.on_dead)):
-        if url is not None and is_path(url):
-            check_has_base(field, CALLBACKS_QUEUE, queues)
+        if url:
+            check_target(field, url, CALLBACKS_QUEUE, queues)
 
 
-def check_has_base(field: str, queue: str, queues: Queues) -> None:
-    """Refuse a path when there is nothing to put it behind.
+def check_target(field: str, url: str, queue: str, queues: Queues) -> None:
+    """Refuse a URL that leads nowhere, or where nothing may be sent.
 
     Raises:
-        InvalidTask: neither its queue nor the server has a base URL.
+        InvalidTask: it is a path, and neither its queue nor the server has a base URL.
+        TargetNotAllowed: nothing may be sent there.
     """
-    if queues.settings_of(queue).base_url is None:
+    if not is_path(url):
+        queues.allowed.check(field, url)
+        return
+    base_url = queues.settings_of(queue).base_url
+    if base_url is None:
         raise InvalidTask(
             field,
             f"is a path, and there is no base URL to put it behind: set base_url of the queue "
             f"{queue!r}, or POUSSETACHES_BASE_URL of the server",
         )
+    queues.allowed.check(field, base_url)
 
 
 def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:

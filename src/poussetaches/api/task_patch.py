@@ -12,7 +12,7 @@ from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import (
     ANY_SUCCESS,
     check_callbacks,
-    check_has_base,
+    check_target,
     limited,
     planned,
 )
@@ -50,6 +50,7 @@ class TaskPatch:
 
         Raises:
             InvalidTask: it names what cannot be changed, or gives it an impossible value.
+            TargetNotAllowed: nothing may be sent to where it leads.
         """
         for name, value in changes.items():
             if name not in CHANGEABLE:
@@ -68,6 +69,7 @@ class TaskPatch:
 
         Raises:
             InvalidTask: they do not fit this task.
+            TargetNotAllowed: nothing may be sent to where it would lead.
         """
         if not self._changes:
             return task
@@ -75,8 +77,8 @@ class TaskPatch:
             raise InvalidTask("retry", "cannot be changed: the original's route has its own")
         fields = _decoded(_FIELDS, {"url": _ANYWHERE, **self._merged_into(task)})
         check_together(fields)
-        if "url" in self._changes and is_path(fields.url):
-            check_has_base("url", task.queue, self._queues)
+        if "url" in self._changes:
+            check_target("url", fields.url, task.queue, self._queues)
         check_callbacks(fields, self._queues)
         changed: dict[str, object] = {
             name: _VALUES[name](fields) for name in self._changes if name in _VALUES
@@ -92,6 +94,10 @@ class TaskPatch:
         _decoded(_CHANGES, self._changes)  # null has to name what there is, too
         fields = _decoded(_FIELDS, merged_document({"url": _ANYWHERE}, self._changes))
         check_together(fields)
+        for field in ("url", "on_success", "on_dead"):
+            url = getattr(fields, field)
+            if field in self._changes and url and not is_path(url):
+                self._queues.allowed.check(field, url)
         body_of(fields, max_body=self._max_body)
 
     def _merged_into(self, task: Task) -> Document:

@@ -33,6 +33,10 @@ class BodyTooLarge(InvalidTask):
     """A task's body is longer than is allowed."""
 
 
+class TargetNotAllowed(Invalid):
+    """Nothing may be sent to where a URL leads."""
+
+
 class InvalidQueue(Invalid):
     """A queue's setting has a value that is not allowed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 
@@ -16,5 +17,6 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 256
     hold_for: float = 3600.0
     auth_key: str | None = None
+    allowed: AllowedTargets = AllowedTargets()
     key_targets: frozenset[str] = frozenset()
     signing_secrets: tuple[bytes, ...] = ()  # each signs every delivery

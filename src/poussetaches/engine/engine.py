@@ -44,7 +44,9 @@ class Engine:
         self._bell = Bell()
         self._schedule_bell = Bell()
         probe_bell = Bell()
-        self.queues = Queues(config.queue, original_retry=config.original_retry)
+        self.queues = Queues(
+            config.queue, original_retry=config.original_retry, allowed=config.allowed
+        )
         self.origins = Origins(hold_for=config.hold_for)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self.dispatcher = Dispatcher(

@@ -1,19 +1,29 @@
-"""The queues that there are, as the engine and the API see them: settings, pauses, base URLs."""
+"""The queues that there are, as the engine and the API see them, and where tasks may lead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import Lane, Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.target import is_path, joined, origin_of
 from poussetaches.core.task import Task
 
+EVERYWHERE = AllowedTargets()
+
 
 class Queues:
     """Every queue that the store knows. Changed after a commit only."""
 
-    def __init__(self, defaults: QueueSettings, *, original_retry: RetryPolicy) -> None:
+    def __init__(
+        self,
+        defaults: QueueSettings,
+        *,
+        original_retry: RetryPolicy,
+        allowed: AllowedTargets = EVERYWHERE,
+    ) -> None:
+        self.allowed = allowed
         self._defaults = defaults
         self._original_retry = original_retry
         self._queues: dict[str, Queue] = {}

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pyreqwest.client import Client, ClientBuilder
@@ -46,13 +46,26 @@ class Sender(Protocol):
         """Close all connections."""
 
 
-class HttpSender:
-    """Makes attempts over HTTP: no redirects, no proxies, no decompression."""
+class Pin(NamedTuple):
+    """A host, and the one address that connections to it are made to."""
 
-    def __init__(self, *, connect_timeout: float, now: Callable[[], Moment]) -> None:
+    host: str
+    address: str
+
+
+class HttpSender:
+    """Makes attempts over HTTP: no redirects, no proxies, no decompression.
+
+    With a ``pin`` it is for that host alone, whose name is not resolved again.
+    """
+
+    def __init__(
+        self, *, connect_timeout: float, now: Callable[[], Moment], pin: Pin | None = None
+    ) -> None:
         self._connect_timeout = connect_timeout
         self._now = now
-        self._client: Client = (
+        self._pin = pin
+        builder = (
             ClientBuilder()
             .no_proxy()
             .follow_redirects(False)
@@ -63,8 +76,10 @@ class HttpSender:
             .deflate(False)
             .connect_timeout(timedelta(seconds=connect_timeout))
             .pool_idle_timeout(IDLE_CONNECTION)
-            .build()
         )
+        if pin is not None:
+            builder = builder.resolve(pin.host, pin.address, 0)  # whatever the URL's port is
+        self._client: Client = builder.build()
 
     async def send(self, request: Request) -> Outcome:
         """Make one attempt."""
@@ -89,9 +104,10 @@ class HttpSender:
     async def probe(self, origin: str) -> str | None:
         """Connect to an origin and hang up."""
         target = parse_target(origin)
+        address = target.host if self._pin is None else self._pin.address
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, writer = await asyncio.open_connection(target.host, target.port)
+                _, writer = await asyncio.open_connection(address, target.port)
         except TimeoutError:
             return f"no connection within {self._connect_timeout:g} s"
         except socket.gaierror as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings, Retention
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.config import EngineConfig
@@ -22,6 +23,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         max_in_flight=settings.max_in_flight,
         hold_for=settings.hold_for,
         auth_key=settings.auth_key,
+        allowed=AllowedTargets(settings.allow_target),
         key_targets=frozenset(settings.key_target),
         signing_secrets=settings.signing_secret,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from starlette.types import ASGIApp
@@ -12,12 +13,15 @@ from poussetaches.api.bulk import Bulk
 from poussetaches.api.events import EventHub
 from poussetaches.api.test_mode import TestMode
 from poussetaches.api.watch import TaskWatch
+from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.moment import Moment
 from poussetaches.engine.alerts import Alerts
 from poussetaches.engine.clock import Bell, Clock, SystemClock
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.observer import Observer
-from poussetaches.engine.sender import HttpSender, Sender
+from poussetaches.engine.sender import HttpSender, Pin, Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.server.configuration import engine_config
 from poussetaches.server.endpoints import Services, endpoints_of
@@ -48,12 +52,13 @@ class Parts:
         self._stats = stats
         if sender is None:
             sender = HttpSender(connect_timeout=settings.connect_timeout, now=clock.now)
+        config = engine_config(settings)
         self.engine = Engine(
             store=store,
-            sender=sender,
+            sender=_limited(sender, config.allowed, settings=settings, now=clock.now),
             clock=clock,
             random=random,
-            config=engine_config(settings),
+            config=config,
             observer=observer,
         )
         self._bulk = Bulk(store=store, now=clock.now)
@@ -61,6 +66,7 @@ class Parts:
         # Readers of events live in real time, in test mode too.
         self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
         self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock)]
+        # Not limited: where alerts go is said by whoever runs the server, not by who pushes.
         self._alerts = self._alerting(settings, clock=clock, sender=sender)
         services = Services(
             store=store,
@@ -73,7 +79,8 @@ class Parts:
             random=random,
         )
         endpoints = endpoints_of(services, settings, test_mode=test_mode)
-        self.app: ASGIApp = build_app(endpoints, tokens=_tokens(settings))
+        hosts = (*settings.allow_host, settings.host.lower())
+        self.app: ASGIApp = build_app(endpoints, tokens=_tokens(settings), hosts=hosts)
 
     @property
     def paused(self) -> bool:
@@ -134,6 +141,20 @@ class Parts:
         )
         self.chores.append(Loop("alerts", alerts.tick, bell=bell, clock=clock))
         return alerts
+
+
+def _limited(
+    sender: Sender, allowed: AllowedTargets, *, settings: Settings, now: Callable[[], Moment]
+) -> Sender:
+    """Return a sender that sends to allowed targets only."""
+    if allowed.is_everywhere:
+        return sender
+    timeout = settings.connect_timeout
+
+    def pinned(pin: Pin) -> Sender:
+        return HttpSender(connect_timeout=timeout, now=now, pin=pin)
+
+    return LimitedSender(sender, allowed=allowed, pinned=pinned, connect_timeout=timeout)
 
 
 def _tokens(settings: Settings) -> Tokens | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from poussetaches.core.allowed import parse_rule
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.queue import MAX_RATE, MIN_RATE, parse_rate
 from poussetaches.core.signature import secret_bytes
@@ -197,6 +198,37 @@ class Hosts:
 
     def read(self, raw: object) -> tuple[str, ...]:
         return tuple(Text(pattern=HOST_NAME).read(item).lower() for item in read_items(raw))
+
+
+@dataclass(frozen=True)
+class HostPatterns:
+    """A list of host names in lower case, each of which may stand for all names below it."""
+
+    allowed: str = 'host names without port, or like "*.example.com"'
+    metavar: str = "HOST"
+    value_type: object = tuple[str, ...]
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        pattern = rf"(\*\.)?({HOST_NAME})"
+        return tuple(Text(pattern=pattern).read(item).lower() for item in read_items(raw))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A list of names and networks, in lower case."""
+
+    allowed: str = (
+        'names ("api.example.com", "*.example.com") and networks ("10.0.0.0/8", "127.0.0.1", '
+        '"[::1]"), each with a port behind it or without (":8000")'
+    )
+    metavar: str = "TARGET"
+    value_type: object = tuple[str, ...]
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        items = tuple(Text().read(item).lower() for item in read_items(raw))
+        for item in items:
+            parse_rule(item)
+        return items
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from poussetaches.settings.kinds import (
     Boolean,
     Choice,
     HeaderNames,
+    HostPatterns,
     Hosts,
     Integer,
     Kind,
@@ -18,6 +19,7 @@ from poussetaches.settings.kinds import (
     Rate,
     SigningSecrets,
     Statuses,
+    Targets,
     Text,
     Url,
 )
@@ -156,6 +158,21 @@ SETTINGS: tuple[Setting, ...] = (
         Boolean(),
         False,
         "Listen on an address that others can reach though no API token is set.",
+    ),
+    Setting(
+        SECURITY,
+        "allow_host",
+        HostPatterns(),
+        (),
+        "Name that the server may be called by when no API token is set, besides those without "
+        "a dot.",
+    ),
+    Setting(
+        SECURITY,
+        "allow_target",
+        Targets(),
+        (),
+        "Where tasks may be sent, and nowhere else; everywhere when it is empty.",
     ),
     Setting(
         SECURITY,

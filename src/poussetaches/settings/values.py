@@ -23,6 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_token: str | None
     read_token: str | None
     allow_unauthenticated: bool
+    allow_host: tuple[str, ...]
+    allow_target: tuple[str, ...]
     auth_key: str | None
     key_target: tuple[str, ...]
     signing_secret: tuple[bytes, ...]  # the new one first

@@ -1,0 +1,126 @@
+"""``AllowedTargets``: where tasks may be sent, by name and by network."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from poussetaches.core.errors import TargetNotAllowed
+from poussetaches.core.hosts import Address, address_of, is_named
+from poussetaches.core.target import MAX_PORT, Target, parse_target
+
+SETTING = "allow_target"
+
+_RULE = re.compile(
+    r"(?:\[(?P<v6>[0-9a-f]*:[0-9a-f:.]+(?:/[0-9]{1,3})?)\]"
+    r"|(?P<v4>[0-9]+(?:\.[0-9]+){3}(?:/[0-9]{1,2})?)"
+    r"|(?P<name>(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?))"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"|(?P<bare>[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*(?:/[0-9]{1,3})?)"
+)
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Verdict(Enum):
+    """Whether a target is allowed, as far as its URL tells."""
+
+    YES = "yes"
+    NO = "no"
+    BY_ADDRESS = "by address"  # if all addresses that its name has are in allowed networks
+
+
+class Rule(NamedTuple):
+    """A name, with or without a wildcard, or a network; and perhaps the only port there."""
+
+    name: str
+    network: Network | None
+    port: int | None
+
+    def has(self, address: Address, port: int) -> bool:
+        """Tell whether an address is in its network."""
+        return self.network is not None and address in self.network and self.is_open(port)
+
+    def is_open(self, port: int) -> bool:
+        """Tell whether it allows a port."""
+        return self.port in (None, port)
+
+
+def parse_rule(text: str) -> Rule:
+    """Return what a text like ``*.example.com``, ``10.0.0.0/8`` or ``[::1]:8000`` allows.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _RULE.fullmatch(text.lower())
+    if match is None:
+        raise ValueError
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 1 <= port <= MAX_PORT:
+        raise ValueError
+    if match["name"]:
+        # A client would read such a name as an address: no target can have it.
+        if _ENDS_IN_NUMBER.fullmatch(match["name"]):
+            raise ValueError
+        return Rule(match["name"], None, port)
+    return Rule("", ipaddress.ip_network(match["v6"] or match["v4"] or match["bare"]), port)
+
+
+class AllowedTargets:
+    """Where tasks may be sent. Without rules that is everywhere."""
+
+    def __init__(self, rules: Sequence[str] = ()) -> None:
+        parsed = [parse_rule(rule) for rule in rules]
+        self._names = [rule for rule in parsed if rule.network is None]
+        self._networks = [rule for rule in parsed if rule.network is not None]
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Tell whether nothing is refused."""
+        return not (self._names or self._networks)
+
+    def judge(self, target: Target) -> Verdict:
+        """Tell what is known of a target before its name is resolved."""
+        if self.is_everywhere:
+            return Verdict.YES
+        address = address_of(target.host)
+        if address is not None:
+            return Verdict.YES if self._has(address, target.port) else Verdict.NO
+        host = target.host.removesuffix(".")
+        if any(is_named(host, [rule.name]) and rule.is_open(target.port) for rule in self._names):
+            return Verdict.YES
+        if any(rule.is_open(target.port) for rule in self._networks):
+            return Verdict.BY_ADDRESS
+        return Verdict.NO
+
+    def has_address(self, address: str, port: int) -> bool:
+        """Tell whether an address that a name was resolved to is in an allowed network."""
+        parsed = address_of(address)
+        return parsed is not None and self._has(parsed, port)
+
+    def check(self, field: str, url: str) -> None:
+        """Refuse a URL whose host tells that nothing may be sent there.
+
+        Raises:
+            TargetNotAllowed: it is neither named nor in a network, and cannot turn out to be.
+        """
+        if self.is_everywhere:
+            return
+        target = parse_target(url)
+        if self.judge(target) is Verdict.NO:
+            raise TargetNotAllowed(field, refusal(target))
+
+    def _has(self, address: Address, port: int) -> bool:
+        return any(rule.has(address, port) for rule in self._networks)
+
+
+def refusal(target: Target, address: str | None = None) -> str:
+    """Return why nothing is sent to a target, or to an address that its name has."""
+    where = target.origin.partition("://")[2]
+    if address is None:
+        return f"{where} is no allowed target; see the setting {SETTING}"
+    return f"{where} leads to {address}, which is no allowed target; see the setting {SETTING}"

@@ -1,0 +1,288 @@
+"""Attempts that may go to allowed targets only, over real sockets; names are the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+
+from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.task import Outcome
+from poussetaches.engine.limited_sender import MOST_SENDERS, LimitedSender, resolve
+from poussetaches.engine.request import Request
+from poussetaches.engine.sender import HttpSender, Pin
+from tests.factories import NOW
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+LOOPBACK = "127.0.0.0/8"
+
+
+class Names:
+    """Resolves names as it is told; the last answer is for good."""
+
+    def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
+        self._answers = {name.replace("_", "."): deque(given) for name, given in answers.items()}
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """Return the next addresses."""
+        self.asked.append(host)
+        answers = self._answers.get(host.rstrip("."))
+        if answers is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return list(answers.popleft() if len(answers) > 1 else answers[0])
+
+
+class Receivers:
+    """Listen on one port of several loopback addresses, and note who was called, and how."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.calls: list[tuple[str, bytes]] = []
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def called(self) -> list[str]:
+        """The addresses that were called."""
+        return [address for address, _ in self.calls]
+
+    async def listen(self, *addresses: str) -> None:
+        """Listen there."""
+        for address in addresses:
+            server = await asyncio.start_server(self._answerer(address), address, self.port)
+            self.port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for server in self._servers:
+            server.close()
+            await server.wait_closed()
+
+    def _answerer(
+        self, address: str
+    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                head = b""  # a probe
+            self.calls.append((address, head))
+            writer.write(ANSWER if head else b"")
+            writer.close()
+
+        return answer
+
+
+@pytest.fixture
+async def receivers() -> AsyncIterator[Receivers]:
+    receivers = Receivers()
+    yield receivers
+    await receivers.close()
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+def sender_of(stack: AsyncExitStack, rules: Sequence[str], names: Names) -> LimitedSender:
+    """Return a sender that is closed with the stack."""
+    sender = LimitedSender(
+        HttpSender(connect_timeout=5, now=lambda: NOW),
+        allowed=AllowedTargets(rules),
+        pinned=lambda pin: HttpSender(connect_timeout=5, now=lambda: NOW, pin=pin),
+        resolve=names.resolve,
+        connect_timeout=5,
+    )
+    stack.push_async_callback(sender.close)
+    return sender
+
+
+def request_to(url: str, *, timeout: float = 20) -> Request:
+    return Request(method="POST", url=url, headers={}, body=b"", timeout=timeout)
+
+
+async def test_connection_goes_to_the_address_that_was_checked(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    """DNS rebinding: the name leads elsewhere once it was checked."""
+    await receivers.listen("127.0.0.2", "127.0.0.3")
+    names = Names(app_example=[["127.0.0.2"], ["127.0.0.3"]])
+    sender = sender_of(stack, ["127.0.0.2"], names)
+
+    outcome = await sender.send(request_to(f"http://app.example:{receivers.port}/"))
+
+    assert outcome == Outcome(status=200)
+    assert receivers.called == ["127.0.0.2"]
+    assert names.asked == ["app.example"]
+
+
+async def test_name_that_leads_elsewhere_later_is_refused_then(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.2", "127.0.0.3")
+    names = Names(app_example=[["127.0.0.2"], ["127.0.0.3"]])
+    sender = sender_of(stack, ["127.0.0.2"], names)
+    url = f"http://app.example:{receivers.port}/"
+    await sender.send(request_to(url))
+
+    outcome = await sender.send(request_to(url))
+
+    assert outcome == Outcome(
+        error=f"app.example:{receivers.port} leads to 127.0.0.3, which is no allowed target; see "
+        "the setting allow_target"
+    )
+    assert receivers.called == ["127.0.0.2"]
+
+
+async def test_one_address_that_is_not_allowed_is_enough(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.2", "127.0.0.3")
+    names = Names(app_example=[["127.0.0.2", "127.0.0.3"]])
+    sender = sender_of(stack, ["127.0.0.2"], names)
+
+    outcome = await sender.send(request_to(f"http://app.example:{receivers.port}/"))
+
+    assert outcome.error is not None
+    assert "leads to 127.0.0.3" in outcome.error
+    assert not outcome.unreachable
+    assert receivers.called == []
+
+
+@pytest.mark.parametrize(
+    "host", ["app.example", "APP.Example", "app.example.", "user:pw@app.example"]
+)
+async def test_name_reaches_its_receiver_however_it_is_written(
+    receivers: Receivers, stack: AsyncExitStack, host: str
+) -> None:
+    await receivers.listen("127.0.0.2")
+    sender = sender_of(stack, [LOOPBACK], Names(app_example=[["127.0.0.2"]]))
+
+    outcome = await sender.send(request_to(f"http://{host}:{receivers.port}/"))
+
+    assert outcome == Outcome(status=200)
+    assert b"host: app.example" in receivers.calls[0][1].lower()
+
+
+async def test_next_address_is_tried_when_one_refuses(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.3")
+    sender = sender_of(stack, [LOOPBACK], Names(app_example=[["127.0.0.2", "127.0.0.3"]]))
+    origin = f"http://app.example:{receivers.port}"
+
+    assert await sender.send(request_to(origin)) == Outcome(status=200)
+    assert await sender.probe(origin) is None
+
+
+async def test_name_whose_addresses_all_refuse_is_unreachable(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.4")
+    sender = sender_of(stack, [LOOPBACK], Names(app_example=[["127.0.0.2", "127.0.0.3"]]))
+    origin = f"http://app.example:{receivers.port}"
+
+    outcome = await sender.send(request_to(origin))
+
+    assert outcome.unreachable
+    assert outcome.error is not None
+    assert outcome.error.startswith("cannot connect")
+    assert (await sender.probe(origin) or "").startswith("cannot connect")
+
+
+async def test_address_that_is_not_allowed_is_not_connected_to(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.3")
+    sender = sender_of(stack, ["127.0.0.2"], Names())
+    origin = f"http://127.0.0.3:{receivers.port}"
+    refusal = f"127.0.0.3:{receivers.port} is no allowed target; see the setting allow_target"
+
+    assert await sender.send(request_to(origin)) == Outcome(error=refusal)
+    assert await sender.probe(origin) == refusal
+    assert receivers.called == []
+
+
+async def test_probe_obeys_what_a_name_is_resolved_to(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.2", "127.0.0.3")
+    names = Names(app_example=[["127.0.0.2"], ["127.0.0.3"]])
+    sender = sender_of(stack, ["127.0.0.2"], names)
+    origin = f"http://app.example:{receivers.port}"
+
+    assert await sender.probe(origin) is None
+    assert "leads to 127.0.0.3" in (await sender.probe(origin) or "")
+    assert "127.0.0.3" not in receivers.called
+
+
+async def test_host_that_is_named_is_left_to_the_system_to_resolve(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.1")
+    names = Names()
+    sender = sender_of(stack, ["localhost", "10.0.0.0/8"], names)
+    origin = f"http://localhost:{receivers.port}"
+
+    assert await sender.send(request_to(origin)) == Outcome(status=200)
+    assert await sender.probe(origin) is None
+    assert names.asked == []
+
+
+async def test_name_without_addresses_is_unknown(stack: AsyncExitStack) -> None:
+    sender = sender_of(stack, [LOOPBACK], Names())
+    error = "the name gone.example cannot be resolved: Name or service not known"
+
+    outcome = await sender.send(request_to("http://gone.example/"))
+
+    assert outcome == Outcome(error=error, unreachable=True, unknown_host=True)
+    assert await sender.probe("http://gone.example:80") == error
+
+
+async def test_resolving_counts_for_the_timeout_of_an_attempt(stack: AsyncExitStack) -> None:
+    class Endless(Names):
+        async def resolve(self, host: str, port: int) -> list[str]:
+            never: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+            return await never
+
+    sender = sender_of(stack, [LOOPBACK], Endless())
+
+    outcome = await sender.send(request_to("http://slow.example/", timeout=0.05))
+
+    assert outcome == Outcome(error="no answer within 0.05 s")
+
+
+async def test_connections_of_many_names_are_not_all_kept(
+    receivers: Receivers, stack: AsyncExitStack
+) -> None:
+    await receivers.listen("127.0.0.2")
+    made: list[Pin] = []
+    names = Names(**{f"a{number}_example": [["127.0.0.2"]] for number in range(MOST_SENDERS + 1)})
+
+    def pinned(pin: Pin) -> HttpSender:
+        made.append(pin)
+        return HttpSender(connect_timeout=5, now=lambda: NOW, pin=pin)
+
+    sender = LimitedSender(
+        HttpSender(connect_timeout=5, now=lambda: NOW),
+        allowed=AllowedTargets([LOOPBACK]),
+        pinned=pinned,
+        resolve=names.resolve,
+        connect_timeout=5,
+    )
+    stack.push_async_callback(sender.close)
+    for number in (0, *range(MOST_SENDERS + 1), MOST_SENDERS, 0):
+        await sender.send(request_to(f"http://a{number}.example:{receivers.port}/"))
+
+    assert len(made) == MOST_SENDERS + 2  # the first was forgotten, and made again
+
+
+async def test_system_resolves_localhost_to_loopback_addresses() -> None:
+    assert set(await resolve("localhost", 80)) <= {"127.0.0.1", "::1"}
