@@ -89,8 +89,10 @@ def completed(
                 " give --base-url, such as http://127.0.0.1:8000"
             )
         # An address of ours that is public would not get the key otherwise.
-        host = parse_target(base_url).host
-        changes |= {"base_url": base_url, "key_target": (*settings.key_target, host)}
+        target = parse_target(base_url)
+        changes |= {"base_url": base_url, "key_target": (*settings.key_target, target.host)}
+        if settings.allow_target:
+            changes["allow_target"] = (*settings.allow_target, target.authority)
     if settings.auth_key is None:
         changes["auth_key"] = secrets.token_urlsafe(KEY_BYTES)
     return msgspec.structs.replace(settings, **changes)

@@ -120,7 +120,5 @@ class AllowedTargets:
 
 def refusal(target: Target, address: str | None = None) -> str:
     """Return why nothing is sent to a target, or to an address that its name has."""
-    where = target.origin.partition("://")[2]
-    if address is None:
-        return f"{where} is no allowed target; see the setting {SETTING}"
-    return f"{where} leads to {address}, which is no allowed target; see the setting {SETTING}"
+    leads = "" if address is None else f" leads to {address}, which"
+    return f"{target.authority}{leads} is no allowed target; see the setting {SETTING}"

@@ -43,10 +43,15 @@ class Target(NamedTuple):
     port: int
 
     @property
-    def origin(self) -> str:
-        """Scheme, host and port as one text, the port always written out."""
+    def authority(self) -> str:
+        """Host and port as one text, the port always written out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as one text."""
+        return f"{self.scheme}://{self.authority}"
 
     @property
     def is_private(self) -> bool:
