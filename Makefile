@@ -55,6 +55,22 @@ echo "installing $(2) into $(1)"; \
 $(1)/bin/python $(PIP_INSTALL) -r $(2)
 endef
 
+# Shell: sees to it that there is a Chromium for the browser tests, or stops with one line. The
+# root of a Debian is that of CI and of containers: there it is simply installed.
+define find_chromium
+stop() { echo "make: $$1" >&2; exit 1; }; \
+if [ -n "$$CHROMIUM" ]; then \
+    [ -x "$$CHROMIUM" ] || stop "CHROMIUM=$$CHROMIUM is not a program"; \
+elif ! command -v chromium >/dev/null; then \
+    command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \
+        stop "chromium is missing (or name one with CHROMIUM=); install it: sudo apt install --no-install-recommends chromium"; \
+    echo "installing chromium"; \
+    apt-get update -qq && \
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium \
+        >/dev/null || exit 1; \
+fi
+endef
+
 # $(call install_package,FOLDER): ourselves, so that changes in src/ count at once.
 define install_package
 echo "installing poussetaches into $(1)"; \
@@ -64,7 +80,7 @@ endef
 # $(call if_broken,FOLDER): a reason to make it again, when its Python is gone.
 if_broken = $(if $(realpath $(1)/bin/python),,always)
 
-.PHONY: always help setup demo format lint types docs check test bench pins clean
+.PHONY: always help setup demo format lint types docs check test chromium bench pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -93,8 +109,11 @@ docs: $(TEST_STAMP)  ## rewrite the generated parts of docs/
 check: lint types  ## lint, types, and whether the generated docs are up to date
 	@$(BIN)/python tools/generate_docs.py --check
 
-test: $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests (ARGS="-k name" for some)
+test: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+chromium:
+	@$(find_chromium)
 
 bench: $(BENCH_STAMP)  ## measure the speed beside the alternatives (QUICK=1 for small sizes)
 	@.venv-bench/bin/python -m benchmarks.run $(if $(QUICK),--quick)
