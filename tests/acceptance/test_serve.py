@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -102,15 +102,17 @@ def stopping(server: Server) -> Iterator[Future[int]]:
 
 
 @contextmanager
-def process(data_dir: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    data_dir: Path, *flags: str, env: Mapping[str, str] = {}
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server without the port that the harness gives to its own."""
     log = data_dir.parent / f"{data_dir.name}.log"
-    env = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
+    inherited = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
     begun = len(log.read_text()) if log.exists() else 0
     with log.open("ab") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", "poussetaches", "serve", "--data-dir", str(data_dir), *flags],
-            env={**env, "POUSSETACHES_AUTH_KEY": KEY, **QUICK},
+            env={**inherited, "POUSSETACHES_AUTH_KEY": KEY, **QUICK, **env},
             stderr=output,
         )
     try:
@@ -273,6 +275,33 @@ def test_unix_socket_is_served_and_removed_at_the_end(tmp_path: Path, socket_pat
 
         assert end(started) == 0
     assert not socket_path.exists()
+
+
+@pytest.mark.parametrize("env", [{}, {"POUSSETACHES_API_TOKEN": "t"}], ids=["open", "guarded"])
+@pytest.mark.parametrize(
+    ("headers", "statuses"),
+    [
+        ({}, (201, 201)),
+        ({"Origin": "http://evil.example"}, (403, 403)),
+        ({"Sec-Fetch-Site": "cross-site"}, (403, 403)),
+        ({"Host": "tasks.example"}, (421, 201)),
+    ],
+)
+def test_unix_socket_is_no_way_in_for_web_pages(
+    tmp_path: Path,
+    socket_path: Path,
+    env: dict[str, str],
+    headers: dict[str, str],
+    statuses: tuple[int, int],
+) -> None:
+    push = json.dumps({"url": "http://127.0.0.1:9/", "payload": ""})
+    with (
+        process(tmp_path / "data", "--uds", str(socket_path), env=env),
+        closing(UnixConnection(socket_path)) as connection,
+    ):
+        connection.request("POST", "/", push, {"Authorization": "Bearer t", **headers})
+
+        assert connection.getresponse().status == statuses["POUSSETACHES_API_TOKEN" in env]
 
 
 def test_abandoned_unix_socket_is_replaced(tmp_path: Path, socket_path: Path) -> None:

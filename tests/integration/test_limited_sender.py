@@ -286,3 +286,24 @@ async def test_connections_of_many_names_are_not_all_kept(
 
 async def test_system_resolves_localhost_to_loopback_addresses() -> None:
     assert set(await resolve("localhost", 80)) <= {"127.0.0.1", "::1"}
+
+
+async def test_pinned_tls_connection_still_asks_for_the_name(stack: AsyncExitStack) -> None:
+    """The certificate is checked for the name, too: the client knows of no other."""
+    hello: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello.set_result(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.2", 0)
+    stack.push_async_callback(server.wait_closed)
+    stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    sender = sender_of(stack, [LOOPBACK], Names(app_example=[["127.0.0.2"]]))
+
+    outcome = await sender.send(request_to(f"https://app.example:{port}/"))
+
+    assert b"app.example" in await hello
+    assert outcome.error is not None
+    assert not outcome.unreachable
