@@ -45,6 +45,21 @@ def test_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     folder.unlock()
 
 
+def test_folder_that_we_make_is_for_our_user_alone(folder: DataFolder) -> None:
+    folder.lock()
+
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_permissions_of_a_folder_that_was_there_stay_as_they_are(folder: DataFolder) -> None:
+    folder.path.mkdir()
+    folder.path.chmod(0o750)
+
+    folder.lock()
+
+    assert folder.path.stat().st_mode & 0o777 == 0o750
+
+
 def test_folder_that_is_locked_is_refused_with_who_has_it(folder: DataFolder) -> None:
     folder.lock()
 

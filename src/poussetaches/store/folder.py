@@ -33,7 +33,8 @@ class DataFolder:
             CannotOpenStore: it cannot be made or written to, or another server has it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            # Tasks hold passwords and personal data: who else may look is for the owner to say.
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as exc:
             raise CannotOpenStore(
