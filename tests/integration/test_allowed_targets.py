@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.harness import Receiver, free_port, receiving, serving
+from poussetaches.client import Client as PythonClient
+from poussetaches.client import InvalidRequest
+from tests.acceptance.harness import Receiver, free_port, receiving, serving, wait_until
 from tests.integration.v1 import Client, problem
 
 ELSEWHERE = "http://elsewhere.example/run"
@@ -107,6 +109,25 @@ def test_task_cannot_be_changed_to_lead_elsewhere(client: Client, receiver: Rece
         answer = client.send("POST", f"/v1/tasks/{task_id}/run", json_of(changes))
         assert problem(answer)[:2] == (403, "target-not-allowed")
     assert client.task(task_id)["url"] == receiver.url
+
+
+def test_python_client_says_which_field_is_refused(client: Client) -> None:
+    with PythonClient(client.server.url) as python, pytest.raises(InvalidRequest) as caught:
+        python.push(ELSEWHERE)
+
+    cause = caught.value
+    assert (cause.status, cause.code, cause.errors[0].field) == (403, "target-not-allowed", "url")
+
+
+def test_alerts_go_where_the_operator_says(tmp_path: Path) -> None:
+    """Whoever names ``alert_url`` names ``allow_target``, too; those who push gain nothing."""
+    with receiving() as chat:
+        env = {"POUSSETACHES_ALERT_URL": chat.url + "/alerts"}
+        with serving(tmp_path / "data", "--allow-target", "*.invalid", env=env) as server:
+            Client(server).push(url="http://unknown.invalid/", retry={"max_attempts": 1})
+            wait_until(lambda: list(chat.deliveries), bool, "the alert")
+
+    assert b"New failure" in chat.deliveries[0].body
 
 
 def test_what_is_allowed_is_delivered(client: Client, receiver: Receiver) -> None:

@@ -65,12 +65,13 @@ def test_target_is_judged_by_name_and_address(
         ("192.0.2.1", 8000, True),
         ("192.0.2.1", 80, False),
         ("127.0.0.1", 80, False),
-        ("fe80::1%2", 80, False),
+        ("fe80::1", 80, True),
+        ("fe80::1%2", 80, False),  # no client can be pinned to it
         ("nonsense", 80, False),
     ],
 )
 def test_address_of_a_name_must_be_in_a_network(address: str, port: int, expected: bool) -> None:
-    allowed = AllowedTargets(["10.0.0.0/8", "192.0.2.1:8000", "app.example"])
+    allowed = AllowedTargets(["10.0.0.0/8", "192.0.2.1:8000", "fe80::/10", "app.example"])
 
     assert allowed.has_address(address, port) is expected
 

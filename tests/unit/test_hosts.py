@@ -31,6 +31,8 @@ def test_address_of_ipv4_is_the_same_where_ipv6_carries_it() -> None:
     assert address_of("::ffff:10.0.0.1") == address_of("10.0.0.1") == ip_address("10.0.0.1")
 
 
-@pytest.mark.parametrize("host", ["example.com", "localhost", "1.2.3", "0x7f.0.0.1", ""])
+@pytest.mark.parametrize(
+    "host", ["example.com", "localhost", "1.2.3", "0x7f.0.0.1", "fe80::1%2", ""]
+)
 def test_name_is_no_address(host: str) -> None:
     assert address_of(host) is None

@@ -69,7 +69,7 @@ class Conflict(Refused):
 
 
 class InvalidRequest(Refused):
-    """A field has a value that is not allowed (422); ``errors`` names it."""
+    """A field has a value that is not allowed (422; 403 for a target); ``errors`` names it."""
 
 
 class Busy(Refused):
@@ -102,6 +102,7 @@ class PushFailed(ClientError):
         return self.tasks[0]
 
 
+BY_CODE: dict[str, type[Refused]] = {"target-not-allowed": InvalidRequest}
 BY_STATUS: dict[int, type[Refused]] = {
     401: Unauthorized,
     403: Unauthorized,

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from poussetaches.client.errors import BY_STATUS, FieldError, NotUnderstood, Refused
+from poussetaches.client.errors import BY_CODE, BY_STATUS, FieldError, NotUnderstood, Refused
 
 T = TypeVar("T")
 
@@ -110,10 +110,11 @@ def refusal(answer: Answer) -> Refused:
         problem = msgspec.json.decode(answer.body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = _Problem(detail=answer.body[:SHOWN].decode("utf-8", "replace").strip())
-    kind = BY_STATUS.get(answer.status, Refused)
+    code = problem.type.removeprefix(PROBLEM) if problem.type.startswith(PROBLEM) else ""
+    kind = BY_CODE.get(code) or BY_STATUS.get(answer.status, Refused)
     return kind(
         answer.status,
-        code=problem.type.removeprefix(PROBLEM) if problem.type.startswith(PROBLEM) else "",
+        code=code,
         title=problem.title or "answered in the server's place",
         detail=problem.detail,
         errors=[FieldError(error.field, error.reason) for error in problem.errors],

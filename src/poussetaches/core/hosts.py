@@ -18,7 +18,12 @@ def is_named(host: str, names: Iterable[str]) -> bool:
 
 
 def address_of(host: str) -> Address | None:
-    """Return the IP address that a host is, IPv4 also where IPv6 carries it; None for a name."""
+    """Return the IP address that a host is, IPv4 also where IPv6 carries it; None for a name.
+
+    An address with a zone is none: it means something on one machine only.
+    """
+    if "%" in host:
+        return None
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
