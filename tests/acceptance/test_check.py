@@ -168,6 +168,16 @@ def test_server_that_does_not_know_the_application_is_told_of(tmp_path: Path) ->
     assert "start it with --base-url" in line
 
 
+def test_application_that_is_no_allowed_target_is_told_of(tmp_path: Path) -> None:
+    flags = ("--base-url", "http://127.0.0.1:1", "--allow-target", "api.example.com")
+    with serving(tmp_path / "data", *flags) as server:
+        status, line = check(server.url)
+
+    assert status == 1
+    assert "127.0.0.1:1 is no allowed target" in line
+    assert "name it in the server's --allow-target" in line
+
+
 def test_paused_server_is_told_of(tmp_path: Path) -> None:
     flags = ("--base-url", "http://127.0.0.1:1", "--start-paused")
     with serving(tmp_path / "data", *flags) as server:

@@ -36,6 +36,9 @@ NO_BASE_URL = (
     "the server does not know where the application is: start it with --base-url (or"
     " POUSSETACHES_BASE_URL), or give the queue {queue} a base_url"
 )
+TARGET_NOT_ALLOWED = (
+    "the server may not send to the application ({detail}): name it in the server's --allow-target"
+)
 OTHERWISE = "the server at {url} did not take the probe ({status}): {detail}"
 
 
@@ -94,6 +97,8 @@ def push_refused(answer: Answer) -> str:
     fields = [error["field"] for error in answer.json.get("errors", [])]
     if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and "url" in fields:
         return NO_BASE_URL
+    if answer.status == HTTPStatus.FORBIDDEN and "url" in fields:
+        return TARGET_NOT_ALLOWED
     status = HTTPStatus.NOT_FOUND if not answer.json else answer.status
     return PUSH_REFUSED.get(HTTPStatus(status), OTHERWISE)
 
