@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,8 +11,12 @@ from starlette.types import ASGIApp
 
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
+from poussetaches.api.browsers import BrowserGuard
 from poussetaches.api.endpoint import Endpoint
+from tests.factories import seeded
+from tests.fakes import FakeClock, ScriptedSender
 from tests.integration.asgi import Answered, request
+from tests.integration.service import Service
 
 TOKEN = "Bearer writes"
 HOST = "127.0.0.1:7991"
@@ -275,3 +281,34 @@ async def test_with_a_token_any_name_will_do(method: str, path: str) -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_health_is_told_under_any_name(path: str) -> None:
     assert (await request(app_with(None), "GET", path, host="probe.example")).status == 204
+
+
+async def test_server_is_known_by_the_names_of_its_settings(tmp_path: Path) -> None:
+    service = await Service.opened(
+        tmp_path / "tasks.db",
+        clock=FakeClock(),
+        sender=ScriptedSender(),
+        random=seeded(),
+        POUSSETACHES_HOST="Tasks.example.com",
+        POUSSETACHES_ALLOW_HOST="proxy.example.com,*.internal",
+    )
+
+    async def status(host: str) -> int:
+        return (await request(service.app, "GET", "/v1/queues", host=host)).status
+
+    assert await status("tasks.example.com:7991") == 200
+    assert await status("proxy.example.com") == 200
+    assert await status("a.internal") == 200
+    assert await status("other.example.com") == 421
+    await service.close()
+
+
+async def test_origin_is_not_own_where_the_host_is_not_one(app: ASGIApp) -> None:
+    """No browser sends two hosts, or none: whatever did, it shall not choose."""
+    guard = BrowserGuard(app, hosts=None)
+    origin = (b"origin", b"http://a")
+
+    for hosts in ([], [(b"host", b"a"), (b"host", b"b")], [(b"host", b"b"), (b"host", b"a")]):
+        scope = {"method": "POST", "path": "/", "headers": [*hosts, origin]}
+
+        assert not guard.may_pass(scope)
