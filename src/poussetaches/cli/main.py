@@ -12,6 +12,7 @@ from poussetaches.cli.check import check
 from poussetaches.cli.options import PlainCommand, PlainGroup
 from poussetaches.cli.run import CommandNotFound, run
 from poussetaches.cli.serve import ServeCommand, serve
+from poussetaches.cli.verify import verify
 from poussetaches.core.errors import PousseTachesError, SettingsError
 
 FAILED = 1
@@ -30,6 +31,7 @@ app.command(cls=ServeCommand)(serve)
 # What follows the first word that is no option is the application's command, `--` or not.
 app.command(cls=ServeCommand, context_settings={"allow_interspersed_args": False})(run)
 app.command(cls=PlainCommand)(check)
+app.command(cls=PlainCommand)(verify)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -8,11 +8,13 @@ from random import Random
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
+from poussetaches.store.report import Progress, Report
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.verify import verify
 
-__all__ = ["open_memory_store", "open_store"]
+__all__ = ["open_memory_store", "open_store", "verify_store"]
 
 
 async def open_store(
@@ -42,3 +44,12 @@ async def open_memory_store(*, now: Callable[[], Moment], random: Random) -> Sto
     store = SqliteStore(None, writer=runner, reader=runner, now=now, random=random)
     await store.open()
     return store
+
+
+def verify_store(folder: DataFolder, progress: Progress) -> Report:
+    """Look through the store of a folder, in use or not, and change nothing.
+
+    Raises:
+        CannotOpenStore: there is none, or none that this version knows.
+    """
+    return verify(folder, progress)

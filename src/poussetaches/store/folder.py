@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore
@@ -54,6 +56,24 @@ class DataFolder:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
+
+    @contextmanager
+    def kept_from_servers(self) -> Iterator[bool]:
+        """Let no server start in the folder, and write nothing; False when one runs already."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except OSError:
+            yield True  # no server has been here, or this user cannot ask
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            alone = True
+        except OSError:
+            alone = False
+        try:
+            yield alone
+        finally:
+            os.close(descriptor)
 
     def unlock(self) -> None:
         """Let go of the folder. May be called twice."""

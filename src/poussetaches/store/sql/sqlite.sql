@@ -357,3 +357,15 @@ PRAGMA page_count;
 
 -- page_size: in bytes
 PRAGMA page_size;
+
+-- format: of the schema
+PRAGMA user_version;
+
+-- application: whose database it is
+PRAGMA application_id;
+
+-- expected_tasks: as many as the counts of the queues say
+SELECT ifnull(sum(waiting + succeeded + dead), 0) FROM queues;
+
+-- queue_names: and the empty one, for all queues together
+SELECT name FROM queues UNION ALL SELECT '';

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
+from poussetaches.store.sqlite.extent import missing_pages
 from poussetaches.store.sqlite.upgrade import STEPS
 from poussetaches.store.statements import load_migrations
 
@@ -16,6 +17,11 @@ CACHE_KIB = 16_384
 APPLICATION_ID = 0x706F7573  # "pous": tells our databases from those of other programs
 # The log is cut back to this after a burst; SQLite alone would never make it smaller.
 WAL_LIMIT = 64 * 1024 * 1024
+
+LEFT = (
+    "it was left as it is: see what can still be read with `poussetaches verify`, put a backup in "
+    "its place, or move it away to start empty"
+)
 
 Commit = Callable[[sqlite3.Connection], None]
 
@@ -127,17 +133,28 @@ def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
 def opening(path: Path | None) -> Iterator[None]:
     """Say what is wrong with a database that cannot be opened, and what to do."""
     try:
+        if path is not None and path.exists():
+            _check_is_whole(path)
         yield
     except sqlite3.Error as exc:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGED:
-            raise CannotOpenStore(
-                f"{path} is damaged ({exc}); it was left as it is: put a backup in its place, or "
-                "move it away to start empty"
-            ) from exc
+            raise CannotOpenStore(f"{path} is damaged ({exc}); {LEFT}") from exc
         raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
     except CannotOpenStore as exc:
         raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
+
+
+def _check_is_whole(path: Path) -> None:
+    """Refuse a file that lost its end, before anything is written to it."""
+    absent = missing_pages(path)
+    if absent:
+        raise CannotOpenStore(f"it was cut short ({absent} pages are missing); {LEFT}")
+    log = path.with_name(path.name + "-wal")
+    is_empty = not path.stat().st_size and not (log.exists() and log.stat().st_size)
+    # A new database is empty, too, but the reserve is made after its tables.
+    if is_empty and path.with_name("reserve").exists():
+        raise CannotOpenStore(f"it has become empty; {LEFT}")
 
 
 def translated(exc: sqlite3.Error) -> StoreUnavailable | None:

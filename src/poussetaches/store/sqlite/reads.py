@@ -84,7 +84,10 @@ class Reading:
         row = self.one("seq_of", task_id)
         if row is None:
             return []
-        seq = row[0]
+        return self.attempts_at(row[0])
+
+    def attempts_at(self, seq: int) -> list[Attempt]:
+        """Return the attempts of the task with a number."""
         return self._read("attempts", seq, lambda: self.all("attempts", seq), _attempts) or []
 
     def attempt(self, statement: str, seq: int) -> Attempt | None:

@@ -1,0 +1,71 @@
+"""The command ``poussetaches verify``, which looks through a store."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from poussetaches.cli.progress import progress_bar
+from poussetaches.core.errors import CannotOpenStore
+
+if TYPE_CHECKING:
+    from poussetaches.store.report import Report
+
+FINE, PROBLEMS, CANNOT_LOOK = 0, 1, 2
+
+
+def verify(
+    data_dir: Annotated[str, typer.Argument(metavar="DATA_DIR", help="The server's data folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
+) -> int:
+    """Look through a data folder, and say what is wrong in it. Nothing in it is changed.
+
+    The exit status is 0 when all is well, 1 when something is wrong, and 2 when there is nothing
+    that can be looked at. The server may run meanwhile; if it does not, it cannot be started
+    until this ends.
+    """
+    # Here, because the other commands need none of it.
+    from poussetaches.store import verify_store  # noqa: PLC0415
+    from poussetaches.store.folder import DataFolder  # noqa: PLC0415
+
+    try:
+        with progress_bar() as progress:
+            report = verify_store(DataFolder(Path(data_dir)), progress)
+    except CannotOpenStore as exc:
+        sys.stderr.write(f"poussetaches: {exc}\n")
+        return CANNOT_LOOK
+    sys.stdout.write(as_machine_reads(report) if as_json else as_people_read(report))
+    return PROBLEMS if report.problems else FINE
+
+
+def as_machine_reads(report: Report) -> str:
+    content = {"fine": not report.problems, **msgspec.to_builtins(report)}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_people_read(report: Report) -> str:
+    facts = report.facts
+    lines = [f"{facts['database']}"]
+    if "bytes" in facts:
+        lines[0] += f": {facts['bytes']:,} bytes, format {facts.get('format', 'not known')}"
+    if isinstance(states := facts.get("tasks"), dict):
+        listed = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+        lines.append(f"{sum(states.values()):,} tasks can be read{listed and ': ' + listed}")
+    if isinstance(ids := facts.get("first_and_last_id"), list) and ids and report.problems:
+        lines.append(f"the first of them is {ids[0]}, the last {ids[-1]}")
+    lines += [f"note: {note}" for note in report.notes]
+    for problem in report.problems:
+        many = f"{problem.count:,} times: " if problem.count > 1 else ""
+        lines.append(f"wrong: {many}{problem.what}")
+        lines += [f"    {example}" for example in problem.examples]
+        if problem.count > len(problem.examples) > 0:
+            lines.append("    …")
+    lines.append("all is well" if not report.problems else "")
+    if report.advice:
+        lines.append(f"What to do: {report.advice}.")
+    return "\n".join(line for line in lines if line) + "\n"

@@ -1,0 +1,87 @@
+"""Going through all tasks of a database, over damaged places too."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from poussetaches.store.sqlite.reads import Reading
+
+SLICE = 500  # tasks in one reading
+LAST = 2**62
+
+_NEXT = "SELECT seq FROM tasks WHERE seq > :after ORDER BY seq LIMIT :limit"
+
+
+class Salvage:
+    """The numbers of the tasks that can be reached, and how many places could not be crossed."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self.gaps = 0
+
+    def numbers(self) -> Iterator[list[int]]:
+        """Yield the numbers of all tasks, slice by slice."""
+        after = 0
+        while after < LAST:
+            try:
+                found = self._next(after, SLICE)
+            except sqlite3.DatabaseError:
+                # One by one up to the damage, and over it.
+                found, after = self._across(after)
+                if found:
+                    yield found
+                continue
+            if not found:
+                return
+            yield found
+            after = found[-1]
+
+    def _across(self, after: int) -> tuple[list[int], int]:
+        """Return the tasks before the next damage, and a number behind it."""
+        found: list[int] = []
+        while len(found) < SLICE:
+            try:
+                one = self._next(after, 1)
+            except sqlite3.DatabaseError:
+                self.gaps += 1
+                return found, self._behind(after)
+            if not one:
+                return found, LAST
+            found += one
+            after = one[0]
+        return found, after
+
+    def _behind(self, damaged: int) -> int:
+        """Return the smallest number after which there is something to read again."""
+        step = 1
+        while not self._is_readable(damaged + step):
+            step *= 2
+            if damaged + step > LAST:
+                return LAST
+        low, high = damaged + step // 2, damaged + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._is_readable(middle):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _is_readable(self, after: int) -> bool:
+        try:
+            # Past the last task there is nothing, which is no way across.
+            return bool(self._next(after, 1))
+        except sqlite3.DatabaseError:
+            return False
+
+    def _next(self, after: int, limit: int) -> list[int]:
+        rows = self._reading.run(_NEXT, {"after": after, "limit": limit})
+        found = []
+        for (seq,) in rows:
+            if seq <= after:
+                # A damaged page can lead back to where the reading has been.
+                raise sqlite3.DatabaseError("rows are out of order")
+            found.append(seq)
+            after = seq
+        return found

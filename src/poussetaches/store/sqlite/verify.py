@@ -1,0 +1,266 @@
+"""Verifying a database: is it whole, does it hold what it should, can every row be read."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from importlib import resources
+from itertools import islice
+
+from poussetaches.core.errors import CannotOpenStore
+from poussetaches.core.moment import Moment
+from poussetaches.store.folder import DataFolder
+from poussetaches.store.report import EXAMPLES, Progress, Report
+from poussetaches.store.sqlite import database
+from poussetaches.store.sqlite.extent import missing_pages
+from poussetaches.store.sqlite.looking import Look, looking
+from poussetaches.store.sqlite.reads import Reading, Unreadable
+from poussetaches.store.sqlite.reserve import RESERVE
+from poussetaches.store.sqlite.rows import COLUMNS, UnreadableRow, queue_from_row
+from poussetaches.store.sqlite.salvage import Salvage
+from poussetaches.store.statements import load_migrations, load_statements
+
+INTEGRITY_ERRORS = 20  # shown by SQLite at the most
+_RULE = re.compile(r"^-- (\w+): (.*)$", re.MULTILINE)
+
+PUT_BACK = (
+    "stop the server if it runs, keep a copy of the folder, and put a backup in the place of "
+    "tasks.db (deleting tasks.db-wal and tasks.db-shm); without one, `poussetaches export "
+    "--salvage` writes what can still be read to a file that `poussetaches import` takes"
+)
+
+
+def verify(folder: DataFolder, progress: Progress) -> Report:
+    """Look through a folder's store, and change nothing.
+
+    Raises:
+        CannotOpenStore: there is nothing to look through.
+    """
+    report = Report(facts={"database": str(folder.database)})
+    try:
+        absent = missing_pages(folder.database)
+    except OSError as exc:
+        raise CannotOpenStore(f"{folder.database} cannot be read: {exc.strerror}") from exc
+    if absent:
+        report.add(f"the file was cut short: {absent} pages at its end are missing")
+    if not folder.database.stat().st_size and not _has_log(folder):
+        report.add("the file is empty: nothing is left of it")
+        report.advice = PUT_BACK
+        return report
+    with looking(folder, cut_short=absent > 0) as look:
+        try:
+            _Verification(look, folder, report, progress).run()
+        except sqlite3.DatabaseError as exc:
+            report.add(f"nothing more can be read: {exc}")
+            report.advice = PUT_BACK
+    return report
+
+
+def _has_log(folder: DataFolder) -> bool:
+    log = folder.database.with_name(folder.database.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+class _Verification:
+    """One database being looked through, part by part."""
+
+    def __init__(self, look: Look, folder: DataFolder, report: Report, progress: Progress) -> None:
+        self._connection = look.connection
+        self._in_use = look.in_use
+        self._folder = folder
+        self._report = report
+        self._progress = progress
+        self._reading = Reading(
+            look.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
+        )
+        self._damaged = bool(report.problems)
+
+    def run(self) -> None:
+        """Verify everything."""
+        self._look_at_files()
+        if self._is_of_this_format():
+            self._check_integrity()
+            self._compare_schema()
+            self._read_tasks()
+            self._read_the_rest()
+            if self._damaged:
+                self._report.notes.append("rows were not compared with each other")
+                self._report.advice = PUT_BACK
+            else:
+                self._apply_rules()
+
+    def _look_at_files(self) -> None:
+        report, path = self._report, self._folder.database
+        report.facts["bytes"] = path.stat().st_size
+        report.facts["in_use"] = self._in_use
+        if self._in_use:
+            report.notes.append("a server uses it: what changes meanwhile may be missed")
+        elif _has_log(self._folder):
+            report.notes.append(
+                "the last server did not stop in order; what its log holds was read too, and the "
+                "next start will take it over"
+            )
+        reserve = self._folder.reserve
+        if not reserve.exists():
+            report.notes.append("there is no reserve file: the next start makes one")
+        elif reserve.stat().st_size != RESERVE:
+            report.notes.append("the reserve file has another size: the next start makes it anew")
+
+    def _is_of_this_format(self) -> bool:
+        version = self._reading.value("format")
+        is_ours = self._reading.value("application") == database.APPLICATION_ID
+        newest = load_migrations("sqlite")[-1][0]
+        self._report.facts["format"] = version
+        if not is_ours:
+            raise CannotOpenStore(f"{self._folder.database} is another program's database")
+        assert isinstance(version, int)
+        if version > newest:
+            raise CannotOpenStore(
+                f"{self._folder.database} was written by a newer poussetaches (format {version}; "
+                f"this one knows up to {newest})"
+            )
+        if version < newest:
+            self._check_integrity()
+            self._report.notes.append(
+                f"it has format {version}, which the next start brings up to {newest}; its rows "
+                "can be verified after that"
+            )
+        return version == newest
+
+    def _check_integrity(self) -> None:
+        self._progress("asking SQLite", 0, None)
+        try:
+            found = [
+                line
+                for (text,) in self._connection.execute(
+                    f"PRAGMA integrity_check({INTEGRITY_ERRORS})"
+                )
+                for line in str(text).splitlines()
+                if not line.startswith("***")
+            ]
+        except sqlite3.DatabaseError as exc:
+            found = [str(exc)]
+        if found != ["ok"]:
+            self._damaged = True
+            self._report.add("SQLite finds damage", len(found), found)
+
+    def _compare_schema(self) -> None:
+        new = database.connect(None)
+        try:
+            database.prepare(new, must_exist=False)
+            expected, found = _schema(new), _schema(self._connection)
+        finally:
+            new.close()
+        if missing := sorted(expected.keys() - found.keys()):
+            self._report.add("tables or indexes are missing", len(missing), missing)
+        other = sorted(name for name in expected.keys() & found.keys()
+                       if expected[name] != found[name])  # fmt: skip
+        if other:
+            self._report.add("tables or indexes are not as they were made", len(other), other)
+
+    def _read_tasks(self) -> None:
+        salvage = Salvage(self._reading)
+        states: Counter[str] = Counter()
+        done, expected = 0, self._expected_tasks()
+        ids: list[str] = []
+        for numbers in salvage.numbers():
+            for seq in numbers:
+                task = self._read_task(seq)
+                if task is not None:
+                    states[task[1]] += 1
+                    ids[1:] = [task[0]]
+            done += len(numbers)
+            self._progress("reading tasks", done, expected)
+        self._report.facts |= {"tasks": dict(states), "first_and_last_id": ids}
+        if salvage.gaps:
+            self._damaged = True
+            self._report.add("places in the table of tasks cannot be read", salvage.gaps)
+        if expected is not None and self._damaged and sum(states.values()) < expected:
+            lost = expected - sum(states.values())
+            self._report.add(f"{lost} of {expected} tasks are gone or cannot be read")
+        self._tell_unreadable()
+
+    def _read_task(self, seq: int) -> tuple[str, str] | None:
+        """Return the id and state of a task that can be read, with its attempts."""
+        reading = self._reading
+        try:
+            task = reading.task_at(seq)
+            reading.attempts_at(seq)
+        except sqlite3.DatabaseError as exc:
+            self._damaged = True
+            reading.bad.append(Unreadable("tasks", seq, str(exc)))
+            return None
+        return None if task is None else (task.id, task.state.value)
+
+    def _read_the_rest(self) -> None:
+        try:
+            self._reading.schedules("all_schedules")
+            for row in self._reading.all("stored_queues"):
+                try:
+                    queue_from_row(row)
+                except UnreadableRow as exc:
+                    self._report.add("queues have settings that cannot be read", 1,
+                                     [f"{row[0]} ({exc})"])  # fmt: skip
+            for (name,) in self._reading.all("queue_names"):
+                self._reading.minutes(name, Moment(0))
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
+            self._report.add(f"queues, schedules or statistics cannot be read: {exc}")
+        self._tell_unreadable()
+
+    def _tell_unreadable(self) -> None:
+        bad, self._reading.bad = self._reading.bad, []
+        examples = [f"{row.key} of {row.table} ({row.reason})" for row in bad[:EXAMPLES]]
+        if bad:
+            self._report.add("rows cannot be read", len(bad), examples)
+
+    def _apply_rules(self) -> None:
+        rules = _rules()
+        for done, (what, statement) in enumerate(rules):
+            self._progress("comparing", done, len(rules))
+            try:
+                rows = self._connection.execute(_as_bytes(statement))
+                examples = [_text(key) for (key,) in islice(rows, EXAMPLES)]
+                count = len(examples) + sum(1 for _ in rows)
+            except sqlite3.DatabaseError as exc:
+                self._report.add(f"could not be found out ({exc}): whether {what}")
+                continue
+            if count:
+                self._report.add(what, count, examples)
+        self._progress("comparing", len(rules), len(rules))
+
+    def _expected_tasks(self) -> int | None:
+        try:
+            return self._reading.number("expected_tasks")
+        except (sqlite3.DatabaseError, AssertionError):
+            return None
+
+
+def _rules() -> list[tuple[str, str]]:
+    """Return what is looked for, in words, with the statement that finds what is wrong."""
+    text = resources.files("poussetaches.store").joinpath("sql", "sqlite_rules.sql").read_text()
+    _, *pieces = _RULE.split(text)
+    return [
+        (what, statement.strip().rstrip(";"))
+        for what, statement in zip(pieces[1::3], pieces[2::3], strict=True)
+    ]
+
+
+def _as_bytes(statement: str) -> str:
+    """Return a statement whose result is read whatever it holds."""
+    return (
+        f"SELECT CAST(column1 AS BLOB) FROM (SELECT NULL AS column1 WHERE 0 UNION ALL {statement})"  # noqa: S608 - ours
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _schema(connection: sqlite3.Connection) -> dict[str, str]:
+    return dict(
+        connection.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
+            "AND name NOT LIKE 'sqlite_%'"
+        )
+    )

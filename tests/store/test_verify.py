@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from poussetaches.core.errors import CannotOpenStore
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt
+from poussetaches.store import verify_store
+from poussetaches.store.folder import DataFolder
+from poussetaches.store.report import Report
+from tests.factories import NOW, make_schedule, make_task
+from tests.store.driving import end, lease_all, put_schedule
+from tests.store.sqlite_files import opened, raw
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """Return a database with tasks in every state, which no server uses."""
+    path = tmp_path / "tasks.db"
+    async with opened(path) as store:
+        for id in "abcd":
+            await store.add(make_task(id, labels={"user": "7"}))
+        await put_schedule(store, make_schedule(next_run_at=NOW + 1, last_fired_at=NOW))
+        leases = await lease_all(store)
+        await end(store, leases["a"], Complete())
+        await end(store, leases["b"], Bury(Reason.REFUSED))
+        await end(store, leases["c"], RetryAt(NOW))
+    return path
+
+
+def verified(path: Path) -> Report:
+    return verify_store(DataFolder(path.parent), lambda *_: None)
+
+
+def problems(path: Path) -> list[tuple[str, list[str]]]:
+    return [(found.what, found.examples) for found in verified(path).problems]
+
+
+def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.iterdir()}
+
+
+def test_store_that_is_as_it_should_be_has_no_problem(path: Path) -> None:
+    report = verified(path)
+
+    assert report.problems == []
+    assert report.facts["tasks"] == {"succeeded": 1, "dead": 1, "waiting": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "example"),
+    [
+        ("UPDATE tasks SET ended_at = NULL WHERE id = 'a'", "moment at which they ended", "a"),
+        ("UPDATE tasks SET ended_at = 1 WHERE id = 'c'", "waiting tasks have a moment", "c"),
+        ("UPDATE tasks SET reason = NULL WHERE id = 'b'", "have no reason", "b"),
+        ("UPDATE tasks SET reason = 'refused' WHERE id = 'a'", "succeeded tasks have a", "a"),
+        ("UPDATE tasks SET attempt_total = 0 WHERE id = 'a'", "impossible number", "a"),
+        ("UPDATE tasks SET lane = 77 WHERE id = 'd'", "belong to no lane", "d"),
+        ("UPDATE tasks SET queue = 'mail' WHERE id = 'a'", "queue that is not known", "a"),
+        ("DELETE FROM failure_groups", "no failure group", "b"),
+        ("UPDATE attempts SET task = 99 WHERE task = 1", "attempts belong to no", "request-1"),
+        ("INSERT INTO labels VALUES ('x', 'y', 99)", "labels belong to no task", "x=y"),
+        ("DELETE FROM labels WHERE task = 1", "cannot be found by the labels", "a"),
+        ("UPDATE sqlite_sequence SET seq = 3", "given out again", "d"),
+        ("UPDATE schedules SET next_run_at = 1", "due before the occurrence", "schedule"),
+        ("INSERT INTO server VALUES ('paused', '?')", "neither on nor off", "?"),
+        ("UPDATE queues SET dead = 5", "are not those of their tasks", "default"),
+        ("UPDATE tasks SET headers = '{' WHERE id = 'a'", "rows cannot be read", "1 of tasks"),
+        ("UPDATE queues SET settings = '{'", "settings that cannot be read", "default"),
+        ("DROP INDEX tasks_due", "tables or indexes are missing", "tasks_due"),
+        (
+            "INSERT INTO unreadable VALUES (4, 0, 'tasks', 'odd', '{}')",
+            "were set aside",
+            "4 of tasks (odd)",
+        ),
+    ],
+)
+def test_what_breaks_a_rule_is_found_and_named(
+    path: Path, change: str, what: str, example: str
+) -> None:
+    with closing(raw(path)) as database:
+        database.execute(change)
+
+    found = problems(path)
+
+    assert [
+        examples for text, examples in found if what in text and examples[0].startswith(example)
+    ], found
+
+
+def test_looking_changes_nothing_even_after_a_crash(path: Path, tmp_path: Path) -> None:
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    with closing(raw(path)) as database:
+        database.execute("UPDATE queues SET dead = 5")
+        for suffix in ("", "-wal", "-shm"):  # as kill -9 leaves it
+            shutil.copy(f"{path}{suffix}", crashed)
+    before = files_of(crashed)
+
+    found = problems(crashed / "tasks.db")
+
+    assert [what for what, _ in found] == ["queues have counts that are not those of their tasks"]
+    assert files_of(crashed) == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+async def test_file_that_was_cut_short_is_told_and_left_alone(
+    tmp_path: Path, share: float
+) -> None:
+    path = tmp_path / "tasks.db"
+    async with opened(path) as store:
+        for number in range(300):
+            await store.add(make_task(f"{number}", body=b"x" * 1000))
+    (tmp_path / "reserve").touch()
+    os.truncate(path, int(path.stat().st_size * share))
+    before = files_of(tmp_path)
+
+    report = verified(path)
+
+    assert [found.what for found in report.problems if "file" in found.what]
+    assert "backup" in (report.advice or "")
+    with pytest.raises(CannotOpenStore, match="poussetaches verify"):
+        async with opened(path):
+            pass
+    assert files_of(tmp_path) == before
+
+
+async def test_what_is_left_of_a_cut_file_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    async with opened(path) as store:
+        for number in range(300):
+            await store.add(make_task(f"{number}", body=b"x" * 1000))
+    os.truncate(path, path.stat().st_size // 2)
+
+    report = verified(path)
+
+    states = report.facts["tasks"]
+    assert isinstance(states, dict)
+    assert 0 < states["waiting"] < 300
+    lost = 300 - states["waiting"]
+    assert f"{lost} of 300 tasks are gone or cannot be read" in [
+        found.what for found in report.problems
+    ]
+
+
+def test_folder_without_a_store_cannot_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(CannotOpenStore, match="No such file"):
+        verified(tmp_path / "tasks.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_store_in_use_is_looked_at_beside_its_server(path: Path) -> None:
+    folder = DataFolder(path.parent)
+    folder.lock()
+    try:
+        report = verified(path)
+    finally:
+        folder.unlock()
+
+    assert report.facts["in_use"] is True
+    assert report.problems == []
