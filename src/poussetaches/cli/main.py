@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poussetaches import __version__
+from poussetaches.cli.backup import backup
 from poussetaches.cli.check import check
 from poussetaches.cli.options import PlainCommand, PlainGroup
 from poussetaches.cli.run import CommandNotFound, run
@@ -32,6 +33,7 @@ app.command(cls=ServeCommand)(serve)
 app.command(cls=ServeCommand, context_settings={"allow_interspersed_args": False})(run)
 app.command(cls=PlainCommand)(check)
 app.command(cls=PlainCommand)(verify)
+app.command(cls=PlainCommand)(backup)
 
 
 def main(args: list[str] | None = None) -> int:

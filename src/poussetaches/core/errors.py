@@ -126,3 +126,11 @@ class StoreFull(StoreUnavailable):
 
 class StoreClosed(StoreUnavailable):
     """The store is closed."""
+
+
+class CannotWriteFile(PousseTachesError):
+    """The file cannot be written."""
+
+
+class CannotReadExport(PousseTachesError):
+    """The file is no whole export."""

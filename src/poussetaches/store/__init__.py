@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from poussetaches.core.moment import Moment
@@ -11,10 +12,11 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import Progress, Report
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.backup import back_up
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.verify import verify
 
-__all__ = ["open_memory_store", "open_store", "verify_store"]
+__all__ = ["back_up_store", "open_memory_store", "open_store", "verify_store"]
 
 
 async def open_store(
@@ -53,3 +55,12 @@ def verify_store(folder: DataFolder, progress: Progress) -> Report:
         CannotOpenStore: there is none, or none that this version knows.
     """
     return verify(folder, progress)
+
+
+def back_up_store(folder: DataFolder, target: Path, progress: Progress) -> int:
+    """Copy the store of a folder, in use or not, to an empty file; return its bytes.
+
+    Raises:
+        CannotOpenStore: there is none, or it is damaged.
+    """
+    return back_up(folder, target, progress)

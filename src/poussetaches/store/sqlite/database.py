@@ -132,9 +132,9 @@ def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
 @contextmanager
 def opening(path: Path | None) -> Iterator[None]:
     """Say what is wrong with a database that cannot be opened, and what to do."""
+    if path is not None and path.exists():
+        _check_is_whole(path)
     try:
-        if path is not None and path.exists():
-            _check_is_whole(path)
         yield
     except sqlite3.Error as exc:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
@@ -149,12 +149,12 @@ def _check_is_whole(path: Path) -> None:
     """Refuse a file that lost its end, before anything is written to it."""
     absent = missing_pages(path)
     if absent:
-        raise CannotOpenStore(f"it was cut short ({absent} pages are missing); {LEFT}")
+        raise CannotOpenStore(f"{path} is damaged ({absent} pages are missing); {LEFT}")
     log = path.with_name(path.name + "-wal")
     is_empty = not path.stat().st_size and not (log.exists() and log.stat().st_size)
     # A new database is empty, too, but the reserve is made after its tables.
     if is_empty and path.with_name("reserve").exists():
-        raise CannotOpenStore(f"it has become empty; {LEFT}")
+        raise CannotOpenStore(f"{path} has become empty; {LEFT}")
 
 
 def translated(exc: sqlite3.Error) -> StoreUnavailable | None:

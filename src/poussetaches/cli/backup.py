@@ -1,0 +1,35 @@
+"""The command ``poussetaches backup``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poussetaches.cli.data_folder import Config, DataDir, Force, data_folder
+from poussetaches.cli.progress import progress_bar
+
+
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where the backup is written.")],
+    data_dir: DataDir = None,
+    config: Config = None,
+    force: Force = False,
+) -> int:
+    """Copy all tasks to a file as they are now, while the server runs or not.
+
+    As tasks.db in an empty data folder, a server can be started on it. It holds the payloads and
+    headers of tasks: only its owner may read it.
+    """
+    # Here, because the other commands need none of it.
+    from poussetaches.store import back_up_store  # noqa: PLC0415
+    from poussetaches.store.writing import whole_file  # noqa: PLC0415
+
+    target = Path(file)
+    folder = data_folder(data_dir, config)
+    with whole_file(target, replace=force) as beside, progress_bar() as progress:
+        size = back_up_store(folder, beside, progress)
+    sys.stdout.write(f"{target}: {size:,} bytes\n")
+    return 0

@@ -1,0 +1,56 @@
+"""Backing up a database, also while its server writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from poussetaches.core.errors import CannotOpenStore
+from poussetaches.store.folder import DataFolder
+from poussetaches.store.report import Progress
+from poussetaches.store.sqlite.extent import missing_pages
+from poussetaches.store.sqlite.looking import looking
+
+PAGES = 2048  # copied between two signs of progress
+
+
+def back_up(folder: DataFolder, target: Path, progress: Progress) -> int:
+    """Copy a folder's database, as it is now, to a file that is empty; return its bytes.
+
+    Raises:
+        CannotOpenStore: there is none, or it is damaged.
+    """
+    try:
+        with looking(folder) as look, closing(_empty(target)) as copy:
+            if missing_pages(folder.database):
+                raise sqlite3.DatabaseError("pages are missing")
+            # One transaction from beginning to end: else each write of the server would have the
+            # copying begun anew.
+            look.connection.execute("BEGIN")
+            look.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            look.connection.backup(
+                copy,
+                pages=PAGES,
+                progress=lambda _, left, all: progress("copying pages", all - left, all),
+            )
+            progress("checking the copy", 0, None)
+            found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+    except sqlite3.OperationalError as exc:
+        raise CannotOpenStore(f"{folder.database} cannot be backed up: {exc}") from exc
+    except sqlite3.DatabaseError as exc:
+        raise CannotOpenStore(
+            f"{folder.database} is damaged ({exc}), and was not backed up: see what can still be "
+            f"read with `poussetaches verify {folder.path}`"
+        ) from exc
+    return target.stat().st_size
+
+
+def _empty(target: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(target, isolation_level=None)
+    # The file is synced as a whole once it is complete, and of no use before.
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA journal_mode = OFF")
+    return connection
