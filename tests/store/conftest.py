@@ -12,6 +12,7 @@ import pytest
 pytest.register_assert_rewrite(
     "tests.store.driving",
     "tests.store.edit_rules",
+    "tests.store.export_rules",
     "tests.store.push_rules",
     "tests.store.queue_rules",
     "tests.store.schedule_change_rules",

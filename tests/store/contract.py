@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.store.edit_rules import EditRules
+from tests.store.export_rules import ExportRules
 from tests.store.push_rules import PushRules
 from tests.store.queue_rules import QueueRules
 from tests.store.schedule_change_rules import ScheduleChangeRules
@@ -19,5 +20,6 @@ class StoreContract(
     QueueRules,
     ScheduleRules,
     ScheduleChangeRules,
+    ExportRules,
 ):
     """The whole contract. Subclasses provide the ``store`` fixture, which opens and closes it."""

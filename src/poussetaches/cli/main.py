@@ -10,6 +10,7 @@ import typer
 from poussetaches import __version__
 from poussetaches.cli.backup import backup
 from poussetaches.cli.check import check
+from poussetaches.cli.copying import export, import_
 from poussetaches.cli.options import PlainCommand, PlainGroup
 from poussetaches.cli.run import CommandNotFound, run
 from poussetaches.cli.serve import ServeCommand, serve
@@ -34,6 +35,8 @@ app.command(cls=ServeCommand, context_settings={"allow_interspersed_args": False
 app.command(cls=PlainCommand)(check)
 app.command(cls=PlainCommand)(verify)
 app.command(cls=PlainCommand)(backup)
+app.command(cls=PlainCommand)(export)
+app.command("import", cls=PlainCommand)(import_)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import BinaryIO
 
+from poussetaches.core.errors import CannotOpenStore
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
@@ -13,10 +15,19 @@ from poussetaches.store.report import Progress, Report
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.backup import back_up
+from poussetaches.store.sqlite.copying import export, import_into
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.verify import verify
+from poussetaches.store.writing import put_in_place
 
-__all__ = ["back_up_store", "open_memory_store", "open_store", "verify_store"]
+__all__ = [
+    "back_up_store",
+    "export_store",
+    "import_store",
+    "open_memory_store",
+    "open_store",
+    "verify_store",
+]
 
 
 async def open_store(
@@ -64,3 +75,53 @@ def back_up_store(folder: DataFolder, target: Path, progress: Progress) -> int:
         CannotOpenStore: there is none, or it is damaged.
     """
     return back_up(folder, target, progress)
+
+
+def export_store(
+    folder: DataFolder,
+    write: Callable[[bytes], object],
+    progress: Progress,
+    *,
+    now: Moment,
+    salvage: bool = False,
+) -> int:
+    """Write all that the store of a folder holds, in use or not; return how many tasks.
+
+    Raises:
+        CannotOpenStore: there is none, or it is damaged and not to be salvaged.
+    """
+    return export(folder, write, progress, now=now, salvage=salvage)
+
+
+async def import_store(
+    folder: DataFolder,
+    file: BinaryIO,
+    progress: Progress,
+    *,
+    now: Callable[[], Moment],
+    random: Random,
+) -> int:
+    """Make the store of a locked folder that has none from an export; return how many tasks.
+
+    All of it is there afterwards, or nothing.
+
+    Raises:
+        CannotOpenStore: there is a store already.
+        CannotReadExport: the export cannot be read.
+    """
+    path = folder.database
+    if path.exists():
+        raise CannotOpenStore(
+            f"{path} is there already: import into an empty folder, or move it away"
+        )
+    beside = path.with_name("tasks.db.importing")
+    belonging = [beside.with_name(beside.name + suffix) for suffix in ("", "-wal", "-shm")]
+    for each in belonging:  # of an import that was cut off
+        each.unlink(missing_ok=True)
+    try:
+        count = await import_into(beside, file, progress, now=now, random=random)
+        put_in_place(beside, path)
+    finally:
+        for each in belonging:
+            each.unlink(missing_ok=True)
+    return count

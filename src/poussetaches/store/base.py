@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -21,6 +21,9 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
+
+if TYPE_CHECKING:
+    from poussetaches.store.records import Record
 
 # What somebody does to a task: returns it as it is to be, None to delete it. It is pure, and
 # may raise one of our errors to refuse. May be called again when its commit failed.
@@ -440,6 +443,15 @@ class Store(Protocol):
 
     async def size(self) -> StoreSize:
         """Return how much room the store takes and has."""
+
+    # All of it
+
+    async def put_records(self, records: Sequence[Record]) -> int | None:
+        """Put records of an export into a store that was new when the first of them came.
+
+        Returns the place of the first task whose id is there already, None when there is none;
+        it was not put, nor were those behind it.
+        """
 
     # Health
 

@@ -26,13 +26,18 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[Path]:
         os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             yield beside
-            _sync(beside)
-            beside.replace(path)
-            _sync(path.parent)
+            put_in_place(beside, path)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as exc:
         raise CannotWriteFile(f"{path} cannot be written: {exc.strerror or exc}") from exc
+
+
+def put_in_place(beside: Path, path: Path) -> None:
+    """Give a file that is complete its name, for good."""
+    _sync(beside)
+    beside.replace(path)
+    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

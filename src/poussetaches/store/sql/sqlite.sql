@@ -369,3 +369,24 @@ SELECT ifnull(sum(waiting + succeeded + dead), 0) FROM queues;
 
 -- queue_names: and the empty one, for all queues together
 SELECT name FROM queues UNION ALL SELECT '';
+
+-- export_server: what it keeps of itself
+SELECT name, value FROM server ORDER BY name;
+
+-- export_owners: with the version that was declared last
+SELECT name, version FROM owners ORDER BY name;
+
+-- export_keys: what each stands for
+SELECT queue, key, task_id, content, expires_at FROM keys ORDER BY queue, key;
+
+-- export_minutes: of all queues
+SELECT {minute_columns} FROM minutes ORDER BY queue, minute;
+
+-- export_unreadable: rows that were set aside
+SELECT found_at, origin_table, reason, content FROM unreadable ORDER BY id;
+
+-- export_ordinals: of a task's attempts
+SELECT ordinal FROM attempts WHERE task = ? ORDER BY ordinal;
+
+-- failed_at: when a task failed
+SELECT failed_at FROM tasks WHERE seq = ?;

@@ -160,6 +160,10 @@ class Reading:
         """Return every row that a statement finds; its parameters are either kind."""
         return self._connection.execute(self._sql[statement], named or parameters).fetchall()
 
+    def statement(self, name: str) -> str:
+        """Return the text of a statement."""
+        return self._sql[name]
+
     def run(self, text: str, parameters: Mapping[str, object]) -> sqlite3.Cursor:
         """Run a statement that was made for the occasion, with named parameters."""
         return self._connection.execute(text, parameters)

@@ -38,6 +38,7 @@ from poussetaches.store.base import (
     TaskChange,
     TaskSummary,
 )
+from poussetaches.store.records import Record
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import (
     database,
@@ -46,6 +47,7 @@ from poussetaches.store.sqlite import (
     leasing,
     pushes,
     queues,
+    records,
     schedules,
     search,
     tasks,
@@ -356,6 +358,13 @@ class SqliteStore:
     async def size(self) -> StoreSize:
         """Return how much room the store takes and has."""
         return await self._to.read(lambda reading: _size(self._to.path, reading))
+
+    # All of it
+
+    async def put_records(self, items: Sequence[Record]) -> int | None:
+        """Put records of an export into a new store."""
+        self._to.refuse_when_full()
+        return await self._to.write(records.put_records, items)
 
     # Health
 

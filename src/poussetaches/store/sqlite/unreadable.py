@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from poussetaches.core.moment import Moment
@@ -31,6 +31,13 @@ def clear_away(tx: SqliteTransaction, now: Moment) -> None:
     """Set aside the unreadable rows that a transaction has come across so far."""
     while tx.reading.bad:
         _set_aside_one(tx, tx.reading.bad.pop(0), now)
+
+
+def raw_rows(
+    connection: sqlite3.Connection, statement: Callable[[str], str], row: Unreadable
+) -> list[sqlite3.Row]:
+    """Return what stands where a row could not be read."""
+    return _raw(connection, statement(_RAW[row.table]), row.key)
 
 
 def _set_aside_one(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:

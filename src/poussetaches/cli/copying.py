@@ -1,0 +1,83 @@
+"""The commands ``poussetaches export`` and ``poussetaches import``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import typer
+
+from poussetaches.cli.data_folder import Config, DataDir, Force, data_folder
+from poussetaches.cli.progress import progress_bar
+from poussetaches.core.moment import Moment
+
+STANDARD = "-"
+
+
+def export(
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="Where it is written; - is stdout.")
+    ] = STANDARD,
+    data_dir: DataDir = None,
+    config: Config = None,
+    force: Force = False,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Of a damaged store, write what can be read.")
+    ] = False,
+) -> int:
+    """Write everything to a file of JSON lines, while the server runs or not.
+
+    It holds the payloads and headers of tasks, secret ones too: only its owner may read the file.
+    """
+    # Here, because the other commands need none of it.
+    from poussetaches.store import export_store  # noqa: PLC0415
+    from poussetaches.store.writing import whole_file  # noqa: PLC0415
+
+    folder = data_folder(data_dir, config)
+    with progress_bar() as progress:
+        if file == STANDARD:
+            out = sys.stdout.buffer
+            count = export_store(folder, out.write, progress, now=now(), salvage=salvage)
+            out.flush()
+        else:
+            target = Path(file)
+            with whole_file(target, replace=force) as beside, beside.open("wb") as opened:
+                count = export_store(folder, opened.write, progress, now=now(), salvage=salvage)
+    sys.stderr.write(f"{count:,} tasks exported\n")
+    return 0
+
+
+def import_(
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="What was exported; - is stdin.")
+    ] = STANDARD,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> int:
+    """Make the store of an empty data folder from what was exported: all of it, or nothing."""
+    # Here, because the other commands need none of it.
+    from poussetaches.core.errors import CannotReadExport  # noqa: PLC0415
+    from poussetaches.store import import_store  # noqa: PLC0415
+
+    folder = data_folder(data_dir, config)
+    try:
+        opened = sys.stdin.buffer if file == STANDARD else Path(file).open("rb")  # noqa: SIM115
+    except OSError as exc:
+        raise CannotReadExport(f"{file} cannot be read: {exc.strerror}") from exc
+    folder.lock()
+    try:
+        with opened, progress_bar() as progress:
+            chance = Random()  # noqa: S311 - no secrets
+            count = asyncio.run(import_store(folder, opened, progress, now=now, random=chance))
+    finally:
+        folder.unlock()
+    sys.stderr.write(f"{count:,} tasks imported\n")
+    return 0
+
+
+def now() -> Moment:
+    return Moment(time.time_ns() // 1000)

@@ -1,0 +1,111 @@
+"""The form of an export: a header, one record a line, and an end that says how many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from poussetaches.core.errors import CannotReadExport, InvalidSchedule, InvalidTask
+from poussetaches.core.moment import Moment
+from poussetaches.core.schedule import check_expression
+from poussetaches.core.target import check_url
+from poussetaches.store.records import Record, ScheduleRecord, TaskRecord
+
+FORMAT = "poussetaches-export"
+VERSION = 1
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
+    """The first line. ``tasks`` is how many there are to come, about."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    exported_at: Moment
+    tasks: int
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
+    """The last line: how many records of each type there were."""
+
+    counts: dict[str, int]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_header = msgspec.json.Decoder(Header).decode
+_decode_line = msgspec.json.Decoder(Record | End).decode
+
+
+def lines_of(header: Header, records: Iterable[Record]) -> Iterator[bytes]:
+    """Yield the lines of an export."""
+    counts: Counter[str] = Counter()
+    yield _encode(header) + b"\n"
+    for record in records:
+        counts[type_of(record)] += 1
+        yield _encode(record) + b"\n"
+    yield _encode(End(counts=dict(sorted(counts.items())))) + b"\n"
+
+
+def type_of(record: Record) -> str:
+    """Return what a record is called in an export."""
+    return str(record.__struct_config__.tag)
+
+
+def read_header(file: BinaryIO) -> Header:
+    """Return the first line of an export.
+
+    Raises:
+        CannotReadExport: it is none, or of a newer version.
+    """
+    try:
+        header = _decode_header(file.readline())
+    except msgspec.MsgspecError as exc:
+        raise CannotReadExport(f"line 1 is no header of an export: {exc}") from exc
+    if header.format != FORMAT or header.version > VERSION:
+        raise CannotReadExport(
+            f"line 1: this is {header.format!r} of version {header.version}; this poussetaches "
+            f"reads {FORMAT!r} up to version {VERSION}"
+        )
+    return header
+
+
+def read_records(file: BinaryIO) -> Iterator[tuple[int, Record]]:
+    """Yield the records behind the header, each with the number of its line.
+
+    Raises:
+        CannotReadExport: a line is no record, or the end is missing or counts otherwise.
+    """
+    counts: Counter[str] = Counter()
+    for number, line in enumerate(file, start=2):
+        record = _record(number, line)
+        if isinstance(record, End):
+            if dict(counts) != record.counts:
+                raise CannotReadExport(
+                    f"line {number}: the end counts {record.counts}, but {dict(counts)} came"
+                )
+            if file.read(1):
+                raise CannotReadExport(f"line {number + 1}: something follows the end")
+            return
+        counts[type_of(record)] += 1
+        yield number, record
+    raise CannotReadExport(
+        f"the end is missing after line {sum(counts.values()) + 1}: the file was cut short"
+    )
+
+
+def _record(number: int, line: bytes) -> Record | End:
+    try:
+        if not line.endswith(b"\n"):
+            raise CannotReadExport(f"line {number} is cut off")
+        record: Record | End = _decode_line(line)
+        if isinstance(record, TaskRecord):
+            check_url(record.task.url)
+            if len(record.ordinals) != len(record.attempts):
+                raise CannotReadExport(f"line {number}: each attempt needs its ordinal")
+        elif isinstance(record, ScheduleRecord):
+            check_expression(record.schedule.cron, record.schedule.timezone)
+    except (msgspec.MsgspecError, InvalidTask, InvalidSchedule) as exc:
+        raise CannotReadExport(f"line {number}: {exc}") from exc
+    return record

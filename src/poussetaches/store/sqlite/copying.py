@@ -1,0 +1,123 @@
+"""A whole database as an export, and an export as a new database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import BinaryIO
+
+from poussetaches.core.errors import CannotOpenStore, CannotReadExport
+from poussetaches.core.moment import Moment
+from poussetaches.store.export import Header, lines_of, read_header, read_records
+from poussetaches.store.folder import DataFolder
+from poussetaches.store.records import Record, TaskRecord
+from poussetaches.store.report import Progress
+from poussetaches.store.runner import ThreadRunner
+from poussetaches.store.sqlite.extent import missing_pages
+from poussetaches.store.sqlite.looking import looking
+from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.records import records_of
+from poussetaches.store.sqlite.rows import COLUMNS
+from poussetaches.store.sqlite.store import SqliteStore
+from poussetaches.store.statements import load_migrations, load_statements
+
+BATCH = 200  # records in one transaction
+SHOW = 500  # tasks between two signs of progress
+
+
+def export(
+    folder: DataFolder,
+    write: Callable[[bytes], object],
+    progress: Progress,
+    *,
+    now: Moment,
+    salvage: bool,
+) -> int:
+    """Write all that a folder's store holds at this moment; return how many tasks.
+
+    Raises:
+        CannotOpenStore: there is none, or it is damaged and not to be salvaged.
+    """
+    cut_short = folder.database.exists() and missing_pages(folder.database) > 0
+    try:
+        if cut_short and not salvage:
+            raise sqlite3.DatabaseError("pages are missing")
+        with looking(folder, cut_short=cut_short) as look:
+            look.connection.execute("BEGIN")
+            reading = Reading(
+                look.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
+            )
+            _check_format(folder, reading)
+            expected = reading.number("expected_tasks")
+            lines = lines_of(
+                Header(exported_at=now, tasks=expected),
+                records_of(reading, look.connection, now, salvage=salvage),
+            )
+            return _write(lines, write, progress, expected)
+    except sqlite3.DatabaseError as exc:
+        raise CannotOpenStore(
+            f"{folder.database} cannot be exported: {exc}; see what can still be read with "
+            f"`poussetaches verify {folder.path}`, and export that with --salvage"
+        ) from exc
+
+
+def _check_format(folder: DataFolder, reading: Reading) -> None:
+    newest = load_migrations("sqlite")[-1][0]
+    if (found := reading.value("format")) != newest:
+        raise CannotOpenStore(
+            f"{folder.database} has format {found}, and this poussetaches exports {newest}: start "
+            "a server of the newest version on it once"
+        )
+
+
+def _write(
+    lines: Iterator[bytes], write: Callable[[bytes], object], progress: Progress, expected: int
+) -> int:
+    count = 0
+    for line in lines:
+        write(line)
+        if line.startswith(b'{"type":"task"'):
+            count += 1
+            if count % SHOW == 0:
+                progress("exporting tasks", count, expected)
+    return count
+
+
+async def import_into(
+    target: Path, file: BinaryIO, progress: Progress, *, now: Callable[[], Moment], random: Random
+) -> int:
+    """Make a new database of an export; return how many tasks it has.
+
+    Raises:
+        CannotReadExport: it cannot be read; what was made by then is of no use.
+    """
+    header = read_header(file)
+    store = SqliteStore(
+        target,
+        writer=ThreadRunner("import-writer"),
+        reader=ThreadRunner("import-reader"),
+        now=now,
+        random=random,
+    )
+    await store.open()
+    try:
+        count = 0
+        numbered = read_records(file)
+        while batch := list(islice(numbered, BATCH)):
+            await _put(store, batch)
+            count += sum(isinstance(record, TaskRecord) for _, record in batch)
+            progress("importing tasks", count, header.tasks)
+        return count
+    finally:
+        await store.close()
+
+
+async def _put(store: SqliteStore, batch: list[tuple[int, Record]]) -> None:
+    known = await store.put_records([record for _, record in batch])
+    if known is not None:
+        number, record = batch[known]
+        assert isinstance(record, TaskRecord)
+        raise CannotReadExport(f"line {number}: the id {record.task.id!r} came before")

@@ -1,0 +1,190 @@
+"""A database as records, both ways."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from poussetaches.core.moment import Moment
+from poussetaches.store.records import (
+    KeyRecord,
+    MinuteRecord,
+    OwnerRecord,
+    QueueRecord,
+    Record,
+    ScheduleRecord,
+    TaskRecord,
+    UnreadableRecord,
+    ValueRecord,
+)
+from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.queues import stored_queues
+from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.rows import (
+    as_json,
+    attempt_values,
+    minute_from_row,
+    minute_values,
+    schedule_values,
+)
+from poussetaches.store.sqlite.salvage import Salvage
+from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.unreadable import raw_rows
+
+
+def records_of(
+    reading: Reading, connection: sqlite3.Connection, now: Moment, *, salvage: bool
+) -> Iterator[Record]:
+    """Yield all that a database holds: one moment's state, when a transaction is open.
+
+    A row that cannot be read comes as it is, like those that were set aside. ``salvage`` goes over
+    damaged places, and takes of each kind what it gets.
+    """
+    kinds = [
+        _settings(reading),
+        _tasks(reading, salvage=salvage),
+        _history(reading),
+        _all_unreadable(reading, connection, now),
+    ]
+    for kind in kinds:
+        try:
+            yield from kind
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            if not salvage:
+                raise
+
+
+def _settings(reading: Reading) -> Iterator[Record]:
+    for name, value in reading.all("export_server"):
+        yield ValueRecord(name=name, value=value)
+    for _, queue in sorted(stored_queues(reading).items()):
+        yield QueueRecord(queue=queue)
+    for name, version in reading.all("export_owners"):
+        yield OwnerRecord(name=name, version=version)
+    for schedule in sorted(reading.schedules("all_schedules"), key=lambda each: each.name):
+        yield ScheduleRecord(schedule=schedule)
+
+
+def _history(reading: Reading) -> Iterator[Record]:
+    for queue_name, key, task_id, content, expires_at in reading.all("export_keys"):
+        yield KeyRecord(
+            queue=queue_name, key=key, task_id=task_id, content=content, expires_at=expires_at
+        )
+    for row in reading.all("export_minutes"):
+        yield MinuteRecord(minute=minute_from_row(row))
+
+
+def _all_unreadable(
+    reading: Reading, connection: sqlite3.Connection, now: Moment
+) -> Iterator[Record]:
+    for found_at, table, reason, text in reading.all("export_unreadable"):
+        yield UnreadableRecord(found_at=found_at, origin_table=table, reason=reason, content=text)
+    for bad in reading.bad:
+        for raw in raw_rows(connection, reading.statement, bad):
+            yield UnreadableRecord(
+                found_at=now, origin_table=bad.table, reason=bad.reason, content=as_json(raw)
+            )
+
+
+def _tasks(reading: Reading, *, salvage: bool) -> Iterator[Record]:
+    passing = Salvage(reading)
+    for numbers in passing.numbers():
+        for seq in numbers:
+            try:
+                record = _task(reading, seq)
+            except sqlite3.DatabaseError:
+                if not salvage:
+                    raise
+                continue
+            if record is not None:
+                yield record
+    if passing.gaps and not salvage:
+        raise sqlite3.DatabaseError("places in the table of tasks cannot be read")
+
+
+def _task(reading: Reading, seq: int) -> TaskRecord | None:
+    task = reading.task_at(seq)
+    if task is None:
+        return None
+    attempts = reading.attempts_at(seq) if task.attempt_total else []
+    ordinals = [row[0] for row in reading.all("export_ordinals", seq)] if attempts else []
+    failed_at = None if task.failure_group is None else reading.value("failed_at", seq)
+    return TaskRecord(
+        task=task,
+        failed_at=Moment(failed_at) if isinstance(failed_at, int) else None,
+        attempts=attempts,
+        ordinals=ordinals,
+    )
+
+
+def put_records(tx: SqliteTransaction, calls: Sequence[Sequence[Record]]) -> Sequence[int | None]:
+    """Put records into a store that is new.
+
+    Returns for each call the place of the first record that is there already, None if none is:
+    it was not put, nor were those behind it.
+    """
+    return [_put_call(tx, records) for records in calls]
+
+
+def _put_call(tx: SqliteTransaction, records: Sequence[Record]) -> int | None:
+    for place, record in enumerate(records):
+        if not _put(tx, record):
+            return place
+    return None
+
+
+def _put(tx: SqliteTransaction, record: Record) -> bool:
+    if isinstance(record, TaskRecord):
+        return _put_task(tx, record)
+    if isinstance(record, QueueRecord):
+        tx.put_queue(record.queue)
+    else:
+        statement, values = _row(record)
+        tx.connection.execute(tx.sql[statement], values)
+    return True
+
+
+def _row(
+    record: ValueRecord
+    | OwnerRecord
+    | ScheduleRecord
+    | KeyRecord
+    | MinuteRecord
+    | UnreadableRecord,
+) -> tuple[str, tuple[object, ...]]:
+    """Return the statement that puts a record, and its values."""
+    match record:
+        case ScheduleRecord(schedule=schedule):
+            return "put_schedule", schedule_values(schedule)
+        case MinuteRecord(minute=minute):
+            return "put_minute", minute_values(minute)
+        case OwnerRecord():
+            return "put_version", msgspec.structs.astuple(record)
+        case ValueRecord():
+            return "put_server_value", msgspec.structs.astuple(record)
+        case KeyRecord():
+            return "put_key", msgspec.structs.astuple(record)
+        case UnreadableRecord():
+            return "add_unreadable", msgspec.structs.astuple(record)
+
+
+def _put_task(tx: SqliteTransaction, record: TaskRecord) -> bool:
+    task = record.task
+    number, group, failed_at, *columns = tasks.row_values(tx, task, task.lane)
+    values = (number, group, record.failed_at or failed_at, *columns)
+    row = tx.connection.execute(tx.sql["restore_task"], values).fetchone()
+    if row is None:
+        return False
+    seq = row[0]
+    tx.connection.executemany(
+        tx.sql["add_attempt"],
+        [
+            (seq, ordinal, *attempt_values(attempt))
+            for ordinal, attempt in zip(record.ordinals, record.attempts, strict=True)
+        ],
+    )
+    tasks.add_labels(tx, seq, task)
+    tasks.note_added(tx, task, task.lane)
+    return True

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from poussetaches.core.errors import CannotOpenStore, CannotReadExport
+from poussetaches.core.queue import Queue
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt
+from poussetaches.store import export_store, import_store, verify_store
+from poussetaches.store.base import MinuteRow, Push
+from poussetaches.store.folder import DataFolder
+from tests.factories import NOW, make_queue, make_schedule, make_task, seeded
+from tests.store.driving import end, lease_all
+from tests.store.sqlite_files import opened, raw
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> DataFolder:
+    """Return a folder with something of everything that a store can hold."""
+    folder = DataFolder(tmp_path / "data")
+    folder.path.mkdir()
+    async with opened(folder.database) as store:
+        pushes = [
+            Push(task=make_task("a", key="k", labels={"user": "7"}, headers={"X-Key": "secret"})),
+            Push(task=make_task("b", unique="u", queue="mail", body=b"\x00\xff", priority=3)),
+            Push(task=make_task("c", envelope=True, expires_at=NOW + 9, timeout=2.5)),
+            *(Push(task=make_task(f"d{number}", run_at=NOW + 1)) for number in range(450)),
+        ]
+        await store.push(pushes, now=NOW)
+        leases = await lease_all(store)
+        await end(store, leases["a"], Complete())
+        await end(store, leases["c"], RetryAt(NOW))
+        await store.edit_queue("mail", lambda _: make_queue("mail", paused=True, rate=2.0))
+        await store.replace_schedules("app", 4, [make_schedule(owner="app")], now=NOW)
+        await store.put_minutes([MinuteRow(minute=NOW, pushed=3, lateness_p50=0.5)])
+        await store.set_paused(True)
+        again = await lease_all(store)
+        await end(store, again["c"], Bury(Reason.EXHAUSTED))
+    return folder
+
+
+def exported(folder: DataFolder, *, salvage: bool = False) -> bytes:
+    out = io.BytesIO()
+    export_store(folder, out.write, lambda *_: None, now=NOW, salvage=salvage)
+    return out.getvalue()
+
+
+async def imported(path: Path, content: bytes) -> DataFolder:
+    folder = DataFolder(path)
+    folder.lock()
+    folder.unlock()
+    await import_store(
+        folder, io.BytesIO(content), lambda *_: None, now=lambda: NOW, random=seeded()
+    )
+    return folder
+
+
+async def test_export_of_an_import_is_the_same_to_the_byte(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    content = exported(folder)
+
+    copy = await imported(tmp_path / "copy", content)
+
+    assert exported(copy) == content
+    assert verify_store(copy, lambda *_: None).problems == []
+    assert {file.name for file in copy.path.iterdir()} == {"tasks.db", "lock"}
+
+
+def test_export_has_something_of_everything(folder: DataFolder) -> None:
+    lines = [json.loads(line) for line in exported(folder).splitlines()]
+
+    assert lines[0]["type"] == "header"
+    assert lines[0]["tasks"] == 453
+    assert lines[-1]["counts"] == {
+        "key": 1, "minute": 1, "owner": 1, "queue": 2, "schedule": 1, "server": 1, "task": 453,
+    }  # fmt: skip
+    [task] = [line for line in lines if line["type"] == "task" and line["task"]["id"] == "c"]
+    assert task["ordinals"] == [1, 2]
+    assert task["failed_at"] == NOW
+
+
+async def test_unreadable_row_is_exported_as_it_stands(folder: DataFolder, tmp_path: Path) -> None:
+    with closing(raw(folder.database)) as database:
+        database.execute("UPDATE tasks SET headers = '{' WHERE id = 'b'")
+    content = exported(folder)
+
+    copy = await imported(tmp_path / "copy", content)
+
+    assert exported(copy).splitlines()[1:] == content.splitlines()[1:]
+    [found] = verify_store(copy, lambda *_: None).problems
+    assert "were set aside" in found.what
+
+
+BROKEN = [
+    pytest.param(lambda lines: lines[:9], "the end is missing after line 9", id="cut"),
+    pytest.param(lambda lines: [*lines[:8], lines[8][:20]], "line 9 is cut off", id="cut within"),
+    pytest.param(lambda lines: [*lines[:8], *lines[9:]], "the end counts", id="line is missing"),
+    pytest.param(lambda lines: [*lines[:9], *lines[8:]], "line 10: the id", id="line twice"),
+    pytest.param(lambda lines: [*lines, lines[8]], "follows the end", id="more after the end"),
+    pytest.param(lambda lines: lines[1:], "line 1 is no header", id="no header"),
+    pytest.param(lambda _: [], "line 1 is no header", id="empty"),
+    pytest.param(
+        lambda lines: [lines[0].replace(b'"version":1', b'"version":2'), *lines[1:]],
+        "line 1: this is",
+        id="newer",
+    ),
+    pytest.param(
+        lambda lines: [line.replace(b"http://app", b"ftp://app") for line in lines],
+        "line 7: url: must begin",
+        id="URL that cannot be sent to",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN)
+async def test_import_of_a_broken_file_says_where_and_leaves_nothing(
+    folder: DataFolder, tmp_path: Path, change: object, message: str
+) -> None:
+    assert callable(change)
+    lines = exported(folder).splitlines(keepends=True)
+
+    with pytest.raises(CannotReadExport, match=message):
+        await imported(tmp_path / "copy", b"".join(change(lines)))
+
+    assert [file.name for file in (tmp_path / "copy").iterdir()] == ["lock"]
+
+
+async def test_import_into_a_folder_with_a_store_is_refused(folder: DataFolder) -> None:
+    with pytest.raises(CannotOpenStore, match="is there already"):
+        await imported(folder.path, exported(folder))
+
+
+async def test_damaged_store_is_exported_on_demand_and_as_far_as_it_can_be_read(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    os.truncate(folder.database, folder.database.stat().st_size * 2 // 3)
+
+    with pytest.raises(CannotOpenStore, match="--salvage"):
+        exported(folder)
+    copy = await imported(tmp_path / "copy", exported(folder, salvage=True))
+
+    facts = verify_store(copy, lambda *_: None).facts
+    states = facts["tasks"]
+    assert isinstance(states, dict)
+    assert 0 < sum(states.values()) < 453
+
+
+async def test_queue_of_an_import_is_served_as_before(folder: DataFolder, tmp_path: Path) -> None:
+    copy = await imported(tmp_path / "copy", exported(folder))
+
+    async with opened(copy.database) as store:
+        queues = await store.queues()
+        again = await store.push([Push(task=make_task("z", key="k"))], now=NOW)
+
+    assert queues["mail"] == make_queue("mail", paused=True, rate=2.0)
+    assert isinstance(queues["default"], Queue)
+    assert again[0].task_id == "a"
