@@ -1,0 +1,83 @@
+"""What became of every task that was pushed while its server was killed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from poussetaches.cli.crash_test.pusher import BACKOFF, Pushed
+from poussetaches.cli.crash_test.receiver import FAILING, Delivery
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a crash test. ``bound`` is how many repeats the kills allow."""
+
+    kills: int
+    acknowledged: int
+    unacknowledged: int  # pushes that got no answer
+    unacknowledged_delivered: int
+    once: int  # tasks delivered as often as their attempts need
+    repeated: int  # tasks delivered more often
+    repeats: int  # deliveries too many
+    bound: int
+    lost: list[str]
+    early: list[str]
+    problems: list[str] = []  # what ``verify`` found in the folder afterwards
+
+    @property
+    def is_fine(self) -> bool:
+        """Tell whether every promise was kept."""
+        return not (self.lost or self.early or self.problems) and self.repeats <= self.bound
+
+
+def account_of(
+    pushed: Mapping[str, Pushed],
+    deliveries: Sequence[Delivery],
+    *,
+    kills: int,
+    in_flight: int,
+    problems: list[str],
+) -> Account:
+    """Return what became of the tasks; ``in_flight`` is the most attempts that a kill cuts off."""
+    counts = Counter(delivery.name for delivery in deliveries)
+    extra = {name: count - needed(name) for name, count in counts.items()}
+    acknowledged = {name for name, push in pushed.items() if push.acknowledged}
+    return Account(
+        kills=kills,
+        acknowledged=len(acknowledged),
+        unacknowledged=len(pushed) - len(acknowledged),
+        unacknowledged_delivered=len(counts.keys() - acknowledged),
+        once=sum(count == 0 for count in extra.values()),
+        repeated=sum(count > 0 for count in extra.values()),
+        repeats=sum(count for count in extra.values() if count > 0),
+        bound=kills * in_flight,
+        # A task whose second attempt never came is lost, too.
+        lost=sorted(name for name in acknowledged if counts[name] < needed(name)),
+        early=sorted(early(pushed, deliveries)),
+        problems=problems,
+    )
+
+
+def needed(name: str) -> int:
+    """Return how many attempts a task needs."""
+    return 2 if name.endswith(FAILING) else 1
+
+
+def early(pushed: Mapping[str, Pushed], deliveries: Sequence[Delivery]) -> set[str]:
+    """Return the tasks that came before their delay, or their wait for another attempt, was over.
+
+    An attempt whose end was not recorded is made again with the same number: the wait for the
+    second begins after the last of the first.
+    """
+    first: defaultdict[str, float] = defaultdict(float)
+    for delivery in deliveries:
+        if delivery.attempt == 1:
+            first[delivery.name] = max(first[delivery.name], delivery.at)
+    return {
+        delivery.name
+        for delivery in deliveries
+        if delivery.at < pushed[delivery.name].due_at
+        or (delivery.attempt > 1 and delivery.at < first[delivery.name] + BACKOFF)
+    }

@@ -1,0 +1,66 @@
+"""What ``poussetaches verify --crash-test`` does and says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from poussetaches.cli.crash_test.account import Account
+from poussetaches.cli.crash_test.run import crash_test
+from poussetaches.cli.crash_test.server import CrashTestFailed
+from poussetaches.cli.progress import progress_bar
+from poussetaches.core.errors import SettingsError
+
+SHOWN = 10  # names of tasks
+
+
+def run_crash_test(data_dir: str | None, *, kills: int, seconds: float, as_json: bool) -> int:
+    """Carry a crash test out, in a folder of its own or an empty one; return the exit status."""
+    if data_dir is not None and Path(data_dir).exists() and any(Path(data_dir).iterdir()):
+        raise SettingsError(f"{data_dir} is not empty; a crash test needs a folder of its own")
+    made = None if data_dir else Path(tempfile.mkdtemp(prefix="poussetaches-crash-test-"))
+    folder = made / "data" if made else Path(str(data_dir))
+    chance = Random()  # noqa: S311 - when to kill
+    try:
+        with progress_bar() as progress:
+            account = crash_test(
+                folder, kills=kills, seconds=seconds, random=chance, progress=progress
+            )
+    except CrashTestFailed as exc:
+        raise CrashTestFailed(f"{exc}; the folder {folder} is kept") from exc
+    sys.stdout.write(as_machine_reads(account) if as_json else as_people_read(account))
+    if not account.is_fine:
+        sys.stderr.write(f"poussetaches: a promise was broken; the folder {folder} is kept\n")
+        return 1
+    if made:
+        shutil.rmtree(made)
+    return 0
+
+
+def as_machine_reads(account: Account) -> str:
+    content = {"fine": account.is_fine, **msgspec.to_builtins(account)}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def as_people_read(account: Account) -> str:
+    lines = [
+        f"{account.kills:,} kills",
+        f"{account.acknowledged:,} pushes acknowledged",
+        f"{account.unacknowledged:,} not acknowledged, of which "
+        f"{account.unacknowledged_delivered:,} were delivered all the same",
+        f"{account.once:,} tasks delivered once for each attempt",
+        f"{account.repeated:,} delivered again, {account.repeats:,} times in all; at most "
+        f"{account.bound:,} may be",
+        f"{len(account.lost):,} lost",
+        f"{len(account.early):,} early",
+    ]
+    lines += [f"lost: {name}" for name in account.lost[:SHOWN]]
+    lines += [f"early: {name}" for name in account.early[:SHOWN]]
+    lines += [f"wrong in the folder: {what}" for what in account.problems]
+    return "\n".join(lines) + "\n"
