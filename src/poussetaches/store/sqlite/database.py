@@ -154,7 +154,7 @@ def _check_is_whole(path: Path) -> None:
     is_empty = not path.stat().st_size and not (log.exists() and log.stat().st_size)
     # A new database is empty, too, but the reserve is made after its tables.
     if is_empty and path.with_name("reserve").exists():
-        raise CannotOpenStore(f"{path} has become empty; {LEFT}")
+        raise CannotOpenStore(f"{path} cannot be opened: it has become empty; {LEFT}")
 
 
 def translated(exc: sqlite3.Error) -> StoreUnavailable | None:
