@@ -92,12 +92,17 @@ def test_what_breaks_a_rule_is_found_and_named(
     ], found
 
 
-def test_looking_changes_nothing_even_after_a_crash(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kept", [("", "-wal", "-shm"), ("", "-wal")], ids=["as kill -9 leaves it", "copied"]
+)
+def test_looking_changes_nothing_even_after_a_crash(
+    path: Path, tmp_path: Path, kept: tuple[str, ...]
+) -> None:
     crashed = tmp_path / "crashed"
     crashed.mkdir()
     with closing(raw(path)) as database:
         database.execute("UPDATE queues SET dead = 5")
-        for suffix in ("", "-wal", "-shm"):  # as kill -9 leaves it
+        for suffix in kept:
             shutil.copy(f"{path}{suffix}", crashed)
     before = files_of(crashed)
 

@@ -13,6 +13,8 @@ from poussetaches.core.errors import (
     BodyTooLarge,
     CannotListen,
     CannotOpenStore,
+    CannotReadExport,
+    CannotWriteFile,
     Conflict,
     Invalid,
     InvalidFilter,
@@ -59,10 +61,10 @@ ANSWERS = [
     (StoreUnavailable("the disk is gone"), 503, "store-unavailable"),
     (StoreClosed(), 503, "store-unavailable"),
 ]
-# They end the start, or are the parents of others and never raised.
+# They end the start or a command, or are the parents of others and never raised.
 NEVER_ANSWERED = {
     *(PousseTachesError, Invalid, NotFound, Conflict),
-    *(SettingsError, CannotListen, CannotOpenStore),
+    *(SettingsError, CannotListen, CannotOpenStore, CannotWriteFile, CannotReadExport),
 }
 
 

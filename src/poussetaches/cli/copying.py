@@ -13,6 +13,7 @@ import typer
 
 from poussetaches.cli.data_folder import Config, DataDir, Force, data_folder
 from poussetaches.cli.progress import progress_bar
+from poussetaches.core.errors import CannotReadExport, CannotWriteFile
 from poussetaches.core.moment import Moment
 
 STANDARD = "-"
@@ -41,8 +42,11 @@ def export(
     with progress_bar() as progress:
         if file == STANDARD:
             out = sys.stdout.buffer
-            count = export_store(folder, out.write, progress, now=now(), salvage=salvage)
-            out.flush()
+            try:
+                count = export_store(folder, out.write, progress, now=now(), salvage=salvage)
+                out.flush()
+            except OSError as exc:
+                raise CannotWriteFile(f"stdout cannot be written to: {exc.strerror}") from exc
         else:
             target = Path(file)
             with whole_file(target, replace=force) as beside, beside.open("wb") as opened:
@@ -60,7 +64,6 @@ def import_(
 ) -> int:
     """Make the store of an empty data folder from what was exported: all of it, or nothing."""
     # Here, because the other commands need none of it.
-    from poussetaches.core.errors import CannotReadExport  # noqa: PLC0415
     from poussetaches.store import import_store  # noqa: PLC0415
 
     folder = data_folder(data_dir, config)

@@ -62,8 +62,11 @@ class DataFolder:
         """Let no server start in the folder, and write nothing; False when one runs already."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except FileNotFoundError:
+            yield True  # no server has been here
+            return
         except OSError:
-            yield True  # no server has been here, or this user cannot ask
+            yield False  # this user cannot know
             return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -36,7 +36,11 @@ def looking(folder: DataFolder, *, cut_short: bool = False) -> Iterator[Look]:
             pass
     except OSError as exc:
         raise CannotOpenStore(f"{path} cannot be read: {exc.strerror}") from exc
-    with folder.kept_from_servers() as alone, closing(connect(path, alone=alone)) as connection:
+    with (
+        folder.kept_from_servers() as alone,
+        _leaving_no_index(path, alone=alone),
+        closing(connect(path, alone=alone)) as connection,
+    ):
         connection.execute(f"PRAGMA busy_timeout = {WAIT}")
         connection.execute("PRAGMA query_only = ON")
         if cut_short:
@@ -54,11 +58,24 @@ def connect(path: Path, *, alone: bool) -> sqlite3.Connection:
     )
 
 
+@contextmanager
+def _leaving_no_index(path: Path, *, alone: bool) -> Iterator[None]:
+    """Delete the index of a log that had none: SQLite makes a file for it."""
+    index = path.with_name(path.name + "-shm")
+    was_there = index.exists()
+    try:
+        yield
+    finally:
+        if alone and not was_there:
+            index.unlink(missing_ok=True)
+
+
 def _means(path: Path) -> str:
     """Return how to read without writing: SQLite makes files of its own if it is not told not to.
 
     With a log, its index is made in memory when the file for it may only be read; without one,
-    nothing but the database itself needs to be looked at.
+    nothing but the database itself needs to be looked at. A log without its index has been copied
+    from elsewhere, and gets one.
     """
     log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
     if not log.exists() or not log.stat().st_size:
