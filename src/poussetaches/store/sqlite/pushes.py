@@ -12,7 +12,6 @@ from poussetaches.core.moment import Moment, later
 from poussetaches.core.task import Attempt, Task
 from poussetaches.store.base import Change, Push, Pushed
 from poussetaches.store.sqlite import tasks
-from poussetaches.store.sqlite.rows import attempt_values
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 from poussetaches.store.sqlite.unreadable import clear_away
 
@@ -148,20 +147,5 @@ def _digest(task: Task) -> bytes:
 
 
 def _restore_one(tx: SqliteTransaction, task: Task, attempts: Sequence[Attempt]) -> bool:
-    lane = task.lane
-    values = tasks.row_values(tx, task, lane)
-    row = tx.connection.execute(tx.sql["restore_task"], values).fetchone()
-    if row is None:
-        return False
-    seq = row[0]
     first = task.attempt_total - len(attempts) + 1
-    tx.connection.executemany(
-        tx.sql["add_attempt"],
-        [
-            (seq, ordinal, *attempt_values(attempt))
-            for ordinal, attempt in enumerate(attempts, start=first)
-        ],
-    )
-    tasks.add_labels(tx, seq, task)
-    tasks.note_added(tx, task, lane)
-    return True
+    return tasks.restore(tx, task, list(enumerate(attempts, start=first)))

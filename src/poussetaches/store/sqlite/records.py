@@ -24,7 +24,6 @@ from poussetaches.store.sqlite.queues import stored_queues
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.rows import (
     as_json,
-    attempt_values,
     minute_from_row,
     minute_values,
     schedule_values,
@@ -137,7 +136,8 @@ def _put_call(tx: SqliteTransaction, records: Sequence[Record]) -> int | None:
 
 def _put(tx: SqliteTransaction, record: Record) -> bool:
     if isinstance(record, TaskRecord):
-        return _put_task(tx, record)
+        attempts = list(zip(record.ordinals, record.attempts, strict=True))
+        return tasks.restore(tx, record.task, attempts, failed_at=record.failed_at)
     if isinstance(record, QueueRecord):
         tx.put_queue(record.queue)
     else:
@@ -168,23 +168,3 @@ def _row(
             return "put_key", msgspec.structs.astuple(record)
         case UnreadableRecord():
             return "add_unreadable", msgspec.structs.astuple(record)
-
-
-def _put_task(tx: SqliteTransaction, record: TaskRecord) -> bool:
-    task = record.task
-    number, group, failed_at, *columns = tasks.row_values(tx, task, task.lane)
-    values = (number, group, record.failed_at or failed_at, *columns)
-    row = tx.connection.execute(tx.sql["restore_task"], values).fetchone()
-    if row is None:
-        return False
-    seq = row[0]
-    tx.connection.executemany(
-        tx.sql["add_attempt"],
-        [
-            (seq, ordinal, *attempt_values(attempt))
-            for ordinal, attempt in zip(record.ordinals, record.attempts, strict=True)
-        ],
-    )
-    tasks.add_labels(tx, seq, task)
-    tasks.note_added(tx, task, task.lane)
-    return True

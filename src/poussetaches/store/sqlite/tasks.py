@@ -20,6 +20,7 @@ from poussetaches.store.sqlite.many import write_rows
 from poussetaches.store.sqlite.reads import as_list
 from poussetaches.store.sqlite.rows import (
     amended_values,
+    attempt_values,
     fate_values,
     is_plain,
     plain_values,
@@ -73,6 +74,28 @@ def _add_others(tx: SqliteTransaction, tasks: Sequence[tuple[int, Task, Lane]]) 
         if task.labels:
             add_labels(tx, seq, task)
         note_added(tx, task, lane)
+
+
+def restore(
+    tx: SqliteTransaction,
+    task: Task,
+    attempts: Sequence[tuple[int, Attempt]],
+    *,
+    failed_at: Moment | None = None,
+) -> bool:
+    """Add a task with its numbered attempts as they are, unless its id is known; tell whether."""
+    lane = task.lane
+    number, group, moment, *columns = row_values(tx, task, lane)
+    values = (number, group, failed_at or moment, *columns)
+    row = tx.connection.execute(tx.sql["restore_task"], values).fetchone()
+    if row is None:
+        return False
+    seq = row[0]
+    rows = [(seq, ordinal, *attempt_values(attempt)) for ordinal, attempt in attempts]
+    tx.connection.executemany(tx.sql["add_attempt"], rows)
+    add_labels(tx, seq, task)
+    note_added(tx, task, lane)
+    return True
 
 
 def row_values(tx: SqliteTransaction, task: Task, lane: Lane) -> tuple[object, ...]:
