@@ -12,6 +12,8 @@ from poussetaches.core.task import Bury, Complete, Reason, RetryAt
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import Report
+from poussetaches.store.sqlite.database import APPLICATION_ID
+from poussetaches.store.statements import load_migrations
 from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import end, lease_all, put_schedule
 from tests.store.sqlite_files import opened, raw
@@ -63,6 +65,9 @@ def test_store_that_is_as_it_should_be_has_no_problem(path: Path) -> None:
         ("UPDATE tasks SET queue = 'mail' WHERE id = 'a'", "queue that is not known", "a"),
         ("DELETE FROM failure_groups", "no failure group", "b"),
         ("UPDATE attempts SET task = 99 WHERE task = 1", "attempts belong to no", "request-1"),
+        ("UPDATE attempts SET ordinal = 9 WHERE task = 1", "attempts have a higher number", "a"),
+        ("INSERT INTO lanes VALUES (9, 'q', 'http://x', 0, 0)", "lanes belong to", "q http://x"),
+        ("INSERT INTO keys VALUES ('q', 'k', 'a', x'00', 0)", "keys stand for no content", "k"),
         ("INSERT INTO labels VALUES ('x', 'y', 99)", "labels belong to no task", "x=y"),
         ("DELETE FROM labels WHERE task = 1", "cannot be found by the labels", "a"),
         ("UPDATE sqlite_sequence SET seq = 3", "given out again", "d"),
@@ -168,3 +173,44 @@ def test_store_in_use_is_looked_at_beside_its_server(path: Path) -> None:
 
     assert report.facts["in_use"] is True
     assert report.problems == []
+
+
+def test_database_of_an_older_format_is_fine_and_will_be_brought_up_to_date(
+    tmp_path: Path,
+) -> None:
+    number, script = load_migrations("sqlite")[0]
+    with closing(raw(tmp_path / "tasks.db")) as database:
+        database.executescript(script)
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {number}")
+
+    report = verified(tmp_path / "tasks.db")
+
+    assert report.problems == []
+    assert "which the next start brings up" in report.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("PRAGMA user_version = 999", "newer poussetaches"),
+        ("PRAGMA application_id = 7", "another program's"),
+    ],
+)
+def test_database_that_is_not_ours_to_read_cannot_be_looked_at(
+    path: Path, change: str, message: str
+) -> None:
+    with closing(raw(path)) as database:
+        database.execute(change)
+
+    with pytest.raises(CannotOpenStore, match=message):
+        verified(path)
+
+
+def test_file_that_is_no_database_is_told(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+    report = verified(path)
+
+    assert ["file is not a database" in found.what for found in report.problems] == [True]
+    assert report.advice

@@ -21,7 +21,7 @@ STANDARD = "-"
 
 def export(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="Where it is written; - is stdout.")
+        str, typer.Argument(metavar="FILE", help="Where it is written; - is stdout.")
     ] = STANDARD,
     data_dir: DataDir = None,
     config: Config = None,
@@ -57,7 +57,7 @@ def export(
 
 def import_(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="What was exported; - is stdin.")
+        str, typer.Argument(metavar="FILE", help="What was exported; - is stdin.")
     ] = STANDARD,
     data_dir: DataDir = None,
     config: Config = None,

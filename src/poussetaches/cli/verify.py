@@ -25,7 +25,7 @@ FINE, PROBLEMS, CANNOT_LOOK = 0, 1, 2
 def verify(
     data_dir: Annotated[
         str | None,
-        typer.Argument(metavar="[DATA_DIR]", help="The data folder; an empty one to crash-test."),
+        typer.Argument(metavar="DATA_DIR", help="The data folder; an empty one to crash-test."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
     crash_test: Annotated[
