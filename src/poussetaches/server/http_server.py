@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from poussetaches.server.joined import JoinedTransport
+from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.listener import BACKLOG, address_of
+from poussetaches.server.patience import Patience, most_connections
 
 IDLE_CONNECTION = 75  # seconds; longer than clients keep theirs, so that they close first
 CONNECTIONS_END = 5  # seconds for requests under way when the server stops
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, with each answer sent in one piece."""
-
-    def connection_made(  # type: ignore[override]  # as uvicorn narrows it
-        self, transport: asyncio.Transport
-    ) -> None:
-        super().connection_made(JoinedTransport(transport, self.loop))
-
-
 class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers, and without its ten wake-ups a second."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, *, patience: Patience | None = None
+    ) -> None:
+        self._patience = patience or Patience(most=most_connections())
         super().__init__(
             uvicorn.Config(
                 app,
                 interface="asgi3",
                 loop="none",
-                http=HttpProtocol,
+                # A class is what uvicorn calls it; whatever makes a protocol will do.
+                http=partial(HttpProtocol, patience=self._patience),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -63,3 +58,4 @@ class HttpServer(uvicorn.Server):
     async def stop(self) -> None:
         """Stop accepting, and let requests under way end."""
         await self.shutdown(sockets=[self._listener])
+        self._patience.close()

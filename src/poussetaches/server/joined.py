@@ -29,6 +29,11 @@ class JoinedTransport(asyncio.Transport):
         if len(data) >= LARGE:
             self._send()
 
+    def write_eof(self) -> None:
+        """Send what is held, and say that nothing more comes."""
+        self._send()
+        self._transport.write_eof()
+
     def close(self) -> None:
         """Send what is held, and hang up."""
         self._send()

@@ -1,0 +1,221 @@
+"""``HttpProtocol``: one connection to the API, which may come from anybody and bring anything.
+
+uvicorn's protocol, with bounds: on what is not a body, on requests in a row, on time. What HTTP
+does not allow is answered by a problem document, like everything else that is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from poussetaches.api.problems import RETRY_AFTER, Problem
+from poussetaches.api.reading import MOST_THROWN_AWAY
+from poussetaches.server.joined import JoinedTransport
+from poussetaches.server.patience import Patience
+
+MAX_HEAD = 64 * 1024  # bytes, of a head, of trailers, and of whatever else is no body
+MOST_IN_A_ROW = 64  # requests that may wait behind the one that is answered
+
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+log = logging.getLogger(__name__)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """A connection: its answers leave in one piece, and it is closed when it asks too much."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        patience: Patience,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.age = 0  # how often patience looked while nothing was answered
+        self._patience = patience
+        self._in_head = False
+        self._moved = False  # the parser got somewhere with what it was fed last
+        self._unseen = 0  # bytes since it last got somewhere
+        self._length = 0  # of what it is fed
+        self._refusal: Problem | None = None
+        self._passes_over_head = False
+        self._has_refused = False
+
+    def connection_made(  # type: ignore[override]  # as uvicorn narrows it
+        self, transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(JoinedTransport(transport, self.loop))
+        self._patience.came(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._patience.went(self)
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Tell whether there is nothing that the server could do on this connection."""
+        request = self._answering
+        return request is None or (request.more_body and not request.body)
+
+    def give_up(self) -> None:
+        """Close a connection that has been waited for long enough."""
+        if self._has_refused or (not self._in_head and self._answering is None):
+            self.transport.close()
+            return
+        detail = "the request was not here in time"
+        self._refuse(Problem(HTTPStatus.REQUEST_TIMEOUT, "too-slow", detail))
+
+    def turn_away(self) -> None:
+        """Close a connection for which there is no room."""
+        detail = "there are too many connections; come again"
+        headers = {"Retry-After": str(RETRY_AFTER)}
+        self._refuse(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers))
+
+    def data_received(self, data: bytes) -> None:
+        if self._has_refused:
+            self._throw_away(data)
+            return
+        self._unset_keepalive_if_required()
+        self._moved = False
+        self._length = len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or _not_http())
+            return
+        self._unseen = 0 if self._moved else self._unseen + len(data)
+        if self._unseen > MAX_HEAD:
+            self._refuse(_head_too_large())
+
+    def on_message_begin(self) -> None:
+        if self._passes_over_head:
+            return
+        self._moved = self._in_head = True
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._passes_over_head:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what follows a body is no part of the request
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._passes_over_head:
+            return
+        if self._unseen + self._length > MAX_HEAD and self._head_size() > MAX_HEAD:
+            self._stop(_head_too_large())
+        if len(self.pipeline) == MOST_IN_A_ROW:
+            self._stop(_not_http())
+        self._moved = True
+        self._in_head = False
+        self.age = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._moved = True
+        if self.parser.should_upgrade() and self._framing():
+            return  # its body is still to come: see _feed
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.age = 0
+        super().on_response_complete()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._pass_over_upgrade(data[exc.args[0] :])
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Go on as if nothing had been said of another protocol (RFC 9110, 7.8).
+
+        The parser takes no body from a request that asks for one, though it may well have one:
+        another is told how the body is framed, and reads on from there.
+        """
+        framing = self._framing()
+        self.parser = httptools.HttpRequestParser(self)
+        if framing:
+            self._passes_over_head = True
+            lines = b"".join(b"%b: %b\r\n" % header for header in framing)
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % lines)
+            self._passes_over_head = False
+        if rest:
+            self._feed(rest)
+
+    def _framing(self) -> list[tuple[bytes, bytes]]:
+        return [header for header in self.headers if header[0] in _FRAMING]
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _stop(self, refusal: Problem) -> None:
+        """Have the parser stop at the present head."""
+        self._refusal = refusal
+        raise ValueError(refusal.detail)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer a request that cannot be taken, where it has an answer to come, and hang up."""
+        log.debug("request refused", extra={"reason": problem.detail})
+        self._has_refused = True
+        self.age = self._patience.longest - 1  # the next look is the last
+        request = self._answering
+        if request is not None and not request.more_body:
+            request.keep_alive = False  # those before this one get their answers
+            return
+        if request is not None and (request.response_started or self.pipeline):
+            self.transport.close()
+            return
+        if request is not None:
+            request.disconnected = True
+            request.message_event.set()
+        self.transport.write(_raw(problem))
+        # Closing with something unread would reset the connection, and take the answer with it.
+        self.transport.write_eof()
+
+    def _throw_away(self, data: bytes) -> None:
+        self._unseen += len(data)
+        if self._unseen > MOST_THROWN_AWAY:
+            self.transport.close()
+
+    @property
+    def _answering(self) -> RequestResponseCycle | None:
+        """The request that is answered, or comes in, at the moment; the last of several."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return None if cycle is None or cycle.response_complete else cycle
+
+
+def _raw(problem: Problem) -> bytes:
+    """Return a whole answer as bytes."""
+    response = problem.response()
+    status = HTTPStatus(response.status_code)
+    lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    return b"".join((head, b"connection: close\r\n", lines, b"\r\n", response.body))
+
+
+def _not_http() -> Problem:
+    detail = "this is no request that HTTP/1.1 allows"
+    return Problem(HTTPStatus.BAD_REQUEST, "refused", detail)
+
+
+def _head_too_large() -> Problem:
+    detail = f"the head of the request is longer than {MAX_HEAD} bytes"
+    return Problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
