@@ -18,6 +18,7 @@ from tests.docs.shell import ROOT, SERVER, code_blocks, run
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
 ORIGINAL_PAGE = (ROOT / "docs" / "original.md").read_text()
 API = ROOT / "src" / "poussetaches" / "api"
+ANSWERING = API.parent / "server"
 
 
 class Example(NamedTuple):
@@ -114,9 +115,9 @@ def test_every_route_of_the_original_is_on_its_page(server: Server) -> None:
 
 
 def problem_codes() -> set[str]:
-    """Return the codes of all problems that the API can answer, read from its source."""
+    """Return the codes of all problems that can be answered, read from the source."""
     found = set()
-    for path in sorted(API.rglob("*.py")):
+    for path in [*sorted(API.rglob("*.py")), *sorted(ANSWERING.rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CODE":
                 found.add(ast.literal_eval(node.value))

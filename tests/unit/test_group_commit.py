@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import pytest
 
-from poussetaches.core.errors import StoreClosed, StoreUnavailable
-from poussetaches.store.group_commit import CROWD, QUIET_TURNS, GroupCommit
+from poussetaches.core.errors import StoreBusy, StoreClosed, StoreUnavailable
+from poussetaches.store.group_commit import CROWD, MOST_WAITING, QUIET_TURNS, GroupCommit
 from poussetaches.store.runner import InlineRunner, Runner
 from tests.fakes import let_run
 
@@ -343,3 +343,27 @@ async def test_runner_that_takes_no_more_work_leaves_nobody_waiting() -> None:
     )
 
     assert [type(result) for result in results] == [StoreClosed, StoreClosed]
+
+
+async def test_write_is_refused_while_too_much_waits() -> None:
+    runner = GatedRunner()
+    group = group_on(Notebook(), runner)
+    first = group.write(note, "a", size=MOST_WAITING)
+
+    with pytest.raises(StoreBusy):
+        group.write(note, "b", size=1)
+    without_size = group.write(note, "c")
+    runner.gate.set()
+
+    assert (await first, await without_size) == ("A", "C")
+    assert await group.write(note, "b", size=1) == "B"
+
+
+async def test_refused_write_leaves_its_room_to_others() -> None:
+    group = group_on(Notebook())
+
+    for _ in range(3):
+        with pytest.raises(Refused):
+            await group.write(note, "?", size=MOST_WAITING)
+
+    assert await group.write(note, "a", size=1) == "A"

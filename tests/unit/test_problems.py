@@ -31,6 +31,7 @@ from poussetaches.core.errors import (
     ScheduleNotFound,
     SettingsError,
     StateConflict,
+    StoreBusy,
     StoreClosed,
     StoreFull,
     StoreUnavailable,
@@ -60,6 +61,7 @@ ANSWERS = [
     (StoreFull(), 507, "store-full"),
     (StoreUnavailable("the disk is gone"), 503, "store-unavailable"),
     (StoreClosed(), 503, "store-unavailable"),
+    (StoreBusy(), 503, "busy"),
 ]
 # They end the start or a command, or are the parents of others and never raised.
 NEVER_ANSWERED = {

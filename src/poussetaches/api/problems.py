@@ -26,6 +26,7 @@ from poussetaches.core.errors import (
     QueueNotFound,
     ScheduleNotFound,
     StateConflict,
+    StoreBusy,
     StoreFull,
     StoreUnavailable,
     TargetNotAllowed,
@@ -108,6 +109,7 @@ KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (TooMany, Kind(HTTPStatus.CONFLICT, "too-many")),
     (TooManyAttempts, Kind(HTTPStatus.CONFLICT, "too-many-attempts")),
     (StoreFull, Kind(HTTPStatus.INSUFFICIENT_STORAGE, "store-full")),
+    (StoreBusy, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "busy")),
     (StoreUnavailable, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable")),
 )
 

@@ -124,6 +124,10 @@ class StoreFull(StoreUnavailable):
     """The disk is full: nothing can be stored until there is room again."""
 
 
+class StoreBusy(StoreUnavailable):
+    """More waits to be written than the disk can take at the moment; come again."""
+
+
 class StoreClosed(StoreUnavailable):
     """The store is closed."""
 

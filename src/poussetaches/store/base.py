@@ -215,6 +215,7 @@ class Store(Protocol):
 
         Raises:
             KeyConflict: a key stands for another url, method or body; with the push's place.
+            StoreBusy: more waits to be written than the disk can take at the moment.
         """
 
     async def restore(self, tasks: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:

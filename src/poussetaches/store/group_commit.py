@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from poussetaches.core.errors import StoreUnavailable
+from poussetaches.core.errors import StoreBusy, StoreUnavailable
 from poussetaches.store.runner import Runner
 
 CROWD = 8  # writes in one commit from which on the next one waits for company
 # Turns of the event loop without another write after which none is expected: everybody may be
 # waiting for this very commit. A push takes three from its first byte to its write.
 QUIET_TURNS = 8
+# What may wait to be written, or be written just now, before more of it is refused.
+MOST_WAITING = 64 * 1024 * 1024  # bytes
 
 
 class Transaction(Protocol):
@@ -38,11 +40,12 @@ Write = Callable[[T, Sequence[I]], Sequence[R]]
 class _Waiting(Generic[T]):
     """A write that waits for its commit, and whoever waits for it."""
 
-    __slots__ = ("error", "future", "item", "result", "write")
+    __slots__ = ("error", "future", "item", "result", "size", "write")
 
-    def __init__(self, write: Write[T, Any, Any], item: object) -> None:
+    def __init__(self, write: Write[T, Any, Any], item: object, size: int) -> None:
         self.write = write
         self.item = item
+        self.size = size
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.result: Any = None
         self.error: Exception | None = None
@@ -83,11 +86,21 @@ class GroupCommit(Generic[T]):
         self._announce = announce
         self._window = window
         self._waiting: list[_Waiting[T]] = []
+        self._size = 0  # bytes, of what is written just now too
         self._draining: asyncio.Task[None] | None = None
 
-    def write(self, write: Write[T, I, R], item: I) -> asyncio.Future[R]:
-        """Write one item; its result comes once it is on disk."""
-        waiting = _Waiting(write, item)
+    def write(self, write: Write[T, I, R], item: I, *, size: int = 0) -> asyncio.Future[R]:
+        """Write one item; its result comes once it is on disk.
+
+        ``size`` is what it takes of the room for what waits, in bytes; 0 always has room.
+
+        Raises:
+            StoreBusy: there is no room.
+        """
+        if size and self._size >= MOST_WAITING:
+            raise StoreBusy
+        self._size += size
+        waiting = _Waiting(write, item, size)
         self._waiting.append(waiting)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
@@ -106,6 +119,7 @@ class GroupCommit(Generic[T]):
                 for transaction in committed:
                     self._announce(transaction)
                 for waiting in batch:
+                    self._size -= waiting.size
                     waiting.tell()
                 if self._window and len(batch) >= CROWD:
                     await self._gather()

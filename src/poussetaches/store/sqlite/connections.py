@@ -96,9 +96,15 @@ class Connections:
 
     # Writing and reading
 
-    def write(self, write: Write[SqliteTransaction, I, R], item: I) -> asyncio.Future[R]:
-        """Write one item in a commit that it may share; its result comes once it is on disk."""
-        return self._group.write(write, item)
+    def write(
+        self, write: Write[SqliteTransaction, I, R], item: I, *, size: int = 0
+    ) -> asyncio.Future[R]:
+        """Write one item in a commit that it may share; its result comes once it is on disk.
+
+        Raises:
+            StoreBusy: it has a size, in bytes, and too much waits already.
+        """
+        return self._group.write(write, item, size=size)
 
     async def look(self, read: Callable[[Reading], R]) -> R:
         """Read by the writing connection, between two transactions: it sees the latest."""

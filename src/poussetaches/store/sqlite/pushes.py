@@ -15,12 +15,22 @@ from poussetaches.store.sqlite import tasks
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 from poussetaches.store.sqlite.unreadable import clear_away
 
+BESIDES_BODY = 2048  # bytes that a push takes in memory, with a common URL and few headers
+
 
 class Pushing(msgspec.Struct, frozen=True, gc=False):
     """Pushes that are kept all or none."""
 
     pushes: Sequence[Push]
     now: Moment
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory they take."""
+        size = 0
+        for push in self.pushes:
+            size += BESIDES_BODY + len(push.task.body)
+        return size
 
     @property
     def is_plain(self) -> bool:

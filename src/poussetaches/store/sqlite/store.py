@@ -132,7 +132,8 @@ class SqliteStore:
     async def push(self, items: Sequence[Push], *, now: Moment) -> list[Pushed]:
         """Keep new tasks, unless those that were pushed before answer for them."""
         self._to.refuse_when_full()
-        return _value(await self._to.write(pushes.push, pushes.Pushing(items, now)))
+        pushing = pushes.Pushing(items, now)
+        return _value(await self._to.write(pushes.push, pushing, size=pushing.size))
 
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
         """Keep tasks with their attempts as they are."""
