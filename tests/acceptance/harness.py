@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -201,6 +202,12 @@ class Server:
         """Send it a signal."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def memory(self) -> int:
+        """Return how many bytes of memory its process has."""
+        assert self._process is not None
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     def close(self) -> None:
         """End it if it runs."""
