@@ -10,6 +10,7 @@ from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
 from poussetaches.store.sqlite import SqliteStore
+from tests.effort import LONG
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
 from tests.store.sqlite_files import Disk, opened
@@ -18,7 +19,15 @@ from tests.store.sqlite_files import Disk, opened
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("steady")
+# Looks for what nobody has found yet (FUZZ=long).
+settings.register_profile(
+    "long",
+    parent=settings.get_profile("steady"),
+    derandomize=False,
+    max_examples=3_000,
+    print_blob=True,
+)
+settings.load_profile("long" if LONG else "steady")
 
 # Without jitter, so that a test can name the moment of the next attempt.
 EXACT = RetryPolicy(jitter=0.0)

@@ -128,7 +128,7 @@ class HttpSender:
     def _answered(self, response: Response, body: bytes, truncated: bool) -> Outcome:
         retry_after = None
         if response.status in _ASKS_TO_WAIT:
-            retry_after = _seconds_to_wait(_header(response, "Retry-After"), now=self._now())
+            retry_after = seconds_to_wait(_header(response, "Retry-After"), now=self._now())
         return Outcome(
             status=response.status,
             body=body,
@@ -193,7 +193,7 @@ def _header(response: Response, name: str) -> str:
         return ""
 
 
-def _seconds_to_wait(value: str, *, now: Moment) -> float | None:
+def seconds_to_wait(value: str, *, now: Moment) -> float | None:
     """Return what a Retry-After header asks for: seconds or a date (RFC 9110, 10.2.3)."""
     text = value.strip()
     if text.isascii() and text.isdigit():
