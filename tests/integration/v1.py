@@ -43,6 +43,10 @@ class Client:
         """Send an object; without fields, an empty body."""
         return self.send("POST", path, json.dumps(fields).encode() if fields else None)
 
+    def put(self, path: str, **fields: object) -> Answer:
+        """Put an object."""
+        return self.send("PUT", path, json.dumps(fields).encode())
+
     def patch(self, path: str, **fields: object) -> Answer:
         """Send a merge patch."""
         return self.send("PATCH", path, json.dumps(fields).encode())
