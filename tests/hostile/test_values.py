@@ -112,6 +112,19 @@ def test_field_that_is_given_twice_counts_as_it_was_given_last(client: Client) -
     assert answer.json["url"] == "http://last.test/"
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_time_zone_that_is_none_is_refused_for_intervals_too(client: Client, method: str) -> None:
+    """It was kept, could not be read again, and the schedule was gone."""
+    every = {"cron": "@every 90s", "task": {"url": URL}}
+    assert client.put("/v1/schedules/every", **every).status in (200, 201)
+
+    changed = json.dumps(every | {"timezone": "Mars/North"}).encode()
+    answer = client.send(method, "/v1/schedules/every", changed)
+
+    assert problem(answer) == (422, "invalid-schedule", ["timezone"])
+    assert client.get("/v1/schedules/every").status == 200
+
+
 BREAKS = ["\r\nX-Evil: 1", "\n", "\r", "\0", "\x0b", "\x7f", "\x85", "\u2028", "é", "\ud800"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import PATIENCE, Server, serving, wait_until
+from tests.acceptance.harness import PATIENCE, Server, serving
 
 API_TOKEN = "a token that may do everything"
 READ_TOKEN = "reads-only"
@@ -188,10 +188,9 @@ def test_tokens_are_never_logged(server: Server) -> None:
         ask(server, "POST", "/pause/nothing", authorization=bearer(token))
 
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
-        # What is no HTTP is refused, and logged, before we get to see it.
+        # What is no HTTP is refused before the API gets to see it.
         connection.sendall(f"GET /?{API_TOKEN} HTTP/9\r\nAuthorization: {API_TOKEN}\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
-    wait_until(lambda: server.logged("uvicorn"), bool, "the log of the refusal")
 
     text = server.log.read_text()
     assert all(token not in text for token in (API_TOKEN, READ_TOKEN, "a wrong one"))

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from poussetaches.api.problems import FieldError, Problem
+from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
 from poussetaches.api.refusal import place_of
 
 V = TypeVar("V")
@@ -20,34 +20,83 @@ V = TypeVar("V")
 # What is over a limit is thrown away up to here, so that the client gets to read the answer.
 MOST_THROWN_AWAY = 64 * 1024 * 1024  # bytes
 LONGEST_THROWING = 10.0  # seconds
+MOST_READ = 128 * 1024 * 1024  # bytes of all bodies together that come in several pieces
 
 _PIECE = 64 * 1024  # bytes; text takes up to four times as much
 
 
-async def read_body(request: Request, *, limit: int) -> bytes:
+class Room:
+    """Memory for bodies that come in several pieces, of all requests together."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size  # bytes
+
+    def take(self, size: int) -> bool:
+        """Take some, unless there is none left."""
+        if size and self._free <= 0:
+            return False
+        self._free -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Give back what was taken."""
+        self._free += size
+
+
+_ROOM = Room(MOST_READ)  # memory belongs to the process, and so does this
+
+
+async def read_body(request: Request, *, limit: int, room: Room = _ROOM) -> bytes:
     """Return the body of a request.
 
     Raises:
-        Problem: 413, it is longer than ``limit`` bytes.
+        Problem: 413, it is longer than ``limit`` bytes; 503, too many long ones are being read.
     """
-    chunks, length = [], 0
-    while True:  # not Request.stream(), which takes as long as reading a push
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise cut_off()
-        chunks.append(message.get("body", b""))
-        length += len(chunks[-1])
-        if length > limit:
-            break
-        if not message.get("more_body"):
-            return b"".join(chunks)
-    chunks.clear()
+    message = await request.receive()  # not Request.stream(), which takes as long as a push
+    if message["type"] == "http.disconnect":
+        raise cut_off()
+    body: bytes = message.get("body", b"")
     if message.get("more_body"):
-        try:
-            await throw_away(request.stream(), length)
-        except ClientDisconnect:
-            raise cut_off() from None
-    raise too_large(f"the request is longer than {limit} bytes (setting max_request)")
+        return await _read_on(request, body, limit=limit, room=room)
+    if len(body) > limit:
+        raise _longer_than(limit)
+    return body
+
+
+async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) -> bytes:
+    """Return a body that comes in several pieces."""
+    pieces, length, taken = [first], len(first), 0
+    refusal: Problem | None = None
+    try:
+        async with contextlib.aclosing(request.stream()) as stream:
+            async for piece in stream:
+                length += len(piece)
+                if length > limit:
+                    refusal = _longer_than(limit)
+                elif room.take(len(piece)):
+                    taken += len(piece)
+                    pieces.append(piece)
+                else:
+                    refusal = _no_room()
+                if refusal is not None:
+                    pieces.clear()
+                    await throw_away(stream, length)
+                    raise refusal
+    except ClientDisconnect:
+        raise cut_off() from None
+    finally:
+        room.give_back(taken)
+    return b"".join(pieces)
+
+
+def _longer_than(limit: int) -> Problem:
+    return too_large(f"the request is longer than {limit} bytes (setting max_request)")
+
+
+def _no_room() -> Problem:
+    detail = "too many long requests are being read; come again"
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)
 
 
 async def throw_away(stream: AsyncIterator[bytes], length: int) -> None:

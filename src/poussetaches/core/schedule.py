@@ -134,11 +134,10 @@ def next_occurrence(
     Raises:
         InvalidSchedule: the expression cannot be read.
     """
-    parsed = _parse(cron)
+    parsed, zone = _parse(cron), _zone(timezone)
     after = max(after, anchor)
     if isinstance(parsed, int):
         return later(anchor, ((after - anchor) // (parsed * SECOND) + 1) * parsed)
-    zone = _zone(timezone)
     try:
         found = map(moment_of, CronSim(parsed, datetime_of(after).astimezone(zone)))
         # Where the clock goes back, CronSim begins with the first of the two hours again.
