@@ -205,7 +205,7 @@ def test_signature_is_good_for_what_was_signed(
     assert not verify(secrets, id=task_id, timestamp=2, body=body, signature=signature)
 
 
-any_text = st.text(st.characters(categories=("Cs", "L", "Nd", "Zs")))  # Cs: halves of pairs
+any_text = st.text(st.characters(categories=("Cs", "L", "N", "Z")))  # Cs: halves of pairs
 
 
 @given(any_text, any_text)
