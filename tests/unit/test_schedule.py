@@ -426,3 +426,16 @@ def test_schedule_with_other_times_begins_anew_and_keeps_its_history(
 
     assert (found.anchor_at, found.next_run_at) == (new.anchor_at, new.next_run_at)
     assert (found.paused, found.last_fired_at) == (True, known.last_fired_at)
+
+
+@pytest.mark.parametrize("cron", ["@every 2h", "*/5 * * * *"])
+def test_other_times_begin_after_the_last_one_fired_though_the_clock_was_set_back(
+    cron: str,
+) -> None:
+    known, new = known_and_new(cron=cron)
+    fired_at = Moment(NOW + 20 * HOUR + 1)
+
+    found = redefined(msgspec.structs.replace(known, last_fired_at=fired_at), new)
+
+    assert found.last_fired_at == fired_at
+    assert fired_at < found.next_run_at <= fired_at + 2 * HOUR

@@ -99,7 +99,8 @@ def redefined(known: Schedule | None, new: Schedule) -> Schedule:
     """Return a schedule defined anew; of a known one the pause and the history stay.
 
     One whose definition is the same is not touched at all, and one whose times are the same
-    keeps them.
+    keeps them. Other times begin after the last one fired, which is still to come when the clock
+    was set back since.
     """
     if known is None:
         return new
@@ -113,6 +114,11 @@ def redefined(known: Schedule | None, new: Schedule) -> Schedule:
     }
     if (known.cron, known.timezone) == (new.cron, new.timezone):
         changes |= {"anchor_at": known.anchor_at, "next_run_at": known.next_run_at}
+    elif known.last_fired_at is not None and new.next_run_at <= known.last_fired_at:
+        following = next_occurrence(
+            new.cron, anchor=new.anchor_at, after=known.last_fired_at, timezone=new.timezone
+        )
+        changes["next_run_at"] = following or later(known.last_fired_at, MAX_DELAY)
     return msgspec.structs.replace(new, **changes)
 
 
