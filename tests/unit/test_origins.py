@@ -127,6 +127,18 @@ def test_answer_begins_a_new_absence() -> None:
     assert origins.next_probe_at() == 151.0
 
 
+def test_answer_to_an_earlier_attempt_begins_a_new_absence_with_the_next_probe() -> None:
+    origins = held_at(100.0, hold_for=60)
+    origins.answered(APP)
+
+    assert origins.charges_at(APP) is None
+
+    origins.begin_probes(150.0)
+    origins.probed(APP, REFUSED, 150.0)
+
+    assert origins.charges_at(APP) == 210.0
+
+
 def test_nobody_is_charged_while_the_origin_is_not_held() -> None:
     origins = held_at(100.0, hold_for=60)
     release(origins, 101.0)

@@ -21,7 +21,7 @@ class Away:
     """What is known of an origin that refused, until it has answered enough again."""
 
     error: str
-    refused_at: float | None  # the first refusal since its last answer
+    refused_at: float | None = None  # the first refusal since its last answer
     held: bool = True
     interval: float = 1.0
     probe_at: float = 0.0
@@ -71,13 +71,12 @@ class Origins:
 
     def refused(self, origin: str, error: str, now: float) -> bool:
         """Hold an origin that could not be connected to; tell whether it was not held before."""
-        away = self._away.get(origin)
-        if away is None:
-            away = self._away[origin] = Away(error, now)
-        elif away.held:
-            return False
+        is_held = self.is_held(origin)
+        away = self._away.setdefault(origin, Away(error))
         if away.refused_at is None:
             away.refused_at = now
+        if is_held:
+            return False
         away.held, away.error, away.interval, away.slots = True, error, 1.0, 0
         away.probe_at = now + away.interval
         return True
@@ -85,14 +84,15 @@ class Origins:
     def answered(self, origin: str) -> None:
         """Note that an origin answered; after a hold it may have twice the slots now."""
         away = self._away.get(origin)
-        if away is None or away.held:
+        if away is None:
+            return
+        away.refused_at = None  # the next refusal begins a new absence
+        if away.held:
             return
         self._opened[origin] = None
         away.slots *= 2
         if away.slots >= ALL_SLOTS:
             del self._away[origin]
-            return
-        away.refused_at = None  # the next refusal begins a new absence
 
     def resolved(self, origin: str) -> None:
         """Note that an origin's name is real."""
@@ -144,6 +144,8 @@ class Origins:
             self._opened[origin] = None
             return
         away.error = error
+        if away.refused_at is None:
+            away.refused_at = now
         away.interval = min(away.interval * 2, LONGEST_PROBE_INTERVAL)
         away.probe_at = now + away.interval
 
