@@ -66,7 +66,7 @@ class SystemClock:
         """Wait for the bell or the time, whichever comes first."""
         longest = LONGEST_WAIT
         if until is not None:
-            longest = min(longest, max(0.0, until - time.monotonic()))
+            longest = min(longest, max(0.0, until - self.monotonic()))
         try:
             async with asyncio.timeout(longest):
                 await bell.heard()

@@ -108,7 +108,8 @@ class GroupCommit(Generic[T]):
 
     async def settle(self) -> None:
         """Wait until everything given so far is committed or refused."""
-        while self._draining is not None:
+        # One that was cancelled before it began is done, and could not say so.
+        while self._draining is not None and not self._draining.done():
             await asyncio.wait([self._draining])
 
     async def _drain(self) -> None:

@@ -1,0 +1,320 @@
+"""What callers ask of the simulated server, at random: pushes, edits, queues, schedules, looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from poussetaches.core.moment import SECOND, Moment, moment_of, rfc3339
+from tests.integration.asgi import Answered
+from tests.simulation.ledger import SERVER, Backoff, Deletion
+from tests.simulation.world import World
+
+QUEUES = ("default", "mail", "reports", "hooks", "slow")
+HOSTS = ("app.test:5000", "shop.test:5000", "mail.test:25000", "hooks.test", "old.test:8080")
+WELL = "http://well.test:9000"  # always there, for callbacks and canaries
+CANARIES = "canaries"  # a queue that nobody changes
+SCHEDULES = ("nightly", "often", "seldom")
+SELDOM = ("30 2 * * *", "@every 36h")  # so that a year has no more than some hundred
+CRONS = ("@every 7s", "@every 90s", "*/5 * * * *", "@hourly", *SELDOM)
+STATES = ("waiting", "dead", "succeeded", "running")
+LOOKS = (
+    *("/v1/tasks", "/v1/tasks?state=dead", "/v1/tasks?queue=mail&state=waiting", "/v1/stats"),
+    *("/v1/failures", "/v1/queues", "/v1/schedules", "/metrics", "/waiting", "/dead", "/cron"),
+    *("/healthz", "/readyz", "/v1/tasks?text=app.test"),
+)
+
+
+class Callers:
+    """Makes requests, and tells the ledger what was promised."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ledger = world.ledger
+        self.clock = world.clock
+        self.random = world.random
+        self.fail = world.fail
+
+    # Pushes
+
+    async def push(self) -> None:
+        """Push a task."""
+        fields = self._fields()
+        begun, begun_at = self.clock.now(), self.clock.monotonic()
+        if fields.get("on_conflict") == "replace":
+            self.ledger.changed_at = begun_at
+        answer = await self._asked("POST", "/v1/tasks", fields)
+        if answer.status == 200:
+            self.ledger.seen["push that came to an earlier task"] += 1
+        if answer.status == 201:
+            self._promised(answer.json, fields)
+            self._check_moment(answer.json, fields, begun, begun_at)
+
+    async def push_batch(self) -> None:
+        """Push some tasks at once."""
+        pushes = [self._fields() for _ in range(self.random.randint(2, 40))]
+        self.ledger.changed_at = self.clock.monotonic()
+        answer = await self._asked("POST", "/v1/tasks/batch", {"tasks": pushes})
+        if answer.status in (200, 201):
+            existing = set(answer.json["existing"])
+            for place, (task_id, fields) in enumerate(
+                zip(answer.json["ids"], pushes, strict=True)
+            ):
+                if place not in existing:
+                    self._promised({"id": task_id}, fields)
+
+    async def push_as_the_original(self) -> None:
+        """Push a task, or a schedule, on the original's route."""
+        schedule = self.random.choice(("", "", "", "@every 45s", "@every 1h"))
+        fields = {
+            "url": f"http://{self.random.choice(HOSTS)}/original",
+            "payload": "cGF5bG9hZA==",
+            "delay": self.random.choice((0, 0, 0, 1, 30)),
+            "schedule": schedule,
+        }
+        answer = await self._asked("POST", "/", fields)
+        if answer.status == 201 and not schedule:
+            self._promised({"id": answer.headers["poussetaches-task-id"]}, {"queue": "default"})
+
+    def _fields(self) -> dict[str, Any]:
+        """Return a push."""
+        random = self.random
+        shortest, multiplier = random.choice((0.1, 1.0, 7.3333333)), random.choice((1.0, 2.0))
+        fields: dict[str, Any] = {
+            "url": f"http://{random.choice(HOSTS)}/{random.randint(0, 3)}",
+            "queue": random.choice(QUEUES),
+            "json": random.randint(0, 9),
+            "retry": {
+                "max_attempts": random.randint(1, 6),
+                "min_backoff": shortest,
+                "multiplier": multiplier,
+                "max_backoff": 600.0,
+                "jitter": 0.0,
+            },
+        }
+        chance = random.random()
+        if chance < 0.35:
+            # Most of them are no whole microseconds.
+            fields["delay"] = random.choice((random.random(), random.random() * 60, 600.0, 8e6))
+        elif chance < 0.4:
+            fields["run_at"] = rfc3339(Moment(self.clock.now() + random.randint(-60, 60) * SECOND))
+        if random.random() < 0.3:
+            fields["priority"] = random.randint(-100, 100)
+        if random.random() < 0.1:
+            ahead = random.randint(1, 900) * SECOND
+            fields["expires_at"] = rfc3339(Moment(self.clock.now() + ahead))
+        if random.random() < 0.1:
+            fields["timeout"] = random.choice((0.5, 5.0))
+        if random.random() < 0.05:
+            fields["key"], fields["key_ttl"] = f"key {random.randint(0, 5)}", 300.0
+        elif random.random() < 0.05:
+            fields["unique"] = f"unique {random.randint(0, 3)}"
+            fields["on_conflict"] = random.choice(("keep", "replace"))
+        if random.random() < 0.05:
+            fields["on_success"] = fields["on_dead"] = f"{WELL}/told"
+        if random.random() < 0.2:
+            fields["labels"] = {"kind": random.choice("xy")}
+        return fields
+
+    def _promised(self, task: dict[str, Any], fields: dict[str, Any]) -> None:
+        retry = fields.get("retry")
+        backoff = None
+        if retry is not None:
+            backoff = Backoff(retry["min_backoff"], retry["multiplier"], retry["max_backoff"])
+        self.ledger.acknowledged(task["id"], fields["queue"], backoff)
+        self.world.known.append(task["id"])
+
+    def _check_moment(
+        self, task: dict[str, Any], fields: dict[str, Any], begun: Moment, begun_at: float
+    ) -> None:
+        delay = fields.get("delay")
+        if delay is None or self.clock.jumped_at >= begun_at:
+            return
+        run_at = moment_of(datetime.fromisoformat(task["run_at"]))
+        if run_at < begun + delay * SECOND:
+            self.fail(f"task {task['id']} is due before its delay of {delay} s has passed")
+        if run_at > self.clock.now() + delay * SECOND + 1:
+            self.fail(f"task {task['id']} is due long after its delay of {delay} s has passed")
+
+    # Edits
+
+    async def edit(self) -> None:
+        """Do something to one task."""
+        task_id = self._any_task()
+        if task_id is None:
+            return
+        self._changes(task_id)
+        what = self.random.choice(("patch", "patch", "run", "requeue", "requeue", "cancel"))
+        if what == "patch":
+            await self._asked("PATCH", f"/v1/tasks/{task_id}", self._patch())
+        else:
+            await self._asked("POST", f"/v1/tasks/{task_id}/{what}", None)
+
+    async def delete(self) -> None:
+        """Delete one task."""
+        task_id = self._any_task()
+        if task_id is not None:
+            await self._deleting(
+                lambda id, _: id == task_id, "DELETE", f"/v1/tasks/{task_id}", None
+            )
+
+    async def edit_many(self) -> None:
+        """Do something to all tasks that a filter selects."""
+        self.ledger.changed_at = self.clock.monotonic()
+        what = self.random.choice(("run", "requeue", "requeue", "cancel"))
+        fields: dict[str, object] = {"filter": self._filter()}
+        if what in ("run", "requeue") and self.random.random() < 0.3:
+            fields["spread"] = self.random.random() * 100
+        await self._asked("POST", f"/v1/tasks/{what}", fields)
+
+    async def delete_many(self) -> None:
+        """Delete all tasks that a filter selects."""
+        filter = self._filter()
+        queue = filter["queue"]
+        await self._deleting(
+            lambda _, of: of == queue, "POST", "/v1/tasks/delete", {"filter": filter}
+        )
+
+    def _filter(self) -> dict[str, object]:
+        return {
+            "queue": self.random.choice(QUEUES),
+            "state": self.random.choice(STATES),
+            **({"label": "kind:x"} if self.random.random() < 0.3 else {}),
+        }
+
+    def _patch(self) -> dict[str, object]:
+        ahead = Moment(self.clock.now() + self.random.randint(0, 300) * SECOND)
+        patches: list[dict[str, object]] = [
+            {"priority": self.random.randint(-100, 100)},
+            {"run_at": rfc3339(ahead)},
+            {"json": "another body"},
+            {"url": f"http://{self.random.choice(HOSTS)}/patched"},
+            {"expires_at": rfc3339(ahead)},
+            {"timeout": 3.0, "labels": {"kind": "y"}},
+        ]
+        return self.random.choice(patches)
+
+    def _any_task(self) -> str | None:
+        if not self.world.known:
+            return None
+        # Late ones are more often still under way.
+        place = min(int(self.random.expovariate(0.05)), len(self.world.known) - 1)
+        return self.world.known[-1 - place]
+
+    def _changes(self, task_id: str) -> None:
+        entry = self.ledger.entries.get(task_id)
+        if entry is not None:
+            entry.changed_at = self.clock.monotonic()
+
+    # Queues, pauses, schedules
+
+    async def set_queue(self) -> None:
+        """Give a queue other limits."""
+        limits = {
+            "concurrency": self.random.choice((None, 1, 3, 20)),
+            "rate": self.random.choice((None, None, "2/s", "50/s", "30/min")),
+            "burst": self.random.choice((None, 1, 5)),
+            "origin_concurrency": self.random.choice((None, None, 1, 2)),
+            "keep_succeeded": self.random.choice((None, {"count": 3}, {"age": 60})),
+        }
+        await self._asked("PATCH", f"/v1/queues/{self.random.choice(QUEUES)}", limits)
+
+    async def pause(self) -> None:
+        """Pause a queue, or the server."""
+        name = self.random.choice((SERVER, *QUEUES))
+        path = "/v1/pause" if name is SERVER else f"/v1/queues/{name}/pause"
+        begun = self.ledger.pauses.begin(name)
+        answer = await self._asked("POST", path, None)
+        if answer.status == 200:
+            self.ledger.seen["pause"] += 1
+            self.ledger.pauses.answered(name, begun, self.clock.monotonic())
+
+    async def resume(self) -> None:
+        """Resume a queue, or the server."""
+        await self.resume_one(self.random.choice((SERVER, *QUEUES)))
+
+    async def resume_one(self, name: str) -> Answered:
+        """Resume."""
+        path = "/v1/resume" if name is SERVER else f"/v1/queues/{name}/resume"
+        with self.ledger.pauses.resumes(name):
+            return await self._asked("POST", path, None)
+
+    async def purge(self) -> None:
+        """Delete what waits in a queue."""
+        queue = self.random.choice(QUEUES)
+        await self._deleting(lambda _, of: of == queue, "POST", f"/v1/queues/{queue}/purge", None)
+
+    async def delete_queue(self) -> None:
+        """Delete a queue, which is refused when it has something to do."""
+        queue = self.random.choice(QUEUES)
+        with self.ledger.pauses.resumes(queue):
+            await self._deleting(lambda _, of: of == queue, "DELETE", f"/v1/queues/{queue}", None)
+
+    async def schedule(self) -> None:
+        """Put a schedule, or do something to it."""
+        name = self.random.choice(SCHEDULES)
+        path = f"/v1/schedules/{name}"
+        what = self.random.choice(("put", "put", "pause", "resume", "run", "delete", "cron"))
+        if what == "put":
+            await self._asked("PUT", path, self._schedule_fields())
+        elif what == "delete":
+            await self._asked("DELETE", path, None)
+        elif what == "cron":
+            answer = await self._asked("DELETE", "/cron", None)
+            self.ledger.seen["DELETE /cron"] += answer.status == 200
+        else:
+            await self._asked("POST", f"{path}/{what}", None)
+
+    def _schedule_fields(self) -> dict[str, object]:
+        misfire = self.random.choice(("once", "skip", "all"))
+        return {
+            "cron": self.random.choice(SELDOM if misfire == "all" else CRONS),
+            "timezone": self.random.choice(("UTC", "Europe/Paris", "America/New_York")),
+            "misfire": misfire,
+            "overlap": self.random.choice(("skip", "allow")),
+            "task": {
+                "url": f"http://{self.random.choice(HOSTS)}/run",
+                "queue": self.random.choice(QUEUES),
+                "retry": {"max_attempts": 2, "min_backoff": 1, "max_backoff": 600},
+            },
+        }
+
+    # Looks
+
+    async def look(self) -> None:
+        """Read something."""
+        task_id = self._any_task()
+        paths = LOOKS if task_id is None else (*LOOKS, f"/v1/tasks/{task_id}")
+        await self._asked("GET", self.random.choice(paths), None)
+
+    async def push_canary(self) -> str | None:
+        """Push a task that nothing holds; return its id."""
+        fields = {"url": f"{WELL}/canary", "queue": CANARIES}
+        answer = await self._asked("POST", "/v1/tasks", fields)
+        if answer.status != 201:
+            return None
+        self._promised(answer.json, fields)
+        task_id: str = answer.json["id"]
+        return task_id
+
+    # Asking
+
+    async def _deleting(
+        self, covers: Callable[[str, str], bool], method: str, path: str, body: object
+    ) -> None:
+        """Ask for a deletion. Without an answer it may be made, or not."""
+        deletion = Deletion(covers)
+        self.ledger.deletions.add(deletion)
+        answer = await self._asked(method, path, body)
+        if answer.status < 500:
+            self.ledger.deletions.discard(deletion)
+
+    async def _asked(self, method: str, path: str, body: object) -> Answered:
+        answer = await self.world.ask(method, path, body)
+        self.ledger.seen[f"answer {answer.status}"] += 1
+        if answer.status >= 500 and answer.status not in (503, 507):
+            self.fail(f"{method} {path} was answered with {answer.status}: {answer.body[:500]!r}")
+        if answer.status in (400, 405, 413, 415, 422):
+            self.fail(f"{method} {path} {body} was refused: {answer.body[:500]!r}")
+        return answer

@@ -1,0 +1,33 @@
+"""What must have happened in any thousand histories: else they prove less than they seem to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from poussetaches.store.base import Change
+from tests.simulation.disk import Fault
+from tests.simulation.network import Mood
+from tests.simulation.plan import JUMPS
+
+FEWEST_HISTORIES = 1000
+
+MUST_HAPPEN = (
+    *(f"jump of {sign * seconds} s" for seconds in JUMPS for sign in (-1, 1)),
+    *Fault,
+    *(f"answer of a receiver that is {mood}" for mood in Mood),
+    *(f"task {change}" for change in Change),
+    *("crash between two steps", "stop", "start in vain", "commit on a full disk"),
+    *("commit on a broken disk", "attempt cut off by a crash", "attempt cut off by a stop"),
+    *("attempt charged unsent", "probe", "canary that left", "task pruned", "purge", "pause"),
+    *("push that came to an earlier task", "DELETE /cron"),
+    *("answer 201", "answer 409", "answer 503", "answer 507"),
+    *("log: origin held", "log: origin let go", "log: schedule fired", "log: occurrence missed"),
+    *("log: occurrence skipped, the last run is not over", "log: tasks expired"),
+    *("log: store cannot be written", "log: store can be written again"),
+    "log: schedule starts anew, it was of a time still to come",
+)
+
+
+def never_seen(seen: Mapping[str, int]) -> list[str]:
+    """Return what should have happened, and never did."""
+    return [name for name in MUST_HAPPEN if not seen.get(name)]

@@ -1,0 +1,336 @@
+"""The ledger: what was promised to callers, what receivers saw, and what must follow of both.
+
+It knows no rule of the engine's. A promise that is broken is said to ``fail`` at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from poussetaches.core.moment import SECOND
+from poussetaches.core.task import Outcome
+from poussetaches.engine.request import Request
+from poussetaches.store.base import Change, News
+from tests.simulation.loop import SimulatedClock
+
+AT_ONCE = 0.001  # seconds; what is under way when a promise is made may still happen
+ENDS = (Change.SUCCEEDED, Change.DIED)
+ENDED = ("succeeded", "dead")
+SERVER = "the server"  # among the names of queues that are paused
+
+
+class Row(NamedTuple):
+    """A task as it is on disk."""
+
+    id: str
+    queue: str
+    state: str
+    reason: str | None
+    run_at: int
+    forced: int
+    round: int
+    attempt_count: int
+
+
+class Backoff(NamedTuple):
+    """A policy without jitter, whose waits are known to the microsecond."""
+
+    shortest: float
+    multiplier: float
+    longest: float
+
+    def after(self, attempt: int) -> float:
+        """Return the microseconds to wait after an attempt that failed."""
+        wait = min(self.longest, self.shortest * self.multiplier ** (attempt - 1))
+        return wait * SECOND
+
+
+class Failed(NamedTuple):
+    """An attempt that failed, and when, on the wall clock and on the other."""
+
+    round: int
+    number: int
+    wall: int
+    at: float
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of a task."""
+
+    queue: str
+    acknowledged: bool = False
+    ended: bool = False
+    gone_at: float | None = None  # since when it is deleted
+    changed_at: float = -1.0  # when somebody last began to change it
+    backoff: Backoff | None = None
+    failed: Failed | None = None
+    name_was_unknown: bool = False
+    last_sent: Sent | None = None
+    last_outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class Sent:
+    """An attempt that reached the network."""
+
+    task_id: str
+    round: int
+    number: int
+    at: float
+    outcome: Outcome | None = None  # one that counts
+
+
+@dataclass(eq=False)
+class Deletion:
+    """A request under way that deletes tasks."""
+
+    covers: Callable[[str, str], bool]  # by a task's id and queue
+
+
+@dataclass
+class Pauses:
+    """Where no attempt may start: queues, and the server, with when it was answered."""
+
+    since: dict[str, float] = field(default_factory=dict)
+    _resuming: Counter[str] = field(default_factory=Counter)
+    _resumed: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def resumes(self, name: str) -> Iterator[None]:
+        """Let attempts start from now on."""
+        self._resumed[name] += 1
+        self._resuming[name] += 1
+        self.since.pop(name, None)
+        yield
+        self._resuming[name] -= 1
+
+    def begin(self, name: str) -> int:
+        """Return what ``answered`` is to be given."""
+        return -1 if self._resuming[name] else self._resumed[name]
+
+    def answered(self, name: str, begun: int, at: float) -> None:
+        """Note that a pause was answered; it holds unless a resumption was under way meanwhile."""
+        if begun == self._resumed[name]:
+            self.since.setdefault(name, at)
+
+    def restarted(self) -> None:
+        """Forget the requests that were under way: their answers never came."""
+        self._resuming.clear()
+
+
+class Ledger:
+    """Promises, and what was seen."""
+
+    def __init__(self, *, seen: Counter[str], fail: Callable[[str], None]) -> None:
+        self.seen = seen
+        self.entries: dict[str, Entry] = {}
+        self.sent: dict[str, Sent] = {}  # by request id
+        self.on_wire: dict[str, Sent] = {}  # of the server that lives
+        self.deletions: set[Deletion] = set()  # under way, or without an answer
+        self.pauses = Pauses()
+        self.changed_at = -1.0  # when somebody last began to change many tasks
+        self.repeats = 0
+        self.clock: SimulatedClock
+        self.row: Callable[[str], Row | None]
+        self.was_charged: Callable[[str, float], bool]
+        self.is_alive = False
+        self._fail = fail
+        self._counted: dict[tuple[str, int], int] = {}  # attempts, by task and round
+        self._began_at = 0.0  # when this life did
+        self._pruned = 0  # tasks, in this life, that were found to be gone
+        self._recorded: dict[tuple[str, int], int] = {}  # those that are known to be on disk
+
+    # Callers
+
+    def acknowledged(self, task_id: str, queue: str, backoff: Backoff | None) -> None:
+        """Note that a new task was answered with 201."""
+        entry = self.entries.setdefault(task_id, Entry(queue))
+        entry.acknowledged = True
+        entry.backoff = backoff
+
+    # The store
+
+    def committed(self, news: News) -> None:
+        """Take note of what a commit changed."""
+        if not self.is_alive:
+            return
+        for told in news.tasks:
+            entry = self.entries.setdefault(told.task_id, Entry(told.queue))
+            self.seen[f"task {told.change}"] += 1
+            if told.change is Change.DELETED:
+                self._gone(told.task_id, entry, "was deleted, and nobody had asked for it")
+            elif told.change is Change.REQUEUED:
+                entry.ended = False
+            elif told.change in ENDS or told.change is Change.FAILED:
+                self._over(told.task_id, entry, told.change)
+
+    def _over(self, task_id: str, entry: Entry, change: Change) -> None:
+        outcome, sent = entry.last_outcome, entry.last_sent
+        if sent is not None and sent.outcome is not None:
+            self._recorded[task_id, sent.round] = sent.number
+        entry.ended = change in ENDS
+        if change is Change.SUCCEEDED and not _is_success(outcome):
+            self._fail(f"task {task_id} has succeeded, and its receiver had said {outcome}")
+
+    def _gone(self, task_id: str, entry: Entry, problem: str) -> None:
+        if entry.acknowledged and not self._is_deleted(task_id, entry):
+            self._fail(f"task {task_id} {problem}")
+        entry.gone_at = self.clock.monotonic()
+
+    def _is_deleted(self, task_id: str, entry: Entry) -> bool:
+        return any(deletion.covers(task_id, entry.queue) for deletion in self.deletions)
+
+    # The network
+
+    def sending(self, request: Request, origin: str) -> Sent:
+        """Note an attempt, and check that it may be made now."""
+        headers = request.headers
+        sent = Sent(
+            task_id=headers["Poussetaches-Task-ID"],
+            round=int(headers["Poussetaches-Round"]),
+            number=int(headers["Poussetaches-Attempt"]),
+            at=self.clock.monotonic(),
+        )
+        entry = self.entries.setdefault(sent.task_id, Entry(headers["Poussetaches-Queue"]))
+        if sent.task_id in self.on_wire:
+            self._fail(f"task {sent.task_id} is sent while an attempt of it is on the wire")
+        self._check_row(sent, entry)
+        self._check_number(sent, entry, origin)
+        self._check_backoff(sent, entry)
+        entry.last_sent = sent
+        self.sent[headers["Poussetaches-Request-ID"]] = self.on_wire[sent.task_id] = sent
+        return sent
+
+    def _check_row(self, sent: Sent, entry: Entry) -> None:
+        now = self.clock.monotonic()
+        if entry.gone_at is not None and entry.gone_at < now - AT_ONCE:
+            self._fail(f"task {sent.task_id} is sent {now - entry.gone_at:.3f} s after its end")
+        row = self.row(sent.task_id)
+        if row is None:
+            return
+        if row.state != "waiting":
+            self._fail(f"task {sent.task_id} is sent, and is {row.state} on disk")
+        if self.clock.now() < row.run_at and self.clock.jumped_at < now - AT_ONCE:
+            self._fail(f"task {sent.task_id} is sent {row.run_at - self.clock.now()} us early")
+        if (row.round, row.attempt_count + 1) != (sent.round, sent.number):
+            self._fail(f"task {sent.task_id} is sent as attempt {sent.number}, on disk is {row}")
+        if not row.forced:
+            self._check_pauses(sent, row.queue, now)
+
+    def _check_pauses(self, sent: Sent, queue: str, now: float) -> None:
+        for name in (SERVER, queue):
+            paused_at = self.pauses.since.get(name)
+            if paused_at is not None and paused_at < now - AT_ONCE:
+                self._fail(f"task {sent.task_id} is sent, and {name} is paused")
+
+    def _check_number(self, sent: Sent, entry: Entry, origin: str) -> None:
+        counted = self._counted.get((sent.task_id, sent.round), 0)
+        if sent.number <= counted:
+            self._fail(f"attempt {sent.number} of task {sent.task_id} is made again")
+        since = self._began_at if entry.last_sent is None else entry.last_sent.at
+        may_be_charged = entry.name_was_unknown or self._was_changed(entry, since)
+        if sent.number > counted + 1 and not may_be_charged:
+            if self.was_charged(origin, since):
+                self.seen["attempt charged unsent"] += 1
+            else:
+                unsent = sent.number - counted - 1
+                self._fail(f"task {sent.task_id} was charged {unsent} attempts never made")
+        self._counted[sent.task_id, sent.round] = sent.number - 1
+
+    def _was_changed(self, entry: Entry, since: float) -> bool:
+        return max(entry.changed_at, self.changed_at) >= since
+
+    def _check_backoff(self, sent: Sent, entry: Entry) -> None:
+        failed = entry.failed
+        if failed is None or entry.backoff is None:
+            return
+        if (failed.round, failed.number + 1) != (sent.round, sent.number):
+            return
+        if self._was_changed(entry, failed.at) or self.clock.jumped_at >= failed.at:
+            return
+        wait, waited = entry.backoff.after(failed.number), self.clock.now() - failed.wall
+        if waited < wait:
+            self._fail(
+                f"task {sent.task_id} is sent {waited} us after attempt {failed.number} failed, "
+                f"in place of {wait}"
+            )
+
+    def ended(self, sent: Sent, outcome: Outcome) -> None:
+        """Note what an attempt came to."""
+        self.on_wire.pop(sent.task_id, None)
+        entry = self.entries[sent.task_id]
+        entry.last_outcome, entry.failed = outcome, None
+        entry.name_was_unknown = outcome.unknown_host  # then it counts, unless it ever was known
+        if outcome.unreachable:
+            return  # whether it counts depends on how long the origin stays away
+        sent.outcome = outcome
+        self._counted[sent.task_id, sent.round] = sent.number
+        if not _is_success(outcome):
+            now, at = self.clock.now(), self.clock.monotonic()
+            entry.failed = Failed(sent.round, sent.number, now, at)
+
+    def cut_off(self, sent: Sent) -> None:
+        """Note that an attempt was broken off by the server."""
+        self.on_wire.pop(sent.task_id, None)
+        self.seen["attempt cut off by a stop"] += 1
+
+    # What is on disk
+
+    def server_is_gone(self) -> None:
+        """Note a crash or a stop."""
+        self.is_alive = False
+        self.seen["attempt cut off by a crash"] += len(self.on_wire)
+        self.on_wire.clear()
+        self.pauses.restarted()
+
+    def server_is_back(self, rows: Sequence[Row]) -> None:
+        """Compare with what is on disk."""
+        self.compare(rows)
+        for row in rows:
+            recorded = self._recorded.get((row.id, row.round), 0)
+            if row.attempt_count < recorded:
+                self._fail(f"attempt {recorded} of task {row.id} was recorded, and is lost")
+            if row.attempt_count < self._counted.get((row.id, row.round), 0):
+                self.repeats += 1
+            self._counted[row.id, row.round] = row.attempt_count
+        self.deletions.clear()
+        for entry in self.entries.values():
+            entry.last_sent = entry.last_outcome = entry.failed = None
+        self._pruned = 0
+        self._began_at = self.clock.monotonic()
+        self.is_alive = True
+
+    def compare(self, rows: Sequence[Row]) -> None:
+        """Learn what is on disk, where no news came of it; nothing may be lost."""
+        found = {row.id: row for row in rows}
+        for task_id, entry in self.entries.items():
+            row = found.get(task_id)
+            if row is not None and entry.gone_at is not None:
+                self._fail(f"task {task_id} was deleted, and is there again")
+            elif row is not None:
+                entry.ended = row.state in ENDED
+            elif entry.gone_at is None and not entry.ended:
+                self._gone(task_id, entry, "was acknowledged, and is lost")
+            elif entry.gone_at is None:
+                self._pruned += 1
+                entry.gone_at = self.clock.monotonic()
+        for row in rows:
+            if row.id not in self.entries:
+                self.entries[row.id] = Entry(row.queue, ended=row.state in ENDED)
+
+    def gone(self, rows: Sequence[Row]) -> int:
+        """Return how many ended tasks have gone, without having been deleted, since the start."""
+        found = {row.id for row in rows}
+        return self._pruned + sum(
+            entry.ended and entry.gone_at is None and task_id not in found
+            for task_id, entry in self.entries.items()
+        )
+
+
+def _is_success(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.status == 200 and outcome.error is None

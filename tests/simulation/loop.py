@@ -1,0 +1,67 @@
+"""An event loop on which time passes only while everybody waits, and its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+
+from poussetaches.core.moment import SECOND, Moment
+from poussetaches.engine.clock import SystemClock
+
+CREEP = 1e-6  # seconds that each turn of the loop takes
+
+
+class EverybodyWaits(Exception):
+    """Nothing is ready, and nothing ever will be."""
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """Runs callbacks in the order in which they were scheduled; nothing comes from outside."""
+
+    def __init__(self, *, started_at: float) -> None:
+        self._now = started_at
+        super().__init__(_Nothing(self))
+
+    def time(self) -> float:
+        """Return virtual seconds."""
+        return self._now
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+
+
+class _Nothing(selectors.SelectSelector):
+    """Where the loop waits for the network, time passes."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise EverybodyWaits
+        self._loop.pass_time(max(timeout, CREEP))
+        return []
+
+
+class SimulatedClock(SystemClock):
+    """The clocks of a machine whose wall clock can be set."""
+
+    def __init__(self, now: Moment, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self._zero = now - int(loop.time() * SECOND)
+        self.jumped_at = -1.0  # monotonic
+
+    def now(self) -> Moment:
+        """Return the wall clock's time."""
+        return Moment(self._zero + int(self._loop.time() * SECOND))
+
+    def monotonic(self) -> float:
+        """Return the loop's own time."""
+        return self._loop.time()
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock ahead, or back."""
+        self._zero += round(seconds * SECOND)
+        self.jumped_at = self._loop.time()

@@ -1,0 +1,98 @@
+"""Seven ways to break the engine, each a change of a copy of the source; nobody ships them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path("src/poussetaches")
+FIRST = 4  # seed of the histories that look for mutations; that one is short
+
+
+class Mutation(NamedTuple):
+    """A change of one place of one file."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    Mutation(
+        "answer before the commit",
+        "store/sqlite/store.py",
+        "return _value(await self._to.write(pushes.push, pushing, size=pushing.size))",
+        "self._to.write(pushes.push, pushing, size=pushing.size)\n"
+        "        return [Pushed(item.task.id, item.task, existing=False) for item in items]",
+    ),
+    Mutation(
+        "forget a lease",
+        "store/sqlite/leases.py",
+        "self._tokens[seq] = self._last_token\n",
+        "self._tokens[seq if self._last_token % 50 else -1] = self._last_token\n",
+    ),
+    Mutation(
+        "finish a task twice",
+        "store/sqlite/finishes.py",
+        "    tasks.record(tx, changes)\n",
+        "    tasks.record(tx, changes)\n    tasks.record(tx, changes[:1])\n",
+    ),
+    Mutation(
+        "lose the bell",
+        "engine/engine.py",
+        "if news.queues or news.waits or news.paused is not None:",
+        "if news.queues or news.paused is not None:",
+    ),
+    Mutation(
+        "round a due time down",
+        "core/moment.py",
+        "math.ceil(seconds * SECOND)",
+        "math.floor(seconds * SECOND)",
+    ),
+    Mutation(
+        "charge a held task",
+        "engine/dispatcher.py",
+        "return self._is_absence(origin, outcome) and not is_charged",
+        "return self._is_absence(origin, outcome) and is_charged",
+    ),
+    Mutation(
+        "step over a lane for ever",
+        "engine/lanes.py",
+        "if state.next_due is None or run_at < state.next_due:",
+        "if state.next_due is None:",
+    ),
+)
+
+
+def broken_copy(mutation: Mutation, folder: Path) -> Path:
+    """Copy the source with one change; return the folder to import it from.
+
+    Raises:
+        ValueError: the place to be changed is not there, or more than once.
+    """
+    copy = folder / "poussetaches"
+    shutil.copytree(ROOT / PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    path = copy / mutation.file
+    source = path.read_text(encoding="utf-8")
+    if source.count(mutation.old) != 1:
+        raise ValueError(f"{mutation.file} does not have this once: {mutation.old!r}")
+    path.write_text(source.replace(mutation.old, mutation.new), encoding="utf-8")
+    return folder
+
+
+def simulated(source: Path, *, histories: int) -> subprocess.CompletedProcess[str]:
+    """Run histories on another source, until the first that fails."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seeds", f"{FIRST}-{FIRST + histories - 1}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

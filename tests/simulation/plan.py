@@ -1,0 +1,174 @@
+"""What happens next in a history: which operation, and after how long."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from poussetaches.core.target import origin_of
+from tests.simulation.callers import HOSTS, Callers
+from tests.simulation.disk import Fault
+from tests.simulation.network import MOODS, Mood
+from tests.simulation.world import World
+
+JUMPS = (1, 60, 3600, 86_400, 31_536_000)  # seconds
+CANARY_WAIT = 1.0  # seconds in which a lone task of a healthy receiver must be on its way
+STOP = "stop"
+
+
+class Operation(NamedTuple):
+    """Something to do; ``weight`` says how often, among all others."""
+
+    name: str
+    weight: float
+    do: Callable[[], Awaitable[object]]
+
+
+class Plan:
+    """Chooses at random, and carries out."""
+
+    def __init__(self, world: World, callers: Callers) -> None:
+        self._world = world
+        self._random = world.random
+        self._callers = callers
+        self._background: list[asyncio.Future[object]] = []
+        self._operations = self._table()
+        self._weights = [operation.weight for operation in self._operations]
+
+    async def go_on(self) -> str:
+        """Let some time pass, do something, and return its name; some of it goes on meanwhile."""
+        await self._let_time_pass()
+        operation = self._random.choices(self._operations, self._weights)[0]
+        self._world.note(operation.name)
+        self._world.seen[operation.name] += 1
+        working = self._in_background(operation.do)
+        if self._random.random() < 0.7:
+            await working
+        return operation.name
+
+    def _table(self) -> list[Operation]:
+        callers = self._callers
+        return [
+            Operation("push", 40, callers.push),
+            Operation("push of a batch", 6, callers.push_batch),
+            Operation("push as the original", 5, callers.push_as_the_original),
+            Operation("edit", 10, callers.edit),
+            Operation("delete", 2, callers.delete),
+            Operation("edit of many", 2, callers.edit_many),
+            Operation("delete of many", 0.5, callers.delete_many),
+            Operation("limits of a queue", 2, callers.set_queue),
+            Operation("pause", 1, callers.pause),
+            Operation("resume", 2, callers.resume),
+            Operation("purge", 0.5, callers.purge),
+            Operation("delete of a queue", 0.5, callers.delete_queue),
+            Operation("schedule", 2, callers.schedule),
+            Operation("look", 6, callers.look),
+            Operation("canary", 3, self._send_canary),
+            Operation("change of a mood", 5, self._change_mood),
+            Operation("jump of the clock", 0.6, self._jump),
+            Operation("crash between two steps", 0.7, self._crash_soon),
+            Operation("crash at a commit", 0.7, self._crash_at_commit),
+            Operation(STOP, 0.3, _nothing),
+            Operation("failing commit", 0.7, self._fail_a_commit),
+            Operation("full disk", 0.3, self._fill_disk),
+            Operation("broken disk", 0.2, self._break_disk),
+        ]
+
+    async def _let_time_pass(self) -> None:
+        chance = self._random.random()
+        for limit, longest in ((0.4, 0.0), (0.8, 0.05), (0.97, 5.0), (0.998, 120.0), (1, 7200.0)):
+            if chance < limit:
+                await asyncio.sleep(self._random.random() * longest)
+                return
+
+    # Trouble
+
+    async def _change_mood(self) -> None:
+        origin = origin_of(f"http://{self._random.choice(HOSTS)}/")
+        mood = self._random.choice((Mood.WELL, Mood.WELL, *MOODS))
+        self._world.machine.network.moods[origin] = mood
+        self._world.note(origin, mood)
+
+    async def _jump(self) -> None:
+        seconds = self._random.choice(JUMPS) * self._random.choice((-1, 1))
+        self._world.seen[f"jump of {seconds} s"] += 1
+        self._world.clock.jump(seconds)
+
+    async def _crash_soon(self) -> None:
+        for _ in range(self._random.randint(0, 40)):
+            await asyncio.sleep(0)
+        if self._world.is_alive:
+            self._world.crash()
+
+    async def _crash_at_commit(self) -> None:
+        self._fail_soon(Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
+
+    async def _fail_a_commit(self) -> None:
+        self._fail_soon(Fault.UNDONE, Fault.LASTED)
+
+    def _fail_soon(self, *faults: Fault) -> None:
+        disk = self._world.machine.disk
+        disk.fail(self._random.choice(faults), after=self._random.randint(1, 6))
+
+    async def _fill_disk(self) -> None:
+        self._world.machine.disk.fill()
+        self.heal_later()
+
+    async def _break_disk(self) -> None:
+        self._world.machine.disk.break_down()
+        self.heal_later()
+
+    def heal_later(self) -> None:
+        """Let the disk be well again after a time."""
+
+        async def heal() -> None:
+            await asyncio.sleep(self._random.choice((0.2, 3.0, 60.0)))
+            self._world.machine.disk.heal()
+
+        self._in_background(heal)
+
+    def _in_background(self, work: Callable[[], Awaitable[object]]) -> asyncio.Future[object]:
+        working = asyncio.ensure_future(self._guarded(work))
+        self._background = [other for other in self._background if not other.done()]
+        self._background.append(working)  # the loop itself would forget it
+        return working
+
+    async def _guarded(self, work: Callable[[], Awaitable[object]]) -> object:
+        try:
+            return await work()
+        except Exception as exc:  # a caller that breaks down has found something
+            self._world.fail(f"a caller broke down: {exc!r} {traceback.format_exc(limit=-3)}")
+            raise
+
+    # Canaries
+
+    async def _send_canary(self) -> None:
+        """Push a task that nothing holds: it must be on its way within a second."""
+        world = self._world
+        begun_at, is_held = world.clock.monotonic(), self._is_held()
+        task_id = await self._callers.push_canary()
+        if task_id is None:
+            return
+        ends_at = world.clock.monotonic() + CANARY_WAIT
+        while world.clock.monotonic() < ends_at:
+            is_held = is_held or self._is_held()
+            if world.ledger.entries[task_id].last_sent is not None:
+                world.seen["canary that left"] += 1
+                return
+            await asyncio.sleep(0.02)
+        if not is_held and world.clock.jumped_at < begun_at:
+            world.fail(f"canary {task_id} has not left after {CANARY_WAIT:g} s")
+
+    def _is_held(self) -> bool:
+        """Tell whether something holds all tasks."""
+        engine = self._world.server.engine
+        is_full = engine.in_flight >= self._world.max_in_flight
+        is_in_trouble = self._world.server.store.trouble is not None
+        is_ill = is_in_trouble or not self._world.machine.disk.is_well
+        return is_full or is_ill or engine.paused or engine.dispatcher.draining
+
+
+async def _nothing() -> None:
+    """Leave it to whoever asked."""

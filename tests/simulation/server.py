@@ -1,0 +1,139 @@
+"""One life of the simulated server, on a database that outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from poussetaches.engine.stats import Stats
+from poussetaches.server.parts import Parts
+from poussetaches.settings import load_settings
+from poussetaches.store.base import Listener
+from poussetaches.store.sqlite import SqliteStore
+from tests.integration.asgi import Answered, request
+from tests.simulation.disk import Disk, SimulatedReserve, SimulatedRunner
+from tests.simulation.ledger import Row
+from tests.simulation.loop import SimulatedClock
+from tests.simulation.network import Network
+
+ROWS = "SELECT id, queue, state, reason, run_at, forced, round, attempt_count FROM tasks"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What outlives a server: its disk, its network, its settings."""
+
+    path: Path
+    disk: Disk
+    network: Network
+    settings: dict[str, str]
+
+
+class Server:
+    """A server that runs until it is stopped, or dies."""
+
+    def __init__(self, machine: Machine, store: SqliteStore, parts: Parts) -> None:
+        self.store = store
+        self.engine = parts.engine
+        self._parts = parts
+        self._reader = sqlite3.connect(
+            f"{machine.path.as_uri()}?mode=ro", uri=True, isolation_level=None
+        )
+
+    @classmethod
+    async def started(
+        cls, machine: Machine, *, clock: SimulatedClock, random: Random, listener: Listener
+    ) -> Server:
+        """Start on what the disk holds."""
+        store = SqliteStore(
+            machine.path,
+            writer=SimulatedRunner(random),
+            reader=SimulatedRunner(random),
+            now=clock.now,
+            random=random,
+            commit=machine.disk.commit,
+            reserve=SimulatedReserve(machine.disk),
+        )
+        await store.open()
+        stats = Stats(store=store, clock=clock, random=random)
+        parts = Parts(
+            store,
+            load_settings({}, machine.settings, None),
+            clock=clock,
+            random=random,
+            stats=stats,
+            observer=stats,
+            sender=machine.network,
+        )
+        await parts.load()
+        store.listen(listener)
+        return cls(machine, store, parts)
+
+    def deliver(self) -> None:
+        """Begin to make attempts."""
+        self._parts.start()
+
+    @property
+    def pruned(self) -> int:
+        """How many ended tasks were pruned since the start."""
+        return self.engine.maintenance.pruned.total()
+
+    async def ask(self, method: str, path: str, body: object) -> Answered:
+        """Make a request of the API."""
+        return await request(self._parts.app, method, path, body)
+
+    async def stop(self, drain_timeout: float) -> None:
+        """End as SIGTERM has it."""
+        await self._parts.drain(drain_timeout)
+        await self._parts.end_requests()
+        await self._parts.close()
+        self._reader.close()
+        await self.store.close()
+
+    async def bury(self) -> None:
+        """Release what a server that has died still holds here."""
+        self._reader.close()
+        with suppress(Exception):
+            await self.store.close()
+
+    def row(self, task_id: str) -> Row | None:
+        """Return a task as it is on disk."""
+        found = self._reader.execute(f"{ROWS} WHERE id = ?", (task_id,)).fetchone()
+        return None if found is None else Row(*found)
+
+    def rows(self) -> list[Row]:
+        """Return all tasks as they are on disk."""
+        return [Row(*found) for found in self._reader.execute(f"{ROWS} ORDER BY seq")]
+
+    def look(self, statement: str) -> list[tuple[object, ...]]:
+        """Read the database, beside the server."""
+        return self._reader.execute(statement).fetchall()
+
+
+class Ear(logging.Handler):
+    """Counts what the server logs; a traceback is a defect."""
+
+    def __init__(self, hear: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.INFO)
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._hear(record)
+
+
+async def end_all_but_this() -> None:
+    """Break off whatever a dead server was about."""
+    for _ in range(10):
+        await asyncio.sleep(0)  # a task that has not begun could not clear up
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if not others:
+            return
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=60)

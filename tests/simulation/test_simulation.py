@@ -1,0 +1,72 @@
+"""What holds in simulated histories; ``make simulate`` runs as many as one likes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.history import run_history
+from tests.simulation.loop import EverybodyWaits, SimulatedLoop
+from tests.simulation.mutations import MUTATIONS, ROOT, Mutation, broken_copy, simulated
+
+SECONDS = float(os.environ.get("SIMULATE_SECONDS", "10"))
+HISTORIES = 200  # in which each way to break the engine must be found
+DIGEST = "from tests.simulation.history import run_history; print(run_history({}).digest)"
+
+
+def test_nothing_is_lost_early_or_made_twice_in_any_history() -> None:
+    ends_at, seed, operations = time.monotonic() + SECONDS, 0, 0
+    while seed == 0 or time.monotonic() < ends_at:
+        result = run_history(seed)
+        assert result.failure is None, "\n".join([*result.lines, f"seed {seed}"])
+        seed, operations = seed + 1, operations + result.operations
+    print(f"{seed} histories with {operations:,} operations")
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_seed_stands_for_one_history_byte_for_byte(seed: int) -> None:
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST.format(seed)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_broken_engine_is_found_out(mutation: Mutation, tmp_path: Path) -> None:
+    found = simulated(broken_copy(mutation, tmp_path), histories=HISTORIES)
+
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "seed " in found.stdout, found.stdout + found.stderr
+
+
+def test_loop_says_when_nothing_would_ever_happen() -> None:
+    loop = SimulatedLoop(started_at=0.0)
+    try:
+        with pytest.raises(EverybodyWaits):
+            loop.run_until_complete(loop.create_future())
+    finally:
+        loop.close()
+
+
+def test_time_passes_while_everybody_waits() -> None:
+    loop = SimulatedLoop(started_at=5.0)
+    try:
+        loop.call_later(3600.0, loop.stop)
+        loop.run_forever()
+        assert 3605.0 <= loop.time() < 3606.0
+    finally:
+        loop.close()

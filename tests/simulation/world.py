@@ -1,0 +1,168 @@
+"""The world of one history: what all its parts share, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter, deque
+from pathlib import Path
+from random import Random
+
+from poussetaches.core.moment import SECOND, Moment
+from tests.integration.asgi import Answered
+from tests.simulation.disk import Disk
+from tests.simulation.ledger import Ledger, Row
+from tests.simulation.loop import SimulatedClock, SimulatedLoop
+from tests.simulation.network import Network
+from tests.simulation.server import Machine, Server
+
+STARTED = Moment(1_790_000_000_000_000)  # 2026-09-21 14:13:20 UTC
+LAST_LINES = 60
+
+
+class World:
+    """A machine, its time, and what has been seen of it so far."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.random = Random(f"plan {seed}")
+        self.seen: Counter[str] = Counter()
+        self.lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.failure: str | None = None
+        self.known: list[str] = []  # ids of tasks that were acknowledged
+        self.loop: SimulatedLoop
+        self.clock: SimulatedClock
+        self.server: Server
+        self.is_alive = False
+        self.has_lasted = False  # whether a commit of this life failed and lasted
+        self.ledger = Ledger(seen=self.seen, fail=self.fail)
+        self.machine = Machine(
+            path=folder / "tasks.db",
+            disk=Disk(self.seen),
+            network=Network(self.ledger, Random(f"network {seed}"), self.seen),
+            settings=_any_settings(self.random),
+        )
+        self._digest = hashlib.sha256()
+        self._time = 1000.0  # of the monotonic clock
+        self._jumps = 0  # microseconds of the wall clock
+        self._connect()
+
+    @property
+    def digest(self) -> str:
+        """What tells this history from any other."""
+        return self._digest.hexdigest()
+
+    @property
+    def hold_for(self) -> float:
+        """For how many seconds an origin may be away until its tasks are charged."""
+        return float(self.machine.settings["POUSSETACHES_HOLD_FOR"])
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many attempts the server makes at once."""
+        return int(self.machine.settings["POUSSETACHES_MAX_IN_FLIGHT"])
+
+    # Life and death
+
+    def wake(self) -> SimulatedLoop:
+        """Give the machine a loop and a clock that go on where the last ones ended."""
+        self.loop = SimulatedLoop(started_at=self._time)
+        self.loop.set_exception_handler(self._bad_callback)
+        self.clock = SimulatedClock(self._wall(self._time), self.loop)
+        self.ledger.clock = self.clock
+        self.is_alive, self.has_lasted = True, False
+        return self.loop
+
+    def begin(self, server: Server) -> None:
+        """Have a server that was just started take part."""
+        self.server = server
+        self.machine.network.server_is_back()
+        self.ledger.server_is_back(server.rows())
+        self.note("start", str(len(self.ledger.entries)))
+
+    def crash(self) -> None:
+        """Die: nothing that happens from here on counts."""
+        self.note("crash")
+        self.is_alive = self.ledger.is_alive = False
+        self.loop.stop()
+
+    def sleep_until_the_next_life(self) -> None:
+        """Let the machine be down for a time."""
+        self.is_alive = False
+        self.ledger.server_is_gone()
+        ended_at = self.loop.time()
+        self._jumps += self.clock.now() - self._wall(ended_at)
+        self._time = ended_at + self.random.choice((0.1, 1.0, 30.0, 4000.0))
+
+    def _wall(self, time: float) -> Moment:
+        return Moment(STARTED + int(time * SECOND) + self._jumps)
+
+    # What is seen
+
+    def note(self, *words: str) -> None:
+        """Write down an event."""
+        line = f"{self.loop.time():.6f} {' '.join(words)}"
+        self.lines.append(line)
+        self._digest.update(line.encode())
+
+    def fail(self, problem: str) -> None:
+        """Say which promise is broken; the history ends."""
+        if self.failure is None and self.is_alive:
+            self.failure = problem
+            self.note("FAILED", problem)
+            self.loop.stop()
+
+    def hear(self, record: logging.LogRecord) -> None:
+        """Listen to what the server logs."""
+        if not self.is_alive:
+            return
+        message = record.getMessage()
+        self.seen[f"log: {message}"] += 1
+        self.note("log", message)
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            self.fail(f"{message}: {record.exc_info[1]!r}")
+
+    async def ask(self, method: str, path: str, body: object) -> Answered:
+        """Make a request; when the server dies meanwhile, its answer never comes."""
+        answer = await self.server.ask(method, path, body)
+        if not self.is_alive:
+            await asyncio.get_running_loop().create_future()
+        self.note(method, path, str(answer.status))
+        return answer
+
+    def _connect(self) -> None:
+        disk, network, ledger = self.machine.disk, self.machine.network, self.ledger
+        disk.is_dead = network.is_dead = lambda: not self.is_alive
+        disk.crash = self.crash
+        disk.lasted = self._lasted
+        network.now = self._monotonic
+        network.note = self.note
+        ledger.row = self._row
+        ledger.was_charged = lambda origin, since: network.was_charged(
+            origin, since, self.hold_for
+        )
+
+    def _monotonic(self) -> float:
+        return self.clock.monotonic()
+
+    def _row(self, task_id: str) -> Row | None:
+        return self.server.row(task_id)
+
+    def _lasted(self) -> None:
+        """Learn what a commit changed of which there will be no news."""
+        self.has_lasted = True
+        if self.ledger.is_alive:
+            self.ledger.compare(self.server.rows())
+
+    def _bad_callback(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        self.fail(f"nobody has taken care of {context.get('exception') or context['message']!r}")
+
+
+def _any_settings(random: Random) -> dict[str, str]:
+    return {
+        "POUSSETACHES_MAX_IN_FLIGHT": random.choice(("4", "32", "256", "256")),
+        "POUSSETACHES_HOLD_FOR": random.choice(("30", "3600")),
+        "POUSSETACHES_KEEP_SUCCEEDED_COUNT": random.choice(("10", "10000")),
+        "POUSSETACHES_KEEP_DEAD_COUNT": random.choice(("20", "10000")),
+        "POUSSETACHES_ORIGINAL_MAX_BACKOFF": "600",
+    }
