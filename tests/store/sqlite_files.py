@@ -90,6 +90,16 @@ def put(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+def overwrite(path: Path, content: bytes) -> None:
+    """Change what a file holds; it stays the same file."""
+    path.write_bytes(content)
+
+
+def move(path: Path, target: Path) -> None:
+    """Give a file another name."""
+    path.rename(target)
+
+
 def remove(path: Path) -> None:
     """Delete a database and what belongs to it."""
     for suffix in ("", "-wal", "-shm"):

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from poussetaches.core.errors import StoreFull, StoreUnavailable
+from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
 from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
@@ -32,8 +33,11 @@ from tests.store.sqlite_files import (
     Disk,
     content_of,
     inline_store,
+    move,
     opened,
+    overwrite,
     put,
+    raw,
     remove,
     sqlite_error,
 )
@@ -78,6 +82,12 @@ async def tidy_in_vain(store: SqliteStore, disk: Disk) -> None:
         await store.tidy(now=Moment(NOW + 2 * DAY), limit=100)
     disk.error = None
     await store.recover()
+
+
+def empty_the_log(path: Path) -> None:
+    """Leave nothing from which a damaged database could be made whole."""
+    with closing(raw(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 # A full disk
@@ -418,40 +428,106 @@ async def test_failure_group_deleted_though_the_commit_failed_is_made_anew(
 async def test_missing_database_is_never_made_anew(
     store: SqliteStore, disk: Disk, path: Path
 ) -> None:
+    await store.add(make_task("a"))
     await fail_a_write(store, disk, BROKEN)
     remove(path)
 
-    with pytest.raises(StoreUnavailable, match="unable to open database file"):
+    with pytest.raises(StoreUnavailable, match="is gone"):
         await store.recover()
 
     assert content_of(path) is None
     assert store.trouble is not None
     with pytest.raises(StoreUnavailable):
-        await store.add(make_task("a"))
-    with pytest.raises(StoreUnavailable):
-        await store.get("a")
+        await store.add(make_task("b"))
 
 
 async def test_database_that_has_become_empty_is_not_used(
     store: SqliteStore, disk: Disk, path: Path
 ) -> None:
     await fail_a_write(store, disk, BROKEN)
-    put(path, b"")
+    empty_the_log(path)
+    overwrite(path, b"")
 
     with pytest.raises(StoreUnavailable, match="it has become empty"):
         await store.recover()
 
     assert content_of(path) == b""
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
 
 
 async def test_damaged_database_is_not_used(store: SqliteStore, disk: Disk, path: Path) -> None:
     await fail_a_write(store, disk, BROKEN)
-    put(path, b"x" * 8192)
+    empty_the_log(path)
+    overwrite(path, b"x" * 8192)
 
     with pytest.raises(StoreUnavailable, match="is damaged"):
         await store.recover()
 
     assert content_of(path) == b"x" * 8192
+
+
+async def test_other_database_in_the_place_of_the_one_in_use_is_not_trusted(
+    store: SqliteStore, disk: Disk, path: Path, tmp_path: Path
+) -> None:
+    async with opened(tmp_path / "other.db"):
+        pass
+    await fail_a_write(store, disk, BROKEN)
+    put(path, (tmp_path / "other.db").read_bytes())
+
+    with pytest.raises(StoreUnavailable, match="is another file than the one in use"):
+        await store.recover()
+
+    assert content_of(path) == content_of(tmp_path / "other.db")
+
+
+@pytest.mark.parametrize("name", ["tasks.db", "tasks.db-wal"])
+async def test_push_is_not_acknowledged_once_the_files_are_elsewhere(
+    store: SqliteStore, path: Path, tmp_path: Path, name: str
+) -> None:
+    """A file that is held open takes writes wherever it has gone, even after it was deleted."""
+    file = path.with_name(name)
+    move(file, tmp_path / "away")
+
+    with pytest.raises(StoreUnavailable, match=f"{name} is gone"):
+        await store.add(make_task("a"))
+
+    assert store.trouble is not None
+    assert store.trouble.full is False
+    assert content_of(file) is None
+    move(tmp_path / "away", file)
+    await store.recover()
+    await store.add(make_task("b"))
+
+
+async def test_store_that_can_be_read_only_has_not_recovered(
+    store: SqliteStore, disk: Disk
+) -> None:
+    await store.add(make_task("a"))
+    disk.error = BROKEN
+    with pytest.raises(StoreUnavailable):
+        await store.set_paused(True)
+
+    with pytest.raises(StoreUnavailable):
+        await store.recover()
+
+    assert store.trouble is not None
+    disk.error = None
+    await store.recover()
+    assert store.trouble is None
+
+
+async def test_log_without_its_database_is_left_alone(path: Path) -> None:
+    """SQLite would delete the log, and start with nothing."""
+    log = path.with_name("tasks.db-wal")
+    overwrite(log, b"acknowledged")
+
+    for _ in ("missing", "empty"):
+        with pytest.raises(CannotOpenStore, match="its log is there"):
+            await inline_store(path).open()
+        overwrite(path, b"")
+
+    assert content_of(log) == b"acknowledged"
 
 
 async def test_store_recovers_once_its_folder_is_back(tmp_path: Path, disk: Disk) -> None:

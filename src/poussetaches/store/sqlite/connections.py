@@ -18,6 +18,7 @@ from poussetaches.store.group_commit import GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.known import Known
+from poussetaches.store.sqlite.place import Place
 from poussetaches.store.sqlite.queues import changed_queues, stored_queues
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import Reserve
@@ -62,6 +63,7 @@ class Connections:
         self._random = random
         self._commit = commit
         self._reserve = reserve
+        self._place = None if path is None else Place(path)
         self._group = GroupCommit(
             writer,
             self._begin,
@@ -91,6 +93,7 @@ class Connections:
         # Each by its own runner: a connection must not be closed while it is being used.
         await self._reader.run(self._disconnect_reader)
         await self._writer.run(self._disconnect)
+        await self._writer.run(self._let_go)
         self._writer.close()
         self._reader.close()
 
@@ -144,12 +147,16 @@ class Connections:
         trouble = self.trouble
         if trouble is None:
             return
+        if self._place is not None:
+            await self._writer.run(self._place.check_file)
         if trouble.full:
-            await self._writer.run(self._refill)
+            await self._writer.run(self._make_room)
         else:
             await self._start_anew()
         if self.trouble is trouble:  # else another kind came up meanwhile
             self.trouble = None
+            await self._writer.run(self._take_reserve)
+        if self.trouble is None:
             log.info("store can be written again", extra={"was": trouble.reason})
 
     # What group commit needs
@@ -161,8 +168,23 @@ class Connections:
             raise StoreUnavailable(self.trouble.reason)
         assert self._connection is not None
         return SqliteTransaction(
-            self._connection, self._sql, self.known, random=self._random, commit=self._commit
+            self._connection,
+            self._sql,
+            self.known,
+            random=self._random,
+            commit=self._commit_in_place,
         )
+
+    def _commit_in_place(self, connection: sqlite3.Connection) -> None:
+        self._commit(connection)
+        if self._place is None:
+            return
+        try:
+            # Afterwards: what is acknowledged must be where the next start looks for it.
+            self._place.check()
+        except StoreUnavailable as exc:
+            self._note_trouble(StoreTrouble(str(exc), full=False), exc)
+            raise
 
     def _announce(self, transaction: SqliteTransaction) -> None:
         for row in transaction.set_aside:
@@ -177,15 +199,21 @@ class Connections:
         if isinstance(exc, StoreUnavailable):
             return exc
         trouble = database.translated(exc) if isinstance(exc, sqlite3.Error) else None
-        full = isinstance(trouble, StoreFull)
-        if trouble is not None and (self.trouble is None or (self.trouble.full and not full)):
-            self.trouble = StoreTrouble(str(trouble), full=full)
-            log.error("store cannot be written", extra={"error": str(exc)})
-            if full and self._reserve is not None:
-                # The outcomes of attempts, deletes and pruning need this room; pushes wait.
-                with suppress(OSError):
-                    self._reserve.give_up()
+        if trouble is not None:
+            full = isinstance(trouble, StoreFull)
+            self._note_trouble(StoreTrouble(str(trouble), full=full), exc)
         return trouble
+
+    def _note_trouble(self, trouble: StoreTrouble, exc: Exception) -> None:
+        """Be in trouble from now on, if it is any worse than what there is."""
+        if self.trouble is not None and (trouble.full or not self.trouble.full):
+            return
+        self.trouble = trouble
+        log.error("store cannot be written", extra={"error": str(exc)})
+        if trouble.full and self._reserve is not None:
+            # The outcomes of attempts, deletes and pruning need this room; pushes wait.
+            with suppress(OSError):
+                self._reserve.give_up()
 
     # Reading
 
@@ -229,6 +257,7 @@ class Connections:
 
     def _connect(self, *, must_exist: bool) -> None:
         with database.opening(self.path):
+            self._give_up_reserve_if_needed()
             connection = database.connect(self.path, must_exist=must_exist)
             try:
                 database.prepare(connection, must_exist=must_exist)
@@ -236,6 +265,8 @@ class Connections:
                     self._read_connection = connection
                 else:
                     self._read_connection = database.connect_reader(self.path)
+                if self._place is not None:
+                    self._place.keep()
             except BaseException:
                 connection.close()
                 raise
@@ -252,6 +283,10 @@ class Connections:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+    def _let_go(self) -> None:
+        if self._place is not None:
+            self._place.let_go()
 
     # Trouble
 
@@ -271,12 +306,14 @@ class Connections:
         self.tell(News(queues=changed))
 
     def _reconnect(self) -> None:
-        """Open the database anew, never create it, and check it."""
+        """Open the database anew, never create it, and check it, also for being writable."""
         self._disconnect()
         try:
             self._connect(must_exist=True)
             assert self._connection is not None
             found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found == "ok":
+                database.write_in_vain(self._connection, self._commit_in_place)
         except Exception as exc:
             self._disconnect()
             raise StoreUnavailable(str(exc)) from exc
@@ -295,12 +332,33 @@ class Connections:
             elif row[1]:
                 leases.cancel(held.seq)
 
+    def _give_up_reserve_if_needed(self) -> None:
+        """Make room for opening: its files, an upgrade, and what a crash left to be written."""
+        if self._reserve is None:
+            return
+        with suppress(OSError):
+            if self._reserve.is_needed:
+                self._reserve.give_up()
+
     def _take_reserve(self) -> None:
         try:
             self._refill()
-        except StoreFull:
-            self.trouble = StoreTrouble(str(StoreFull()), full=True)
-            log.error("store cannot be written", extra={"error": str(StoreFull())})
+        except StoreFull as exc:
+            self._note_trouble(StoreTrouble(str(exc), full=True), exc)
+
+    def _make_room(self) -> None:
+        """Give back to the disk what is not needed, then claim the reserve."""
+        for _ in range(SHRINK_STEPS // 4):  # outcomes wait meanwhile
+            if not self._give_back_pages():
+                break
+        with suppress(sqlite3.Error):
+            self._cut_log()
+        self._refill()
+
+    def _cut_log(self) -> None:
+        """Bring the log into the database, so that it takes no room."""
+        assert self._connection is not None
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _refill(self) -> None:
         if self._reserve is None:
@@ -314,7 +372,7 @@ class Connections:
         """Give some free pages back to the disk; tell whether there were any."""
         if self._connection is None and self._closed:
             raise StoreClosed
-        if self._connection is None or self.trouble is not None:
+        if self._connection is None or (self.trouble is not None and not self.trouble.full):
             return False
         try:
             if not self._connection.execute("PRAGMA freelist_count").fetchone()[0]:

@@ -23,6 +23,9 @@ LEFT = (
     "its place, or move it away to start empty"
 )
 
+FULL = "the disk is full; it was left as it is: make room and start again"
+IOERR_SHMSIZE = sqlite3.SQLITE_IOERR | 19 << 8  # what a full disk is called for the log's index
+
 Commit = Callable[[sqlite3.Connection], None]
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -59,6 +62,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA busy_timeout = 5000")
+    # In memory, as the writer's: another disk that is full is no trouble of the store's.
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
@@ -129,10 +134,18 @@ def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
         raise
 
 
+def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
+    """Commit something that changes nothing: a file may be readable, and writable no more."""
+    connection.execute("BEGIN IMMEDIATE")
+    version = _number(connection, "PRAGMA user_version")
+    connection.execute(f"PRAGMA user_version = {version}")
+    commit(connection)
+
+
 @contextmanager
 def opening(path: Path | None) -> Iterator[None]:
     """Say what is wrong with a database that cannot be opened, and what to do."""
-    if path is not None and path.exists():
+    if path is not None:
         _check_is_whole(path)
     try:
         yield
@@ -140,6 +153,8 @@ def opening(path: Path | None) -> Iterator[None]:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGED:
             raise CannotOpenStore(f"{path} is damaged ({exc}); {LEFT}") from exc
+        if isinstance(translated(exc), StoreFull):
+            raise CannotOpenStore(f"{path} cannot be opened: {FULL}") from exc
         raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
     except CannotOpenStore as exc:
         raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
@@ -147,20 +162,27 @@ def opening(path: Path | None) -> Iterator[None]:
 
 def _check_is_whole(path: Path) -> None:
     """Refuse a file that lost its end, before anything is written to it."""
-    absent = missing_pages(path)
+    absent = missing_pages(path) if path.exists() else 0
     if absent:
         raise CannotOpenStore(f"{path} is damaged ({absent} pages are missing); {LEFT}")
+    if path.exists() and path.stat().st_size:
+        return
     log = path.with_name(path.name + "-wal")
-    is_empty = not path.stat().st_size and not (log.exists() and log.stat().st_size)
+    if log.exists() and log.stat().st_size:  # SQLite would delete it
+        raise CannotOpenStore(
+            f"{path} cannot be opened: it is empty or missing, but its log is there; put it back "
+            f"beside {log.name}, or move that away as well to start empty"
+        )
     # A new database is empty, too, but the reserve is made after its tables.
-    if is_empty and path.with_name("reserve").exists():
+    if path.exists() and path.with_name("reserve").exists():
         raise CannotOpenStore(f"{path} cannot be opened: it has become empty; {LEFT}")
 
 
 def translated(exc: sqlite3.Error) -> StoreUnavailable | None:
     """Return an error that is the store's trouble in our words; None for any other."""
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    extended = getattr(exc, "sqlite_errorcode", 0)
+    code = extended & 0xFF
+    if code == sqlite3.SQLITE_FULL or extended == IOERR_SHMSIZE:
         return StoreFull()
     troubles = (
         sqlite3.SQLITE_IOERR,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 RESERVE = 16 * 1024 * 1024  # bytes; room for some ten thousand outcomes
+# Bytes that must be free besides. Without them the room just given up would be taken back before
+# anything was written to it, and again, for as long as the disk is full.
+MARGIN = 4 * 1024 * 1024
 
 
 class Reserve:
@@ -15,13 +19,21 @@ class Reserve:
         self._path = path
         self._size = size
 
+    @property
+    def is_needed(self) -> bool:
+        """Tell whether the disk has so little room left that the reserve is to be given up."""
+        return _free(self._path.parent) < MARGIN
+
     def take(self) -> None:
         """Claim the room, unless it is claimed already.
 
         Raises:
-            OSError: there is not enough.
+            OSError: there is not enough, with what must stay free.
         """
-        if self._path.exists() and self._path.stat().st_size == self._size:
+        missing = self._size - self._claimed()
+        if _free(self._path.parent) < missing + MARGIN:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        if not missing:
             return
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -36,3 +48,12 @@ class Reserve:
     def give_up(self) -> None:
         """Give the room back to the disk."""
         self._path.unlink(missing_ok=True)
+
+    def _claimed(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+
+def _free(folder: Path) -> int:
+    """Return how many bytes of a folder's disk may be used."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
