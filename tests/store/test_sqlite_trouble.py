@@ -13,7 +13,7 @@ from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailabl
 from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
-from poussetaches.store.base import Finish, Push
+from poussetaches.store.base import Finish, News, Push
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
 from tests.factories import NOW, make_ended, make_schedule, make_task
@@ -123,6 +123,20 @@ async def test_full_disk_is_the_stores_trouble(
     assert [(r.levelno, r.message) for r in caplog.records] == [
         (logging.ERROR, "store cannot be written")
     ]
+
+
+@pytest.mark.parametrize("error", [FULL, BROKEN], ids=["full", "broken"])
+async def test_new_trouble_is_told_once(
+    store: SqliteStore, disk: Disk, error: sqlite3.Error
+) -> None:
+    """Whoever is to get the store out of it may be asleep."""
+    notes = Notes()
+    store.listen(notes)
+
+    for _ in range(2):
+        await fail_a_write(store, disk, error)
+
+    assert notes.news == [News(trouble=True)]
 
 
 async def test_reserve_is_given_up_on_a_full_disk(

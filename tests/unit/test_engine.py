@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.task import Attempt, Task, TaskState
@@ -16,6 +17,7 @@ from tests.conftest import EXACT, run_due
 from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.store.driving import known, put_schedule
+from tests.store.sqlite_files import BROKEN, Disk
 
 APP = "http://app.test:5000"
 
@@ -193,3 +195,18 @@ async def test_commit_that_changed_nothing_for_the_engine_wakes_nobody(engine: E
     engine.committed(News())
 
     assert [loop.name for loop in engine.loops if loop.has_rung] == []
+
+
+async def test_trouble_of_the_store_is_seen_to_at_once(
+    engine: Engine, store: SqliteStore, disk: Disk
+) -> None:
+    engine.start()
+    await let_run()
+
+    disk.error = BROKEN
+    with pytest.raises(StoreUnavailable):
+        await store.add(make_task())
+    disk.error = None
+    await let_run()
+
+    assert store.trouble is None

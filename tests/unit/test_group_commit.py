@@ -84,6 +84,7 @@ def group_on(
         runner or InlineRunner(),
         notebook.begin,
         trouble_of=notebook.trouble_of,
+        announce_failure=lambda: None,
         announce=notebook.announce,
         window=window,
     )

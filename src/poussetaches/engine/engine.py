@@ -133,7 +133,7 @@ class Engine:
             self.lanes.pause(news.paused)
         for lane, run_at in news.waits.items():
             self.lanes.waits(lane, run_at)
-        if news.queues or news.waits or news.paused is not None:
+        if news.queues or news.waits or news.paused is not None or news.trouble:
             self._bell.ring()
         if news.schedules_changed:
             self._schedule_bell.ring()

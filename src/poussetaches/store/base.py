@@ -172,6 +172,7 @@ class News:
     groups: list[FailureGroup] = field(default_factory=list)  # that were not known before
     schedules_changed: bool = False
     paused: bool | None = None  # the server's own pause, when it was changed
+    trouble: bool = False  # nothing was changed: the store has become unable to write
 
 
 class Listener(Protocol):

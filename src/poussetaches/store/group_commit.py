@@ -78,12 +78,14 @@ class GroupCommit(Generic[T]):
         *,
         trouble_of: Callable[[Exception], StoreUnavailable | None],
         announce: Callable[[T], None],
+        announce_failure: Callable[[], None],
         window: float,
     ) -> None:
         self._runner = runner
         self._begin = begin
         self._trouble_of = trouble_of
         self._announce = announce
+        self._announce_failure = announce_failure
         self._window = window
         self._waiting: list[_Waiting[T]] = []
         self._size = 0  # bytes, of what is written just now too
@@ -119,6 +121,8 @@ class GroupCommit(Generic[T]):
                 committed = await self._run(batch)
                 for transaction in committed:
                     self._announce(transaction)
+                if not committed:
+                    self._announce_failure()
                 for waiting in batch:
                     self._size -= waiting.size
                     waiting.tell()

@@ -54,6 +54,7 @@ class Connections:
         self.path = path
         self.known = Known()
         self.trouble: StoreTrouble | None = None
+        self._announced: StoreTrouble | None = None
         self.unreadable: set[int] = set()  # tasks that must not be met again
         self.unreadable_count = 0
         self.listeners: list[Listener] = []
@@ -69,6 +70,7 @@ class Connections:
             self._begin,
             trouble_of=self._trouble_of,
             announce=self._announce,
+            announce_failure=self._announce_trouble,
             window=window,
         )
         self._sql = load_statements("sqlite.sql", COLUMNS)
@@ -150,6 +152,7 @@ class Connections:
         if self._place is not None:
             await self._writer.run(self._place.check_file)
         if trouble.full:
+            await self.shrink()
             await self._writer.run(self._make_room)
         else:
             await self._start_anew()
@@ -194,6 +197,12 @@ class Connections:
                 extra={"table": row.table, "row": row.key, "reason": row.reason},
             )
         self.tell(transaction.news)
+
+    def _announce_trouble(self) -> None:
+        """Have the way out of new trouble begun at once."""
+        if self.trouble is not None and self.trouble is not self._announced:
+            self._announced = self.trouble
+            self.tell(News(trouble=True))
 
     def _trouble_of(self, exc: Exception) -> StoreUnavailable | None:
         if isinstance(exc, StoreUnavailable):
@@ -241,7 +250,11 @@ class Connections:
                     row.key for row in bad if row.table == "tasks" and isinstance(row.key, int)
                 )
 
-        result = await runner.run(work)
+        try:
+            result = await runner.run(work)
+        except StoreUnavailable:
+            self._announce_trouble()
+            raise
         await self._set_aside(bad)
         return result
 
@@ -347,18 +360,11 @@ class Connections:
             self._note_trouble(StoreTrouble(str(exc), full=True), exc)
 
     def _make_room(self) -> None:
-        """Give back to the disk what is not needed, then claim the reserve."""
-        for _ in range(SHRINK_STEPS // 4):  # outcomes wait meanwhile
-            if not self._give_back_pages():
-                break
-        with suppress(sqlite3.Error):
-            self._cut_log()
+        """Bring the log into the database, so that it takes no room, then claim the reserve."""
+        if self.path is not None and self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._refill()
-
-    def _cut_log(self) -> None:
-        """Bring the log into the database, so that it takes no room."""
-        assert self._connection is not None
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _refill(self) -> None:
         if self._reserve is None:

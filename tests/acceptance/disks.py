@@ -1,0 +1,91 @@
+"""Disks that can be full, gone or read-only, for servers in processes of their own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.acceptance.harness import Server
+
+MIB = 1024 * 1024
+BLOCK = bytes(4096)
+
+
+class SmallDisk:
+    """A file system in memory that other files can fill."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data_dir = path / "data"
+        self._filler = path / "filler"
+
+    def fill(self) -> None:
+        """Leave no block of it free."""
+        with self._filler.open("ab", buffering=0) as file:
+            try:
+                while file.write(BLOCK):
+                    pass
+            except OSError as exc:
+                if exc.errno != errno.ENOSPC:
+                    raise
+
+    def make_room(self) -> None:
+        """Take away what fills it."""
+        self._filler.unlink()
+
+
+@contextmanager
+def mounted(path: Path, *, size: int = 32 * MIB, options: str = "") -> Iterator[SmallDisk]:
+    """Mount a disk at a folder, which is made, or covered for as long as it is mounted."""
+    path.mkdir(exist_ok=True)
+    _mount("-t", "tmpfs", "-o", f"size={size},{options}", "tmpfs", path)
+    try:
+        yield SmallDisk(path)
+    finally:
+        # Lazily: a server that a failed test left running must not keep it for ever.
+        subprocess.run(["/bin/umount", "--lazy", path], check=True)
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """Have a folder's files opened for reading alone."""
+    _mount("--bind", path, path)
+    try:
+        _mount("-o", "remount,bind,ro", path)
+        yield
+    finally:
+        subprocess.run(["/bin/umount", path], check=True)
+
+
+def may_mount(path: Path) -> bool:
+    """Tell whether file systems can be mounted here."""
+    try:
+        with mounted(path):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+@contextmanager
+def unable_to_write(server: Server) -> Iterator[None]:
+    """Have every write of a server to a file fail, as with an error of the device."""
+    _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, most))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (most, most))
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Return what each file in a folder holds."""
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def _mount(*arguments: str | os.PathLike[str]) -> None:
+    subprocess.run(["/bin/mount", *arguments], check=True, capture_output=True)
