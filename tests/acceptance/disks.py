@@ -24,8 +24,8 @@ class SmallDisk:
         self.data_dir = path / "data"
         self._filler = path / "filler"
 
-    def fill(self) -> None:
-        """Leave no block of it free."""
+    def fill(self, *, leaving: int = 0) -> None:
+        """Leave none of it free, or just some bytes."""
         with self._filler.open("ab", buffering=0) as file:
             try:
                 while file.write(BLOCK):
@@ -33,6 +33,7 @@ class SmallDisk:
             except OSError as exc:
                 if exc.errno != errno.ENOSPC:
                     raise
+            file.truncate(file.tell() - leaving)
 
     def make_room(self) -> None:
         """Take away what fills it."""

@@ -1,0 +1,135 @@
+"""Starting on a damaged database, and upgrading one on a disk that has not the room."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.disks import content_of, may_mount, mounted
+from tests.acceptance.harness import Server
+from tests.store.sqlite_files import raw
+
+TASKS = 2000
+ADD_TASK = """
+INSERT INTO tasks (
+    seq, id, lane, queue, state, priority, run_at, due_at, created_at, round,
+    attempt_count, attempt_total, envelope, method, url, body
+) VALUES (
+    ?, ?, 1, 'default', 'waiting', 0, 1, 1, 1, 1, 0, 0, 0, 'POST', 'http://127.0.0.1:9/', ?
+)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "disk" / "data", "--start-paused")
+    server.log = tmp_path / "log"
+    server.data_dir.parent.mkdir()
+    yield server
+    server.close()
+
+
+def push(server: Server, count: int) -> set[str]:
+    tasks = [{"url": "http://127.0.0.1:9/", "text": "x" * 5000}] * count
+    answer = server.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
+    return set(answer.json["ids"])
+
+
+def verify(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "poussetaches", "verify", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def old_database(path: Path) -> None:
+    """Make a database of version 1.0.0 with many tasks."""
+    path.parent.mkdir()
+    migrations = resources.files("poussetaches.store").joinpath("sql", "migrations", "sqlite")
+    schema = migrations.joinpath("0001_initial.sql").read_text()
+    with closing(raw(path)) as database:
+        database.executescript(
+            f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; {schema}"
+        )
+        database.execute("PRAGMA application_id = 0x706F7573")
+        database.execute("PRAGMA user_version = 1")
+        database.execute("BEGIN")
+        database.execute("INSERT INTO queues VALUES ('default', ?, 0, 0, 0)", (TASKS,))
+        database.execute("INSERT INTO lanes VALUES (1, 'default', 'http://127.0.0.1:9', 1)")
+        database.executemany(ADD_TASK, [(n, f"{n:032x}", bytes(1000)) for n in range(TASKS)])
+        database.execute("COMMIT")
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+def test_truncated_database_is_refused_and_every_file_left_as_it_is(
+    server: Server, end: str
+) -> None:
+    server.start()
+    push(server, 100)
+    assert server.stop() == 0
+    if end == "killed":
+        server.start()
+        push(server, 2)
+        server.kill()
+    database = server.data_dir / "tasks.db"
+    os.truncate(database, database.stat().st_size // 2)
+    before = content_of(server.data_dir)
+
+    with pytest.raises(AssertionError, match=r"is damaged.*poussetaches verify"):
+        server.start()
+
+    after = content_of(server.data_dir)
+    del before["lock"], after["lock"]  # it names the process that had it last
+    assert after == before
+    assert "tasks can be read" in verify(server.data_dir).stdout
+    assert content_of(server.data_dir).keys() - {"lock"} == before.keys()
+
+
+def test_database_that_was_moved_away_without_its_log_is_put_back_unharmed(
+    server: Server, tmp_path: Path
+) -> None:
+    """The log holds what was acknowledged last; a new database would have deleted it."""
+    server.start()
+    known = push(server, 3)
+    server.kill()
+    (server.data_dir / "tasks.db").rename(tmp_path / "away")
+
+    with pytest.raises(AssertionError, match=r"put it back beside tasks\.db-wal"):
+        server.start()
+
+    (tmp_path / "away").rename(server.data_dir / "tasks.db")
+    server.start()
+    tasks = server.request("GET", "/v1/tasks").json["tasks"]
+    assert {task["id"] for task in tasks} == known
+
+
+@pytest.mark.parametrize("leaving", [0, 256 * 1024], ids=["no room", "room to begin"])
+def test_upgrade_that_finds_the_disk_full_loses_nothing_and_is_made_once_there_is_room(
+    server: Server, tmp_path: Path, leaving: int
+) -> None:
+    if not may_mount(tmp_path / "disk"):
+        pytest.skip("no file system may be mounted here")
+    old_database(tmp_path / "old" / "tasks.db")
+    with mounted(tmp_path / "disk") as disk:
+        shutil.copytree(tmp_path / "old", disk.data_dir)
+        disk.fill(leaving=leaving)
+
+        with pytest.raises(AssertionError, match="the disk is full"):
+            server.start()
+
+        disk.make_room()
+        server.start()
+        total = server.request("GET", "/v1/queues/default").json["counts"]["waiting"]
+        server.close()
+    assert total == TASKS
