@@ -80,10 +80,11 @@ endef
 # $(call if_broken,FOLDER): a reason to make it again, when its Python is gone.
 if_broken = $(if $(realpath $(1)/bin/python),,always)
 
-.PHONY: always help setup demo format lint types docs check test chromium bench pins clean
+.PHONY: always help setup demo format lint types docs check test chromium simulate crash-test \
+    fuzz test-long bench pins clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(TEST_STAMP)  ## make .venv: the server, and what its tests need
 	@echo ".venv is ready"
@@ -114,6 +115,21 @@ test: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests (ARGS="-k name"
 
 chromium:
 	@$(find_chromium)
+
+simulate: $(TEST_STAMP)  ## run the server in virtual time, everything going wrong (SECONDS=60, SEEDS=0-999)
+	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) \
+	    $(if $(SECONDS)$(SEEDS),$(if $(SECONDS),--seconds $(SECONDS)),--seconds 60) $(ARGS)
+
+crash-test: $(TEST_STAMP)  ## kill a real server under load, again and again (KILLS=20)
+	@$(BIN)/poussetaches verify --crash-test --kills $(or $(KILLS),20) --seconds $(or $(SECONDS),20)
+
+fuzz: $(TEST_STAMP)  ## look for what nobody has found yet, for about five minutes
+	@FUZZ=long $(BIN)/python -m pytest tests/fuzz tests/hostile tests/integration/test_openapi.py $(ARGS)
+
+test-long:  ## the long forms: an hour of simulation, 200 kills, fuzzing
+	@$(MAKE) simulate SECONDS=3600
+	@$(MAKE) crash-test KILLS=200 SECONDS=120
+	@$(MAKE) fuzz
 
 bench: $(BENCH_STAMP)  ## measure the speed beside the alternatives (QUICK=1 for small sizes)
 	@.venv-bench/bin/python -m benchmarks.run $(if $(QUICK),--quick)
