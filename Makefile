@@ -126,8 +126,9 @@ crash-test: $(TEST_STAMP)  ## kill a real server under load, again and again (KI
 fuzz: $(TEST_STAMP)  ## look for what nobody has found yet, for about five minutes
 	@FUZZ=long $(BIN)/python -m pytest tests/fuzz tests/hostile tests/integration/test_openapi.py $(ARGS)
 
-test-long:  ## the long forms: an hour of simulation, 200 kills, fuzzing
+test-long: $(TEST_STAMP)  ## the long forms: an hour of simulation, a simulated day, 200 kills, fuzzing
 	@$(MAKE) simulate SECONDS=3600
+	@$(BIN)/python -m tests.simulation.day
 	@$(MAKE) crash-test KILLS=200 SECONDS=120
 	@$(MAKE) fuzz
 

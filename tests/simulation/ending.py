@@ -24,7 +24,7 @@ async def calm_down(world: World, callers: Callers) -> None:
     """Let everything be well, and give what is due the time that it needs."""
     world.note("calm")
     world.machine.disk.heal()
-    world.machine.network.moods.clear()
+    world.network.moods.clear()
     for path in (*(f"/v1/schedules/{name}" for name in SCHEDULES), "/cron"):
         await _insist(partial(world.ask, "DELETE", path, None))
     for name in (SERVER, *QUEUES):
@@ -96,7 +96,7 @@ def _attempt_problems(
 ) -> Iterator[str]:
     sent = world.ledger.sent.get(request_id)
     if sent is None:
-        if status is not None or not world.machine.network.any_was_charged(world.hold_for):
+        if status is not None or not world.network.any_was_charged(world.hold_for):
             yield f"attempt {request_id} of task {task_id} is on record, and was never made"
     elif sent.task_id != task_id:
         yield f"attempt {request_id} is on record for task {task_id}, and was of {sent.task_id}"

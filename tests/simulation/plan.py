@@ -88,7 +88,7 @@ class Plan:
     async def _change_mood(self) -> None:
         origin = origin_of(f"http://{self._random.choice(HOSTS)}/")
         mood = self._random.choice((Mood.WELL, Mood.WELL, *MOODS))
-        self._world.machine.network.moods[origin] = mood
+        self._world.network.moods[origin] = mood
         self._world.note(origin, mood)
 
     async def _jump(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from poussetaches.engine.sender import Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.server.parts import Parts
 from poussetaches.settings import load_settings
@@ -20,7 +21,6 @@ from tests.integration.asgi import Answered, request
 from tests.simulation.disk import Disk, SimulatedReserve, SimulatedRunner
 from tests.simulation.ledger import Row
 from tests.simulation.loop import SimulatedClock
-from tests.simulation.network import Network
 
 ROWS = "SELECT id, queue, state, reason, run_at, forced, round, attempt_count FROM tasks"
 
@@ -31,7 +31,7 @@ class Machine:
 
     path: Path
     disk: Disk
-    network: Network
+    network: Sender
     settings: dict[str, str]
 
 

@@ -36,10 +36,11 @@ class World:
         self.is_alive = False
         self.has_lasted = False  # whether a commit of this life failed and lasted
         self.ledger = Ledger(seen=self.seen, fail=self.fail)
+        self.network = Network(self.ledger, Random(f"network {seed}"), self.seen)
         self.machine = Machine(
             path=folder / "tasks.db",
             disk=Disk(self.seen),
-            network=Network(self.ledger, Random(f"network {seed}"), self.seen),
+            network=self.network,
             settings=_any_settings(self.random),
         )
         self._digest = hashlib.sha256()
@@ -76,7 +77,7 @@ class World:
     def begin(self, server: Server) -> None:
         """Have a server that was just started take part."""
         self.server = server
-        self.machine.network.server_is_back()
+        self.network.server_is_back()
         self.ledger.server_is_back(server.rows())
         self.note("start", str(len(self.ledger.entries)))
 
@@ -131,7 +132,7 @@ class World:
         return answer
 
     def _connect(self) -> None:
-        disk, network, ledger = self.machine.disk, self.machine.network, self.ledger
+        disk, network, ledger = self.machine.disk, self.network, self.ledger
         disk.is_dead = network.is_dead = lambda: not self.is_alive
         disk.crash = self.crash
         disk.lasted = self._lasted

@@ -1,0 +1,150 @@
+"""``python -m tests.simulation.day``: a day of mixed load; nothing may grow with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from collections import Counter, deque
+from pathlib import Path
+from random import Random
+
+from poussetaches.core.moment import Moment
+from poussetaches.core.task import Outcome
+from poussetaches.engine.request import Request
+from poussetaches.store.base import News
+from tests.simulation.disk import Disk
+from tests.simulation.history import IN_MEMORY
+from tests.simulation.loop import SimulatedClock, SimulatedLoop
+from tests.simulation.network import FAILURES, OK, REFUSED
+from tests.simulation.server import Machine, Server
+
+HOURS = 24
+PACE = 1.0  # seconds between two requests, on average
+KNOWN = 1000  # of the last tasks may be edited
+GROWTH = 0.1  # from the end of the first hour to that of the last
+RETENTION = {
+    # Seconds, so that the first hour has seen what it is to prune.
+    "POUSSETACHES_KEEP_SUCCEEDED_AGE": "1200",
+    "POUSSETACHES_KEEP_DEAD_AGE": "1200",
+    "POUSSETACHES_ORIGINAL_MAX_BACKOFF": "600",
+}
+MIB = 1024 * 1024
+Sizes = tuple[float, float]  # of memory and file, in MiB
+
+
+class Receivers:
+    """Nine in ten answers are good; one of the hosts is away half of the time."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.attempts = 0
+
+    async def send(self, request: Request) -> Outcome:
+        """Answer."""
+        self.attempts += 1
+        await asyncio.sleep(self._random.random() * 0.2)
+        if _is_away(request.url):
+            return REFUSED
+        return OK if self._random.random() < 0.9 else self._random.choice(FAILURES)
+
+    async def probe(self, origin: str) -> str | None:
+        """Connect."""
+        return REFUSED.error if _is_away(origin) else None
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+
+class Nobody:
+    """Hears of what changed, and keeps nothing of it."""
+
+    def committed(self, news: News) -> None:
+        """Do nothing."""
+
+
+async def live(server: Server, random: Random, path: Path, hourly: list[Sizes]) -> int:
+    """Ask for something again and again, and note each hour's sizes; return how often."""
+    known: deque[str] = deque(maxlen=KNOWN)
+    loop, asked = asyncio.get_running_loop(), 0
+    started_at = loop.time()
+    server.deliver()
+    while len(hourly) < HOURS:
+        await asyncio.sleep(random.expovariate(1 / PACE))
+        asked += 1
+        await _ask_something(server, random, known)
+        if loop.time() - started_at >= 3600 * (len(hourly) + 1):
+            hourly.append((_memory(), _file_size(path)))
+            print(f"hour {len(hourly)}: {hourly[-1][0]:.1f} MiB, file {hourly[-1][1]:.1f} MiB")
+    await server.stop(0)
+    return asked
+
+
+async def _ask_something(server: Server, random: Random, known: deque[str]) -> None:
+    chance = random.random()
+    if chance < 0.8 or not known:
+        answer = await server.ask("POST", "/v1/tasks", _push(random))
+        known.append(answer.json["id"])
+    elif chance < 0.9:
+        what = random.choice(("requeue", "run", "cancel"))
+        await server.ask("POST", f"/v1/tasks/{random.choice(known)}/{what}", None)
+    elif chance < 0.95:
+        await server.ask("DELETE", f"/v1/tasks/{random.choice(known)}", None)
+    else:
+        path = random.choice(("/v1/tasks", "/v1/stats", "/v1/failures", "/metrics"))
+        await server.ask("GET", path, None)
+
+
+def _push(random: Random) -> dict[str, object]:
+    return {
+        "url": f"http://{random.choice(('app', 'shop', 'away'))}.test/{random.randint(0, 9)}",
+        "queue": random.choice(("default", "mail", f"customer-{random.randint(0, 99)}")),
+        "json": "x" * random.randint(0, 2000),
+        "delay": random.choice((0, 0, 1.5, 600)),
+        "retry": {"max_attempts": 5, "max_backoff": 600},
+    }
+
+
+def _is_away(url: str) -> bool:
+    return "away" in url and asyncio.get_running_loop().time() % 1800 < 900
+
+
+def _memory() -> float:
+    """Return what this process takes, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+def _file_size(path: Path) -> float:
+    files = (path, path.with_name(path.name + "-wal"))
+    return sum(file.stat().st_size for file in files if file.exists()) / MIB
+
+
+def main() -> int:
+    """Let a day pass; return 1 when something has grown."""
+    logging.disable()
+    random, hourly = Random(1), list[Sizes]()
+    place = IN_MEMORY if IN_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="poussetaches-", dir=place) as folder:
+        path = Path(folder) / "tasks.db"
+        loop = SimulatedLoop(started_at=0.0)
+        receivers = Receivers(random)
+        machine = Machine(path, Disk(Counter()), receivers, RETENTION)
+
+        async def day() -> int:
+            clock = SimulatedClock(Moment(1_790_000_000_000_000), loop)
+            server = await Server.started(machine, clock=clock, random=random, listener=Nobody())
+            return await live(server, random, path, hourly)
+
+        asked = loop.run_until_complete(day())
+        loop.close()
+    print(f"{HOURS} hours, {asked:,} requests, {receivers.attempts:,} attempts")
+    memory, size = (last / first for first, last in zip(hourly[0], hourly[-1], strict=True))
+    print(f"memory {memory:.2f} and file {size:.2f} of what they were after the first hour")
+    return int(max(memory, size) > 1 + GROWTH)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
