@@ -15,7 +15,7 @@ from tests.store.driving import assert_counts_are_true, found_by
 from tests.store.sqlite_files import content_of, opened, overwrite
 
 COUNT = 5  # tasks, each in a commit of its own
-CUTS = 4  # of each commit
+CUTS = 2  # of each commit
 
 Tear = Callable[[bytes, Random], bytes]
 
