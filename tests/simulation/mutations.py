@@ -46,8 +46,8 @@ MUTATIONS = (
     Mutation(
         "lose the bell",
         "engine/engine.py",
-        "if news.queues or news.waits or news.paused is not None:",
-        "if news.queues or news.paused is not None:",
+        "if news.queues or news.waits or news.paused is not None or news.trouble:",
+        "if news.queues or news.paused is not None or news.trouble:",
     ),
     Mutation(
         "round a due time down",
