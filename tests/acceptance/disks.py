@@ -14,6 +14,10 @@ from tests.acceptance.harness import Server
 
 MIB = 1024 * 1024
 BLOCK = bytes(4096)
+MOUNTING = (
+    "these tests mount small file systems: run them as root, or as"
+    " `unshare --map-root-user --mount make test`"
+)
 
 
 class SmallDisk:
@@ -63,15 +67,6 @@ def read_only(path: Path) -> Iterator[None]:
         subprocess.run(["/bin/umount", path], check=True)
 
 
-def may_mount(path: Path) -> bool:
-    """Tell whether file systems can be mounted here."""
-    try:
-        with mounted(path):
-            return True
-    except (OSError, subprocess.CalledProcessError):
-        return False
-
-
 @contextmanager
 def unable_to_write(server: Server) -> Iterator[None]:
     """Have every write of a server to a file fail, as with an error of the device."""
@@ -89,4 +84,5 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def _mount(*arguments: str | os.PathLike[str]) -> None:
-    subprocess.run(["/bin/mount", *arguments], check=True, capture_output=True)
+    ended = subprocess.run(["/bin/mount", *arguments], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, f"{ended.stderr.strip()}; {MOUNTING}"

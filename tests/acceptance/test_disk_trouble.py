@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.disks import may_mount, mounted, read_only, unable_to_write
+from tests.acceptance.disks import mounted, read_only, unable_to_write
 from tests.acceptance.harness import Answer, Delivery, Server, receiving, wait_until
 
 NOBODY = "http://127.0.0.1:9/"
-MOUNTING = "no file system may be mounted here"
 
 
 @pytest.fixture
@@ -100,8 +99,6 @@ def test_device_that_fails_stops_pushes_and_attempts_and_loses_nothing(
 
 
 def test_file_system_that_became_read_only_is_no_recovery(server: Server) -> None:
-    if not may_mount(server.data_dir):
-        pytest.skip(MOUNTING)
     with receiving() as receiver:
         server.start()
         known = pushed(server, receiver.url, delay=1)
@@ -124,8 +121,6 @@ def test_file_system_that_became_read_only_is_no_recovery(server: Server) -> Non
 
 def test_read_only_folder_is_refused_at_the_start(server: Server) -> None:
     server.data_dir.mkdir()
-    if not may_mount(server.data_dir):
-        pytest.skip(MOUNTING)
 
     with (
         read_only(server.data_dir),
@@ -198,8 +193,6 @@ def test_deleted_folder_is_not_made_anew(server: Server) -> None:
 def test_folder_that_another_file_system_covers_is_waited_for(server: Server) -> None:
     """A volume that is not mounted leaves an empty folder in its place."""
     server.data_dir.mkdir()
-    if not may_mount(server.data_dir):
-        pytest.skip(MOUNTING)
     server.start()
     known = pushed(server, delay=3600)
 
