@@ -26,10 +26,7 @@ REBOUND = "rebound.example"  # a name of the attacker's that is pointed at 127.0
 PUSH = '{"url": "http://127.0.0.1:9/never", "labels": {"a": "="}}'
 ORIGINAL_PUSH = '{"url": "http://127.0.0.1:9/never", "payload": ""}'
 
-# What a page may send to another origin without asking it first. Each is given the URL and the
-# body; a form's text is a name, an equals sign and a value.
-SENT_UNASKED = {
-    "form": """([url, body]) => {
+SUBMIT_FORM = """
         const form = document.createElement("form");
         Object.assign(form, {method: "POST", enctype: "text/plain", action: url});
         const input = document.createElement("input");
@@ -37,7 +34,12 @@ SENT_UNASKED = {
         form.append(input);
         document.body.append(form);
         form.submit();
-    }""",
+"""
+
+# What a page may send to another origin without asking it first. Each is given the URL and the
+# body; a form's text is a name, an equals sign and a value.
+SENT_UNASKED = {
+    "form": "([url, body]) => {" + SUBMIT_FORM + "}",
     "form in a frame without an origin": """([url, body]) => {
         const frame = document.createElement("iframe");
         frame.sandbox = "allow-scripts allow-forms";
@@ -50,15 +52,9 @@ SENT_UNASKED = {
     "form that says not where it comes from": """([url, body]) => {
         const policy = document.createElement("meta");
         Object.assign(policy, {name: "referrer", content: "no-referrer"});
-        document.head.append(policy);
-        const form = document.createElement("form");
-        Object.assign(form, {method: "POST", enctype: "text/plain", action: url});
-        const input = document.createElement("input");
-        [input.name, input.value] = body.split("=");
-        form.append(input);
-        document.body.append(form);
-        form.submit();
-    }""",
+        document.head.append(policy);"""
+    + SUBMIT_FORM
+    + "}",
     "fetch without CORS": """([url, body]) => {
         fetch(url, {method: "POST", mode: "no-cors", credentials: "include", body});
     }""",

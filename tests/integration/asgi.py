@@ -7,7 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message
+
+from poussetaches.api.endpoint import Endpoint
 
 
 class Answered(NamedTuple):
@@ -45,6 +49,25 @@ async def request(
     answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return Answered(
         sent[0]["status"], answered, b"".join(message.get("body", b"") for message in sent[1:])
+    )
+
+
+async def done(request: Request) -> Response:
+    """Answer that it is done."""
+    return Response(status_code=204)
+
+
+def endpoint(method: str, path: str, *, reads: bool = False, is_hot: bool = False) -> Endpoint:
+    """Return a row of an API that does nothing."""
+    return Endpoint(
+        method=method,
+        path=path,
+        handler=done,
+        summary="",
+        tag="",
+        answers={204: None},
+        reads=reads,
+        is_hot=is_hot,
     )
 
 

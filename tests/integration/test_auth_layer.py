@@ -5,33 +5,14 @@ from __future__ import annotations
 import base64
 
 import pytest
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
-from poussetaches.api.endpoint import Endpoint
-from tests.integration.asgi import Answered, request
+from tests.integration.asgi import Answered, endpoint, request
 
 FULL = "Bearer writes"
 READ = "Bearer reads"
-
-
-async def done(request: Request) -> Response:
-    return Response(status_code=204)
-
-
-def endpoint(method: str, path: str, *, reads: bool = False) -> Endpoint:
-    return Endpoint(
-        method=method,
-        path=path,
-        handler=done,
-        summary="",
-        tag="",
-        answers={204: None},
-        reads=reads,
-    )
 
 
 def app_with(tokens: Tokens | None) -> ASGIApp:

@@ -5,37 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
 from poussetaches.api.browsers import BrowserGuard
-from poussetaches.api.endpoint import Endpoint
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
-from tests.integration.asgi import Answered, request
+from tests.integration.asgi import Answered, endpoint, request
 from tests.integration.service import Service
 
 TOKEN = "Bearer writes"
 HOST = "127.0.0.1:7991"
-
-
-async def done(request: Request) -> Response:
-    return Response(status_code=204)
-
-
-def endpoint(method: str, path: str, *, is_hot: bool = False) -> Endpoint:
-    return Endpoint(
-        method=method,
-        path=path,
-        handler=done,
-        summary="",
-        tag="",
-        answers={204: None},
-        is_hot=is_hot,
-    )
 
 
 def app_with(tokens: Tokens | None, *hosts: str) -> ASGIApp:

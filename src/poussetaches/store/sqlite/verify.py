@@ -154,9 +154,8 @@ class _Verification:
             new.close()
         if missing := sorted(expected.keys() - found.keys()):
             self._report.add("tables or indexes are missing", len(missing), missing)
-        other = sorted(name for name in expected.keys() & found.keys()
-                       if expected[name] != found[name])  # fmt: skip
-        if other:
+        common = expected.keys() & found.keys()
+        if other := sorted(name for name in common if expected[name] != found[name]):
             self._report.add("tables or indexes are not as they were made", len(other), other)
 
     def _read_tasks(self) -> None:
@@ -200,8 +199,8 @@ class _Verification:
                 try:
                     queue_from_row(row)
                 except UnreadableRow as exc:
-                    self._report.add("queues have settings that cannot be read", 1,
-                                     [f"{row[0]} ({exc})"])  # fmt: skip
+                    where = [f"{row[0]} ({exc})"]
+                    self._report.add("queues have settings that cannot be read", 1, where)
             for (name,) in self._reading.all("queue_names"):
                 self._reading.minutes(name, Moment(0))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
