@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -15,8 +15,7 @@ from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
 from poussetaches.engine.sender import MAX_BODY, HttpSender
 from tests.factories import NOW
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from tests.hostile.receivers import Handler, misbehaving
 
 CONNECT_TIMEOUT = 0.3
 TIMEOUT = 0.6
@@ -28,35 +27,6 @@ async def sender() -> AsyncIterator[HttpSender]:
     sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW)
     yield sender
     await sender.close()
-
-
-@asynccontextmanager
-async def receiver(handler: Handler) -> AsyncIterator[str]:
-    """Serve on a free port; yield the host and port."""
-    handling: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handling.add(task)
-        with suppress(ConnectionError, asyncio.CancelledError):
-            await handler(reader, writer)
-        handling.discard(task)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    try:
-        yield f"{host}:{port}"
-    finally:
-        server.close()
-        for task in list(handling):
-            task.cancel()
-        if handling:
-            await asyncio.wait(set(handling))
-        await server.wait_closed()
 
 
 def request_to(url: str, *, timeout: float = PATIENT, body: bytes = b"hello") -> Request:
@@ -83,7 +53,7 @@ async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 
 async def outcome_of(sender: HttpSender, answer: bytes) -> Outcome:
     """Return what an attempt comes to that is answered by these bytes."""
-    async with receiver(answers(answer)) as address:
+    async with misbehaving(answers(answer)) as address:
         return await sender.send(request_to(f"http://{address}/"))
 
 
@@ -120,7 +90,7 @@ async def test_empty_body_has_a_length_where_one_is_expected(
         seen.extend(await reader.readuntil(b"\r\n\r\n"))
         writer.write(head("HTTP/1.1 204 No Content"))
 
-    async with receiver(handle) as address:
+    async with misbehaving(handle) as address:
         request = request_to(f"http://{address}/", body=b"")
         await sender.send(msgspec.structs.replace(request, method=method))
 
@@ -136,7 +106,7 @@ async def test_request_goes_out_as_it_is(sender: HttpSender) -> None:
         seen.extend(await reader.readexactly(5))
         writer.write(head("HTTP/1.1 204 No Content"))
 
-    async with receiver(handle) as address:
+    async with misbehaving(handle) as address:
         await sender.send(request_to(f"http://{address}/path?q=1#part"))
 
     assert seen.startswith(b"POST /path?q=1 HTTP/1.1\r\n")
@@ -205,7 +175,7 @@ async def test_https_to_a_refused_port_is_unreachable(
 
 
 async def test_receiver_that_never_answers_is_an_ordinary_failure(sender: HttpSender) -> None:
-    async with receiver(silent) as address:
+    async with misbehaving(silent) as address:
         outcome = await sender.send(request_to(f"http://{address}/", timeout=TIMEOUT))
 
     assert outcome == Outcome(error="no answer within 0.6 s")
@@ -215,7 +185,7 @@ async def test_receiver_that_never_reads_is_an_ordinary_failure(sender: HttpSend
     async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.get_running_loop().create_future()
 
-    async with receiver(deaf) as address:
+    async with misbehaving(deaf) as address:
         request = request_to(f"http://{address}/", timeout=TIMEOUT, body=bytes(16 << 20))
         outcome = await sender.send(request)
 
@@ -227,7 +197,7 @@ async def test_body_that_never_ends_in_silence_is_a_failure(sender: HttpSender) 
         await answers(head("HTTP/1.1 200 OK", "Content-Length: 10") + b"half")(reader, writer)
         await silent(reader, writer)
 
-    async with receiver(handle) as address:
+    async with misbehaving(handle) as address:
         outcome = await sender.send(request_to(f"http://{address}/", timeout=TIMEOUT))
 
     assert outcome.error == "no answer within 0.6 s"
@@ -271,7 +241,7 @@ async def test_https_to_a_port_that_speaks_no_tls_is_an_ordinary_failure(
         await reader.read(100)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    async with receiver(handle) as address:
+    async with misbehaving(handle) as address:
         outcome = await sender.send(request_to(f"https://{address}/"))
 
     assert "no secure connection" in (outcome.error or "")
@@ -279,7 +249,7 @@ async def test_https_to_a_port_that_speaks_no_tls_is_an_ordinary_failure(
 
 
 async def test_handshake_that_hangs_is_an_ordinary_failure(sender: HttpSender) -> None:
-    async with receiver(silent) as address:
+    async with misbehaving(silent) as address:
         outcome = await sender.send(request_to(f"https://{address}/"))
 
     assert outcome == Outcome(error="no TLS handshake within 0.3 s")
@@ -297,7 +267,7 @@ async def test_endless_body_is_cut_and_the_status_decides(sender: HttpSender, st
             writer.write(b"x" * 10_000)
             await writer.drain()
 
-    async with receiver(handle) as address:
+    async with misbehaving(handle) as address:
         outcome = await sender.send(request_to(f"http://{address}/"))
 
     assert outcome == Outcome(status=status, body=b"x" * MAX_BODY, truncated=True)
@@ -318,7 +288,7 @@ async def test_body_that_comes_in_pieces_is_kept_whole(sender: HttpSender) -> No
             writer.write(piece)
         await writer.drain()
 
-    async with receiver(handle) as address:
+    async with misbehaving(handle) as address:
         outcome = await sender.send(request_to(f"http://{address}/"))
 
     assert outcome == Outcome(status=200, body=b"in pieces")
@@ -390,7 +360,7 @@ async def test_request_that_cannot_be_made_is_a_failure(sender: HttpSender) -> N
 
 
 async def test_probe_connects_and_hangs_up(sender: HttpSender) -> None:
-    async with receiver(silent) as address:
+    async with misbehaving(silent) as address:
         assert await sender.probe(f"http://{address}") is None
 
 
