@@ -8,7 +8,8 @@ from functools import partial
 from http import HTTPStatus
 
 from poussetaches.core.moment import HOUR
-from poussetaches.core.task import Reason
+from poussetaches.store import verify_store
+from poussetaches.store.folder import DataFolder
 from tests.integration.asgi import Answered
 from tests.simulation.callers import QUEUES, SCHEDULES, Callers
 from tests.simulation.ledger import SERVER
@@ -70,20 +71,19 @@ def _due_within(world: World, span: int) -> list[tuple[object, ...]]:
     )
 
 
+def check_folder(world: World) -> None:
+    """Fail the history for what is wrong in the folder that a stopped server left."""
+    report = verify_store(DataFolder(world.machine.path.parent), _show_nothing)
+    for found in report.problems:
+        world.fail(f"wrong in the folder: {found.what} {found.examples}")
+
+
+def _show_nothing(what: str, done: int, total: int | None) -> None:
+    """Take no note of how far it has come."""
+
+
 def _problems(world: World, server: Server) -> Iterator[str]:
-    reasons = ", ".join(f"'{reason}'" for reason in Reason)
-    for (task,) in server.look(
-        "SELECT id FROM tasks WHERE (state = 'dead') !="
-        f" (reason IS NOT NULL AND reason IN ({reasons}))"
-    ):
-        yield f"task {task} is dead without a reason, or has one and lives"
-    for wrong in server.look(WRONG_COUNTS):
-        yield f"the counts of a queue are wrong: {wrong}"
-    for (orphan,) in server.look(
-        "SELECT task FROM attempts WHERE task NOT IN (SELECT seq FROM tasks)"
-        " UNION ALL SELECT task FROM labels WHERE task NOT IN (SELECT seq FROM tasks)"
-    ):
-        yield f"there are attempts or labels of task number {orphan}, which is gone"
+    """Compare the attempts on record with those that receivers saw."""
     for request_id, status, error, task_id in server.look(
         "SELECT a.request_id, a.status, a.error, t.id FROM attempts AS a"
         " JOIN tasks AS t ON t.seq = a.task"
@@ -102,21 +102,3 @@ def _attempt_problems(
         yield f"attempt {request_id} is on record for task {task_id}, and was of {sent.task_id}"
     elif sent.outcome is not None and (sent.outcome.status, sent.outcome.error) != (status, error):
         yield f"attempt {request_id} is on record as {status} {error}, and was {sent.outcome}"
-
-
-WRONG_COUNTS = """
-SELECT q.name, q.waiting, q.failing, q.succeeded, q.dead, t.*
-FROM queues AS q
-LEFT JOIN (
-    SELECT
-        queue,
-        sum(state = 'waiting') AS waiting,
-        sum(state = 'waiting' AND attempt_count > 0) AS failing,
-        sum(state = 'succeeded') AS succeeded,
-        sum(state = 'dead') AS dead
-    FROM tasks
-    GROUP BY queue
-) AS t ON t.queue = q.name
-WHERE q.waiting != ifnull(t.waiting, 0) OR q.failing != ifnull(t.failing, 0)
-    OR q.succeeded != ifnull(t.succeeded, 0) OR q.dead != ifnull(t.dead, 0)
-"""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from poussetaches.core.errors import StoreUnavailable
 from tests.simulation.callers import Callers
-from tests.simulation.ending import calm_down, check
+from tests.simulation.ending import calm_down, check, check_folder
 from tests.simulation.loop import EverybodyWaits
 from tests.simulation.plan import STOP, Plan
 from tests.simulation.server import Ear, Server, end_all_but_this
@@ -117,6 +117,8 @@ class History:
             check(world)
             self._is_over = True
         await server.stop(world.random.choice(DRAIN_TIMEOUTS))
+        if self._is_over:
+            check_folder(world)
 
 
 def _stop_loop(task: asyncio.Task[None]) -> None:
