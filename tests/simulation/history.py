@@ -75,6 +75,8 @@ class History:
         except EverybodyWaits:
             self._world.fail("nothing is under way, and nothing ever would be")
         living.remove_done_callback(_stop_loop)
+        loop.call_soon(loop.stop)  # that callback may have been on its way
+        loop.run_forever()
         error = living.exception() if living.done() else None
         self._world.sleep_until_the_next_life()
         loop.run_until_complete(end_all_but_this())
