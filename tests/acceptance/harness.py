@@ -153,6 +153,26 @@ def receiving(
         receiver.close()
 
 
+def clean_environment() -> dict[str, str]:
+    """Return the environment without settings of the machine's own server."""
+    return {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
+
+
+def ended(
+    *words: object, given: str = "", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "poussetaches", *map(str, words)],
+        env={**clean_environment(), **(env or {})},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 class Server:
     """A ``poussetaches serve`` in a process of its own."""
 
@@ -161,7 +181,7 @@ class Server:
         self.log = data_dir.parent / f"{data_dir.name}.log"
         self._flags = flags
         self._env = {
-            **{name: value for name, value in os.environ.items() if "POUSSETACHES" not in name},
+            **clean_environment(),
             "POUSSETACHES_AUTH_KEY": KEY,
             **(env or {}),
         }

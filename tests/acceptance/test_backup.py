@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import receiving, serving, wait_until
+from tests.acceptance.harness import ended, receiving, serving, wait_until
 from tests.acceptance.pushing import Pusher
-
-
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("POUSSETACHES_")}
-    return subprocess.run(
-        [sys.executable, "-m", "poussetaches", *map(str, args)],
-        env=inherited,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_backup_of_a_server_at_work_has_all_that_was_acknowledged_before(tmp_path: Path) -> None:
@@ -36,14 +22,14 @@ def test_backup_of_a_server_at_work_has_all_that_was_acknowledged_before(tmp_pat
         wait_until(lambda: len(pushers[0].acknowledged), lambda count: count > 50, "pushes")
         before = {name for pusher in pushers for name in pusher.acknowledged}
 
-        result = run("backup", file, "--data-dir", data)
+        result = ended("backup", file, "--data-dir", data)
 
         for pusher in pushers:
             pusher.stop()
         assert (result.returncode, result.stderr) == (0, "")
         restored.mkdir()
         shutil.copy(file, restored / "tasks.db")
-        assert "all is well" in run("verify", restored).stdout
+        assert "all is well" in ended("verify", restored).stdout
         with serving(restored) as copy:
             copy.request("POST", "/resume")
             wait_until(lambda: copy.listing("waiting"), lambda tasks: not tasks, "all to end")
@@ -60,7 +46,7 @@ def test_file_that_is_there_is_replaced_on_demand_only(tmp_path: Path, force: bo
         server.stop()
     file.write_text("another")
 
-    result = run("backup", file, "--data-dir", data, *["--force"] * force)
+    result = ended("backup", file, "--data-dir", data, *["--force"] * force)
 
     assert result.returncode == (0 if force else 1)
     assert (file.read_bytes() == b"another") != force
@@ -72,7 +58,7 @@ def test_damaged_database_is_not_backed_up(tmp_path: Path) -> None:
         server.stop()
     os.truncate(data / "tasks.db", (data / "tasks.db").stat().st_size // 2)
 
-    result = run("backup", file, "--data-dir", data)
+    result = ended("backup", file, "--data-dir", data)
 
     assert result.returncode == 1
     assert "poussetaches verify" in result.stderr

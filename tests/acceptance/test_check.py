@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tests.acceptance.harness import (
     Receiver,
     Reply,
     Server,
+    ended,
     free_port,
     receiving,
     serving,
@@ -28,21 +28,10 @@ NO_KEY = b"the application has no key configured\n"
 
 def check(url: str, *flags: str, **environ: str) -> tuple[int, str]:
     """Run the command; return its status and the one line that it says."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "poussetaches", "check", *flags],
-        env={
-            **{name: value for name, value in os.environ.items() if "POUSSETACHES" not in name},
-            "POUSSETACHES_URL": url,
-            **environ,
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    said = ended.stderr if ended.returncode else ended.stdout
-    assert len(said.splitlines()) == 1, ended
-    return ended.returncode, said
+    done = ended("check", *flags, env={"POUSSETACHES_URL": url, **environ})
+    said = done.stderr if done.returncode else done.stdout
+    assert len(said.splitlines()) == 1, done
+    return done.returncode, said
 
 
 class Changeable:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import resources
@@ -15,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.disks import content_of, mounted
-from tests.acceptance.harness import Server
+from tests.acceptance.harness import Server, ended
 from tests.store.sqlite_files import raw
 
 TASKS = 2000
@@ -42,15 +40,6 @@ def push(server: Server, count: int) -> set[str]:
     tasks = [{"url": "http://127.0.0.1:9/", "text": "x" * 5000}] * count
     answer = server.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
     return set(answer.json["ids"])
-
-
-def verify(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "poussetaches", "verify", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def old_database(path: Path) -> None:
@@ -92,7 +81,7 @@ def test_truncated_database_is_refused_and_every_file_left_as_it_is(
     after = content_of(server.data_dir)
     del before["lock"], after["lock"]  # it names the process that had it last
     assert after == before
-    assert "tasks can be read" in verify(server.data_dir).stdout
+    assert "tasks can be read" in ended("verify", server.data_dir).stdout
     assert content_of(server.data_dir).keys() - {"lock"} == before.keys()
 
 

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.acceptance.harness import serving
-
-
-def run(*args: object, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("POUSSETACHES_")}
-    return subprocess.run(
-        [sys.executable, "-m", "poussetaches", *map(str, args)],
-        env=inherited,
-        input=given,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+from tests.acceptance.harness import ended, serving
 
 
 def test_tasks_of_a_running_server_are_moved_to_another_folder(tmp_path: Path) -> None:
@@ -27,14 +12,14 @@ def test_tasks_of_a_running_server_are_moved_to_another_folder(tmp_path: Path) -
     with serving(tmp_path / "data", "--start-paused") as server:
         ids = {server.push(f"http://127.0.0.1:9/{number}") for number in range(3)}
 
-        written = run("export", file, "--data-dir", tmp_path / "data")
-        piped = run("export", "--data-dir", tmp_path / "data")
+        written = ended("export", file, "--data-dir", tmp_path / "data")
+        piped = ended("export", "--data-dir", tmp_path / "data")
 
-    assert (written.returncode, written.stdout, written.stderr) == (0, b"", b"3 tasks exported\n")
+    assert (written.returncode, written.stdout, written.stderr) == (0, "", "3 tasks exported\n")
     assert file.stat().st_mode & 0o777 == 0o600
-    assert piped.stdout.splitlines()[1:] == file.read_bytes().splitlines()[1:]
-    imported = run("import", "--data-dir", copy, given=piped.stdout)
-    assert (imported.returncode, imported.stderr) == (0, b"3 tasks imported\n")
+    assert piped.stdout.splitlines()[1:] == file.read_text().splitlines()[1:]
+    imported = ended("import", "--data-dir", copy, given=piped.stdout)
+    assert (imported.returncode, imported.stderr) == (0, "3 tasks imported\n")
     with serving(copy) as server:  # its pause came along
         assert server.ids("waiting") == ids
 
@@ -42,10 +27,10 @@ def test_tasks_of_a_running_server_are_moved_to_another_folder(tmp_path: Path) -
 def test_import_of_a_file_that_was_cut_is_one_line_and_leaves_no_store(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         server.stop()
-    content = run("export", "--data-dir", tmp_path / "data").stdout
+    content = ended("export", "--data-dir", tmp_path / "data").stdout
 
-    result = run("import", "--data-dir", tmp_path / "copy", given=content[:-5])
+    result = ended("import", "--data-dir", tmp_path / "copy", given=content[:-5])
 
     assert result.returncode == 1
-    assert result.stderr.startswith(b"poussetaches: line ")
+    assert result.stderr.startswith("poussetaches: line ")
     assert not (tmp_path / "copy" / "tasks.db").exists()

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.acceptance.harness import (
     Receiver,
     Reply,
     Server,
+    ended,
     free_port,
     receiving,
     serving,
@@ -238,19 +239,6 @@ def test_secrets_of_the_server_are_not_stored(tmp_path: Path, receiver: Receiver
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
     assert AUTHORIZATION.encode() in stored  # what is to be sent must be
     assert [secret for secret in OF_THE_SERVER if secret.encode() in stored] == []
-
-
-def ended(*words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends by itself."""
-    clean = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
-    return subprocess.run(
-        [sys.executable, "-m", "poussetaches", *words],
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(

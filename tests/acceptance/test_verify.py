@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import serving
-
-
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("POUSSETACHES_")}
-    return subprocess.run(
-        [sys.executable, "-m", "poussetaches", "verify", *map(str, args)],
-        env=inherited,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.acceptance.harness import ended, serving
 
 
 def test_folder_is_verified_beside_its_server_and_after_its_crash(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--start-paused") as server:
         server.push("http://127.0.0.1:9/")
-        beside = run(tmp_path / "data")
+        beside = ended("verify", tmp_path / "data")
         server.kill()
-        after = run(tmp_path / "data", "--json")
+        after = ended("verify", tmp_path / "data", "--json")
 
     assert (beside.returncode, beside.stderr) == (0, "")
     assert "1 tasks can be read: 1 waiting" in beside.stdout
@@ -58,7 +44,7 @@ def test_server_refuses_a_file_that_was_cut_short_after_a_kill_and_leaves_it(
     with pytest.raises(AssertionError, match="poussetaches verify"), serving(tmp_path / "data"):
         pass
 
-    found = run(tmp_path / "data")
+    found = ended("verify", tmp_path / "data")
     assert found.returncode == 1
     assert "the file was cut short" in found.stdout
     assert "What to do" in found.stdout
@@ -66,7 +52,7 @@ def test_server_refuses_a_file_that_was_cut_short_after_a_kill_and_leaves_it(
 
 
 def test_what_cannot_be_looked_at_exits_2(tmp_path: Path) -> None:
-    result = run(tmp_path)
+    result = ended("verify", tmp_path)
 
     assert result.returncode == 2
     assert result.stderr.startswith("poussetaches: ")
@@ -75,14 +61,14 @@ def test_what_cannot_be_looked_at_exits_2(tmp_path: Path) -> None:
 def test_crash_test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    result = run(tmp_path, "--crash-test")
+    result = ended("verify", tmp_path, "--crash-test")
 
     assert (result.returncode, result.stdout) == (2, "")
     assert "is not empty" in result.stderr
 
 
 def test_crash_test_gives_an_account_of_all_tasks(tmp_path: Path) -> None:
-    result = run(tmp_path / "data", "--crash-test", "--kills", 2, "--seconds", 1)
+    result = ended("verify", tmp_path / "data", "--crash-test", "--kills", 2, "--seconds", 1)
 
     assert result.returncode == 0, result
     assert "2 kills\n" in result.stdout

@@ -22,15 +22,17 @@ from tests.simulation.network import FAILURES, OK, REFUSED
 from tests.simulation.server import Machine, Server
 
 HOURS = 24
-PACE = 1.0  # seconds between two requests, on average
+PACE = 0.3  # seconds between two requests, on average
 KNOWN = 1000  # of the last tasks may be edited
 GROWTH = 0.1  # from the end of the first hour to that of the last
 RETENTION = {
     # Seconds, so that the first hour has seen what it is to prune.
-    "POUSSETACHES_KEEP_SUCCEEDED_AGE": "1200",
-    "POUSSETACHES_KEEP_DEAD_AGE": "1200",
+    "POUSSETACHES_KEEP_SUCCEEDED_AGE": "1800",
+    "POUSSETACHES_KEEP_DEAD_AGE": "1800",
     "POUSSETACHES_ORIGINAL_MAX_BACKOFF": "600",
 }
+# Few, since each keeps a row of statistics for each minute of the last day, by design.
+QUEUES = ("default", "mail")
 MIB = 1024 * 1024
 Sizes = tuple[float, float]  # of memory and file, in MiB
 
@@ -100,7 +102,7 @@ async def _ask_something(server: Server, random: Random, known: deque[str]) -> N
 def _push(random: Random) -> dict[str, object]:
     return {
         "url": f"http://{random.choice(('app', 'shop', 'away'))}.test/{random.randint(0, 9)}",
-        "queue": random.choice(("default", "mail", f"customer-{random.randint(0, 99)}")),
+        "queue": random.choice(QUEUES),
         "json": "x" * random.randint(0, 2000),
         "delay": random.choice((0, 0, 1.5, 600)),
         "retry": {"max_attempts": 5, "max_backoff": 600},

@@ -43,8 +43,8 @@ class History:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self._seed = seed
-        self._world = World(seed, folder)
-        self._planned = round(FEWEST * (MOST / FEWEST) ** self._world.random.random())
+        self.world = World(seed, folder)
+        self._planned = round(FEWEST * (MOST / FEWEST) ** self.world.random.random())
         self._operations = 0
         self._lives = 0
         self._is_over = False
@@ -52,7 +52,7 @@ class History:
 
     def run(self) -> Result:
         """Let it happen."""
-        world = self._world
+        world = self.world
         while not self._is_over and world.failure is None:
             self._live_once()
         return Result(
@@ -67,18 +67,18 @@ class History:
     def _live_once(self) -> None:
         """Let a server live until it stops or dies, and bury it."""
         self._server = None
-        loop = self._world.wake()
+        loop = self.world.wake()
         living = loop.create_task(self._live())
         living.add_done_callback(_stop_loop)
         try:
             loop.run_forever()
         except EverybodyWaits:
-            self._world.fail("nothing is under way, and nothing ever would be")
+            self.world.fail("nothing is under way, and nothing ever would be")
         living.remove_done_callback(_stop_loop)
         loop.call_soon(loop.stop)  # that callback may have been on its way
         loop.run_forever()
         error = living.exception() if living.done() else None
-        self._world.sleep_until_the_next_life()
+        self.world.sleep_until_the_next_life()
         loop.run_until_complete(end_all_but_this())
         loop.run_until_complete(self._bury())
         loop.close()
@@ -91,7 +91,7 @@ class History:
 
     async def _live(self) -> None:
         self._lives += 1
-        world = self._world
+        world = self.world
         try:
             server = await Server.started(
                 world.machine,
@@ -140,7 +140,7 @@ def run_history(seed: int) -> Result:
 def _heard(history: History) -> Iterator[None]:
     """Have the history hear what the server logs, and nobody else."""
     logger = logging.getLogger("poussetaches")
-    ear = Ear(history._world.hear)
+    ear = Ear(history.world.hear)
     before = logger.level, logger.propagate
     logger.addHandler(ear)
     logger.setLevel(logging.INFO)

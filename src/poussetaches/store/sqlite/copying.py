@@ -52,11 +52,11 @@ def export(
             )
             _check_format(folder, reading)
             expected = reading.number("expected_tasks")
-            lines = lines_of(
-                Header(exported_at=now, tasks=expected),
-                records_of(reading, look.connection, now, salvage=salvage),
-            )
-            return _write(lines, write, progress, expected)
+            records = records_of(reading, look.connection, now, salvage=salvage)
+            counted = _Counted(records, progress, expected)
+            for line in lines_of(Header(exported_at=now, tasks=expected), counted):
+                write(line)
+            return counted.tasks
     except sqlite3.DatabaseError as exc:
         raise CannotOpenStore(
             f"{folder.database} cannot be exported: {exc}; see what can still be read with "
@@ -73,17 +73,22 @@ def _check_format(folder: DataFolder, reading: Reading) -> None:
         )
 
 
-def _write(
-    lines: Iterator[bytes], write: Callable[[bytes], object], progress: Progress, expected: int
-) -> int:
-    count = 0
-    for line in lines:
-        write(line)
-        if line.startswith(b'{"type":"task"'):
-            count += 1
-            if count % SHOW == 0:
-                progress("exporting tasks", count, expected)
-    return count
+class _Counted:
+    """Records that are passed on, and of which the tasks are counted."""
+
+    def __init__(self, records: Iterator[Record], progress: Progress, expected: int) -> None:
+        self.tasks = 0
+        self._records = records
+        self._progress = progress
+        self._expected = expected
+
+    def __iter__(self) -> Iterator[Record]:
+        for record in self._records:
+            if isinstance(record, TaskRecord):
+                self.tasks += 1
+                if self.tasks % SHOW == 0:
+                    self._progress("exporting tasks", self.tasks, self._expected)
+            yield record
 
 
 async def import_into(
