@@ -77,12 +77,6 @@ def _range(text: str) -> tuple[int, int]:
 def _results(seeds: tuple[int, int], seconds: float | None, processes: int) -> Iterator[Result]:
     """Yield what histories come to, in the order of their seeds."""
     ends_at = None if seconds is None else time.monotonic() + seconds
-    if processes == 1:
-        for seed in range(*seeds):
-            if ends_at is not None and time.monotonic() >= ends_at:
-                return
-            yield run_history(seed)
-        return
     rest = iter(range(*seeds))
     with ProcessPoolExecutor(processes) as pool:
         running = deque(pool.submit(run_history, seed) for seed in islice(rest, processes * AHEAD))

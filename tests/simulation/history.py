@@ -15,7 +15,7 @@ from typing import NamedTuple
 from poussetaches.core.errors import StoreUnavailable
 from tests.simulation.callers import Callers
 from tests.simulation.ending import calm_down, check, check_folder
-from tests.simulation.loop import EverybodyWaits
+from tests.simulation.loop import EverybodyWaits, GoesRound
 from tests.simulation.plan import STOP, Plan
 from tests.simulation.server import Ear, Server, end_all_but_this
 from tests.simulation.world import World
@@ -74,6 +74,9 @@ class History:
             loop.run_forever()
         except EverybodyWaits:
             self.world.fail("nothing is under way, and nothing ever would be")
+        except GoesRound:
+            self.world.fail("something is done again and again, and nothing comes of it")
+        loop.turns = 0
         living.remove_done_callback(_stop_loop)
         loop.call_soon(loop.stop)  # that callback may have been on its way
         loop.run_forever()
@@ -112,6 +115,7 @@ class History:
         server.deliver()
         while self._operations < self._planned:
             self._operations += 1
+            self.world.loop.turns = 0
             if await plan.go_on() == STOP:
                 break
         else:

@@ -9,10 +9,15 @@ from poussetaches.core.moment import SECOND, Moment
 from poussetaches.engine.clock import SystemClock
 
 CREEP = 1e-6  # seconds that each turn of the loop takes
+MOST_TURNS = 2_000_000  # between two operations; some hours of a busy server take a tenth
 
 
 class EverybodyWaits(Exception):
     """Nothing is ready, and nothing ever will be."""
+
+
+class GoesRound(Exception):
+    """Something is done again and again, and nothing comes of it."""
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
@@ -20,6 +25,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, *, started_at: float) -> None:
         self._now = started_at
+        self.turns = 0
         super().__init__(_Nothing(self))
 
     def time(self) -> float:
@@ -27,8 +33,11 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let time pass, as it does once in each turn."""
         self._now += seconds
+        self.turns += 1
+        if self.turns > MOST_TURNS:
+            raise GoesRound
 
 
 class _Nothing(selectors.SelectSelector):

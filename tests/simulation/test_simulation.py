@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.history import run_history
-from tests.simulation.loop import EverybodyWaits, SimulatedLoop
+from tests.simulation.loop import MOST_TURNS, EverybodyWaits, GoesRound, SimulatedLoop
 from tests.simulation.mutations import MUTATIONS, ROOT, Mutation, broken_copy, simulated
 
 SECONDS = float(os.environ.get("SIMULATE_SECONDS", "10"))
@@ -58,6 +58,21 @@ def test_loop_says_when_nothing_would_ever_happen() -> None:
     try:
         with pytest.raises(EverybodyWaits):
             loop.run_until_complete(loop.create_future())
+    finally:
+        loop.close()
+
+
+def test_loop_says_when_something_goes_round_for_ever() -> None:
+    loop = SimulatedLoop(started_at=0.0)
+
+    def again() -> None:
+        loop.call_soon(again)
+
+    loop.call_soon(again)
+    loop.turns = MOST_TURNS - 10
+    try:
+        with pytest.raises(GoesRound):
+            loop.run_forever()
     finally:
         loop.close()
 
