@@ -6,18 +6,16 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from collections import Counter
+from collections.abc import Generator
+from contextlib import closing
+from multiprocessing import Pool
 
 from rich.console import Console
 from rich.progress import Progress
 
 from tests.simulation.census import FEWEST_HISTORIES, never_seen
 from tests.simulation.history import Result, run_history
-
-AHEAD = 4  # histories that each process has been given
 
 
 class Campaign:
@@ -46,13 +44,14 @@ def main() -> int:
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("histories", total=args.seconds or args.seeds[1] - args.seeds[0])
         started = time.monotonic()
-        for result in _results(args.seeds, args.seconds, args.processes):
-            campaign.add(result)
-            done = time.monotonic() - started if args.seconds else campaign.histories
-            about = f"{campaign.histories:,} histories, {campaign.operations:,} operations"
-            progress.update(bar, completed=done, description=about)
-            if result.failure is not None and not args.keep_going:
-                break
+        with closing(_results(args.seeds, args.seconds, args.processes)) as results:
+            for result in results:
+                campaign.add(result)
+                done = time.monotonic() - started if args.seconds else campaign.histories
+                about = f"{campaign.histories:,} histories, {campaign.operations:,} operations"
+                progress.update(bar, completed=done, description=about)
+                if result.failure is not None and not args.keep_going:
+                    break
     return _account(campaign, console, time.monotonic() - started)
 
 
@@ -74,16 +73,16 @@ def _range(text: str) -> tuple[int, int]:
     return int(first), int(last or first) + 1
 
 
-def _results(seeds: tuple[int, int], seconds: float | None, processes: int) -> Iterator[Result]:
-    """Yield what histories come to, in the order of their seeds."""
+def _results(
+    seeds: tuple[int, int], seconds: float | None, processes: int
+) -> Generator[Result, None, None]:
+    """Yield what histories come to, as they end."""
     ends_at = None if seconds is None else time.monotonic() + seconds
-    rest = iter(range(*seeds))
-    with ProcessPoolExecutor(processes) as pool:
-        running = deque(pool.submit(run_history, seed) for seed in islice(rest, processes * AHEAD))
-        while running and (ends_at is None or time.monotonic() < ends_at):
-            yield running.popleft().result()
-            running.extend(pool.submit(run_history, seed) for seed in islice(rest, 1))
-        pool.shutdown(wait=False, cancel_futures=True)
+    with Pool(processes) as pool:  # ends them when it is left
+        for result in pool.imap_unordered(run_history, range(*seeds)):
+            yield result
+            if ends_at is not None and time.monotonic() >= ends_at:
+                return
 
 
 def _account(campaign: Campaign, console: Console, seconds: float) -> int:
