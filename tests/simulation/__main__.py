@@ -7,8 +7,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing import Pool
 
 from rich.console import Console
@@ -16,6 +16,8 @@ from rich.progress import Progress
 
 from tests.simulation.census import FEWEST_HISTORIES, never_seen
 from tests.simulation.history import Result, run_history
+
+LINE_INTERVAL = 60.0  # seconds
 
 
 class Campaign:
@@ -26,6 +28,14 @@ class Campaign:
         self.operations = 0
         self.seen: Counter[str] = Counter()
         self.failed: list[Result] = []
+
+    @property
+    def summary(self) -> str:
+        """How much was done."""
+        return (
+            f"{self.histories:,} histories with {self.operations:,} operations and "
+            f"{self.seen['task started']:,} attempts"
+        )
 
     def add(self, result: Result) -> None:
         """Count a history."""
@@ -41,18 +51,38 @@ def main() -> int:
     args = _arguments()
     console = Console()
     campaign = Campaign()
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("histories", total=args.seconds or args.seeds[1] - args.seeds[0])
-        started = time.monotonic()
-        with closing(_results(args.seeds, args.seconds, args.processes)) as results:
-            for result in results:
-                campaign.add(result)
-                done = time.monotonic() - started if args.seconds else campaign.histories
-                about = f"{campaign.histories:,} histories, {campaign.operations:,} operations"
-                progress.update(bar, completed=done, description=about)
-                if result.failure is not None and not args.keep_going:
+    started = time.monotonic()
+    total = args.seconds or args.seeds[1] - args.seeds[0]
+    with (
+        _shown(console, total) as show,
+        closing(_results(args.seeds, args.seconds, args.processes)) as results,
+    ):
+        for result in results:
+            campaign.add(result)
+            passed = time.monotonic() - started
+            show(passed if args.seconds else campaign.histories, campaign.summary)
+            if result.failure is not None:
+                _tell(result, console)
+                if not args.keep_going:
                     break
     return _account(campaign, console, time.monotonic() - started)
+
+
+@contextmanager
+def _shown(console: Console, total: float) -> Iterator[Callable[[float, str], None]]:
+    """Yield what shows how far it has come: a bar, or a line each minute where nobody looks."""
+    told_at = time.monotonic()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        shown = bar.add_task("histories", total=total)
+
+        def show(done: float, about: str) -> None:
+            nonlocal told_at
+            bar.update(shown, completed=done, description=about)
+            if not console.is_terminal and time.monotonic() > told_at + LINE_INTERVAL:
+                told_at = time.monotonic()
+                print(about, flush=True)
+
+        yield show
 
 
 def _arguments() -> argparse.Namespace:
@@ -85,17 +115,16 @@ def _results(
                 return
 
 
+def _tell(result: Result, console: Console) -> None:
+    console.print("\n".join(result.lines), highlight=False, markup=False)
+    console.print(f"seed {result.seed}: {result.failure}", markup=False, style="bold red")
+
+
 def _account(campaign: Campaign, console: Console, seconds: float) -> int:
     for name, number in sorted(campaign.seen.items()):
         console.print(f"{number:>12,}  {name}", highlight=False)
-    console.print(
-        f"{campaign.histories:,} histories with {campaign.operations:,} operations and "
-        f"{campaign.seen['task started']:,} attempts in {seconds:.0f} s",
-        highlight=False,
-    )
-    for result in campaign.failed:
-        console.print("\n".join(result.lines), highlight=False, markup=False)
-        console.print(f"seed {result.seed}: {result.failure}", markup=False, style="bold red")
+    failed = f", {len(campaign.failed):,} failed" if campaign.failed else ""
+    console.print(f"{campaign.summary} in {seconds:.0f} s{failed}", highlight=False)
     missing = never_seen(campaign.seen) if campaign.histories >= FEWEST_HISTORIES else []
     for name in missing:
         console.print(f"never happened: {name}", style="bold red")
