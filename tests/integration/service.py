@@ -11,6 +11,7 @@ from poussetaches.engine.driver import AttemptCount, Driver
 from poussetaches.engine.stats import Stats
 from poussetaches.server.parts import Parts
 from poussetaches.settings import load_settings
+from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import SqliteStore
 from tests.fakes import FakeClock, ScriptedSender
 from tests.store.sqlite_files import Disk, inline_store
@@ -33,10 +34,11 @@ class Service:
         sender: ScriptedSender,
         random: Random,
         disk: Disk | None = None,
+        writer: Runner | None = None,
         **env: str,
     ) -> Service:
         """Open the service on a file, new or known; ``env`` is its environment."""
-        store = inline_store(path, disk=disk)
+        store = inline_store(path, disk=disk, writer=writer)
         await store.open()
         stats = Stats(store=store, clock=clock, random=random)
         attempts = AttemptCount(stats)

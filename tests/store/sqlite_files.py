@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from poussetaches.store.runner import InlineRunner
+from poussetaches.store.runner import InlineRunner, Runner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
 from tests.factories import NOW, seeded
@@ -47,12 +47,16 @@ class Disk:
 
 
 def inline_store(
-    path: Path | None, *, disk: Disk | None = None, reserve: Reserve | None = None
+    path: Path | None,
+    *,
+    disk: Disk | None = None,
+    reserve: Reserve | None = None,
+    writer: Runner | None = None,
 ) -> SqliteStore:
     """Return a store that does all its work on the spot; it is not open yet."""
     return SqliteStore(
         path,
-        writer=InlineRunner(),
+        writer=writer or InlineRunner(),
         reader=InlineRunner(),
         now=lambda: NOW,
         random=seeded(),

@@ -1,0 +1,66 @@
+"""More pushes than the disk can take: those that would only pile up are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from poussetaches.store.group_commit import MOST_WAITING
+from tests.factories import seeded
+from tests.fakes import FakeClock, ScriptedSender, let_run
+from tests.integration.asgi import Answered, request
+from tests.integration.service import Service
+
+R = TypeVar("R")
+
+LARGE = "x" * (1000 * 1000)  # of a body; under the limit of one
+
+
+class SlowDisk:
+    """Does its work in the order in which it came, once it is let."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def run(self, work: Callable[[], R]) -> R:
+        """Wait to be let, then work."""
+        await self.free.wait()
+        return work()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+async def test_pushes_that_pile_up_are_refused_until_the_disk_has_caught_up(
+    tmp_path: Path,
+) -> None:
+    disk = SlowDisk()
+    service = await Service.opened(
+        tmp_path / "tasks.db",
+        clock=FakeClock(),
+        sender=ScriptedSender(),
+        random=seeded(),
+        writer=disk,
+    )
+
+    def push() -> asyncio.Task[Answered]:
+        task = {"url": "http://app.test/", "text": LARGE, "delay": 3600}
+        return asyncio.create_task(request(service.app, "POST", "/v1/tasks", task))
+
+    disk.free.clear()
+    waiting = [push() for _ in range(MOST_WAITING // len(LARGE) + 10)]
+    await let_run()
+    refused = [push.result() for push in waiting if push.done()]
+    disk.free.set()
+    kept = [(await push).status for push in waiting].count(201)
+    afterwards = await push()
+    await service.close()
+
+    assert {(answer.status, answer.headers["retry-after"]) for answer in refused} == {(503, "1")}
+    assert {answer.json["type"] for answer in refused} == {"urn:poussetaches:problem:busy"}
+    assert kept == len(waiting) - len(refused)
+    assert kept * len(LARGE) <= MOST_WAITING + len(LARGE)
+    assert afterwards.status == 201
