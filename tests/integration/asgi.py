@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -31,9 +31,19 @@ async def request(
     app: ASGIApp, method: str, path: str, body: object = None, **headers: str
 ) -> Answered:
     """Make a request, its body in JSON, and return the whole answer."""
-    sent: list[Message] = []
     content = b"" if body is None else json.dumps(body).encode()
-    given: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
+    return await request_in_pieces(app, method, path, [content], **headers)
+
+
+async def request_in_pieces(
+    app: ASGIApp, method: str, path: str, pieces: Sequence[bytes], **headers: str
+) -> Answered:
+    """Make a request whose body, of whatever bytes, comes in pieces; return the whole answer."""
+    sent: list[Message] = []
+    given: list[Message] = [
+        {"type": "http.request", "body": piece, "more_body": left > 0}
+        for left, piece in enumerate(reversed(pieces))
+    ]
 
     async def receive() -> Message:
         if given:

@@ -28,7 +28,7 @@ class Service:
     @classmethod
     async def opened(
         cls,
-        path: Path,
+        path: Path | None,
         *,
         clock: FakeClock,
         sender: ScriptedSender,

@@ -78,7 +78,7 @@ class Plan:
 
     async def _let_time_pass(self) -> None:
         chance = self._random.random()
-        for limit, longest in ((0.4, 0.0), (0.8, 0.05), (0.97, 5.0), (0.998, 120.0), (1, 7200.0)):
+        for limit, longest in ((0.4, 0.0), (0.8, 0.05), (0.98, 5.0), (0.9995, 120.0), (1, 7200.0)):
             if chance < limit:
                 await asyncio.sleep(self._random.random() * longest)
                 return
