@@ -312,3 +312,26 @@ async def test_daylight_saving_repeats_nothing_and_leaves_nothing_out(
         await pass_by_hours(service, hours)
 
         assert len(sender.requests) == count
+
+
+@pytest.mark.parametrize("change", ["pause and resume", "other times"])
+async def test_schedule_changed_after_the_clock_went_back_fires_nothing_earlier_again(
+    service: Service, clock: FakeClock, sender: ScriptedSender, change: str
+) -> None:
+    await put_schedule(service, "@every 1h")
+    await service.advance(3 * HOUR + 1)
+    fired = len(sender.requests)
+
+    clock.jump(-2 * HOUR)
+    if change == "other times":
+        body = {"cron": "*/5 * * * *", "task": {"url": URL}, "overlap": "allow"}
+        assert (await request(service.app, "PUT", "/v1/schedules/s", body)).status == 200
+    else:
+        for what in ("pause", "resume"):
+            assert (await request(service.app, "POST", f"/v1/schedules/s/{what}")).status == 200
+    await service.advance(2 * HOUR - 2)
+    meanwhile = len(sender.requests)
+    await service.advance(HOUR + 2)
+
+    assert (fired, meanwhile) == (3, 3)
+    assert len(sender.requests) > meanwhile

@@ -42,10 +42,9 @@ from poussetaches.api.views import TaskView, task_view, unmasked
 from poussetaches.core.errors import OwnedByAnother, ScheduleNotFound
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
-from poussetaches.core.moment import Moment, later
+from poussetaches.core.moment import Moment
 from poussetaches.core.original import OWNER as ORIGINAL
-from poussetaches.core.schedule import Schedule, next_occurrence, occurrences, redefined
-from poussetaches.core.task import MAX_DELAY
+from poussetaches.core.schedule import Schedule, following, occurrences, redefined
 from poussetaches.store.base import Store
 
 TAG = "Schedules"
@@ -388,9 +387,5 @@ def _resumed(schedule: Schedule, *, now: Moment) -> Schedule:
     """Return a schedule that goes on with its next occurrence: a pause is not made up for."""
     if not schedule.paused:
         return schedule
-    following = next_occurrence(
-        schedule.cron, anchor=schedule.anchor_at, after=now, timezone=schedule.timezone
-    )
-    # An expression that has run out is looked at again in ten years.
-    next_run_at = later(now, MAX_DELAY) if following is None else following
+    next_run_at = following(schedule, after=now)
     return msgspec.structs.replace(schedule, paused=False, next_run_at=next_run_at)

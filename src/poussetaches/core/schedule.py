@@ -99,8 +99,7 @@ def redefined(known: Schedule | None, new: Schedule) -> Schedule:
     """Return a schedule defined anew; of a known one the pause and the history stay.
 
     One whose definition is the same is not touched at all, and one whose times are the same
-    keeps them. Other times begin after the last one fired, which is still to come when the clock
-    was set back since.
+    keeps them.
     """
     if known is None:
         return new
@@ -115,11 +114,23 @@ def redefined(known: Schedule | None, new: Schedule) -> Schedule:
     if (known.cron, known.timezone) == (new.cron, new.timezone):
         changes |= {"anchor_at": known.anchor_at, "next_run_at": known.next_run_at}
     elif known.last_fired_at is not None and new.next_run_at <= known.last_fired_at:
-        following = next_occurrence(
-            new.cron, anchor=new.anchor_at, after=known.last_fired_at, timezone=new.timezone
-        )
-        changes["next_run_at"] = following or later(known.last_fired_at, MAX_DELAY)
+        new = msgspec.structs.replace(new, last_fired_at=known.last_fired_at)
+        changes["next_run_at"] = following(new, after=known.last_fired_at)
     return msgspec.structs.replace(new, **changes)
+
+
+def following(schedule: Schedule, *, after: Moment) -> Moment:
+    """Return the first occurrence after a moment, and after the last one fired.
+
+    That one is still to come when the clock was set back since. An expression that has run out
+    (a year 10,000 away) is looked at again in ten years.
+    """
+    if schedule.last_fired_at is not None:
+        after = max(after, schedule.last_fired_at)
+    found = next_occurrence(
+        schedule.cron, anchor=schedule.anchor_at, after=after, timezone=schedule.timezone
+    )
+    return later(after, MAX_DELAY) if found is None else found
 
 
 def check_expression(cron: str, timezone: str = "UTC") -> None:

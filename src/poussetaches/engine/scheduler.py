@@ -17,16 +17,16 @@ import msgspec
 
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.ids import new_task_id
-from poussetaches.core.moment import DAY, SECOND, Moment, later, rfc3339, seconds_between
+from poussetaches.core.moment import DAY, SECOND, Moment, rfc3339, seconds_between
 from poussetaches.core.schedule import (
     LONGEST_GRACE,
     Misfire,
     Schedule,
+    following,
     latest_occurrence,
     missed_occurrences,
-    next_occurrence,
 )
-from poussetaches.core.task import MAX_DELAY, Task
+from poussetaches.core.task import Task
 from poussetaches.engine.clock import Clock
 from poussetaches.store.base import Store
 
@@ -79,8 +79,8 @@ class Scheduler:
     async def _fire_due(
         self, schedule: Schedule, occurrences: Sequence[Moment], now: Moment
     ) -> None:
-        following = [*occurrences[1:], _next_after(schedule, now)]
-        for occurrence, next_at in zip(occurrences, following, strict=True):
+        next_ones = [*occurrences[1:], following(schedule, after=now)]
+        for occurrence, next_at in zip(occurrences, next_ones, strict=True):
             fired = msgspec.structs.replace(
                 schedule, last_fired_at=occurrence, next_run_at=next_at
             )
@@ -116,7 +116,7 @@ class Scheduler:
                 last_fired_at=None,
             )
             await self._store.move_schedule(
-                msgspec.structs.replace(schedule, next_run_at=_next_after(schedule, now))
+                msgspec.structs.replace(schedule, next_run_at=following(schedule, after=now))
             )
             log.warning(
                 "schedule starts anew, it was of a time still to come",
@@ -144,11 +144,3 @@ def _longest_delay(schedule: Schedule, occurrence: Moment, next_at: Moment) -> f
         return max(ALLOWANCE, schedule.misfire_grace * SECOND)
     longest = LONGEST_GRACE * SECOND
     return longest if schedule.misfire is Misfire.ALL else min(longest, next_at - occurrence)
-
-
-def _next_after(schedule: Schedule, now: Moment) -> Moment:
-    found = next_occurrence(
-        schedule.cron, anchor=schedule.anchor_at, after=now, timezone=schedule.timezone
-    )
-    # An expression that has run out (a year 10,000 away) is looked at again in ten years.
-    return later(now, MAX_DELAY) if found is None else found
