@@ -117,6 +117,20 @@ async def test_request_that_is_not_finished_in_time_is_refused(path: Path, said:
     assert b"urn:poussetaches:problem:too-slow" in heard
 
 
+@pytest.mark.parametrize("first", [1, 1_000, 40_000, 63_000, 66_000])
+async def test_head_over_its_limit_is_refused_in_whatever_pieces_it_comes(
+    path: Path, first: int
+) -> None:
+    content = head(b"GET / HTTP/1.1", *(b"X-%d: a" % number for number in range(9_000)))
+    async with place(path) as there:
+        line = await there.line(content[:first])
+        await there.ping()
+        line.say(content[first:])
+
+        heard = await line.hears()
+    assert heard.startswith(b"HTTP/1.1 431 ")
+
+
 async def test_connection_that_brings_nothing_is_closed_in_time(path: Path) -> None:
     async with place(path) as there:
         line = await there.line()

@@ -48,6 +48,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._moved = False  # the parser got somewhere with what it was fed last
         self._unseen = 0  # bytes since it last got somewhere
         self._length = 0  # of what it is fed
+        self._head_length = 0  # of what it was fed since the present head began, at the most
         self._refusal: Problem | None = None
         self._passes_over_head = False
         self._has_refused = False
@@ -89,6 +90,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._moved = False
         self._length = len(data)
+        self._head_length += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -102,6 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._passes_over_head:
             return
         self._moved = self._in_head = True
+        self._head_length = self._length
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -115,7 +118,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._passes_over_head:
             return
-        if self._unseen + self._length > MAX_HEAD and self._head_size() > MAX_HEAD:
+        if self._head_length > MAX_HEAD and self._head_size() > MAX_HEAD:
             self._stop(_head_too_large())
         if len(self.pipeline) == MOST_IN_A_ROW:
             self._stop(_not_http())
