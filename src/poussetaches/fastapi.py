@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any, get_args
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
-from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Scope
+from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Receive, Scope, Send
 from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
@@ -83,18 +84,49 @@ class Tasks(PlainTasks):
             return super().delivery_in_test()
         from starlette.testclient import TestClient  # noqa: PLC0415  # of tests alone
 
-        client = TestClient(self._app, base_url="http://localhost", follow_redirects=False)
+        app = _outlived(self._app)
+        client = TestClient(app, base_url="http://localhost", follow_redirects=False)
 
         def deliver(request: IncomingRequest) -> Reply:
-            answer = client.request(
-                request.method, request.path, headers=dict(request.headers), content=request.body
-            )
+            headers = dict(request.headers)
+            try:
+                answer = client.request(
+                    request.method, request.path, headers=headers, content=request.body
+                )
+            except _BrokenOff as exc:
+                raise exc.reason from None
             return Reply(answer.status_code, answer.content, dict(answer.headers))
 
         return deliver
 
     def _receiver_for(self, app: Starlette, scope: Scope) -> Receiver:
         return Receiver(self, acall=partial(_acall, app, scope, self.is_injected))
+
+
+class _BrokenOff(Exception):  # nobody's mistake
+    """Carries what breaks a test off."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _outlived(app: AsgiApp) -> AsgiApp:
+    """Return an application whose test client outlives it.
+
+    The client's loop ends at once when a BaseException comes out of the application, and at times
+    before the client has seen what it was.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as exc:
+            raise _BrokenOff(exc) from exc
+
+    return call
 
 
 Injected = Callable[[inspect.Parameter, object], bool]

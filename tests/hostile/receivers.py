@@ -50,7 +50,8 @@ def answers(*pieces: bytes) -> Handler:
         for piece in pieces:
             writer.write(piece)
         await writer.drain()
-        writer.write_eof()
+        if writer.can_write_eof():  # TLS has no half that can be closed
+            writer.write_eof()
         while await reader.read(65_536):
             pass
 

@@ -6,7 +6,8 @@ import asyncio
 import datetime
 import gzip
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 import trustme
@@ -191,31 +192,73 @@ async def test_bytes_that_are_no_text_are_kept_as_they_came(sender: HttpSender) 
 # Certificates
 
 
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """An authority that senders trust."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "trusted.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+    return authority
+
+
 def context_of(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
     return context
 
 
-def unknown_authority() -> ssl.SSLContext:
+def of_the_trusted(authority: trustme.CA) -> ssl.SSLContext:
+    return context_of(authority.issue_cert("127.0.0.1"))
+
+
+def unknown_authority(_: trustme.CA) -> ssl.SSLContext:
     return context_of(trustme.CA().issue_cert("127.0.0.1"))
 
 
-def other_name() -> ssl.SSLContext:
-    return context_of(trustme.CA().issue_cert("other.example"))
+def other_name(authority: trustme.CA) -> ssl.SSLContext:
+    return context_of(authority.issue_cert("other.example"))
 
 
-def expired() -> ssl.SSLContext:
+def expired(authority: trustme.CA) -> ssl.SSLContext:
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    return context_of(trustme.CA().issue_cert("127.0.0.1", not_after=past))
+    return context_of(authority.issue_cert("127.0.0.1", not_after=past))
 
 
-@pytest.mark.parametrize("make", [unknown_authority, other_name, expired])
-async def test_certificate_that_is_not_trusted_is_an_ordinary_failure(
-    sender: HttpSender, make: type[ssl.SSLContext]
+def authority_itself(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    pem = authority.private_key_pem.bytes() + authority.cert_pem.bytes()
+    with trustme.Blob(pem).tempfile() as path:
+        context.load_cert_chain(path)
+    return context
+
+
+async def test_certificate_of_an_authority_in_ssl_cert_file_is_trusted(
+    authority: trustme.CA, sender: HttpSender
 ) -> None:
-    outcome = await outcome_of(sender, silent, tls=make())
+    outcome = await outcome_of(
+        sender, answers(OK + b"Content-Length: 2\r\n\r\nhi"), tls=of_the_trusted(authority)
+    )
 
-    assert "no secure connection" in (outcome.error or "")
-    assert "certificate" in (outcome.error or "")
+    assert (outcome.status, outcome.body, outcome.error) == (200, b"hi", None)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (unknown_authority, "no authority that the system or SSL_CERT_FILE trusts"),
+        (other_name, 'certificate not valid for name "127.0.0.1"'),
+        (expired, "certificate expired"),
+        (authority_itself, "its certificate is an authority's own (CA:TRUE)"),
+    ],
+)
+async def test_certificate_that_is_wrong_is_an_ordinary_failure(
+    authority: trustme.CA,
+    sender: HttpSender,
+    make: Callable[[trustme.CA], ssl.SSLContext],
+    reason: str,
+) -> None:
+    outcome = await outcome_of(sender, silent, tls=make(authority))
+
+    assert (outcome.error or "").startswith("no secure connection: ")
+    assert reason in (outcome.error or "")
     assert not outcome.unreachable

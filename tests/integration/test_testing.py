@@ -304,24 +304,30 @@ def test_handler_cannot_have_tasks_run(tasks: Tasks) -> None:
     ]
 
 
-def test_handler_that_breaks_the_test_off_leaves_a_box_that_works(tasks: Tasks) -> None:
+@pytest.mark.parametrize(
+    "reason", [pytest.fail.Exception("enough"), KeyboardInterrupt(), SystemExit()], ids=repr
+)
+def test_handler_that_breaks_the_test_off_leaves_a_box_that_works(
+    tasks: Tasks, reason: BaseException
+) -> None:
     done = []
 
     @tasks.task(name="note")
     def note(text: str) -> None:
         if not text:
-            pytest.fail("there is nothing to note")
+            raise reason
         done.append(text)
 
     with testing(tasks, "run") as box:
         empty = note.push("")
         late = note.push("late")
-        with pytest.raises(pytest.fail.Exception, match="nothing to note"):
+        with pytest.raises(type(reason)) as broken:
             box.run_until_idle()
         assert [it.refresh().last_error for it in (empty, late)] == ["the test was broken off"] * 2
         box.client.cancel(empty.id)
         box.advance(hours=1)
 
+    assert broken.value is reason
     assert done == ["late"]
 
 

@@ -30,6 +30,11 @@ MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more
 IDLE_CONNECTION = timedelta(seconds=1.5)
 
 _ASKS_TO_WAIT = (429, 503)
+# What the client calls two common mistakes, and what they are.
+_CERTIFICATES = {
+    "UnknownIssuer": "no authority that the system or SSL_CERT_FILE trusts signed its certificate",
+    "CaUsedAsEndEntity": "its certificate is an authority's own (CA:TRUE), and not a server's",
+}
 _MEANT_TO_HAVE_BODY = ("POST", "PUT", "PATCH")
 
 
@@ -208,6 +213,9 @@ def seconds_to_wait(value: str, *, now: Moment) -> float | None:
 def _reason(causes: list[str], otherwise: str) -> str:
     """Return why a request failed in words: the innermost cause says most."""
     reason = causes[-1] if causes else otherwise
-    if "client error (Connect)" in causes:
-        return f"no secure connection: {reason}"
-    return reason
+    if "client error (Connect)" not in causes:
+        return reason
+    for name, words in _CERTIFICATES.items():
+        if name in reason:
+            reason = words
+    return f"no secure connection: {reason}"
