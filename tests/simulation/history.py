@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,7 +137,9 @@ def run_history(seed: int) -> Result:
     place = IN_MEMORY if IN_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="poussetaches-", dir=place) as folder:
         history = History(seed, Path(folder))
-        with _heard(history):
+        with _heard(history), warnings.catch_warnings():
+            # What is about to begin when a server dies never does.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             return history.run()
 
 
