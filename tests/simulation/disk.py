@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from poussetaches.core.errors import StoreClosed
 from poussetaches.store.sqlite.reserve import Reserve
-from tests.store.sqlite_files import BROKEN, FULL
+from tests.store.sqlite_files import BROKEN, FULL, sqlite_error
 
 R = TypeVar("R")
 
@@ -78,14 +78,14 @@ class Disk:
     def commit(self, connection: sqlite3.Connection) -> None:
         """Make the open transaction durable, or fail."""
         if self.is_dead():
-            raise BROKEN
+            raise _anew(BROKEN)
         self.commits += 1
         if self._broken:
             self._seen["commit on a broken disk"] += 1
-            raise BROKEN
+            raise _anew(BROKEN)
         if self._room == 0:
             self._seen["commit on a full disk"] += 1
-            raise FULL
+            raise _anew(FULL)
         if self._room is not None:
             self._room -= 1
         fault = self._fault()
@@ -94,13 +94,13 @@ class Disk:
         if fault is Fault.CRASH_BEFORE:
             self.crash()
         if fault in (Fault.UNDONE, Fault.CRASH_BEFORE):
-            raise BROKEN
+            raise _anew(BROKEN)
         connection.execute("COMMIT")
         if fault is Fault.CRASH_AFTER:
             self.crash()
         if fault is Fault.LASTED:
             self.lasted()
-            raise BROKEN
+            raise _anew(BROKEN)
 
     def _fault(self) -> Fault | None:
         if self._faults and self._faults[0][0] <= self.commits:
@@ -182,3 +182,8 @@ def _nothing() -> None:
 
 def _never() -> bool:
     return False
+
+
+def _anew(error: sqlite3.OperationalError) -> sqlite3.OperationalError:
+    """Return such an error for one raise: its traceback keeps everything that it passes."""
+    return sqlite_error(error.sqlite_errorcode)
