@@ -120,6 +120,7 @@ class History:
             if await plan.go_on() == STOP:
                 break
         else:
+            await plan.come_to_its_end()
             await calm_down(world, callers)
             check(world)
             self._is_over = True

@@ -48,6 +48,10 @@ class Plan:
             await working
         return operation.name
 
+    async def come_to_its_end(self) -> None:
+        """Wait for what goes on meanwhile."""
+        await asyncio.gather(*self._background)
+
     def _table(self) -> list[Operation]:
         callers = self._callers
         return [
