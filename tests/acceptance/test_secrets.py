@@ -95,8 +95,9 @@ def environment(alerts: str) -> dict[str, str]:
 
 
 def answered(delivery: Delivery) -> Reply:
+    page = f"the key was {delivery.headers.get('poussetaches-auth-key')}".encode()
     replies: dict[str, Reply] = {
-        "/fails": 500,
+        "/fails": (500, {}, page),
         "/refuses": (400, {"Poussetaches-Retry": "no"}),
     }
     return replies.get(delivery.path, 200)
@@ -226,6 +227,7 @@ def test_no_secret_is_said(tmp_path: Path, receiver: Receiver, log_format: str) 
     assert "poussetaches serve" in arguments
     assert len(log.splitlines()) > 20
     assert answers.count('"***"') > 5
+    assert "the key was ***" in answers
     for text in (answers, events, arguments, log):
         assert said_in(text) == []
 

@@ -12,11 +12,14 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.signature import sign
 from poussetaches.core.target import may_have_key
-from poussetaches.core.task import BodyKind, Task
+from poussetaches.core.task import BodyKind, Outcome, Task
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
 
 USER_AGENT = f"poussetaches/{__version__}"
+KEY_HEADER = "Poussetaches-Auth-Key"
+HIDDEN = b"***"
+SHORTEST_HIDDEN = 8  # characters of a key; a shorter one may be a word that an answer means
 
 _CONTENT_TYPES = {
     BodyKind.JSON: "application/json",
@@ -37,7 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key_sent(self) -> bool:
         """Tell whether the shared key goes along."""
-        return "Poussetaches-Auth-Key" in self.headers
+        return KEY_HEADER in self.headers
 
 
 def build_request(
@@ -66,11 +69,19 @@ def build_request(
         "Poussetaches-Request-ID": request_id,
     }
     if config.auth_key is not None and may_have_key(url, config.key_targets):
-        headers["Poussetaches-Auth-Key"] = config.auth_key
+        headers[KEY_HEADER] = config.auth_key
     if config.signing_secrets:
         headers |= _signature(task.id, body, now=now, secrets=config.signing_secrets)
     timeout = task.timeout or queues.settings_of(task.queue).timeout
     return Request(method=task.method, url=url, headers=headers, body=body, timeout=timeout)
+
+
+def without_key(outcome: Outcome, request: Request) -> Outcome:
+    """Return what an attempt came to, its answer without the key: error pages show requests."""
+    key = request.headers.get(KEY_HEADER, "").encode()
+    if len(key) < SHORTEST_HIDDEN or key not in outcome.body:
+        return outcome
+    return msgspec.structs.replace(outcome, body=outcome.body.replace(key, HIDDEN))
 
 
 def _headers_of(task: Task) -> dict[str, str]:

@@ -11,7 +11,7 @@ from poussetaches.core.signature import sign
 from poussetaches.core.target import joined, may_have_key
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Clock, SystemClock
-from poussetaches.engine.request import USER_AGENT, Request
+from poussetaches.engine.request import KEY_HEADER, USER_AGENT, Request
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.settings import Settings
 
@@ -59,7 +59,7 @@ def probe_request(settings: Settings, clock: Clock) -> Request:
     url = joined(settings.base_url or "", PROBE)
     headers = {"User-Agent": USER_AGENT}
     if settings.auth_key is not None and may_have_key(url, frozenset(settings.key_target)):
-        headers["Poussetaches-Auth-Key"] = settings.auth_key
+        headers[KEY_HEADER] = settings.auth_key
     if settings.signing_secret:
         timestamp = clock.now() // SECOND
         signature = sign(settings.signing_secret, id="probe", timestamp=timestamp, body=b"")
