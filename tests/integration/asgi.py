@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -20,6 +20,7 @@ class Answered(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_whole: bool  # it came to its end
 
     @property
     def json(self) -> Any:
@@ -32,13 +33,23 @@ async def request(
 ) -> Answered:
     """Make a request, its body in JSON, and return the whole answer."""
     content = b"" if body is None else json.dumps(body).encode()
-    return await request_in_pieces(app, method, path, [content], **headers)
+    return await request_in_pieces(app, method, path, [content], on_sent=_go_on, **headers)
+
+
+async def _go_on(message: Message) -> None:
+    """Do nothing of what is sent."""
 
 
 async def request_in_pieces(
-    app: ASGIApp, method: str, path: str, pieces: Sequence[bytes], **headers: str
+    app: ASGIApp,
+    method: str,
+    path: str,
+    pieces: Sequence[bytes],
+    *,
+    on_sent: Callable[[Message], Awaitable[None]] = _go_on,
+    **headers: str,
 ) -> Answered:
-    """Make a request whose body, of whatever bytes, comes in pieces; return the whole answer."""
+    """Make a request whose body, of whatever bytes, comes in pieces; return the answer."""
     sent: list[Message] = []
     given: list[Message] = [
         {"type": "http.request", "body": piece, "more_body": left > 0}
@@ -54,11 +65,15 @@ async def request_in_pieces(
 
     async def send(message: Message) -> None:
         sent.append(message)
+        await on_sent(message)
 
     await app(_scope(method, path, headers), receive, send)
     answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return Answered(
-        sent[0]["status"], answered, b"".join(message.get("body", b"") for message in sent[1:])
+        sent[0]["status"],
+        answered,
+        b"".join(message.get("body", b"") for message in sent[1:]),
+        is_whole=not sent[-1].get("more_body", False),
     )
 
 

@@ -9,10 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
+from poussetaches.api.original import PAGE
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
-from tests.integration.asgi import Answered, request
+from tests.integration.asgi import Answered, request, request_in_pieces
 from tests.integration.service import Service
 from tests.store.sqlite_files import BROKEN, FULL, Disk, raw
 
@@ -274,3 +276,24 @@ async def test_full_store_is_posted_and_so_is_its_end(
 
     assert "The disk is full" in full
     assert "The store can be written again." in over
+
+
+async def test_listing_that_cannot_be_read_to_its_end_is_broken_off(
+    tmp_path: Path, clock: FakeClock, sender: ScriptedSender, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "another.sqlite3"
+    service = await Service.opened(path, clock=clock, sender=sender, random=seeded())
+    for _ in range(PAGE + 1):
+        await request(service.app, "POST", "/", {**PUSH, "delay": 60})
+
+    async def end_at_first_task(message: Message) -> None:
+        if message.get("body"):
+            await service.close()
+
+    answer = await request_in_pieces(
+        service.app, "GET", "/waiting", [b""], on_sent=end_at_first_task
+    )
+
+    assert (answer.status, answer.is_whole) == (200, False)
+    assert answer.body.startswith(b'{"tasks":[{')
+    assert [record.message for record in caplog.records] == ["answer broken off"]

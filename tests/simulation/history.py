@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -82,11 +83,14 @@ class History:
         loop.call_soon(loop.stop)  # that callback may have been on its way
         loop.run_forever()
         error = living.exception() if living.done() else None
+        if error is not None:
+            broken = "".join(traceback.format_exception(error))
+            self.world.fail(f"the history broke down: {broken}")
         self.world.sleep_until_the_next_life()
         loop.run_until_complete(end_all_but_this())
         loop.run_until_complete(self._bury())
         loop.close()
-        if error is not None:
+        if error is not None and self.world.failure is None:
             raise error
 
     async def _bury(self) -> None:

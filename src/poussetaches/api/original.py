@@ -16,11 +16,12 @@ from random import Random
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from poussetaches.api.endpoint import Endpoint, Plain
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.reading import decode, read_body, too_large
+from poussetaches.api.streamed import StreamedAnswer
 from poussetaches.api.views import response_text
 from poussetaches.core.errors import InvalidSchedule, InvalidTask
 from poussetaches.core.ids import new_task_id
@@ -253,7 +254,7 @@ class OriginalRoutes:
                 page = await self._store.list_enveloped(state, after=page.after, limit=PAGE)
             yield b"]}" if separator == b"," else separator + b"]}"
 
-        return StreamingResponse(pieces(), media_type="application/json")
+        return StreamedAnswer(pieces(), media_type="application/json")
 
     def _entry_of(self, summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
         task, entry = summary.task, _entry_of(summary, expressions)
