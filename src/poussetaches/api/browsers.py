@@ -49,7 +49,7 @@ class BrowserGuard:
     def refusal(self, scope: Scope) -> Problem | None:
         """Return why a request is refused; None when it is not. Pushes come here too: be quick."""
         watched = [header for header in scope["headers"] if header[0] in _WATCHED]
-        hosts = [value for name, value in watched if name == b"host"]
+        hosts = [header[1] for header in watched if header[0] == b"host"]
         if self._is_known is not None and scope["path"] not in OPEN_PATHS:
             for host in hosts:
                 if not self._is_known(host):

@@ -107,14 +107,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_length = self._length
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        if not self._passes_over_head:
-            super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # what follows a body is no part of the request
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         if self._passes_over_head:
             return
@@ -126,6 +118,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self.age = 0
         super().on_headers_complete()
+        self.headers = []  # trailers come here: they are no part of the request
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
@@ -164,7 +157,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._feed(rest)
 
     def _framing(self) -> list[tuple[bytes, bytes]]:
-        return [header for header in self.headers if header[0] in _FRAMING]
+        return [header for header in self.scope["headers"] if header[0] in _FRAMING]
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

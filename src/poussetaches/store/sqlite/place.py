@@ -24,12 +24,14 @@ class Place:
         self._file = path
         self._log = path.with_name(f"{path.name}-wal")
         self._held: int | None = None
+        self._file_stat: os.stat_result | None = None
         self._log_stat: os.stat_result | None = None
 
     def keep(self) -> None:
         """Take what is there, now that it has been opened, for what is to stay there."""
         if self._held is None:
             self._held = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+            self._file_stat = os.fstat(self._held)
         self._log_stat = self._log.stat()
 
     def check_file(self) -> None:
@@ -38,8 +40,8 @@ class Place:
         Raises:
             StoreUnavailable: it is gone, or there is another.
         """
-        if self._held is not None:
-            _check(self._file, os.fstat(self._held))
+        if self._file_stat is not None:
+            _check(self._file, self._file_stat)
 
     def check(self) -> None:
         """See that the database and its log are where they were.
@@ -47,6 +49,7 @@ class Place:
         Raises:
             StoreUnavailable: one is gone, or there is another.
         """
+        # Each commit comes by here, and each look hands the interpreter's lock over: two will do.
         self.check_file()
         if self._log_stat is not None:
             _check(self._log, self._log_stat)
