@@ -103,7 +103,7 @@ class Tasks(PlainTasks):
         return Receiver(self, acall=partial(_acall, app, scope, self.is_injected))
 
 
-class _BrokenOff(Exception):  # nobody's mistake
+class _BrokenOff(Exception):
     """Carries what breaks a test off."""
 
     def __init__(self, reason: BaseException) -> None:

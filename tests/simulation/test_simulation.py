@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.callers import Callers
 from tests.simulation.history import run_history
 from tests.simulation.loop import MOST_TURNS, EverybodyWaits, GoesRound, SimulatedLoop
 from tests.simulation.mutations import MUTATIONS, ROOT, Mutation, broken_copy, simulated
@@ -85,3 +86,15 @@ def test_time_passes_while_everybody_waits() -> None:
         assert 3605.0 <= loop.time() < 3606.0
     finally:
         loop.close()
+
+
+def test_caller_that_breaks_down_fails_its_history_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def break_down(_: Callers) -> None:
+        raise RuntimeError("not as expected")
+
+    monkeypatch.setattr(Callers, "push", break_down)
+
+    result = run_history(1)
+
+    assert result.seed == 1
+    assert "a caller broke down: RuntimeError('not as expected')" in (result.failure or "")

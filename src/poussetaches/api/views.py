@@ -14,8 +14,8 @@ from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.engine.request import MASKED
 
-MASKED = "***"  # in the place of a header's value that is nobody's business
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 V = TypeVar("V")

@@ -18,8 +18,8 @@ from poussetaches.engine.queues import Queues
 
 USER_AGENT = f"poussetaches/{__version__}"
 KEY_HEADER = "Poussetaches-Auth-Key"
-HIDDEN = b"***"
-SHORTEST_HIDDEN = 8  # characters of a key; a shorter one may be a word that an answer means
+MASKED = "***"  # in the place of what is nobody's business
+SHORTEST_MASKED = 8  # characters of a key; a shorter one may be a word that an answer means
 
 _CONTENT_TYPES = {
     BodyKind.JSON: "application/json",
@@ -79,9 +79,9 @@ def build_request(
 def without_key(outcome: Outcome, request: Request) -> Outcome:
     """Return what an attempt came to, its answer without the key: error pages show requests."""
     key = request.headers.get(KEY_HEADER, "").encode()
-    if len(key) < SHORTEST_HIDDEN or key not in outcome.body:
+    if len(key) < SHORTEST_MASKED or key not in outcome.body:
         return outcome
-    return msgspec.structs.replace(outcome, body=outcome.body.replace(key, HIDDEN))
+    return msgspec.structs.replace(outcome, body=outcome.body.replace(key, MASKED.encode()))
 
 
 def _headers_of(task: Task) -> dict[str, str]:
