@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from pathlib import PurePath
+from pathlib import Path
+from types import ModuleType
 
 from poussetaches.client.arguments import DefinitionError
 
@@ -24,12 +25,29 @@ def check_name(name: str, pattern: re.Pattern[str]) -> None:
 def name_of(function: Callable[..., object]) -> str:
     module = function.__module__
     if module == "__main__":
-        # Whoever imports the file, as a web server does, knows it by another name.
-        main = sys.modules["__main__"]
-        spec = getattr(main, "__spec__", None)
-        file = getattr(main, "__file__", None)
-        module = spec.name if spec else PurePath(file).stem if file else module
+        module = imported_name(sys.modules["__main__"]) or module
     return f"{module}.{function.__qualname__}".replace("<locals>.", "")
+
+
+def imported_name(main: ModuleType) -> str | None:
+    """Return the name under which other modules import the main module; None in a shell.
+
+    A script has no package of its own (PEP 366), so its package is read from the folders: as far
+    up as there is an ``__init__.py``.
+    """
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if file is None:
+        return None
+    path = Path(file).absolute()
+    packages: list[str] = []
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        packages.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join([*packages, path.stem])
 
 
 def place_of(function: Callable[..., object]) -> tuple[str, str]:
