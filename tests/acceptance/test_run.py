@@ -90,11 +90,15 @@ class Run(Server):
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
+        self.start_process()
+        wait_until(self._listens, lambda yes: yes or self._process_ended(), "it to listen")
+
+    def start_process(self) -> None:
+        """Start it."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.arguments, env=self._env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        wait_until(self._listens, lambda yes: yes or self._process_ended(), "it to listen")
 
     def status(self) -> int:
         """Wait for its end, and return its exit status."""

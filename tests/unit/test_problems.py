@@ -10,6 +10,7 @@ from starlette.requests import Request
 from poussetaches.api.problems import answer_problem, problem_of
 from poussetaches.core import errors
 from poussetaches.core.errors import (
+    AddressTaken,
     BodyTooLarge,
     CannotListen,
     CannotOpenStore,
@@ -66,7 +67,8 @@ ANSWERS = [
 # They end the start or a command, or are the parents of others and never raised.
 NEVER_ANSWERED = {
     *(PousseTachesError, Invalid, NotFound, Conflict),
-    *(SettingsError, CannotListen, CannotOpenStore, CannotWriteFile, CannotReadExport),
+    *(SettingsError, AddressTaken, CannotListen, CannotOpenStore),
+    *(CannotWriteFile, CannotReadExport),
 }
 
 

@@ -20,7 +20,7 @@ from poussetaches.cli.serve import parameter
 from poussetaches.cli.serve import signature as serve_signature
 from poussetaches.core.errors import PousseTachesError, SettingsError
 from poussetaches.core.target import parse_target
-from poussetaches.settings import Settings, load_settings
+from poussetaches.settings import Settings, given_settings, settings_of
 
 KEY_BYTES = 32
 
@@ -38,18 +38,23 @@ def run(
     environment. Tasks are delivered when it answers. The end of either ends both; the exit
     status is the application's. All options but --tasks are those of serve.
     """
-    settings = load_settings(flags, os.environ, None if config is None else Path(config))
+    given = given_settings(flags, os.environ, None if config is None else Path(config))
+    settings = settings_of(given)
     commands = [command, *([words_of(tasks)] if tasks else [])]
     programs = [with_program(each, os.environ) for each in commands]
-    settings = completed(settings, commands, os.environ)
+    urls = [base_url_of(each, os.environ) for each in commands]
+    settings = completed(settings, commands, urls)
     # Here, because refusing a setting and showing the help need none of the server's libraries.
     from poussetaches.server import serve  # noqa: PLC0415
-    from poussetaches.server.application import Application, Commands  # noqa: PLC0415
+    from poussetaches.server.application import Application, Command, Commands  # noqa: PLC0415
 
     application = Application(
-        Commands(*programs), settings, environ=os.environ, has_terminal=has_terminal()
+        Commands(*map(Command, programs, urls)),
+        settings,
+        environ=os.environ,
+        has_terminal=has_terminal(),
     )
-    return serve(settings, application)
+    return serve(settings, application, any_port="port" not in given)
 
 
 def words_of(text: str) -> list[str]:
@@ -68,14 +73,15 @@ def words_of(text: str) -> list[str]:
 
 
 def completed(
-    settings: Settings, commands: Sequence[Sequence[str]], environ: Mapping[str, str]
+    settings: Settings, commands: Sequence[Sequence[str]], urls: Sequence[str | None]
 ) -> Settings:
     """Return the settings with what is missing: the base URL of the last command, and a key.
+
+    ``urls`` says where each command listens, None where that is unknown.
 
     Raises:
         SettingsError: it cannot be told where it will listen.
     """
-    urls = [base_url_of(command, environ) for command in commands]
     if len(urls) > 1 and urls[0] is not None and urls[0] == urls[1]:
         raise SettingsError(
             f"--tasks: both commands would listen at {urls[0]}; give them a port each"

@@ -112,6 +112,10 @@ class CannotListen(PousseTachesError):
     """The address cannot be listened on."""
 
 
+class AddressTaken(PousseTachesError):
+    """Another program listens at the application's address."""
+
+
 class CannotOpenStore(PousseTachesError):
     """The store cannot be opened."""
 

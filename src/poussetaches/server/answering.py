@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
+from poussetaches.core.errors import AddressTaken
 from poussetaches.core.moment import SECOND
 from poussetaches.core.signature import sign
 from poussetaches.core.target import joined, may_have_key
@@ -26,18 +28,29 @@ NO_RECEIVER = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 log = logging.getLogger(__name__)
 
 
-async def application_answers(settings: Settings) -> None:
+async def application_answers(settings: Settings, find_stranger: Callable[[], str | None]) -> None:
     """Wait until the application answers a probe, with any status, or for long enough.
+
+    Nothing is sent while ``find_stranger`` names another program that listens in its place.
 
     A connection would not do: gunicorn listens before its workers can answer. For a receiver it
     is the first request, at which it declares its queues and schedules.
+
+    Raises:
+        AddressTaken: another program listens in the application's place.
     """
     clock = SystemClock()
     sender = HttpSender(connect_timeout=settings.connect_timeout, now=clock.now)
     try:
         async with asyncio.timeout(LIMIT):
-            outcome = await _answer(sender, settings, clock)
+            outcome = await _answer(sender, settings, clock, find_stranger)
     except TimeoutError:
+        if (stranger := find_stranger()) is not None:
+            raise AddressTaken(
+                f"{stranger} listens at {settings.base_url} in place of the application; nothing"
+                " was sent to it. Stop it, or give the application another port; if tasks are to"
+                " go there, say so with --base-url"
+            ) from None
         fields = {"url": settings.base_url, "after": LIMIT}
         log.warning("no answer from the application, deliveries begin all the same", extra=fields)
     else:
@@ -46,11 +59,19 @@ async def application_answers(settings: Settings) -> None:
         await sender.close()
 
 
-async def _answer(sender: Sender, settings: Settings, clock: Clock) -> Outcome:
+async def _answer(
+    sender: Sender, settings: Settings, clock: Clock, find_stranger: Callable[[], str | None]
+) -> Outcome:
+    stranger = None
     while True:
-        outcome = await sender.send(probe_request(settings, clock))
-        if outcome.status is not None:
-            return outcome
+        former, stranger = stranger, find_stranger()
+        if stranger is None:
+            outcome = await sender.send(probe_request(settings, clock))
+            if outcome.status is not None:
+                return outcome
+        elif stranger != former:
+            fields = {"program": stranger, "url": settings.base_url}
+            log.warning("another program listens in place of the application", extra=fields)
         await asyncio.sleep(INTERVAL)
 
 

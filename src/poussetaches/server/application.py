@@ -8,29 +8,46 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
+from poussetaches.core.errors import AddressTaken
 from poussetaches.core.signature import PREFIX as SECRET_PREFIX
+from poussetaches.core.target import parse_target
 from poussetaches.server.answering import application_answers
 from poussetaches.server.child import Child
+from poussetaches.server.listener import reachable_address
+from poussetaches.server.port_owner import belongs_to, describe, is_taken, listeners
 from poussetaches.settings import Settings
 
 END_LIMIT = 45.0  # seconds; above the 30 s that gunicorn gives its workers
 # Those that tell a server of applications to reload, and the like.
+# A former process may still be ending: 5 seconds in all.
+FREE_ATTEMPTS = 50
+FREE_INTERVAL = 0.1
 PASSED_ON = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to connect to instead
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Commands:
-    """What is started; the first word of each is the path of a program."""
+class Command:
+    """A program to start. The first word is its path."""
 
-    application: Sequence[str]
-    tasks: Sequence[str] | None = None  # a second process, which tasks are delivered to
+    words: Sequence[str]
+    url: str | None = None  # where it listens, if its arguments or environment say so
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The processes of an application."""
+
+    application: Command
+    tasks: Command | None = None  # a second process, which tasks are delivered to
+
+    @property
+    def receiver(self) -> Command:
+        """The process that tasks are delivered to."""
+        return self.tasks or self.application
 
 
 class Application:
@@ -57,15 +74,20 @@ class Application:
         self._first_to_end: Child | None = None
 
     async def start(self, address: str, stop: Callable[[], None]) -> None:
-        """Start the processes; the end of one ends the server."""
+        """Start the processes; the end of one ends the server.
+
+        Raises:
+            AddressTaken: another program listens where one of them would.
+        """
         environ = child_environment(self._environ, self._settings, address)
         commands = self._commands
+        await self._check_addresses()
         self._children.append(
-            Child("application", commands.application, environ=environ, reads=True)
+            Child("application", commands.application.words, environ=environ, reads=True)
         )
         if commands.tasks is not None:
             self._children.append(
-                Child("application for tasks", commands.tasks, environ=environ, reads=False)
+                Child("application for tasks", commands.tasks.words, environ=environ, reads=False)
             )
         self._hear(stop)
         for child in self._children:
@@ -73,8 +95,12 @@ class Application:
             self._watches.append(asyncio.create_task(self._watch(child, stop)))
 
     async def ready(self) -> None:
-        """Wait until the process that tasks are delivered to answers, or for long enough."""
-        await application_answers(self._settings)
+        """Wait until the process that tasks are delivered to answers, or for long enough.
+
+        Raises:
+            AddressTaken: another program answers in its place.
+        """
+        await application_answers(self._settings, self._find_stranger)
 
     async def end(self, number: int | None) -> int:
         """End the processes; return the application's status, or that of the first to end."""
@@ -92,6 +118,36 @@ class Application:
         """End the processes now."""
         for child in self._children:
             child.kill()
+
+    async def _check_addresses(self) -> None:
+        commands = self._commands
+        for command in (commands.application, commands.tasks):
+            if command is not None and command.url is not None:
+                await _wait_until_free(command.url)
+        base_url = self._settings.base_url or ""
+        _, host, port = parse_target(base_url)
+        if commands.receiver.url != base_url and is_taken(host, port):
+            log.warning(
+                "base URL is in use before the application was started", extra={"url": base_url}
+            )
+
+    def _find_stranger(self) -> str | None:
+        """Return the program that listens in the application's place, if there is one.
+
+        A base URL that was given may lead to a proxy: only the address that the command itself
+        names must be the application's.
+        """
+        url = self._commands.receiver.url
+        process_id = self._children[-1].process_id
+        if url is None or url != self._settings.base_url or process_id is None:
+            return None
+        _, host, port = parse_target(url)
+        if not is_taken(host, port):  # quicker than finding out who listens
+            return None
+        found = listeners(host, port)
+        if not found or any(each is None or belongs_to(each, process_id) for each in found):
+            return None
+        return describe(found)
 
     def _hear(self, stop: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -114,12 +170,29 @@ class Application:
         stop()
 
 
+async def _wait_until_free(url: str) -> None:
+    """Wait a moment for a former process to release an address.
+
+    Raises:
+        AddressTaken: it did not.
+    """
+    _, host, port = parse_target(url)
+    for _ in range(FREE_ATTEMPTS):
+        if not is_taken(host, port):
+            return
+        await asyncio.sleep(FREE_INTERVAL)
+    raise AddressTaken(
+        f"{describe(listeners(host, port))} already listens at {url}, where the application is to"
+        " listen; stop it, or give the application another port"
+    )
+
+
 def child_environment(
     environ: Mapping[str, str], settings: Settings, address: str
 ) -> dict[str, str]:
     """Return an environment in which an application finds this server, and knows its calls."""
     given = {
-        "POUSSETACHES_URL": _reachable(address),
+        "POUSSETACHES_URL": reachable_address(address),
         "POUSSETACHES_AUTH_KEY": settings.auth_key,
         "POUSSETACHES_API_TOKEN": settings.api_token,
         "POUSSETACHES_SIGNING_SECRET": ",".join(
@@ -130,12 +203,3 @@ def child_environment(
     files = {f"{name}_FILE" for name in given}
     kept = {name: value for name, value in environ.items() if name not in {*given, *files}}
     return kept | {name: value for name, value in given.items() if value}
-
-
-def _reachable(address: str) -> str:
-    """Return where to connect to in order to reach who listens at an address."""
-    if address.startswith("unix:"):
-        return f"unix:{Path(address.removeprefix('unix:')).absolute()}"
-    parts = urlsplit(address)
-    host = ANYWHERE.get(parts.hostname or "", parts.hostname or "")
-    return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"

@@ -37,6 +37,11 @@ class Child:
         self._group: int | None = None  # as long as somebody of it may be there
 
     @property
+    def process_id(self) -> int | None:
+        """Its process id, which is its session's too; None before the start."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def status(self) -> int | None:
         """Its exit status, as shells have it: 128 and the signal that ended it."""
         code = None if self._process is None else self._process.returncode

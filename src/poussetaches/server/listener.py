@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import logging
 import os
@@ -10,6 +11,8 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from poussetaches.core.errors import CannotListen
 from poussetaches.settings import Settings
@@ -20,17 +23,26 @@ BACKLOG = 2048  # connections that may wait to be accepted
 # keep it, and what is buffered for it, for ever.
 UNREAD_LIMIT = 60  # seconds
 
+# Addresses that stand for all of a machine, and the ones to connect to instead.
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens on them here
+
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def listening(settings: Settings) -> Iterator[socket.socket]:
-    """Listen where the settings say, and let go of it at the end.
+def listening(settings: Settings, *, any_port: bool = False) -> Iterator[socket.socket]:
+    """Listen where the settings say, and close the socket at the end.
+
+    With ``any_port``, a free port replaces one that is in use.
 
     Raises:
         CannotListen: the address is taken or not ours, or is open to everybody.
     """
-    listener = _listen_on(settings) if settings.uds is None else _listen_at(settings.uds)
+    listener = (
+        _listen_on(settings, any_port=any_port)
+        if settings.uds is None
+        else _listen_at(settings.uds)
+    )
     try:
         yield listener
     finally:
@@ -47,7 +59,16 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _listen_on(settings: Settings) -> socket.socket:
+def reachable_address(address: str) -> str:
+    """Return what to connect to on this machine to reach a listener's address."""
+    if address.startswith("unix:"):
+        return f"unix:{Path(address.removeprefix('unix:')).absolute()}"
+    parts = urlsplit(address)
+    host = WILDCARDS.get(parts.hostname or "", parts.hostname or "")
+    return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"
+
+
+def _listen_on(settings: Settings, *, any_port: bool) -> socket.socket:
     host, port = settings.host, settings.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -59,7 +80,7 @@ def _listen_on(settings: Settings) -> socket.socket:
     except OSError as exc:
         raise CannotListen(f"cannot listen on {host}: {exc.strerror}; see --host") from exc
     try:
-        listener.bind(address)
+        _bind(listener, address, any_port=any_port)
         listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
@@ -68,6 +89,16 @@ def _listen_on(settings: Settings) -> socket.socket:
             "another with --port"
         ) from exc
     return listener
+
+
+def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) -> None:
+    try:
+        listener.bind(address)
+    except OSError as exc:
+        if not any_port or exc.errno != errno.EADDRINUSE:
+            raise
+        listener.bind((address[0], 0, *address[2:]))
+        log.info("port is in use, listening on another", extra={"port": address[1]})
 
 
 def _give_up_unread(listener: socket.socket) -> None:

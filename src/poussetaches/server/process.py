@@ -23,7 +23,7 @@ from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging
 from poussetaches.server.companion import Alone, Companion
 from poussetaches.server.http_server import HttpServer
-from poussetaches.server.listener import listening
+from poussetaches.server.listener import address_of, listening, reachable_address
 from poussetaches.server.parts import Parts
 from poussetaches.server.test_mode import TestModeServer
 from poussetaches.settings import Settings
@@ -67,8 +67,12 @@ class Service(Protocol):
         """End what is left, once no request comes any more."""
 
 
-def serve(settings: Settings, companion: Companion | None = None) -> int:
+def serve(
+    settings: Settings, companion: Companion | None = None, *, any_port: bool = False
+) -> int:
     """Run the server until it is told to stop; return the exit status, its companion's if any.
+
+    With ``any_port``, a free port replaces one that is in use.
 
     Raises:
         CannotListen: the address is taken or not ours, or open to everybody.
@@ -77,7 +81,7 @@ def serve(settings: Settings, companion: Companion | None = None) -> int:
     configure_logging(settings.log_format, settings.log_level, sys.stderr)
     _collect_less_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(settings, companion or Alone()))
+        return runner.run(run(settings, companion or Alone(), any_port=any_port))
 
 
 def _collect_less_often() -> None:
@@ -90,10 +94,10 @@ def _collect_less_often() -> None:
     gc.set_threshold(GARBAGE, 20, 50)
 
 
-async def run(settings: Settings, companion: Companion) -> int:
+async def run(settings: Settings, companion: Companion, *, any_port: bool = False) -> int:
     """Serve until SIGTERM or SIGINT; a second one ends attempts in flight at once."""
     stops = _Stops()
-    with listening(settings) as listener:
+    with listening(settings, any_port=any_port) as listener:
         if settings.test_mode:
             status = await _run_test_mode(settings, listener, stops, companion)
         else:
@@ -105,7 +109,8 @@ async def run(settings: Settings, companion: Companion) -> int:
 async def _run_on_folder(
     settings: Settings, listener: socket.socket, stops: _Stops, companion: Companion
 ) -> int:
-    with _locked(settings.data_dir) as folder:
+    address = reachable_address(address_of(listener))
+    with _locked(settings.data_dir) as folder, folder.address_file(address):
         clock, random = SystemClock(), Random()  # noqa: S311 - ids and jitter, no secrets
         store = await open_store(
             folder, now=clock.now, window=settings.commit_window, random=random

@@ -49,7 +49,26 @@ def load_settings(
     Raises:
         SettingsError: a setting is unknown or impossible; one line that says which and why.
     """
-    given = {**from_file(config, environ), **from_environment(environ), **from_flags(flags)}
+    return settings_of(given_settings(flags, environ, config))
+
+
+def given_settings(
+    flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None
+) -> dict[str, Given]:
+    """Return the settings that were given, by name; defaults are not among them.
+
+    Raises:
+        SettingsError: a setting is unknown, given twice, or cannot be read.
+    """
+    return {**from_file(config, environ), **from_environment(environ), **from_flags(flags)}
+
+
+def settings_of(given: Mapping[str, Given]) -> Settings:
+    """Return all settings: those given, and the defaults of the others.
+
+    Raises:
+        SettingsError: a value is impossible, alone or together with another.
+    """
     values = {setting.name: setting.default for setting in SETTINGS}
     values |= {name: read(BY_NAME[name], entry) for name, entry in given.items()}
     check_together(values, given)

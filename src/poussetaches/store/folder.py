@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore
+
+log = logging.getLogger(__name__)
 
 
 class DataFolder:
@@ -78,6 +81,23 @@ class DataFolder:
             yield alone
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def address_file(self, address: str) -> Iterator[None]:
+        """Keep the server's address in the file ``address`` within the block, for its clients."""
+        path = self.path / "address"
+        try:
+            path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{address}\n")
+        except OSError as exc:  # a full disk must not keep the server from starting
+            log.warning("address not written", extra={"path": str(path), "error": exc.strerror})
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def unlock(self) -> None:
         """Let go of the folder. May be called twice."""

@@ -1,0 +1,127 @@
+"""The addresses of ``poussetaches run``: the server's own, and the application's."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.acceptance.harness import free_port, receiving, serving, wait_until
+from tests.acceptance.test_run import Run, state_of
+
+SHOP = "from flask import Flask\napp = Flask(__name__)\napp.post('/welcome')(lambda: 'welcome')\n"
+
+
+def flask_command(folder: Path, port: int) -> list[str]:
+    """Return a command whose address can be read from its arguments."""
+    shop = folder / "shop.py"
+    shop.write_text(SHOP)
+    return [sys.executable, "-m", "flask", "--app", str(shop), "run", "-p", str(port)]
+
+
+class AnyPortRun(Run):
+    """A ``poussetaches run`` without ``--port``, whose address is read from its file."""
+
+    @property
+    def arguments(self) -> list[str]:
+        words = super().arguments
+        place = words.index("--port")
+        return words[:place] + words[place + 2 :]
+
+    def find(self) -> str:
+        """Wait for the file with the address, and use that from now on."""
+        file = self.data_dir / "address"
+        address = wait_until(
+            lambda: file.read_text().strip() if file.exists() else "", bool, "the file address"
+        )
+        self.port = int(address.rpartition(":")[2])
+        return address
+
+
+@contextlib.contextmanager
+def default_port_in_use() -> Iterator[None]:
+    """Listen on 7991, unless something does already."""
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):
+            other.bind(("127.0.0.1", 7991))
+            other.listen()
+        yield
+
+
+def test_run_listens_on_a_free_port_when_the_default_one_is_in_use(tmp_path: Path) -> None:
+    run = AnyPortRun(tmp_path / "data", flask_command(tmp_path, free_port()))
+    try:
+        with default_port_in_use():
+            run.start_process()
+            address = run.find()
+            task_id = run.push_path("/welcome")
+            wait_until(lambda: state_of(run, task_id), "succeeded".__eq__, "it to succeed")
+
+        assert not address.endswith(":7991")
+        assert run.logged(f"listening .*address={address}")
+        run.stop()
+        assert not (run.data_dir / "address").exists()
+    finally:
+        run.close()
+
+
+def test_server_writes_its_address_into_the_data_folder(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "address"
+    with serving(tmp_path / "data") as server:
+        assert file.read_text() == f"{server.url}\n"
+        assert file.stat().st_mode & 0o777 == 0o600
+        server.stop()
+
+    assert not file.exists()
+
+
+def test_run_refuses_to_start_where_another_program_listens(tmp_path: Path) -> None:
+    with receiving() as stranger:
+        port = int(stranger.url.rpartition(":")[2])
+        run = Run(tmp_path / "data", flask_command(tmp_path, port))
+
+        status, said = run.refused()
+
+    assert status == 1
+    assert f"already listens at http://127.0.0.1:{port}" in said.splitlines()[-1]
+    assert stranger.deliveries == []
+
+
+def test_program_that_listens_in_the_place_of_the_application_gets_nothing(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "gunicorn"  # a known name; this one waits for ever
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    run = Run(tmp_path / "data", [str(program), "-b", f"127.0.0.1:{port}", "app:app"])
+    try:
+        run.start()
+        with receiving(port=port) as stranger:
+            run.push_path("/welcome")
+            run.says("another program listens in place of the application")
+            assert stranger.deliveries == []
+        run.stop()
+    finally:
+        run.close()
+
+
+def test_base_url_that_leads_to_a_proxy_is_used_with_a_warning(tmp_path: Path) -> None:
+    with receiving() as proxy:
+        run = Run(tmp_path / "data", ["sleep", "1000"], "--base-url", proxy.url)
+        try:
+            run.start()
+            run.push_path("/welcome")
+            wait_until(
+                lambda: [each.path for each in proxy.deliveries],
+                lambda paths: "/welcome" in paths,
+                "the delivery",
+            )
+            assert run.logged("base URL is in use before the application was started")
+            run.stop()
+        finally:
+            run.close()
