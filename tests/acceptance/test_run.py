@@ -230,7 +230,7 @@ def test_end_before_the_application_answers_delivers_nothing(
     with running(tmp_path, application, command=["sleep", "1000"]) as run:
         run.push_path("/never")
 
-        assert run.stop() == 128 + signal.SIGTERM
+        assert run.stop() == 0
     assert application.paths() == []
 
 
@@ -369,6 +369,39 @@ def test_end_of_the_application_ends_the_server_with_its_status(
     assert [attempt["status"] for attempt in attempts] == [None]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("kill -$1 $$", id="ended by the signal itself"),
+        pytest.param("exit $((128 + $1))", id="status of a shell"),
+        pytest.param("exit 0", id="status 0"),
+    ],
+)
+def test_application_that_ends_by_the_signal_that_stops_it_has_ended_well(
+    tmp_path: Path, application: Application, number: signal.Signals, program: str
+) -> None:
+    script = (
+        f"trap 'trap - {number.name[3:]}; set -- {number.value}; {program}' {number.name[3:]};"
+        f" touch {application.folder}/ready; while :; do sleep 0.05; done"
+    )
+    with running(tmp_path, application, command=["sh", "-c", script]) as run:
+        wait_until((application.folder / "ready").exists, bool, "the application to be ready")
+        run.signal(number)
+
+        assert run.status() == 0
+
+
+def test_status_of_an_application_that_fails_while_it_stops_is_kept(
+    tmp_path: Path, application: Application
+) -> None:
+    script = f"trap 'exit 3' TERM; touch {application.folder}/ready; while :; do sleep 0.05; done"
+    with running(tmp_path, application, command=["sh", "-c", script]) as run:
+        wait_until((application.folder / "ready").exists, bool, "the application to be ready")
+
+        assert run.stop() == 3
+
+
 def test_signal_that_killed_the_application_is_in_the_status(
     tmp_path: Path, application: Application
 ) -> None:
@@ -395,7 +428,7 @@ def test_what_a_shell_leaves_behind_is_ended_too(tmp_path: Path, application: Ap
     with running(tmp_path, application, command=["sh", "-c", line]) as run:
         application.saw(event="asked")
 
-        assert run.stop() == 128 + signal.SIGTERM
+        assert run.stop() == 0
         assert application.signals() == ["SIGTERM"]
         assert not _is_running(application.saw(event="started")["pid"])
 

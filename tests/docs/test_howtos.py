@@ -45,7 +45,7 @@ def port_of(script: str) -> int | None:
 
 def test_fastapi_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     app, *_ = code_blocks(FASTAPI, "python")
-    start, call = code_blocks(FASTAPI, "sh")
+    start, call, *_ = code_blocks(FASTAPI, "sh")
     (tmp_path / "app.py").write_text(app)
 
     runs(tmp_path, f"{start.strip()} --port {free_port()}", call)
@@ -55,7 +55,7 @@ def test_fastapi_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
 
 def test_django_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     settings, tasks, urls, *_ = code_blocks(DJANGO, "python")
-    start, call = code_blocks(DJANGO, "sh")
+    start, call, *_ = code_blocks(DJANGO, "sh")
     django = [sys.executable, "-m", "django", "startproject", "shop", "."]
     subprocess.run(django, cwd=tmp_path, check=True)
     with (tmp_path / "shop" / "settings.py").open("a") as file:

@@ -60,11 +60,14 @@ class Application:
         *,
         environ: Mapping[str, str],
         has_terminal: bool,
+        warnings: Sequence[tuple[str, Mapping[str, object]]] = (),
     ) -> None:
         """Take settings with a key and a base URL.
 
-        ``has_terminal`` says that a SIGHUP means that the terminal was closed.
+        ``has_terminal`` says that a SIGHUP means that the terminal was closed. ``warnings`` are
+        log events about the commands.
         """
+        self._warnings = warnings
         self._commands = commands
         self._settings = settings
         self._environ = environ
@@ -81,6 +84,8 @@ class Application:
         """
         environ = child_environment(self._environ, self._settings, address)
         commands = self._commands
+        for event, fields in self._warnings:
+            log.warning(event, extra=dict(fields))
         await self._check_addresses()
         self._children.append(
             Child("application", commands.application.words, environ=environ, reads=True)
@@ -108,7 +113,7 @@ class Application:
         if number is None and self._first_to_end is not None:
             child = self._first_to_end
         for each in STOPPING:
-            asyncio.get_running_loop().add_signal_handler(each, self._pass_on, each)
+            asyncio.get_running_loop().add_signal_handler(each, self._stop, each)
         number = signal.SIGTERM if number is None else number
         await asyncio.gather(*(each.end(number, END_LIMIT) for each in self._children))
         await asyncio.gather(*self._watches)
@@ -158,6 +163,11 @@ class Application:
                 loop.add_signal_handler(number, stop)
             else:
                 loop.add_signal_handler(number, self._pass_on, number)
+
+    def _stop(self, number: int) -> None:
+        log.info("signal passed on", extra={"signal": signal.Signals(number).name})
+        for child in self._children:
+            child.stop(number)
 
     def _pass_on(self, number: int) -> None:
         log.info("signal passed on", extra={"signal": signal.Signals(number).name})

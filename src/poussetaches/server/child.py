@@ -35,6 +35,7 @@ class Child:
         self._stdin = None if reads else asyncio.subprocess.DEVNULL
         self._process: Process | None = None
         self._group: int | None = None  # as long as somebody of it may be there
+        self._stop_signals: set[int] = set()  # that were sent to end it
 
     @property
     def process_id(self) -> int | None:
@@ -43,9 +44,16 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """Its exit status, as shells have it: 128 and the signal that ended it."""
+        """Its exit status, as shells have it: 128 and the signal that ended it.
+
+        Ended by a signal that was sent to stop it, it ended well: 0. Servers such as uvicorn raise
+        the signal again after their shutdown, and service managers would take 143 for a failure.
+        """
         code = None if self._process is None else self._process.returncode
-        return SIGNALLED - code if code is not None and code < 0 else code
+        if code is None:
+            return None
+        status = SIGNALLED - code if code < 0 else code
+        return 0 if status - SIGNALLED in self._stop_signals else status
 
     async def start(self) -> None:
         """Start it."""
@@ -64,6 +72,11 @@ class Child:
             await self._process.wait()
             log.info("%s ended", self.name, extra={"status": self.status})
 
+    def stop(self, number: int) -> None:
+        """Send it a signal that is to end it."""
+        self._stop_signals.add(number)
+        self.signal(number)
+
     def signal(self, number: int) -> None:
         """Send it a signal, and not to what it started."""
         if self._process is not None and self._process.returncode is None:
@@ -73,7 +86,7 @@ class Child:
         """End it by a signal, and whatever is left of its group; kill them after some seconds."""
         if self._process is None or self._group is None:
             return
-        self.signal(number)
+        self.stop(number)
         try:
             async with asyncio.timeout(limit):
                 await self._process.wait()
