@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from poussetaches.testing import testing
-from tests.acceptance.harness import Server, free_port, receiving, serving, wait_until
+from tests.acceptance.harness import Server, free_port, serving, wait_until
 from tests.docs.shell import ROOT, code_blocks, execute, run, running
 
 README = (ROOT / "README.md").read_text()
 QUICKSTART, TOUR = code_blocks(README, "sh")
 DOZEN = 12
+SUCCEEDED = 3  # of the tour's tasks
 
 
 def listens(port: int) -> bool:
@@ -53,19 +57,42 @@ def test_quickstart_delivers_its_task(tmp_path: Path) -> None:
     assert not listens(flask_port)
 
 
-def test_tour_takes_a_dozen_lines_and_runs(tmp_path: Path) -> None:
+@contextmanager
+def quickstart_application(folder: Path) -> Iterator[str]:
+    """Run the application of the quickstart; yield its URL."""
+    app, _ = code_blocks(README, "python")
+    (folder / "app.py").write_text(app)
+    port = free_port()
+    with running(f"flask --app app run -p {port} & read -r _; kill %1; wait", folder, {}):
+        wait_until(lambda: listens(port), bool, "the application to listen")
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_each_call_of_the_tour_shows_what_its_comment_says(tmp_path: Path) -> None:
     lines = [line for line in TOUR.splitlines() if not line.startswith("#")]
     with (
-        receiving() as application,
-        serving(tmp_path / "data", "--test-mode") as server,
+        serving(tmp_path / "data") as server,
+        quickstart_application(tmp_path) as application,
     ):
-        run(TOUR, server=server.url, application=application.url)
-        queue = server.request("GET", "/v1/queues/mail").json
-        schedules = server.request("GET", "/v1/schedules").json["schedules"]
+        printed = run(TOUR, server=server.url, application=application)
+        wait_until(
+            lambda: len(succeeded(server)), lambda n: n == SUCCEEDED, "three tasks to succeed"
+        )
+        log = (tmp_path / "log").read_text()
+    answers = [json.loads(line) for line in printed.splitlines() if line.strip()]
+    queue, delayed, keyed, batch, schedule, _typo, failures, requeued, waiting, stats = answers
 
     assert len(lines) <= DOZEN
-    assert (queue["rate"], queue["counts"]["waiting"]) == (2.0, 2)
-    assert [schedule["name"] for schedule in schedules] == ["report"]
+    assert (queue["rate"], queue["concurrency"], queue["retry"]["max_attempts"]) == (2.0, 2, 5)
+    assert keyed["key"] == "welcome-7"
+    assert len(batch["ids"]) == 1
+    assert schedule["timezone"] == "Europe/Paris"
+    assert [(each["status"], each["count"]) for each in failures["groups"]] == [(404, 1)]
+    assert requeued["count"] == 1
+    assert waiting["id"] == delayed["id"]
+    assert [each["reason"] for each in waiting["waiting_for"]] == ["not_due"]
+    assert stats
+    assert all(f"hello {name}" in log for name in ("Eve", "Joe", "Zoe"))
 
 
 def test_python_side_pushes_as_it_says(page: ModuleType) -> None:
