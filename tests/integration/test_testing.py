@@ -118,7 +118,7 @@ class Shop:
             self.done.append("report")
 
         tasks.queue("mail", rate="1/s")
-        self.greet, self.twice, self.stubborn = greet, twice, stubborn
+        self.greet, self.twice, self.stubborn, self.report = greet, twice, stubborn, report
 
 
 def plain() -> Tasks:
@@ -201,6 +201,7 @@ def test_schedules_run_at_their_times(box: RunBox, shop: Shop) -> None:
     box.advance(days=3)
 
     assert shop.done == ["report"] * 3
+    assert len(box.of(shop.report)) == 3
 
 
 def test_task_that_gives_up_is_dead_at_once(box: RunBox, shop: Shop) -> None:

@@ -13,13 +13,20 @@ import msgspec
 
 from poussetaches.core.errors import SettingsError
 from poussetaches.settings.kinds import shown
-from poussetaches.settings.table import PREFIX, SETTINGS, Setting
+from poussetaches.settings.table import MAX_COUNT, PREFIX, SETTINGS, TEN_YEARS, Setting
 from poussetaches.settings.values import Settings
 
 CONFIG = PREFIX + "CONFIG"
 # The file of settings, and what applications read of the environment that they may share with us.
 NOT_SETTINGS = frozenset({CONFIG, PREFIX + "URL", PREFIX + "MODE"})
-TEST_TIMEOUT = 5.0  # seconds; a test that hangs says so soon
+# Defaults in test mode: a test that hangs fails soon, and tests see all that happened.
+TEST_DEFAULTS: Mapping[str, object] = {
+    "timeout": 5.0,  # seconds
+    "keep_succeeded_count": MAX_COUNT,
+    "keep_succeeded_age": TEN_YEARS,
+    "keep_dead_count": MAX_COUNT,
+    "keep_dead_age": TEN_YEARS,
+}
 SHOWN_LENGTH = 100  # characters of a bad value; an error is one line
 
 # What Docker links and Kubernetes set for a service that is named poussetaches.
@@ -72,8 +79,8 @@ def settings_of(given: Mapping[str, Given]) -> Settings:
     values = {setting.name: setting.default for setting in SETTINGS}
     values |= {name: read(BY_NAME[name], entry) for name, entry in given.items()}
     check_together(values, given)
-    if values["test_mode"] and "timeout" not in given:
-        values["timeout"] = TEST_TIMEOUT
+    if values["test_mode"]:
+        values |= {name: value for name, value in TEST_DEFAULTS.items() if name not in given}
     return msgspec.convert(values, Settings)
 
 

@@ -353,6 +353,7 @@ SETTINGS: tuple[Setting, ...] = (
         "test_mode",
         Boolean(),
         False,
-        "Keep everything in memory, and let time pass only when told to; timeout is then 5.",
+        "Keep everything in memory, and let time pass only when told to; timeout is then 5, and"
+        " all ended tasks are kept.",
     ),
 )
