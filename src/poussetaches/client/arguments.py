@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from poussetaches.client.codec import Codec, CodecError
+from poussetaches.client.handlers import underlying
 from poussetaches.core.errors import PousseTachesError
 
 _POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
@@ -203,7 +204,7 @@ def resolve(function: Callable[..., object], annotation: object) -> object:
     """
     if annotation is inspect.Parameter.empty:
         return typing.Any
-    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    scope = getattr(inspect.unwrap(underlying(function)), "__globals__", {})
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
         hints = typing.get_type_hints(holder, globalns=scope, include_extras=True)

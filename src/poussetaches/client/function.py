@@ -18,6 +18,8 @@ from poussetaches.client.arguments import (
 )
 from poussetaches.client.fields import OnConflict, Retry
 from poussetaches.client.handle import Pushed
+from poussetaches.client.handlers import is_async
+from poussetaches.client.names import source_of
 from poussetaches.client.options import Options, retry_with
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.results import NewTask
@@ -53,8 +55,9 @@ class TaskFunction(Generic[P, R_co]):
         functools.update_wrapper(cast("Callable[..., object]", self), function)
         self.name = name
         self.function = function
+        self.source = source_of(function)
         self.default_options = options
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_async(function)
         self._application = application
         self._injected = injected
 

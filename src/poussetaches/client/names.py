@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
 from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.handlers import underlying
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -22,7 +25,37 @@ def check_name(name: str, pattern: re.Pattern[str]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a function was defined: by its name, and in which loading of its module."""
+
+    name: str
+    spec: ModuleSpec | None
+
+    def is_reloaded_by(self, later: Source) -> bool:
+        """Return whether a later definition replaces this one because its module was reloaded.
+
+        Each import or reload of a module gives it a new spec. The same spec means that the module
+        was executed once and made two functions of one name, in a loop or in a factory. In an
+        interactive session, which has no spec, defining a function again replaces it.
+        """
+        if self.name != later.name:
+            return False
+        return later.spec is not self.spec or (later.spec is None and is_interactive())
+
+
+def is_interactive() -> bool:
+    return not hasattr(sys.modules["__main__"], "__file__")
+
+
 def name_of(function: Callable[..., object]) -> str:
+    """Return the name of a function's tasks, ``module.function``.
+
+    Raises:
+        DefinitionError: it has no name of its own.
+    """
+    if not hasattr(function, "__qualname__"):
+        raise DefinitionError(f"{function!r} has no name of its own; give one with name=")
     module = function.__module__
     if module == "__main__":
         module = imported_name(sys.modules["__main__"]) or module
@@ -50,5 +83,8 @@ def imported_name(main: ModuleType) -> str | None:
     return ".".join([*packages, path.stem])
 
 
-def place_of(function: Callable[..., object]) -> tuple[str, str]:
-    return function.__module__, function.__qualname__
+def source_of(function: Callable[..., object]) -> Source:
+    function = underlying(function)
+    module = sys.modules.get(function.__module__)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return Source(f"{function.__module__}.{name}", getattr(module, "__spec__", None))

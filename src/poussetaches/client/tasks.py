@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from inspect import Parameter, iscoroutinefunction
+from inspect import Parameter
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 import msgspec
@@ -28,8 +28,9 @@ from poussetaches.client.declare import Background, Declaration, Declarations, d
 from poussetaches.client.definitions import Keep, Misfire, Overlap, Schedule, TaskDecorator
 from poussetaches.client.fields import Retry
 from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
+from poussetaches.client.handlers import is_async, reason_not_to_run
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
-from poussetaches.client.names import SERVER_NAME, TASK_NAME, check_name, name_of, place_of
+from poussetaches.client.names import SERVER_NAME, TASK_NAME, Source, check_name, name_of
 from poussetaches.client.options import Options, TaskOptions, default_options
 from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receive import PROBE, IncomingRequest, Keys, Receiver, Reply
@@ -411,30 +412,33 @@ class Tasks:
     ) -> TaskFunction[..., Any]:
         if isinstance(function, TaskFunction):
             raise DefinitionError(f"{function.name} is a task already")
-        kind = self.async_kind if iscoroutinefunction(function) else self.sync_kind
+        name = options.get("name") or name_of(function)
+        if reason := reason_not_to_run(function):
+            raise DefinitionError(f"{name} cannot be a task: {reason}")
+        kind = self.async_kind if is_async(function) else self.sync_kind
         task = kind(
             self,
             function,
-            name=options.get("name") or name_of(function),
+            name=name,
             options=default_options(options),
             injected=self.is_injected,
         )
         aliases = options.get("aliases", ())
         for its_name in (task.name, *aliases):
             check_name(its_name, TASK_NAME)
-            self._check_free(its_name, function)
+            self._check_free(its_name, task.source)
         task.check()
         self._functions[task.name] = task
         self._aliases.update(dict.fromkeys(aliases, task))
         return task
 
-    def _check_free(self, name: str, function: Callable[..., object]) -> None:
+    def _check_free(self, name: str, source: Source) -> None:
         if name == PROBE:
             raise DefinitionError(f"a task cannot be called {name}; give it another name")
         there = self.find(name)
-        # A module that is loaded again defines its tasks again.
-        if there is not None and place_of(there.function) != place_of(function):
+        if there is not None and not there.source.is_reloaded_by(source):
             raise DefinitionError(
-                f"there is a task {name} already, {there.function.__module__}."
-                f"{there.function.__qualname__}; give one of them another name"
+                f"there is a task {name!r} already, the function {there.source.name}; give each"
+                " function a name of its own with name=, and keep that of a decorated function"
+                " with functools.wraps"
             )

@@ -1,0 +1,33 @@
+"""What a callable runs when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable
+from typing import cast
+
+
+def underlying(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function that a partial calls, or the method that calls an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return cast("Callable[..., object]", type(function).__call__)
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(underlying(function))
+
+
+def reason_not_to_run(function: Callable[..., object]) -> str | None:
+    """Return why calling a function runs none of its code; None when it does."""
+    called = underlying(function)
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        return "it is a generator, and calling it runs none of its code; remove the yield"
+    scope = getattr(called, "__globals__", None)
+    if scope is vars(contextlib) and hasattr(called, "__wrapped__"):
+        return "it is a context manager, and calling it runs none of its code; use it in a task"
+    return None

@@ -1,0 +1,205 @@
+"""Which callables can be tasks, and which definitions would hide one another."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.tasks import Tasks
+from tests.application import make_tasks
+
+
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+async def aadd(a: int) -> int:
+    return a + 1
+
+
+class Adder:
+    """Adds when it is called."""
+
+    def __call__(self, a: int) -> int:
+        return a + 1
+
+    def method(self, a: int) -> int:
+        return a + 1
+
+
+class AsyncAdder:
+    """Adds when its call is awaited."""
+
+    async def __call__(self, a: int) -> int:
+        return a + 1
+
+
+def numbers(n: int) -> Iterator[int]:
+    yield n
+
+
+async def anumbers(n: int) -> AsyncIterator[int]:
+    yield n
+
+
+def collected(function: Callable[[int], Iterator[int]]) -> Callable[[int], list[int]]:
+    """Make a function that runs a generator to its end."""
+
+    @functools.wraps(function)
+    def wrapper(n: int) -> list[int]:
+        return list(function(n))
+
+    return wrapper
+
+
+RUNS: list[tuple[Callable[..., object], bool]] = [
+    (add, False),
+    (aadd, True),
+    (lambda a: a + 1, False),
+    (functools.partial(add, b=2), False),
+    (functools.partial(aadd), True),
+    (functools.partial(functools.partial(add), b=2), False),
+    (Adder(), False),
+    (AsyncAdder(), True),
+    (Adder().method, False),
+    (functools.lru_cache(add), False),
+    (collected(numbers), False),
+]
+
+
+@pytest.mark.parametrize(("function", "is_async"), RUNS)
+def test_callable_that_runs_can_be_a_task(function: Callable[..., object], is_async: bool) -> None:
+    task = make_tasks().task(name="it")(function)
+
+    assert task.prepare(1).json in ({"a": 1}, {"n": 1})
+    assert task.is_async is is_async
+
+
+RUNS_NOTHING: list[tuple[Callable[..., object], str]] = [
+    (numbers, "generator"),
+    (anumbers, "generator"),
+    (functools.partial(numbers, 1), "generator"),
+    (contextlib.contextmanager(numbers), "context manager"),
+    (contextlib.asynccontextmanager(anumbers), "context manager"),
+]
+
+
+@pytest.mark.parametrize(("function", "reason"), RUNS_NOTHING)
+def test_callable_whose_call_runs_nothing_is_refused(
+    function: Callable[..., object], reason: str
+) -> None:
+    with pytest.raises(DefinitionError, match=f"it cannot be a task: it is a {reason}"):
+        make_tasks().task(name="it")(function)
+
+
+@pytest.mark.parametrize("function", [functools.partial(add, b=2), Adder()])
+def test_callable_without_a_name_needs_one(function: Callable[..., object]) -> None:
+    with pytest.raises(DefinitionError, match="has no name of its own; give one with name="):
+        make_tasks().task(function)
+
+
+def undecorated(function: Callable[[], int]) -> Callable[[], int]:
+    """Hide a function's name, as a decorator without ``functools.wraps`` does."""
+
+    def wrapper() -> int:
+        return function()
+
+    return wrapper
+
+
+def two_closures(tasks: Tasks) -> None:
+    def make(n: int) -> None:
+        @tasks.task
+        def job() -> int:
+            return n
+
+    make(1)
+    make(2)
+
+
+def two_wrappers(tasks: Tasks) -> None:
+    tasks.task(undecorated(lambda: 1))
+    tasks.task(undecorated(lambda: 2))
+
+
+def two_lambdas(tasks: Tasks) -> None:
+    tasks.task(name="it")(lambda: 1)
+    tasks.task(name="it")(lambda: 2)
+
+
+def two_methods(tasks: Tasks) -> None:
+    tasks.task(Adder().method)
+    tasks.task(Adder().method)
+
+
+def two_schedules(tasks: Tasks) -> None:
+    for hour in (6, 18):
+
+        @tasks.cron(f"0 {hour} * * *")
+        def report() -> None: ...
+
+
+def two_objects(tasks: Tasks) -> None:
+    tasks.task(name="it")(Adder())
+    tasks.task(name="it")(Adder())
+
+
+@pytest.mark.parametrize(
+    "define",
+    [two_closures, two_wrappers, two_lambdas, two_methods, two_schedules, two_objects],
+)
+def test_second_function_of_the_same_name_is_refused(define: Callable[[Tasks], None]) -> None:
+    with pytest.raises(DefinitionError, match=r"there is a task .* already"):
+        define(make_tasks())
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module that defines a task with the tasks of another."""
+    (tmp_path / "shop_tasks.py").write_text(
+        "from tests.application import make_tasks\ntasks = make_tasks()\n"
+    )
+    (tmp_path / "shop_jobs.py").write_text(
+        "from shop_tasks import tasks\n\n@tasks.task\ndef job() -> int:\n    return 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("shop_jobs")
+    for name in ("shop_tasks", "shop_jobs"):
+        sys.modules.pop(name, None)
+
+
+def test_module_that_is_reloaded_replaces_its_tasks(module: ModuleType) -> None:
+    first = module.job
+
+    second = importlib.reload(module).job
+
+    assert list(module.tasks) == [second]
+    assert second is not first
+
+
+def test_module_that_is_imported_again_replaces_its_tasks(module: ModuleType) -> None:
+    del sys.modules["shop_jobs"]
+
+    again = importlib.import_module("shop_jobs")
+
+    assert list(module.tasks) == [again.job]
+
+
+def test_function_defined_again_in_an_interactive_session_replaces_the_former(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    tasks = make_tasks()
+    for result in (1, 2):
+        session: dict[str, object] = {"__name__": "__main__", "tasks": tasks}
+        exec(f"@tasks.task\ndef job(): return {result}", session)  # noqa: S102  # as typed
+
+    assert [task.function() for task in tasks] == [2]
