@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 
 import pytest
@@ -243,3 +244,24 @@ def test_client_reaches_a_unix_socket(tmp_path_factory: pytest.TempPathFactory) 
     listener.bind(str(path))
     with listening(paused, listener), Client(f"unix:{path}") as client:
         assert client.pause()
+
+
+def test_many_threads_share_one_client_without_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    threads = 40
+    together = threading.Barrier(threads)
+
+    def answer(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            together.wait()
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with (
+        listening(answer) as url,
+        Client(url) as client,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        list(pool.map(client.delete, ["id"] * threads))
+
+    assert caplog.records == []

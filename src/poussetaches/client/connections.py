@@ -26,7 +26,9 @@ from poussetaches.client.wire import Answer, Call
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-KEPT = 32  # idle connections: as many threads push at once without opening more
+# Idle connections are kept without a limit: there are never more than threads that made calls at
+# the same time. With a limit urllib3 warns of each one that it closes.
+UNLIMITED = 0
 MOST_AT_ONCE = 65_536  # bytes of a stream
 
 
@@ -125,7 +127,7 @@ class _Pool(HTTPConnectionPool):
     """Hands out connections to the server, whatever kind of socket leads there."""
 
     def __init__(self, address: Address, deadline: Deadline) -> None:
-        super().__init__(address.host, address.port, timeout=None, maxsize=KEPT)
+        super().__init__(address.host, address.port, timeout=None, maxsize=UNLIMITED)
         context = ssl.create_default_context() if address.scheme == "https" else None
 
         class Connection(HTTPConnection):
