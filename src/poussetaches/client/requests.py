@@ -18,6 +18,7 @@ from poussetaches.client.fields import (
     ScheduleFields,
     TaskPatch,
 )
+from poussetaches.client.json_values import encode_request
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.client.wire import (
     Answer,
@@ -76,7 +77,7 @@ def line_of(task: NewTask) -> bytes:
     body = fields.pop("body", None)
     if isinstance(body, bytes):
         fields["body_base64"] = base64.b64encode(body).decode()
-    return msgspec.json.encode(fields)
+    return encode_request(fields)
 
 
 def task(id: str, *, wait: float | None = None) -> Request[TaskInfo]:
@@ -99,12 +100,12 @@ def failures(state: Literal["dead", "failing"]) -> Request[Sequence[results.Fail
 
 def change(id: str, verb: str, patch: TaskPatch | None = None) -> Request[TaskInfo]:
     """Return the ``run``, ``requeue`` or ``cancel`` of a task."""
-    body = b"" if patch is None else msgspec.json.encode(patch)
+    body = b"" if patch is None else encode_request(patch)
     return Request(Call("POST", _path("/v1/tasks", id, verb), body=body), _reads_task)
 
 
 def edit(id: str, patch: TaskPatch) -> Request[TaskInfo]:
-    call = Call("PATCH", _path("/v1/tasks", id), body=msgspec.json.encode(patch))
+    call = Call("PATCH", _path("/v1/tasks", id), body=encode_request(patch))
     return Request(call, _reads_task)
 
 
@@ -127,7 +128,7 @@ def change_many(
         document["set"] = set
     if spread is not None:
         document["spread"] = spread
-    call = Call("POST", f"/v1/tasks/{verb}", body=msgspec.json.encode(document))
+    call = Call("POST", f"/v1/tasks/{verb}", body=encode_request(document))
     return Request(call, read_as(results.BulkResult), patience=BULK_PATIENCE)
 
 
@@ -143,12 +144,12 @@ def queue(name: str) -> Request[results.QueueInfo]:
 
 
 def put_queue(name: str, settings: QueueFields) -> Request[results.QueueInfo]:
-    call = Call("PUT", _path("/v1/queues", name), body=msgspec.json.encode(settings))
+    call = Call("PUT", _path("/v1/queues", name), body=encode_request(settings))
     return Request(call, _reads_queue)
 
 
 def edit_queue(name: str, settings: QueueFields) -> Request[results.QueueInfo]:
-    call = Call("PATCH", _path("/v1/queues", name), body=msgspec.json.encode(settings))
+    call = Call("PATCH", _path("/v1/queues", name), body=encode_request(settings))
     return Request(call, _reads_queue)
 
 
@@ -178,7 +179,7 @@ def put_schedules(
     owner: str, version: int | None, schedules: Iterable[DeclaredSchedule | Mapping[str, Any]]
 ) -> Request[Sequence[results.ScheduleInfo]]:
     document = {"owner": owner, "version": version, "schedules": list(schedules)}
-    call = Call("PUT", "/v1/schedules", body=msgspec.json.encode(document))
+    call = Call("PUT", "/v1/schedules", body=encode_request(document))
     return Request(call, lambda answer: _reads_schedules(answer).schedules)
 
 
@@ -187,12 +188,12 @@ def schedule(name: str) -> Request[results.ScheduleInfo]:
 
 
 def put_schedule(name: str, fields: ScheduleFields) -> Request[results.ScheduleInfo]:
-    call = Call("PUT", _path("/v1/schedules", name), body=msgspec.json.encode(fields))
+    call = Call("PUT", _path("/v1/schedules", name), body=encode_request(fields))
     return Request(call, _reads_schedule)
 
 
 def edit_schedule(name: str, patch: Mapping[str, Any]) -> Request[results.ScheduleInfo]:
-    call = Call("PATCH", _path("/v1/schedules", name), body=msgspec.json.encode(patch))
+    call = Call("PATCH", _path("/v1/schedules", name), body=encode_request(patch))
     return Request(call, _reads_schedule)
 
 
@@ -218,7 +219,7 @@ def set_schedule_paused(
 
 def preview(cron: str, timezone: str, count: int) -> Request[Sequence[results.Occurrence]]:
     document = {"cron": cron, "timezone": timezone, "count": count}
-    call = Call("POST", "/v1/schedules/preview", body=msgspec.json.encode(document))
+    call = Call("POST", "/v1/schedules/preview", body=encode_request(document))
     return Request(call, lambda answer: _reads_preview(answer).next_runs)
 
 

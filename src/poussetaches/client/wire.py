@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -70,10 +71,15 @@ def read_as(kind: type[T]) -> Callable[[Answer], T]:
     What it returns raises ``Refused`` for a problem, and ``NotUnderstood`` for other JSON.
     """
 
+    @cache  # at the first answer: an import should not build them all
+    def ready() -> msgspec.json.Decoder[T]:
+        # A task's JSON may have numbers that no float holds: 1E400 is infinity, as in json.loads.
+        return msgspec.json.Decoder(kind, float_hook=float)
+
     def read(answer: Answer) -> T:
         check(answer)
         try:
-            return msgspec.json.decode(answer.body, type=kind)
+            return ready().decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise NotUnderstood(
                 f"the answer is none that poussetaches gives ({exc}): does the URL lead to it?"
