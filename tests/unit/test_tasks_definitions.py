@@ -21,7 +21,7 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 
 
-async def aadd(a: int) -> int:
+async def add_async(a: int) -> int:
     return a + 1
 
 
@@ -62,10 +62,10 @@ def collected(function: Callable[[int], Iterator[int]]) -> Callable[[int], list[
 
 RUNS: list[tuple[Callable[..., object], bool]] = [
     (add, False),
-    (aadd, True),
+    (add_async, True),
     (lambda a: a + 1, False),
     (functools.partial(add, b=2), False),
-    (functools.partial(aadd), True),
+    (functools.partial(add_async), True),
     (functools.partial(functools.partial(add), b=2), False),
     (Adder(), False),
     (AsyncAdder(), True),
