@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -103,6 +103,10 @@ class RecordingPusher:
         """Write a push down."""
         self.pushed.append(task)
         return PushedTask(id=f"task-{len(self.pushed)}", existing=False, task=None)
+
+    def push_all(self, tasks: Sequence[NewTask]) -> None:
+        """Write pushes down."""
+        self.pushed += tasks
 
     async def apush(self, task: NewTask) -> PushedTask:
         """Write a push down."""

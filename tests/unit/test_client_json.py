@@ -86,7 +86,7 @@ def test_every_request_with_a_body_is_checked(build: Callable[[], object]) -> No
 
 
 def test_number_that_no_float_holds_is_read_as_infinity() -> None:
-    body = msgspec.json.encode(make_info()).replace(b"\"json\":{}", b"\"json\":[1E400,0.1]")
+    body = msgspec.json.encode(make_info()).replace(b'"json":{}', b'"json":[1E400,0.1]')
 
     read = requests.task("id").read(Answer(200, {}, body))
 

@@ -63,7 +63,7 @@ class AsyncClient:
     ) -> None:
         self._transport = AsyncHttpTransport(url, token) if transport is None else transport
         self._timeout = timeout
-        self._push_timeout = push_timeout
+        self.push_timeout = push_timeout
         self._monotonic = monotonic
         self._sleep = sleep
         self._new_key = key_maker(entropy)
@@ -86,17 +86,22 @@ class AsyncClient:
         task = keyed(given, self._new_key)
         request = requests.push(task, own_key=None if given.key else task.key)
         try:
-            return await self._persist(request, self._push_timeout)
+            return await self._persist(request, self.push_timeout)
         except ClientError as exc:
             raise push_failed(task, exc) from exc
 
-    async def push_many(self, tasks: Iterable[NewTask]) -> Sequence[PushedTask]:
+    async def push_many(
+        self,
+        tasks: Iterable[NewTask],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # as Client has it
+    ) -> Sequence[PushedTask]:
         """Push tasks in slices of up to 10,000, each whole or not at all."""
         pushed: list[PushedTask] = []
         remaining = slices(tasks, new_key=self._new_key)
         for slice in remaining:
             try:
-                done = await self._persist(slice.request, self._timeout)
+                done = await self._persist(slice.request, timeout or self._timeout)
             except ClientError as exc:
                 raise batch_failed(slice, remaining, pushed, exc) from exc
             pushed += done

@@ -59,7 +59,7 @@ class Client:
     ) -> None:
         self._transport = HttpTransport(url, token) if transport is None else transport
         self._timeout = timeout
-        self._push_timeout = push_timeout
+        self.push_timeout = push_timeout
         self._monotonic = monotonic
         self._sleep = sleep
         self._new_key = key_maker(entropy)
@@ -91,14 +91,17 @@ class Client:
         task = keyed(given, self._new_key)
         request = requests.push(task, own_key=None if given.key else task.key)
         try:
-            return self._persist(request, self._push_timeout)
+            return self._persist(request, self.push_timeout)
         except ClientError as exc:
             raise push_failed(task, exc) from exc
 
-    def push_many(self, tasks: Iterable[NewTask]) -> Sequence[PushedTask]:
+    def push_many(
+        self, tasks: Iterable[NewTask], *, timeout: float | None = None
+    ) -> Sequence[PushedTask]:
         """Push tasks in slices of up to 10,000, each whole or not at all.
 
-        Each slice ends within ``timeout`` seconds, and a lost answer makes no task twice.
+        Each slice ends within ``timeout`` seconds, by default the client's, and a lost answer
+        makes no task twice.
 
         Raises:
             PushFailed: a slice was not pushed; those before it were, and are in it.
@@ -108,7 +111,7 @@ class Client:
         remaining = slices(tasks, new_key=self._new_key)
         for slice in remaining:
             try:
-                done = self._persist(slice.request, self._timeout)
+                done = self._persist(slice.request, timeout or self._timeout)
             except ClientError as exc:
                 raise batch_failed(slice, remaining, pushed, exc) from exc
             pushed += done

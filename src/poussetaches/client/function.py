@@ -23,6 +23,7 @@ from poussetaches.client.names import source_of
 from poussetaches.client.options import Options, retry_with
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.results import NewTask
+from poussetaches.core.errors import PousseTachesError
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -34,8 +35,22 @@ class Application(Protocol):
     def pusher(self) -> Pusher:
         """Return where pushes go at the moment."""
 
+    def test_pusher(self) -> Pusher | None:
+        """Return where pushes go in the test under way; None outside of tests."""
+
+    def push_on_commit(self, task: NewTask) -> None:
+        """Push a task once the current database transaction is committed.
+
+        Raises:
+            NoTransactions: the tasks belong to no framework with transactions.
+        """
+
     def new_task(self, name: str, arguments: dict[str, object], options: Options) -> NewTask:
         """Return the push of a task."""
+
+
+class NoTransactions(PousseTachesError):
+    """push_on_commit is for tasks of poussetaches.django; here, push after the commit."""
 
 
 class TaskFunction(Generic[P, R_co]):
@@ -73,6 +88,17 @@ class TaskFunction(Generic[P, R_co]):
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Do what ``push`` does, from asynchronous code."""
         return await self.apush_with(self.default_options, args, kwargs)
+
+    def push_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Push the task once the current transaction is committed; never if it is rolled back.
+
+        For tasks of ``poussetaches.django`` only. A push that fails after the commit is logged.
+
+        Raises:
+            ArgumentError: one does not fit, or cannot travel; it is named.
+            NoTransactions: the tasks belong to no framework with transactions.
+        """
+        self._application.push_on_commit(self.prepare(*args, **kwargs))
 
     def options(
         self,
@@ -160,21 +186,17 @@ class TaskFunction(Generic[P, R_co]):
         return self._application.new_task(self.name, sent, options)
 
     def prepare(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
-        """Return what ``push`` would send, for ``push_prepared``.
+        """Return what ``push`` would send.
 
         Raises:
             ArgumentError: an argument does not fit, or cannot travel; it is named.
         """
         return self.new_task(self.default_options, args, kwargs)
 
-    def push_prepared(self, task: NewTask) -> Pushed[R_co]:
-        """Push what ``prepare`` returned.
-
-        Raises:
-            PushFailed: the server did not take the task; it is in the error.
-        """
-        pusher = self._application.pusher()
-        return Pushed(pusher.push(task), pusher=pusher, return_type=self._return_type)
+    @property
+    def application(self) -> Application:
+        """The tasks that it is one of."""
+        return self._application
 
     def _return_type(self) -> object:
         return self.return_type
@@ -236,10 +258,15 @@ class PushOptions(Generic[P, R_co]):
         """Do what ``push`` does, from asynchronous code."""
         return await self._task.apush_with(self._options, args, kwargs)
 
+    def push_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Push the task with these options once the current transaction is committed."""
+        self.application.push_on_commit(self.prepare(*args, **kwargs))
+
     def prepare(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
         """Return what ``push`` would send; raises what the task's own ``prepare`` raises."""
         return self._task.new_task(self._options, args, kwargs)
 
-    def push_prepared(self, task: NewTask) -> Pushed[R_co]:
-        """Push what ``prepare`` returned; raises what the task's own raises."""
-        return self._task.push_prepared(task)
+    @property
+    def application(self) -> Application:
+        """The tasks that its task is one of."""
+        return self._task.application

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -34,6 +34,10 @@ class ClientPusher:
 
     def push(self, task: NewTask) -> PushedTask:
         return self._client().push(**fields_of(task))
+
+    def push_all(self, tasks: Sequence[NewTask]) -> None:
+        client = self._client()
+        client.push_many(tasks, timeout=client.push_timeout)
 
     async def apush(self, task: NewTask) -> PushedTask:
         return await self._async_client().push(**fields_of(task))
@@ -74,6 +78,10 @@ class ImmediatePusher:
         id, started_at = self._begin(task)
         reply = self._receiver.deliver(_request(task, id))
         return self._end(task, id, started_at, reply)
+
+    def push_all(self, tasks: Sequence[NewTask]) -> None:
+        for task in tasks:
+            self.push(task)
 
     async def apush(self, task: NewTask) -> PushedTask:
         id, started_at = self._begin(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
@@ -16,6 +16,14 @@ class Pusher(Protocol):
 
         Raises:
             PushFailed: it cannot be taken.
+        """
+
+    def push_all(self, tasks: Sequence[NewTask]) -> None:
+        """Take several tasks, all or none, in the time of one push.
+
+        Raises:
+            PushFailed: they cannot be taken.
+            Refused: one of them is not allowed.
         """
 
     async def apush(self, task: NewTask) -> PushedTask:

@@ -27,7 +27,7 @@ from poussetaches.client.config import (
 from poussetaches.client.declare import Background, Declaration, Declarations, declare
 from poussetaches.client.definitions import Keep, Misfire, Overlap, Schedule, TaskDecorator
 from poussetaches.client.fields import Retry
-from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
+from poussetaches.client.function import AsyncTask, NoTransactions, SyncTask, TaskFunction
 from poussetaches.client.handlers import is_async, reason_not_to_run
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
 from poussetaches.client.names import SERVER_NAME, TASK_NAME, Source, check_name, name_of
@@ -54,10 +54,6 @@ class Tasks:
     schedules of a newer one. ``base_url`` is put before the paths of its tasks, where the
     server's own setting is for another application.
     """
-
-    # A framework may have task functions that can do more.
-    sync_kind: type[SyncTask[..., Any]] = SyncTask
-    async_kind: type[AsyncTask[..., Any]] = AsyncTask
 
     def __init__(
         self,
@@ -245,12 +241,24 @@ class Tasks:
 
     def pusher(self) -> Pusher:
         """Return where pushes go: to the server, unless POUSSETACHES_MODE says otherwise."""
-        if self._replaced:
-            return self._replaced[-1].pusher
+        if (pusher := self.test_pusher()) is not None:
+            return pusher
         with self._lock:
             if self._pusher is None:
                 self._pusher = self._make_pusher()
             return self._pusher
+
+    def test_pusher(self) -> Pusher | None:
+        """Return where pushes go in the test under way; None outside of tests."""
+        return self._replaced[-1].pusher if self._replaced else None
+
+    def push_on_commit(self, task: NewTask) -> None:
+        """Push a task once the current database transaction is committed.
+
+        Raises:
+            NoTransactions: the tasks belong to no framework with transactions.
+        """
+        raise NoTransactions
 
     @contextmanager
     def use(
@@ -415,7 +423,7 @@ class Tasks:
         name = options.get("name") or name_of(function)
         if reason := reason_not_to_run(function):
             raise DefinitionError(f"{name} cannot be a task: {reason}")
-        kind = self.async_kind if is_async(function) else self.sync_kind
+        kind: type[TaskFunction[..., Any]] = AsyncTask if is_async(function) else SyncTask
         task = kind(
             self,
             function,

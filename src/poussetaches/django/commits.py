@@ -1,15 +1,22 @@
-"""``push_on_commit``: tasks that are pushed when the transaction is committed, or else never."""
+"""``push_on_commit``: tasks that are pushed when the transaction is committed, or else never.
+
+The pushes of one transaction are sent together, so that a server that is away delays a commit by
+one timeout, whatever their number.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, Literal, ParamSpec
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, ParamSpec
 
 import msgspec
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from poussetaches.client.function import PushOptions, TaskFunction
+from poussetaches.client.errors import PushFailed, Refused
+from poussetaches.client.function import Application, PushOptions, TaskFunction
+from poussetaches.client.pusher import Pusher
 from poussetaches.client.results import NewTask
 from poussetaches.core.errors import PousseTachesError
 
@@ -25,7 +32,7 @@ def push_on_commit(
     on_error: OnError = "log",
     using: str = DEFAULT_DB_ALIAS,
 ) -> Callable[P, None]:
-    """Return what pushes a task once the transaction under way is committed.
+    """Return a function that pushes a task once the current transaction is committed.
 
     ``push_on_commit(send_welcome)(user.id)`` pushes nothing when the transaction is rolled back,
     and at once when there is none. Arguments are checked and encoded at the call. A push that
@@ -33,48 +40,129 @@ def push_on_commit(
     """
 
     def push(*args: P.args, **kwargs: P.kwargs) -> None:
-        waiting = Waiting(task, task.prepare(*args, **kwargs), on_error)
-        transaction.on_commit(waiting, using=using)
+        prepared = task.prepare(*args, **kwargs)
+        push_prepared_on_commit(prepared, task.application, on_error=on_error, using=using)
 
     return push
 
 
-class Waiting:
+def push_prepared_on_commit(
+    task: NewTask,
+    application: Application,
+    *,
+    on_error: OnError = "log",
+    using: str = DEFAULT_DB_ALIAS,
+) -> None:
+    """Push a task once the current transaction is committed, with the others of it."""
+    waiting = Waiting(task, application, application.test_pusher(), on_error)
+    connection = connections[using]
+    batch = _open_batch(connection)
+    if batch is not None:
+        batch.waiting.append(waiting)
+        return
+    transaction.on_commit(Batch(waiting, _outage_of(connection)), using=using)
+
+
+class Waiting(NamedTuple):
     """A push that waits for a commit."""
 
-    def __init__(
-        self,
-        task: TaskFunction[..., Any] | PushOptions[..., Any],
-        prepared: NewTask,
-        on_error: OnError,
-    ) -> None:
-        self._task = task
-        self._prepared = prepared
-        self._on_error = on_error
+    task: NewTask
+    application: Application
+    test_pusher: Pusher | None
+    on_error: OnError
+
+    @property
+    def pusher(self) -> Pusher:
+        """Where it goes: to the test that it was made in, whenever that is."""
+        return self.test_pusher or self.application.pusher()
+
+
+class Outage:
+    """Why the server could not be reached after a commit; the other batches need not try."""
+
+    error: PushFailed | None = None
+
+
+class Batch:
+    """Pushes that wait for the same commit.
+
+    Those within a savepoint are a batch apart: its rollback drops them with their callback.
+    """
+
+    def __init__(self, first: Waiting, outage: Outage) -> None:
+        self.waiting = [first]
+        self.outage = outage
+        self.is_done = False
 
     def __call__(self) -> None:
-        """Push."""
+        """Push everything, once: Django's tests may call a callback that stays registered."""
+        waiting, self.waiting, self.is_done = self.waiting, [], True
+        to_raise: PousseTachesError | None = None
+        for pusher in dict.fromkeys(each.pusher for each in waiting):
+            group = [each for each in waiting if each.pusher is pusher]
+            for each, error in self._push(pusher, group):
+                _log(each.task, error)
+                if each.on_error == "raise":
+                    to_raise = error
+        if to_raise is not None:
+            raise to_raise
+
+    def _push(
+        self, pusher: Pusher, group: Sequence[Waiting]
+    ) -> list[tuple[Waiting, PousseTachesError]]:
+        """Push tasks; return those that could not be, with the reason."""
+        if self.outage.error is not None:
+            return [(each, self.outage.error) for each in group]
         try:
-            self._task.push_prepared(self._prepared)
-        except PousseTachesError as exc:  # refusals too: what was written is committed
-            if self._on_error == "raise":
-                raise
-            # Not what the arguments are: they may be nobody's business.
-            size = len(msgspec.json.encode(self._prepared.json))
-            log.error(
-                "task %s with %d bytes of arguments was not pushed after its commit: %s",
-                self._prepared.url,
-                size,
-                exc,
-            )
+            pusher.push_all([each.task for each in group])
+        except PushFailed as exc:
+            self.outage.error = exc
+            return [(each, exc) for each in group]
+        except Refused as exc:
+            if len(group) == 1:
+                return [(group[0], exc)]
+            # A batch is taken whole or not at all: the others must not suffer for one of them.
+            return [failed for each in group for failed in self._push(pusher, [each])]
+        except PousseTachesError as exc:
+            return [(each, exc) for each in group]
+        return []
 
 
 def settle() -> None:
-    """Push what waits for nothing but a transaction that Django's TestCase will roll back."""
+    """Push what waits only for a transaction that Django's TestCase will roll back."""
     for connection in connections.all(initialized_only=True):
         if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
             continue
-        ours = [entry for entry in connection.run_on_commit if isinstance(entry[1], Waiting)]
-        connection.run_on_commit = [it for it in connection.run_on_commit if it not in ours]
-        for entry in ours:
-            entry[1]()
+        for batch in _batches(connection):
+            batch()
+
+
+def _open_batch(connection: BaseDatabaseWrapper) -> Batch | None:
+    """Return the batch that a push of now belongs to, if one waits already."""
+    if any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+        return None  # captureOnCommitCallbacks counts callbacks
+    savepoints = set(connection.savepoint_ids)
+    for entry in connection.run_on_commit:
+        if isinstance(entry[1], Batch) and entry[0] == savepoints and not entry[1].is_done:
+            return entry[1]
+    return None
+
+
+def _outage_of(connection: BaseDatabaseWrapper) -> Outage:
+    """Return what all batches of the current transaction share."""
+    batches = _batches(connection)
+    return batches[0].outage if batches else Outage()
+
+
+def _batches(connection: BaseDatabaseWrapper) -> list[Batch]:
+    return [entry[1] for entry in connection.run_on_commit if isinstance(entry[1], Batch)]
+
+
+def _log(task: NewTask, error: PousseTachesError) -> None:
+    # Without the arguments: they may be confidential.
+    log.error(
+        "task %s with %d bytes of arguments was not pushed after its commit: %s",
+        task.url,
+        len(msgspec.json.encode(task.json)),
+        error,
+    )

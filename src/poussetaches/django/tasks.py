@@ -9,8 +9,9 @@ from django.conf import settings
 
 from poussetaches.client.config import PREFIX
 from poussetaches.client.receive import IncomingRequest, Receiver, Reply
+from poussetaches.client.results import NewTask
 from poussetaches.client.tasks import Tasks as PlainTasks
-from poussetaches.django.commits import settle
+from poussetaches.django.commits import push_prepared_on_commit, settle
 from poussetaches.django.handlers import acall, call
 
 registry: list[Tasks] = []  # in the order in which modules defined them
@@ -35,6 +36,10 @@ class Tasks(PlainTasks):
         """Return a setting of the project, else of the environment."""
         value = configured().get(name.removeprefix(PREFIX))
         return super().setting(name) if value in (None, "") else str(value)
+
+    def push_on_commit(self, task: NewTask) -> None:
+        """Push a task once the current transaction of the default database is committed."""
+        push_prepared_on_commit(task, self)
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
         """Return what delivers through Django's test client."""

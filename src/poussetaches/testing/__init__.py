@@ -50,3 +50,4 @@ def recording(tasks: Tasks) -> Iterator[RecordBox]:
     box = RecordBox(tasks)
     with tasks.use(box):
         yield box
+        tasks.settle_in_test()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,11 @@ class RecordBox:
             self._keys[task.queue, task.key] = id
         self._all.append(self._record_of(task))
         return PushedTask(id=id, existing=False, task=None)
+
+    def push_all(self, tasks: Sequence[NewTask]) -> None:
+        """Collect pushes."""
+        for task in tasks:
+            self.push(task)
 
     async def apush(self, task: NewTask) -> PushedTask:
         """Collect a push."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -24,13 +26,14 @@ from django.utils import translation
 
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.client import Client as Poussetaches
-from poussetaches.client.errors import NoAnswer, PushFailed
+from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.django import Tasks, push_on_commit
 from poussetaches.django.checks import check_middleware, check_names, check_settings
 from poussetaches.django.management.commands.poussetaches_dev import command_line
 from poussetaches.django.tasks import registry
 from poussetaches.testing import testing
+from tests.application import RecordingPusher
 from tests.integration.django_project.tasks import double, greet, tasks
 
 HEADERS = {"Poussetaches-Auth-Key": "the key", "Poussetaches-Task-ID": "1"}
@@ -39,8 +42,15 @@ HEADERS = {"Poussetaches-Auth-Key": "the key", "Poussetaches-Task-ID": "1"}
 class Away:
     """A server that takes nothing."""
 
+    def __init__(self) -> None:
+        self.calls = 0
+
     def push(self, task: NewTask) -> PushedTask:
         raise PushFailed([task], NoAnswer("it is away"))
+
+    def push_all(self, tasks: Sequence[NewTask]) -> None:
+        self.calls += 1
+        raise PushFailed(tasks, NoAnswer("it is away"))
 
     async def apush(self, task: NewTask) -> PushedTask:
         return self.push(task)
@@ -56,6 +66,15 @@ class Away:
 
     async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # the seam
         return self.get(id)
+
+
+class Strict(RecordingPusher):
+    """A server that refuses a priority, and every batch with it."""
+
+    def push_all(self, tasks: Sequence[NewTask]) -> None:
+        if any(task.priority for task in tasks):
+            raise InvalidRequest(422, code="invalid-task", title="", detail="priority: too high")
+        super().push_all(tasks)
 
 
 class ReceiverTests(TestCase):
@@ -176,6 +195,43 @@ class CommitTests(TestCase):
         with self.assertRaises(ArgumentError):
             push_on_commit(double)("x")  # type: ignore[arg-type]
 
+    def test_pushes_are_recorded_also_when_they_are_asked_for_after_the_block(self) -> None:
+        with testing(tasks, "record") as box:
+            push_on_commit(double)(1)
+
+        self.assertEqual([record.arguments for record in box.pushed(double)], [{"number": 1}])
+
+    def test_callback_that_is_called_after_its_test_reaches_no_server(self) -> None:
+        with tasks.use(server := Away()):
+            with (
+                self.captureOnCommitCallbacks() as callbacks,
+                testing(tasks, "record") as box,
+            ):
+                push_on_commit(double)(1)
+            for callback in callbacks:
+                callback()
+
+        self.assertEqual((server.calls, len(box.pushed(double))), (0, 1))
+
+    def test_callback_that_django_captures_and_calls_pushes_once(self) -> None:
+        with testing(tasks, "run") as box:
+            with self.captureOnCommitCallbacks(execute=True) as callbacks:
+                push_on_commit(double)(1)
+                push_on_commit(double)(2)
+            box.run_until_idle()
+
+            self.assertEqual((len(callbacks), len(box.of(double))), (2, 2))
+
+    def test_task_function_pushes_on_commit_by_itself(self) -> None:
+        with testing(tasks, "record") as box:
+            with transaction.atomic():
+                double.push_on_commit(1)
+                double.options(delay=60).push_on_commit(2)
+            pushed = box.pushed(double)
+
+        self.assertEqual([record.arguments["number"] for record in pushed], [1, 2])
+        self.assertEqual([record.task.delay for record in pushed], [None, 60])
+
 
 class FailedCommitTests(TransactionTestCase):
     """push_on_commit where commits are real, and the server is away."""
@@ -191,6 +247,47 @@ class FailedCommitTests(TransactionTestCase):
     def test_push_that_fails_is_raised_on_demand(self) -> None:
         with tasks.use(Away()), self.assertRaises(PushFailed), transaction.atomic():
             push_on_commit(double, on_error="raise")(1)
+
+    def test_pushes_of_a_commit_are_one_batch(self) -> None:
+        logged = self.assertLogs("poussetaches.django", "ERROR")
+        with tasks.use(away := Away()), logged as logs, transaction.atomic():
+            for number in range(20):
+                push_on_commit(double)(number)
+
+        self.assertEqual((away.calls, len(logs.output)), (1, 20))
+
+    def test_savepoints_share_the_outage_of_their_commit(self) -> None:
+        logged = self.assertLogs("poussetaches.django", "ERROR")
+        with tasks.use(away := Away()), logged as logs, transaction.atomic():
+            for number in range(5):
+                with transaction.atomic():
+                    push_on_commit(double)(number)
+
+        self.assertEqual((away.calls, len(logs.output)), (1, 5))
+
+    def test_savepoint_that_is_rolled_back_pushes_nothing(self) -> None:
+        with testing(tasks, "record") as box, transaction.atomic():
+            push_on_commit(double)(1)
+            with suppress(ValueError), transaction.atomic():
+                push_on_commit(double)(2)
+                raise ValueError
+            push_on_commit(double)(3)
+
+        arguments = [record.arguments["number"] for record in box.pushed(double)]
+        self.assertEqual(arguments, [1, 3])
+
+    def test_refused_task_does_not_keep_the_others_of_its_commit(self) -> None:
+        with (
+            tasks.use(strict := Strict()),
+            self.assertLogs("poussetaches.django", "ERROR") as logs,
+            transaction.atomic(),
+        ):
+            push_on_commit(double)(1)
+            push_on_commit(double.options(priority=101))(2)
+            push_on_commit(double)(3)
+
+        self.assertEqual([task.json for task in strict.pushed], [{"number": 1}, {"number": 3}])
+        self.assertEqual(len(logs.output), 1)
 
     def test_push_without_a_transaction_is_made_at_once(self) -> None:
         with testing(tasks, "record") as box:
