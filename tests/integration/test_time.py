@@ -289,6 +289,8 @@ async def test_schedule_that_fired_for_a_year_to_come_starts_anew(
         # On 29 March 2026 clocks go from 2:00 to 3:00, on 25 October from 3:00 to 2:00.
         pytest.param((2026, 3, 29), "30 2 * * *", 1, id="skipped time"),
         pytest.param((2026, 10, 25), "30 2 * * *", 1, id="time that comes twice"),
+        pytest.param((2026, 3, 29), "0 30 2 * * *", 1, id="skipped time, six fields"),
+        pytest.param((2026, 10, 25), "0 30 2 * * *", 1, id="time that comes twice, six fields"),
         pytest.param((2026, 3, 29), "0 * * * *", 23, id="hourly in spring"),
         pytest.param((2026, 10, 25), "0 * * * *", 25, id="hourly in autumn"),
         pytest.param((2026, 3, 29), "0 4 * * *", 1, id="after the jump in spring"),

@@ -261,7 +261,9 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "cron-range": ({"cron": "61 * * * *"}, "cron"),
     "cron-every": ({"cron": "@every 1.5s"}, "cron"),
     "cron-long": ({"cron": "* " * 200}, "cron"),
+    "cron-step": ({"cron": "*/90 * * * *"}, "cron"),
     "never": ({"cron": "0 0 30 2 *"}, "cron"),
+    "skipped": ({"cron": "*/5 2 8-14 3 */7", "timezone": "America/New_York"}, "cron"),
     "timezone": ({"timezone": "Mars/Olympus"}, "timezone"),
     "timezone-path": ({"timezone": "../../etc/passwd"}, "timezone"),
     "misfire": ({"misfire": "twice"}, "misfire"),
@@ -799,6 +801,7 @@ def test_preview_has_five_occurrences_in_utc_unless_told(server: Server) -> None
     [
         ({"cron": "nonsense"}, "cron"),
         ({"cron": "0 0 30 2 *"}, "cron"),
+        ({"cron": "*/90 * * * *"}, "cron"),
         ({}, "cron"),
         ({"cron": "@daily", "timezone": "Mars/Olympus"}, "timezone"),
         ({"cron": "@daily", "count": 0}, "count"),
@@ -812,6 +815,14 @@ def test_preview_that_is_not_allowed_is_refused_by_name(
     answer = call(server, "POST", "/v1/schedules/preview", said)
 
     assert problem(answer) == (422, "invalid-schedule", [field])
+
+
+def test_preview_ends_where_the_clock_changes_at_a_quarter_to(server: Server) -> None:
+    said = {"cron": "*/45 3 4 4 *", "timezone": "Pacific/Chatham", "count": 100}
+
+    answer = call(server, "POST", "/v1/schedules/preview", said)
+
+    assert (answer.status, len(answer.json["next_runs"])) == (200, 100)
 
 
 # Daylight saving
@@ -829,16 +840,18 @@ def clocks_change_on(moment: datetime) -> bool:
     return moment.isoweekday() == 7 and moment.day >= 25
 
 
-def test_fixed_time_that_is_skipped_runs_at_the_jump(server: Server) -> None:
-    found = preview(server, "30 2 25-31 3 *")
+@pytest.mark.parametrize("cron", ["30 2 25-31 3 *", "0 30 2 25-31 3 *"])
+def test_fixed_time_that_is_skipped_runs_at_the_jump(server: Server, cron: str) -> None:
+    found = preview(server, cron)
 
     assert any(map(clocks_change_on, found))
     for run in found:
         assert (run.hour, run.minute) == ((3, 0) if clocks_change_on(run) else (2, 30))
 
 
-def test_fixed_time_that_is_there_twice_runs_once(server: Server) -> None:
-    found = preview(server, "30 2 25-31 10 *")
+@pytest.mark.parametrize("cron", ["30 2 25-31 10 *", "0 30 2 25-31 10 *"])
+def test_fixed_time_that_is_there_twice_runs_once(server: Server, cron: str) -> None:
+    found = preview(server, cron)
 
     assert any(map(clocks_change_on, found))
     assert len({run.date() for run in found}) == 70

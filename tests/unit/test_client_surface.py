@@ -13,7 +13,7 @@ import poussetaches.client
 from poussetaches.client.async_client import AsyncClient
 from poussetaches.client.client import Client
 
-HEAVY = "starlette uvicorn uvloop httptools typer rich prometheus_client cronsim sqlite3 asyncio"
+HEAVY = "starlette uvicorn uvloop httptools typer rich prometheus_client sqlite3 asyncio"
 LOADED = f"""
 import sys
 {{statement}}

@@ -27,7 +27,7 @@ from poussetaches.core.errors import InvalidSchedule, InvalidTask
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import MINUTE, SECOND, Moment, later
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
-from poussetaches.core.schedule import Schedule, check_expression, next_occurrence
+from poussetaches.core.schedule import Schedule, first_occurrence
 from poussetaches.core.target import parse_target
 from poussetaches.core.task import MAX_DELAY, Task, TaskState
 from poussetaches.store.base import Store, TaskSummary
@@ -209,15 +209,12 @@ class OriginalRoutes:
         """Keep a schedule; the same push has the same name and changes nothing."""
         _check_text("schedule", cron)
         try:
-            check_expression(cron)
+            next_run_at = first_occurrence(cron, after=task.run_at)
         except InvalidSchedule as exc:
             raise InvalidSchedule("schedule", exc.reason) from None
         name = hashlib.sha1(
             task.url.encode() + task.body + cron.encode(), usedforsecurity=False
         ).hexdigest()
-        next_run_at = next_occurrence(cron, anchor=task.run_at, after=task.run_at)
-        if next_run_at is None:
-            raise InvalidSchedule("schedule", f"{cron!r} never matches")
         schedule = Schedule(
             name=name,
             owner=OWNER,

@@ -34,7 +34,7 @@ from poussetaches.core.schedule import (
     Misfire,
     Overlap,
     Schedule,
-    next_occurrence,
+    first_occurrence,
     occurrences,
 )
 from poussetaches.core.task import Task
@@ -199,7 +199,7 @@ class ScheduleBuilder:
         """
         timezone = fields.timezone or "UTC"
         try:
-            next_run_at = first_occurrence(fields.cron, timezone, after=self._now)
+            next_run_at = first_occurrence(fields.cron, after=self._now, timezone=timezone)
         except InvalidSchedule as exc:
             raise InvalidSchedule(place + exc.field, exc.reason) from None
         return Schedule(
@@ -226,18 +226,6 @@ class ScheduleBuilder:
             raise TargetNotAllowed(f"{place}task.{exc.field}", exc.reason) from None
         except InvalidTask as exc:
             raise InvalidSchedule(f"{place}task.{exc.field}", exc.reason) from None
-
-
-def first_occurrence(cron: str, timezone: str, *, after: Moment) -> Moment:
-    """Return the first occurrence of an expression that begins to count now.
-
-    Raises:
-        InvalidSchedule: it cannot be read, or has no occurrence.
-    """
-    found = next_occurrence(cron, anchor=after, after=after, timezone=timezone)
-    if found is None:
-        raise InvalidSchedule("cron", f"{cron!r} never matches")
-    return found
 
 
 def schedule_view(schedule: Schedule, *, secret_headers: frozenset[str]) -> ScheduleView:

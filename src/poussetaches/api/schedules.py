@@ -30,7 +30,6 @@ from poussetaches.api.schedule_fields import (
     ScheduleSet,
     ScheduleView,
     Timezone,
-    first_occurrence,
     occurrence,
     said,
     schedule_view,
@@ -44,7 +43,13 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.original import OWNER as ORIGINAL
-from poussetaches.core.schedule import Schedule, following, occurrences, redefined
+from poussetaches.core.schedule import (
+    Schedule,
+    first_occurrence,
+    following,
+    occurrences,
+    redefined,
+)
 from poussetaches.store.base import Store
 
 TAG = "Schedules"
@@ -309,7 +314,7 @@ class ScheduleRoutes:
         body = await read_body(request, limit=self._max_request)
         given, now = decode(self._preview_decoder, body, code=CODE), self._now()
         timezone = given.timezone or "UTC"
-        first_occurrence(given.cron, timezone, after=now)
+        first_occurrence(given.cron, after=now, timezone=timezone)
         found = islice(
             occurrences(given.cron, anchor=now, after=now, timezone=timezone),
             given.count or SHOWN_RUNS,

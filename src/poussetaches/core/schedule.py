@@ -1,26 +1,25 @@
 """Schedules: an expression, its occurrences, and a task that is made at each of them.
 
 Five fields are a crontab line, six begin with seconds; ``@daily`` and its like are short for
-such lines, and ``@every 90s`` counts from the schedule's anchor. Daylight saving goes by the
-rules of Debian's cron for five fields and by elapsed time for six.
+such lines, and ``@every 90s`` counts from the schedule's anchor.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 import msgspec
-from cronsim import CronSim, CronSimError
 
+from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
 from poussetaches.core.errors import InvalidSchedule
+from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.task import MAX_DELAY, Task
+from poussetaches.core.time_zone import zone_named
 
 CRONTAB_FIELDS = 5
 MAX_EXPRESSION = 200  # characters; a longer one is a mistake, and costly to search
@@ -134,13 +133,42 @@ def following(schedule: Schedule, *, after: Moment) -> Moment:
 
 
 def check_expression(cron: str, timezone: str = "UTC") -> None:
-    """Refuse an expression that cannot be read.
+    """Raise for an expression that cannot be read, of a schedule that is stored already.
 
     Raises:
-        InvalidSchedule: it cannot be read, or its time zone is not known.
+        InvalidSchedule: it cannot be read, or there is no such time zone.
     """
-    _parse(cron)
-    _zone(timezone)
+    _read(cron)
+    zone_named(timezone)
+
+
+def check_new_expression(cron: str, timezone: str = "UTC") -> None:
+    """Raise for an expression that no new schedule may have, although it may be readable.
+
+    Raises:
+        InvalidSchedule: it cannot be read or would not do what it says, or there is no such time
+            zone.
+    """
+    if isinstance(_read(cron), Crontab):
+        check_steps(_expanded(cron))
+    zone_named(timezone)
+
+
+def first_occurrence(cron: str, *, after: Moment, timezone: str = "UTC") -> Moment:
+    """Return the first occurrence of a new schedule.
+
+    Raises:
+        InvalidSchedule: no new schedule may have the expression, or it has no occurrence.
+    """
+    check_new_expression(cron, timezone)
+    found = next_occurrence(cron, anchor=after, after=after, timezone=timezone)
+    if found is None:
+        raise InvalidSchedule(
+            "cron",
+            f"{cron!r} never matches in {timezone} within {YEARS} years, since the clock skips "
+            "its times; choose others",
+        )
+    return found
 
 
 def next_occurrence(
@@ -151,16 +179,15 @@ def next_occurrence(
     Raises:
         InvalidSchedule: the expression cannot be read.
     """
-    parsed, zone = _parse(cron), _zone(timezone)
+    expression, zone = _read(cron), zone_named(timezone)
     after = max(after, anchor)
-    if isinstance(parsed, int):
-        return later(anchor, ((after - anchor) // (parsed * SECOND) + 1) * parsed)
+    if isinstance(expression, int):
+        return later(anchor, ((after - anchor) // (expression * SECOND) + 1) * expression)
     try:
-        found = map(moment_of, CronSim(parsed, datetime_of(after).astimezone(zone)))
-        # Where the clock goes back, CronSim begins with the first of the two hours again.
-        return next((moment for moment in found if moment > after), None)
-    except (RuntimeError, OverflowError):
+        found = next_due(expression, zone, datetime_of(after))
+    except OverflowError:  # past the year 9999
         return None
+    return None if found is None else moment_of(found)
 
 
 def occurrences(
@@ -190,11 +217,11 @@ def latest_occurrence(schedule: Schedule, *, now: Moment) -> Moment | None:
     """Return the latest occurrence not after ``now`` that was not fired yet, if there is one."""
     if schedule.next_run_at > now:
         return None
-    parsed = _parse(schedule.cron)
-    if isinstance(parsed, int):
-        interval = parsed * SECOND
+    expression = _read(schedule.cron)
+    if isinstance(expression, int):
+        interval = expression * SECOND
         return Moment(schedule.next_run_at + (now - schedule.next_run_at) // interval * interval)
-    # Going back, CronSim gets daylight saving wrong: so look forward, from ever nearer moments.
+    # There is no search backwards, so this one is bisected.
     latest, end = schedule.next_run_at, now
     while end - latest >= SECOND:
         middle = Moment((latest + end) // 2)
@@ -218,28 +245,21 @@ def as_seconds_first(cron: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _parse(cron: str) -> str | int:
-    """Return a cron expression as its fields, and ``@every`` as its seconds."""
+def _read(cron: str) -> Crontab | int:
+    """Return what an expression says: a crontab line, or the seconds of ``@every``."""
     if len(cron) > MAX_EXPRESSION:
         raise InvalidSchedule("cron", f"has at most {MAX_EXPRESSION} characters")
-    text = cron.strip()
-    if text.startswith("@every "):
-        return _seconds(text.removeprefix("@every ").strip())
-    fields = DESCRIPTORS.get(text, text).replace("?", "*")
-    if fields.startswith("@"):
+    line = _expanded(cron)
+    if line.startswith("@every "):
+        return _seconds(line.removeprefix("@every ").strip())
+    if line.startswith("@"):
         known = ", ".join([*DESCRIPTORS, "@every <duration>"])
-        raise InvalidSchedule("cron", f"{text!r} is not a schedule; the descriptors are {known}")
-    if len(fields.split()) not in (5, 6):
-        raise InvalidSchedule(
-            "cron",
-            f"{text!r} is not a schedule: write five fields (minute hour day month weekday), "
-            "six (second first), or a descriptor such as @hourly or @every 90s",
-        )
-    try:
-        CronSim(fields, datetime(2000, 1, 1))
-    except CronSimError as exc:
-        raise InvalidSchedule("cron", f"{text!r} is not a schedule: {exc}") from None
-    return fields
+        raise InvalidSchedule("cron", f"{line!r} is not a schedule; the descriptors are {known}")
+    return read_crontab(line)
+
+
+def _expanded(cron: str) -> str:
+    return DESCRIPTORS.get(cron.strip(), cron.strip())
 
 
 def _seconds(duration: str) -> int:
@@ -256,13 +276,3 @@ def _seconds(duration: str) -> int:
             "cron", f"@every takes whole seconds, from 1 s to ten years, not {duration}"
         )
     return int(total)
-
-
-@lru_cache(maxsize=1024)
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise InvalidSchedule(
-            "timezone", f"{name!r} is not a time zone such as Europe/Paris"
-        ) from None
