@@ -19,7 +19,7 @@ from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.task import MAX_DELAY, Task
-from poussetaches.core.time_zone import zone_named
+from poussetaches.core.time_zone import check_zone_name, zone_named
 
 CRONTAB_FIELDS = 5
 MAX_EXPRESSION = 200  # characters; a longer one is a mistake, and costly to search
@@ -146,12 +146,12 @@ def check_new_expression(cron: str, timezone: str = "UTC") -> None:
     """Raise for an expression that no new schedule may have, although it may be readable.
 
     Raises:
-        InvalidSchedule: it cannot be read or would not do what it says, or there is no such time
-            zone.
+        InvalidSchedule: it cannot be read or would not do what it says, or the time zone has no
+            name of IANA's.
     """
     if isinstance(_read(cron), Crontab):
         check_steps(_expanded(cron))
-    zone_named(timezone)
+    check_zone_name(timezone)
 
 
 def first_occurrence(cron: str, *, after: Moment, timezone: str = "UTC") -> Moment:
