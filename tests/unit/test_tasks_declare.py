@@ -147,6 +147,23 @@ def test_schedule_needs_a_task_without_required_arguments() -> None:
         def handler(size: int) -> None: ...
 
 
+@pytest.mark.parametrize(
+    ("expression", "timezone", "message"),
+    [
+        ("0 25 * * *", "UTC", "cron: '25' is not an hour; write 0 to 23"),
+        ("*/90 * * * *", "UTC", "must be 1 to 60; write @every 90m"),
+        ("@daily", "Europe/Pari", "timezone: 'Europe/Pari' is not the name of a time zone"),
+    ],
+)
+def test_schedule_that_the_server_would_refuse_is_refused_where_it_is_written(
+    expression: str, timezone: str, message: str
+) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        make_tasks().cron(expression, timezone=timezone)
+
+    assert message in str(caught.value)
+
+
 def test_schedule_needs_a_name_that_the_server_allows() -> None:
     with pytest.raises(DefinitionError, match="'_private' cannot be a name"):
         make_tasks().cron("@daily", name="_private")(lambda: None)

@@ -35,7 +35,8 @@ from poussetaches.client.options import Options, TaskOptions, default_options
 from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receive import PROBE, IncomingRequest, Keys, Receiver, Reply
 from poussetaches.client.results import NewTask
-from poussetaches.core.errors import SettingsError
+from poussetaches.core.errors import InvalidSchedule, SettingsError
+from poussetaches.core.schedule import check_new_expression
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,8 +138,13 @@ class Tasks:
         The schedule has the task's name. ``misfire_grace`` and ``timeout`` are in seconds.
 
         Raises:
-            DefinitionError: as ``task`` does; or the function has required arguments.
+            DefinitionError: as ``task`` does; or the function has required arguments, or the
+                expression or the time zone is one that the server refuses.
         """
+        try:
+            check_new_expression(expression, timezone)
+        except InvalidSchedule as exc:
+            raise DefinitionError(str(exc)) from None
 
         def decorate(function: Callable[..., Any], /) -> Any:
             task = self._add(function, **options)
