@@ -28,7 +28,7 @@ from tests.factories import make_task
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.store.sqlite_files import FULL, Disk
 
-URL = "https://chat.test/hooks/secret"
+URL = "https://chat.test/hooks/7f3a9c1e"
 ORIGIN = "http://app.test:5000"
 
 
@@ -373,4 +373,42 @@ async def test_url_is_never_logged(
     await chat.texts()
 
     assert [record.message for record in caplog.records] == ["alert not taken"]
-    assert "secret" not in str([vars(record) for record in caplog.records])
+    assert "7f3a9c1e" not in str([vars(record) for record in caplog.records])
+
+
+@pytest.mark.parametrize(
+    ("quoted", "posted"),
+    [
+        ("<!channel> fix it", "&lt;!channel&gt; fix it"),
+        ("<https://evil.test|sign in>", "&lt;https://evil.test|sign in&gt;"),
+        ("&lt;!here&gt;", "&amp;lt;!here&amp;gt;"),
+        ("@everyone, @channel", "@\u200beveryone, @\u200bchannel"),
+        ("[sign in](https://evil.test)", "[sign in]\u200b(https://evil.test)"),
+        ("a\u202eb\x1bc\u2028d", "abc\u2028d"),
+        ("KeyError: 'a' [1] (2) user@", "KeyError: 'a' [1] (2) user@"),
+    ],
+    ids=["mention", "link", "escaped", "names", "Markdown", "invisible", "plain"],
+)
+async def test_markup_in_an_answer_is_inert(chat: Chat, quoted: str, posted: str) -> None:
+    tell(chat, make_group(error=quoted))
+
+    (text,) = await chat.texts()
+
+    assert text == (
+        f"poussetaches: New failure: queue mail, /send/0: status 500, {posted}; "
+        "GET /v1/failures has an example."
+    )
+
+
+async def test_markup_in_a_path_or_an_origin_is_inert(
+    chat: Chat, surroundings: Surroundings
+) -> None:
+    surroundings.origins["http://a<b"] = "the name a<b cannot be resolved"
+    await chat.texts()
+    tell(chat, make_group(url_path="/<!here>"))
+
+    texts = "".join(await chat.texts(after=HELD_FOR))
+
+    assert "/&lt;!here&gt;" in texts
+    assert "http://a&lt;b could" in texts
+    assert "<" not in texts

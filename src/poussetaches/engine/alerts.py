@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -31,6 +33,13 @@ TIMEOUT = 10.0  # seconds for a post
 MOST_POSTS = 4  # of the same text, the first one included
 LONGEST = 200  # characters of a path, or of an error
 ACCEPTED = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
+
+# Slack's three characters of markup, as it wants them escaped; Mattermost, Teams and Google Chat
+# resolve them too.
+_ESCAPED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_BREAK = "\u200b"  # of no width
+# What else a chat takes for markup: @everyone and @channel, and [words](https://anywhere).
+_MARKUP = re.compile(r"(?<=@)(?=\w)|(?<=\])(?=\()")
 
 K = TypeVar("K")
 
@@ -194,7 +203,7 @@ class Alerts:
         self._unsent = [each for each in posted if each.post_count < MOST_POSTS] + self._unsent
 
     async def _send(self, texts: Sequence[str]) -> Outcome:
-        text = "poussetaches: " + "\n".join(shortened(texts))
+        text = inert("poussetaches: " + "\n".join(shortened(texts)))
         request = Request(
             method="POST",
             url=self._url,
@@ -278,6 +287,20 @@ def described(group: FailureGroup) -> str:
     status = None if group.status is None else f"status {group.status}"
     what = ", ".join(part for part in (status, group.error[:LONGEST]) if part)
     return f"queue {group.queue}, {group.url_path[:LONGEST]}: {what}"
+
+
+def inert(text: str) -> str:
+    """Return a text that no chat takes for markup: it quotes URLs and answers of anybody's.
+
+    Nobody is mentioned, no link hides where it leads, and nothing is shown in another order than
+    it is written in.
+    """
+    visible = "".join(
+        character
+        for character in text
+        if character == "\n" or not unicodedata.category(character).startswith("C")
+    )
+    return _MARKUP.sub(_BREAK, visible.translate(_ESCAPED))
 
 
 def shortened(lines: Sequence[str], *, more: int = 0) -> list[str]:
