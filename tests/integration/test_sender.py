@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from poussetaches.core.task import Outcome
+from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
 from poussetaches.engine.sender import MAX_BODY, HttpSender
 from tests.factories import NOW
@@ -300,6 +301,21 @@ async def test_redirect_is_an_answer_and_not_followed(sender: HttpSender) -> Non
     )
 
     assert outcome == Outcome(status=302)
+
+
+@pytest.mark.parametrize("left", [0, 1, 8, 25, 26])
+async def test_secret_at_the_cut_of_an_answer_is_masked(left: int) -> None:
+    secret = "long-and-random/and-secret"
+    masking = Masking([secret.encode()])
+    start = b"x" * (MAX_BODY - left)
+    answer = head("HTTP/1.1 500 No") + start + secret.encode() + b"x" * 100
+
+    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, masking=masking)
+    outcome = await outcome_of(sender, answer)
+    await sender.close()
+
+    masked = start + (b"***" if left else b"")
+    assert outcome == Outcome(status=500, body=masked, truncated=True)
 
 
 async def test_compressed_body_is_kept_as_it_came(sender: HttpSender) -> None:

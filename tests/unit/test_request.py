@@ -10,10 +10,10 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND
 from poussetaches.core.queue import Queue, QueueOverrides, QueueSettings
 from poussetaches.core.signature import verify
-from poussetaches.core.task import BodyKind, Outcome
+from poussetaches.core.task import BodyKind
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
-from poussetaches.engine.request import Request, build_request, without_key
+from poussetaches.engine.request import Request, build_request
 from tests.factories import NOW, make_task
 
 KEY = EngineConfig(auth_key="secret", key_targets=frozenset({"api.example.com"}))
@@ -148,32 +148,6 @@ def test_key_of_a_path_goes_by_where_it_leads(base_url: str, sent: bool) -> None
 
 def test_no_key_is_sent_when_there_is_none() -> None:
     assert not request_of(EngineConfig(), url="http://app/").key_sent
-
-
-@pytest.mark.parametrize(
-    ("key", "answer", "kept"),
-    [
-        (
-            "long-and-random",
-            b"key: long-and-random, again long-and-random",
-            b"key: ***, again ***",
-        ),
-        ("long-and-random", b"done", b"done"),
-        ("test", b"the test is over", b"the test is over"),
-        (None, b"done", b"done"),
-    ],
-)
-def test_answer_is_kept_without_the_key(key: str | None, answer: bytes, kept: bytes) -> None:
-    request = request_of(EngineConfig(auth_key=key), url="http://app/")
-
-    assert without_key(Outcome(status=500, body=answer), request).body == kept
-
-
-def test_answer_of_somebody_who_was_not_sent_the_key_is_kept_as_it_is() -> None:
-    request = request_of(EngineConfig(auth_key="long-and-random"), url="http://example.com/")
-
-    outcome = Outcome(status=500, body=b"long-and-random")
-    assert without_key(outcome, request) is outcome
 
 
 @pytest.mark.parametrize("envelope", [False, True])

@@ -27,8 +27,8 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind, Task, TaskState
+from poussetaches.engine.masking import MASKED
 from poussetaches.engine.queues import Queues
-from poussetaches.engine.request import MASKED
 
 BODIES = ("json", "text", "body_base64")
 CHANGEABLE = frozenset(TaskChanges.__struct_fields__)

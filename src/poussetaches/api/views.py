@@ -14,7 +14,7 @@ from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
-from poussetaches.engine.request import MASKED
+from poussetaches.engine.masking import MASKED
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 

@@ -30,7 +30,7 @@ from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
-from poussetaches.engine.request import build_request, without_key
+from poussetaches.engine.request import build_request
 from poussetaches.engine.sender import Sender
 from poussetaches.store.base import Finish, Lease, Store
 
@@ -240,7 +240,7 @@ class Dispatcher:
             request = build_request(
                 task, request_id=request_id, now=now, queues=self._queues, config=self._config
             )
-            outcome = without_key(await self._sender.send(request), request)
+            outcome = await self._sender.send(request)
             key_sent = request.key_sent
         except InvalidTask as exc:
             outcome = Outcome(error=f"the request cannot be made: {exc}")

@@ -12,14 +12,12 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.signature import sign
 from poussetaches.core.target import may_have_key
-from poussetaches.core.task import BodyKind, Outcome, Task
+from poussetaches.core.task import BodyKind, Task
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
 
 USER_AGENT = f"poussetaches/{__version__}"
 KEY_HEADER = "Poussetaches-Auth-Key"
-MASKED = "***"  # in the place of what is nobody's business
-SHORTEST_MASKED = 8  # characters of a key; a shorter one may be a word that an answer means
 
 _CONTENT_TYPES = {
     BodyKind.JSON: "application/json",
@@ -74,14 +72,6 @@ def build_request(
         headers |= _signature(task.id, body, now=now, secrets=config.signing_secrets)
     timeout = task.timeout or queues.settings_of(task.queue).timeout
     return Request(method=task.method, url=url, headers=headers, body=body, timeout=timeout)
-
-
-def without_key(outcome: Outcome, request: Request) -> Outcome:
-    """Return what an attempt came to, its answer without the key: error pages show requests."""
-    key = request.headers.get(KEY_HEADER, "").encode()
-    if len(key) < SHORTEST_MASKED or key not in outcome.body:
-        return outcome
-    return msgspec.structs.replace(outcome, body=outcome.body.replace(key, MASKED.encode()))
 
 
 def _headers_of(task: Task) -> dict[str, str]:

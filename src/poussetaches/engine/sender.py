@@ -22,6 +22,7 @@ from pyreqwest.response import Response
 from poussetaches.core.moment import Moment, moment_of, seconds_between
 from poussetaches.core.target import parse_target
 from poussetaches.core.task import Outcome
+from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
 
 MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more is noise
@@ -61,15 +62,22 @@ class Pin(NamedTuple):
 class HttpSender:
     """Makes attempts over HTTP: no redirects, no proxies, no decompression.
 
-    With a ``pin`` it is for that host alone, whose name is not resolved again.
+    With a ``pin`` it is for that host alone, whose name is not resolved again. ``masking`` hides
+    secrets in answers.
     """
 
     def __init__(
-        self, *, connect_timeout: float, now: Callable[[], Moment], pin: Pin | None = None
+        self,
+        *,
+        connect_timeout: float,
+        now: Callable[[], Moment],
+        pin: Pin | None = None,
+        masking: Masking | None = None,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._now = now
         self._pin = pin
+        self._masking = masking or Masking()
         builder = (
             ClientBuilder()
             .no_proxy()
@@ -101,8 +109,7 @@ class HttpSender:
         try:
             async with builder.build_streamed() as response:
                 status = response.status
-                body, truncated = await _read(response)
-                return self._answered(response, body, truncated)
+                return await self._answered(response)
         except DetailedPyreqwestError as exc:
             return await self._failed(request, exc, status)
 
@@ -130,14 +137,17 @@ class HttpSender:
         """Close all connections."""
         await self._client.close()
 
-    def _answered(self, response: Response, body: bytes, truncated: bool) -> Outcome:
+    async def _answered(self, response: Response) -> Outcome:
+        # Beyond the cut, so that a secret at it is seen whole.
+        found = await response.body_reader.read(MAX_BODY + self._masking.margin + 1)
+        body = b"" if found is None else found.to_bytes()
         retry_after = None
         if response.status in _ASKS_TO_WAIT:
             retry_after = seconds_to_wait(_header(response, "Retry-After"), now=self._now())
         return Outcome(
             status=response.status,
-            body=body,
-            truncated=truncated,
+            body=self._masking.cut(body, MAX_BODY),
+            truncated=len(body) > MAX_BODY,
             retry_after=retry_after,
             refused=_header(response, "Poussetaches-Retry").strip().lower() == "no",
         )
@@ -182,13 +192,6 @@ def _headers_of(request: Request) -> dict[str, str]:
         return request.headers
     # The client says nothing of an empty body, and some servers insist (RFC 9110, 8.6).
     return {**request.headers, "Content-Length": "0"}
-
-
-async def _read(response: Response) -> tuple[bytes, bool]:
-    """Return the first part of a body, and whether there was more."""
-    found = await response.body_reader.read(MAX_BODY + 1)
-    body = b"" if found is None else found.to_bytes()
-    return body[:MAX_BODY], len(body) > MAX_BODY
 
 
 def _header(response: Response, name: str) -> str:

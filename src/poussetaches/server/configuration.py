@@ -6,6 +6,7 @@ from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings, Retention
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.masking import Masking
 from poussetaches.settings import Settings
 
 
@@ -26,6 +27,14 @@ def engine_config(settings: Settings) -> EngineConfig:
         allowed=AllowedTargets(settings.allow_target),
         key_targets=frozenset(settings.key_target),
         signing_secrets=settings.signing_secret,
+    )
+
+
+def masking(settings: Settings) -> Masking:
+    """Return what hides the server's secrets, which an application may know, in its answers."""
+    texts = (settings.auth_key, settings.api_token, settings.read_token, settings.alert_url)
+    return Masking(
+        [*(text.encode() for text in texts if text is not None), *settings.signing_secret]
     )
 
 

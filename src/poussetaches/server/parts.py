@@ -23,7 +23,7 @@ from poussetaches.engine.loop import Loop
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.sender import HttpSender, Pin, Sender
 from poussetaches.engine.stats import Stats
-from poussetaches.server.configuration import engine_config
+from poussetaches.server.configuration import engine_config, masking
 from poussetaches.server.endpoints import Services, endpoints_of
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
@@ -51,7 +51,11 @@ class Parts:
         self._store = store
         self._stats = stats
         if sender is None:
-            sender = HttpSender(connect_timeout=settings.connect_timeout, now=clock.now)
+            sender = HttpSender(
+                connect_timeout=settings.connect_timeout,
+                now=clock.now,
+                masking=masking(settings),
+            )
         config = engine_config(settings)
         self.engine = Engine(
             store=store,
@@ -151,8 +155,10 @@ def _limited(
         return sender
     timeout = settings.connect_timeout
 
+    hidden = masking(settings)
+
     def pinned(pin: Pin) -> Sender:
-        return HttpSender(connect_timeout=timeout, now=now, pin=pin)
+        return HttpSender(connect_timeout=timeout, now=now, pin=pin, masking=hidden)
 
     return LimitedSender(sender, allowed=allowed, pinned=pinned, connect_timeout=timeout)
 
