@@ -167,7 +167,8 @@ async def test_redirect_in_circles_is_an_answer(sender: HttpSender) -> None:
 
     outcome = await outcome_of(sender, circle)
 
-    assert (outcome, count) == (Outcome(status=308), 1)
+    redirect = "a redirect to /, and redirects are not followed"
+    assert (outcome, count) == (Outcome(status=308, redirect=redirect), 1)
 
 
 async def test_answers_to_what_was_never_asked_answer_nothing_later(sender: HttpSender) -> None:

@@ -295,12 +295,46 @@ async def test_body_that_comes_in_pieces_is_kept_whole(sender: HttpSender) -> No
     assert outcome == Outcome(status=200, body=b"in pieces")
 
 
-async def test_redirect_is_an_answer_and_not_followed(sender: HttpSender) -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirect_is_an_answer_and_not_followed(sender: HttpSender, status: int) -> None:
     outcome = await outcome_of(
-        sender, head("HTTP/1.1 302 Found", "Location: /elsewhere", "Content-Length: 0")
+        sender,
+        head(f"HTTP/1.1 {status} Moved", "Location: /elsewhere?token=x", "Content-Length: 0"),
     )
 
-    assert outcome == Outcome(status=302)
+    assert outcome == Outcome(
+        status=status,
+        redirect="a redirect to /elsewhere?…, and redirects are not followed",
+    )
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("HTTP/1.1 302 Found",),
+        ("HTTP/1.1 302 Found", "Location: "),
+        ("HTTP/1.1 302 Found", "Location: /caf\xe9"),
+        ("HTTP/1.1 201 Created", "Location: /elsewhere"),
+        ("HTTP/1.1 304 Not Modified", "Location: /elsewhere"),
+    ],
+    ids=["no location", "empty", "not ASCII", "created", "not modified"],
+)
+async def test_answer_that_leads_nowhere_is_no_redirect(
+    sender: HttpSender, lines: tuple[str, ...]
+) -> None:
+    outcome = await outcome_of(sender, head(*lines, "Content-Length: 0"))
+
+    assert (outcome.error, outcome.redirect) == (None, None)
+
+
+async def test_answer_with_too_many_headers_fails_with_the_limit(sender: HttpSender) -> None:
+    lines = ["HTTP/1.1 200 OK", "Content-Length: 0"]
+    most = [*lines, *(f"X-{number}: 1" for number in range(97))]  # and Connection
+
+    assert await outcome_of(sender, head(*most)) == Outcome(status=200)
+    assert await outcome_of(sender, head(*most, "X-More: 1", "X-Most: 1")) == Outcome(
+        error="the answer has more than 100 headers, or a head longer than 400 KiB"
+    )
 
 
 @pytest.mark.parametrize("left", [0, 1, 8, 25, 26])
@@ -316,6 +350,17 @@ async def test_secret_at_the_cut_of_an_answer_is_masked(left: int) -> None:
 
     masked = start + (b"***" if left else b"")
     assert outcome == Outcome(status=500, body=masked, truncated=True)
+
+
+async def test_secret_in_the_location_of_a_redirect_is_masked() -> None:
+    masking = Masking([b"long-and-random"])
+
+    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, masking=masking)
+    lines = ("HTTP/1.1 302 Found", "Location: /a/long-and-random/b", "Content-Length: 0")
+    outcome = await outcome_of(sender, head(*lines))
+    await sender.close()
+
+    assert outcome.redirect == "a redirect to /a/***/b, and redirects are not followed"
 
 
 async def test_compressed_body_is_kept_as_it_came(sender: HttpSender) -> None:

@@ -268,6 +268,52 @@ async def test_sender_that_raises_costs_an_attempt_and_not_the_task(
     assert "attempt broke down" in caplog.messages
 
 
+REDIRECTED = Outcome(
+    status=302, redirect="a redirect to /elsewhere, and redirects are not followed"
+)
+
+
+async def test_redirect_is_the_error_of_an_attempt_that_fails(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender
+) -> None:
+    sender.replies(REDIRECTED)
+    await store.add(make_task())
+
+    await run_due(engine)
+
+    task, (attempt,) = await known(store, "task"), await store.attempts("task")
+    assert (task.last_status, task.last_error) == (302, REDIRECTED.redirect)
+    assert attempt.error == REDIRECTED.redirect
+
+
+async def test_redirect_that_is_expected_is_no_error(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender
+) -> None:
+    sender.replies(REDIRECTED)
+    await store.add(make_task(expected=("3xx",)))
+
+    await run_due(engine)
+
+    task, (attempt,) = await known(store, "task"), await store.attempts("task")
+    assert (task.state, task.last_error, attempt.error) == (TaskState.SUCCEEDED, None, None)
+
+
+async def test_location_of_a_redirect_is_not_logged(
+    engine: Engine,
+    store: SqliteStore,
+    sender: ScriptedSender,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    sender.replies(REDIRECTED)
+    await store.add(make_task())
+
+    await run_due(engine)
+
+    assert "attempt failed" in caplog.messages
+    assert not any("/elsewhere" in repr(record.__dict__) for record in caplog.records)
+
+
 async def test_payload_is_never_logged(
     engine: Engine, store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,8 +18,8 @@ FINDINGS = {
     "paused": "deliveries are paused ({error}): resume them",
     "not-receiver": "answered {status}, but something else than the receiver of tasks did: mount"
     " it in front of the routes that take every path",
-    "redirect": "answered {status}, a redirect to {location}: a redirect to https or to a login"
-    " stands in front of the receiver; mount it outside of that, or correct the base_url",
+    "redirect": "answered {status} ({error}): a redirect to https or to a login stands in front of"
+    " the receiver; mount it outside of that, or correct the base_url",
     "host": "answered 400 before the receiver saw it, as a check of the Host header does"
     " (ALLOWED_HOSTS, TrustedHostMiddleware): mount the receiver outside of that, or allow the"
     " host of the base_url",
@@ -44,10 +44,10 @@ FINDINGS = {
 
 def finding_of(attempt: dict[str, Any]) -> str | None:
     """Return what an attempt at the probe shows: a name in the table, None when all is well."""
-    status = attempt["status"]
-    if status is None or attempt["error"]:
-        return finding_of_error(attempt["error"] or "")
+    status, error = attempt["status"], attempt["error"]
     body: str = attempt["response_body"] or ""
+    if status is None or (error and status not in REDIRECTS):
+        return finding_of_error(error or "")
     if status == HTTPStatus.OK and '"poussetaches"' in body:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

@@ -136,21 +136,12 @@ def judge(task: dict[str, Any], target: str) -> None:
     if task.get("attempts"):
         attempt = task["attempts"][-1]
         name = finding_of(attempt)
-        fields = {"status": attempt["status"], "error": attempt["error"]}
+        error = attempt["error"] or "with no location"
+        fields = {"status": attempt["status"], "error": error}
     else:
         waits = reasons(task)
         name = "refused" if waits & HELD else "paused" if waits & PAUSED else "not-started"
         fields = {"error": task.get("last_error") or ", ".join(sorted(waits)) or "no reason given"}
     if name is None:
         return
-    if name == "redirect":
-        fields["location"] = location_of(target)
     raise CheckFailed(f"{target}: {FINDINGS[name].format(**fields)}")
-
-
-def location_of(target: str) -> str:
-    """Return where a target redirects to: answers are kept without their headers, so ask anew."""
-    try:
-        return ServerCalls(target, None).call("POST", "").location or "another address"
-    except OSError:
-        return "another address"

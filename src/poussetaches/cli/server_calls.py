@@ -22,7 +22,6 @@ class Answer(NamedTuple):
 
     status: int
     json: dict[str, Any]
-    location: str = ""
 
 
 class ServerCalls:
@@ -44,11 +43,7 @@ class ServerCalls:
             content = None if body is None else json.dumps(body)
             connection.request(method, prefix + path, content, self._headers)
             response = connection.getresponse()
-            return Answer(
-                response.status,
-                json_object(response.read()),
-                response.getheader("Location") or "",
-            )
+            return Answer(response.status, json_object(response.read()))
         except http.client.HTTPException as exc:
             raise ConnectionError(f"what answers does not speak HTTP ({exc!r})") from exc
         finally:

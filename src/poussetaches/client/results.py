@@ -42,7 +42,10 @@ class NewTask(msgspec.Struct, frozen=True):
 
 
 class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt; ``status`` is None when no answer came, and ``error`` says why."""
+    """An attempt; ``status`` is None when no answer came, and ``error`` says why.
+
+    With a status, ``error`` says what was wrong with the answer: it broke off, or is a redirect.
+    """
 
     round: int
     number: int

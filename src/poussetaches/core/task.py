@@ -139,6 +139,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     retry_after: float | None = None  # seconds from now, as the answer asked
     refused: bool = False  # the answer said not to try again
+    redirect: str | None = None  # what to say of an answer that redirects, if it is a failure
     unreachable: bool = False  # nothing was sent: the origin could not be connected to
     unknown_host: bool = False  # unreachable because its name does not resolve
 

@@ -299,21 +299,23 @@ class Dispatcher:
         """Return what follows an attempt that counts."""
         task, outcome, now = lease.task, made.outcome, self._clock.now()
         move = next_move(task, outcome, self._queues.policy_of(task), now=now, random=self._random)
+        succeeded = isinstance(move, Complete)
         attempt = Attempt(
             round=task.round,
             number=task.attempt_count + 1,
             request_id=made.request_id,
             started_at=made.started_at,
             duration=made.duration,
-            succeeded=isinstance(move, Complete),
+            succeeded=succeeded,
             status=outcome.status,
-            error=outcome.error,
+            error=outcome.error or (None if succeeded else outcome.redirect),
             response_body=outcome.body,
             response_truncated=outcome.truncated,
             key_sent=made.key_sent,
         )
         if log.isEnabledFor(logging.WARNING if isinstance(move, Bury) else logging.INFO):
-            _log_attempt(task, attempt, move, now)
+            # Not the attempt's own error: where a redirect leads is as private as the task's URL.
+            _log_attempt(task, attempt, move, error=outcome.error, now=now)
         self._observer.attempt_ended(task, attempt, now=now)
         return Finish(lease, move, attempt)
 
@@ -354,7 +356,9 @@ async def _all_done(tasks: set[asyncio.Task[None]]) -> None:
         await asyncio.wait(set(tasks))
 
 
-def _log_attempt(task: Task, attempt: Attempt, move: Move, now: Moment) -> None:
+def _log_attempt(
+    task: Task, attempt: Attempt, move: Move, *, error: str | None, now: Moment
+) -> None:
     fields: dict[str, object] = {
         "task": task.id,
         "queue": task.queue,
@@ -364,8 +368,8 @@ def _log_attempt(task: Task, attempt: Attempt, move: Move, now: Moment) -> None:
     }
     if attempt.status is not None:
         fields["status"] = attempt.status
-    if attempt.error is not None:
-        fields["error"] = attempt.error
+    if error is not None:
+        fields["error"] = error
     match move:
         case Complete():
             log.info("attempt succeeded", extra=fields)

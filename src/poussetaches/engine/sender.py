@@ -23,6 +23,7 @@ from poussetaches.core.moment import Moment, moment_of, seconds_between
 from poussetaches.core.target import parse_target
 from poussetaches.core.task import Outcome
 from poussetaches.engine.masking import Masking
+from poussetaches.engine.redirect import REDIRECTS, redirect_error
 from poussetaches.engine.request import Request
 
 MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more is noise
@@ -36,6 +37,8 @@ _CERTIFICATES = {
     "UnknownIssuer": "no authority that the system or SSL_CERT_FILE trusts signed its certificate",
     "CaUsedAsEndEntity": "its certificate is an authority's own (CA:TRUE), and not a server's",
 }
+# Its limits: 100 headers, and 408 KiB of them.
+_HEAD_TOO_LARGE = "message head is too large"
 _MEANT_TO_HAVE_BODY = ("POST", "PUT", "PATCH")
 
 
@@ -109,7 +112,7 @@ class HttpSender:
         try:
             async with builder.build_streamed() as response:
                 status = response.status
-                return await self._answered(response)
+                return await self._answered(request, response)
         except DetailedPyreqwestError as exc:
             return await self._failed(request, exc, status)
 
@@ -137,7 +140,7 @@ class HttpSender:
         """Close all connections."""
         await self._client.close()
 
-    async def _answered(self, response: Response) -> Outcome:
+    async def _answered(self, request: Request, response: Response) -> Outcome:
         # Beyond the cut, so that a secret at it is seen whole.
         found = await response.body_reader.read(MAX_BODY + self._masking.margin + 1)
         body = b"" if found is None else found.to_bytes()
@@ -150,7 +153,14 @@ class HttpSender:
             truncated=len(body) > MAX_BODY,
             retry_after=retry_after,
             refused=_header(response, "Poussetaches-Retry").strip().lower() == "no",
+            redirect=self._redirect(request, response),
         )
+
+    def _redirect(self, request: Request, response: Response) -> str | None:
+        if response.status not in REDIRECTS:
+            return None
+        location = _header(response, "Location").strip()
+        return self._masking.masked(redirect_error(request.url, location)) if location else None
 
     async def _failed(
         self, request: Request, exc: DetailedPyreqwestError, status: int | None
@@ -216,6 +226,8 @@ def seconds_to_wait(value: str, *, now: Moment) -> float | None:
 def _reason(causes: list[str], otherwise: str) -> str:
     """Return why a request failed in words: the innermost cause says most."""
     reason = causes[-1] if causes else otherwise
+    if reason == _HEAD_TOO_LARGE:
+        return "the answer has more than 100 headers, or a head longer than 400 KiB"
     if "client error (Connect)" not in causes:
         return reason
     for name, words in _CERTIFICATES.items():
