@@ -157,6 +157,17 @@ class TaskRules:
 
         assert attempts == [make_attempt(number, **full) for number in (1, 2, 3)]
 
+    async def test_attempt_keeps_whether_there_was_a_key_to_send(self, store: Store) -> None:
+        """``attempts``: return the attempts kept of a task, oldest first."""
+        await store.add(make_task("a"))
+        for key_sent in (True, False, None):
+            finish = finish_of(await lease_one(store), RetryAt(NOW), key_sent=key_sent)
+            await store.finish(finish, now=NOW)
+
+        attempts = await store.attempts("a")
+
+        assert [attempt.key_sent for attempt in attempts] == [True, False, None]
+
     async def test_last_attempt_keeps_its_whole_response(self, store: Store) -> None:
         """``finish``: the last attempt keeps its whole response, the one before it is cut."""
         long, short = b"x" * 65_536, b"y" * EARLIER_RESPONSE

@@ -314,6 +314,22 @@ async def test_location_of_a_redirect_is_not_logged(
     assert not any("/elsewhere" in repr(record.__dict__) for record in caplog.records)
 
 
+@pytest.mark.parametrize(
+    ("key", "url", "key_sent"),
+    [(None, APP, None), ("the key", "http://app/", True), ("the key", APP, False)],
+)
+async def test_attempt_tells_whether_the_key_was_sent(
+    engine_with: EngineWith, store: SqliteStore, key: str | None, url: str, key_sent: bool | None
+) -> None:
+    engine = await engine_with(EngineConfig(auth_key=key))
+    await store.add(make_task(url=url))
+
+    await run_due(engine)
+
+    (attempt,) = await store.attempts("task")
+    assert attempt.key_sent is key_sent
+
+
 async def test_payload_is_never_logged(
     engine: Engine, store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -143,7 +143,13 @@ def test_attempt_shows_everything_that_is_kept() -> None:
         "auth_key": "sent",
         "node": None,
     }
-    assert attempt_view(make_attempt()).auth_key == "withheld"
+
+
+@pytest.mark.parametrize(
+    ("key_sent", "shown"), [(True, "sent"), (False, "withheld"), (None, None)]
+)
+def test_attempt_shows_whether_the_key_was_sent(key_sent: bool | None, shown: str | None) -> None:
+    assert encoded(attempt_view(make_attempt(key_sent=key_sent)))["auth_key"] == shown
 
 
 @pytest.mark.parametrize(

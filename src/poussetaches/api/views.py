@@ -65,6 +65,13 @@ class TaskView(ListedTask, kw_only=True, frozen=True):
     body_base64: str | UnsetType = UNSET
 
 
+_KEY_SENT: dict[bool | None, Literal["sent", "withheld"] | None] = {
+    True: "sent",
+    False: "withheld",
+    None: None,
+}
+
+
 class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     """An attempt. ``duration`` is in seconds."""
 
@@ -77,7 +84,7 @@ class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     error: str | None
     response_body: str
     response_truncated: bool
-    auth_key: Literal["sent", "withheld"]
+    auth_key: Literal["sent", "withheld"] | None
     node: str | None = None
 
 
@@ -160,7 +167,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         error=attempt.error,
         response_body=response_text(attempt),
         response_truncated=attempt.response_truncated,
-        auth_key="sent" if attempt.key_sent else "withheld",
+        auth_key=_KEY_SENT[attempt.key_sent],
     )
 
 

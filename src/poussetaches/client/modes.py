@@ -148,7 +148,7 @@ def _ended(task: NewTask, id: str, started_at: float, ended_at: float, reply: Re
         "error": None,
         "response_body": text,
         "response_truncated": False,
-        "auth_key": "withheld",
+        "auth_key": None,
         "node": None,
     }
     return msgspec.convert(

@@ -56,7 +56,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     response_body: str
     response_truncated: bool
-    auth_key: str  # "sent" or "withheld"
+    auth_key: str | None  # "sent", "withheld", or None where the server has no key
     node: str | None = None
 
 

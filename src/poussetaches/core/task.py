@@ -122,7 +122,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     response_body: bytes = b""
     response_truncated: bool = False
-    key_sent: bool = False
+    key_sent: bool | None = None  # None when there was no key that could be sent
 
     @property
     def summary(self) -> str | None:

@@ -49,7 +49,7 @@ class Made(NamedTuple):
     started_at: Moment
     duration: float  # seconds
     outcome: Outcome
-    key_sent: bool
+    key_sent: bool | None  # None without a key, or when nothing was sent
 
 
 class Dispatcher:
@@ -235,13 +235,14 @@ class Dispatcher:
         """Make one attempt, whatever comes of it."""
         request_id = new_request_id(self._random)
         now, started = self._clock.now(), self._clock.monotonic()
-        key_sent = False
+        key_sent: bool | None = None
         try:
             request = build_request(
                 task, request_id=request_id, now=now, queues=self._queues, config=self._config
             )
             outcome = await self._sender.send(request)
-            key_sent = request.key_sent
+            if self._config.auth_key is not None:
+                key_sent = request.key_sent
         except InvalidTask as exc:
             outcome = Outcome(error=f"the request cannot be made: {exc}")
         except Exception as exc:  # a bug of ours must cost an attempt, not the task
@@ -292,7 +293,7 @@ class Dispatcher:
                 if self._has_expired(lease, now):
                     continue
                 outcome = Outcome(error=error, unreachable=True)
-                made = Made(new_request_id(self._random), now, 0.0, outcome, key_sent=False)
+                made = Made(new_request_id(self._random), now, 0.0, outcome, key_sent=None)
                 self._record(self._judge(lease, made))
 
     def _judge(self, lease: Lease, made: Made) -> Finish:

@@ -60,6 +60,7 @@ COLUMNS = {
 
 Row = Sequence[Any]
 
+_NO_KEY = 2  # in the column key_sent, which older versions made for 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
 _BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
 _encode = msgspec.json.encode
@@ -225,7 +226,7 @@ def attempt_values(attempt: Attempt) -> tuple[object, ...]:
         attempt.status,
         attempt.error,
         attempt.response_truncated,
-        attempt.key_sent,
+        _NO_KEY if attempt.key_sent is None else attempt.key_sent,
         attempt.response_body or None,
     )
 
@@ -242,7 +243,7 @@ def attempt_from_row(row: Row) -> Attempt:
         status=row[6],
         error=row[7],
         response_truncated=bool(row[8]),
-        key_sent=bool(row[9]),
+        key_sent=None if row[9] == _NO_KEY else bool(row[9]),
         response_body=row[10] or b"",
     )
 
