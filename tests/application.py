@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 
+from poussetaches.client.admission import IncomingRequest
 from poussetaches.client.function import TaskFunction
-from poussetaches.client.receive import IncomingRequest
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.client.tasks import Tasks
+from poussetaches.core.signature import SignedRequest, body_hash, sign_request
 
 KEY = "a key that both sides know"
 NOW = 1_790_000_000.0  # seconds; 2026-09-21 14:13:20 UTC
@@ -44,6 +46,34 @@ def delivery(
     if body is None:
         body = msgspec.json.encode({} if arguments is None else arguments)
     return IncomingRequest("POST", f"/_poussetaches/{name}", sent, body)
+
+
+def signed(
+    request: IncomingRequest,
+    *secrets: str,
+    at: float = NOW,
+    prefix: str = "",
+    changes: Mapping[str, str] | None = None,
+) -> IncomingRequest:
+    """Return a request with its signatures, or those of one that was changed afterwards.
+
+    ``prefix`` is what the path had in front of it when it was sent.
+    """
+    fields = {
+        "method": request.method,
+        "path": prefix + request.path,
+        "query": request.query,
+        "id": "task-1",
+        "body_hash": body_hash(request.body),
+        **(changes or {}),
+    }
+    given = SignedRequest(timestamp=int(at), **fields)
+    headers = {
+        "webhook-id": "task-1",
+        "webhook-timestamp": str(int(at)),
+        "Poussetaches-Signature": sign_request([it.encode() for it in secrets], given),
+    }
+    return replace(request, headers={**request.headers, **headers})
 
 
 def make_info(id: str = "task-1", *, state: str = "succeeded", **overrides: object) -> TaskInfo:

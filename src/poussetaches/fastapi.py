@@ -11,11 +11,12 @@ from typing import Any, get_args
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
+from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Receive, Scope, Send
 from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, IncomingRequest, Receiver, Reply, acall
+from poussetaches.client.receive import Delivery, Receiver, acall
 from poussetaches.client.tasks import Tasks as PlainTasks
 
 try:
@@ -91,7 +92,7 @@ class Tasks(PlainTasks):
             headers = dict(request.headers)
             try:
                 answer = client.request(
-                    request.method, request.path, headers=headers, content=request.body
+                    request.method, request.target, headers=headers, content=request.body
                 )
             except _BrokenOff as exc:
                 raise exc.reason from None

@@ -12,11 +12,12 @@ import click
 from flask import Flask, current_app, has_app_context
 from flask.cli import AppGroup
 
+from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, IncomingRequest, Receiver, Reply, run_to_end
+from poussetaches.client.receive import Delivery, Receiver, run_to_end
 from poussetaches.client.tasks import Tasks as PlainTasks
 from poussetaches.client.wsgi import WsgiReceiver
 from poussetaches.core.errors import PousseTachesError
@@ -39,6 +40,7 @@ class Arguments(TypedDict, total=False):
     token: str | None
     auth_key: str | None
     signing_secrets: str | None
+    public_prefix: str | None
     client: Client | None
     async_client: AsyncClient | None
     path: str
@@ -131,7 +133,7 @@ async def _acall_in(app: Flask, delivery: Delivery) -> object:
 
 def _deliver_in_test(app: Flask, request: IncomingRequest) -> Reply:
     answer = app.test_client().open(
-        request.path, method=request.method, headers=dict(request.headers), data=request.body
+        request.target, method=request.method, headers=dict(request.headers), data=request.body
     )
     return Reply(answer.status_code, answer.data, dict(answer.headers))
 

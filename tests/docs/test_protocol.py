@@ -6,14 +6,19 @@ import ast
 import json
 import re
 import shlex
+import subprocess
+import time
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from playwright._impl._driver import compute_driver_executable  # the Node that comes with it
 
+from poussetaches.core.signature import SignedRequest, body_hash, secret_bytes, sign_request
 from tests.acceptance.harness import Receiver, Server, receiving, serving
-from tests.docs.shell import ROOT, SERVER, code_blocks, run
+from tests.docs.shell import ROOT, SERVER, code_blocks, execute, run
 
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
 ORIGINAL_PAGE = (ROOT / "docs" / "original.md").read_text()
@@ -141,3 +146,71 @@ def test_every_problem_has_its_row(server: Server) -> None:
 
     assert problem_codes() - documented == set()
     assert documented - problem_codes() == set()
+
+
+# The example of a signed request, as the page has it.
+SIGNED = dict(line.split(": ", 1) for line in code_blocks(PAGE, "http")[0].strip().splitlines())
+KEY = secret_bytes("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+BODY = b'{"test": 2432232314}'
+
+
+def test_example_of_a_signature_is_right() -> None:
+    (content,) = (block for block in code_blocks(PAGE, "text") if "poussetaches-v1" in block)
+    request = SignedRequest(
+        method="POST",
+        path="/tasks/send",
+        query="x=1",
+        id=SIGNED["webhook-id"],
+        timestamp=int(SIGNED["webhook-timestamp"]),
+        body_hash=body_hash(BODY),
+    )
+
+    assert request.content == content.rstrip("\n").encode()
+    assert SIGNED["Poussetaches-Signature"] == sign_request([KEY], request)
+
+
+def deliveries() -> Iterator[tuple[str, str, dict[str, str], str, bool]]:
+    """Yield the method, target, headers and body of deliveries, and whether they are signed."""
+    now = int(time.time())
+
+    def headers(target: str, body: str, at: int) -> dict[str, str]:
+        path, _, query = target.partition("?")
+        request = SignedRequest("POST", path, query, "task-1", at, body_hash(body.encode()))
+        return {
+            "webhook-id": "task-1",
+            "webhook-timestamp": str(at),
+            "poussetaches-signature": sign_request([b"another", KEY], request),
+        }
+
+    for target in ("/", "/tasks/send", "/tasks/send?x=1?", "/tasks/caf%C3%A9?"):
+        yield "POST", target, headers(target, "{}", now), "{}", True
+    yield "PUT", "/", headers("/", "{}", now), "{}", False
+    yield "POST", "/other", headers("/", "{}", now), "{}", False
+    yield "POST", "/?x", headers("/", "{}", now), "{}", False
+    yield "POST", "/", headers("/", "{}", now), "[]", False
+    yield "POST", "/", headers("/", "{}", now - 400), "{}", False
+    yield "POST", "/", {}, "{}", False
+
+
+def test_python_code_checks_signatures(page: ModuleType) -> None:
+    (code,) = code_blocks(PAGE, "python")
+    execute(page, code)
+
+    for method, target, headers, body, signed in deliveries():
+        assert page.is_signed(KEY, method, target, headers, body.encode()) is signed, target
+
+
+def test_javascript_code_checks_signatures() -> None:
+    (code,) = code_blocks(PAGE, "javascript")
+    given = [delivery[:4] for delivery in deliveries()]
+    script = f"""{code}
+        const key = Buffer.from({KEY.hex()!r}, "hex");
+        const found = {json.dumps(given)}.map((delivery) => isSigned(key, ...delivery));
+        console.log(JSON.stringify(found));
+    """
+    node, _ = compute_driver_executable()
+
+    ran = subprocess.run([node, "-e", script], capture_output=True, text=True, check=False)
+
+    assert ran.stderr == ""
+    assert json.loads(ran.stdout) == [delivery[4] for delivery in deliveries()]

@@ -27,7 +27,13 @@ from poussetaches.api.task_fields import (
 from poussetaches.core.errors import Invalid, InvalidFilter, InvalidSchedule, SettingsError
 from poussetaches.core.failures import common_error, common_path, first_line, group_of
 from poussetaches.core.schedule import check_expression, next_occurrence
-from poussetaches.core.signature import secret_bytes, sign, verify
+from poussetaches.core.signature import (
+    SignedRequest,
+    secret_bytes,
+    sign_request,
+    signed_body_hash,
+    verify_request,
+)
 from poussetaches.core.target import check_url, parse_target
 from poussetaches.engine.sender import seconds_to_wait
 from poussetaches.settings import load_settings
@@ -195,23 +201,33 @@ def test_time_to_wait_is_read_or_passed_over(value: str) -> None:
     assert found is None or 0 <= found < float("inf")
 
 
-@given(st.lists(st.binary(min_size=1), min_size=1, max_size=3), st.text(), st.binary())
-def test_signature_is_good_for_what_was_signed(
-    secrets: list[bytes], task_id: str, body: bytes
-) -> None:
-    signature = sign(secrets, id=task_id, timestamp=1, body=body)
+line = st.text(st.characters(exclude_characters="\n"))
+requests = st.builds(
+    SignedRequest, line, line, line, line, st.integers(min_value=0), st.just("0" * 64)
+)
 
-    assert verify(secrets[-1:], id=task_id, timestamp=1, body=body, signature=signature)
-    assert not verify(secrets, id=task_id, timestamp=2, body=body, signature=signature)
+
+@given(st.lists(st.binary(min_size=1), min_size=1, max_size=3), requests, requests)
+def test_signature_is_good_for_what_was_signed(
+    secrets: list[bytes], request: SignedRequest, other: SignedRequest
+) -> None:
+    signature = sign_request(secrets, request)
+
+    assert verify_request(secrets[-1:], request, signature=signature)
+    assert verify_request(secrets, other, signature=signature) is (request == other)
+    assert signed_body_hash(signature) == request.body_hash
 
 
 any_text = st.text(st.characters(categories=("Cs", "L", "N", "Z")))  # Cs: halves of pairs
 
 
 @given(any_text, any_text)
-def test_signature_of_any_text_is_judged(task_id: str, signature: str) -> None:
-    assert not verify([b"secret"], id=task_id, timestamp=1, body=b"", signature=signature)
-    assert not verify([b"secret"], id="1", timestamp=1, body=b"", signature=f"v1,{signature}")
+def test_signature_of_any_text_is_judged(text: str, signature: str) -> None:
+    request = SignedRequest(text, text, text, text, 1, text)
+
+    assert not verify_request([b"secret"], request, signature=signature)
+    assert not verify_request([b"secret"], request, signature=f"v1,{signature}")
+    assert signed_body_hash(signature) is None
 
 
 @given(st.text(), st.binary())

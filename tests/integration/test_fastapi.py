@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated
 
 import pytest
@@ -19,8 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poussetaches.client.modes import ImmediatePusher
 from poussetaches.fastapi import Tasks
 from poussetaches.testing import testing
+from tests.application import delivery, signed
 
 KEY = "the key"
+SECRET = "a secret of twenty-four bytes"
 HEADERS = {"Poussetaches-Auth-Key": KEY, "Poussetaches-Task-ID": "1"}
 
 
@@ -209,6 +213,38 @@ def test_application_below_a_path_is_found(tasks: Tasks) -> None:
     )
 
     assert answer.json() == 6
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "sent_below"),
+    [
+        ("", "", ""),
+        # uvicorn --root-path: the proxy removed the prefix, and uvicorn put it back.
+        ("/shop", "/shop", "/shop"),
+        # The application server says what was removed, and did not put it back.
+        ("/shop", "", "/shop"),
+        # The same, and the server delivers directly.
+        ("/shop", "/shop", ""),
+        ("/shop", "", ""),
+    ],
+)
+def test_path_is_signed_with_the_prefix_that_it_was_sent_with(
+    root_path: str, path: str, sent_below: str
+) -> None:
+    app = FastAPI()
+    tasks = Tasks(app, auth_key=KEY, signing_secrets=SECRET, environ={})
+
+    @tasks.task(name="double")
+    def double(number: int) -> int:
+        return 2 * number
+
+    sent = delivery(double, {"number": 3}, Poussetaches_Auth_Key=KEY)
+    sent = signed(replace(sent, query="x=%41"), SECRET, at=time.time(), prefix=sent_below)
+    answer = TestClient(app, root_path=root_path).post(
+        f"{path}{sent.target}", content=sent.body, headers=dict(sent.headers)
+    )
+
+    assert (answer.status_code, answer.text) == (200, "6")
 
 
 def test_mounting_too_late_is_refused(tasks: Tasks) -> None:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from flask import Flask, abort, current_app, g, has_request_context, redirect, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.serving import make_server
 from werkzeug.test import Client as WsgiClient
 from werkzeug.wrappers import Response
 
+from poussetaches.client.admission import IncomingRequest
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client
+from poussetaches.client.config import Keys
 from poussetaches.client.errors import Refused
 from poussetaches.client.function import TaskFunction
-from poussetaches.client.receive import IncomingRequest, Keys
 from poussetaches.flask import GiveUp, Pushed, Tasks, current_task
 from tests.acceptance.harness import KEY as SERVER_KEY
 from tests.acceptance.harness import receiving, serving
-from tests.application import KEY, RecordingPusher, delivery, make_info
+from tests.application import KEY, RecordingPusher, delivery, make_info, signed
 
 SECRET = "a secret of twenty-four bytes"
 
@@ -150,7 +154,7 @@ def test_without_a_key_everything_is_refused_and_the_log_says_what_to_set(
 
 
 def test_application_that_is_mounted_below_another_gets_its_deliveries() -> None:
-    app = make_app()
+    app = make_app(POUSSETACHES_SIGNING_SECRET=SECRET)
     tasks = make_tasks(app)
 
     @tasks.task
@@ -158,11 +162,52 @@ def test_application_that_is_mounted_below_another_gets_its_deliveries() -> None
         return "done"
 
     site = WsgiClient(DispatcherMiddleware(Flask("site"), {"/shop": app}))
-    sent = delivery(handler)
+    sent = signed(delivery(handler), SECRET, at=time.time(), prefix="/shop")
     with tasks.use(RecordingPusher()):
         answer = site.post(f"/shop{sent.path}", headers=dict(sent.headers), data=sent.body)
 
     assert (answer.status_code, answer.text) == (200, '"done"')
+
+
+def behind_proxy_fix(app: Flask) -> None:
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)  # type: ignore[method-assign]
+
+
+def configured_with_prefix(app: Flask) -> None:
+    app.config["POUSSETACHES_PUBLIC_PREFIX"] = "/shop"
+
+
+@pytest.mark.parametrize(
+    ("tell", "status"),
+    [(behind_proxy_fix, 200), (configured_with_prefix, 200), (lambda app: None, 401)],
+)
+def test_proxy_may_remove_a_prefix_that_the_application_knows(
+    tell: Callable[[Flask], None], status: int
+) -> None:
+    app = make_app(POUSSETACHES_SIGNING_SECRET=SECRET)
+    tasks = make_tasks(app)
+    tell(app)
+
+    @tasks.task
+    def handler() -> None: ...
+
+    sent = signed(delivery(handler), SECRET, at=time.time(), prefix="/shop")
+    sent = replace(sent, headers={**sent.headers, "X-Forwarded-Prefix": "/shop"})
+    with tasks.use(RecordingPusher()):
+        assert send(app, sent)[0] == status
+
+
+def test_query_is_signed_as_it_came() -> None:
+    app = make_app(POUSSETACHES_SIGNING_SECRET=SECRET)
+    tasks = make_tasks(app)
+
+    @tasks.task
+    def handler() -> None: ...
+
+    sent = signed(replace(delivery(handler), query="x=%41+b&y"), SECRET, at=time.time())
+    with tasks.use(RecordingPusher()):
+        assert tasks.delivery_in_test()(sent).status == 200
+        assert tasks.delivery_in_test()(replace(sent, query="x=A")).status == 401
 
 
 def test_body_may_come_in_chunks() -> None:

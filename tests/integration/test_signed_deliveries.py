@@ -1,18 +1,24 @@
-"""Signatures of what a server delivers, checked as a receiver would, from the specification alone.
+"""Signatures of what a server delivers, checked from the specifications alone, as receivers would.
 
-https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, and
+docs/protocol.md for the signature of the whole request.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
+from flask import Flask
 
+from poussetaches.flask import Tasks
 from tests.acceptance.harness import Delivery, Receiver, Server, receiving, serving, wait_until
+from tests.application import RecordingPusher
 from tests.integration.v1 import Client
 
 NEW_KEY = bytes(range(32))
@@ -54,6 +60,19 @@ def is_signed_with(key: bytes, delivery: Delivery) -> bool:
     return expected in headers["webhook-signature"].split(" ")
 
 
+def is_signed_whole_with(key: bytes, delivery: Delivery) -> bool:
+    headers = delivery.headers
+    path, _, query = delivery.path.partition("?")
+    lines = [
+        *("poussetaches-v1", delivery.method, path, query),
+        *(headers["webhook-id"], headers["webhook-timestamp"]),
+        hashlib.sha256(delivery.body).hexdigest(),
+    ]
+    signature = base64.b64encode(hmac.digest(key, "\n".join(lines).encode(), "sha256")).decode()
+    items = headers["poussetaches-signature"].split(" ")
+    return {f"sha256,{lines[-1]}", f"v1,{signature}"} <= set(items)
+
+
 @pytest.mark.parametrize(
     "pushed",
     [
@@ -77,6 +96,8 @@ def test_receiver_with_either_secret_can_check_each_attempt(
         assert is_signed_with(NEW_KEY, delivery)
         assert is_signed_with(OLD_KEY, delivery)
         assert not is_signed_with(b"another key", delivery)
+        assert is_signed_whole_with(NEW_KEY, delivery)
+        assert is_signed_whole_with(OLD_KEY, delivery)
 
 
 def test_tasks_of_the_original_are_signed_too(server: Server, receiver: Receiver) -> None:
@@ -85,3 +106,53 @@ def test_tasks_of_the_original_are_signed_too(server: Server, receiver: Receiver
     wait_until(lambda: len(receiver.deliveries), bool, "an attempt")
 
     assert is_signed_with(NEW_KEY, receiver.deliveries[0])
+    assert is_signed_whole_with(NEW_KEY, receiver.deliveries[0])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("", "/", "?", "/?", "/a?", "/a?x=1&y=%41", "?x", "/a?x=?&y=#part", "/#part?x"),
+        *("/caf\u00e9?\u20ac=\u00e9", "/%7e%7E/%2f", "/a/../b/./c", "/a/%2E%2e/b", "/a//b/"),
+        *("/a;b=c,d:@!$&()*+='~", '/"<>`{}|^[]?"<>`{}|^[]\'', "/a%", "/a%zz?%"),
+    ],
+)
+def test_path_and_query_are_signed_as_they_are_sent(
+    server: Server, receiver: Receiver, target: str
+) -> None:
+    push = json.dumps({"url": receiver.url + target, "method": "PUT"}).encode()
+    Client(server).send("POST", "/v1/tasks", push)
+
+    wait_until(lambda: len(receiver.deliveries), bool, "an attempt")
+
+    assert receiver.deliveries[0].method == "PUT"
+    assert is_signed_whole_with(NEW_KEY, receiver.deliveries[0])
+
+
+def test_delivery_to_a_third_party_is_refused_by_the_receiver(
+    server: Server, receiver: Receiver
+) -> None:
+    """It posts request and signature, as it got them, to another task's path."""
+    app = Flask("shop")
+    tasks = Tasks(app, signing_secrets=OLD_SECRET, environ={})
+    deleted: list[str] = []
+
+    @tasks.task(name="app.delete_all_accounts")
+    def delete_all_accounts() -> None:
+        deleted.append("all")
+
+    path = "/_poussetaches/app.delete_all_accounts"
+    for target in ("/hooks/shop", path):
+        push = json.dumps({"url": receiver.url + target, "json": {}}).encode()
+        Client(server).send("POST", "/v1/tasks", push)
+    wait_until(lambda: len(receiver.deliveries), lambda count: count == 4, "both tasks")
+    by_path = {delivery.path: delivery for delivery in receiver.deliveries}
+
+    def replay(delivery: Delivery) -> int:
+        client = app.test_client()
+        return client.post(path, headers=dict(delivery.headers), data=delivery.body).status_code
+
+    with tasks.use(RecordingPusher()):
+        assert replay(by_path["/hooks/shop"]) == 401
+        assert deleted == []
+        assert replay(by_path[path]) == 200

@@ -7,6 +7,7 @@ import unittest
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -21,6 +22,8 @@ from poussetaches.fastapi import Tasks as FastAPITasks
 from poussetaches.flask import GiveUp, RetryLater, current_task
 from poussetaches.flask import Tasks as FlaskTasks
 from poussetaches.testing import RunBox, testing
+
+DAY = 24 * 60 * 60  # seconds
 
 # Record
 
@@ -246,6 +249,29 @@ def test_every_box_begins_with_nothing(tasks: Tasks, shop: Shop) -> None:
 
     with testing(tasks, "run") as second:
         assert second.tasks() == []
+
+
+def test_deliveries_are_signed_as_the_servers_are_whatever_the_virtual_time() -> None:
+    app = Flask("shop")
+    app.config["APPLICATION_ROOT"] = "/shop"
+    tasks = FlaskTasks(app)
+    mounted, signatures = app.wsgi_app, list[str]()
+
+    def outside(environ: dict[str, str], start_response: Any) -> Any:
+        signatures.append(environ["HTTP_POUSSETACHES_SIGNATURE"])
+        return mounted(environ, start_response)
+
+    app.wsgi_app = outside  # type: ignore[method-assign]  # as Flask documents it
+
+    @tasks.task
+    def send(user_id: int) -> None: ...
+
+    with testing(tasks, "run") as box:
+        send.options(delay=30 * DAY).push(42)
+        box.advance(days=30)
+        assert [task.state for task in box.of(send)] == ["succeeded"]
+
+    assert [signature.split(",")[0] for signature in signatures] == ["sha256"]
 
 
 async def test_asynchronous_code_pushes_and_waits(tasks: Tasks, shop: Shop) -> None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from poussetaches.cli.findings import FINDINGS, finding_of
-from poussetaches.client.receive import PROBE, IncomingRequest
+from poussetaches.client.admission import IncomingRequest
+from poussetaches.client.receive import PROBE
 from poussetaches.client.tasks import Tasks
+from tests.application import signed
 
 KEY = "the key"
+SECRET = "a secret of twenty-four bytes"
 
 
-def probed(tasks: Tasks, *, key: str | None = KEY, path: str = f"/_poussetaches/{PROBE}") -> str:
+def probed(
+    tasks: Tasks,
+    *,
+    key: str | None = KEY,
+    path: str = f"/_poussetaches/{PROBE}",
+    sign: Callable[[IncomingRequest], IncomingRequest] = lambda request: request,
+) -> str:
     """Return what is found when the receiver answers a probe; "" when all is well."""
     headers = {} if key is None else {"Poussetaches-Auth-Key": key}
-    reply = tasks.receiver().run(IncomingRequest("POST", path, headers))
+    reply = tasks.receiver().run(sign(IncomingRequest("POST", path, headers)))
     attempt = {
         "status": int(reply.status),
         "error": None,
@@ -40,4 +53,24 @@ def test_answers_of_the_receiver_are_told_apart(
     environ: dict[str, str], key: str | None, finding: str
 ) -> None:
     assert probed(Tasks(environ=environ), key=key) == finding
+    assert finding == "" or finding in FINDINGS
+
+
+@pytest.mark.parametrize(
+    ("sign", "finding"),
+    [
+        (lambda it: signed(it, SECRET, at=time.time()), ""),
+        (lambda it: signed(it, "another", at=time.time()), "signature"),
+        (lambda it: signed(it, SECRET, at=time.time(), prefix="/shop"), "signature"),
+        (lambda it: signed(it, SECRET, at=time.time() - 3600), "clock"),
+        (lambda it: replace(it, headers={"webhook-signature": "v1,AAAA"}), "old-server"),
+    ],
+    ids=["well", "wrong", "another path", "clock", "older server"],
+)
+def test_refusals_of_a_signature_are_told_apart(
+    sign: Callable[[IncomingRequest], IncomingRequest], finding: str
+) -> None:
+    tasks = Tasks(environ={"POUSSETACHES_SIGNING_SECRET": SECRET})
+
+    assert probed(tasks, sign=sign) == finding
     assert finding == "" or finding in FINDINGS

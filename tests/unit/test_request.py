@@ -9,7 +9,7 @@ from poussetaches import __version__
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND
 from poussetaches.core.queue import Queue, QueueOverrides, QueueSettings
-from poussetaches.core.signature import verify
+from poussetaches.core.signature import SignedRequest, body_hash, sign, verify_request
 from poussetaches.core.task import BodyKind
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
@@ -159,14 +159,61 @@ def test_body_is_signed_as_it_is_sent_with_each_secret(envelope: bool) -> None:
     headers = request.headers
     assert headers["webhook-id"] == "task"
     assert headers["webhook-timestamp"] == str(NOW // SECOND)
-    for secret in (NEW, OLD):
-        assert verify(
-            [secret],
-            id="task",
-            timestamp=NOW // SECOND,
-            body=request.body,
-            signature=headers["webhook-signature"],
-        )
+    assert headers["webhook-signature"] == sign(
+        (NEW, OLD), id="task", timestamp=NOW // SECOND, body=request.body
+    )
+
+
+def is_signed(request: Request, *, secret: bytes, path: str, query: str) -> bool:
+    """Return whether a request has a right request signature for path and query."""
+    signed = SignedRequest(
+        request.method, path, query, "task", NOW // SECOND, body_hash(request.body)
+    )
+    signature = request.headers["Poussetaches-Signature"]
+    return verify_request([secret], signed, signature=signature)
+
+
+@pytest.mark.parametrize("envelope", [False, True])
+@pytest.mark.parametrize("secret", [NEW, OLD])
+def test_request_is_signed_whole_with_each_secret(envelope: bool, secret: bytes) -> None:
+    request = request_of(
+        EngineConfig(signing_secrets=(NEW, OLD)),
+        QueueOverrides(base_url="http://app:5000/base"),
+        url="/run?x=\u00e9#part",
+        method="PUT",
+        body=b"hello",
+        envelope=envelope,
+    )
+
+    assert is_signed(request, secret=secret, path="/base/run", query="x=%C3%A9")
+
+
+@pytest.mark.parametrize(
+    ("url", "base_url", "goes"),
+    [
+        ("http://127.0.0.1:5000/_poussetaches/app.run", None, True),
+        ("https://api.example.com/_poussetaches/app.run", None, True),
+        # A third party's webhook, with the path of one of the application's tasks.
+        ("https://third.party/_poussetaches/app.delete_account", None, False),
+        ("/_poussetaches/app.run", "https://shop.example", True),
+    ],
+    ids=["private", "key target", "public", "behind a base URL"],
+)
+def test_request_signature_goes_to_the_application_alone(
+    url: str, base_url: str | None, goes: bool
+) -> None:
+    config = EngineConfig(signing_secrets=(NEW,), key_targets=frozenset({"api.example.com"}))
+    settings = None if base_url is None else QueueOverrides(base_url=base_url)
+
+    headers = request_of(config, settings, url=url).headers
+
+    assert ("Poussetaches-Signature" in headers) is goes
+    assert "webhook-signature" in headers
+
+
+def test_url_that_the_client_cannot_read_is_refused() -> None:
+    with pytest.raises(InvalidTask, match="url"):
+        request_of(EngineConfig(signing_secrets=(NEW,)), url="http://app:5000:1/")
 
 
 def test_nothing_is_signed_without_a_secret() -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.client.config import Mode, read_mode, read_secret, read_signing_secrets
+from poussetaches.client.config import (
+    Mode,
+    read_mode,
+    read_public_prefix,
+    read_secret,
+    read_signing_secrets,
+)
 from poussetaches.core.errors import SettingsError
 
 NAME = "POUSSETACHES_AUTH_KEY"
@@ -55,3 +61,17 @@ def test_signing_secrets_are_those_of_the_servers_setting(
 def test_signing_secret_that_is_not_base64_is_refused() -> None:
     with pytest.raises(SettingsError, match="SIGNING_SECRET: what follows whsec_ is not base64"):
         read_signing_secrets("whsec_!")
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [(None, ""), ("", ""), ("/", ""), ("/shop/", "/shop"), ("/caf%C3%A9/a", "/caf\u00e9/a")],
+)
+def test_public_prefix_is_a_path_without_a_slash_at_its_end(text: str | None, prefix: str) -> None:
+    assert read_public_prefix(text) == prefix
+
+
+@pytest.mark.parametrize("text", ["shop", "https://shop.example/shop", "/shop?x=1", "/shop#x"])
+def test_public_prefix_that_is_no_path_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="PUBLIC_PREFIX is '"):
+        read_public_prefix(text)

@@ -12,6 +12,7 @@ import pytest
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import AsyncClient, Client
+from poussetaches.client.config import Keys
 from poussetaches.client.current import current_task
 from poussetaches.client.errors import NotFound
 from poussetaches.client.handle import NoResult, Pushed, ResultTruncated, TaskFailed
@@ -247,7 +248,7 @@ def test_inner_pusher_hides_the_outer_one() -> None:
     def send() -> None: ...
 
     with tasks.use(outer):
-        with tasks.use(inner, auth_key="another"):
+        with tasks.use(inner, keys=Keys(auth_key="another")):
             send.push()
             assert tasks.keys().auth_key == "another"
         send.push()

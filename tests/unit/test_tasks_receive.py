@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import replace
@@ -14,20 +15,19 @@ from inspect import Parameter
 import pytest
 
 from poussetaches import __version__
-from poussetaches.client.current import NoCurrentTask, current_task
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import (
+from poussetaches.client.admission import (
     MOST_BODY,
     MOST_OF_STRANGERS,
     TOLERANCE,
-    Delivery,
     IncomingRequest,
-    Receiver,
     Reply,
 )
+from poussetaches.client.current import NoCurrentTask, current_task
+from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.client.receive import Delivery, Receiver
 from poussetaches.client.tasks import Tasks
-from poussetaches.core.signature import sign
-from tests.application import KEY, NOW, delivery, make_tasks
+from poussetaches.core.signature import body_hash, sign
+from tests.application import KEY, NOW, delivery, make_tasks, signed
 
 NEW_SECRET, OLD_SECRET = "the newer of two secrets", "the older of two secrets"
 Run = Callable[[Receiver, IncomingRequest], Awaitable[Reply]]
@@ -213,25 +213,6 @@ def test_key_that_cannot_be_read_refuses_everything(caplog: pytest.LogCaptureFix
     assert "both POUSSETACHES_AUTH_KEY and POUSSETACHES_AUTH_KEY_FILE are given" in caplog.text
 
 
-def signed(
-    request: IncomingRequest, *secrets: str, age: float = 0, body: bytes | None = None
-) -> IncomingRequest:
-    """Return a request with the signatures of a body, its own unless another is given."""
-    stamp = int(NOW - age)
-    signature = sign(
-        [it.encode() for it in secrets],
-        id="task-1",
-        timestamp=stamp,
-        body=request.body if body is None else body,
-    )
-    headers = {
-        "webhook-id": "task-1",
-        "webhook-timestamp": str(stamp),
-        "webhook-signature": signature,
-    }
-    return replace(request, headers={**request.headers, **headers})
-
-
 CHECK = delivery("_check", body=b"{}")
 
 
@@ -241,19 +222,44 @@ CHECK = delivery("_check", body=b"{}")
         (NEW_SECRET, signed(CHECK, NEW_SECRET), 200),
         (NEW_SECRET, signed(CHECK, OLD_SECRET), 401),
         (NEW_SECRET, CHECK, 401),
-        (NEW_SECRET, signed(CHECK, NEW_SECRET, body=b"other"), 401),
-        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=TOLERANCE), 200),
-        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=TOLERANCE + 1), 401),
-        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=-TOLERANCE), 200),
-        (NEW_SECRET, signed(CHECK, NEW_SECRET, age=-TOLERANCE - 1), 401),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, at=NOW - TOLERANCE), 200),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, at=NOW - TOLERANCE - 1), 401),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, at=NOW + TOLERANCE), 200),
+        (NEW_SECRET, signed(CHECK, NEW_SECRET, at=NOW + TOLERANCE + 1), 401),
         # The server changes first, or the receiver does; at the end both know the new one.
         (OLD_SECRET, signed(CHECK, NEW_SECRET, OLD_SECRET), 200),
         (f"{NEW_SECRET},{OLD_SECRET}", signed(CHECK, OLD_SECRET), 200),
         (f"{NEW_SECRET},{OLD_SECRET}", signed(CHECK, NEW_SECRET), 200),
     ],
 )
-def test_signature_is_checked(secrets: str, request_: IncomingRequest, status: int) -> None:
-    assert receiver_of(make_tasks(signing_secrets=secrets)).run(request_).status == status
+async def test_signature_is_checked(
+    run: Run, secrets: str, request_: IncomingRequest, status: int
+) -> None:
+    reply = await run(receiver_of(make_tasks(signing_secrets=secrets)), request_)
+
+    assert reply.status == status
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "PUT"},
+        {"path": "/hooks/shop"},
+        {"path": "/_poussetaches/app.other"},
+        {"query": "x=1"},
+        {"id": "task-2"},
+        {"body_hash": body_hash(b"other")},
+    ],
+    ids=str,
+)
+def test_signature_is_good_for_its_own_request_alone(changes: dict[str, str]) -> None:
+    """A third party that was sent a signed task cannot have another one run with it."""
+    request = signed(CHECK, NEW_SECRET, changes=changes)
+
+    reply = receiver_of(make_tasks(signing_secrets=NEW_SECRET)).run(request)
+
+    assert reply.status == 401
+    assert text_of(reply).startswith("the signature is")
 
 
 @pytest.mark.parametrize("stamp", ["", "x", "-1", "1" * 40, "1e9", "\u0661"])
@@ -264,12 +270,206 @@ def test_timestamp_that_is_no_number_is_refused(stamp: str) -> None:
     assert receiver_of(make_tasks(signing_secrets=NEW_SECRET)).run(request).status == 401
 
 
+@pytest.mark.parametrize("id", ["", "task\n1", "task 1", "\u00e9", "x" * 201])
+def test_id_that_could_not_be_sent_is_refused(id: str) -> None:
+    request = signed(CHECK, NEW_SECRET, changes={"id": id})
+    headers = {**request.headers, "webhook-id": id, "Poussetaches-Task-ID": id}
+
+    reply = receiver_of(make_tasks(signing_secrets=NEW_SECRET)).run(
+        replace(request, headers=headers)
+    )
+
+    assert "malformed" in text_of(reply)
+
+
+def test_task_id_must_be_the_signed_one() -> None:
+    """Handlers recognise repetitions by it."""
+    request = signed(CHECK, NEW_SECRET)
+    request = replace(request, headers={**request.headers, "Poussetaches-Task-ID": "task-2"})
+
+    reply = receiver_of(make_tasks(signing_secrets=NEW_SECRET)).run(request)
+
+    assert (reply.status, text_of(reply)) == (
+        401,
+        "the signature is of another task than Poussetaches-Task-ID names\n",
+    )
+
+
+def test_server_that_signs_no_requests_is_said_to_be_too_old() -> None:
+    older = {
+        "webhook-id": "task-1",
+        "webhook-timestamp": str(int(NOW)),
+        "webhook-signature": sign(
+            [NEW_SECRET.encode()], id="task-1", timestamp=int(NOW), body=CHECK.body
+        ),
+    }
+    request = replace(CHECK, headers={**CHECK.headers, **older})
+
+    reply = receiver_of(make_tasks(signing_secrets=NEW_SECRET)).run(request)
+
+    assert reply.status == 401
+    assert "webhook-signature is not enough: upgrade the server" in text_of(reply)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (CHECK, "Poussetaches-Signature is missing: give the server POUSSETACHES_SIGNING_SECRET"),
+        (signed(CHECK, OLD_SECRET), "the path or the query of '/_poussetaches/_check'"),
+        (
+            signed(CHECK, NEW_SECRET, at=NOW - 3600),
+            "is 3600 s from this clock",
+        ),
+    ],
+    ids=["unsigned", "wrong", "late"],
+)
+def test_refusal_says_what_is_wrong_with_the_signature(
+    request_: IncomingRequest, words: str
+) -> None:
+    reply = receiver_of(make_tasks(signing_secrets=NEW_SECRET)).run(request_)
+
+    assert words in text_of(reply)
+
+
+@pytest.mark.parametrize(
+    ("sent_below", "mount", "public_prefix", "status"),
+    [
+        ("", "", None, 200),
+        # The application server, or the framework, knows the prefix.
+        ("/shop", "/shop", None, 200),
+        ("/caf%C3%A9", "/caf\u00e9", None, 200),
+        # It knows one, and the server delivers directly.
+        ("", "/shop", None, 200),
+        # A proxy removed it, or put another one in its place.
+        ("/shop", "", "/shop/", 200),
+        ("/shop", "/inner", "/shop", 200),
+        ("/shop", "", None, 401),
+        ("/shop", "/inner", None, 401),
+        ("/other", "/inner", "/shop", 401),
+    ],
+)
+def test_path_is_signed_with_the_prefix_that_it_was_sent_with(
+    sent_below: str, mount: str, public_prefix: str | None, status: int
+) -> None:
+    tasks = make_tasks(signing_secrets=NEW_SECRET, public_prefix=public_prefix)
+    request = signed(replace(CHECK, mount=mount), NEW_SECRET, prefix=sent_below)
+
+    assert receiver_of(tasks).run(request).status == status
+
+
+def test_public_prefix_that_is_no_path_refuses_everything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks = make_tasks(signing_secrets=NEW_SECRET, public_prefix="shop")
+
+    assert receiver_of(tasks).run(signed(CHECK, NEW_SECRET)).status == 503
+    assert "POUSSETACHES_PUBLIC_PREFIX is 'shop'" in caplog.text
+
+
 def test_signature_is_enough_where_no_key_is_configured() -> None:
     environ = {"POUSSETACHES_SIGNING_SECRET": NEW_SECRET}
     receiver = receiver_of(Tasks(environ=environ))
 
     assert receiver.run(signed(CHECK, NEW_SECRET)).status == 200
     assert receiver.run(CHECK).status == 401
+
+
+# How much is read
+
+
+STRANGER = IncomingRequest("POST", "/_poussetaches/_check")
+PIECE_OF_BODY = bytes(64 * 1024)
+
+
+def fed(receiver: Receiver, head: IncomingRequest, *, most: int = 2 * MOST_BODY) -> int:
+    """Feed a request with a body without end; return how many bytes of it were wanted."""
+    intake, count = receiver.admit(head), 0
+    while count < most:
+        count += len(PIECE_OF_BODY)
+        if not intake.feed(PIECE_OF_BODY):
+            break
+    return count
+
+
+@pytest.mark.parametrize(
+    ("keys", "head"),
+    [
+        ({"auth_key": KEY}, STRANGER),
+        ({"auth_key": KEY}, replace(STRANGER, headers={"Poussetaches-Auth-Key": "another"})),
+        ({}, STRANGER),
+        ({"signing_secrets": NEW_SECRET}, STRANGER),
+        ({"signing_secrets": NEW_SECRET}, signed(STRANGER, "made up")),
+        ({"signing_secrets": NEW_SECRET}, signed(STRANGER, NEW_SECRET, at=0)),
+        ({"signing_secrets": "whsec_not base64"}, STRANGER),
+    ],
+    ids=["no key", "another key", "keyless", "unsigned", "made up", "too late", "settings"],
+)
+def test_body_of_a_stranger_is_read_a_little_and_not_kept(
+    keys: dict[str, str], head: IncomingRequest
+) -> None:
+    receiver = receiver_of(Tasks(environ={}, **keys))  # type: ignore[arg-type]  # by name
+
+    fed(receiver, head)
+    tracemalloc.start()
+    wanted = fed(receiver, head)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert wanted <= MOST_OF_STRANGERS + len(PIECE_OF_BODY)
+    assert peak < len(PIECE_OF_BODY)
+
+
+@pytest.mark.parametrize(
+    ("keys", "head"),
+    [
+        ({"auth_key": KEY}, CHECK),
+        ({"signing_secrets": NEW_SECRET}, signed(CHECK, NEW_SECRET)),
+    ],
+    ids=["the key", "the signature"],
+)
+def test_body_of_the_server_is_read_up_to_its_limit(
+    keys: dict[str, str], head: IncomingRequest
+) -> None:
+    receiver = receiver_of(Tasks(environ={}, **keys))  # type: ignore[arg-type]  # by name
+    intake = receiver.admit(head)
+
+    wanted = fed(receiver, head)
+    intake.feed(bytes(MOST_BODY + 1))
+
+    assert MOST_BODY < wanted <= MOST_BODY + len(PIECE_OF_BODY)
+    assert receiver.finish(intake).status == 413
+
+
+async def test_body_that_was_not_signed_is_refused(run: Run) -> None:
+    tasks = make_tasks(signing_secrets=NEW_SECRET)
+    ran: list[int] = []
+
+    @tasks.task(name="app.handler")
+    def handler(number: int) -> None:
+        ran.append(number)
+
+    request = signed(delivery(handler, {"number": 1}), NEW_SECRET)
+    changed = replace(request, body=b'{"number": 2}')
+
+    assert (await run(receiver_of(tasks), changed)).status == 401
+    assert (await run(receiver_of(tasks), request)).status == 200
+    assert ran == [1]
+
+
+def test_body_may_come_in_pieces() -> None:
+    tasks = make_tasks(signing_secrets=NEW_SECRET)
+
+    @tasks.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    receiver = receiver_of(tasks)
+    request = signed(delivery(double, {"number": 21}), NEW_SECRET)
+    intake = receiver.admit(replace(request, body=b""))
+    for at in range(len(request.body)):
+        assert intake.feed(request.body[at : at + 1])
+
+    assert text_of(receiver.finish(intake)) == "42"
 
 
 # Which handler
@@ -521,22 +721,3 @@ async def test_framework_may_fill_in_what_did_not_travel(run: Run) -> None:
     receiver = Receiver(tasks, call=call, acall=acall)
 
     assert (await run(receiver, delivery(handler, {"number": 14}))).body == b"42"
-
-
-@pytest.mark.parametrize(
-    ("keys", "given", "most"),
-    [
-        ({"auth_key": KEY}, KEY, MOST_BODY),
-        ({"auth_key": KEY}, "another", MOST_OF_STRANGERS),
-        ({"auth_key": KEY}, "", MOST_OF_STRANGERS),
-        ({}, KEY, MOST_OF_STRANGERS),
-        ({"signing_secrets": "secret"}, "", MOST_BODY),
-    ],
-    ids=["the key", "another key", "no key", "nothing to ask for", "what a signature is of"],
-)
-def test_body_of_a_stranger_is_not_read_to_its_end(
-    keys: dict[str, str], given: str, most: int
-) -> None:
-    tasks = Tasks(environ={}, **keys)  # type: ignore[arg-type]  # by name
-
-    assert tasks.receiver().most_to_read({"Poussetaches-Auth-Key": given}) == most

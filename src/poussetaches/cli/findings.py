@@ -26,8 +26,12 @@ FINDINGS = {
     "no-key": "refused the probe, which had no key: give the server POUSSETACHES_AUTH_KEY, the"
     " same as the application's, and where the host is public name it by --key-target",
     "key": "refused the key: POUSSETACHES_AUTH_KEY of the server and of the application differ",
-    "signature": "refused the signature: POUSSETACHES_SIGNING_SECRET of the server and of the"
-    " application differ, or one of their clocks is wrong",
+    "signature": "refused the signature, or found none: give the server and the application the"
+    " same POUSSETACHES_SIGNING_SECRET; where a proxy between them removes a part of the path,"
+    " name it in the application's POUSSETACHES_PUBLIC_PREFIX",
+    "clock": "refused the signature as too old or too new: set the clocks of the server and of the"
+    " application",
+    "old-server": "refused the signature, which an older server made: upgrade the server",
     "csrf": "answered {status}, since a check against CSRF stands in front of the receiver: mount"
     " the receiver outside of it",
     "login": "answered {status}, and the receiver did not: a login, or another check, stands in"
@@ -39,6 +43,14 @@ FINDINGS = {
     "bad-settings": "the application's own POUSSETACHES settings are wrong: its log says which",
     "failed": "answered {status}: the application, or a proxy in front of it, failed; see its log",
     "unknown": "answered {status}, which the receiver never does: see what stands in front of it",
+}
+
+# By the receiver's words, in the order in which they are looked for.
+REFUSED_SIGNATURES = {
+    "webhook-signature is not enough": "old-server",
+    "s from this clock": "clock",
+    "Poussetaches-Signature": "signature",
+    "the signature is": "signature",
 }
 
 
@@ -71,8 +83,9 @@ def finding_of_refusal(body: str, *, has_key: bool) -> str:
     """Tell the receiver's own refusals from those in front of it."""
     if "Poussetaches-Auth-Key" in body:
         return "key" if has_key else "no-key"
-    if body.startswith("the signature is"):
-        return "signature"
+    for words, name in REFUSED_SIGNATURES.items():
+        if words in body:
+            return name
     return "csrf" if "csrf" in body.lower() else "login"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from poussetaches.client.receive import IncomingRequest, Receiver, Reply, too_large
+from poussetaches.client.admission import IncomingRequest, Intake, Reply
+from poussetaches.client.receive import Receiver
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,16 +43,17 @@ class AsgiReceiver:
         if not receiver.takes(path):
             await self._app(scope, receive, send)
             return
-        headers = _headers_of(scope["headers"])
-        most = receiver.most_to_read(headers)
-        body = await _read(receive, most)
-        if body is None:
-            return
-        if len(body) > most:
-            reply = too_large(most)
-        else:
-            reply = await receiver.arun(IncomingRequest(scope["method"], path, headers, body))
-        await _answer(reply, send)
+        intake = receiver.admit(
+            IncomingRequest(
+                scope["method"],
+                path,
+                _headers_of(scope["headers"]),
+                query=scope.get("query_string", b"").decode("latin-1"),
+                mount=scope.get("root_path", ""),
+            )
+        )
+        if await _take(receive, intake):
+            await _answer(await receiver.afinish(intake), send)
 
 
 def _path_of(scope: Scope) -> str:
@@ -64,17 +66,14 @@ def _headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
 
 
-async def _read(receive: Receive, most: int) -> bytes | None:
-    """Return the body, or as much of it as shows that it is too long; None when it broke off."""
-    body = bytearray()
-    while len(body) <= most:
+async def _take(receive: Receive, intake: Intake) -> bool:
+    """Take in the body; return whether somebody is still there to be answered."""
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    return bytes(body)
+            return False
+        if not intake.feed(message.get("body", b"")) or not message.get("more_body"):
+            return True
 
 
 async def _answer(reply: Reply, send: Send) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import unquote
 
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.signature import secret_bytes
@@ -14,7 +16,20 @@ URL = PREFIX + "URL"
 API_TOKEN = PREFIX + "API_TOKEN"
 AUTH_KEY = PREFIX + "AUTH_KEY"
 SIGNING_SECRET = PREFIX + "SIGNING_SECRET"
+PUBLIC_PREFIX = PREFIX + "PUBLIC_PREFIX"
 MODE = PREFIX + "MODE"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What callers must show: each of the two that is set, and not empty, is required."""
+
+    auth_key: str | None = None
+    signing_secrets: tuple[bytes, ...] = ()
+    # The path that a proxy in front of the application removes; signatures cover it.
+    public_prefix: str = ""
+    # By which the age of a signature is judged; None is the machine's.
+    clock: Callable[[], float] | None = None
 
 
 class Mode(StrEnum):
@@ -68,3 +83,15 @@ def read_signing_secrets(text: str | None) -> tuple[bytes, ...]:
         return tuple(secret_bytes(item) for item in items if item)
     except ValueError as exc:
         raise SettingsError(f"{SIGNING_SECRET}: {exc}") from None
+
+
+def read_public_prefix(text: str | None) -> str:
+    """Return the path under which a proxy offers the application, without a slash at its end.
+
+    Raises:
+        SettingsError: it is not a path.
+    """
+    prefix = text or ""
+    if prefix and (not prefix.startswith("/") or "?" in prefix or "#" in prefix):
+        raise SettingsError(f"{PUBLIC_PREFIX} is {prefix!r}; give a path that begins with a slash")
+    return unquote(prefix).rstrip("/")

@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.errors import NotFound
-from poussetaches.client.receive import IncomingRequest, Receiver, Reply
+from poussetaches.client.receive import Receiver
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 
 KEPT = 1000  # ended tasks that are remembered for their handles; development needs no more

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from poussetaches.client.config import Keys
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 
 
@@ -50,5 +51,5 @@ class Replacement(NamedTuple):
     """What a test puts in the server's place, the keys it asks for, and who hears of errors."""
 
     pusher: Pusher
-    auth_key: str | None
+    keys: Keys | None
     on_error: Callable[[Exception], None] | None

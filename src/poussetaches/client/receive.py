@@ -1,18 +1,17 @@
-"""Deliveries on the application's side: who calls, which handler, and what is answered."""
+"""Deliveries on the application's side: which handler runs, and what is answered."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import inspect
 import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -21,58 +20,20 @@ from typing import Protocol
 import msgspec
 
 from poussetaches import __version__
+from poussetaches.client.admission import IncomingRequest, Intake, Reply, admit, text_reply
 from poussetaches.client.arguments import ArgumentError, Bound, DefinitionError
 from poussetaches.client.codec import CodecError, encode_json
-from poussetaches.client.config import AUTH_KEY, SIGNING_SECRET
+from poussetaches.client.config import Keys
 from poussetaches.client.current import CurrentTask, running
 from poussetaches.client.function import TaskFunction
 from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.core.errors import SettingsError
-from poussetaches.core.signature import verify
 
-TOLERANCE = 300  # seconds that a signature's time may be off, either way
-MOST_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 MiB by default
-# Of a stranger's body so much is read, and thrown away, that one of the server's with a wrong key
-# is read whole: who is still sending does not read an answer.
-MOST_OF_STRANGERS = 2 * 1024 * 1024  # bytes
 LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # what `poussetaches check` calls; no task has this name
 
 _NUMBER = re.compile("[0-9]{1,9}")
-_TIMESTAMP = re.compile("[0-9]{1,15}")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class IncomingRequest:
-    """A request as it arrived; its path as the application sees it, percent signs resolved."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-    def header(self, name: str) -> str | None:
-        """Return a header's value, whatever the case of its name."""
-        return next((v for k, v in self.headers.items() if k.lower() == name.lower()), None)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer to send back; its headers have the body's type, and not its length."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """What callers must show: each of the two that is set, and not empty, is asked for."""
-
-    auth_key: str | None = None
-    signing_secrets: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,16 +111,30 @@ class Receiver:
         """Tell whether a request to this path is for us, and nothing of the application's."""
         return path.startswith(self._tasks.path + "/")
 
-    def run(self, request: IncomingRequest) -> Reply:
-        """Make sure who calls, and run the handler.
+    def admit(self, head: IncomingRequest) -> Intake:
+        """Judge a request by its head; return what takes in its body."""
+        return admit(head, keys=self._tasks.keys, clock=self._clock)
+
+    def finish(self, intake: Intake) -> Reply:
+        """Run the handler of a request that was admitted; answer one that was not.
 
         Never raises for what a handler does, but for SystemExit and the like.
         """
-        return self._refusal(request) or self.deliver(request)
+        request = intake.end()
+        return request if isinstance(request, Reply) else self.deliver(request)
+
+    async def afinish(self, intake: Intake) -> Reply:
+        """Do what ``finish`` does, from asynchronous code."""
+        request = intake.end()
+        return request if isinstance(request, Reply) else await self.adeliver(request)
+
+    def run(self, request: IncomingRequest) -> Reply:
+        """Answer a request that is there whole."""
+        return self.finish(self._taken(request))
 
     async def arun(self, request: IncomingRequest) -> Reply:
         """Do what ``run`` does, from asynchronous code."""
-        return self._refusal(request) or await self.adeliver(request)
+        return await self.afinish(self._taken(request))
 
     def deliver(self, request: IncomingRequest) -> Reply:
         """Run the handler, whoever calls."""
@@ -189,67 +164,30 @@ class Receiver:
             return self._failed(delivery, exc)
         return _succeeded(delivery, value)
 
-    def most_to_read(self, headers: Mapping[str, str]) -> int:
-        """Return how many bytes of a body are worth being read, by what came before it."""
-        try:
-            keys = self._tasks.keys()
-        except SettingsError:
-            return MOST_OF_STRANGERS
-        if not keys.auth_key:
-            is_known = bool(keys.signing_secrets)  # what is signed is the body
-        else:
-            is_known = _has_key(IncomingRequest("POST", "", headers), keys.auth_key)
-        return MOST_BODY if is_known else MOST_OF_STRANGERS
-
-    def _refusal(self, request: IncomingRequest) -> Reply | None:
-        try:
-            keys = self._tasks.keys()
-        except SettingsError as exc:
-            log.error("delivery refused: %s", exc)
-            return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the application's settings are wrong")
-        if not keys.auth_key and not keys.signing_secrets:
-            log.error(
-                "delivery refused: no key is configured; set %s to the auth_key of the server,"
-                " or %s to its signing_secret",
-                AUTH_KEY,
-                SIGNING_SECRET,
-            )
-            return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the application has no key configured")
-        if keys.auth_key and not _has_key(request, keys.auth_key):
-            return _unauthorized("the header Poussetaches-Auth-Key is missing or wrong")
-        if keys.signing_secrets and not self._is_signed(request, keys.signing_secrets):
-            return _unauthorized("the signature is missing, wrong, or too old")
-        return None
-
-    def _is_signed(self, request: IncomingRequest, secrets: tuple[bytes, ...]) -> bool:
-        id, stamp = request.header("webhook-id"), request.header("webhook-timestamp") or ""
-        signature = request.header("webhook-signature")
-        if not id or not signature or not _TIMESTAMP.fullmatch(stamp):
-            return False
-        timestamp = int(stamp)
-        if abs(self._clock() - timestamp) > TOLERANCE:
-            return False
-        return verify(secrets, id=id, timestamp=timestamp, body=request.body, signature=signature)
+    def _taken(self, request: IncomingRequest) -> Intake:
+        intake = self.admit(request)
+        intake.feed(request.body)
+        return intake
 
     def _prepare(self, request: IncomingRequest) -> Delivery | Reply:
         name = request.path.removeprefix(self._tasks.path + "/")
         if request.method != "POST":
-            reply = _text(HTTPStatus.METHOD_NOT_ALLOWED, "tasks are delivered by POST")
+            reply = text_reply(HTTPStatus.METHOD_NOT_ALLOWED, "tasks are delivered by POST")
             return Reply(reply.status, reply.body, {**reply.headers, "Allow": "POST"})
         if name == PROBE:
             return _json({"poussetaches": __version__, "tasks": len(self._tasks)})
         function = self._tasks.find(name)
         if function is None:
             log.warning("delivery refused: there is no task %r", name)
-            return _text(HTTPStatus.NOT_FOUND, f"there is no task {name!r}")
+            return text_reply(HTTPStatus.NOT_FOUND, f"there is no task {name!r}")
         try:
             bound = function.arguments.decode(request.body)
         except ArgumentError as exc:
             log.warning("delivery refused: task %s: %s", function.name, exc)
-            return _text(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
+            return text_reply(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
         except DefinitionError as exc:
             log.error("delivery refused: %s", exc)
-            return _text(HTTPStatus.INTERNAL_SERVER_ERROR, str(exc))
+            return text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, str(exc))
         return Delivery(function, bound, request, self._current(function, request))
 
     def _current(
@@ -272,16 +210,16 @@ class Receiver:
         about = (current.name, current.id, current.attempt)
         if isinstance(exc, GiveUp):
             log.warning("task %s (%s) gave up at attempt %d: %s", *about, exc)
-            reply = _text(HTTPStatus.INTERNAL_SERVER_ERROR, _line(str(exc)))
+            reply = text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, _line(str(exc)))
             return Reply(reply.status, reply.body, {**reply.headers, "Poussetaches-Retry": "no"})
         if isinstance(exc, RetryLater):
             self._note_wait(delivery, exc.after)
-            reply = _text(HTTPStatus.SERVICE_UNAVAILABLE, _line(str(exc)))
+            reply = text_reply(HTTPStatus.SERVICE_UNAVAILABLE, _line(str(exc)))
             after = str(math.ceil(exc.after))
             return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": after})
         log.error("task %s (%s) failed at attempt %d", *about, exc_info=exc)
         self._tasks.note_error(exc)
-        return _text(HTTPStatus.INTERNAL_SERVER_ERROR, _line(f"{type(exc).__name__}: {exc}"))
+        return text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, _line(f"{type(exc).__name__}: {exc}"))
 
     def _note_wait(self, delivery: Delivery, after: float) -> None:
         current = delivery.current
@@ -298,11 +236,6 @@ class Receiver:
             )
 
 
-def too_large(most: int) -> Reply:
-    """Return the answer to a body of more than so many bytes."""
-    return _text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {most} bytes")
-
-
 def _succeeded(delivery: Delivery, value: object) -> Reply:
     try:
         return Reply(HTTPStatus.OK, encode_json(value), {"Content-Type": "application/json"})
@@ -310,16 +243,6 @@ def _succeeded(delivery: Delivery, value: object) -> Reply:
         # The work is done: to fail here would do it again.
         log.warning("task %s: what it returned is not kept: %s", delivery.function.name, exc)
         return Reply(HTTPStatus.OK)
-
-
-def _has_key(request: IncomingRequest, key: str) -> bool:
-    given = request.header("poussetaches-auth-key") or ""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), key.encode("utf-8", "replace"))
-
-
-def _unauthorized(reason: str) -> Reply:
-    log.warning("delivery refused: %s", reason)
-    return _text(HTTPStatus.UNAUTHORIZED, reason)
 
 
 def _number(text: str | None) -> int:
@@ -332,12 +255,6 @@ def _line(text: str) -> str:
 
 def _json(value: object) -> Reply:
     return Reply(HTTPStatus.OK, msgspec.json.encode(value), {"Content-Type": "application/json"})
-
-
-def _text(status: HTTPStatus, line: str) -> Reply:
-    # Text, not JSON: failures are grouped by the first line of their answers.
-    body = f"{line}\n".encode("utf-8", "replace")
-    return Reply(status, body, {"Content-Type": "text/plain; charset=utf-8"})
 
 
 def run_to_end(awaitable: Awaitable[object]) -> object:

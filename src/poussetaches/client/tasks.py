@@ -11,16 +11,20 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 import msgspec
 
+from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.config import (
     API_TOKEN,
     AUTH_KEY,
     MODE,
+    PUBLIC_PREFIX,
     SIGNING_SECRET,
     URL,
+    Keys,
     Mode,
     read_mode,
+    read_public_prefix,
     read_secret,
     read_signing_secrets,
 )
@@ -33,7 +37,7 @@ from poussetaches.client.modes import ClientPusher, ImmediatePusher
 from poussetaches.client.names import SERVER_NAME, TASK_NAME, Source, check_name, name_of
 from poussetaches.client.options import Options, TaskOptions, default_options
 from poussetaches.client.pusher import Pusher, Replacement
-from poussetaches.client.receive import PROBE, IncomingRequest, Keys, Receiver, Reply
+from poussetaches.client.receive import PROBE, Receiver
 from poussetaches.client.results import NewTask
 from poussetaches.core.errors import InvalidSchedule, SettingsError
 from poussetaches.core.schedule import check_new_expression
@@ -53,7 +57,8 @@ class Tasks:
     ``name`` sets the application apart from others on the same server: its queues and schedules
     begin with it. ``version`` grows with each release, so that an older one does not undo the
     schedules of a newer one. ``base_url`` is put before the paths of its tasks, where the
-    server's own setting is for another application.
+    server's own setting is for another application. ``public_prefix`` is the path that a proxy
+    removes from the requests that it passes on.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Tasks:
         token: str | None = None,
         auth_key: str | None = None,
         signing_secrets: str | None = None,
+        public_prefix: str | None = None,
         client: Client | None = None,
         async_client: AsyncClient | None = None,
         path: str = "/_poussetaches",
@@ -81,6 +87,7 @@ class Tasks:
         self._token = token
         self._auth_key = auth_key
         self._signing_secrets = signing_secrets
+        self._public_prefix = public_prefix
         self._client = client
         self._async_client = async_client
         self._environ = environ
@@ -215,12 +222,14 @@ class Tasks:
         Raises:
             SettingsError: a setting has something that cannot be.
         """
-        if self._replaced and (key := self._replaced[-1].auth_key) is not None:
-            return Keys(auth_key=key)
+        if self._replaced and (keys := self._replaced[-1].keys) is not None:
+            return keys
         secrets = self._signing_secrets or self.setting(SIGNING_SECRET)
+        prefix = self._public_prefix or self.setting(PUBLIC_PREFIX)
         return Keys(
             auth_key=self._auth_key or self.setting(AUTH_KEY),
             signing_secrets=read_signing_secrets(secrets),
+            public_prefix=read_public_prefix(prefix),
         )
 
     def timeout_of(self, task: TaskFunction[..., Any]) -> float | None:
@@ -271,15 +280,15 @@ class Tasks:
         self,
         pusher: Pusher,
         *,
-        auth_key: str | None = None,
+        keys: Keys | None = None,
         on_error: Callable[[Exception], None] | None = None,
     ) -> Iterator[None]:
-        """Let pushes go elsewhere within the block, in all threads; tests do this.
+        """Send pushes elsewhere within the block, in all threads; tests do this.
 
-        ``auth_key`` replaces the keys that callers must show; ``on_error`` is called with what
-        handlers raise. Nothing is declared meanwhile.
+        ``keys`` replaces those that callers must show; ``on_error`` is called with what handlers
+        raise. Nothing is declared meanwhile.
         """
-        self._replaced.append(Replacement(pusher, auth_key, on_error))
+        self._replaced.append(Replacement(pusher, keys, on_error))
         try:
             yield
         finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
-from poussetaches.client.receive import IncomingRequest, Receiver, Reply, too_large
+from poussetaches.client.admission import PIECE, IncomingRequest, Reply
+from poussetaches.client.receive import Receiver
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -32,17 +34,27 @@ class WsgiReceiver:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         self._on_request()
-        # PEP 3333: the bytes of the path, each as the character of that number.
-        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        path = _text_of(environ.get("PATH_INFO", ""))
         if not self._receiver.takes(path):
             return self._app(environ, start_response)
-        headers = _headers_of(environ)
-        most = self._receiver.most_to_read(headers)
-        body = _read(environ, most + 1)
-        if len(body) > most:
-            return _answer(too_large(most), start_response)
-        request = IncomingRequest(environ["REQUEST_METHOD"], path, headers, body)
-        return _answer(self._receiver.run(request), start_response)
+        intake = self._receiver.admit(
+            IncomingRequest(
+                environ["REQUEST_METHOD"],
+                path,
+                _headers_of(environ),
+                query=environ.get("QUERY_STRING", ""),
+                mount=_text_of(environ.get("SCRIPT_NAME", "")),
+            )
+        )
+        for piece in _pieces(environ):
+            if not intake.feed(piece):
+                break
+        return _answer(self._receiver.finish(intake), start_response)
+
+
+def _text_of(path: str) -> str:
+    """Return a path as text: PEP 3333 has each of its bytes as the character of that number."""
+    return path.encode("latin-1").decode("utf-8", "replace")
 
 
 def _headers_of(environ: Environ) -> dict[str, str]:
@@ -54,15 +66,18 @@ def _headers_of(environ: Environ) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def _read(environ: Environ, most: int) -> bytes:
-    """Return the body, or its first bytes."""
+def _pieces(environ: Environ) -> Iterator[bytes]:
+    """Yield the body as it comes."""
     length = environ.get("CONTENT_LENGTH") or ""
+    left = math.inf if environ.get("wsgi.input_terminated") else 0
     if length.isdecimal():
-        most = min(int(length), most)
-    elif not environ.get("wsgi.input_terminated"):
-        return b""
-    body: bytes = environ["wsgi.input"].read(most)
-    return body
+        left = int(length)
+    while left > 0:
+        piece: bytes = environ["wsgi.input"].read(int(min(left, PIECE)))
+        if not piece:
+            return
+        left -= len(piece)
+        yield piece
 
 
 def _answer(reply: Reply, start_response: StartResponse) -> Iterable[bytes]:

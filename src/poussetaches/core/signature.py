@@ -1,13 +1,29 @@
-"""Signatures of deliveries, as Standard Webhooks has them (standardwebhooks.com, version 1)."""
+"""Signatures of deliveries: Standard Webhooks, and our own of the whole request.
+
+Standard Webhooks (standardwebhooks.com, version 1) covers id, time and body, so a signature is
+good at any address. A request signature also covers method, path and query, and its body by a
+hash that the header carries: a receiver judges it before it reads a byte of the body.
+docs/protocol.md has the format, docs/decisions/0032-request-signature.md the reasons.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import quote
 
 PREFIX = "whsec_"
+# Content of Standard Webhooks begins with an id, which has no line end: it never begins like this.
+REQUEST_LABEL = "poussetaches-v1"
+
+# Printable characters that the server's HTTP client leaves as they are in a path.
+_UNQUOTED = "/!$&'()*+,;=:@[]^|~"
+_BODY_HASH = re.compile("sha256,([0-9a-f]{64})")
 
 
 def secret_bytes(secret: str) -> bytes:
@@ -26,22 +42,65 @@ def sign(secrets: Sequence[bytes], *, id: str, timestamp: int, body: bytes) -> s
     ``timestamp`` is in seconds since 1970.
     """
     content = f"{id}.{timestamp}.".encode() + body
-    return " ".join(f"v1,{_signature(secret, content)}" for secret in secrets)
+    return _signatures(secrets, content)
 
 
-def verify(
-    secrets: Sequence[bytes], *, id: str, timestamp: int, body: bytes, signature: str
-) -> bool:
-    """Tell whether one of a header's signatures was made with one of the secrets.
+class SignedRequest(NamedTuple):
+    """What a request signature covers; path and query are those of the request line."""
+
+    method: str
+    path: str
+    query: str  # without the question mark; empty when there is none
+    id: str
+    timestamp: int  # seconds since 1970
+    body_hash: str  # SHA-256, in lower-case hex
+
+    @property
+    def content(self) -> bytes:
+        """The signed bytes: a label and the fields, a line each. No field can hold a line end."""
+        return "\n".join([REQUEST_LABEL, *map(str, self)]).encode(errors="surrogatepass")
+
+
+def body_hash(body: bytes) -> str:
+    """Return the hash by which a request signature covers a body."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def sign_request(secrets: Sequence[bytes], request: SignedRequest) -> str:
+    """Return the header ``Poussetaches-Signature``: the body's hash, a signature per secret."""
+    return f"sha256,{request.body_hash} {_signatures(secrets, request.content)}"
+
+
+def verify_request(secrets: Sequence[bytes], request: SignedRequest, *, signature: str) -> bool:
+    """Return whether one of the header's signatures was made with one of the secrets.
 
     How old the timestamp may be is for the caller to judge.
     """
     # Whoever calls us may have sent bytes that are no text, and frameworks pass them on.
-    content = f"{id}.{timestamp}.".encode(errors="replace") + body
     items = signature.encode(errors="replace").split()
     given = [item.removeprefix(b"v1,") for item in items if item.startswith(b"v1,")]
-    expected = [_signature(secret, content).encode() for secret in secrets]
+    expected = [_signature(secret, request.content).encode() for secret in secrets]
     return any(hmac.compare_digest(a, b) for a in given for b in expected)
+
+
+def signed_body_hash(signature: str) -> str | None:
+    """Return the hash that a header ``Poussetaches-Signature`` carries, None without one."""
+    items = [item for item in signature.split() if item.startswith("sha256,")]
+    match = _BODY_HASH.fullmatch(items[0]) if len(items) == 1 else None
+    return None if match is None else match[1]
+
+
+def quoted_path(path: str) -> str:
+    """Return a path as the server writes it into a request line.
+
+    Frameworks hand over a path without its percent signs; an unusual but legal spelling of it
+    cannot be restored.
+    """
+    return quote(path, safe=_UNQUOTED, errors="replace")
+
+
+def _signatures(secrets: Sequence[bytes], content: bytes) -> str:
+    return " ".join(f"v1,{_signature(secret, content)}" for secret in secrets)
 
 
 def _signature(secret: bytes, content: bytes) -> str:

@@ -9,11 +9,19 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
-from poussetaches.client.config import API_TOKEN, AUTH_KEY, MODE, PREFIX, SIGNING_SECRET, URL
+from poussetaches.client.config import (
+    API_TOKEN,
+    AUTH_KEY,
+    MODE,
+    PREFIX,
+    PUBLIC_PREFIX,
+    SIGNING_SECRET,
+    URL,
+)
 from poussetaches.django.tasks import registry
 
 MIDDLEWARE = "poussetaches.django.Middleware"
-FROM_ENVIRONMENT = (URL, API_TOKEN, AUTH_KEY, SIGNING_SECRET, MODE)
+FROM_ENVIRONMENT = (URL, API_TOKEN, AUTH_KEY, SIGNING_SECRET, PUBLIC_PREFIX, MODE)
 KNOWN = ("NAME", *(name.removeprefix(PREFIX) for name in FROM_ENVIRONMENT))
 
 

@@ -10,7 +10,8 @@ from django.core import mail
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from poussetaches.client.receive import IncomingRequest, Receiver, Reply, too_large
+from poussetaches.client.admission import PIECE, IncomingRequest, Intake, Reply
+from poussetaches.client.receive import Receiver
 from poussetaches.django.tasks import Tasks, registry
 
 GetResponse = (
@@ -41,17 +42,13 @@ class Middleware:
         receiver = _begin(request)
         if receiver is None:
             return self._get_response(request)
-        incoming = _incoming(request, receiver)
-        return _response(incoming if isinstance(incoming, Reply) else receiver.run(incoming))
+        return _response(receiver.finish(_taken(request, receiver)))
 
     async def _aanswer(self, request: HttpRequest) -> HttpResponseBase:
         receiver = _begin(request)
         if receiver is None:
             return await cast("Awaitable[HttpResponseBase]", self._get_response(request))
-        incoming = _incoming(request, receiver)
-        if isinstance(incoming, Reply):
-            return _response(incoming)
-        return _response(await receiver.arun(incoming))
+        return _response(await receiver.afinish(_taken(request, receiver)))
 
 
 def _begin(request: HttpRequest) -> Receiver | None:
@@ -71,13 +68,22 @@ def _owner(candidates: list[Tasks], path: str) -> Tasks:
     return next(known, candidates[0])
 
 
-def _incoming(request: HttpRequest, receiver: Receiver) -> IncomingRequest | Reply:
-    """Return a request whole, or the answer to one that is too long."""
-    most = receiver.most_to_read(request.headers)
-    body = request.read(most + 1)
-    if len(body) > most:
-        return too_large(most)
-    return IncomingRequest(request.method or "", request.path_info, request.headers, body)
+def _taken(request: HttpRequest, receiver: Receiver) -> Intake:
+    """Return a request that was judged by its head, with its body as far as that is worth it."""
+    path = request.path_info
+    intake = receiver.admit(
+        IncomingRequest(
+            request.method or "",
+            path,
+            request.headers,
+            query=request.META.get("QUERY_STRING", ""),
+            mount=request.path.removesuffix(path),
+        )
+    )
+    while piece := request.read(PIECE):
+        if not intake.feed(piece):
+            break
+    return intake
 
 
 def _response(reply: Reply) -> HttpResponse:

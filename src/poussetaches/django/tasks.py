@@ -7,8 +7,9 @@ from typing import Any
 
 from django.conf import settings
 
+from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.config import PREFIX
-from poussetaches.client.receive import IncomingRequest, Receiver, Reply
+from poussetaches.client.receive import Receiver
 from poussetaches.client.results import NewTask
 from poussetaches.client.tasks import Tasks as PlainTasks
 from poussetaches.django.commits import push_prepared_on_commit, settle
@@ -50,7 +51,7 @@ class Tasks(PlainTasks):
         def deliver(request: IncomingRequest) -> Reply:
             answer = client.generic(
                 request.method,
-                request.path,
+                request.target,
                 request.body,
                 content_type=request.header("content-type") or "application/json",
                 headers=dict(request.headers),

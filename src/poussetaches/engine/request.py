@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
+from pyreqwest.http import Url
 
 from poussetaches import __version__
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
-from poussetaches.core.signature import sign
-from poussetaches.core.target import may_have_key
+from poussetaches.core.signature import SignedRequest, body_hash, sign, sign_request
+from poussetaches.core.target import is_path, may_have_key
 from poussetaches.core.task import BodyKind, Task
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
 
 USER_AGENT = f"poussetaches/{__version__}"
 KEY_HEADER = "Poussetaches-Auth-Key"
+SIGNATURE_HEADER = "Poussetaches-Signature"
 
 _CONTENT_TYPES = {
     BodyKind.JSON: "application/json",
@@ -37,7 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key_sent(self) -> bool:
-        """Tell whether the shared key goes along."""
+        """Whether the shared key goes along."""
         return KEY_HEADER in self.headers
 
 
@@ -47,7 +50,7 @@ def build_request(
     """Return the request of a task's next attempt.
 
     Raises:
-        InvalidTask: its URL is a path, and leads nowhere at the moment.
+        InvalidTask: its URL is a path, and leads nowhere at the moment; or it cannot be sent to.
     """
     url = queues.url_of(task)
     if url is None:
@@ -69,9 +72,61 @@ def build_request(
     if config.auth_key is not None and may_have_key(url, config.key_targets):
         headers[KEY_HEADER] = config.auth_key
     if config.signing_secrets:
-        headers |= _signature(task.id, body, now=now, secrets=config.signing_secrets)
+        unsigned = Unsigned(method=task.method, url=url, id=task.id, body=body, now=now)
+        headers |= signature_headers(
+            unsigned,
+            secrets=config.signing_secrets,
+            is_ours=is_path(task.url) or may_have_key(url, config.key_targets),
+        )
     timeout = task.timeout or queues.settings_of(task.queue).timeout
     return Request(method=task.method, url=url, headers=headers, body=body, timeout=timeout)
+
+
+class Unsigned(NamedTuple):
+    """What is to be signed."""
+
+    method: str
+    url: str
+    id: str
+    body: bytes
+    now: Moment
+
+
+def signature_headers(
+    unsigned: Unsigned, *, secrets: Sequence[bytes], is_ours: bool
+) -> dict[str, str]:
+    """Return the headers that sign a request.
+
+    A request signature is for the application alone (``is_ours``): whoever else got one could
+    have chosen a URL whose path is that of one of the application's tasks.
+
+    Raises:
+        InvalidTask: the URL cannot be sent to.
+    """
+    timestamp = unsigned.now // SECOND
+    headers = {
+        "webhook-id": unsigned.id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(
+            secrets, id=unsigned.id, timestamp=timestamp, body=unsigned.body
+        ),
+    }
+    if is_ours:
+        path, query = _path_and_query(unsigned.url)
+        request = SignedRequest(
+            unsigned.method, path, query, unsigned.id, timestamp, body_hash(unsigned.body)
+        )
+        headers[SIGNATURE_HEADER] = sign_request(secrets, request)
+    return headers
+
+
+def _path_and_query(url: str) -> tuple[str, str]:
+    """Return path and query as the HTTP client will write them."""
+    try:
+        parsed = Url(url)
+    except ValueError as exc:
+        raise InvalidTask("url", str(exc)) from exc
+    return parsed.path, parsed.query_string or ""
 
 
 def _headers_of(task: Task) -> dict[str, str]:
@@ -87,17 +142,6 @@ def _headers_of(task: Task) -> dict[str, str]:
         return headers
     named = {name.lower() for name in own}
     return {name: value for name, value in headers.items() if name.lower() not in named} | own
-
-
-def _signature(
-    task_id: str, body: bytes, *, now: Moment, secrets: Sequence[bytes]
-) -> dict[str, str]:
-    timestamp = now // SECOND
-    return {
-        "webhook-id": task_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(secrets, id=task_id, timestamp=timestamp, body=body),
-    }
 
 
 def _envelope(payload: bytes, number: int, request_id: str) -> bytes:

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from poussetaches.core.errors import AddressTaken
-from poussetaches.core.moment import SECOND
-from poussetaches.core.signature import sign
 from poussetaches.core.target import joined, may_have_key
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Clock, SystemClock
-from poussetaches.engine.request import KEY_HEADER, USER_AGENT, Request
+from poussetaches.engine.request import (
+    KEY_HEADER,
+    USER_AGENT,
+    Request,
+    Unsigned,
+    signature_headers,
+)
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.settings import Settings
 
@@ -82,13 +86,8 @@ def probe_request(settings: Settings, clock: Clock) -> Request:
     if settings.auth_key is not None and may_have_key(url, frozenset(settings.key_target)):
         headers[KEY_HEADER] = settings.auth_key
     if settings.signing_secret:
-        timestamp = clock.now() // SECOND
-        signature = sign(settings.signing_secret, id="probe", timestamp=timestamp, body=b"")
-        headers |= {
-            "webhook-id": "probe",
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature,
-        }
+        unsigned = Unsigned(method="POST", url=url, id="probe", body=b"", now=clock.now())
+        headers |= signature_headers(unsigned, secrets=settings.signing_secret, is_ours=True)
     return Request(method="POST", url=url, headers=headers, body=b"", timeout=LIMIT)
 
 

@@ -187,14 +187,15 @@ SETTINGS: tuple[Setting, ...] = (
         "key_target",
         Hosts(),
         (),
-        "Host that may get the auth key, besides private addresses and names without a dot.",
+        "Host that may get the auth key, and request signatures, besides private addresses and "
+        "names without a dot.",
     ),
     Setting(
         SECURITY,
         "signing_secret",
         SigningSecrets(),
         (),
-        "Signs what is sent to the application; two while receivers change to the new one.",
+        "Signs deliveries; two secrets while receivers change to the new one.",
         secret=True,
     ),
     Setting(

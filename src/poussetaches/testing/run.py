@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
+from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.async_client import AsyncClient
 from poussetaches.client.client import Client
+from poussetaches.client.config import Keys
 from poussetaches.client.fields import Filter
 from poussetaches.client.function import TaskFunction
 from poussetaches.client.modes import ClientPusher
-from poussetaches.client.receive import IncomingRequest, Reply
 from poussetaches.client.results import TaskInfo
 from poussetaches.client.tasks import Tasks
+from poussetaches.core.moment import SECOND
+from poussetaches.core.signature import secret_bytes
 from poussetaches.testing.world import AsyncInProcess, InProcess, World
 
 PATIENCE = 60.0  # seconds for a call, however slow the machine is
@@ -40,7 +43,7 @@ class RunBox:
     @property
     def now(self) -> datetime:
         """The virtual time."""
-        return datetime.fromtimestamp(self._world.now() / 1_000_000, UTC)
+        return datetime.fromtimestamp(self._world.now() / SECOND, UTC)
 
     @property
     def errors(self) -> list[Exception]:
@@ -96,15 +99,21 @@ class RunBox:
 @contextmanager
 def running(tasks: Tasks) -> Iterator[RunBox]:
     """Run an application's tasks in a server of the test's own."""
-    key = secrets.token_urlsafe(16)
-    with World(deliver=_delivery(tasks), auth_key=key) as world:
+    key, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(24)
+    deliver = _delivery(tasks)
+    with World(deliver=deliver, auth_key=key, signing_secret=secret) as world:
         client = Client(transport=InProcess(world), timeout=PATIENCE, push_timeout=PATIENCE)
         async_client = AsyncClient(
             transport=AsyncInProcess(world), timeout=PATIENCE, push_timeout=PATIENCE
         )
         errors: list[Exception] = []
         pusher = _Pusher(lambda: client, lambda: async_client)
-        with tasks.use(pusher, auth_key=key, on_error=errors.append):
+        keys = Keys(
+            auth_key=key,
+            signing_secrets=(secret_bytes(secret),),
+            clock=lambda: world.now() / SECOND,
+        )
+        with tasks.use(pusher, keys=keys, on_error=errors.append):
             tasks.declare(client)
             yield RunBox(tasks, world, client, errors)
 

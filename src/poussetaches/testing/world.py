@@ -14,11 +14,12 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
+from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.errors import ClientError, NoAnswer
-from poussetaches.client.receive import IncomingRequest, Reply
 from poussetaches.client.transport import AsyncStream, Stream
 from poussetaches.client.wire import Answer, Call
 from poussetaches.core.moment import Moment
@@ -49,8 +50,12 @@ class Delivery(NamedTuple):
 class World:
     """A server in memory and in virtual time."""
 
-    def __init__(self, *, deliver: Deliver, auth_key: str) -> None:
-        environ = {"POUSSETACHES_AUTH_KEY": auth_key, "POUSSETACHES_BASE_URL": BASE_URL}
+    def __init__(self, *, deliver: Deliver, auth_key: str, signing_secret: str) -> None:
+        environ = {
+            "POUSSETACHES_AUTH_KEY": auth_key,
+            "POUSSETACHES_SIGNING_SECRET": signing_secret,
+            "POUSSETACHES_BASE_URL": BASE_URL,
+        }
         self._deliver = deliver
         self._waiting: SimpleQueue[Delivery | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
@@ -133,10 +138,15 @@ class World:
 
     def _made(self, request: Request) -> Outcome:
         target = parse_target(request.url)
-        path = request.url.removeprefix(BASE_URL)
-        if target.host != "localhost" or path == request.url:
+        address = request.url.removeprefix(BASE_URL)
+        if target.host != "localhost" or address == request.url:
             return Outcome(error=f"tests call nothing outside, so not {request.url} either")
-        reply = self._deliver(IncomingRequest(request.method, path, request.headers, request.body))
+        path, _, query = address.partition("?")
+        reply = self._deliver(
+            IncomingRequest(
+                request.method, unquote(path), request.headers, request.body, query=query
+            )
+        )
         headers = {name.lower(): value for name, value in reply.headers.items()}
         after = headers.get("retry-after", "")
         return Outcome(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import transaction
@@ -17,6 +20,7 @@ from django.http import HttpResponse
 from django.test import (
     AsyncClient,
     Client,
+    RequestFactory,
     SimpleTestCase,
     TestCase,
     TransactionTestCase,
@@ -24,6 +28,7 @@ from django.test import (
 )
 from django.utils import translation
 
+from poussetaches.client.admission import MOST_OF_STRANGERS, PIECE
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.client import Client as Poussetaches
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
@@ -33,8 +38,9 @@ from poussetaches.django.checks import check_middleware, check_names, check_sett
 from poussetaches.django.management.commands.poussetaches_dev import command_line
 from poussetaches.django.tasks import registry
 from poussetaches.testing import testing
-from tests.application import RecordingPusher
+from tests.application import RecordingPusher, delivery, signed
 from tests.integration.django_project.tasks import double, greet, tasks
+from tests.integration.strangers import LENGTH, Endless, little_memory
 
 HEADERS = {"Poussetaches-Auth-Key": "the key", "Poussetaches-Task-ID": "1"}
 
@@ -137,6 +143,59 @@ class ReceiverTests(TestCase):
             return "there"
 
         self.assertEqual(self.deliver("only_there").content, b'"there"')
+
+
+SECRET = "a secret of twenty-four bytes"
+SIGNING = {"SIGNING_SECRET": SECRET}
+
+
+class SignatureTests(SimpleTestCase):
+    """Signed deliveries, and what strangers send in their place."""
+
+    def deliver(self) -> int:
+        sent = delivery("double", {"number": 21})
+        sent = signed(replace(sent, query="x=%41"), SECRET, at=time.time(), prefix="/shop")
+        return (
+            Client()
+            .generic(
+                "POST",
+                sent.target,
+                sent.body,
+                content_type="application/json",
+                headers=dict(sent.headers),
+            )
+            .status_code
+        )
+
+    def test_path_is_signed_with_the_prefix_that_it_was_sent_with(self) -> None:
+        with override_settings(POUSSETACHES=SIGNING):
+            self.assertEqual(self.deliver(), 401)
+        with override_settings(POUSSETACHES=SIGNING, FORCE_SCRIPT_NAME="/shop"):
+            self.assertEqual(self.deliver(), 200)
+        with override_settings(POUSSETACHES={**SIGNING, "PUBLIC_PREFIX": "/shop"}):
+            self.assertEqual(self.deliver(), 200)
+            self.assertEqual(list(check_settings()), [])
+
+    def test_body_of_a_stranger_is_dropped_as_it_comes(self) -> None:
+        body = Endless()
+        environ = {
+            **RequestFactory().post("/_poussetaches/double").environ,
+            "CONTENT_LENGTH": str(LENGTH),
+            "wsgi.input": body,
+        }
+        with override_settings(POUSSETACHES=SIGNING):
+            WSGIHandler()(environ, start_response)
+            body.count = 0
+            with little_memory():
+                answer = WSGIHandler()(environ, start_response)
+
+        self.assertEqual(answer.status_code, 401)
+        self.assertLessEqual(body.count, MOST_OF_STRANGERS + PIECE)
+
+
+def start_response(*_: object) -> Callable[[bytes], object]:
+    """Take the head of an answer."""
+    return lambda _: None
 
 
 class CommitTests(TestCase):

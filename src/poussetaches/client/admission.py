@@ -1,0 +1,209 @@
+"""Who may deliver: a request is judged by its head, and its body is read as far as that allows."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+
+from poussetaches.client.config import AUTH_KEY, PUBLIC_PREFIX, SIGNING_SECRET, Keys
+from poussetaches.core.errors import SettingsError
+from poussetaches.core.signature import (
+    SignedRequest,
+    quoted_path,
+    signed_body_hash,
+    verify_request,
+)
+
+TOLERANCE = 300  # seconds that a signature's time may be off, either way
+MOST_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 MiB by default
+# A stranger's body is read up to here, and dropped: a caller that is still sending does not read
+# an answer, and a delivery of the server's with a wrong key is to be told so.
+MOST_OF_STRANGERS = 2 * 1024 * 1024  # bytes
+PIECE = 64 * 1024  # bytes of a body that are read at once
+LONGEST_PATH = 200  # characters, in an answer and in the log
+
+_TIMESTAMP = re.compile("[0-9]{1,15}")
+_SIGNED_ID = re.compile("[!-~]{1,200}")
+
+UNSIGNED = f"the header Poussetaches-Signature is missing: give the server {SIGNING_SECRET}"
+OLD_SERVER = (
+    "the header Poussetaches-Signature is missing, and webhook-signature is not enough: upgrade"
+    " the server, which is older than this package, or name this host in its key_target"
+)
+MALFORMED = "webhook-id, webhook-timestamp or Poussetaches-Signature is missing or malformed"
+OTHER_ID = "the signature is of another task than Poussetaches-Task-ID names"
+OTHER_TIME = (
+    f"the signature's time is {{seconds:.0f}} s from this clock, and {TOLERANCE} s are allowed:"
+    " set the clocks"
+)
+WRONG_SIGNATURE = (
+    "the signature is wrong: the signing secrets differ, or a proxy changed the path or the query"
+    f" of {{path!r}} (name in {PUBLIC_PREFIX} what it removes)"
+)
+OTHER_BODY = "the signature is of another body"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IncomingRequest:
+    """A request as it arrived; its path as the application sees it, percent signs resolved.
+
+    ``query`` is as it was sent. ``mount`` is the path that the application was mounted at, which
+    its path leaves out: SCRIPT_NAME, or the root path.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    query: str = ""
+    mount: str = ""
+
+    @property
+    def target(self) -> str:
+        """Path and query as a URL has them."""
+        return quoted_path(self.path) + (f"?{self.query}" if self.query else "")
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value, whatever the case of its name."""
+        return next((v for k, v in self.headers.items() if k.lower() == name.lower()), None)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to send back; its headers have the body's type, and not its length."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def text_reply(status: HTTPStatus, line: str) -> Reply:
+    """Return an answer of one line."""
+    # Text, not JSON: failures are grouped by the first line of their answers.
+    body = f"{line}\n".encode("utf-8", "replace")
+    return Reply(status, body, {"Content-Type": "text/plain; charset=utf-8"})
+
+
+def admit(
+    head: IncomingRequest, *, keys: Callable[[], Keys], clock: Callable[[], float]
+) -> Intake:
+    """Judge a request by its head; return what takes in its body.
+
+    ``keys`` raises SettingsError when the environment has something that cannot be.
+    """
+    try:
+        asked = keys()
+    except SettingsError as exc:
+        log.error("delivery refused: %s", exc)
+        reply = text_reply(HTTPStatus.SERVICE_UNAVAILABLE, "the application's settings are wrong")
+        return Intake(head, refusal=reply)
+    if not asked.auth_key and not asked.signing_secrets:
+        log.error(
+            "delivery refused: no key is configured; set %s to the auth_key of the server,"
+            " or %s to its signing_secret",
+            AUTH_KEY,
+            SIGNING_SECRET,
+        )
+        reply = text_reply(HTTPStatus.SERVICE_UNAVAILABLE, "the application has no key configured")
+        return Intake(head, refusal=reply)
+    now = (asked.clock or clock)()
+    reason = _reason_to_refuse(head, asked, now)
+    if reason is not None:
+        return Intake(head, refusal=_unauthorized(reason))
+    is_signed = bool(asked.signing_secrets)
+    return Intake(head, body_hash=signed_body_hash(_signature_of(head)) if is_signed else None)
+
+
+class Intake:
+    """Takes in a request's body, piece by piece.
+
+    Only the body of a request that was admitted by its head is kept. With a ``body_hash`` it must
+    be the one that was signed.
+    """
+
+    def __init__(
+        self, head: IncomingRequest, *, refusal: Reply | None = None, body_hash: str | None = None
+    ) -> None:
+        self._head = head
+        self._refusal = refusal
+        self._body_hash = body_hash
+        self._hash = hashlib.sha256()
+        self._pieces: list[bytes] = []
+        self._left = MOST_BODY if refusal is None else MOST_OF_STRANGERS
+
+    def feed(self, piece: bytes) -> bool:
+        """Take the next piece of the body; return whether another one is wanted."""
+        self._left -= len(piece)
+        if self._left < 0 and self._refusal is None:
+            self._pieces.clear()
+            self._refusal = text_reply(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MOST_BODY} bytes"
+            )
+        if self._refusal is None:
+            self._pieces.append(piece)
+            if self._body_hash is not None:
+                self._hash.update(piece)
+        return self._left >= 0
+
+    def end(self) -> IncomingRequest | Reply:
+        """Return the request with its body, or the answer to one that is refused."""
+        if self._refusal is not None:
+            return self._refusal
+        if self._body_hash is not None:
+            found = self._hash.hexdigest()
+            if not hmac.compare_digest(found, self._body_hash):
+                return _unauthorized(OTHER_BODY)
+        return replace(self._head, body=b"".join(self._pieces))
+
+
+def _reason_to_refuse(head: IncomingRequest, keys: Keys, now: float) -> str | None:
+    if keys.auth_key and not _has_key(head, keys.auth_key):
+        return "the header Poussetaches-Auth-Key is missing or wrong"
+    if keys.signing_secrets:
+        return _fault_of_signature(head, keys, now)
+    return None
+
+
+def _fault_of_signature(head: IncomingRequest, keys: Keys, now: float) -> str | None:
+    """Return what is wrong with a request's signature; None when it is right."""
+    signature = _signature_of(head)
+    if not signature:
+        return OLD_SERVER if head.header("webhook-signature") else UNSIGNED
+    id, stamp = head.header("webhook-id") or "", head.header("webhook-timestamp") or ""
+    body_hash = signed_body_hash(signature)
+    if body_hash is None or not _SIGNED_ID.fullmatch(id) or not _TIMESTAMP.fullmatch(stamp):
+        return MALFORMED
+    if head.header("poussetaches-task-id") not in (None, id):
+        return OTHER_ID
+    distance = abs(now - int(stamp))
+    if distance > TOLERANCE:
+        return OTHER_TIME.format(seconds=distance)
+    path = quoted_path(head.path)
+    signed = SignedRequest(head.method, path, head.query, id, int(stamp), body_hash)
+    # Whatever stands before it, the path that is signed ends with the one that is served.
+    for prefix in {"", quoted_path(head.mount), quoted_path(keys.public_prefix)}:
+        request = signed._replace(path=prefix + path)
+        if verify_request(keys.signing_secrets, request, signature=signature):
+            return None
+    return WRONG_SIGNATURE.format(path=head.path[:LONGEST_PATH])
+
+
+def _has_key(request: IncomingRequest, key: str) -> bool:
+    given = request.header("poussetaches-auth-key") or ""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), key.encode("utf-8", "replace"))
+
+
+def _signature_of(request: IncomingRequest) -> str:
+    return request.header("poussetaches-signature") or ""
+
+
+def _unauthorized(reason: str) -> Reply:
+    log.warning("delivery refused: %s", reason)
+    return text_reply(HTTPStatus.UNAUTHORIZED, reason)
