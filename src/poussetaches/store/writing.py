@@ -2,42 +2,114 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 from poussetaches.core.errors import CannotWriteFile
 
 
 @contextmanager
 def whole_file(path: Path, *, replace: bool) -> Iterator[Path]:
-    """Have a file written under another name, beside its place, and then put there.
+    """Yield an empty file to write; rename it to ``path`` once the block has ended without error.
 
     Only its owner may read it: it holds what tasks hold.
 
     Raises:
-        CannotWriteFile: it is there already, or cannot be written.
+        CannotWriteFile: it exists already, or cannot be written.
     """
-    if path.exists() and not replace:
-        raise CannotWriteFile(f"{path} is there already; name another file, or give --force")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _refuse_existing(path, replace=replace)
     try:
-        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        try:
+        with _temporary_folder(path) as folder:
+            beside = folder / path.name
+            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             yield beside
+            _refuse_existing(path, replace=replace)
             put_in_place(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
     except OSError as exc:
         raise CannotWriteFile(f"{path} cannot be written: {exc.strerror or exc}") from exc
 
 
 def put_in_place(beside: Path, path: Path) -> None:
-    """Give a file that is complete its name, for good."""
+    """Give a complete file its final name, durably."""
     _sync(beside)
     beside.replace(path)
     _sync(path.parent)
+
+
+def _refuse_existing(path: Path, *, replace: bool) -> None:
+    if path.exists() and not replace:
+        raise CannotWriteFile(f"{path} is there already; name another file, or give --force")
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside a file, and delete it at the end.
+
+    It is locked: so the next writer can tell the folders of killed processes from those in use,
+    and deletes them. A process id would not do, since it repeats in containers.
+    """
+    prefix, suffix = f".{path.name}.", ".part"
+    with suppress(OSError):  # the parent may be writable, but not readable
+        for each in list(path.parent.iterdir()):
+            if each.name.startswith(prefix) and each.name.endswith(suffix):
+                _delete_if_abandoned(each)
+    folder, descriptor = _locked_folder(path.parent, prefix, suffix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_folder(parent: Path, prefix: str, suffix: str) -> tuple[Path, int]:
+    while True:
+        folder = Path(mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
+        descriptor = _locked(folder)
+        if descriptor is not None:
+            return folder, descriptor
+
+
+def _locked(folder: Path) -> int | None:
+    """Return a descriptor that locks a new folder; None if another writer is deleting it."""
+    try:
+        descriptor = _open_folder(folder)
+    except FileNotFoundError:
+        return None
+    try:
+        _lock(descriptor)
+        is_ours = folder.exists()
+    except BlockingIOError:
+        is_ours = False
+    except OSError:
+        # The file system has no locks for folders, so nobody can lock it to delete it either.
+        is_ours = True
+    if is_ours:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _delete_if_abandoned(folder: Path) -> None:
+    with suppress(OSError):  # it is in use, or gone by now
+        descriptor = _open_folder(folder)
+        try:
+            _lock(descriptor)
+            shutil.rmtree(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _open_folder(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _lock(descriptor: int) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync(path: Path) -> None:
