@@ -94,7 +94,7 @@ def test_database_that_was_moved_away_without_its_log_is_put_back_unharmed(
     server.kill()
     (server.data_dir / "tasks.db").rename(tmp_path / "away")
 
-    with pytest.raises(AssertionError, match=r"put it back beside tasks\.db-wal"):
+    with pytest.raises(AssertionError, match=r"put tasks\.db back beside tasks\.db-wal"):
         server.start()
 
     (tmp_path / "away").rename(server.data_dir / "tasks.db")

@@ -15,6 +15,7 @@ from poussetaches.store.base import Finish, Store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.commit_number import format_of, read_version
 from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.store.contract import StoreContract
 from tests.store.driving import (
@@ -211,7 +212,7 @@ async def test_new_database_is_of_the_newest_version(path: Path) -> None:
         pass
 
     with closing(raw(path)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert format_of(read_version(database)) == 2
         assert database.execute("PRAGMA application_id").fetchone() == (0x706F7573,)
 
 
@@ -265,7 +266,7 @@ async def test_damaged_file_is_refused_and_left_as_it_is(path: Path, content: by
     message = await refusal(path)
 
     assert f"{path} is damaged" in message
-    assert "put a backup in its place, or move it away to start empty" in message
+    assert "then move it and its log to another folder, and put a backup in its place" in message
     assert content_of(path) == content
     assert beside(path) == [path]
 

@@ -25,11 +25,10 @@ def backup(
     """
     # Here, because the other commands need none of it.
     from poussetaches.store import back_up_store  # noqa: PLC0415
-    from poussetaches.store.writing import whole_file  # noqa: PLC0415
 
     target = Path(file)
     folder = data_folder(data_dir, config)
-    with whole_file(target, replace=force) as beside, progress_bar() as progress:
-        size = back_up_store(folder, beside, progress)
+    with progress_bar() as progress:
+        size = back_up_store(folder, target, progress, replace=force)
     sys.stdout.write(f"{target}: {size:,} bytes\n")
     return 0

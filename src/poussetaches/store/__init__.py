@@ -16,9 +16,10 @@ from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.backup import back_up
 from poussetaches.store.sqlite.copying import export, import_into
+from poussetaches.store.sqlite.log_owner import check_no_log_remains
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.verify import verify
-from poussetaches.store.writing import put_in_place
+from poussetaches.store.writing import put_in_place, whole_file
 
 __all__ = [
     "back_up_store",
@@ -68,13 +69,16 @@ def verify_store(folder: DataFolder, progress: Progress) -> Report:
     return verify(folder, progress)
 
 
-def back_up_store(folder: DataFolder, target: Path, progress: Progress) -> int:
-    """Copy the store of a folder, in use or not, to an empty file; return its bytes.
+def back_up_store(folder: DataFolder, target: Path, progress: Progress, *, replace: bool) -> int:
+    """Copy the store of a folder, in use or not, to a file; return its bytes.
 
     Raises:
         CannotOpenStore: there is none, or it is damaged.
+        CannotWriteFile: the file exists already, has a log beside it, or cannot be written.
     """
-    return back_up(folder, target, progress)
+    with whole_file(target, replace=replace) as beside:
+        check_no_log_remains(target)
+        return back_up(folder, beside, progress)
 
 
 def export_store(
@@ -107,6 +111,7 @@ async def import_store(
 
     Raises:
         CannotOpenStore: there is a store already.
+        CannotWriteFile: there is the log of one.
         CannotReadExport: the export cannot be read.
     """
     path = folder.database
@@ -114,6 +119,7 @@ async def import_store(
         raise CannotOpenStore(
             f"{path} is there already: import into an empty folder, or move it away"
         )
+    check_no_log_remains(path)
     beside = path.with_name("tasks.db.importing")
     belonging = [beside.with_name(beside.name + suffix) for suffix in ("", "-wal", "-shm")]
     for each in belonging:  # of an import that was cut off

@@ -358,9 +358,6 @@ PRAGMA page_count;
 -- page_size: in bytes
 PRAGMA page_size;
 
--- format: of the schema
-PRAGMA user_version;
-
 -- application: whose database it is
 PRAGMA application_id;
 

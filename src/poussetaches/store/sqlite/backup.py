@@ -9,7 +9,8 @@ from pathlib import Path
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import Progress
-from poussetaches.store.sqlite.extent import missing_pages
+from poussetaches.store.sqlite.commit_number import is_numbered, read_version, renumber
+from poussetaches.store.sqlite.database import detach_log
 from poussetaches.store.sqlite.looking import looking
 
 PAGES = 2048  # copied between two signs of progress
@@ -23,8 +24,6 @@ def back_up(folder: DataFolder, target: Path, progress: Progress) -> int:
     """
     try:
         with looking(folder) as look, closing(_empty(target)) as copy:
-            if missing_pages(folder.database):
-                raise sqlite3.DatabaseError("pages are missing")
             # One transaction from beginning to end: else each write of the server would have the
             # copying begun anew.
             look.connection.execute("BEGIN")
@@ -38,6 +37,9 @@ def back_up(folder: DataFolder, target: Path, progress: Progress) -> int:
             found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
+            detach_log(copy)
+            if is_numbered(read_version(copy)):  # else version 1.0.0 may still open it
+                renumber(copy)
     except sqlite3.OperationalError as exc:
         raise CannotOpenStore(f"{folder.database} cannot be backed up: {exc}") from exc
     except sqlite3.DatabaseError as exc:
@@ -53,4 +55,6 @@ def _empty(target: Path) -> sqlite3.Connection:
     # The file is synced as a whole once it is complete, and of no use before.
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA journal_mode = OFF")
+    # Else the check of the copy, which is in WAL mode as the original is, makes files beside it.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     return connection

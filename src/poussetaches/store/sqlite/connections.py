@@ -17,6 +17,7 @@ from poussetaches.store.base import Listener, News, StoreTrouble
 from poussetaches.store.group_commit import GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
+from poussetaches.store.sqlite.commit_number import number_commit
 from poussetaches.store.sqlite.known import Known
 from poussetaches.store.sqlite.place import Place
 from poussetaches.store.sqlite.queues import changed_queues, stored_queues
@@ -385,7 +386,11 @@ class Connections:
                 return False
             # A script, since ``execute`` stops after the first step, which is one page.
             pages = SHRINK_PAGES // SHRINK_STEPS
-            self._connection.executescript(f"PRAGMA incremental_vacuum({pages});")
+            self._connection.executescript(f"BEGIN IMMEDIATE; PRAGMA incremental_vacuum({pages});")
+            number_commit(self._connection)
+            self._connection.execute("COMMIT")
         except sqlite3.Error as exc:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise self._trouble_of(exc) or exc from exc
         return True

@@ -16,7 +16,7 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.records import Record, TaskRecord
 from poussetaches.store.report import Progress
 from poussetaches.store.runner import ThreadRunner
-from poussetaches.store.sqlite.extent import missing_pages
+from poussetaches.store.sqlite.commit_number import format_of, read_version
 from poussetaches.store.sqlite.looking import looking
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.records import records_of
@@ -41,16 +41,13 @@ def export(
     Raises:
         CannotOpenStore: there is none, or it is damaged and not to be salvaged.
     """
-    cut_short = folder.database.exists() and missing_pages(folder.database) > 0
     try:
-        if cut_short and not salvage:
-            raise sqlite3.DatabaseError("pages are missing")
-        with looking(folder, cut_short=cut_short) as look:
+        with looking(folder, salvage=salvage) as look:
             look.connection.execute("BEGIN")
             reading = Reading(
                 look.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
             )
-            _check_format(folder, reading)
+            _check_format(folder, look.connection)
             expected = reading.number("expected_tasks")
             records = records_of(reading, look.connection, now, salvage=salvage)
             counted = _Counted(records, progress, expected)
@@ -64,9 +61,9 @@ def export(
         ) from exc
 
 
-def _check_format(folder: DataFolder, reading: Reading) -> None:
+def _check_format(folder: DataFolder, connection: sqlite3.Connection) -> None:
     newest = load_migrations("sqlite")[-1][0]
-    if (found := reading.value("format")) != newest:
+    if (found := format_of(read_version(connection))) != newest:
         raise CannotOpenStore(
             f"{folder.database} has format {found}, and this poussetaches exports {newest}: start "
             "a server of the newest version on it once"

@@ -8,8 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
+from poussetaches.store.sqlite.commit_number import (
+    format_of,
+    is_numbered,
+    number_commit,
+    read_version,
+    renumber,
+)
 from poussetaches.store.sqlite.extent import missing_pages
+from poussetaches.store.sqlite.log_owner import files_problem
 from poussetaches.store.sqlite.upgrade import STEPS
+from poussetaches.store.sqlite.wal import is_empty
 from poussetaches.store.statements import load_migrations
 
 OLDEST_SQLITE = (3, 38)  # the first with JSON functions and STRICT tables for certain
@@ -19,14 +28,15 @@ APPLICATION_ID = 0x706F7573  # "pous": tells our databases from those of other p
 WAL_LIMIT = 64 * 1024 * 1024
 
 LEFT = (
-    "it was left as it is: see what can still be read with `poussetaches verify`, put a backup in "
-    "its place, or move it away to start empty"
+    "it was left as it is: see what can still be read with `poussetaches verify`, then move it "
+    "and its log to another folder, and put a backup in its place or start empty"
 )
 
 FULL = "the disk is full; it was left as it is: make room and start again"
 IOERR_SHMSIZE = sqlite3.SQLITE_IOERR | 19 << 8  # what a full disk is called for the log's index
 
 Commit = Callable[[sqlite3.Connection], None]
+
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -77,7 +87,7 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
         raise CannotOpenStore(
             f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or later is needed"
         )
-    version = _number(connection, "PRAGMA user_version")
+    version = format_of(read_version(connection))
     is_ours = _number(connection, "PRAGMA application_id") == APPLICATION_ID
     if not is_ours and _number(connection, "SELECT count(*) FROM sqlite_schema"):
         raise CannotOpenStore("it is another program's database; use another folder")
@@ -91,9 +101,11 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
             f"{newest}); install that version, or use another folder"
         )
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
     # An answer of 201 means on disk: in WAL mode only FULL syncs each commit.
     connection.execute("PRAGMA synchronous = FULL")
+    if not is_ours:
+        _start_numbering(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
     if version < newest:
@@ -101,6 +113,8 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
     for number, script in migrations:
         if number > version:
             _migrate(connection, number, script)
+    # Last, so that after an upgrade that fails the older version can still open the database.
+    _start_numbering(connection)
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
@@ -126,7 +140,7 @@ def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
         if complete is not None:
             complete(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {number}")
+        number_commit(connection, format=number)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -134,11 +148,48 @@ def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
         raise
 
 
+def _start_numbering(connection: sqlite3.Connection) -> None:
+    """Number commits from now on, unless they are numbered already.
+
+    The first number is written to the file, not to the log: so a log with numbers is never beside
+    its database without one.
+    """
+    if is_numbered(read_version(connection)):
+        return
+    try:
+        if _set_journal_mode(connection, "DELETE") == "delete":
+            renumber(connection)
+            _set_journal_mode(connection, "WAL")
+            read_version(connection)  # makes the log, which is only made when it is needed
+    except sqlite3.OperationalError as exc:
+        # While others read, the log cannot be brought into the file: the next start numbers.
+        if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+
+
+def detach_log(connection: sqlite3.Connection) -> None:
+    """Bring the whole log into the database's file and delete the log.
+
+    Closing the last connection does so as well, but ignores errors, such as a full disk.
+
+    Raises:
+        sqlite3.Error: the file does not hold everything.
+    """
+    mode = _set_journal_mode(connection, "DELETE")
+    if mode != "delete":
+        raise sqlite3.OperationalError(f"the log could not be emptied (journal mode {mode})")
+
+
+def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> str:
+    """Set the journal mode; return the mode that is in force, which may be another."""
+    found: str = connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0]
+    return found
+
+
 def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
     """Commit something that changes nothing: a file may be readable, and writable no more."""
     connection.execute("BEGIN IMMEDIATE")
-    version = _number(connection, "PRAGMA user_version")
-    connection.execute(f"PRAGMA user_version = {version}")
+    number_commit(connection)
     commit(connection)
 
 
@@ -146,7 +197,7 @@ def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
 def opening(path: Path | None) -> Iterator[None]:
     """Say what is wrong with a database that cannot be opened, and what to do."""
     if path is not None:
-        _check_is_whole(path)
+        _check_files(path)
     try:
         yield
     except sqlite3.Error as exc:
@@ -160,19 +211,15 @@ def opening(path: Path | None) -> Iterator[None]:
         raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
 
 
-def _check_is_whole(path: Path) -> None:
-    """Refuse a file that lost its end, before anything is written to it."""
-    absent = missing_pages(path) if path.exists() else 0
-    if absent:
-        raise CannotOpenStore(f"{path} is damaged ({absent} pages are missing); {LEFT}")
-    if path.exists() and path.stat().st_size:
+def _check_files(path: Path) -> None:
+    """Refuse files that SQLite would damage, before anything is written to them."""
+    problem = files_problem(path)
+    if problem is not None:
+        raise CannotOpenStore(f"{path} cannot be opened: {problem}")
+    if not is_empty(path):
+        if absent := missing_pages(path):
+            raise CannotOpenStore(f"{path} is damaged ({absent} pages are missing); {LEFT}")
         return
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size:  # SQLite would delete it
-        raise CannotOpenStore(
-            f"{path} cannot be opened: it is empty or missing, but its log is there; put it back "
-            f"beside {log.name}, or move that away as well to start empty"
-        )
     # A new database is empty, too, but the reserve is made after its tables.
     if path.exists() and path.with_name("reserve").exists():
         raise CannotOpenStore(f"{path} cannot be opened: it has become empty; {LEFT}")

@@ -13,6 +13,7 @@ from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Lane, Queue
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Change, News, TaskChange
+from poussetaches.store.sqlite.commit_number import number_commit
 from poussetaches.store.sqlite.database import Commit
 from poussetaches.store.sqlite.known import Known, KnownLane
 from poussetaches.store.sqlite.leases import Held
@@ -166,6 +167,7 @@ class SqliteTransaction:
             if any(changes.values())
         ]
         write_rows(self.connection, self.sql["count"], added)
+        number_commit(self.connection)
         self._commit(self.connection)
         self._known.learn_queues(self.news.queues)
         self._known.learn_lanes(self._lanes)

@@ -13,21 +13,23 @@ from poussetaches.core.moment import Moment
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import EXAMPLES, Progress, Report
 from poussetaches.store.sqlite import database
-from poussetaches.store.sqlite.extent import missing_pages
+from poussetaches.store.sqlite.commit_number import format_of, read_version
+from poussetaches.store.sqlite.log_owner import orphan_problem
 from poussetaches.store.sqlite.looking import Look, looking
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import RESERVE
 from poussetaches.store.sqlite.rows import COLUMNS, UnreadableRow, queue_from_row
 from poussetaches.store.sqlite.salvage import Salvage
+from poussetaches.store.sqlite.wal import is_empty, log_of
 from poussetaches.store.statements import load_migrations, load_statements
 
 INTEGRITY_ERRORS = 20  # shown by SQLite at the most
 _RULE = re.compile(r"^-- (\w+): (.*)$", re.MULTILINE)
 
 PUT_BACK = (
-    "stop the server if it runs, keep a copy of the folder, and put a backup in the place of "
-    "tasks.db (deleting tasks.db-wal and tasks.db-shm); without one, `poussetaches export "
-    "--salvage` writes what can still be read to a file that `poussetaches import` takes"
+    "stop the server if it runs, move tasks.db, tasks.db-wal and tasks.db-shm to another folder, "
+    "and put a backup in their place as tasks.db; without one, `poussetaches export --salvage` "
+    "writes what can still be read to a file that `poussetaches import` takes"
 )
 
 
@@ -37,29 +39,29 @@ def verify(folder: DataFolder, progress: Progress) -> Report:
     Raises:
         CannotOpenStore: there is nothing to look through.
     """
-    report = Report(facts={"database": str(folder.database)})
-    try:
-        absent = missing_pages(folder.database)
-    except OSError as exc:
-        raise CannotOpenStore(f"{folder.database} cannot be read: {exc.strerror}") from exc
-    if absent:
-        report.add(f"the file was cut short: {absent} pages at its end are missing")
-    if not folder.database.stat().st_size and not _has_log(folder):
-        report.add("the file is empty: nothing is left of it")
-        report.advice = PUT_BACK
+    path = folder.database
+    report = Report(facts={"database": str(path)})
+    if path.exists() and is_empty(path):
+        orphan = orphan_problem(path)
+        report.add("the file is empty: nothing is left of it" if orphan is None else orphan.what)
+        report.advice = PUT_BACK if orphan is None else orphan.advice
         return report
-    with looking(folder, cut_short=absent > 0) as look:
+    with looking(folder, salvage=True, skip_unrelated_log=True) as look:
+        if look.problem is not None:
+            report.add(look.problem.what)
+            report.notes.append(f"only {path.name} was read; no server starts on this folder")
+        if look.missing_pages:
+            report.add(
+                f"the file was cut short: {look.missing_pages} pages at its end are missing"
+            )
         try:
             _Verification(look, folder, report, progress).run()
         except sqlite3.DatabaseError as exc:
             report.add(f"nothing more can be read: {exc}")
             report.advice = PUT_BACK
+    if look.problem is not None:
+        report.advice = look.problem.advice
     return report
-
-
-def _has_log(folder: DataFolder) -> bool:
-    log = folder.database.with_name(folder.database.name + "-wal")
-    return log.exists() and log.stat().st_size > 0
 
 
 class _Verification:
@@ -74,7 +76,8 @@ class _Verification:
         self._reading = Reading(
             look.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
         )
-        self._damaged = bool(report.problems)
+        self._log_was_read = look.problem is None
+        self._damaged = look.missing_pages > 0
 
     def run(self) -> None:
         """Verify everything."""
@@ -96,7 +99,7 @@ class _Verification:
         report.facts["in_use"] = self._in_use
         if self._in_use:
             report.notes.append("a server uses it: what changes meanwhile may be missed")
-        elif _has_log(self._folder):
+        elif self._log_was_read and not is_empty(log_of(path)):
             report.notes.append(
                 "the last server did not stop in order; what its log holds was read too, and the "
                 "next start will take it over"
@@ -108,13 +111,12 @@ class _Verification:
             report.notes.append("the reserve file has another size: the next start makes it anew")
 
     def _is_of_this_format(self) -> bool:
-        version = self._reading.value("format")
+        version = format_of(read_version(self._connection))
         is_ours = self._reading.value("application") == database.APPLICATION_ID
         newest = load_migrations("sqlite")[-1][0]
         self._report.facts["format"] = version
         if not is_ours:
             raise CannotOpenStore(f"{self._folder.database} is another program's database")
-        assert isinstance(version, int)
         if version > newest:
             raise CannotOpenStore(
                 f"{self._folder.database} was written by a newer poussetaches (format {version}; "

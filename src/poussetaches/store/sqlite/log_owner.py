@@ -1,0 +1,116 @@
+"""Whether the log beside a database belongs to it, which is decided before SQLite opens the two.
+
+SQLite replays any log that has the right name onto whatever database is beside it, deletes it
+then, and deletes it at once beside an empty database, even to read.
+See docs/decisions/0026-numbered-commits.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from poussetaches.core.errors import CannotWriteFile
+from poussetaches.store.sqlite.commit_number import follows, is_numbered
+from poussetaches.store.sqlite.wal import (
+    Header,
+    frames_of,
+    has_commit,
+    is_empty,
+    journal_of,
+    log_of,
+    orphaned_files,
+    read_header,
+    undoes_creation,
+)
+
+
+class FilesProblem(NamedTuple):
+    """What is wrong with a database's files, and what to do."""
+
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}"
+
+
+def files_problem(path: Path) -> FilesProblem | None:
+    """Return why SQLite must not open a database with what is beside it.
+
+    SQLite would replay a log onto any database, and delete it if the database is empty. No server
+    may be using the files.
+    """
+    if is_empty(path):
+        return orphan_problem(path)
+    unrelated = _unrelated_file(path)
+    if unrelated is None:
+        return None
+    return FilesProblem(
+        f"{unrelated.name} belongs to another database, or to another state of this one, and may "
+        "hold acknowledged tasks",
+        f"put the database that it belongs to back as {path.name}, or, to use this {path.name}, "
+        f"move {unrelated.name} to another folder and keep it",
+    )
+
+
+def orphan_problem(path: Path) -> FilesProblem | None:
+    """Return what is wrong if a database is empty or missing, but its log is not."""
+    # A journal that undoes the making of a new database holds nothing.
+    orphans = [each for each in orphaned_files(path) if not undoes_creation(each)]
+    if not orphans or not is_empty(path):
+        return None
+    return FilesProblem(
+        f"{path.name} is empty or missing, but its log is there and may hold acknowledged tasks",
+        f"put {path.name} back beside {orphans[0].name}, or, to start empty, move "
+        f"{orphans[0].name} to another folder and keep it",
+    )
+
+
+def check_no_log_remains(path: Path) -> None:
+    """Refuse to put a new database where another one's log is: SQLite would replay it.
+
+    Raises:
+        CannotWriteFile: there is a log, or a rollback journal.
+    """
+    for each in orphaned_files(path):
+        raise CannotWriteFile(
+            f"{path} cannot be written: {each.name} beside it is the log of another database and "
+            f"may hold acknowledged tasks; put that database back as {path.name}, or move "
+            f"{each.name} to another folder and keep it"
+        )
+
+
+def _unrelated_file(database: Path) -> Path | None:
+    """Return the log or journal beside a database that would destroy it, being another's.
+
+    No server may be using the database. Of databases without numbered commits, as version 1.0.0
+    wrote them, nothing is known.
+    """
+    header = read_header(database)
+    if header is None:
+        return None  # SQLite says what is wrong
+    journal, log = journal_of(database), log_of(database)
+    if undoes_creation(journal) and database.stat().st_size > header.page_size:
+        return journal
+    return None if _continues(log, header) or not has_commit(log) else log
+
+
+def _continues(log: Path, header: Header) -> bool:
+    """Return whether a log's first commit follows a file, or the file has some of it already."""
+    versions: list[Header] = []
+    sizes = set()
+    for frame in frames_of(log):
+        if frame.header is not None:
+            versions.append(frame.header)
+        if frame.size_after:
+            sizes.add(frame.size_after)
+    if not versions:
+        # Only other programs, such as the sqlite3 shell, commit without writing the first page;
+        # and who does not write it does not change the number of pages.
+        return header.page_count is None or sizes <= {header.page_count}
+    if header in versions:
+        return True
+    if is_numbered(header.user_version):
+        return follows(versions[0].user_version, header.user_version)
+    return not any(is_numbered(version.user_version) for version in versions)

@@ -1,0 +1,164 @@
+"""A database's write-ahead log, read from the files themselves, without SQLite.
+
+Formats: https://www.sqlite.org/fileformat2.html, sections 1.3, 3 and 4.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+HEADER = 100  # bytes
+WAL_HEADER = 32
+FRAME_HEADER = 24
+SMALLEST_PAGE = 512
+MAGIC = b"SQLite format 3\x00"
+WAL_MAGIC = 0x377F0682  # with the last bit set, checksums are of big-endian words
+JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+WORD = 0xFFFFFFFF
+_PAIR = struct.Struct(">II")
+
+
+class Header(NamedTuple):
+    """The first 100 bytes of a database."""
+
+    content: bytes
+
+    @property
+    def page_size(self) -> int:
+        """The size of a page in bytes; less than the smallest possible if it is damaged."""
+        (stored,) = struct.unpack_from(">H", self.content, 16)
+        return 65_536 if stored == 1 else int(stored)
+
+    @property
+    def page_count(self) -> int | None:
+        """The number of pages, if the header knows it."""
+        if self.content[24:28] != self.content[92:96]:
+            return None
+        return int.from_bytes(self.content[28:32], "big")
+
+    @property
+    def user_version(self) -> int:
+        """The format and the number of the last commit."""
+        return int.from_bytes(self.content[60:64], "big", signed=True)
+
+
+class Frame(NamedTuple):
+    """One page in a log; ``size_after``, in pages, is 0 unless it is the last of a commit."""
+
+    page: int
+    size_after: int
+    header: Header | None  # of the database, in its first page
+
+
+class _LogHeader(NamedTuple):
+    """The first 32 bytes of a log."""
+
+    content: bytes
+
+    @property
+    def page_size(self) -> int:
+        return int.from_bytes(self.content[8:12], "big")
+
+    @property
+    def salts(self) -> bytes:
+        """Two random numbers, which each frame repeats: those of earlier uses have others."""
+        return self.content[16:24]
+
+    @property
+    def words(self) -> struct.Struct:
+        """Two words of which checksums are made."""
+        return struct.Struct(">II" if self.content[3] & 1 else "<II")
+
+    @property
+    def checksum(self) -> tuple[int, int] | None:
+        """The checksum that the frames continue; None if it is wrong."""
+        sums = _checksum(self.words, self.content[:24], (0, 0))
+        is_log = int.from_bytes(self.content[:4], "big") & ~1 == WAL_MAGIC
+        return sums if is_log and sums == _PAIR.unpack_from(self.content, 24) else None
+
+
+def log_of(database: Path) -> Path:
+    """Return the path of a database's log."""
+    return database.with_name(f"{database.name}-wal")
+
+
+def journal_of(database: Path) -> Path:
+    """Return the path of a database's rollback journal, which it has before it has a log."""
+    return database.with_name(f"{database.name}-journal")
+
+
+def is_empty(path: Path) -> bool:
+    """Return whether a file is empty or missing."""
+    return not path.exists() or not path.stat().st_size
+
+
+def read_header(database: Path) -> Header | None:
+    """Return the header of a database; None if it is not one."""
+    with database.open("rb") as file:
+        content = file.read(HEADER)
+    return Header(content) if len(content) == HEADER and content.startswith(MAGIC) else None
+
+
+def frames_of(log: Path) -> Iterator[Frame]:
+    """Yield the frames of a log, as far as they are of its present use; nothing is verified.
+
+    The last ones may be torn, or of a transaction that was not committed.
+    """
+    with _opened(log) as (file, start):
+        while len(frame := file.read(FRAME_HEADER)) == FRAME_HEADER and frame[8:16] == start.salts:
+            page, size_after = _PAIR.unpack_from(frame)
+            after = file.tell() + start.page_size
+            header = Header(file.read(HEADER).ljust(HEADER, b"\0")) if page == 1 else None
+            yield Frame(page, size_after, header)
+            file.seek(after)
+
+
+def has_commit(log: Path) -> bool:
+    """Return whether SQLite would replay anything of a log: it stops where a checksum is wrong."""
+    with _opened(log) as (file, start):
+        sums, size = start.checksum, FRAME_HEADER + start.page_size
+        while sums is not None and len(frame := file.read(size)) == size:
+            page, size_after = _PAIR.unpack_from(frame)
+            sums = _checksum(start.words, frame[:8] + frame[FRAME_HEADER:], sums)
+            if not page or frame[8:16] != start.salts or sums != _PAIR.unpack_from(frame, 16):
+                return False
+            if size_after:
+                return True
+    return False
+
+
+def orphaned_files(database: Path) -> list[Path]:
+    """Return the log and journal of a database that is missing or empty.
+
+    SQLite would delete them with the first look at an empty database.
+    """
+    return [each for each in (log_of(database), journal_of(database)) if not is_empty(each)]
+
+
+def undoes_creation(journal: Path) -> bool:
+    """Return whether a journal, if there is one, was begun by making a new database."""
+    if is_empty(journal):
+        return False
+    with journal.open("rb") as file:
+        content = file.read(20)
+    return content.startswith(JOURNAL_MAGIC) and content[16:20] == bytes(4)
+
+
+@contextmanager
+def _opened(log: Path) -> Iterator[tuple[BinaryIO, _LogHeader]]:
+    """Open a log behind its header; one that is missing or too short is like an empty one."""
+    with log.open("rb") if log.exists() else BytesIO() as file:
+        yield file, _LogHeader(file.read(WAL_HEADER).ljust(WAL_HEADER, b"\0"))
+
+
+def _checksum(words: struct.Struct, content: bytes, sums: tuple[int, int]) -> tuple[int, int]:
+    first, second = sums
+    for one, other in words.iter_unpack(content):
+        first = (first + one + second) & WORD
+        second = (second + other + first) & WORD
+    return first, second
