@@ -3,12 +3,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from poussetaches.core.errors import CannotOpenStore, CannotReadExport
+from poussetaches.core.errors import CannotOpenStore, CannotReadExport, CannotWriteFile
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt
 from poussetaches.store import export_store, import_store, verify_store
@@ -129,6 +130,65 @@ async def test_import_of_a_broken_file_says_where_and_leaves_nothing(
         await imported(tmp_path / "copy", b"".join(change(lines)))
 
     assert [file.name for file in (tmp_path / "copy").iterdir()] == ["lock"]
+
+
+class Disk:
+    """A disk that takes no more as soon as the last task was imported."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def progress(self, what: str, done: int, expected: int | None) -> None:
+        """Fill up at the end of the import, when its log is still to become the database."""
+        if done == expected:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._room, self._limits[1]))
+
+    def make_room(self) -> None:
+        """Take what is written again."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+
+
+async def test_import_that_finds_no_room_at_its_end_says_so_and_leaves_nothing(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    """The log is brought into the file at the end; to close the database ignores that it fails."""
+    content, disk = exported(folder), Disk(4096)
+    copy = DataFolder(tmp_path / "copy")
+    copy.path.mkdir()
+
+    try:
+        with pytest.raises(CannotWriteFile, match="cannot be completed"):
+            await import_store(
+                copy, io.BytesIO(content), disk.progress, now=lambda: NOW, random=seeded()
+            )
+    finally:
+        disk.make_room()
+
+    assert list(copy.path.iterdir()) == []
+    assert exported(await imported(copy.path, content)) == content
+
+
+async def test_imported_database_is_one_file_that_needs_no_log(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    copy = await imported(tmp_path / "copy", exported(folder))
+
+    with closing(raw(copy.database)) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+async def test_what_an_import_that_was_killed_left_does_not_stop_the_next(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        (copy / f"tasks.db.importing{suffix}").write_bytes(b"half")
+
+    await imported(copy, exported(folder))
+
+    assert {file.name for file in copy.iterdir()} == {"tasks.db", "lock"}
 
 
 async def test_import_into_a_folder_with_a_store_is_refused(folder: DataFolder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import BinaryIO
 
-from poussetaches.core.errors import CannotOpenStore
+from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
@@ -110,9 +110,9 @@ async def import_store(
     All of it is there afterwards, or nothing.
 
     Raises:
-        CannotOpenStore: there is a store already.
-        CannotWriteFile: there is the log of one.
+        CannotOpenStore: there is a store already, or the log of one.
         CannotReadExport: the export cannot be read.
+        CannotWriteFile: the store cannot be written.
     """
     path = folder.database
     if path.exists():
@@ -121,12 +121,15 @@ async def import_store(
         )
     check_no_log_remains(path)
     beside = path.with_name("tasks.db.importing")
-    belonging = [beside.with_name(beside.name + suffix) for suffix in ("", "-wal", "-shm")]
+    suffixes = ("", "-wal", "-shm", "-journal")
+    belonging = [beside.with_name(beside.name + suffix) for suffix in suffixes]
     for each in belonging:  # of an import that was cut off
         each.unlink(missing_ok=True)
     try:
         count = await import_into(beside, file, progress, now=now, random=random)
         put_in_place(beside, path)
+    except OSError as exc:
+        raise CannotWriteFile(f"{path} cannot be written: {exc.strerror or exc}") from exc
     finally:
         for each in belonging:
             each.unlink(missing_ok=True)

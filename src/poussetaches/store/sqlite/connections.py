@@ -26,6 +26,7 @@ from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.rows import COLUMNS
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 from poussetaches.store.sqlite.unreadable import SettingAside, set_aside
+from poussetaches.store.sqlite.wal import is_empty, log_of
 from poussetaches.store.statements import load_statements
 
 I = TypeVar("I")  # noqa: E741 - an item of a write
@@ -95,7 +96,10 @@ class Connections:
         await self._group.settle()
         # Each by its own runner: a connection must not be closed while it is being used.
         await self._reader.run(self._disconnect_reader)
+        was_open = self._connection is not None
         await self._writer.run(self._disconnect)
+        if was_open:
+            await self._writer.run(self._report_remaining_log)
         await self._writer.run(self._let_go)
         self._writer.close()
         self._reader.close()
@@ -297,6 +301,14 @@ class Connections:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+    def _report_remaining_log(self) -> None:
+        """Log that closing did not bring the log into the file, such as on a full disk."""
+        if self.path is not None and not is_empty(log_of(self.path)):
+            log.warning(
+                "the database's log could not be emptied: it is part of the data",
+                extra={"log": str(log_of(self.path))},
+            )
 
     def _let_go(self) -> None:
         if self._place is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
 
-from poussetaches.core.errors import CannotOpenStore, CannotReadExport
+from poussetaches.core.errors import CannotOpenStore, CannotReadExport, CannotWriteFile
 from poussetaches.core.moment import Moment
 from poussetaches.store.export import Header, lines_of, read_header, read_records
 from poussetaches.store.folder import DataFolder
@@ -17,6 +18,7 @@ from poussetaches.store.records import Record, TaskRecord
 from poussetaches.store.report import Progress
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite.commit_number import format_of, read_version
+from poussetaches.store.sqlite.database import connect, detach_log
 from poussetaches.store.sqlite.looking import looking
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.records import records_of
@@ -91,10 +93,11 @@ class _Counted:
 async def import_into(
     target: Path, file: BinaryIO, progress: Progress, *, now: Callable[[], Moment], random: Random
 ) -> int:
-    """Make a new database of an export; return how many tasks it has.
+    """Make a new database of an export, complete in one file; return how many tasks it has.
 
     Raises:
         CannotReadExport: it cannot be read; what was made by then is of no use.
+        CannotWriteFile: the database cannot be completed.
     """
     header = read_header(file)
     store = SqliteStore(
@@ -112,9 +115,25 @@ async def import_into(
             await _put(store, batch)
             count += sum(isinstance(record, TaskRecord) for _, record in batch)
             progress("importing tasks", count, header.tasks)
-        return count
     finally:
         await store.close()
+    progress("checking the database", 0, None)
+    _complete(target)
+    return count
+
+
+def _complete(target: Path) -> None:
+    """Bring a closed database into one file, and check that it is whole."""
+    try:
+        with closing(connect(target, must_exist=True)) as connection:
+            detach_log(connection)
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+    except sqlite3.Error as exc:
+        raise CannotWriteFile(
+            f"the imported database cannot be completed: {exc}; nothing was imported"
+        ) from exc
 
 
 async def _put(store: SqliteStore, batch: list[tuple[int, Record]]) -> None:
