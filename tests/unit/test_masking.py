@@ -12,7 +12,7 @@ import pytest
 
 from poussetaches.engine.masking import Masking
 
-KEY = "k-7f3a9c1e/Qz+Ue=="
+KEY = "k-7f3a9c1e/Qz+Wk=="
 ODD_KEY = "a\"b'c<d>&e\\nf/%41 &lt;{}`="
 SECRET_BYTES = bytes(range(200, 232))  # of a signing secret; no text
 
