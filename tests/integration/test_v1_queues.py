@@ -35,8 +35,9 @@ DEFAULTS: dict[str, object] = {
     "base_url": None,
     "on_success": None,
     "on_dead": None,
-    "keep_succeeded": {"count": 10_000, "age": 86_400.0},
-    "keep_dead": {"count": 100_000, "age": 7_776_000.0},
+    # In test mode all ended tasks are kept.
+    "keep_succeeded": {"count": 1_000_000_000, "age": 315_360_000.0},
+    "keep_dead": {"count": 1_000_000_000, "age": 315_360_000.0},
     "counts": COUNTS,
     "oldest_due_age": None,
     "waiting_for": [],
