@@ -80,7 +80,7 @@ class CeleryStyle(TaskFunction[P, R]):
         self.task = task
         self._clock = clock
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R]:
         """Do what ``push`` does."""
         return self.push(*args, **kwargs)
 
@@ -111,7 +111,7 @@ class CeleryStyle(TaskFunction[P, R]):
         )
         return self.push_with(options.over(self.default_options), tuple(args or ()), kwargs or {})
 
-    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+    def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """Return the task with all its arguments, to be pushed later."""
         return Signature(self, args, kwargs)
 

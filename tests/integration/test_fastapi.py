@@ -277,3 +277,21 @@ def test_dependencies_work_in_tests_of_the_application(tasks: Tasks) -> None:
         pushed = store.push(1)
         box.run_until_idle()
         assert pushed.result(timeout=0) == "session Shop 1"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_dependencies_and_arguments_may_have_any_name(is_async: bool) -> None:
+    tasks = Tasks(app := FastAPI(), auth_key=KEY, environ={})
+
+    @tasks.task(name="plain")
+    def plain(self: int, function: int, delivery: Session = "") -> str:
+        return f"{delivery} {self + function}"
+
+    @tasks.task(name="async")
+    async def coroutine(delivery: int, function: int, self: Session = "") -> str:
+        return f"{self} {delivery + function}"
+
+    if is_async:
+        assert deliver(app, "async", delivery=1, function=2) == (200, "session 3")
+    else:
+        assert deliver(app, "plain", self=1, function=2) == (200, "session 3")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -635,15 +635,101 @@ async def test_error_fails_the_attempt_and_is_logged_with_its_traceback(
     assert record.exc_info[1] is error
 
 
-async def test_handler_that_exits_the_process_is_not_caught(run: Run) -> None:
+# What is raised, and the line of the answer. None of it may end the worker or hang the server.
+ENDS: list[tuple[BaseException, str]] = [
+    (SystemExit(3), "SystemExit: 3"),
+    (KeyboardInterrupt(), "KeyboardInterrupt:"),
+    (GeneratorExit(), "GeneratorExit:"),
+    (asyncio.CancelledError("stop"), "CancelledError: stop"),
+    (StopIteration(7), "StopIteration: 7"),
+    (StopAsyncIteration(), "StopAsyncIteration:"),
+]
+
+
+@pytest.mark.parametrize(("raised", "line"), ENDS, ids=[line for _, line in ENDS])
+async def test_handler_that_would_end_more_than_itself_fails(
+    run: Run, raised: BaseException, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
     tasks = make_tasks()
 
-    @tasks.task
+    @tasks.task(name="app.handler")
     def handler() -> None:
-        raise KeyboardInterrupt
+        raise raised
 
-    with pytest.raises(KeyboardInterrupt):
-        receiver_of(tasks).run(delivery(handler))
+    reply = await run(receiver_of(tasks), delivery(handler))
+
+    assert (reply.status, text_of(reply).strip()) == (500, line)
+    assert caplog.records[-1].exc_info is not None
+    assert caplog.records[-1].exc_info[1] is raised
+
+
+# A coroutine that is closed gets a GeneratorExit, and Python itself replaces the StopIterations.
+@pytest.mark.parametrize(
+    ("raised", "line"), [ENDS[0], ENDS[1], ENDS[3]], ids=[ENDS[0][1], ENDS[1][1], ENDS[3][1]]
+)
+async def test_asynchronous_handler_that_would_end_more_than_itself_fails(
+    run: Run, raised: BaseException, line: str
+) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.handler")
+    async def handler() -> None:
+        raise raised
+
+    reply = await run(receiver_of(tasks), delivery(handler))
+
+    assert (reply.status, text_of(reply).strip()) == (500, line)
+
+
+async def test_cancelled_request_cancels_its_handler() -> None:
+    tasks, begun = make_tasks(), asyncio.Event()
+
+    @tasks.task(name="app.handler")
+    async def handler() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    request = asyncio.create_task(run_async(receiver_of(tasks), delivery(handler)))
+    await begun.wait()
+    request.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+
+@pytest.mark.parametrize("name", ["of_generator", "of_async_generator"])
+async def test_generator_that_a_handler_returns_is_a_failure(run: Run, name: str) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.of_generator")
+    def of_generator() -> object:
+        return (number for number in range(3))
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    @tasks.task(name="app.of_async_generator")
+    def of_async_generator() -> object:
+        return numbers()
+
+    reply = await run(receiver_of(tasks), delivery(f"app.{name}"))
+
+    assert reply.status == 500
+    assert text_of(reply).startswith("NothingRan: the handler returned a generator")
+
+
+async def test_argument_may_have_any_name(run: Run) -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.handler")
+    def handler(self: int, delivery: int, function: int, args: int, kwargs: int) -> int:
+        return self + delivery + function + args + kwargs
+
+    names = ("self", "delivery", "function", "args", "kwargs")
+    task = handler.prepare(**dict.fromkeys(names, 1))
+    reply = await run(receiver_of(tasks), delivery(handler, task.json))
+
+    assert text_of(reply) == "5"
 
 
 # What a handler knows

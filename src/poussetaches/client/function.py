@@ -76,7 +76,7 @@ class TaskFunction(Generic[P, R_co]):
         self._application = application
         self._injected = injected
 
-    def push(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+    def push(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Push the task, to be run with these arguments.
 
         Raises:
@@ -85,11 +85,11 @@ class TaskFunction(Generic[P, R_co]):
         """
         return self.push_with(self.default_options, args, kwargs)
 
-    async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+    async def apush(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Do what ``push`` does, from asynchronous code."""
         return await self.apush_with(self.default_options, args, kwargs)
 
-    def push_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def push_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Push the task once the current transaction is committed; never if it is rolled back.
 
         For tasks of ``poussetaches.django`` only. A push that fails after the commit is logged.
@@ -185,7 +185,7 @@ class TaskFunction(Generic[P, R_co]):
         sent = self.arguments.encode(args, kwargs)
         return self._application.new_task(self.name, sent, options)
 
-    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
+    def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewTask:
         """Return what ``push`` would send.
 
         Raises:
@@ -228,7 +228,7 @@ class SyncTask(TaskFunction[P, R_co]):
 
     function: Callable[P, R_co]
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function itself, here and now."""
         return self.function(*args, **kwargs)
 
@@ -238,7 +238,7 @@ class AsyncTask(TaskFunction[P, R_co]):
 
     function: Callable[P, Coroutine[Any, Any, R_co]]
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         """Call the function itself, to be awaited."""
         return self.function(*args, **kwargs)
 
@@ -250,19 +250,19 @@ class PushOptions(Generic[P, R_co]):
         self._task = task
         self._options = options
 
-    def push(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+    def push(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Push the task with these options; raises what its own ``push`` raises."""
         return self._task.push_with(self._options, args, kwargs)
 
-    async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
+    async def apush(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Do what ``push`` does, from asynchronous code."""
         return await self._task.apush_with(self._options, args, kwargs)
 
-    def push_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def push_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Push the task with these options once the current transaction is committed."""
         self.application.push_on_commit(self.prepare(*args, **kwargs))
 
-    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> NewTask:
+    def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewTask:
         """Return what ``push`` would send; raises what the task's own ``prepare`` raises."""
         return self._task.new_task(self._options, args, kwargs)
 

@@ -24,6 +24,7 @@ from poussetaches.client.admission import IncomingRequest, Intake, Reply, admit,
 from poussetaches.client.arguments import ArgumentError, Bound, DefinitionError
 from poussetaches.client.codec import CodecError, encode_json
 from poussetaches.client.config import Keys
+from poussetaches.client.containment import HandlerStopped, contained
 from poussetaches.client.current import CurrentTask, running
 from poussetaches.client.function import TaskFunction
 from poussetaches.client.outcome import GiveUp, RetryLater
@@ -45,9 +46,15 @@ class Delivery:
     request: IncomingRequest
     current: CurrentTask
 
-    def call(self, **injected: object) -> object:
-        """Call the handler, with what the framework fills in; an async one is not awaited yet."""
-        return self.function.function(*self.bound.args, **self.bound.kwargs, **injected)
+    def call(self, /, **injected: object) -> object:
+        """Call the handler, with what the framework fills in; an async one is not awaited yet.
+
+        Raises:
+            Exception: what the handler raised; HandlerStopped for what is no ordinary exception.
+        """
+        function = self.function
+        handler = partial(function.function, *self.bound.args, **self.bound.kwargs, **injected)
+        return contained(handler, in_test=function.application.test_pusher() is not None)
 
 
 class Registry(Protocol):
@@ -84,7 +91,7 @@ def call(delivery: Delivery) -> object:
     return delivery.call()
 
 
-async def acall(delivery: Delivery, **injected: object) -> object:
+async def acall(delivery: Delivery, /, **injected: object) -> object:
     """Call a handler from asynchronous code: a synchronous one in a thread."""
     if delivery.function.is_async:
         return delivery.call(**injected)
@@ -118,7 +125,7 @@ class Receiver:
     def finish(self, intake: Intake) -> Reply:
         """Run the handler of a request that was admitted; answer one that was not.
 
-        Never raises for what a handler does, but for SystemExit and the like.
+        Raises nothing that a handler raises.
         """
         request = intake.end()
         return request if isinstance(request, Reply) else self.deliver(request)
@@ -217,9 +224,11 @@ class Receiver:
             reply = text_reply(HTTPStatus.SERVICE_UNAVAILABLE, _line(str(exc)))
             after = str(math.ceil(exc.after))
             return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": after})
-        log.error("task %s (%s) failed at attempt %d", *about, exc_info=exc)
+        raised = exc.raised if isinstance(exc, HandlerStopped) else exc
+        log.error("task %s (%s) failed at attempt %d", *about, exc_info=raised)
         self._tasks.note_error(exc)
-        return text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, _line(f"{type(exc).__name__}: {exc}"))
+        line = _line(f"{type(raised).__name__}: {raised}")
+        return text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, line)
 
     def _note_wait(self, delivery: Delivery, after: float) -> None:
         current = delivery.current

@@ -87,4 +87,9 @@ def _taken(request: HttpRequest, receiver: Receiver) -> Intake:
 
 
 def _response(reply: Reply) -> HttpResponse:
-    return HttpResponse(reply.body, status=int(reply.status), headers=dict(reply.headers))
+    response = HttpResponse(reply.body, status=int(reply.status), headers=dict(reply.headers))
+    # Django logs each 5xx as an error, which is mailed to ADMINS. A wait that the handler asks
+    # for is none.
+    if "Retry-After" in reply.headers:
+        response._has_been_logged = True  # type: ignore[attr-defined]  # what log_response reads
+    return response

@@ -33,7 +33,7 @@ from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.client import Client as Poussetaches
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
-from poussetaches.django import Tasks, push_on_commit
+from poussetaches.django import RetryLater, Tasks, push_on_commit
 from poussetaches.django.checks import check_middleware, check_names, check_settings
 from poussetaches.django.management.commands.poussetaches_dev import command_line
 from poussetaches.django.tasks import registry
@@ -133,6 +133,28 @@ class ReceiverTests(TestCase):
                 f"/_poussetaches/{name}", body, content_type="application/json", headers=HEADERS
             )
             self.assertEqual(answer.content, expected)
+
+    def test_wait_that_a_handler_asks_for_is_no_error_of_the_project(self) -> None:
+        fresh = Tasks()
+        self.addCleanup(registry.remove, fresh)
+
+        @fresh.task(name="later")
+        def later() -> None:
+            raise RetryLater(after=60)
+
+        with self.assertNoLogs("django.request", "WARNING"):
+            self.assertEqual(self.deliver("later").status_code, 503)
+
+    def test_task_that_fails_is_an_error_of_the_project(self) -> None:
+        fresh = Tasks()
+        self.addCleanup(registry.remove, fresh)
+
+        @fresh.task(name="fails")
+        def fails() -> None:
+            raise ValueError
+
+        with self.assertLogs("django.request", "ERROR"):
+            self.assertEqual(self.deliver("fails").status_code, 500)
 
     def test_second_set_of_tasks_at_the_same_path_is_found(self) -> None:
         other = Tasks(name="other")

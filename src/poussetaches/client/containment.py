@@ -1,0 +1,77 @@
+"""Turns what a handler raises into an ordinary exception, in the thread that it is raised in.
+
+``sys.exit()`` in a handler would end the worker, or the whole service; ``StopIteration`` cannot
+leave a coroutine, and makes some servers wait for ever; a ``CancelledError`` passes for the
+request's own cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+CONTAINED = (
+    *(SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError),
+    *(StopIteration, StopAsyncIteration),
+)
+
+
+class HandlerStopped(Exception):
+    """A handler raised an exception that must not leave it; it is the cause."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(f"{type(raised).__name__}: {raised}")
+        self.raised = raised
+
+
+class NothingRan(Exception):
+    """A handler returned a generator: none of the code in it ran."""
+
+
+def contained(call: Callable[[], object], *, in_test: bool) -> object:
+    """Call a handler; what it returns to be awaited is contained as well.
+
+    Raises:
+        HandlerStopped: it raised an exception that would stop more than itself.
+        NothingRan: it returned a generator.
+    """
+    try:
+        value = call()
+    except CONTAINED as exc:
+        if _is_interrupt(exc, in_test=in_test):
+            raise
+        raise HandlerStopped(exc) from exc
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise NothingRan("the handler returned a generator, and none of its code ran")
+    if inspect.isawaitable(value):
+        return _contained_await(cast("Awaitable[object]", value), in_test=in_test)
+    return value
+
+
+async def _contained_await(awaitable: Awaitable[object], *, in_test: bool) -> object:
+    try:
+        return await awaitable
+    except GeneratorExit:  # the coroutine is closed
+        raise
+    except CONTAINED as exc:
+        task = asyncio.current_task()
+        if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        if _is_interrupt(exc, in_test=in_test):
+            raise
+        raise HandlerStopped(exc) from exc
+
+
+def _is_interrupt(exc: BaseException, *, in_test: bool) -> bool:
+    """Return whether an exception ends the test under way, or is a Ctrl-C of the main thread."""
+    if in_test:
+        return isinstance(exc, KeyboardInterrupt | SystemExit)
+    return (
+        isinstance(exc, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
