@@ -33,7 +33,7 @@ REFUSED: list[tuple[object, str, str]] = [
     ((1, {None: 1}), "json[1]", "the key None is not a string"),
     ({"order": Order(Decimal(1))}, "json.order.total", "JSON has no Decimal"),
     (Order(math.nan), "json.total", "JSON has no nan"),
-    ({"when": object()}, "", "unsupported"),
+    ({"when": object()}, "", "values of object have no JSON"),
 ]
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.date_hooks import date_to_json
 
 # Values that are the same in JSON.
 PLAIN = (str, int, type(None))
@@ -25,12 +26,12 @@ def encode_request(value: object) -> bytes:
     try:
         for path, reason in _changes("", value):
             raise ArgumentError(path.removeprefix("."), reason)
-        return msgspec.json.encode(value)
+        return msgspec.json.encode(value, enc_hook=date_to_json)
     except RecursionError:
         raise ArgumentError("", "the value is nested too deeply for JSON") from None
     except ArgumentError:
         raise
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, NotImplementedError) as exc:
         raise ArgumentError("", str(exc)) from exc
 
 
