@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 
@@ -279,3 +281,68 @@ def test_nothing_is_declared_without_a_server(mode: str, begins: bool) -> None:
 
     assert (thread is not None) is begins
     assert tasks.server.queues == ({"mail": {"rate": 1}} if begins else {})
+
+
+def test_one_task_may_have_several_schedules() -> None:
+    tasks = make_tasks(name="shop")
+
+    @tasks.task(name="report", queue="slow")
+    def report(region: str, days: int = 1) -> None: ...
+
+    tasks.schedule("report-eu", report, cron="0 6 * * *", arguments={"region": "eu"})
+    tasks.schedule(
+        "report-us",
+        report.options(priority=5),
+        cron="0 6 * * mon",
+        timezone="America/New_York",
+        arguments={"region": "us", "days": 7},
+        overlap="allow",
+    )
+    eu, us = tasks.declaration().schedules
+
+    assert (eu["name"], eu["cron"], eu["timezone"]) == ("shop.report-eu", "0 6 * * *", "UTC")
+    assert (us["name"], us["timezone"]) == ("shop.report-us", "America/New_York")
+    assert (us["overlap"], "overlap" in eu) == ("allow", False)
+    pushes = [cast("dict[str, object]", each["task"]) for each in (eu, us)]
+    assert [push["json"] for push in pushes] == [{"region": "eu"}, {"region": "us", "days": 7}]
+    assert [push["queue"] for push in pushes] == ["shop.slow"] * 2
+    assert pushes[1]["priority"] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "reason"),
+    [
+        ("a b", {}, "cannot be a name"),
+        ("other", {"cron": "0 25 * * *"}, "25"),
+        ("other", {"timezone": "Mars"}, "Mars"),
+        ("other", {"arguments": {"region": 1}}, "schedule other: argument region"),
+        ("other", {"arguments": {}}, "argument region: it is missing"),
+        ("other", {"arguments": {"area": "eu"}}, "argument area"),
+        ("taken", {"cron": "0 7 * * *"}, "there is a schedule 'taken' already"),
+    ],
+)
+def test_schedule_that_cannot_be_declared_is_refused_where_it_is_written(
+    name: str, given: dict[str, Any], reason: str
+) -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def report(region: str) -> None: ...
+
+    right: dict[str, Any] = {"cron": "0 6 * * *", "arguments": {"region": "eu"}}
+    tasks.schedule("taken", report, **right)
+
+    with pytest.raises(DefinitionError, match=re.escape(reason)):
+        tasks.schedule(name, report, **{**right, **given})
+
+
+def test_schedule_may_be_written_twice_when_it_says_the_same() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def report() -> None: ...
+
+    for _ in range(2):
+        tasks.schedule("nightly", report, cron="0 6 * * *")
+
+    assert list(tasks.schedules) == ["nightly"]

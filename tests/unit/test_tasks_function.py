@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -444,3 +445,42 @@ def test_nothing_is_read_before_it_is_needed() -> None:
 
     with pytest.raises(AssertionError, match="POUSSETACHES_MODE was read"):
         handler.push()
+
+
+def test_handle_of_an_earlier_push_reads_its_state_and_result() -> None:
+    url = "/_poussetaches/app.report"
+    info = make_info("task-7", url=url, attempts=[make_attempt(response_body='{"title":"x"}')])
+    tasks = make_tasks()
+
+    @dataclass
+    class Titled:
+        title: str
+
+    def report() -> Any: ...
+
+    report.__annotations__["return"] = Titled
+    task = tasks.task(name="app.report")(report)
+    with tasks.use(RecordingPusher(info)):
+        known, unknown = task.handle("task-7"), tasks.handle("task-7")
+
+        assert known.refresh().state == "succeeded"
+        assert known.result() == unknown.result() == Titled("x")
+        assert (known.id, known.existing) == ("task-7", True)
+
+
+def test_result_of_a_task_that_this_application_does_not_have_is_plain_json() -> None:
+    info = make_info("task-7", url="http://elsewhere.test/x")
+    tasks = make_tasks()
+
+    with tasks.use(RecordingPusher(info)):
+        assert tasks.handle("task-7").result() is None
+
+
+def test_result_is_not_waited_for_unless_it_is_said() -> None:
+    pusher = RecordingPusher(make_info("task-7", state="running"))
+    tasks = make_tasks()
+
+    with tasks.use(pusher), pytest.raises(TimeoutError, match="has not ended; it is running"):
+        tasks.handle("task-7").result()
+
+    assert pusher.waited == [0.0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
-from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
+from poussetaches.client.function import AsyncTask, PushOptions, SyncTask, TaskFunction
+from poussetaches.client.results import NewTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,14 +25,24 @@ class Keep(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a task runs by itself."""
+    """When a task runs by itself, and with which arguments."""
 
-    task: TaskFunction[..., object]
+    name: str
+    task: TaskFunction[..., Any] | PushOptions[..., Any]
+    arguments: Mapping[str, object]
     cron: str
     timezone: str
     misfire: Misfire | None
     misfire_grace: float | None
     overlap: Overlap | None
+
+    def new_task(self) -> NewTask:
+        """Return the push of each run.
+
+        Raises:
+            ArgumentError: an argument does not fit, or cannot travel.
+        """
+        return self.task.prepare(**self.arguments)
 
 
 class TaskDecorator(Protocol):

@@ -20,13 +20,16 @@ from poussetaches.client.fields import OnConflict, Retry
 from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async
 from poussetaches.client.names import source_of
-from poussetaches.client.options import Options, retry_with
+from poussetaches.client.options import Options, RetryRule, retry_with
 from poussetaches.client.pusher import Pusher
-from poussetaches.client.results import NewTask
+from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.core.errors import PousseTachesError
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+
+
+RETRY_ALWAYS = RetryRule()
 
 
 class Application(Protocol):
@@ -66,12 +69,14 @@ class TaskFunction(Generic[P, R_co]):
         name: str,
         options: Options,
         injected: Injected,
+        retry_rule: RetryRule = RETRY_ALWAYS,
     ) -> None:
         functools.update_wrapper(cast("Callable[..., object]", self), function)
         self.name = name
         self.function = function
         self.source = source_of(function)
         self.default_options = options
+        self.retry_rule = retry_rule
         self.is_async = is_async(function)
         self._application = application
         self._injected = injected
@@ -193,12 +198,17 @@ class TaskFunction(Generic[P, R_co]):
         """
         return self.new_task(self.default_options, args, kwargs)
 
+    def handle(self, id: str) -> Pushed[R_co]:
+        """Return the handle of a task that was pushed earlier, by its id; nothing is sent."""
+        earlier = PushedTask(id, existing=True)
+        return Pushed(earlier, pusher=self._application.pusher(), return_type=self._return_type)
+
     @property
     def application(self) -> Application:
         """The tasks that it is one of."""
         return self._application
 
-    def _return_type(self) -> object:
+    def _return_type(self, task: TaskInfo) -> object:
         return self.return_type
 
     def check(self) -> None:

@@ -35,7 +35,7 @@ class Pushed(Generic[R_co]):
     """A task that was pushed."""
 
     def __init__(
-        self, pushed: PushedTask, *, pusher: Pusher, return_type: Callable[[], object]
+        self, pushed: PushedTask, *, pusher: Pusher, return_type: Callable[[TaskInfo], object]
     ) -> None:
         self.id = pushed.id
         self.existing = pushed.existing
@@ -57,11 +57,11 @@ class Pushed(Generic[R_co]):
         """Return the task when it has ended, or as it is after ``timeout`` seconds."""
         return self._pusher.wait(self.id, timeout)
 
-    def result(self, timeout: float) -> R_co:
+    def result(self, timeout: float = 0.0) -> R_co:
         """Return what the handler returned, as the type that it says it returns.
 
         Raises:
-            TimeoutError: the task has not ended within ``timeout`` seconds.
+            TimeoutError: the task has not ended within ``timeout`` seconds; by default, yet.
             TaskFailed: it died.
             ResultTruncated: what the handler returned is longer than 64 KiB.
             NoResult: what it returned has no JSON, or is of another type than it says.
@@ -76,7 +76,7 @@ class Pushed(Generic[R_co]):
         """Do what ``wait`` does, from asynchronous code."""
         return await self._pusher.await_end(self.id, timeout)
 
-    async def aresult(self, timeout: float) -> R_co:  # noqa: ASYNC109  # the server waits
+    async def aresult(self, timeout: float = 0.0) -> R_co:  # noqa: ASYNC109  # the server waits
         """Do what ``result`` does, from asynchronous code."""
         return self._result_of(await self.await_end(timeout))
 
@@ -93,7 +93,7 @@ class Pushed(Generic[R_co]):
         if not answer.response_body:
             raise NoResult("what the handler returned has no JSON; the application's log says why")
         try:
-            value = Codec(self._return_type()).decode(answer.response_body.encode())
+            value = Codec(self._return_type(task)).decode(answer.response_body.encode())
         except CodecError as exc:
             raise NoResult(f"what the handler returned is not what it says: {exc}") from exc
         return cast("R_co", value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TypedDict
 
-from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.fields import OnConflict, Retry
 
 
@@ -57,11 +57,50 @@ def retry_with(retry: Retry | None, max_attempts: int | None) -> Retry:
     return given if max_attempts is None else {**given, "max_attempts": max_attempts}
 
 
+@dataclass(frozen=True)
+class RetryRule:
+    """Which exceptions of a handler are worth another attempt; all of them if nothing is said.
+
+    What is in ``give_up_on`` is not, whatever ``retry_on`` says.
+    """
+
+    give_up_on: tuple[type[Exception], ...] = ()
+    retry_on: tuple[type[Exception], ...] | None = None
+
+    def gives_up_on(self, exc: Exception) -> bool:
+        """Return whether an exception makes the task dead at once."""
+        if isinstance(exc, self.give_up_on):
+            return True
+        return self.retry_on is not None and not isinstance(exc, self.retry_on)
+
+
+def retry_rule(said: TaskOptions) -> RetryRule:
+    """Return the rule of a definition.
+
+    Raises:
+        DefinitionError: something in it is not a class of exceptions.
+    """
+    rule = RetryRule(tuple(said.get("give_up_on") or ()), _tuple_or_none(said.get("retry_on")))
+    given: tuple[object, ...] = (*rule.give_up_on, *(rule.retry_on or ()))
+    for kind in given:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise DefinitionError(
+                f"give_up_on and retry_on take classes of exceptions, and {kind!r} is none"
+            )
+    return rule
+
+
+def _tuple_or_none(kinds: Sequence[type[Exception]] | None) -> tuple[type[Exception], ...] | None:
+    return None if kinds is None else tuple(kinds)
+
+
 class TaskOptions(TypedDict, total=False):
     """What a task is defined with; its pushes may say otherwise. ``timeout`` is in seconds."""
 
     name: str | None
     aliases: Sequence[str]
+    give_up_on: Sequence[type[Exception]]
+    retry_on: Sequence[type[Exception]] | None
     queue: str | None
     max_attempts: int | None
     timeout: float | None

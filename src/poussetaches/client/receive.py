@@ -225,10 +225,14 @@ class Receiver:
             after = str(math.ceil(exc.after))
             return Reply(reply.status, reply.body, {**reply.headers, "Retry-After": after})
         raised = exc.raised if isinstance(exc, HandlerStopped) else exc
-        log.error("task %s (%s) failed at attempt %d", *about, exc_info=raised)
+        gives_up = delivery.function.retry_rule.gives_up_on(exc)
+        event = "gave up" if gives_up else "failed"
+        log.error("task %s (%s) %s at attempt %d", *about[:2], event, about[2], exc_info=raised)
         self._tasks.note_error(exc)
         line = _line(f"{type(raised).__name__}: {raised}")
-        return text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, line)
+        reply = text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, line)
+        headers = {"Poussetaches-Retry": "no"} if gives_up else {}
+        return Reply(reply.status, reply.body, {**reply.headers, **headers})
 
     def _note_wait(self, delivery: Delivery, after: float) -> None:
         current = delivery.current

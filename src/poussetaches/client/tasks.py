@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import Parameter
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 import msgspec
 
 from poussetaches.client.admission import IncomingRequest, Reply
-from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.config import (
     API_TOKEN,
@@ -31,14 +31,21 @@ from poussetaches.client.config import (
 from poussetaches.client.declare import Background, Declaration, Declarations, declare
 from poussetaches.client.definitions import Keep, Misfire, Overlap, Schedule, TaskDecorator
 from poussetaches.client.fields import Retry
-from poussetaches.client.function import AsyncTask, NoTransactions, SyncTask, TaskFunction
+from poussetaches.client.function import (
+    AsyncTask,
+    NoTransactions,
+    PushOptions,
+    SyncTask,
+    TaskFunction,
+)
+from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async, reason_not_to_run
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
 from poussetaches.client.names import SERVER_NAME, TASK_NAME, Source, check_name, name_of
-from poussetaches.client.options import Options, TaskOptions, default_options
+from poussetaches.client.options import Options, TaskOptions, default_options, retry_rule
 from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receive import PROBE, Receiver
-from poussetaches.client.results import NewTask
+from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.core.errors import InvalidSchedule, SettingsError
 from poussetaches.core.schedule import check_new_expression
 
@@ -148,21 +155,55 @@ class Tasks:
             DefinitionError: as ``task`` does; or the function has required arguments, or the
                 expression or the time zone is one that the server refuses.
         """
-        try:
-            check_new_expression(expression, timezone)
-        except InvalidSchedule as exc:
-            raise DefinitionError(str(exc)) from None
+        _check_cron(expression, timezone)
 
         def decorate(function: Callable[..., Any], /) -> Any:
             task = self._add(function, **options)
             check_name(task.name, SERVER_NAME)
             task.check_needs_nothing()
             self.schedules[task.name] = Schedule(
-                task, expression, timezone, misfire, misfire_grace, overlap
+                task.name, task, {}, expression, timezone, misfire, misfire_grace, overlap
             )
             return task
 
         return decorate
+
+    def schedule(
+        self,
+        name: str,
+        task: TaskFunction[..., Any] | PushOptions[..., Any],
+        *,
+        cron: str,
+        timezone: str = "UTC",
+        arguments: Mapping[str, object] | None = None,
+        misfire: Misfire | None = None,
+        misfire_grace: float | None = None,
+        overlap: Overlap | None = None,
+    ) -> None:
+        """Run a task at the times of an expression; one task may have several schedules.
+
+        ``arguments`` are given by name. ``misfire_grace`` is in seconds.
+
+        Raises:
+            DefinitionError: the name is taken or cannot be one, the expression or the time zone
+                is one that the server refuses, or the arguments do not fit.
+        """
+        _check_cron(cron, timezone)
+        check_name(name, SERVER_NAME)
+        schedule = Schedule(
+            name, task, dict(arguments or {}), cron, timezone, misfire, misfire_grace, overlap
+        )
+        try:
+            with suppress(UnknownType):  # a class further down in the module, it may be
+                schedule.new_task()
+        except ArgumentError as exc:
+            raise DefinitionError(f"schedule {name}: {exc}") from None
+        there = self.schedules.get(name)
+        if there is not None and there.task is task and there != schedule:
+            raise DefinitionError(
+                f"there is a schedule {name!r} already; give each schedule a name of its own"
+            )
+        self.schedules[name] = schedule
 
     def queue(
         self,
@@ -294,6 +335,19 @@ class Tasks:
         finally:
             self._replaced.pop()
 
+    def handle(self, id: str) -> Pushed[Any]:
+        """Return the handle of a task that was pushed earlier, by its id; nothing is sent.
+
+        Its result has the return type of the function, if this application has it.
+        """
+
+        def return_type(task: TaskInfo) -> object:
+            function = self.find(task.url.removeprefix(self.path + "/"))
+            return Any if function is None else function.return_type
+
+        earlier = PushedTask(id, existing=True)
+        return Pushed(earlier, pusher=self.pusher(), return_type=return_type)
+
     def new_task(self, name: str, arguments: dict[str, object], options: Options) -> NewTask:
         """Return the push of a task."""
         labels = {"app": self.name, **options.labels} if self.name else options.labels
@@ -410,10 +464,9 @@ class Tasks:
         self.declare(self.client())
 
     def _declared(self, schedule: Schedule) -> dict[str, object]:
-        task = schedule.task
-        pushed = msgspec.structs.asdict(task.new_task(task.default_options))
+        pushed = msgspec.structs.asdict(schedule.new_task())
         declared: dict[str, object] = {
-            "name": self.queue_name(task.name),
+            "name": self.queue_name(schedule.name),
             "cron": schedule.cron,
             "timezone": schedule.timezone,
             "task": {key: value for key, value in pushed.items() if value is not None},
@@ -445,6 +498,7 @@ class Tasks:
             name=name,
             options=default_options(options),
             injected=self.is_injected,
+            retry_rule=retry_rule(options),
         )
         aliases = options.get("aliases", ())
         for its_name in (task.name, *aliases):
@@ -465,3 +519,10 @@ class Tasks:
                 " function a name of its own with name=, and keep that of a decorated function"
                 " with functools.wraps"
             )
+
+
+def _check_cron(expression: str, timezone: str) -> None:
+    try:
+        check_new_expression(expression, timezone)
+    except InvalidSchedule as exc:
+        raise DefinitionError(str(exc)) from None
