@@ -98,6 +98,10 @@ async def test_unreadable_row_is_exported_as_it_stands(folder: DataFolder, tmp_p
     assert "were set aside" in found.what
 
 
+def _with_ftp(lines: list[bytes]) -> list[bytes]:
+    return [line.replace(b"http://app", b"ftp://app") for line in lines]
+
+
 BROKEN = [
     pytest.param(lambda lines: lines[:9], "the end is missing after line 9", id="cut"),
     pytest.param(lambda lines: [*lines[:8], lines[8][:20]], "line 9 is cut off", id="cut within"),
@@ -112,9 +116,14 @@ BROKEN = [
         id="newer",
     ),
     pytest.param(
-        lambda lines: [line.replace(b"http://app", b"ftp://app") for line in lines],
+        lambda lines: [*lines[:6], *_with_ftp(lines[6:])],
         "line 7: url: must begin",
         id="URL that cannot be sent to",
+    ),
+    pytest.param(
+        _with_ftp,
+        "line 6: url: must begin",
+        id="schedule's URL that cannot be sent to",
     ),
 ]
 

@@ -475,6 +475,7 @@ def task_json(**overrides: object) -> bytes:
         pytest.param(task_json(payload="%%%%"), "Invalid base64", id="payload"),
         pytest.param(task_json(last_error_body="YQ"), "Invalid base64", id="base64 cut off"),
         pytest.param(task_json(url="ftp://app/"), "url: must begin with http", id="URL"),
+        pytest.param(task_json(url="http://u:p[w@app/"), "percent-encoded", id="odd password"),
         pytest.param(task_json(schedule="often"), "is not a schedule", id="schedule"),
         pytest.param(task_json(schedule="0 0 0 30 2 *"), "never matches", id="30 February"),
         pytest.param(task_json(schedule="@every 1ms"), "whole seconds", id="too often"),

@@ -36,6 +36,16 @@ def test_url_that_leads_nowhere_is_refused(url: str) -> None:
         read_address(url, None, {})
 
 
+@pytest.mark.parametrize(
+    "url", ["http://:to[ken@app", "http://:token\uff0f@app", "ftp://:token@app", "http://:token@"]
+)
+def test_token_is_not_in_the_message_that_refuses_its_url(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_address(url, None, {})
+
+    assert "ken" not in str(caught.value)
+
+
 def test_unix_socket_is_an_address() -> None:
     assert read_address("unix:/run/pt.sock", None, {}).socket == "/run/pt.sock"
     assert read_address("unix:///run/pt.sock", None, {}).socket == "/run/pt.sock"

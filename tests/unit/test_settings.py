@@ -404,6 +404,14 @@ def test_secret_that_breaks_its_rule_is_refused_without_showing_it(name: str, te
     assert SECRET not in message
 
 
+@pytest.mark.parametrize("url", ["http://u:{}[@app", "ftp://u:{}@app", "http://u:{}/@app"])
+def test_password_of_a_base_url_that_is_refused_is_not_shown(url: str) -> None:
+    message = error_of(environ={"POUSSETACHES_BASE_URL": url.format(SECRET)})
+
+    assert "://***@app' from environment POUSSETACHES_BASE_URL is not possible" in message
+    assert SECRET not in message
+
+
 def test_two_signing_secrets_can_be_a_list_in_the_file(config: Path) -> None:
     config.write_text(f"signing_secret = ['{'n' * 16}', '{'o' * 16}']\n")
 

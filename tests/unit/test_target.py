@@ -8,13 +8,17 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.target import (
     MAX_URL,
     Target,
+    check_absolute_url,
     check_base_url,
+    check_stored_url,
     check_url,
     is_path,
     joined,
     may_have_key,
     origin_of,
     parse_target,
+    path_of,
+    without_credentials,
 )
 
 
@@ -191,7 +195,7 @@ def test_key_goes_to_hosts_that_are_named(url: str, allowed: bool) -> None:
     assert may_have_key(url, {"app.example"}) is allowed
 
 
-@pytest.mark.parametrize("url", ["/", "/run?x=1#y", "//other.example/run", "http://app/run"])
+@pytest.mark.parametrize("url", ["/", "/run?x=1#y", "/a//b", "/[x]", "http://app/run"])
 def test_path_and_absolute_url_can_be_sent_to(url: str) -> None:
     check_url(url)
 
@@ -204,6 +208,108 @@ def test_path_and_absolute_url_can_be_sent_to(url: str) -> None:
 def test_what_is_neither_a_path_nor_an_absolute_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidTask):
         check_url(url)
+
+
+# Parsers differ over these, and Python's raises for most of them, with the password in its text.
+ODD_USERINFO = [
+    pytest.param("http://user:pa[ss@host/", id="bracket in the password"),
+    pytest.param("http://u]@host/", id="bracket in the user"),
+    pytest.param("http://[zz]@host/", id="brackets round the user"),
+    pytest.param("http://user:pa\uff20ss@host/", id="full-width @"),
+    pytest.param("http://user:pa\uff0fss@host/", id="full-width slash"),
+    pytest.param("http://user:pa\uff1ass@host/", id="full-width colon"),
+    pytest.param("http://user:pa\uff03ss@host/", id="full-width number sign"),
+    pytest.param("http://user:pa\uff1fss@host/", id="full-width question mark"),
+    pytest.param("http://us\u2100er@host/", id="sign that holds a slash"),
+    pytest.param("http://us\u00e9r@host/", id="letter beyond ASCII"),
+    pytest.param('http://us"er@host/', id="quotation mark"),
+    pytest.param("http://us<er>@host/", id="angle brackets"),
+]
+
+
+@pytest.mark.parametrize("url", ODD_USERINFO)
+def test_user_and_password_must_be_percent_encoded(url: str) -> None:
+    for check in (check_url, check_absolute_url, check_base_url):
+        with pytest.raises(InvalidTask, match="must be percent-encoded") as caught:
+            check(url)
+        assert "pa" not in caught.value.reason.replace("password", "")
+
+
+@pytest.mark.parametrize("url", ODD_USERINFO)
+def test_url_that_an_earlier_version_took_leads_where_it_did(url: str) -> None:
+    check_stored_url(url)
+
+    assert parse_target(url) == Target("http", "host", 80)
+    assert origin_of(url) == "http://host:80"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://u:p@host/",
+        "http://u:p@ss@host/",
+        "http://:%5B%40%2F@host/",
+        "http://a.b~-!$&'()@h/",
+    ],
+)
+def test_user_and_password_as_rfc_3986_writes_them_are_accepted(url: str) -> None:
+    check_url(url)
+
+
+@pytest.mark.parametrize("url", ["//[x", "//other.example/run", "//"])
+def test_path_that_others_take_for_a_host_is_refused(url: str) -> None:
+    with pytest.raises(InvalidTask, match="begins with one slash"):
+        check_url(url)
+    check_stored_url(url)
+
+
+def test_url_is_measured_as_it_is_sent() -> None:
+    check_url("http://app/" + "é" * 1300)
+
+    with pytest.raises(InvalidTask, match="longer than 8192 characters as it is sent"):
+        check_url("http://app/" + "é" * 1400)
+
+
+@pytest.mark.parametrize("url", ["/run", "ftp://app/"])
+def test_absolute_url_is_asked_for_by_name(url: str) -> None:
+    with pytest.raises(InvalidTask, match="must begin with http:// or https://"):
+        check_absolute_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        pytest.param("http://u:p@app:1/a/b?c=/d#e", "/a/b", id="absolute"),
+        pytest.param("http://app", "", id="no path"),
+        pytest.param("http://app?x", "", id="query alone"),
+        pytest.param("/a?b", "/a", id="path"),
+        pytest.param("//[x/y", "//[x/y", id="two slashes"),
+        pytest.param("http://user:pa[ss@host/p", "/p", id="odd userinfo"),
+        pytest.param("ftp://u:secret@host/p", "/p", id="another scheme"),
+        pytest.param("http://[", "", id="no URL"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_every_url_has_a_path(url: str, path: str) -> None:
+    assert path_of(url) == path
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        pytest.param("http://app/run@x", "http://app/run@x", id="none"),
+        pytest.param("http://u:secret@app/r@x", "http://***@app/r@x", id="password"),
+        pytest.param("HTTPS://:secret@app", "HTTPS://***@app", id="password alone"),
+        pytest.param("http://u:sec@ret@app/", "http://***@app/", id="password with an @"),
+        pytest.param("http://u:sec[ret@app/", "http://***@app/", id="password with a bracket"),
+        # Which part is the password of what is no URL, nobody can say.
+        pytest.param("http://u:sec/ret@app/", "http://***@app/", id="password with a slash"),
+        pytest.param("http://u:sec#ret@a,pp/", "http://***@a,pp/", id="host that is none"),
+        pytest.param("ftp://u:secret@app/", "ftp://***@app/", id="another scheme"),
+    ],
+)
+def test_password_of_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
 
 
 @pytest.mark.parametrize("url", ["http://app", "https://app:5000/", "http://app/base/path"])
@@ -234,6 +340,11 @@ def test_joined_url_leads_to_the_host_of_its_base(base_url: str, url: str, expec
     assert joined(base_url, url) == expected
     if is_path(url):
         assert origin_of(joined(base_url, url)) == origin_of(base_url)
+
+
+@pytest.mark.parametrize("url", ["ftp://app/", "http://[", "http://a b/", "", "run", "\ud800"])
+def test_url_that_leads_nowhere_has_no_origin(url: str) -> None:
+    assert origin_of(url) == ""
 
 
 def test_path_has_no_origin() -> None:

@@ -28,7 +28,7 @@ from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import MINUTE, SECOND, Moment, later
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, first_occurrence
-from poussetaches.core.target import parse_target
+from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import MAX_DELAY, Task, TaskState
 from poussetaches.store.base import Store, TaskSummary
 
@@ -181,7 +181,7 @@ class OriginalRoutes:
         now = self._now()
         run_at = later(now, _delay(push) * MINUTE // SECOND)
         _check_text("url", push.url)
-        parse_target(push.url)
+        check_absolute_url(push.url)
         self._engine.queues.allowed.check("url", push.url)
         return Task(
             id=new_task_id(now, self._random),

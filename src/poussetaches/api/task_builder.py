@@ -21,7 +21,7 @@ from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment, later, moment_of
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE, MAX_QUEUES
 from poussetaches.core.retry import StatusRule
-from poussetaches.core.target import is_path
+from poussetaches.core.target import is_path, joined, parse_target
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Push
@@ -178,7 +178,7 @@ def check_target(field: str, url: str, queue: str, queues: Queues) -> None:
     """Refuse a URL that leads nowhere, or where nothing may be sent.
 
     Raises:
-        InvalidTask: it is a path, and neither its queue nor the server has a base URL.
+        InvalidTask: it is a path, and there is no base URL that it can be put behind.
         TargetNotAllowed: nothing may be sent there.
     """
     if not is_path(url):
@@ -191,6 +191,10 @@ def check_target(field: str, url: str, queue: str, queues: Queues) -> None:
             f"is a path, and there is no base URL to put it behind: set base_url of the queue "
             f"{queue!r}, or POUSSETACHES_BASE_URL of the server",
         )
+    try:
+        parse_target(joined(base_url, url))
+    except InvalidTask as exc:
+        raise InvalidTask(field, f"behind the base URL: {exc.reason}") from None
     queues.allowed.check(field, base_url)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from poussetaches.cli.findings import FINDINGS, finding_of
 from poussetaches.cli.server_calls import Answer, ServerCalls
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.target import joined
+from poussetaches.core.target import joined, without_credentials
 
 ANSWER_LIMIT = 10.0  # seconds for the application to answer
 START_LIMIT = 5.0  # seconds for the server to send it
@@ -63,9 +63,11 @@ def probe(url: str, *, token: str | None, queue: str, path: str) -> tuple[str, f
         finally:
             server.call("DELETE", f"/v1/tasks/{task_id}")
     except OSError as exc:
-        raise CheckFailed(AWAY.format(url=url, error=exc.strerror or exc)) from exc
+        raise CheckFailed(
+            AWAY.format(url=without_credentials(url), error=exc.strerror or exc)
+        ) from exc
     judge(task, target)
-    return target, float(task["attempts"][-1]["duration"])
+    return without_credentials(target), float(task["attempts"][-1]["duration"])
 
 
 def push(server: ServerCalls, *, url: str, queue: str, probe_url: str) -> str:
@@ -144,4 +146,4 @@ def judge(task: dict[str, Any], target: str) -> None:
         fields = {"error": task.get("last_error") or ", ".join(sorted(waits)) or "no reason given"}
     if name is None:
         return
-    raise CheckFailed(f"{target}: {FINDINGS[name].format(**fields)}")
+    raise CheckFailed(f"{without_credentials(target)}: {FINDINGS[name].format(**fields)}")

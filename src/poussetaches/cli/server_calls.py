@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.target import without_credentials
 
 TIMEOUT = 20.0  # seconds for one call
 
@@ -74,7 +75,10 @@ def connect(url: str) -> tuple[http.client.HTTPConnection, str]:
     except ValueError:
         raise BadAddress from None
     if parts.scheme not in ("http", "https") or not host:
-        raise BadAddress(f"{url!r} is no server's address; give one such as http://127.0.0.1:7991")
+        shown = without_credentials(url)
+        raise BadAddress(
+            f"{shown!r} is no server's address; give one such as http://127.0.0.1:7991"
+        )
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     return kind(host, port, timeout=TIMEOUT), parts.path.rstrip("/")
 

@@ -9,6 +9,7 @@ import msgspec
 
 from poussetaches.client.config import API_TOKEN, URL, read_secret
 from poussetaches.core.errors import SettingsError
+from poussetaches.core.target import without_credentials
 
 DEFAULT_URL = "http://127.0.0.1:7991"
 PORTS = {"http": 80, "https": 443}
@@ -59,16 +60,21 @@ def read_address(url: str | None, token: str | None, environ: Mapping[str, str])
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as exc:
-        raise SettingsError(f"the server's URL {url!r} cannot be read: {exc}") from None
+    except ValueError:  # its text may hold the token
+        raise _unusable(url) from None
     if parts.scheme not in PORTS or not parts.hostname:
-        raise SettingsError(
-            f"the server's URL is {url!r}; give one like {DEFAULT_URL} or unix:/run/pt.sock"
-        )
+        raise _unusable(url)
     return Address(
         scheme=parts.scheme,
         host=parts.hostname,
         port=PORTS[parts.scheme] if port is None else port,
         prefix=parts.path.rstrip("/"),
         token=token or unquote(parts.password or "") or None,
+    )
+
+
+def _unusable(url: str) -> SettingsError:
+    return SettingsError(
+        f"the server's URL is {without_credentials(url)!r}; give one like {DEFAULT_URL} or "
+        "unix:/run/pt.sock"
     )

@@ -6,9 +6,10 @@ import codecs
 import hashlib
 import re
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 import msgspec
+
+from poussetaches.core.target import path_of
 
 LONGEST_LINE = 200  # characters; of an answer's first line, or of an error
 
@@ -47,7 +48,7 @@ def group_of(*, queue: str, url: str, status: int | None, error: str | None) -> 
 
 def common_path(url: str) -> str:
     """Return a URL's path, with a star for each part that is a number, a UUID or long hex."""
-    parts = urlsplit(url).path.split("/")
+    parts = path_of(url).split("/")
     return "/".join("*" if _VARIABLE_PART.fullmatch(part) else part for part in parts) or "/"
 
 

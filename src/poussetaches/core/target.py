@@ -1,4 +1,8 @@
-"""The URL a task is sent to: what is allowed, its origin, and whether it may have the key."""
+"""The one parser of URLs that tasks are sent to: what may be pushed, the origin, the path.
+
+Whoever needs a part of a URL takes it from here. What may be pushed is stricter than what can be
+read: a row that an earlier version stored must still have an origin and a path.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,33 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import quote
 
 from poussetaches.core.errors import InvalidTask
 
-MAX_URL = 8192  # characters; what common HTTP servers accept as a request line
+MAX_URL = 8192  # characters as sent; what common HTTP servers accept as a request line
 MAX_HOST = 253  # characters; RFC 1035's 255 bytes on the wire
 MAX_PORT = 65_535
 
+_ANYWHERE = "http://base.invalid"  # in the place of a base URL
+_TOO_LONG = f"longer than {MAX_URL} characters as it is sent"
+_ASCII = "".join(map(chr, range(128)))
 _PORTS = {"http": 80, "https": 443}
 # Read more strictly than urlsplit does: whoever connects must never see another host than we did.
 _URL = re.compile(
-    r"(https?)://(?:[^/?#]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\[\]]*)(?::([0-9]{0,5}))?(?:[/?#].*)?",
+    r"(https?)://(?:([^/?#]*)@)?(\[[0-9a-f:.]+\]|[^/?#@:\[\]]*)(?::([0-9]{0,5}))?(?:[/?#].*)?",
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
+# RFC 3986, section 3.2.1; and the @, which the last one ends for us as for HTTP clients. Parsers
+# differ over brackets and over what Unicode normalisation turns into an @ or a slash.
+_USERINFO = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%@-]*")
+_PATH = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#]*)?([^?#]*)", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"^(https?:)//[^/?#]*@", re.IGNORECASE)
+_ANY_CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 # What a key may be sent to. Not ``is_private``: that differs between versions of Python, and
 # takes in ranges that are merely reserved.
 _PRIVATE = [
@@ -59,27 +73,20 @@ class Target(NamedTuple):
         return _is_private(self.host)
 
 
-@lru_cache(maxsize=4096)
+class _Parsed(NamedTuple):
+    """A URL that can be read, and why it may not be pushed all the same, if it may not."""
+
+    target: Target
+    refusal: str | None
+
+
 def parse_target(url: str) -> Target:
     """Return where a URL leads.
 
     Raises:
         InvalidTask: the URL is not an absolute http or https URL that can be sent to.
     """
-    if len(url) > MAX_URL:
-        raise InvalidTask("url", f"longer than {MAX_URL} characters")
-    if _FORBIDDEN.search(url):
-        raise InvalidTask("url", "holds a space, a backslash or a control character")
-    match = _URL.fullmatch(url)
-    if match is None:
-        if not url.lower().startswith(("http://", "https://")):
-            raise InvalidTask("url", "must begin with http:// or https://")
-        raise InvalidTask("url", "what follows the // is not a host, or a host and a port")
-    scheme = match[1].lower()
-    port = int(match[3]) if match[3] else _PORTS[scheme]
-    if not 1 <= port <= MAX_PORT:
-        raise InvalidTask("url", "the port must be from 1 to 65535")
-    return Target(scheme, _checked_host(match[2]), port)
+    return _parse(url).target
 
 
 def is_path(url: str) -> bool:
@@ -88,24 +95,46 @@ def is_path(url: str) -> bool:
 
 
 def check_url(url: str) -> None:
-    """Refuse what is neither an absolute http or https URL nor a path.
+    """Refuse a URL that may not be pushed: it must be absolute, or a path.
 
     Raises:
-        InvalidTask: it cannot be sent to.
+        InvalidTask: it is neither, or is written in a way that others may read differently.
     """
-    if is_path(url):
-        parse_target("http://base.invalid" + url)
-    else:
-        parse_target(url)
+    if not is_path(url):
+        check_absolute_url(url)
+        return
+    if url.startswith("//"):
+        raise InvalidTask("url", "a path begins with one slash; what follows // is a host")
+    check_absolute_url(_ANYWHERE + url)
+
+
+def check_absolute_url(url: str) -> None:
+    """Refuse a URL that may not be pushed, and a path.
+
+    Raises:
+        InvalidTask: it is not absolute, or is written in a way that others may read differently.
+    """
+    refusal = _parse(url).refusal
+    if refusal is not None:
+        raise InvalidTask("url", refusal)
+
+
+def check_stored_url(url: str) -> None:
+    """Refuse a URL that no version has ever accepted.
+
+    Raises:
+        InvalidTask: nothing can be sent to it.
+    """
+    parse_target(_ANYWHERE + url if is_path(url) else url)
 
 
 def check_base_url(url: str) -> None:
     """Refuse what a path cannot be put behind.
 
     Raises:
-        InvalidTask: it is no URL, or has a query or a fragment.
+        InvalidTask: it may not be pushed either, or has a query or a fragment.
     """
-    parse_target(url)
+    check_absolute_url(url)
     if "?" in url or "#" in url:
         raise InvalidTask("base_url", "must have no query and no fragment")
 
@@ -117,8 +146,32 @@ def joined(base_url: str, url: str) -> str:
 
 @lru_cache(maxsize=4096)
 def origin_of(url: str) -> str:
-    """Return the origin of a URL: scheme, host and port; a path has none, ``""``."""
-    return "" if is_path(url) else parse_target(url).origin
+    """Return the origin of a URL: scheme, host and port; ``""`` for a path. Never raises.
+
+    A URL that leads nowhere has none either: the attempt that is made of it fails.
+    """
+    if is_path(url):
+        return ""
+    try:
+        return parse_target(url).origin
+    except InvalidTask:
+        return ""
+
+
+def path_of(url: str) -> str:
+    """Return the path of a URL, without its query, whatever the URL is. Never raises."""
+    match = _PATH.match(url)
+    return "" if match is None else match[1]
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL for logs and messages: ``***`` stands for its user and password."""
+    try:
+        parse_target(url)
+    except InvalidTask:
+        # Nobody can say where they end in a URL that cannot be read.
+        return _ANY_CREDENTIALS.sub("//***@", url)
+    return _CREDENTIALS.sub(r"\1//***@", url)
 
 
 def may_have_key(url: str, key_targets: Collection[str]) -> bool:
@@ -138,6 +191,37 @@ def _is_private(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in _PRIVATE)
+
+
+@lru_cache(maxsize=4096)
+def _parse(url: str) -> _Parsed:
+    if len(url) > MAX_URL:
+        raise InvalidTask("url", _TOO_LONG)
+    if _FORBIDDEN.search(url):
+        raise InvalidTask("url", "holds a space, a backslash or a control character")
+    match = _URL.fullmatch(url)
+    if match is None:
+        if not url.lower().startswith(("http://", "https://")):
+            raise InvalidTask("url", "must begin with http:// or https://")
+        raise InvalidTask("url", "what follows the // is not a host, or a host and a port")
+    scheme = match[1].lower()
+    port = int(match[4]) if match[4] else _PORTS[scheme]
+    if not 1 <= port <= MAX_PORT:
+        raise InvalidTask("url", "the port must be from 1 to 65535")
+    target = Target(scheme, _checked_host(match[3]), port)
+    return _Parsed(target, _refusal(url, userinfo=match[2]))
+
+
+def _refusal(url: str, *, userinfo: str | None) -> str | None:
+    """Return why a URL that can be read may not be pushed, None if it may."""
+    if userinfo and not _USERINFO.fullmatch(userinfo):
+        return (
+            "the user or password before the @ has characters that must be percent-encoded, such "
+            "as %5B for ["
+        )
+    if not url.isascii() and len(quote(url, safe=_ASCII)) > MAX_URL:
+        return _TOO_LONG
+    return None
 
 
 def _checked_host(host: str) -> str:

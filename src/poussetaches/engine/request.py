@@ -13,7 +13,7 @@ from poussetaches import __version__
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.signature import SignedRequest, body_hash, sign, sign_request
-from poussetaches.core.target import is_path, may_have_key
+from poussetaches.core.target import is_path, may_have_key, parse_target
 from poussetaches.core.task import BodyKind, Task
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
@@ -59,6 +59,7 @@ def build_request(
             f"it is a path, and queue {task.queue!r} has no base_url to put it behind; set one on "
             "the queue, or POUSSETACHES_BASE_URL",
         )
+    parse_target(url)  # a base URL and a path can be too long together
     number = task.attempt_count + 1
     body = _envelope(task.body, number, request_id) if task.envelope else task.body
     headers = {

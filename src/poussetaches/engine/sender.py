@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, timedelta
 from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, RequestTimeoutError
@@ -176,7 +175,7 @@ class HttpSender:
 
     async def _not_connected(self, request: Request, causes: list[str]) -> Outcome | None:
         """Return the outcome when nothing was sent; None when it was no matter of connecting."""
-        host = urlsplit(request.url).hostname
+        host = parse_target(request.url).host
         if "dns error" in causes:
             error = f"the name {host} cannot be resolved: {causes[-1]}"
             return Outcome(error=error, unreachable=True, unknown_host=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from poussetaches.core.errors import AddressTaken
-from poussetaches.core.target import joined, may_have_key
+from poussetaches.core.target import joined, may_have_key, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Clock, SystemClock
 from poussetaches.engine.request import (
@@ -51,11 +51,11 @@ async def application_answers(settings: Settings, find_stranger: Callable[[], st
     except TimeoutError:
         if (stranger := find_stranger()) is not None:
             raise AddressTaken(
-                f"{stranger} listens at {settings.base_url} in place of the application; nothing"
+                f"{stranger} listens at {_shown_url(settings)} in place of the application; nothing"
                 " was sent to it. Stop it, or give the application another port; if tasks are to"
                 " go there, say so with --base-url"
             ) from None
-        fields = {"url": settings.base_url, "after": LIMIT}
+        fields = {"url": _shown_url(settings), "after": LIMIT}
         log.warning("no answer from the application, deliveries begin all the same", extra=fields)
     else:
         _report(outcome, settings)
@@ -74,7 +74,7 @@ async def _answer(
             if outcome.status is not None:
                 return outcome
         elif stranger != former:
-            fields = {"program": stranger, "url": settings.base_url}
+            fields = {"program": stranger, "url": _shown_url(settings)}
             log.warning("another program listens in place of the application", extra=fields)
         await asyncio.sleep(INTERVAL)
 
@@ -92,8 +92,12 @@ def probe_request(settings: Settings, clock: Clock) -> Request:
 
 
 def _report(outcome: Outcome, settings: Settings) -> None:
-    fields = {"url": settings.base_url, "status": outcome.status}
+    fields = {"url": _shown_url(settings), "status": outcome.status}
     if outcome.status == HTTPStatus.OK or outcome.status in NO_RECEIVER:
         log.info("application answers", extra=fields)
     else:
         log.warning("application refuses the probe; `poussetaches check` says why", extra=fields)
+
+
+def _shown_url(settings: Settings) -> str:
+    return without_credentials(settings.base_url or "")

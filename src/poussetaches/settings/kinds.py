@@ -16,7 +16,7 @@ from poussetaches.core.allowed import parse_rule
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.queue import MAX_RATE, MIN_RATE, parse_rate
 from poussetaches.core.signature import secret_bytes
-from poussetaches.core.target import check_base_url, parse_target
+from poussetaches.core.target import check_absolute_url, check_base_url
 
 SHORTEST_SECRET = 16  # bytes; a shorter one can be found by trying
 MOST_SECRETS = 2  # the new one and the old one, while receivers change over
@@ -259,7 +259,7 @@ class Url:
     def read(self, raw: object) -> str:
         url = Text().read(raw)
         try:
-            (check_base_url if self.is_base else parse_target)(url)
+            (check_base_url if self.is_base else check_absolute_url)(url)
         except InvalidTask as exc:
             raise ValueError from exc
         return url

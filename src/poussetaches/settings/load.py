@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from poussetaches.core.errors import SettingsError
+from poussetaches.core.target import without_credentials
 from poussetaches.settings.kinds import shown
 from poussetaches.settings.table import MAX_COUNT, PREFIX, SETTINGS, TEN_YEARS, Setting
 from poussetaches.settings.values import Settings
@@ -171,7 +172,9 @@ def read(setting: Setting, given: Given) -> object:
     try:
         return setting.read(given.raw)
     except ValueError:
-        value = "the value (not shown)" if setting.secret else quoted(given.raw)
+        value = (
+            "the value (not shown)" if setting.secret else quoted(_without_credentials(given.raw))
+        )
         # Not chained: the cause may quote a secret.
         raise SettingsError(
             f"{setting.name}: {value} from {given.source} is not possible; give {setting.allowed}"
@@ -219,6 +222,10 @@ def check_backoff(prefix: str, values: Mapping[str, object], given: Mapping[str,
 
 def origin(name: str, given: Mapping[str, Given]) -> str:
     return given[name].source if name in given else "the defaults"
+
+
+def _without_credentials(raw: object) -> object:
+    return without_credentials(raw) if isinstance(raw, str) else raw
 
 
 def quoted(value: object) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from poussetaches.core.errors import CannotReadExport, InvalidSchedule, InvalidTask
 from poussetaches.core.moment import Moment
 from poussetaches.core.schedule import check_expression
-from poussetaches.core.target import check_url
+from poussetaches.core.target import check_stored_url
 from poussetaches.store.records import Record, ScheduleRecord, TaskRecord
 
 FORMAT = "poussetaches-export"
@@ -101,10 +101,11 @@ def _record(number: int, line: bytes) -> Record | End:
             raise CannotReadExport(f"line {number} is cut off")
         record: Record | End = _decode_line(line)
         if isinstance(record, TaskRecord):
-            check_url(record.task.url)
+            check_stored_url(record.task.url)
             if len(record.ordinals) != len(record.attempts):
                 raise CannotReadExport(f"line {number}: each attempt needs its ordinal")
         elif isinstance(record, ScheduleRecord):
+            check_stored_url(record.schedule.task.url)
             check_expression(record.schedule.cron, record.schedule.timezone)
     except (msgspec.MsgspecError, InvalidTask, InvalidSchedule) as exc:
         raise CannotReadExport(f"line {number}: {exc}") from exc

@@ -22,7 +22,7 @@ from poussetaches.core.errors import CannotOpenStore, InvalidSchedule, InvalidTa
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurrence
-from poussetaches.core.target import parse_target
+from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
 from poussetaches.store.base import Store
 
@@ -189,7 +189,7 @@ def _read_slice(files: Iterator[Path], state: TaskState, now: Moment) -> _Slice:
             content = _content_of(file)
             size += len(content)
             original = _decode(content)
-            parse_target(original.url)
+            check_absolute_url(original.url)
             if original.schedule and state is TaskState.WAITING:
                 found.schedules.append((_schedule(original, now), original.schedule))
             else:

@@ -23,7 +23,7 @@ from poussetaches.client.errors import ClientError, NoAnswer
 from poussetaches.client.transport import AsyncStream, Stream
 from poussetaches.client.wire import Answer, Call
 from poussetaches.core.moment import Moment
-from poussetaches.core.target import parse_target
+from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
 from poussetaches.engine.sender import MAX_BODY
@@ -140,7 +140,8 @@ class World:
         target = parse_target(request.url)
         address = request.url.removeprefix(BASE_URL)
         if target.host != "localhost" or address == request.url:
-            return Outcome(error=f"tests call nothing outside, so not {request.url} either")
+            url = without_credentials(request.url)
+            return Outcome(error=f"tests call nothing outside, so not {url} either")
         path, _, query = address.partition("?")
         reply = self._deliver(
             IncomingRequest(

@@ -12,7 +12,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.schedule import Misfire, Overlap, Schedule, check_expression
-from poussetaches.core.target import check_url
+from poussetaches.core.target import check_stored_url
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.store.base import MinuteRow
 
@@ -175,7 +175,7 @@ def task_from_row(row: Row) -> Task:
         UnreadableRow: it holds none.
     """
     try:
-        check_url(row[23])
+        check_stored_url(row[23])
         return Task(
             id=row[0],
             created_at=row[1],
@@ -277,7 +277,7 @@ def schedule_from_row(row: Row) -> Schedule:
     try:
         check_expression(row[2], row[3])
         template = _decode_task(row[4])
-        check_url(template.url)
+        check_stored_url(template.url)
         return Schedule(
             name=row[0],
             owner=row[1],

@@ -1,0 +1,179 @@
+"""URLs that nobody would write: refused at the push, or read by everybody as the parser does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from socket import socket
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pyreqwest.http import Url
+
+from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.errors import Invalid, InvalidTask
+from poussetaches.core.failures import common_path, group_of
+from poussetaches.core.target import (
+    check_absolute_url,
+    check_base_url,
+    check_stored_url,
+    check_url,
+    is_path,
+    joined,
+    may_have_key,
+    origin_of,
+    parse_target,
+    path_of,
+    without_credentials,
+)
+from poussetaches.core.task import Outcome, TaskState
+from poussetaches.engine.request import Request
+from poussetaches.engine.sender import HttpSender
+from tests.factories import NOW, make_ended, make_task
+
+# Marks that delimit, and what normalises to them (NFKC), is removed, or is half a character.
+MARKS = [
+    *"[]@:/?#%\\|^{}<>\"'`,;=&+~!$*() \t\r\n\x00\x7f",
+    *("\uff20", "\uff0f", "\uff1a", "\uff03", "\uff1f", "\u2100", "\u2048", "\ufe55", "\uff3b"),
+    *("\u00ad", "\u200d", "\u3002", "\uff0e", "\u0130", "\ud800", "\udfff", "\U0001f600", "é"),
+    *("%5b", "%40", "%2f", "%zz", "//", "..", "xn--", "0x7f", "[::1]", "127.0.0.1", "a.test"),
+]
+pieces = st.lists(st.sampled_from(MARKS) | st.text("ab1-_.", max_size=3), max_size=6).map("".join)
+schemes = st.sampled_from(["http://", "https://", "HTTP://", "http:/", "ftp://", "//", ""])
+hosts = pieces | st.sampled_from(["a.test", "127.0.0.1", "[::1]", "localhost", "a.test.", "xn--a"])
+ports = st.sampled_from(["", ":", ":80", ":0", ":65536", ":1:2"]) | pieces
+paths = st.sampled_from(["", "/", "/a/b?c=d#e", "//[x", "?@a.test", "#@a.test"]) | pieces
+absolute = st.builds(
+    lambda scheme, userinfo, host, port, path: f"{scheme}{userinfo}{host}{port}{path}",
+    schemes,
+    pieces.map(lambda text: f"{text}@") | st.just(""),
+    hosts,
+    ports,
+    paths,
+)
+urls = absolute | pieces.map("/".__add__) | st.text()
+bases = st.sampled_from(["http://base.test", "https://u:p@base.test:1/x/", "http://[::1]/"])
+
+
+@given(urls, bases, pieces)
+@example("//[x", "http://base.test", "")
+@example("http://user:pa[ss@host/", "http://base.test", "")
+def test_url_that_is_pushed_is_read_by_all(url: str, base: str, error: str) -> None:
+    try:
+        check_url(url)
+    except InvalidTask as exc:
+        assert exc.field == "url"
+        return
+    check_stored_url(url)
+    whole = joined(base, url)
+
+    target = parse_target(whole)
+
+    assert target.origin == (origin_of(base) if is_path(url) else origin_of(url))
+    assert parse_target(target.origin) == target
+    assert may_have_key(whole, ()) is target.is_private
+    AllowedTargets(["10.0.0.0/8", "*.test"]).judge(target)
+    assert_is_read_alike(whole)
+    assert_tasks_can_be_written(url, error)
+
+
+@given(urls, pieces)
+@example("http://user:pa[ss@host/", "")
+@example("http://a\uff0fb:secret@host/", "")
+def test_url_that_was_stored_once_is_read_by_all(url: str, error: str) -> None:
+    try:
+        check_stored_url(url)
+    except InvalidTask:
+        return
+
+    whole = joined("http://base.test", url)
+
+    assert parse_target(whole).origin == origin_of(whole)
+    assert_is_read_alike(whole)
+    assert_tasks_can_be_written(url, error)
+
+
+@given(urls)
+def test_whatever_a_url_is_it_has_an_origin_and_a_path(url: str) -> None:
+    assert origin_of(url) == "" or origin_of(url).startswith("http")
+    assert not {"?", "#"} & set(path_of(url))
+    assert common_path(url)
+    assert len(without_credentials(url)) <= len(url) + len("***")
+    for check in (check_absolute_url, check_base_url):
+        try:
+            check(url)
+        except Invalid as exc:
+            assert exc.reason
+
+
+@given(st.text("sécret[]%@:\uff0f!", min_size=4).map("PW-".__add__), schemes, hosts, paths)
+def test_password_is_in_no_message(secret: str, scheme: str, host: str, path: str) -> None:
+    url = f"{scheme}user:{secret}@{host}{path}"
+
+    try:
+        check_url(url)
+    except InvalidTask as exc:
+        assert "PW-" not in str(exc)
+    if "//" in scheme:
+        assert "PW-" not in without_credentials(url)
+
+
+@given(pieces, st.sampled_from(["", "/"]), pieces)
+@example("user:pa[ss@", "", "")
+@example("", "//", "[x")
+@example("", "/", "\U0001f600" * 8000)
+def test_attempt_at_any_url_has_an_outcome(userinfo: str, slash: str, rest: str) -> None:
+    with nobody_listens() as port:
+        url = f"http://{userinfo}@127.0.0.1:{port}{slash}{rest}"
+        try:
+            parse_target(url)
+        except InvalidTask:
+            return
+
+        outcome = asyncio.run(attempted(url))
+
+    assert outcome.error
+    assert outcome.status is None
+    password = userinfo.partition(":")[2]
+    if len(password) > 5:
+        assert password not in outcome.error
+
+
+def assert_is_read_alike(url: str) -> None:
+    """Check that the HTTP client connects to what the parser reads, or refuses the URL."""
+    target = parse_target(url)
+    try:
+        theirs = Url(url)
+    except ValueError:
+        return  # an attempt then fails: there is a test for it
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    assert (theirs.scheme, theirs.host_str) == (target.scheme, host)
+    assert theirs.port_or_known_default == target.port
+
+
+def assert_tasks_can_be_written(url: str, error: str) -> None:
+    """Check that nothing is raised for a task where it is written, whatever becomes of it."""
+    task = make_task(url=url, on_dead=url)
+    assert task.lane.queue == "default"
+    dead = make_ended("dead", TaskState.DEAD, url=url, last_error=error)
+    assert dead.failure_group == group_of(queue="default", url=url, status=None, error=error)
+    assert "secret" not in dead.failure_group.url_path
+
+
+@contextmanager
+def nobody_listens() -> Iterator[int]:
+    """Yield a port that is taken and refuses connections."""
+    with closing(socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+async def attempted(url: str) -> Outcome:
+    """Make an attempt over HTTP."""
+    sender = HttpSender(connect_timeout=5.0, now=lambda: NOW)
+    try:
+        request = Request(method="POST", url=url, headers={}, body=b"", timeout=5.0)
+        return await sender.send(request)
+    finally:
+        await sender.close()
