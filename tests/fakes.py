@@ -19,7 +19,7 @@ AWAY = Outcome(error="cannot connect: Connection refused", unreachable=True)
 UNKNOWN_HOST = Outcome(error="the name cannot be resolved", unreachable=True, unknown_host=True)
 
 # A status stands for an answer without a body; an exception is a bug of the sender's.
-Reply = int | Outcome | Exception
+Reply = int | Outcome | BaseException
 
 
 async def let_run(steps: int = ENOUGH_STEPS) -> None:
@@ -146,7 +146,7 @@ class ScriptedSender:
             self._hung.append((request.url, future))
             await future
         reply = self._reply_to(request.url)
-        if isinstance(reply, Exception):
+        if isinstance(reply, BaseException):
             raise reply
         return Outcome(status=reply) if isinstance(reply, int) else reply
 

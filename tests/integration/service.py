@@ -13,6 +13,7 @@ from poussetaches.server.parts import Parts
 from poussetaches.settings import load_settings
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.transaction import RowFault
 from tests.fakes import FakeClock, ScriptedSender
 from tests.store.sqlite_files import Disk, inline_store
 
@@ -35,10 +36,11 @@ class Service:
         random: Random,
         disk: Disk | None = None,
         writer: Runner | None = None,
+        row_fault: RowFault | None = None,
         **env: str,
     ) -> Service:
         """Open the service on a file, new or known; ``env`` is its environment."""
-        store = inline_store(path, disk=disk, writer=writer)
+        store = inline_store(path, disk=disk, writer=writer, row_fault=row_fault)
         await store.open()
         stats = Stats(store=store, clock=clock, random=random)
         attempts = AttemptCount(stats)

@@ -10,6 +10,7 @@ from pathlib import Path
 from poussetaches.store.runner import InlineRunner, Runner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.transaction import RowFault
 from tests.factories import NOW, seeded
 
 
@@ -52,6 +53,7 @@ def inline_store(
     disk: Disk | None = None,
     reserve: Reserve | None = None,
     writer: Runner | None = None,
+    row_fault: RowFault | None = None,
 ) -> SqliteStore:
     """Return a store that does all its work on the spot; it is not open yet."""
     return SqliteStore(
@@ -62,15 +64,20 @@ def inline_store(
         random=seeded(),
         commit=(disk or Disk()).commit,
         reserve=reserve,
+        row_fault=row_fault,
     )
 
 
 @asynccontextmanager
 async def opened(
-    path: Path | None, *, disk: Disk | None = None, reserve: Reserve | None = None
+    path: Path | None,
+    *,
+    disk: Disk | None = None,
+    reserve: Reserve | None = None,
+    row_fault: RowFault | None = None,
 ) -> AsyncIterator[SqliteStore]:
     """Open a store and close it."""
-    store = inline_store(path, disk=disk, reserve=reserve)
+    store = inline_store(path, disk=disk, reserve=reserve, row_fault=row_fault)
     await store.open()
     try:
         yield store

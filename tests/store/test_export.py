@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.errors import CannotOpenStore, CannotReadExport, CannotWriteFile
+from poussetaches.core.failures import FailureGroup
 from poussetaches.core.queue import Queue
-from poussetaches.core.task import Bury, Complete, Reason, RetryAt
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
 from poussetaches.store import export_store, import_store, verify_store
 from poussetaches.store.base import MinuteRow, Push
 from poussetaches.store.folder import DataFolder
@@ -96,6 +97,24 @@ async def test_unreadable_row_is_exported_as_it_stands(folder: DataFolder, tmp_p
     assert exported(copy).splitlines()[1:] == content.splitlines()[1:]
     [found] = verify_store(copy, lambda *_: None).problems
     assert "were set aside" in found.what
+
+
+def test_task_that_cannot_be_exported_goes_with_the_unreadable_rows(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd_group(task: Task) -> FailureGroup | None:
+        if task.id == "b":
+            raise ValueError("a secret")
+        return None
+
+    monkeypatch.setattr(Task, "failure_group", property(odd_group))
+
+    lines = [json.loads(line) for line in exported(folder).splitlines()]
+
+    assert lines[-1]["counts"]["task"] == 452
+    [row] = [line for line in lines if line["type"] == "unreadable"]
+    assert json.loads(row["content"])["id"] == "b"
+    assert row["reason"].startswith("ValueError in ")
 
 
 def _with_ftp(lines: list[bytes]) -> list[bytes]:

@@ -16,8 +16,10 @@ from poussetaches.core.task import Attempt, Reason, Task, TaskState
 from poussetaches.store import original_folder
 from poussetaches.store.base import Store
 from poussetaches.store.original_folder import TakeOver
+from poussetaches.store.sqlite.transaction import Step
 from tests.factories import NOW, URL
 from tests.store.driving import assert_counts_are_true, known, lease_all
+from tests.store.faults import Faults
 from tests.store.sqlite_files import FULL, Disk, opened
 
 LATER = Moment(NOW + HOUR)
@@ -649,6 +651,55 @@ async def test_killed_while_setting_aside_the_other_folders_follow(
 
     assert taken == TakeOver(skipped=1)
     assert files_in(tmp_path) == ["original/dead/b", "original/waiting/a"]
+
+
+async def test_file_that_breaks_the_take_over_down_is_set_aside(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def break_down(*_: object, **__: object) -> Moment:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(original_folder, "next_occurrence", break_down)
+    write(tmp_path, "waiting", "a")
+    write(tmp_path, "waiting", SHA1, schedule="@every 1h")
+
+    taken = await take_over(tmp_path, store)
+
+    assert taken == TakeOver(waiting=1, broken=1)
+    assert (tmp_path / "original" / "broken" / f"waiting-{SHA1}").exists()
+    assert "a secret" not in caplog.text
+
+
+async def test_schedule_that_the_store_cannot_keep_stops_no_start(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(*_: object, **__: object) -> Schedule:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store, "edit_schedule", break_down)
+    write(tmp_path, "waiting", "a")
+    write(tmp_path, "waiting", SHA1, schedule="@every 1h")
+
+    taken = await take_over(tmp_path, store)
+
+    assert taken == TakeOver(waiting=1, skipped=1)
+    assert await store.get("a") is not None
+
+
+async def test_task_that_the_store_cannot_keep_stops_no_start(tmp_path: Path) -> None:
+    faults = Faults()
+    faults.fail(Step.RESTORE, keys=("b",), error=KeyError())
+    for id in "abc":
+        write(tmp_path, "waiting", id)
+
+    async with opened(None, row_fault=faults) as store:
+        taken = await take_over(tmp_path, store)
+
+        assert taken == TakeOver(waiting=2, skipped=1)
+        assert store.unreadable_count == 1
 
 
 async def test_files_stay_when_the_store_cannot_be_written(tmp_path: Path) -> None:

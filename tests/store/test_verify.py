@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.errors import CannotOpenStore
-from poussetaches.core.task import Bury, Complete, Reason, RetryAt
+from poussetaches.core.failures import FailureGroup, group_of
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import Report
@@ -51,6 +52,24 @@ def test_store_that_is_as_it_should_be_has_no_problem(path: Path) -> None:
 
     assert report.problems == []
     assert report.facts["tasks"] == {"succeeded": 1, "dead": 1, "waiting": 2}
+
+
+def test_task_that_a_server_could_not_end_is_found(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd_group(task: Task) -> FailureGroup | None:
+        if task.id == "c":
+            raise ValueError("a secret")
+        return group_of(queue=task.queue, url=task.url, status=None, error=None)
+
+    monkeypatch.setattr(Task, "failure_group", property(odd_group))
+
+    [(what, examples)] = problems(path)
+
+    assert what == "rows cannot be read"
+    [example] = examples
+    assert example.startswith("3 of tasks (cannot be processed: ValueError in ")
+    assert "a secret" not in example
 
 
 @pytest.mark.parametrize(

@@ -30,25 +30,29 @@ class Notebook:
         self.torn_out = 0
         self.announced: list[list[str]] = []
         self.is_broken = False
+        self.announces = True
 
-    def begin(self) -> Page:
+    def begin(self, *, isolates_rows: bool) -> Page:
         """Begin a transaction."""
-        return Page(self)
+        return Page(self, isolates_rows=isolates_rows)
 
     def trouble_of(self, exc: Exception) -> StoreUnavailable | None:
         """Tell trouble of the store from any other error."""
         return StoreUnavailable("disk off") if isinstance(exc, DiskOff) else None
 
     def announce(self, page: Page) -> None:
-        """Note what was announced."""
+        """Note what was announced, or break down."""
+        if not self.announces:
+            raise ZeroDivisionError
         self.announced.append(page.lines)
 
 
 class Page:
     """A fake transaction."""
 
-    def __init__(self, notebook: Notebook) -> None:
+    def __init__(self, notebook: Notebook, *, isolates_rows: bool) -> None:
         self.lines: list[str] = []
+        self.isolates_rows = isolates_rows
         self._notebook = notebook
 
     def commit(self) -> None:
@@ -74,6 +78,13 @@ def note(page: Page, items: Sequence[str]) -> Sequence[str]:
 def scribble(page: Page, items: Sequence[str]) -> Sequence[int]:
     """Write items in another way, and answer with how many came together."""
     page.lines.extend(f"~{item}" for item in items)
+    return [len(items)] * len(items)
+
+
+def note_if_isolated(page: Page, items: Sequence[str]) -> Sequence[int]:
+    """Write items if rows are isolated, and answer with how many came together."""
+    if not page.isolates_rows:
+        raise Refused
     return [len(items)] * len(items)
 
 
@@ -300,6 +311,30 @@ async def test_commit_is_announced_before_its_callers_are_told() -> None:
     await group.write(note, "a")
 
     assert notebook.announced == [["a"]]
+
+
+async def test_announcement_that_breaks_down_leaves_nobody_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    notebook = Notebook()
+    notebook.announces = False
+    group = group_on(notebook)
+
+    results = await asyncio.gather(group.write(note, "a"), group.write(note, "b"))
+
+    assert list(results) == ["A", "B"]
+    assert await group.write(note, "c") == "C"
+    assert caplog.messages == ["news of a commit failed"] * 2
+
+
+async def test_writes_that_fail_are_tried_once_more_with_their_rows_isolated() -> None:
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    results = await asyncio.gather(*(group.write(note_if_isolated, item) for item in "ab"))
+
+    assert results == [2, 2]
+    assert (notebook.torn_out, len(notebook.pages)) == (1, 1)
 
 
 async def test_what_was_undone_is_not_announced() -> None:

@@ -55,7 +55,8 @@ STATUSES = 'a status, or a class of statuses like "2xx"'
             FilterFields,
             {"reason": "tired"},
             "reason",
-            "must be one of cancelled, exhausted, expired, refused, superseded, too_old",
+            "must be one of cancelled, exhausted, expired, internal_error, refused, superseded, "
+            "too_old",
         ),
         (
             FilterFields,

@@ -23,6 +23,10 @@ class EngineView(Protocol):
         """How many attempts are on the wire."""
 
     @property
+    def internal_error_count(self) -> int:
+        """How many internal errors the engine has survived since the start."""
+
+    @property
     def queues(self) -> Queues:
         """The queues, with their settings and pauses."""
 

@@ -32,6 +32,14 @@ class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"] = "ok"
 
 
+class Liveness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The server does its work. Counts are since its start, and left out while they are 0."""
+
+    status: Literal["ok"]
+    unreadable_rows: int = 0  # that were set aside
+    internal_errors: int = 0  # each ended one task, attempt or schedule
+
+
 class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many minutes to look back, and at which queue."""
 
@@ -109,7 +117,7 @@ class Operations:
                 handler=self.healthz,
                 summary="Tell whether the server does its work; if not, a restart would cure it",
                 tag=TAG,
-                answers={200: Health},
+                answers={200: Liveness},
                 problems=[503],
             ),
             Endpoint(
@@ -146,7 +154,17 @@ class Operations:
     async def healthz(self, request: Request) -> Response:
         """Answer 503 only for what a restart can cure."""
         stuck = self._engine.stuck()
-        return _refuse("stuck", "; ".join(stuck)) if stuck else answer(Health())
+        if stuck:
+            return _refuse("stuck", "; ".join(stuck))
+        store = self._store
+        internal_errors = store.internal_error_count + self._engine.internal_error_count
+        return answer(
+            Liveness(
+                status="ok",
+                unreadable_rows=store.unreadable_count,
+                internal_errors=internal_errors,
+            )
+        )
 
     async def readyz(self, request: Request) -> Response:
         """Answer 503 while the store is in trouble, or holds a row that nobody could read."""

@@ -13,6 +13,7 @@ from starlette.routing import Match, Route
 
 from poussetaches.core.errors import (
     BodyTooLarge,
+    EditFailed,
     Invalid,
     InvalidFilter,
     InvalidQueue,
@@ -30,6 +31,7 @@ from poussetaches.core.errors import (
     StoreFull,
     StoreUnavailable,
     TargetNotAllowed,
+    TaskFailed,
     TaskNotFound,
     TooMany,
     TooManyAttempts,
@@ -102,6 +104,8 @@ KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (QueueNotFound, Kind(HTTPStatus.NOT_FOUND, "queue-not-found")),
     (ScheduleNotFound, Kind(HTTPStatus.NOT_FOUND, "schedule-not-found")),
     (StateConflict, Kind(HTTPStatus.CONFLICT, "wrong-state")),
+    (EditFailed, Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected")),
+    (TaskFailed, Kind(HTTPStatus.CONFLICT, "task-failed")),
     (KeyConflict, Kind(HTTPStatus.CONFLICT, "key-conflict")),
     (QueueInUse, Kind(HTTPStatus.CONFLICT, "queue-in-use")),
     (OwnedByAnother, Kind(HTTPStatus.CONFLICT, "owned-by-another")),

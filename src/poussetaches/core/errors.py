@@ -16,6 +16,10 @@ class SettingsError(PousseTachesError):
     """A setting is unknown or impossible."""
 
 
+class EditFailed(PousseTachesError):
+    """The change failed with an internal error, and nothing was changed; the log says where."""
+
+
 class Invalid(PousseTachesError):
     """A field has a value that is not allowed."""
 
@@ -75,6 +79,10 @@ class StateConflict(Conflict):
     def __init__(self, state: str, needed: str) -> None:
         super().__init__(f"the task is {state}; only {needed} tasks can be changed in this way")
         self.state = state
+
+
+class TaskFailed(Conflict):
+    """An internal error kept the task from being changed."""
 
 
 class KeyConflict(Conflict):

@@ -21,18 +21,22 @@ MAX_PORT = 65_535
 
 _ANYWHERE = "http://base.invalid"  # in the place of a base URL
 _TOO_LONG = f"longer than {MAX_URL} characters as it is sent"
+_NOT_ENCODED = (
+    "the user or password before the @ has characters that must be percent-encoded, such as %5B "
+    "for ["
+)
 _ASCII = "".join(map(chr, range(128)))
 _PORTS = {"http": 80, "https": 443}
 # Read more strictly than urlsplit does: whoever connects must never see another host than we did.
 _URL = re.compile(
-    r"(https?)://(?:([^/?#]*)@)?(\[[0-9a-f:.]+\]|[^/?#@:\[\]]*)(?::([0-9]{0,5}))?(?:[/?#].*)?",
+    r"(https?)://(?:[^/?#]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\[\]]*)(?::([0-9]{0,5}))?(?:[/?#].*)?",
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
-# RFC 3986, section 3.2.1; and the @, which the last one ends for us as for HTTP clients. Parsers
-# differ over brackets and over what Unicode normalisation turns into an @ or a slash.
+# RFC 3986, section 3.2.1, and the @: the last one ends the userinfo, for us as for HTTP clients.
+# Parsers differ over brackets, and over what Unicode normalisation turns into an @ or a slash.
 _USERINFO = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%@-]*")
 _PATH = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#]*)?([^?#]*)", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"^(https?:)//[^/?#]*@", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(https?://)([^/?#]*)@", re.IGNORECASE)
 _ANY_CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
@@ -73,20 +77,27 @@ class Target(NamedTuple):
         return _is_private(self.host)
 
 
-class _Parsed(NamedTuple):
-    """A URL that can be read, and why it may not be pushed all the same, if it may not."""
-
-    target: Target
-    refusal: str | None
-
-
+@lru_cache(maxsize=4096)
 def parse_target(url: str) -> Target:
     """Return where a URL leads.
 
     Raises:
         InvalidTask: the URL is not an absolute http or https URL that can be sent to.
     """
-    return _parse(url).target
+    if len(url) > MAX_URL:
+        raise InvalidTask("url", _TOO_LONG)
+    if _FORBIDDEN.search(url):
+        raise InvalidTask("url", "holds a space, a backslash or a control character")
+    match = _URL.fullmatch(url)
+    if match is None:
+        if not url.lower().startswith(("http://", "https://")):
+            raise InvalidTask("url", "must begin with http:// or https://")
+        raise InvalidTask("url", "what follows the // is not a host, or a host and a port")
+    scheme = match[1].lower()
+    port = int(match[3]) if match[3] else _PORTS[scheme]
+    if not 1 <= port <= MAX_PORT:
+        raise InvalidTask("url", "the port must be from 1 to 65535")
+    return Target(scheme, _checked_host(match[2]), port)
 
 
 def is_path(url: str) -> bool:
@@ -114,9 +125,13 @@ def check_absolute_url(url: str) -> None:
     Raises:
         InvalidTask: it is not absolute, or is written in a way that others may read differently.
     """
-    refusal = _parse(url).refusal
-    if refusal is not None:
-        raise InvalidTask("url", refusal)
+    parse_target(url)
+    if "@" in url:
+        userinfo = _CREDENTIALS.match(url)
+        if userinfo is not None and not _USERINFO.fullmatch(userinfo[2]):
+            raise InvalidTask("url", _NOT_ENCODED)
+    if not url.isascii() and len(quote(url, safe=_ASCII)) > MAX_URL:
+        raise InvalidTask("url", _TOO_LONG)
 
 
 def check_stored_url(url: str) -> None:
@@ -171,7 +186,7 @@ def without_credentials(url: str) -> str:
     except InvalidTask:
         # Nobody can say where they end in a URL that cannot be read.
         return _ANY_CREDENTIALS.sub("//***@", url)
-    return _CREDENTIALS.sub(r"\1//***@", url)
+    return _CREDENTIALS.sub(r"\1***@", url, count=1)
 
 
 def may_have_key(url: str, key_targets: Collection[str]) -> bool:
@@ -191,37 +206,6 @@ def _is_private(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in _PRIVATE)
-
-
-@lru_cache(maxsize=4096)
-def _parse(url: str) -> _Parsed:
-    if len(url) > MAX_URL:
-        raise InvalidTask("url", _TOO_LONG)
-    if _FORBIDDEN.search(url):
-        raise InvalidTask("url", "holds a space, a backslash or a control character")
-    match = _URL.fullmatch(url)
-    if match is None:
-        if not url.lower().startswith(("http://", "https://")):
-            raise InvalidTask("url", "must begin with http:// or https://")
-        raise InvalidTask("url", "what follows the // is not a host, or a host and a port")
-    scheme = match[1].lower()
-    port = int(match[4]) if match[4] else _PORTS[scheme]
-    if not 1 <= port <= MAX_PORT:
-        raise InvalidTask("url", "the port must be from 1 to 65535")
-    target = Target(scheme, _checked_host(match[3]), port)
-    return _Parsed(target, _refusal(url, userinfo=match[2]))
-
-
-def _refusal(url: str, *, userinfo: str | None) -> str | None:
-    """Return why a URL that can be read may not be pushed, None if it may."""
-    if userinfo and not _USERINFO.fullmatch(userinfo):
-        return (
-            "the user or password before the @ has characters that must be percent-encoded, such "
-            "as %5B for ["
-        )
-    if not url.isascii() and len(quote(url, safe=_ASCII)) > MAX_URL:
-        return _TOO_LONG
-    return None
 
 
 def _checked_host(host: str) -> str:

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"  # past the task's own expires_at
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"  # a newer run of its schedule took its place
+    INTERNAL_ERROR = "internal_error"  # poussetaches failed to process it
 
 
 class BodyKind(StrEnum):
@@ -158,6 +159,7 @@ class Bury(msgspec.Struct, frozen=True):
     """The task is dead."""
 
     reason: Reason
+    error: str | None = None  # where no attempt says what was wrong
 
 
 class PutBack(msgspec.Struct, frozen=True):
@@ -180,7 +182,7 @@ def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Ta
         changes["attempt_total"] = task.attempt_total + 1
         changes["last_status"] = attempt.status
         changes["last_error"] = None if attempt.succeeded else attempt.summary
-    elif isinstance(move, PutBack) and move.error is not None:
+    elif isinstance(move, PutBack | Bury) and move.error is not None:
         changes |= {"last_status": None, "last_error": move.error}
     if isinstance(move, Complete):
         changes["state"] = TaskState.SUCCEEDED

@@ -26,6 +26,7 @@ from poussetaches.core.task import (
 )
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.origins import Origins
@@ -69,6 +70,7 @@ class Dispatcher:
         bell: Bell,
         probe_bell: Bell,
         config: EngineConfig,
+        defects: Defects,
     ) -> None:
         self._store = store
         self._sender = sender
@@ -81,6 +83,7 @@ class Dispatcher:
         self._bell = bell
         self._probe_bell = probe_bell
         self._config = config
+        self._defects = defects
         self._draining = False
         self._behind_since: float | None = None
         self._looked_at = clock.monotonic()
@@ -192,6 +195,13 @@ class Dispatcher:
             self._behind_since = self._clock.monotonic()
 
     def _start(self, lease: Lease, now: Moment) -> None:
+        """Start a leased task's attempt; whatever goes wrong ends this task and no other."""
+        try:
+            self._start_if_due(lease, now)
+        except Exception as exc:
+            self._record(self._broken(lease, "attempt could not be started", exc))
+
+    def _start_if_due(self, lease: Lease, now: Moment) -> None:
         task = lease.task
         lane = task.lane
         # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
@@ -217,12 +227,7 @@ class Dispatcher:
         own = asyncio.current_task()
         assert own is not None
         try:
-            try:
-                made = await self._attempt(lease.task)
-            finally:
-                self._lanes.ended(lane, origin)
-                self._bell.ring()
-            finish = self._finish_of(lease, origin, made)
+            finish = await self._finished(lease, lane, origin)
             # Without an await since the bell rang: the tick that it wakes must find the room.
             self._on_wire.discard(own)
             self._recording.add(own)
@@ -230,6 +235,20 @@ class Dispatcher:
         finally:
             self._on_wire.discard(own)
             self._recording.discard(own)
+
+    async def _finished(self, lease: Lease, lane: Lane, origin: str) -> Finish:
+        """Make one attempt; return what follows, whatever goes wrong."""
+        made: Made | None = None
+        try:
+            try:
+                made = await self._attempt(lease.task)
+            finally:
+                self._lanes.ended(lane, origin)
+                self._bell.ring()
+            return self._finish_of(lease, origin, made)
+        except BaseException as exc:
+            _raise_end(exc)
+            return self._broken(lease, "attempt could not be judged", exc, made)
 
     async def _attempt(self, task: Task) -> Made:
         """Make one attempt, whatever comes of it."""
@@ -245,9 +264,10 @@ class Dispatcher:
                 key_sent = request.key_sent
         except InvalidTask as exc:
             outcome = Outcome(error=f"the request cannot be made: {exc}")
-        except Exception as exc:  # a bug of ours must cost an attempt, not the task
-            log.exception("attempt broke down", extra={"task": task.id})
-            outcome = Outcome(error=f"poussetaches could not make the request: {exc!r}")
+        except BaseException as exc:  # a bug of ours must cost an attempt, not the task
+            _raise_end(exc)
+            error = self._defects.note("attempt broke down", exc, task=task.id)
+            outcome = Outcome(error=f"poussetaches could not make the request: {error}")
         return Made(request_id, now, self._clock.monotonic() - started, outcome, key_sent)
 
     def _finish_of(self, lease: Lease, origin: str, made: Made) -> Finish:
@@ -289,36 +309,39 @@ class Dispatcher:
         """Charge the due tasks of origins that stay away an attempt each, unsent."""
         for lane, error in self._lanes.charged().items():
             for lease in await self._lease({lane: CHARGE_BATCH}):
-                now = self._clock.now()
-                if self._has_expired(lease, now):
-                    continue
-                outcome = Outcome(error=error, unreachable=True)
-                made = Made(new_request_id(self._random), now, 0.0, outcome, key_sent=None)
-                self._record(self._judge(lease, made))
+                try:
+                    self._charge(lease, error)
+                except Exception as exc:
+                    self._record(self._broken(lease, "task could not be charged", exc))
+
+    def _charge(self, lease: Lease, error: str) -> None:
+        now = self._clock.now()
+        if self._has_expired(lease, now):
+            return
+        outcome = Outcome(error=error, unreachable=True)
+        made = Made(new_request_id(self._random), now, 0.0, outcome, key_sent=None)
+        self._record(self._judge(lease, made))
 
     def _judge(self, lease: Lease, made: Made) -> Finish:
         """Return what follows an attempt that counts."""
         task, outcome, now = lease.task, made.outcome, self._clock.now()
         move = next_move(task, outcome, self._queues.policy_of(task), now=now, random=self._random)
         succeeded = isinstance(move, Complete)
-        attempt = Attempt(
-            round=task.round,
-            number=task.attempt_count + 1,
-            request_id=made.request_id,
-            started_at=made.started_at,
-            duration=made.duration,
-            succeeded=succeeded,
-            status=outcome.status,
-            error=outcome.error or (None if succeeded else outcome.redirect),
-            response_body=outcome.body,
-            response_truncated=outcome.truncated,
-            key_sent=made.key_sent,
-        )
+        error = outcome.error or (None if succeeded else outcome.redirect)
+        attempt = _attempt_of(task, made, error, succeeded=succeeded)
         if log.isEnabledFor(logging.WARNING if isinstance(move, Bury) else logging.INFO):
             # Not the attempt's own error: where a redirect leads is as private as the task's URL.
             _log_attempt(task, attempt, move, error=outcome.error, now=now)
         self._observer.attempt_ended(task, attempt, now=now)
         return Finish(lease, move, attempt)
+
+    def _broken(
+        self, lease: Lease, event: str, exc: BaseException, made: Made | None = None
+    ) -> Finish:
+        """Return the end of a task that a defect of ours got in the way of."""
+        error = f"internal error: {self._defects.note(event, exc, task=lease.task.id)}"
+        attempt = None if made is None else _attempt_of(lease.task, made, error, succeeded=False)
+        return Finish(lease, Bury(Reason.INTERNAL_ERROR, error), attempt)
 
     def _record(self, finish: Finish) -> None:
         """Record an end that came without an attempt."""
@@ -328,17 +351,25 @@ class Dispatcher:
 
     async def _record_until_done(self, finish: Finish) -> None:
         """Record an end, as often as it takes."""
+        lease, is_broken = finish.lease, False
         while True:
             try:
                 await self._store.finish(finish, now=self._clock.now())
             except StoreUnavailable as exc:
                 if self._draining:
-                    fields = {"task": finish.lease.task.id, "error": str(exc)}
+                    fields = {"task": lease.task.id, "error": str(exc)}
                     log.error("outcome not recorded, attempt to be made again", extra=fields)
                     return
-                await self._clock.sleep(STORE_RETRY)
+            except Exception as exc:
+                # The store ends what it cannot record; a defect beyond that is tried again, too.
+                if not is_broken:
+                    is_broken = True
+                    finish = self._broken(lease, "outcome could not be recorded", exc)
+                if self._draining:
+                    return
             else:
                 return
+            await self._clock.sleep(STORE_RETRY)
 
     async def _recover(self) -> float:
         self._behind_since = None
@@ -350,6 +381,30 @@ class Dispatcher:
         except StoreUnavailable:
             return self._clock.monotonic() + STORE_RETRY
         return self._clock.monotonic()
+
+
+def _raise_end(exc: BaseException) -> None:
+    """Raise an exception again that ends the attempt from outside; others are its own."""
+    # What a library in Rust panics with is no Exception, and none of these.
+    if isinstance(exc, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise exc
+
+
+def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -> Attempt:
+    outcome = made.outcome
+    return Attempt(
+        round=task.round,
+        number=task.attempt_count + 1,
+        request_id=made.request_id,
+        started_at=made.started_at,
+        duration=made.duration,
+        succeeded=succeeded,
+        status=outcome.status,
+        error=error,
+        response_body=outcome.body,
+        response_truncated=outcome.truncated,
+        key_sent=made.key_sent,
+    )
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

@@ -9,12 +9,13 @@ from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitingFor
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.dispatcher import Dispatcher
 from poussetaches.engine.explain import Explainer
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.maintenance import Maintenance
-from poussetaches.engine.observer import Nobody, Observer
+from poussetaches.engine.observer import GuardedObserver, Nobody, Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
 from poussetaches.engine.queues import Queues
@@ -42,6 +43,7 @@ class Engine:
         self._sender = sender
         self._clock = clock
         self._bell = Bell()
+        self._defects = Defects()
         self._schedule_bell = Bell()
         probe_bell = Bell()
         self.queues = Queues(
@@ -52,7 +54,7 @@ class Engine:
         self.dispatcher = Dispatcher(
             store=store,
             sender=sender,
-            observer=Nobody() if observer is None else observer,
+            observer=GuardedObserver(observer or Nobody(), self._defects),
             queues=self.queues,
             lanes=self.lanes,
             origins=self.origins,
@@ -61,6 +63,7 @@ class Engine:
             bell=self._bell,
             probe_bell=probe_bell,
             config=config,
+            defects=self._defects,
         )
         self.prober = Prober(
             origins=self.origins,
@@ -69,9 +72,13 @@ class Engine:
             bell=probe_bell,
             dispatch_bell=self._bell,
         )
-        self.scheduler = Scheduler(store=store, clock=clock, random=random)
+        self.scheduler = Scheduler(store=store, clock=clock, random=random, defects=self._defects)
         self.maintenance = Maintenance(
-            store=store, clock=clock, lanes=self.lanes, queues=self.queues
+            store=store,
+            clock=clock,
+            lanes=self.lanes,
+            queues=self.queues,
+            defects=self._defects,
         )
         self._explainer = Explainer(
             store=store,
@@ -144,6 +151,11 @@ class Engine:
     def paused(self) -> bool:
         """Tell whether the server is paused."""
         return self.lanes.limits.server_paused
+
+    @property
+    def internal_error_count(self) -> int:
+        """How many defects were met since the start that the store did not meet itself."""
+        return self._defects.count
 
     @property
     def in_flight(self) -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Awaitable
 
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.queue import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.engine.clock import Clock
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Store
@@ -30,11 +32,14 @@ log = logging.getLogger(__name__)
 class Maintenance:
     """Keeps the store small and true to its retention."""
 
-    def __init__(self, *, store: Store, clock: Clock, lanes: Lanes, queues: Queues) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, lanes: Lanes, queues: Queues, defects: Defects
+    ) -> None:
         self._store = store
         self._clock = clock
         self._lanes = lanes
         self._queues = queues
+        self._defects = defects
         self.pruned: Counter[TaskState] = Counter()  # tasks since the start
         self._clean_at = clock.monotonic()
         self._may_shrink = False
@@ -45,11 +50,11 @@ class Maintenance:
         now = self._clock.monotonic()
         self._stop_at = now + LONGEST_TURN
         try:
-            await self._expire()
+            await self._guarded("expiring tasks", self._expire())
             if self._clean_at <= now:
                 await self._clean()
             if self._may_shrink:
-                self._may_shrink = await self._store.shrink()
+                await self._guarded("shrinking the database", self._shrink())
         except StoreUnavailable as exc:
             log.warning("maintenance waits for the store", extra={"error": str(exc)})
             return now + INTERVAL
@@ -68,9 +73,22 @@ class Maintenance:
     async def _clean(self) -> None:
         self._lanes.forget_idle()
         for queue, counts in (await self._store.counts()).items():
-            await self._prune(queue, counts)
-        await self._tidy()
+            await self._guarded("pruning tasks", self._prune(queue, counts))
+        await self._guarded("tidying", self._tidy())
         self._may_shrink = True
+
+    async def _guarded(self, what: str, work: Awaitable[None]) -> None:
+        """Do one piece of work; a defect in it keeps nothing else from being done."""
+        try:
+            await work
+        except StoreUnavailable:
+            raise
+        except Exception as exc:
+            self._defects.note("maintenance failed", exc, what=what)
+
+    async def _shrink(self) -> None:
+        self._may_shrink = False
+        self._may_shrink = await self._store.shrink()
 
     async def _expire(self) -> None:
         count = BATCH

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Attempt, Task
+from poussetaches.engine.defects import Defects
 
 
 class Observer(Protocol):
@@ -19,6 +20,38 @@ class Observer(Protocol):
 
     def attempt_put_back(self, task: Task) -> None:
         """Take note of an attempt that did not count."""
+
+
+class GuardedObserver:
+    """Passes on to another observer; what that raises is a defect, and costs no attempt."""
+
+    def __init__(self, observer: Observer, defects: Defects) -> None:
+        self._observer = observer
+        self._defects = defects
+
+    def attempt_started(self, task: Task, *, now: Moment) -> None:
+        """Take note that an attempt starts."""
+        try:
+            self._observer.attempt_started(task, now=now)
+        except Exception as exc:
+            self._note(exc, task)
+
+    def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
+        """Take note of what an attempt came to."""
+        try:
+            self._observer.attempt_ended(task, attempt, now=now)
+        except Exception as exc:
+            self._note(exc, task)
+
+    def attempt_put_back(self, task: Task) -> None:
+        """Take note of an attempt that did not count."""
+        try:
+            self._observer.attempt_put_back(task)
+        except Exception as exc:
+            self._note(exc, task)
+
+    def _note(self, exc: Exception, task: Task) -> None:
+        self._defects.note("observer of attempts failed", exc, task=task.id)
 
 
 class Nobody:

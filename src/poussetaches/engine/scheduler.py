@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from itertools import repeat
 from random import Random
 
 import msgspec
@@ -28,6 +27,7 @@ from poussetaches.core.schedule import (
 )
 from poussetaches.core.task import Task
 from poussetaches.engine.clock import Clock
+from poussetaches.engine.defects import Defects
 from poussetaches.store.base import Store
 
 STORE_RETRY = 1.0  # seconds
@@ -40,10 +40,11 @@ log = logging.getLogger(__name__)
 class Scheduler:
     """Makes the runs of schedules that are due."""
 
-    def __init__(self, *, store: Store, clock: Clock, random: Random) -> None:
+    def __init__(self, *, store: Store, clock: Clock, random: Random, defects: Defects) -> None:
         self._store = store
         self._clock = clock
         self._random = random
+        self._defects = defects
         # Before any time: the first turn looks for schedules that a past clock left behind.
         self._last_turn: Moment | None = None
 
@@ -66,15 +67,35 @@ class Scheduler:
         return self._clock.monotonic() + seconds_between(self._clock.now(), next_at)
 
     async def _fire_together(self, schedules: Sequence[Schedule], now: Moment) -> None:
-        """Fire some schedules at once; raise what the first raised when all are over."""
-        found: list[Sequence[Moment]] = []
+        """Fire some schedules at once; one that cannot be fired is paused.
+
+        Raises:
+            StoreUnavailable: one could not be kept; all are over by then.
+        """
+        found: list[tuple[Schedule, Sequence[Moment]]] = []
         for schedule in schedules:
-            found.append(_due_occurrences(schedule, now))
+            try:
+                found.append((schedule, _due_occurrences(schedule, now)))
+            except Exception as exc:
+                await self._pause(schedule, exc, now)
             await asyncio.sleep(0)  # after a long absence each takes its time
-        work = map(self._fire_due, schedules, found, repeat(now))
-        for result in await asyncio.gather(*work, return_exceptions=True):
-            if result is not None:
+        work = (self._fire_due(schedule, occurrences, now) for schedule, occurrences in found)
+        results = await asyncio.gather(*work, return_exceptions=True)
+        for (schedule, _), result in zip(found, results, strict=True):
+            if isinstance(result, Exception) and not isinstance(result, StoreUnavailable):
+                await self._pause(schedule, result, now)
+        for result in results:
+            if isinstance(result, StoreUnavailable):
                 raise result
+
+    async def _pause(self, schedule: Schedule, exc: Exception, now: Moment) -> None:
+        """Pause a schedule that a defect of ours keeps from being fired: others must be."""
+        self._defects.note("schedule paused by an internal error", exc, schedule=schedule.name)
+
+        def paused(known: Schedule | None) -> Schedule | None:
+            return known and msgspec.structs.replace(known, paused=True)
+
+        await self._store.edit_schedule(schedule.name, paused, now=now)
 
     async def _fire_due(
         self, schedule: Schedule, occurrences: Sequence[Moment], now: Moment
@@ -109,19 +130,27 @@ class Scheduler:
     async def _start_stranded_anew(self, now: Moment) -> None:
         """Move schedules of a clock since set back by over a day: they would stand still."""
         for stranded in await self._store.stranded_schedules(Moment(now + DAY)):
-            schedule = msgspec.structs.replace(
-                stranded,
-                created_at=min(stranded.created_at, now),
-                anchor_at=min(stranded.anchor_at, now),
-                last_fired_at=None,
-            )
-            await self._store.move_schedule(
-                msgspec.structs.replace(schedule, next_run_at=following(schedule, after=now))
-            )
-            log.warning(
-                "schedule starts anew, it was of a time still to come",
-                extra={"schedule": schedule.name},
-            )
+            try:
+                await self._start_anew(stranded, now)
+            except StoreUnavailable:
+                raise
+            except Exception as exc:
+                await self._pause(stranded, exc, now)
+
+    async def _start_anew(self, stranded: Schedule, now: Moment) -> None:
+        schedule = msgspec.structs.replace(
+            stranded,
+            created_at=min(stranded.created_at, now),
+            anchor_at=min(stranded.anchor_at, now),
+            last_fired_at=None,
+        )
+        await self._store.move_schedule(
+            msgspec.structs.replace(schedule, next_run_at=following(schedule, after=now))
+        )
+        log.warning(
+            "schedule starts anew, it was of a time still to come",
+            extra={"schedule": schedule.name},
+        )
 
 
 def _due_occurrences(schedule: Schedule, now: Moment) -> Sequence[Moment]:

@@ -51,9 +51,9 @@ async def application_answers(settings: Settings, find_stranger: Callable[[], st
     except TimeoutError:
         if (stranger := find_stranger()) is not None:
             raise AddressTaken(
-                f"{stranger} listens at {_shown_url(settings)} in place of the application; nothing"
-                " was sent to it. Stop it, or give the application another port; if tasks are to"
-                " go there, say so with --base-url"
+                f"{stranger} listens at {_shown_url(settings)} in place of the application;"
+                " nothing was sent to it. Stop it, or give the application another port; if tasks"
+                " are to go there, say so with --base-url"
             ) from None
         fields = {"url": _shown_url(settings), "after": LIMIT}
         log.warning("no answer from the application, deliveries begin all the same", extra=fields)

@@ -255,6 +255,10 @@ class Store(Protocol):
         A running task is only ever deleted, or marked as cancelled: deleted, it is hidden at
         once and its outcome is dropped. What ``edit`` raises is raised here, and nothing is
         changed. Ends by an edit make their callbacks.
+
+        Raises:
+            EditFailed: ``edit`` raised what is no error of ours.
+            TaskFailed: the change could not be written; the task was buried or set aside.
         """
 
     async def edit_many(
@@ -270,7 +274,7 @@ class Store(Protocol):
         All together, but for large ones, which take several commits.
         ``edit`` is given the place of a task among the numbers. What was refused is counted by
         the refusal's reason: the state for a ``StateConflict``, ``changed`` when the filter no
-        longer selects the task, else the error's text.
+        longer selects the task, ``failed`` after an internal error, else the error's text.
         """
 
     async def list_enveloped(
@@ -464,6 +468,14 @@ class Store(Protocol):
     @property
     def unreadable_count(self) -> int:
         """How many rows were set aside since the store was opened."""
+
+    @property
+    def internal_error_count(self) -> int:
+        """How many rows could not be processed since the store was opened.
+
+        Whatever is raised for one row ends that row alone, in every method that writes: a task
+        dies as *internal_error*, or its row is set aside; a schedule is paused.
+        """
 
     async def recover(self) -> None:
         """Try to get out of trouble; return when the store can be written again.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreBusy, StoreUnavailable
 from poussetaches.store.runner import Runner
 
@@ -16,6 +18,8 @@ CROWD = 8  # writes in one commit from which on the next one waits for company
 QUIET_TURNS = 8
 # What may wait to be written, or be written just now, before more of it is refused.
 MOST_WAITING = 64 * 1024 * 1024  # bytes
+
+log = logging.getLogger(__name__)
 
 
 class Transaction(Protocol):
@@ -29,12 +33,20 @@ class Transaction(Protocol):
 
 
 T = TypeVar("T", bound=Transaction)
+T_co = TypeVar("T_co", bound=Transaction, covariant=True)
 I = TypeVar("I")  # noqa: E741 - an item of a write
 R = TypeVar("R")
 
 # Writes many items in one go: one result for each, in order. It changes nothing but the
 # transaction, since it may be undone and called again.
 Write = Callable[[T, Sequence[I]], Sequence[R]]
+
+
+class Begin(Protocol[T_co]):
+    """Begins transactions."""
+
+    def __call__(self, *, isolates_rows: bool) -> T_co:
+        """Begin one; if it isolates rows, a row that cannot be written is kept from the others."""
 
 
 class _Waiting(Generic[T]):
@@ -64,8 +76,9 @@ class GroupCommit(Generic[T]):
     """Collects writes and commits them together.
 
     Calls of the same ``write`` are handed to it as one list. A write that fails takes no other
-    with it: the transaction is undone and each is then tried alone. Trouble of the store itself
-    is everybody's.
+    with it: the transaction is undone, and all are tried again in one that keeps a row that fails
+    from the other rows. If a write as a whole still fails, each is tried alone. Trouble of the
+    store itself is everybody's.
 
     A lone write is committed at once. Under load a commit waits for company, as long as it comes
     and at most ``window`` seconds: fewer, larger commits are cheaper than many small ones.
@@ -74,7 +87,7 @@ class GroupCommit(Generic[T]):
     def __init__(
         self,
         runner: Runner,
-        begin: Callable[[], T],
+        begin: Begin[T],
         *,
         trouble_of: Callable[[Exception], StoreUnavailable | None],
         announce: Callable[[T], None],
@@ -119,10 +132,7 @@ class GroupCommit(Generic[T]):
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 committed = await self._run(batch)
-                for transaction in committed:
-                    self._announce(transaction)
-                if not committed:
-                    self._announce_failure()
+                self._tell_others(committed)
                 for waiting in batch:
                     self._size -= waiting.size
                     waiting.tell()
@@ -132,6 +142,16 @@ class GroupCommit(Generic[T]):
             self._draining = None
             for waiting in self._waiting:  # only when this task was cancelled
                 waiting.future.cancel()
+
+    def _tell_others(self, committed: Sequence[T]) -> None:
+        for transaction in committed:
+            try:
+                self._announce(transaction)
+            except Exception as exc:  # whoever waits for the commit must have its result
+                error = {"error": describe_defect(exc), "stack": stack_of(exc)}
+                log.error("news of a commit failed", extra=error)
+        if not committed:
+            self._announce_failure()
 
     async def _gather(self) -> None:
         """Wait while more is to be written, at most for the window."""
@@ -157,18 +177,20 @@ class GroupCommit(Generic[T]):
 
     def _carry_out(self, batch: Sequence[_Waiting[T]]) -> list[T]:
         """Write a batch, in one transaction if possible; return what was committed."""
-        try:
-            return [self._commit(batch)]
-        except Exception as exc:
-            trouble = self._trouble_of(exc)
-            if trouble is not None or len(batch) == 1:
-                for waiting in batch:
-                    waiting.error = trouble or exc
-                return []
+        for isolates_rows in (False, True):
+            try:
+                return [self._commit(batch, isolates_rows=isolates_rows)]
+            except Exception as exc:
+                trouble = self._trouble_of(exc)
+                is_last = isolates_rows and len(batch) == 1
+                if trouble is not None or is_last:
+                    for waiting in batch:
+                        waiting.error = trouble or exc
+                    return []
         return [done for waiting in batch for done in self._carry_out([waiting])]
 
-    def _commit(self, batch: Sequence[_Waiting[T]]) -> T:
-        transaction = self._begin()
+    def _commit(self, batch: Sequence[_Waiting[T]], *, isolates_rows: bool) -> T:
+        transaction = self._begin(isolates_rows=isolates_rows)
         try:
             for write, group in _by_write(batch).items():
                 results = write(transaction, [waiting.item for waiting in group])

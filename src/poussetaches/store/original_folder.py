@@ -18,7 +18,13 @@ from typing import Annotated
 
 import msgspec
 
-from poussetaches.core.errors import CannotOpenStore, InvalidSchedule, InvalidTask
+from poussetaches.core.defect import describe_defect
+from poussetaches.core.errors import (
+    CannotOpenStore,
+    InvalidSchedule,
+    InvalidTask,
+    StoreUnavailable,
+)
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurrence
@@ -151,7 +157,16 @@ async def _keep_schedule(schedule: Schedule, store: Store, now: Moment) -> bool:
         is_new = known is None
         return known or schedule
 
-    await store.edit_schedule(schedule.name, keep, now=now)
+    try:
+        await store.edit_schedule(schedule.name, keep, now=now)
+    except StoreUnavailable:
+        raise
+    except Exception as exc:  # no schedule may keep the server from starting
+        log.error(
+            "schedule of the original not taken over",
+            extra={"schedule": schedule.name, "error": describe_defect(exc)},
+        )
+        return False
     return is_new
 
 
@@ -202,6 +217,8 @@ def _read_slice(files: Iterator[Path], state: TaskState, now: Moment) -> _Slice:
             *(msgspec.DecodeError, UnicodeDecodeError, RecursionError),
         ) as exc:
             found.broken.append((file, str(exc)))
+        except Exception as exc:  # no file may keep the server from starting
+            found.broken.append((file, f"internal error: {describe_defect(exc)}"))
     return found
 
 

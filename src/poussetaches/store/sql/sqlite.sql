@@ -281,6 +281,9 @@ SET created_at = :created_at, anchor_at = :anchor_at, next_run_at = :next_run_at
     last_fired_at = :last_fired_at, last_task_id = :last_task_id
 WHERE name = :name AND (:last_fired_at IS NULL OR next_run_at <= :last_fired_at);
 
+-- pause_schedule: by its name
+UPDATE schedules SET paused = 1 WHERE name = ?;
+
 -- delete_schedule: by its name
 DELETE FROM schedules WHERE name = ?;
 

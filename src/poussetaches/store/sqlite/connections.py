@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
+from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreClosed, StoreFull, StoreUnavailable
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Listener, News, StoreTrouble
@@ -18,14 +19,14 @@ from poussetaches.store.group_commit import GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.commit_number import number_commit
+from poussetaches.store.sqlite.isolation import SettingAside, set_aside
 from poussetaches.store.sqlite.known import Known
 from poussetaches.store.sqlite.place import Place
 from poussetaches.store.sqlite.queues import changed_queues, stored_queues
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.rows import COLUMNS
-from poussetaches.store.sqlite.transaction import SqliteTransaction
-from poussetaches.store.sqlite.unreadable import SettingAside, set_aside
+from poussetaches.store.sqlite.transaction import RowFailure, RowFault, SqliteTransaction
 from poussetaches.store.sqlite.wal import is_empty, log_of
 from poussetaches.store.statements import load_statements
 
@@ -52,6 +53,7 @@ class Connections:
         window: float,
         commit: database.Commit,
         reserve: Reserve | None,
+        row_fault: RowFault | None = None,
     ) -> None:
         self.path = path
         self.known = Known()
@@ -59,6 +61,7 @@ class Connections:
         self._announced: StoreTrouble | None = None
         self.unreadable: set[int] = set()  # tasks that must not be met again
         self.unreadable_count = 0
+        self.internal_error_count = 0
         self.listeners: list[Listener] = []
         self._writer = writer
         self._reader = writer if path is None else reader
@@ -66,6 +69,7 @@ class Connections:
         self._random = random
         self._commit = commit
         self._reserve = reserve
+        self._row_fault = row_fault
         self._place = None if path is None else Place(path)
         self._group = GroupCommit(
             writer,
@@ -135,9 +139,14 @@ class Connections:
 
     def tell(self, news: News) -> None:
         """Tell the listeners, if there is anything to tell."""
-        if news != News():
-            for listener in self.listeners:
+        if news == News():
+            return
+        for listener in self.listeners:
+            try:
                 listener.committed(news)
+            except Exception as exc:  # what is committed, or leased, must not be lost by it
+                error = {"error": describe_defect(exc), "stack": stack_of(exc)}
+                log.error("listener failed", extra=error)
 
     async def shrink(self) -> bool:
         """Give free pages back to the disk; tell whether there may be more."""
@@ -169,7 +178,7 @@ class Connections:
 
     # What group commit needs
 
-    def _begin(self) -> SqliteTransaction:
+    def _begin(self, *, isolates_rows: bool) -> SqliteTransaction:
         if self._closed and self._connection is None:
             raise StoreClosed
         if self.trouble is not None and not self.trouble.full:
@@ -181,6 +190,8 @@ class Connections:
             self.known,
             random=self._random,
             commit=self._commit_in_place,
+            isolates_rows=isolates_rows,
+            row_fault=self._row_fault,
         )
 
     def _commit_in_place(self, connection: sqlite3.Connection) -> None:
@@ -201,7 +212,23 @@ class Connections:
                 "unreadable row set aside",
                 extra={"table": row.table, "row": row.key, "reason": row.reason},
             )
+        for failure in transaction.failures:
+            self._count_failure(failure)
         self.tell(transaction.news)
+
+    def _count_failure(self, failure: RowFailure) -> None:
+        self.internal_error_count += 1
+        log.error(
+            "row could not be processed",
+            extra={
+                "table": failure.table,
+                "row": failure.key,
+                "step": failure.step.value,
+                "error": failure.error,
+                "fate": failure.fate.value,
+                "stack": failure.stack,
+            },
+        )
 
     def _announce_trouble(self) -> None:
         """Have the way out of new trouble begun at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -28,6 +29,8 @@ from poussetaches.store.statements import load_migrations, load_statements
 
 BATCH = 200  # records in one transaction
 SHOW = 500  # tasks between two signs of progress
+
+log = logging.getLogger(__name__)
 
 
 def export(
@@ -115,6 +118,12 @@ async def import_into(
             await _put(store, batch)
             count += sum(isinstance(record, TaskRecord) for _, record in batch)
             progress("importing tasks", count, header.tasks)
+        if store.unreadable_count:
+            log.error(
+                "%d records could not be stored; they are kept in the table unreadable, which "
+                "`poussetaches verify` shows",
+                store.unreadable_count,
+            )
     finally:
         await store.close()
     progress("checking the database", 0, None)

@@ -8,15 +8,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from poussetaches.core.errors import PousseTachesError, StateConflict
+from poussetaches.core.errors import EditFailed, PousseTachesError, StateConflict, TaskFailed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Change, Edit, Edited
 from poussetaches.store.sqlite import search, tasks
-from poussetaches.store.sqlite.reads import as_list
-from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.isolation import Defect, each, give_up_task, note_left
+from poussetaches.store.sqlite.reads import Unreadable, as_list
+from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
+
+SKIPPED_FAILED = "failed"  # why a task was skipped whose change could not be written
 
 
 class Editing(NamedTuple):
@@ -44,7 +47,13 @@ def edit(
     tx: SqliteTransaction, items: Sequence[Editing]
 ) -> Sequence[Task | PousseTachesError | None]:
     """Edit tasks; return each, or why it was refused, or None when there is none."""
-    return [_edit_by_id(tx, item) for item in items]
+    return each(
+        tx,
+        Step.EDIT,
+        items,
+        lambda some: [_edit_by_id(tx, item) for item in some],
+        give_up=lambda item, defect: _give_up(tx, item, defect),
+    )
 
 
 class EditedPart(NamedTuple):
@@ -66,37 +75,92 @@ def _edit_by_id(tx: SqliteTransaction, item: Editing) -> Task | PousseTachesErro
     if task is None:
         return None
     try:
-        new = _edited(task, item.edit)
+        new = _edited(tx, row[0], task, item.edit)
     except PousseTachesError as exc:
         return exc
     _write(tx, [(row[0], task, new)], item.now)
     return new
 
 
+def _give_up(
+    tx: SqliteTransaction, item: Editing, defect: Defect
+) -> Task | PousseTachesError | None:
+    row = tx.connection.execute(tx.sql["seq_of"], (item.task_id,)).fetchone()
+    if row is None:
+        return None
+    fate = give_up_task(tx, row[0], defect, now=item.now)
+    if fate is None:
+        return None
+    return TaskFailed(f"the task could not be changed ({defect.text}); it was {fate}")
+
+
 def _edit_many(tx: SqliteTransaction, call: EditingMany) -> EditedPart:
     numbers = tasks.fitting(tx, call.numbers[call.first :])
     there = {row[0] for row in tx.reading.all("task_numbers", as_list(numbers))}
     selected = search.still_selected(tx.reading, call.filter, numbers, leased=tx.leased())
-    skipped: Counter[str] = Counter()
+    skips = each(
+        tx,
+        Step.EDIT,
+        [
+            Placed(place, seq, selected=seq in selected, exists=seq in there)
+            for place, seq in enumerate(numbers, start=call.first)
+        ],
+        lambda some: _edit_some(tx, call, some),
+        give_up=lambda placed, defect: _skip(tx, placed, defect, call.now),
+    )
+    skipped = Counter(skip for skip in skips if skip is not None)
+    count = len(skips) - skipped.total()
+    return EditedPart(Edited(count, dict(skipped)), call.first + len(numbers))
+
+
+class Placed(NamedTuple):
+    """A task by its number, with its place among those to be edited."""
+
+    place: int
+    seq: int
+    selected: bool  # by the filter, still
+    exists: bool
+
+
+def _edit_some(
+    tx: SqliteTransaction, call: EditingMany, some: Sequence[Placed]
+) -> list[str | None]:
+    """Edit tasks; return for each why it was skipped, None if it was not."""
+    skips: list[str | None] = []
     done: list[tuple[int, Task, Task | None]] = []
-    for place, seq in enumerate(numbers, start=call.first):
-        task = tx.reading.task_at(seq) if seq in selected else None
+    for place, seq, selected, exists in some:
+        task = tx.reading.task_at(seq) if selected else None
         if task is None:
-            skipped["changed" if seq in there else "gone"] += 1
+            skips.append("changed" if exists else "gone")
             continue
         try:
-            done.append((seq, task, _edited(task, call.edit(place))))
+            done.append((seq, task, _edited(tx, seq, task, call.edit(place))))
+            skips.append(None)
+        except EditFailed:
+            skips.append(SKIPPED_FAILED)
         except StateConflict as exc:
-            skipped[exc.state] += 1
+            skips.append(exc.state)
         except PousseTachesError as exc:
-            skipped[str(exc)] += 1
+            skips.append(str(exc))
     clear_away(tx, call.now)
     _write(tx, done, call.now)
-    return EditedPart(Edited(len(done), dict(skipped)), call.first + len(numbers))
+    return skips
 
 
-def _edited(task: Task, edit: Edit) -> Task | None:
-    new = edit(task)
+def _skip(tx: SqliteTransaction, placed: Placed, defect: Defect, now: Moment) -> str:
+    give_up_task(tx, placed.seq, defect, now=now)
+    return SKIPPED_FAILED
+
+
+def _edited(tx: SqliteTransaction, seq: int, task: Task, edit: Edit) -> Task | None:
+    try:
+        new = edit(task)
+    except PousseTachesError:
+        raise
+    except Exception as exc:
+        # It is the change that is at fault: the task stays as it is.
+        note_left(tx, Unreadable("tasks", seq, ""), Defect.of(exc, Step.EDIT))
+        raise EditFailed from exc
     if new is not None and task.state is TaskState.RUNNING:
         return msgspec.structs.replace(task, cancelled=new.cancelled)
     return new

@@ -10,10 +10,11 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.task import PutBack, TaskState, moved
 from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish
 from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
 from poussetaches.store.sqlite.leases import Held
 from poussetaches.store.sqlite.many import write_rows
 from poussetaches.store.sqlite.rows import attempt_values
-from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 
 
 class TimedFinish(msgspec.Struct, frozen=True, gc=False):
@@ -25,6 +26,16 @@ class TimedFinish(msgspec.Struct, frozen=True, gc=False):
 
 def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
     """Record the ends of attempts; tell which leases were still ours."""
+    return each(
+        tx,
+        Step.RECORD,
+        items,
+        lambda some: _finish(tx, some),
+        give_up=lambda item, defect: _give_up(tx, item, defect),
+    )
+
+
+def _finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
     were_ours, changes = [], []
     for item in items:
         held = tx.held(item.finish.lease.token)
@@ -35,6 +46,16 @@ def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool
     tasks.record(tx, changes)
     _record_attempts(tx, changes)
     return were_ours
+
+
+def _give_up(tx: SqliteTransaction, item: TimedFinish, defect: Defect) -> bool:
+    held = tx.held(item.finish.lease.token)
+    if held is None:
+        return False
+    tx.give_up(held.seq)
+    attempts = 0 if item.finish.attempt is None else 1
+    give_up_task(tx, held.seq, defect, now=item.now, attempts=attempts)
+    return True
 
 
 def _changed(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tasks.Changed:

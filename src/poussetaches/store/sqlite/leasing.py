@@ -47,13 +47,16 @@ class Search:
 
 
 class Leasing:
-    """One look at what is due, over a reading; ``skip`` are rows known to be unreadable."""
+    """One look at what is due, over a reading; ``skip`` are rows known to be unreadable.
+
+    Nor are tasks looked at that were left alone after an internal error.
+    """
 
     def __init__(self, reading: Reading, known: Known, skip: set[int]) -> None:
         self._reading = reading
         self._known = known
         self._leases = known.leases
-        self._skip = skip
+        self._skip = skip | known.left if known.left else skip
 
     def lease_due(self, lanes: Mapping[Lane, int], now: Moment) -> Leased:
         """Lease due tasks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +13,14 @@ from poussetaches.core.moment import Moment, later
 from poussetaches.core.task import Attempt, Task
 from poussetaches.store.base import Change, Push, Pushed
 from poussetaches.store.sqlite import tasks
-from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.isolation import (
+    Defect,
+    as_content,
+    each,
+    give_up_new,
+    give_up_task,
+)
+from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
 
 BESIDES_BODY = 2048  # bytes that a push takes in memory, with a common URL and few headers
@@ -61,11 +69,19 @@ def push(tx: SqliteTransaction, calls: Sequence[Pushing]) -> Sequence[list[Pushe
     ]
 
 
-def restore(
-    tx: SqliteTransaction, calls: Sequence[Sequence[tuple[Task, Sequence[Attempt]]]]
-) -> Sequence[int]:
+Restored = tuple[Task, Sequence[Attempt]]
+
+
+class Restoring(NamedTuple):
+    """Tasks with their attempts, as they are to be kept."""
+
+    tasks: Sequence[Restored]
+    now: Moment
+
+
+def restore(tx: SqliteTransaction, calls: Sequence[Restoring]) -> Sequence[int]:
     """Add tasks with their attempts, unless their id is known; tell how many were new."""
-    return [sum(_restore_one(tx, task, attempts) for task, attempts in call) for call in calls]
+    return [_restore_call(tx, call) for call in calls]
 
 
 def _push_one_by_one(tx: SqliteTransaction, call: Pushing) -> list[Pushed] | KeyConflict:
@@ -110,15 +126,37 @@ def _push_one(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
 def _keep(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
     """Add a task, unless the one that waits with its ``unique`` takes its place."""
     found = None if push.task.unique is None else _in_the_way(tx, push.task, now)
+    if found is not None and push.replaces:
+        [found] = each(
+            tx,
+            Step.REPLACE,
+            [found],
+            lambda some: [_replace(tx, seq, was, push.task, now) for seq, was in some],
+            give_up=lambda row, defect: _give_up(tx, row[0], defect, now),
+        )
     if found is None:
         tasks.add(tx, [push.task])
         return Pushed(push.task.id, push.task, False)
-    seq, waiting = found
-    if push.replaces:
-        was, waiting = waiting, _with_body_of(push.task, waiting)
-        if waiting != was:
-            tasks.rewrite(tx, [tasks.Changed(seq, was, waiting, Change.EDITED, now)])
+    _, waiting = found
     return Pushed(waiting.id, waiting, True)
+
+
+def _replace(
+    tx: SqliteTransaction, seq: int, was: Task, new: Task, now: Moment
+) -> tuple[int, Task] | None:
+    """Give a waiting task the body of a new one; return it."""
+    waiting = _with_body_of(new, was)
+    if waiting != was:
+        tasks.rewrite(tx, [tasks.Changed(seq, was, waiting, Change.EDITED, now)])
+    return seq, waiting
+
+
+def _give_up(
+    tx: SqliteTransaction, seq: int, defect: Defect, now: Moment
+) -> tuple[int, Task] | None:
+    """Bury a task that could not be given another body: it is no longer in the way."""
+    give_up_task(tx, seq, defect, now=now)
+    return None
 
 
 def _in_the_way(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[int, Task] | None:
@@ -154,6 +192,22 @@ def _known_key(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[str, byt
 
 def _digest(task: Task) -> bytes:
     return hashlib.sha256(f"{task.method}\n{task.url}\n".encode() + task.body).digest()
+
+
+def _restore_call(tx: SqliteTransaction, call: Restoring) -> int:
+    were_new = each(
+        tx,
+        Step.RESTORE,
+        call.tasks,
+        lambda some: [_restore_one(tx, task, attempts) for task, attempts in some],
+        give_up=lambda row, defect: _keep_aside(tx, row, defect, call.now),
+    )
+    return sum(were_new)
+
+
+def _keep_aside(tx: SqliteTransaction, row: Restored, defect: Defect, now: Moment) -> bool:
+    give_up_new(tx, "tasks", row[0].id, as_content(row), defect, now=now)
+    return False
 
 
 def _restore_one(tx: SqliteTransaction, task: Task, attempts: Sequence[Attempt]) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
+from poussetaches.core.defect import describe_defect
 from poussetaches.core.moment import Moment
+from poussetaches.store.export import type_of
 from poussetaches.store.records import (
     KeyRecord,
     MinuteRecord,
@@ -20,8 +23,9 @@ from poussetaches.store.records import (
     ValueRecord,
 )
 from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.isolation import Defect, as_content, each, give_up_new
 from poussetaches.store.sqlite.queues import stored_queues
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.rows import (
     as_json,
     minute_from_row,
@@ -29,7 +33,7 @@ from poussetaches.store.sqlite.rows import (
     schedule_values,
 )
 from poussetaches.store.sqlite.salvage import Salvage
-from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import raw_rows
 
 
@@ -97,6 +101,9 @@ def _tasks(reading: Reading, *, salvage: bool) -> Iterator[Record]:
                 if not salvage:
                     raise
                 continue
+            except Exception as exc:  # it goes with the rows that cannot be read
+                reading.bad.append(Unreadable("tasks", seq, describe_defect(exc)))
+                continue
             if record is not None:
                 yield record
     if passing.gaps and not salvage:
@@ -118,20 +125,42 @@ def _task(reading: Reading, seq: int) -> TaskRecord | None:
     )
 
 
-def put_records(tx: SqliteTransaction, calls: Sequence[Sequence[Record]]) -> Sequence[int | None]:
+class Importing(NamedTuple):
+    """Records to put, and when."""
+
+    records: Sequence[Record]
+    now: Moment
+
+
+def put_records(tx: SqliteTransaction, calls: Sequence[Importing]) -> Sequence[int | None]:
     """Put records into a store that is new.
 
     Returns for each call the place of the first record that is there already, None if none is:
     it was not put, nor were those behind it.
     """
-    return [_put_call(tx, records) for records in calls]
+    return [_put_call(tx, call) for call in calls]
 
 
-def _put_call(tx: SqliteTransaction, records: Sequence[Record]) -> int | None:
-    for place, record in enumerate(records):
-        if not _put(tx, record):
+def _put_call(tx: SqliteTransaction, call: Importing) -> int | None:
+    for place, record in enumerate(call.records):
+        [is_new] = each(
+            tx,
+            Step.IMPORT,
+            [record],
+            lambda some: [_put(tx, one) for one in some],
+            give_up=lambda one, defect: _keep_aside(tx, one, defect, call.now),
+        )
+        if not is_new:
             return place
     return None
+
+
+def _keep_aside(tx: SqliteTransaction, record: Record, defect: Defect, now: Moment) -> bool:
+    """Keep a record that could not be put among the unreadable rows."""
+    table = f"{type_of(record)}s"  # as tables are named
+    key = record.task.id if isinstance(record, TaskRecord) else table
+    give_up_new(tx, table, key, as_content(record), defect, now=now)
+    return True
 
 
 def _put(tx: SqliteTransaction, record: Record) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from poussetaches.core.edits import cancel
@@ -12,8 +12,16 @@ from poussetaches.core.schedule import MAX_RUNS, MAX_SCHEDULES, Overlap, Schedul
 from poussetaches.core.task import Reason, Task
 from poussetaches.store.base import Change, ScheduleEdit
 from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.isolation import (
+    Defect,
+    each,
+    give_up_row,
+    give_up_schedule,
+    give_up_task,
+)
+from poussetaches.store.sqlite.reads import Unreadable
 from poussetaches.store.sqlite.rows import schedule_values
-from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.transaction import Fate, SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
 from poussetaches.store.sqlite.upkeep import bury
 
@@ -32,6 +40,13 @@ class Replacing(NamedTuple):
     owner: str
     version: int | None
     schedules: Sequence[Schedule]
+    now: Moment
+
+
+class Moving(NamedTuple):
+    """A schedule as it is to be kept."""
+
+    schedule: Schedule
     now: Moment
 
 
@@ -74,11 +89,15 @@ def replace(
     return [_replace_one(tx, item) for item in items]
 
 
-def move(tx: SqliteTransaction, schedules: Sequence[Schedule]) -> Sequence[None]:
-    """Keep the moments of schedules as given."""
-    for schedule in schedules:
-        _move(tx, schedule)
-    return [None] * len(schedules)
+def move(tx: SqliteTransaction, items: Sequence[Moving]) -> Sequence[bool]:
+    """Keep the moments of schedules as given; return which could be kept."""
+    return each(
+        tx,
+        Step.FIRE,
+        items,
+        lambda some: [_move(tx, item.schedule) for item in some],
+        give_up=lambda one, defect: _pause(tx, one.schedule.name, defect, now=one.now),
+    )
 
 
 def delete(tx: SqliteTransaction, removals: Sequence[Removal]) -> Sequence[int]:
@@ -86,8 +105,7 @@ def delete(tx: SqliteTransaction, removals: Sequence[Removal]) -> Sequence[int]:
     counts = []
     for owner, now in removals:
         names = _names_of(tx, owner)
-        for name in names:
-            _delete_one(tx, name, now)
+        _delete_many(tx, names, now)
         counts.append(len(names))
     return counts
 
@@ -113,9 +131,7 @@ def _replace_one(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | 
     if refusal is not None:
         return refusal
     declared = {schedule.name for schedule in item.schedules}
-    for name in _names_of(tx, item.owner):
-        if name not in declared:
-            _delete_one(tx, name, item.now)
+    _delete_many(tx, set(_names_of(tx, item.owner)) - declared, item.now)
     for schedule in item.schedules:
         known = tx.reading.schedule(schedule.name)
         clear_away(tx, item.now)
@@ -158,7 +174,7 @@ def _put(tx: SqliteTransaction, schedule: Schedule) -> None:
     tx.news.schedules_changed = True
 
 
-def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None = None) -> None:
+def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None = None) -> bool:
     values = {
         "name": schedule.name,
         "created_at": schedule.created_at,
@@ -169,12 +185,45 @@ def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None
     }
     tx.connection.execute(tx.sql["move_schedule"], values)
     tx.news.schedules_changed = True
+    return True
+
+
+def _delete_many(tx: SqliteTransaction, names: Iterable[str], now: Moment) -> None:
+    each(
+        tx,
+        Step.DELETE_SCHEDULE,
+        sorted(names),
+        lambda some: _delete_some(tx, some, now),
+        give_up=lambda name, defect: give_up_row(
+            tx, Unreadable("schedules", name, defect.text), defect, now=now
+        ),
+    )
+
+
+def _delete_some(
+    tx: SqliteTransaction, names: Sequence[str], now: Moment
+) -> Sequence[Fate | None]:
+    for name in names:
+        _delete_one(tx, name, now)
+    return [None] * len(names)
 
 
 def _delete_one(tx: SqliteTransaction, name: str, now: Moment) -> None:
     """Delete a schedule and what waits of it; a run that is running is not repeated."""
+    each(
+        tx,
+        Step.END_RUN,
+        [seq for seq, _ in tx.reading.all("unfinished_runs", name)],
+        lambda some: _end_runs(tx, some, now),
+        give_up=lambda seq, defect: give_up_task(tx, seq, defect, now=now),
+    )
+    tx.connection.execute(tx.sql["delete_schedule"], (name,))
+    tx.news.schedules_changed = True
+
+
+def _end_runs(tx: SqliteTransaction, numbers: Sequence[int], now: Moment) -> Sequence[Fate | None]:
     waiting, running = [], []
-    for seq, _ in tx.reading.all("unfinished_runs", name):
+    for seq in numbers:
         run = tx.reading.light_task(seq)
         if run is None:
             continue
@@ -185,8 +234,7 @@ def _delete_one(tx: SqliteTransaction, name: str, now: Moment) -> None:
     clear_away(tx, now)
     tasks.delete(tx, waiting)
     tasks.record(tx, running)
-    tx.connection.execute(tx.sql["delete_schedule"], (name,))
-    tx.news.schedules_changed = True
+    return [None] * len(numbers)
 
 
 # Firing
@@ -194,7 +242,13 @@ def _delete_one(tx: SqliteTransaction, name: str, now: Moment) -> None:
 
 def fire(tx: SqliteTransaction, firings: Sequence[Firing]) -> Sequence[bool]:
     """Advance schedules and add their runs where nothing stands in the way; tell where."""
-    return [_fire_one(tx, firing) for firing in firings]
+    return each(
+        tx,
+        Step.FIRE,
+        firings,
+        lambda some: [_fire_one(tx, firing) for firing in some],
+        give_up=lambda one, defect: _pause(tx, one.schedule.name, defect, now=one.now),
+    )
 
 
 def fire_by_hand(tx: SqliteTransaction, firings: Sequence[FiringByHand]) -> Sequence[bool]:
@@ -207,6 +261,11 @@ def fire_by_hand(tx: SqliteTransaction, firings: Sequence[FiringByHand]) -> Sequ
             tasks.add(tx, [run])
             tx.news.schedules_changed = True
     return were_there
+
+
+def _pause(tx: SqliteTransaction, name: str, defect: Defect, *, now: Moment) -> bool:
+    give_up_schedule(tx, name, defect, now=now)
+    return False
 
 
 def _fire_one(tx: SqliteTransaction, firing: Firing) -> bool:

@@ -57,7 +57,7 @@ from poussetaches.store.sqlite.connections import Connections
 from poussetaches.store.sqlite.counting import Counting
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.reserve import Reserve
-from poussetaches.store.sqlite.transaction import Counted
+from poussetaches.store.sqlite.transaction import Counted, RowFault
 
 V = TypeVar("V")
 
@@ -69,7 +69,7 @@ class SqliteStore:
 
     ``writer`` and ``reader`` run the two connections' work (a store in memory has but one
     connection), ``commit`` makes a transaction durable, ``now`` dates what is set aside, and
-    ``random`` is for the ids of callbacks.
+    ``random`` is for the ids of callbacks. Tests have rows fail by ``row_fault``.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class SqliteStore:
         window: float = 0.0,
         commit: database.Commit = database.commit,
         reserve: Reserve | None = None,
+        row_fault: RowFault | None = None,
     ) -> None:
         self._now = now
         self._to = Connections(
@@ -94,6 +95,7 @@ class SqliteStore:
             window=window,
             commit=commit,
             reserve=reserve,
+            row_fault=row_fault,
         )
         self._leases = self._to.known.leases
 
@@ -138,7 +140,7 @@ class SqliteStore:
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
         """Keep tasks with their attempts as they are."""
         self._to.refuse_when_full()
-        return await self._to.write(pushes.restore, items)
+        return await self._to.write(pushes.restore, pushes.Restoring(items, self._now()))
 
     async def get(self, task_id: str) -> Task | None:
         """Return a task."""
@@ -294,7 +296,7 @@ class SqliteStore:
 
     async def move_schedule(self, schedule: Schedule) -> None:
         """Keep a schedule's moments."""
-        await self._to.write(schedules.move, schedule)
+        await self._to.write(schedules.move, schedules.Moving(schedule, self._now()))
 
     async def latest_runs(self, names: Sequence[str]) -> dict[str, TaskSummary]:
         """Return the latest run of each schedule."""
@@ -365,7 +367,8 @@ class SqliteStore:
     async def put_records(self, items: Sequence[Record]) -> int | None:
         """Put records of an export into a new store."""
         self._to.refuse_when_full()
-        return await self._to.write(records.put_records, items)
+        item = records.Importing(items, self._now())
+        return await self._to.write(records.put_records, item)
 
     # Health
 
@@ -378,6 +381,11 @@ class SqliteStore:
     def unreadable_count(self) -> int:
         """How many rows were set aside since the store was opened."""
         return self._to.unreadable_count
+
+    @property
+    def internal_error_count(self) -> int:
+        """How many rows could not be processed since the store was opened."""
+        return self._to.internal_error_count
 
     async def recover(self) -> None:
         """Get out of trouble."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from enum import StrEnum
 from random import Random
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.ids import new_task_id
@@ -27,8 +31,92 @@ LANE_USE_PRECISION = HOUR  # a write for each task would be one too many
 COUNTED: tuple[Counted, ...] = get_args(Counted)
 
 
+class Step(StrEnum):
+    """What is done to rows one by one, where a row can fail; completes "failed while …"."""
+
+    RECORD = "recording the outcome"
+    BURY = "ending the task"
+    PRUNE = "pruning the task"
+    EDIT = "changing the task"
+    REPLACE = "replacing the body"
+    END_RUN = "ending the run of a deleted schedule"
+    DELETE_SCHEDULE = "deleting the schedule"
+    FIRE = "firing the schedule"
+    RESTORE = "restoring the task"
+    IMPORT = "importing the record"
+    # The remedies, which can fail as well.
+    BURY_FAILED = "burying the task that failed"
+    SET_ASIDE = "setting the row aside"
+    PAUSE_FAILED = "pausing the schedule that failed"
+
+
+class Fate(StrEnum):
+    """What became of a row that could not be processed."""
+
+    BURIED = "buried"
+    PAUSED = "paused"
+    SET_ASIDE = "set aside"
+    LEFT = "left as it was"
+
+
+class RowFailure(NamedTuple):
+    """A row that could not be processed: where, why, and what became of it."""
+
+    table: str
+    key: int | str
+    step: Step
+    error: str
+    stack: str
+    fate: Fate
+
+
+# Called with every row once a step is done with it, to be able to fail there: for tests.
+RowFault = Callable[[Step, object], None]
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a transaction changes in memory once it is committed."""
+
+    news: News = field(default_factory=News)
+    set_aside: list[Unreadable] = field(default_factory=list)
+    failures: list[RowFailure] = field(default_factory=list)
+    lanes: dict[Lane, KnownLane | None] = field(default_factory=dict)
+    groups: dict[str, bool] = field(default_factory=dict)
+    counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
+    given_up: set[int] = field(default_factory=set)
+    cancelled: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)  # tasks that no remedy could be applied to
+
+    def copy(self) -> Pending:
+        """Return the same, apart from this."""
+        news = self.news
+        return Pending(
+            News(
+                waits=copy(news.waits),
+                tasks=copy(news.tasks),
+                queues=copy(news.queues),
+                groups=copy(news.groups),
+                schedules_changed=news.schedules_changed,
+                paused=news.paused,
+            ),
+            copy(self.set_aside),
+            copy(self.failures),
+            copy(self.lanes),
+            copy(self.groups),
+            {queue: copy(counts) for queue, counts in self.counts.items()},
+            copy(self.given_up),
+            copy(self.cancelled),
+            copy(self.left),
+        )
+
+
 class SqliteTransaction:
-    """Writes that become durable together, or not at all."""
+    """Writes that become durable together, or not at all.
+
+    One that ``isolates_rows`` is begun when a write failed in another: in it, a row that cannot be
+    processed is kept from the others (``isolation.each``).
+    """
 
     def __init__(
         self,
@@ -38,21 +126,56 @@ class SqliteTransaction:
         *,
         random: Random,
         commit: Commit,
+        isolates_rows: bool = False,
+        row_fault: RowFault | None = None,
     ) -> None:
         self.connection = connection
         self.sql = sql
-        self.news = News()
+        self.isolates_rows = isolates_rows
         self.reading = Reading(connection, sql, self.is_leased)
-        self.set_aside: list[Unreadable] = []
         self._known = known
         self._random = random
         self._commit = commit
-        self._lanes: dict[Lane, KnownLane | None] = {}
-        self._groups: dict[str, bool] = {}
-        self._counts: dict[str, dict[Counted, int]] = {}
-        self._given_up: set[int] = set()
-        self._cancelled: set[int] = set()
+        self._row_fault = row_fault
+        self._pending = Pending()
         connection.execute("BEGIN IMMEDIATE")
+
+    @property
+    def news(self) -> News:
+        """What listeners will be told of."""
+        return self._pending.news
+
+    @property
+    def set_aside(self) -> list[Unreadable]:
+        """The rows that were moved to the table of unreadable ones."""
+        return self._pending.set_aside
+
+    @property
+    def failures(self) -> list[RowFailure]:
+        """The rows that could not be processed."""
+        return self._pending.failures
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done within, in the database and in memory, when it raises."""
+        kept, bad = self._pending.copy(), copy(self.reading.bad)
+        self.connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            # Errors of the disk have undone the whole transaction already.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK TO part")
+                self.connection.execute("RELEASE part")
+            self._pending, self.reading.bad = kept, bad
+            raise
+        self.connection.execute("RELEASE part")
+
+    def reach(self, step: Step, rows: Sequence[object]) -> None:
+        """Note that a step is done with some rows; tests have it fail here."""
+        if self._row_fault is not None:
+            for row in rows:
+                self._row_fault(step, row)
 
     def new_id(self, now: Moment) -> str:
         """Return an id for a task that the store itself makes."""
@@ -62,52 +185,65 @@ class SqliteTransaction:
 
     def count(self, queue: str, what: Counted, change: int) -> None:
         """Add to a queue's counts."""
-        counts = self._counts.setdefault(queue, {})
+        counts = self._pending.counts.setdefault(queue, {})
         counts[what] = counts.get(what, 0) + change
 
     def counts(self, queue: str) -> dict[Counted, int]:
         """Return a queue's counts as this transaction leaves them."""
         row = self.connection.execute(self.sql["queue_counts"], (queue,)).fetchone()
         stored = row or (0,) * len(COUNTED)
-        added = self._counts.get(queue, {})
+        added = self._pending.counts.get(queue, {})
         return {what: stored[place] + added.get(what, 0) for place, what in enumerate(COUNTED)}
 
     def task_waits(self, lane: Lane, run_at: Moment) -> None:
         """Have listeners told of a waiting task."""
-        known = self.news.waits.get(lane)
+        waits = self._pending.news.waits
+        known = waits.get(lane)
         if known is None or run_at < known:
-            self.news.waits[lane] = run_at
+            waits[lane] = run_at
 
     def task_changed(self, task: Task, change: Change, state: TaskState | None) -> None:
         """Have listeners told of what happened to a task."""
-        self.news.tasks.append(TaskChange(task.id, task.queue, change, state))
+        self._pending.news.tasks.append(TaskChange(task.id, task.queue, change, state))
 
     # Leases
 
     def is_leased(self, seq: int) -> bool:
         """Tell whether a task is leased, as this transaction leaves it."""
-        return seq in self._known.leases and seq not in self._given_up
+        return seq in self._known.leases and seq not in self._pending.given_up
 
     def leased(self) -> list[int]:
         """Return the numbers of the leased tasks, as this transaction leaves them."""
-        return [seq for seq in self._known.leases.numbers() if seq not in self._given_up]
+        given_up = self._pending.given_up
+        return [seq for seq in self._known.leases.numbers() if seq not in given_up]
 
     def give_up(self, seq: int) -> None:
         """Have a lease ended."""
-        self._given_up.add(seq)
+        self._pending.given_up.add(seq)
 
     def cancel(self, seq: int) -> None:
         """Have a leased task not tried again."""
-        self._cancelled.add(seq)
+        self._pending.cancelled.add(seq)
 
     def held(self, token: int) -> Held | None:
         """Return what a lease stands for, unless it is gone."""
         held = self._known.leases.held(token)
-        return None if held is None or held.seq in self._given_up else held
+        return None if held is None or held.seq in self._pending.given_up else held
 
     def is_cancelled(self, held: Held) -> bool:
         """Tell whether a leased task is not to be tried again."""
-        return held.cancelled or held.seq in self._cancelled
+        return held.cancelled or held.seq in self._pending.cancelled
+
+    # Tasks that are beyond help
+
+    def leave(self, seq: int) -> None:
+        """Touch a task no more until the next start: no remedy could be applied to it."""
+        self.give_up(seq)
+        self._pending.left.add(seq)
+
+    def left(self) -> set[int]:
+        """Return the numbers of the tasks that are not to be touched."""
+        return self._known.left | self._pending.left
 
     # Queues, lanes and failure groups
 
@@ -124,38 +260,40 @@ class SqliteTransaction:
 
     def forget_queue(self, name: str) -> None:
         """Delete a queue that has no tasks, with its lanes."""
-        for lane in [lane for lane in (*self._known.lanes, *self._lanes) if lane.queue == name]:
-            self._lanes[lane] = None
+        lanes = self._pending.lanes
+        for lane in [lane for lane in (*self._known.lanes, *lanes) if lane.queue == name]:
+            lanes[lane] = None
         self.connection.execute(self.sql["delete_lanes_of"], (name,))
         self.connection.execute(self.sql["delete_queue"], (name,))
         self.news.queues[name] = None
 
     def lane_number(self, lane: Lane, used_at: Moment) -> int:
         """Return the number of a lane, making the lane and its queue when they are new."""
-        known = self._lanes[lane] if lane in self._lanes else self._known.lanes.get(lane)
+        lanes = self._pending.lanes
+        known = lanes[lane] if lane in lanes else self._known.lanes.get(lane)
         if known is None or used_at - known.used_at > LANE_USE_PRECISION:
-            known = self._lanes[lane] = KnownLane(self._use_lane(lane, used_at), used_at)
+            known = lanes[lane] = KnownLane(self._use_lane(lane, used_at), used_at)
         return known.number
 
     def forget_lane(self, lane: Lane, number: int) -> None:
         """Delete a lane that no task waits in."""
         self.connection.execute(self.sql["delete_lane"], (number,))
-        self._lanes[lane] = None
+        self._pending.lanes[lane] = None
 
     def group_id(self, group: FailureGroup) -> str:
         """Return the id of a failure group, keeping the group when it is new."""
-        id = group.id
-        if not self._groups.get(id, id in self._known.groups):
+        id, groups = group.id, self._pending.groups
+        if not groups.get(id, id in self._known.groups):
             values = (id, group.queue, group.url_path, group.status, group.error)
             if self.connection.execute(self.sql["add_failure_group"], values).rowcount:
                 self.news.groups.append(group)
-            self._groups[id] = True
+            groups[id] = True
         return id
 
     def forget_group(self, id: str) -> None:
         """Delete a failure group that has no tasks."""
         self.connection.execute(self.sql["delete_failure_group"], (id,))
-        self._groups[id] = False
+        self._pending.groups[id] = False
 
     # The end
 
@@ -163,19 +301,21 @@ class SqliteTransaction:
         """Make it durable, then let it be seen in memory."""
         added = [
             (queue, *[changes.get(what, 0) for what in COUNTED])
-            for queue, changes in self._counts.items()
+            for queue, changes in self._pending.counts.items()
             if any(changes.values())
         ]
         write_rows(self.connection, self.sql["count"], added)
         number_commit(self.connection)
         self._commit(self.connection)
-        self._known.learn_queues(self.news.queues)
-        self._known.learn_lanes(self._lanes)
-        self._known.learn_groups(self._groups)
-        for seq in self._given_up:
-            self._known.leases.give_up(seq)
-        for seq in self._cancelled:
-            self._known.leases.cancel(seq)
+        known, pending = self._known, self._pending
+        known.learn_queues(pending.news.queues)
+        known.learn_lanes(pending.lanes)
+        known.learn_groups(pending.groups)
+        known.left |= pending.left
+        for seq in pending.given_up:
+            known.leases.give_up(seq)
+        for seq in pending.cancelled:
+            known.leases.cancel(seq)
 
     def rollback(self) -> None:
         """Undo it."""

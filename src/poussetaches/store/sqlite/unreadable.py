@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 from poussetaches.core.moment import Moment
 from poussetaches.store.sqlite.reads import Unreadable
@@ -15,32 +14,14 @@ from poussetaches.store.sqlite.transaction import SqliteTransaction
 _RAW = {"tasks": "raw_task", "attempts": "raw_attempts", "schedules": "raw_schedule"}
 
 
-class SettingAside(NamedTuple):
-    """A row to set aside, and when it was found."""
-
-    row: Unreadable
-    found_at: Moment
-
-
-def set_aside(tx: SqliteTransaction, items: Sequence[SettingAside]) -> Sequence[bool]:
-    """Move rows to the table of unreadable ones; tell which were still there."""
-    return [_set_aside_one(tx, item.row, item.found_at) for item in items]
-
-
 def clear_away(tx: SqliteTransaction, now: Moment) -> None:
     """Set aside the unreadable rows that a transaction has come across so far."""
     while tx.reading.bad:
-        _set_aside_one(tx, tx.reading.bad.pop(0), now)
+        set_row_aside(tx, tx.reading.bad.pop(0), now)
 
 
-def raw_rows(
-    connection: sqlite3.Connection, statement: Callable[[str], str], row: Unreadable
-) -> list[sqlite3.Row]:
-    """Return what stands where a row could not be read."""
-    return _raw(connection, statement(_RAW[row.table]), row.key)
-
-
-def _set_aside_one(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
+def set_row_aside(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
+    """Move a row to the table of unreadable ones; return whether it was there."""
     table, key, reason = row
     found = _raw(tx.connection, tx.sql[_RAW[table]], key)
     for raw in found:
@@ -56,6 +37,13 @@ def _set_aside_one(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
     if found:
         tx.set_aside.append(row)
     return bool(found)
+
+
+def raw_rows(
+    connection: sqlite3.Connection, statement: Callable[[str], str], row: Unreadable
+) -> list[sqlite3.Row]:
+    """Return what stands where a row could not be read."""
+    return _raw(connection, statement(_RAW[row.table]), row.key)
 
 
 def _uncount(tx: SqliteTransaction, row: sqlite3.Row) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Mapping
 
 from poussetaches.core.failures import group_of
 
 SLICE = 1000  # rows held in memory at once
+
+log = logging.getLogger(__name__)
 
 _FAILED = """
 SELECT seq, queue, url, last_status,
@@ -38,7 +41,8 @@ def group_failures(connection: sqlite3.Connection) -> None:
             for seq, queue, url, status, error in rows:
                 try:
                     group = group_of(queue=queue, url=url, status=status, error=error)
-                except ValueError:  # no URL at all
+                except Exception:  # no row may stop the upgrade: it is met again later
+                    log.error("task has no failure group", extra={"row": seq})
                     continue
                 values = (group.id, group.queue, group.url_path, group.status, group.error)
                 connection.execute(_GROUP, values)

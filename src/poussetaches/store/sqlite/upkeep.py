@@ -10,11 +10,15 @@ from poussetaches.core.queue import Lane, Retention
 from poussetaches.core.task import Reason, buried
 from poussetaches.store.base import Change, MinuteRow
 from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.isolation import each, give_up_row, give_up_task
+from poussetaches.store.sqlite.reads import Unreadable
 from poussetaches.store.sqlite.rows import minute_values
 from poussetaches.store.sqlite.transaction import (
     LANE_USE_PRECISION,
     Counted,
+    Fate,
     SqliteTransaction,
+    Step,
 )
 from poussetaches.store.sqlite.unreadable import clear_away
 
@@ -45,6 +49,18 @@ class Tidying(NamedTuple):
 
 def bury(tx: SqliteTransaction, numbers: Sequence[int], reason: Reason, *, now: Moment) -> None:
     """Bury waiting tasks; what cannot be read is set aside in their place."""
+    each(
+        tx,
+        Step.BURY,
+        numbers,
+        lambda some: _bury(tx, some, reason, now),
+        give_up=lambda seq, defect: give_up_task(tx, seq, defect, now=now),
+    )
+
+
+def _bury(
+    tx: SqliteTransaction, numbers: Sequence[int], reason: Reason, now: Moment
+) -> Sequence[Fate | None]:
     changes = []
     for seq in numbers:
         old = tx.reading.light_task(seq)
@@ -53,6 +69,7 @@ def bury(tx: SqliteTransaction, numbers: Sequence[int], reason: Reason, *, now: 
             changes.append(tasks.Changed(seq, old, new, Change.DIED, now))
     clear_away(tx, now)
     tasks.record(tx, changes)
+    return [None] * len(numbers)
 
 
 def bury_cancelled(tx: SqliteTransaction, items: Sequence[Moment]) -> Sequence[None]:
@@ -67,10 +84,11 @@ def expire(tx: SqliteTransaction, items: Sequence[Expiring]) -> Sequence[int]:
     """Bury waiting tasks past their ``expires_at``; tell how many."""
     counts = []
     for item in items:
-        # Leased ones may come first, and must not hide the rest.
-        looked_at = item.limit + len(tx.leased())
+        # Leased ones, and those beyond help, may come first, and must not hide the rest.
+        left = tx.left()
+        looked_at = item.limit + len(tx.leased()) + len(left)
         found = tx.connection.execute(tx.sql["expired_tasks"], (item.now, looked_at)).fetchall()
-        waiting = [seq for (seq,) in found if not tx.is_leased(seq)]
+        waiting = [seq for (seq,) in found if not tx.is_leased(seq) and seq not in left]
         numbers = tasks.fitting(tx, waiting[: item.limit])
         bury(tx, numbers, Reason.EXPIRED, now=item.now)
         counts.append(len(numbers))
@@ -90,18 +108,34 @@ def tidy(tx: SqliteTransaction, items: Sequence[Tidying]) -> Sequence[int]:
 def _prune_one(tx: SqliteTransaction, item: Pruning) -> int:
     too_old = item.now - item.keep.age * 1_000_000
     surplus = tx.counts(item.queue)[item.state] - item.keep.count
+    left = tx.left()
     oldest = tx.connection.execute(
-        tx.sql["ended_tasks"], (item.queue, item.state, item.limit)
+        tx.sql["ended_tasks"], (item.queue, item.state, item.limit + len(left))
     ).fetchall()
     passed = [
         seq
         for place, (seq, ended_at) in enumerate(oldest)
-        if place < surplus or ended_at <= too_old
+        if (place < surplus or ended_at <= too_old) and seq not in left
     ]
-    numbers = tasks.fitting(tx, passed)
+    numbers = tasks.fitting(tx, passed[: item.limit])
+    each(
+        tx,
+        Step.PRUNE,
+        numbers,
+        lambda some: _delete_ended(tx, item, some),
+        give_up=lambda seq, defect: give_up_row(
+            tx, Unreadable("tasks", seq, defect.text), defect, now=item.now
+        ),
+    )
+    return len(numbers)
+
+
+def _delete_ended(
+    tx: SqliteTransaction, item: Pruning, numbers: Sequence[int]
+) -> Sequence[Fate | None]:
     tasks.delete_rows(tx, numbers)
     tx.count(item.queue, item.state, -len(numbers))
-    return len(numbers)
+    return [None] * len(numbers)
 
 
 def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:

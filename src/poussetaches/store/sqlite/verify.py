@@ -8,8 +8,12 @@ from collections import Counter
 from importlib import resources
 from itertools import islice
 
+from poussetaches.core.callback import callback_of
+from poussetaches.core.defect import describe_defect
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.core.moment import Moment
+from poussetaches.core.queue import QueueOverrides
+from poussetaches.core.task import Reason, Task, buried
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import EXAMPLES, Progress, Report
 from poussetaches.store.sqlite import database
@@ -192,7 +196,14 @@ class _Verification:
             self._damaged = True
             reading.bad.append(Unreadable("tasks", seq, str(exc)))
             return None
-        return None if task is None else (task.id, task.state.value)
+        if task is None:
+            return None
+        try:
+            _process(task)
+        except Exception as exc:
+            reason = f"cannot be processed: {describe_defect(exc)}"
+            reading.bad.append(Unreadable("tasks", seq, reason))
+        return task.id, task.state.value
 
     def _read_the_rest(self) -> None:
         try:
@@ -235,6 +246,14 @@ class _Verification:
             return self._reading.number("expected_tasks")
         except (sqlite3.DatabaseError, AssertionError):
             return None
+
+
+def _process(task: Task) -> None:
+    """Work out what a server works out of every task when it ends."""
+    ended = buried(task, Reason.CANCELLED, now=task.created_at)
+    assert ended.lane == task.lane
+    assert ended.failure_group is not None
+    callback_of(ended, None, QueueOverrides(), id=task.id, now=task.created_at)
 
 
 def _rules() -> list[tuple[str, str]]:

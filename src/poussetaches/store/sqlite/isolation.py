@@ -1,0 +1,236 @@
+"""Keeping what goes wrong with one row from the other rows of its write.
+
+A write hands its rows to ``each``, which has them written together. If anything is raised, group
+commit undoes the transaction and calls the write again in one that isolates rows: each row is then
+written within a savepoint of its own, and one that fails is given up. A task that is given up is
+buried; where that fails, too, its row is set aside; and where even that fails, it is left alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from poussetaches.core.defect import describe_defect, stack_of
+from poussetaches.core.errors import StoreUnavailable
+from poussetaches.core.moment import Moment
+from poussetaches.core.task import Reason, TaskState, buried
+from poussetaches.store.base import Change
+from poussetaches.store.sqlite import database, tasks
+from poussetaches.store.sqlite.reads import Unreadable
+from poussetaches.store.sqlite.transaction import Fate, RowFailure, SqliteTransaction, Step
+from poussetaches.store.sqlite.unreadable import clear_away, set_row_aside
+
+I = TypeVar("I")  # noqa: E741 - a row of a write
+R = TypeVar("R")
+
+# Does something about a row that failed; returns what became of it, None if it is gone.
+Remedy = Callable[[], Fate | None]
+
+
+class Defect(NamedTuple):
+    """What was raised when a row was written."""
+
+    step: Step
+    error: str
+    stack: str
+
+    @classmethod
+    def of(cls, exc: Exception, step: Step) -> Defect:
+        """Return what an exception says of a step."""
+        return cls(step, describe_defect(exc), stack_of(exc))
+
+    @property
+    def text(self) -> str:
+        """The defect, for people who look at the task."""
+        return f"internal error while {self.step}: {self.error}"
+
+
+def each(
+    tx: SqliteTransaction,
+    step: Step,
+    rows: Sequence[I],
+    write: Callable[[Sequence[I]], Sequence[R]],
+    *,
+    give_up: Callable[[I, Defect], R],
+) -> list[R]:
+    """Write rows; where rows are isolated, ``give_up`` is called for those that fail."""
+    if not tx.isolates_rows:
+        results = list(write(rows))
+        tx.reach(step, rows)
+        return results
+    return [_alone(tx, step, row, write, give_up) for row in rows]
+
+
+def _alone(
+    tx: SqliteTransaction,
+    step: Step,
+    row: I,
+    write: Callable[[Sequence[I]], Sequence[R]],
+    give_up: Callable[[I, Defect], R],
+) -> R:
+    try:
+        with tx.savepoint():
+            [result] = write([row])
+            tx.reach(step, [row])
+            return result
+    except Exception as exc:
+        raise_trouble(tx, exc)
+        return give_up(row, Defect.of(exc, step))
+
+
+def raise_trouble(tx: SqliteTransaction, exc: Exception) -> None:
+    """Raise an exception again that is the store's trouble, and not a row's."""
+    if isinstance(exc, StoreUnavailable) or not tx.connection.in_transaction:
+        raise exc
+    if isinstance(exc, sqlite3.Error) and database.translated(exc) is not None:
+        raise exc
+
+
+def give_up_task(
+    tx: SqliteTransaction, seq: int, defect: Defect, *, now: Moment, attempts: int = 0
+) -> Fate | None:
+    """Bury a task that could not be written, or set its row aside; ``attempts`` were made of it.
+
+    One that has ended stays as it is, and so does one that runs: its attempt will have an end.
+    """
+    return _first_that_works(
+        tx,
+        Unreadable("tasks", seq, defect.text),
+        defect,
+        [
+            (Step.BURY_FAILED, lambda: _bury(tx, seq, defect, now=now, attempts=attempts)),
+            (Step.SET_ASIDE, lambda: _set_aside(tx, Unreadable("tasks", seq, defect.text), now)),
+        ],
+    )
+
+
+def give_up_row(
+    tx: SqliteTransaction, row: Unreadable, defect: Defect, *, now: Moment
+) -> Fate | None:
+    """Set a row aside that could not be written."""
+    remedies = [(Step.SET_ASIDE, lambda: _set_aside(tx, row, now))]
+    return _first_that_works(tx, row, defect, remedies)
+
+
+class SettingAside(NamedTuple):
+    """An unreadable row to set aside, and when it was found."""
+
+    row: Unreadable
+    found_at: Moment
+
+
+def set_aside(tx: SqliteTransaction, items: Sequence[SettingAside]) -> Sequence[bool]:
+    """Move unreadable rows to the table of such; return which were still there."""
+    return each(
+        tx,
+        Step.SET_ASIDE,
+        items,
+        lambda some: [set_row_aside(tx, item.row, item.found_at) for item in some],
+        give_up=lambda item, defect: _leave(tx, item.row, defect),
+    )
+
+
+def give_up_schedule(
+    tx: SqliteTransaction, name: str, defect: Defect, *, now: Moment
+) -> Fate | None:
+    """Pause a schedule that could not be fired, or set its row aside."""
+    row = Unreadable("schedules", name, defect.text)
+    return _first_that_works(
+        tx,
+        row,
+        defect,
+        [
+            (Step.PAUSE_FAILED, lambda: _pause(tx, name)),
+            (Step.SET_ASIDE, lambda: _set_aside(tx, row, now)),
+        ],
+    )
+
+
+def give_up_new(
+    tx: SqliteTransaction, table: str, key: str, content: str, defect: Defect, *, now: Moment
+) -> None:
+    """Keep what could not be stored in its table as JSON, in the table of unreadable rows."""
+    tx.connection.execute(tx.sql["add_unreadable"], (now, table, defect.text, content))
+    tx.set_aside.append(Unreadable(table, key, defect.text))
+    _note(tx, Unreadable(table, key, defect.text), defect, Fate.SET_ASIDE)
+
+
+def as_content(record: object) -> str:
+    """Return what was to be stored as JSON, whatever it holds."""
+    try:
+        return msgspec.json.encode(record).decode()
+    except Exception:  # as half of a surrogate pair
+        return msgspec.json.encode({"record": ascii(record)}).decode()
+
+
+def _first_that_works(
+    tx: SqliteTransaction,
+    row: Unreadable,
+    defect: Defect,
+    remedies: Sequence[tuple[Step, Remedy]],
+) -> Fate | None:
+    for step, remedy in remedies:
+        try:
+            with tx.savepoint():
+                fate = remedy()
+                tx.reach(step, [row.key])
+        except Exception as exc:
+            raise_trouble(tx, exc)
+            continue
+        if fate is not None:
+            _note(tx, row, defect, fate)
+        return fate
+    _leave(tx, row, defect)
+    return Fate.LEFT
+
+
+def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
+    """Have it logged and counted that a row was left as it was."""
+    _note(tx, row, defect, Fate.LEFT)
+
+
+def _leave(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
+    if isinstance(row.key, int):
+        tx.leave(row.key)
+    note_left(tx, row, defect)
+    return False
+
+
+def _note(tx: SqliteTransaction, row: Unreadable, defect: Defect, fate: Fate) -> None:
+    failure = RowFailure(row.table, row.key, defect.step, defect.error, defect.stack, fate)
+    tx.failures.append(failure)
+
+
+def _bury(
+    tx: SqliteTransaction, seq: int, defect: Defect, *, now: Moment, attempts: int
+) -> Fate | None:
+    old = tx.reading.light_task(seq)
+    if old is None:
+        was_unreadable = bool(tx.reading.bad)
+        clear_away(tx, now)
+        return Fate.SET_ASIDE if was_unreadable else None
+    if old.state is not TaskState.WAITING:
+        return Fate.LEFT
+    new = msgspec.structs.replace(
+        buried(old, Reason.INTERNAL_ERROR, now=now),
+        attempt_count=old.attempt_count + attempts,
+        attempt_total=old.attempt_total + attempts,
+        last_status=None,
+        last_error=defect.text,
+    )
+    tasks.record(tx, [tasks.Changed(seq, old, new, Change.DIED, now)])
+    return Fate.BURIED
+
+
+def _pause(tx: SqliteTransaction, name: str) -> Fate | None:
+    paused = tx.connection.execute(tx.sql["pause_schedule"], (name,)).rowcount
+    tx.news.schedules_changed = True
+    return Fate.PAUSED if paused else None
+
+
+def _set_aside(tx: SqliteTransaction, row: Unreadable, now: Moment) -> Fate | None:
+    return Fate.SET_ASIDE if set_row_aside(tx, row, now) else None

@@ -1,0 +1,460 @@
+"""A defect ends one task, one attempt or one schedule, visibly; nothing stays running."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from random import Random
+
+import msgspec
+import pytest
+
+from poussetaches.core.defect import describe_defect, stack_of
+from poussetaches.core.moment import Moment, later
+from poussetaches.core.queue import Lane, Queue, QueueSettings, Retention, RetentionOverrides
+from poussetaches.core.retry import RetryPolicy, backoff
+from poussetaches.core.schedule import Schedule
+from poussetaches.core.task import Attempt, Reason, Task, TaskState
+from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.engine import Engine
+from poussetaches.store.base import Finish, Lease, Leased, News
+from poussetaches.store.runner import InlineRunner
+from poussetaches.store.sqlite import SqliteStore
+from tests.conftest import run_due
+from tests.factories import NOW, make_ended, make_queue, make_schedule, make_task, seeded
+from tests.fakes import AWAY, FakeClock, ScriptedSender, let_run
+from tests.store.driving import Notes, known, put_schedule
+
+SECRET = "a secret"
+JITTERED = RetryPolicy(jitter=0.5)
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics: it is no Exception."""
+
+
+class FailingRandom(Random):
+    """Chance that breaks down when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.breaks = False
+
+    @classmethod
+    def broken(cls) -> FailingRandom:
+        """Return one that breaks down at once."""
+        random = cls()
+        random.breaks = True
+        return random
+
+    def random(self) -> float:
+        """Return a number, or break down."""
+        if self.breaks:
+            raise ZeroDivisionError(SECRET)
+        return super().random()
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return some bits, or break down."""
+        if self.breaks:
+            raise ZeroDivisionError(SECRET)
+        return super().getrandbits(k)
+
+
+class FailingObserver:
+    """Breaks down at whatever it is told."""
+
+    def attempt_started(self, task: Task, *, now: Moment) -> None:
+        """Break down."""
+        raise ZeroDivisionError(SECRET)
+
+    def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
+        """Break down."""
+        raise ZeroDivisionError(SECRET)
+
+    def attempt_put_back(self, task: Task) -> None:
+        """Break down."""
+        raise ZeroDivisionError(SECRET)
+
+
+class FailingListener:
+    """Breaks down at whatever it is told."""
+
+    def committed(self, news: News) -> None:
+        """Break down."""
+        raise ZeroDivisionError(SECRET)
+
+
+class FailingStore(SqliteStore):
+    """A store with a defect that it does not get over itself, in some of its methods."""
+
+    def __init__(self) -> None:
+        runner = InlineRunner()
+        super().__init__(None, writer=runner, reader=runner, now=lambda: NOW, random=seeded())
+        self.failing: dict[str, int] = {}  # how often methods are to fail from now on
+
+    def fail(self, method: str, *, times: int = 1_000_000) -> None:
+        """Have a method break down."""
+        self.failing[method] = times
+
+    def _fail_if_told(self, method: str) -> None:
+        if self.failing.get(method, 0):
+            self.failing[method] -= 1
+            raise ZeroDivisionError(SECRET)
+
+    async def lease_due(self, lanes: Mapping[Lane, int], *, now: Moment) -> Leased:
+        """Lease due tasks; have one be no task that can be worked with."""
+        leased = await super().lease_due(lanes, now=now)
+        leases = [
+            Lease(msgspec.structs.replace(lease.task, run_at="soon"), lease.token)
+            if lease.task.id == "odd" and self.failing.get("lease_due")
+            else lease
+            for lease in leased.leases
+        ]
+        return Leased(leases, leased.next_due)
+
+    async def finish(self, finish: Finish, *, now: Moment) -> bool:
+        """Record an end, or break down."""
+        self._fail_if_told("finish")
+        return await super().finish(finish, now=now)
+
+    async def expire(self, *, now: Moment, limit: int) -> int:
+        """Bury what has expired, or break down."""
+        self._fail_if_told("expire")
+        return await super().expire(now=now, limit=limit)
+
+    async def prune(
+        self, queue: str, state: TaskState, keep: Retention, *, now: Moment, limit: int
+    ) -> int:
+        """Prune, or break down in the first of the queues."""
+        if queue == "a":
+            self._fail_if_told("prune")
+        return await super().prune(queue, state, keep, now=now, limit=limit)
+
+    async def tidy(self, *, now: Moment, limit: int) -> int:
+        """Tidy, or break down."""
+        self._fail_if_told("tidy")
+        return await super().tidy(now=now, limit=limit)
+
+    async def shrink(self) -> bool:
+        """Give room back, or break down."""
+        self._fail_if_told("shrink")
+        return await super().shrink()
+
+    async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
+        """Fire a schedule, or break down for one of them."""
+        if schedule.name == "t":
+            self._fail_if_told("fire")
+        return await super().fire(schedule, run, now=now)
+
+    async def move_schedule(self, schedule: Schedule) -> None:
+        """Move a schedule, or break down for one of them."""
+        if schedule.name == "t":
+            self._fail_if_told("move_schedule")
+        await super().move_schedule(schedule)
+
+
+@pytest.fixture
+async def failing_store() -> AsyncIterator[FailingStore]:
+    store = FailingStore()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def random() -> FailingRandom:
+    return FailingRandom()
+
+
+@pytest.fixture
+async def engine(
+    failing_store: FailingStore,
+    sender: ScriptedSender,
+    clock: FakeClock,
+    random: FailingRandom,
+) -> AsyncIterator[Engine]:
+    engine = Engine(
+        store=failing_store,
+        sender=sender,
+        clock=clock,
+        random=random,
+        config=EngineConfig(queue=QueueSettings(retry=JITTERED), hold_for=60.0),
+    )
+    await engine.load()
+    yield engine
+    random.breaks = False
+    failing_store.failing.clear()
+    await engine.stop(0)
+
+
+async def assert_nothing_runs(store: SqliteStore) -> None:
+    assert all(counts.running == 0 for counts in (await store.counts()).values())
+
+
+# Attempts
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(SECRET), Panic(SECRET)], ids=repr)
+async def test_sender_that_breaks_down_costs_an_attempt(
+    engine: Engine,
+    failing_store: FailingStore,
+    sender: ScriptedSender,
+    error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender.replies(error)
+    await failing_store.add(make_task())
+
+    await run_due(engine)
+
+    failed = await known(failing_store, "task")
+    assert (failed.state, failed.attempt_count) == (TaskState.WAITING, 1)
+    assert type(error).__name__ in (failed.last_error or "")
+    assert SECRET not in caplog.text + str(failed)
+    assert engine.internal_error_count == 1
+    await assert_nothing_runs(failing_store)
+
+
+async def test_attempt_that_cannot_be_judged_ends_its_task(
+    engine: Engine,
+    failing_store: FailingStore,
+    sender: ScriptedSender,
+    random: FailingRandom,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender.hangs()
+    sender.always(500)
+    await failing_store.add(make_task())
+    await engine.dispatcher.tick()
+    await let_run()
+
+    random.breaks = True
+    sender.release()
+    await engine.settle()
+
+    task = await known(failing_store, "task")
+    assert (task.state, task.reason) == (TaskState.DEAD, Reason.INTERNAL_ERROR)
+    assert (task.last_status, task.attempt_count) == (500, 1)
+    assert "internal error: ZeroDivisionError in core/retry.py" in (task.last_error or "")
+    assert SECRET not in caplog.text + str(task)
+    assert engine.internal_error_count == 1
+    assert engine.in_flight == 0
+    await assert_nothing_runs(failing_store)
+
+
+async def test_attempt_that_breaks_down_before_it_is_sent_ends_its_task(
+    engine: Engine, failing_store: FailingStore, random: FailingRandom, sender: ScriptedSender
+) -> None:
+    for id in ("a", "b"):
+        await failing_store.add(make_task(id))
+
+    random.breaks = True
+    await run_due(engine)
+    random.breaks = False
+
+    for id in ("a", "b"):
+        task = await known(failing_store, id)
+        assert (task.reason, task.attempt_count) == (Reason.INTERNAL_ERROR, 0)
+        assert "internal error" in (task.last_error or "")
+    assert sender.requests == []
+    assert engine.internal_error_count == 2
+    await assert_nothing_runs(failing_store)
+
+
+async def test_task_that_cannot_be_charged_dies(
+    engine: Engine,
+    failing_store: FailingStore,
+    sender: ScriptedSender,
+    clock: FakeClock,
+    random: FailingRandom,
+) -> None:
+    sender.always(AWAY)
+    sender.goes_away("http://app.test:5000")
+    await failing_store.add(make_task())
+    await run_due(engine)
+    clock.advance(61)
+
+    random.breaks = True
+    await engine.dispatcher.tick()
+    random.breaks = False
+    await engine.settle()
+
+    assert (await known(failing_store, "task")).reason is Reason.INTERNAL_ERROR
+    await assert_nothing_runs(failing_store)
+
+
+async def test_task_that_cannot_be_started_dies_and_the_others_are_started(
+    engine: Engine, failing_store: FailingStore
+) -> None:
+    for id in ("a", "odd", "b"):
+        await failing_store.add(make_task(id))
+    failing_store.fail("lease_due", times=1)
+
+    await run_due(engine)
+
+    assert (await known(failing_store, "odd")).reason is Reason.INTERNAL_ERROR
+    for id in ("a", "b"):
+        assert (await known(failing_store, id)).state is TaskState.SUCCEEDED
+    assert engine.internal_error_count == 1
+    await assert_nothing_runs(failing_store)
+
+
+async def test_outcome_that_cannot_be_recorded_ends_its_task(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.fail("finish", times=3)
+
+    await engine.dispatcher.tick()
+    await let_run()
+    for _ in range(4):
+        clock.advance(1)
+        await let_run()
+
+    task = await known(failing_store, "task")
+    assert (task.state, task.reason) == (TaskState.DEAD, Reason.INTERNAL_ERROR)
+    assert caplog.messages.count("outcome could not be recorded") == 1
+    assert engine.internal_error_count == 1
+    await assert_nothing_runs(failing_store)
+
+
+async def test_stop_does_not_wait_for_what_cannot_be_recorded(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.fail("finish")
+    await engine.dispatcher.tick()
+    await let_run()
+
+    stopping = asyncio.create_task(engine.stop(30.0))
+    await let_run()
+    clock.advance(1)
+    await stopping
+
+    assert (await known(failing_store, "task")).state is TaskState.RUNNING
+
+
+async def test_observer_that_breaks_down_costs_nothing(
+    failing_store: FailingStore, sender: ScriptedSender, clock: FakeClock
+) -> None:
+    config = EngineConfig(queue=QueueSettings(retry=JITTERED))
+    engine = Engine(
+        store=failing_store,
+        sender=sender,
+        clock=clock,
+        random=seeded(),
+        config=config,
+        observer=FailingObserver(),
+    )
+    await engine.load()
+    sender.replies(200, AWAY)
+    for id in ("a", "b"):
+        await failing_store.add(make_task(id))
+
+    await run_due(engine)
+
+    assert (await known(failing_store, "a")).state is TaskState.SUCCEEDED
+    assert (await known(failing_store, "b")).state is TaskState.WAITING
+    assert engine.internal_error_count == 4
+    await assert_nothing_runs(failing_store)
+    await engine.stop(0)
+
+
+async def test_listener_that_breaks_down_keeps_nothing_from_being_told_or_done(
+    engine: Engine, failing_store: FailingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes = Notes()
+    failing_store.listen(FailingListener())
+    failing_store.listen(notes)
+
+    await failing_store.add(make_task())
+    await run_due(engine)
+
+    assert (await known(failing_store, "task")).state is TaskState.SUCCEEDED
+    assert len(notes.changes) == 3  # pushed, started, succeeded
+    assert caplog.messages.count("listener failed") == 3
+    assert SECRET not in caplog.text
+
+
+# Schedules
+
+
+async def test_schedule_that_cannot_be_fired_is_paused_and_the_others_are_fired(
+    engine: Engine, failing_store: FailingStore, sender: ScriptedSender
+) -> None:
+    for name in "stu":
+        await put_schedule(failing_store, make_schedule(name))
+    failing_store.fail("fire")
+
+    await engine.scheduler.tick()
+    await run_due(engine)
+
+    schedules = await failing_store.schedules(None)
+    assert {schedule.name: schedule.paused for schedule in schedules} == {
+        "s": False,
+        "t": True,
+        "u": False,
+    }
+    assert len(sender.requests) == 2
+    assert engine.internal_error_count == 1
+
+
+async def test_schedule_whose_times_cannot_be_found_is_paused_and_the_others_are_fired(
+    engine: Engine, failing_store: FailingStore
+) -> None:
+    # Beyond what a datetime can hold: as a damaged row might have it.
+    never = Moment(2**62)
+    odd = make_schedule("t", cron="0 0 * * *", anchor_at=never, created_at=never)
+    for schedule in (make_schedule("s"), odd, *(make_schedule(f"u{n}") for n in range(120))):
+        await put_schedule(failing_store, schedule)
+    failing_store.fail("move_schedule")
+
+    await engine.scheduler.tick()
+
+    assert (await failing_store.counts())["default"].waiting == 121
+    assert [one.name for one in await failing_store.schedules(None) if one.paused] == ["t"]
+    assert engine.internal_error_count == 1
+
+
+# Maintenance
+
+
+@pytest.mark.parametrize("piece", ["expire", "prune", "tidy", "shrink"])
+async def test_maintenance_does_the_rest_when_a_piece_breaks_down(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, piece: str
+) -> None:
+    keep_nothing = RetentionOverrides(count=0, age=0.0)
+    for name in ("a", "b"):
+        await set_queue(failing_store, make_queue(name, keep_dead=keep_nothing))
+    ended = [make_ended(f"dead {name}", TaskState.DEAD, queue=name) for name in ("a", "b")]
+    await failing_store.restore([(task, []) for task in ended])
+    await failing_store.add(make_task("late", run_at=later(NOW, 99), expires_at=NOW))
+    failing_store.fail(piece, times=1)
+
+    await engine.maintenance.tick()
+
+    assert (await failing_store.get("dead b")) is None
+    assert engine.internal_error_count == 1
+    clock.advance(61)
+    await engine.maintenance.tick()
+    assert (await failing_store.get("dead a")) is None
+    assert (await known(failing_store, "late")).reason is Reason.EXPIRED
+
+
+async def set_queue(store: SqliteStore, queue: Queue) -> None:
+    await store.edit_queue(queue.name, lambda _: queue)
+
+
+# In words
+
+
+def test_defect_is_described_by_where_it_was_raised_and_not_by_its_text() -> None:
+    with pytest.raises(ZeroDivisionError) as ours:
+        backoff(JITTERED, 1, FailingRandom.broken())
+    with pytest.raises(KeyError) as others:
+        dict[str, int]()[SECRET]
+
+    assert describe_defect(ours.value).startswith("ZeroDivisionError in core/retry.py, line ")
+    assert describe_defect(others.value) == "KeyError"
+    assert "backoff" in stack_of(ours.value)
+    assert SECRET not in stack_of(ours.value) + stack_of(others.value)
