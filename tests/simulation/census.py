@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from poussetaches.store.base import Change
+from poussetaches.store.sqlite.transaction import Fate, Step
 from tests.simulation.disk import Fault
 from tests.simulation.network import Mood
 from tests.simulation.plan import JUMPS
+from tests.simulation.poison import STEPS
 
 FEWEST_HISTORIES = 1000
 
@@ -25,6 +27,9 @@ MUST_HAPPEN = (
     *("log: occurrence skipped, the last run is not over", "log: tasks expired"),
     *("log: store cannot be written", "log: store can be written again"),
     "log: schedule starts anew, it was of a time still to come",
+    *("push of an odd URL", "stored URL that parsers differ over", "row that became unreadable"),
+    *(f"row that failed while {step}" for step in (*STEPS, Step.FIRE, Step.PRUNE)),
+    *(f"row that failed was {fate}" for fate in Fate),
 )
 
 

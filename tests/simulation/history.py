@@ -19,6 +19,7 @@ from tests.simulation.callers import Callers
 from tests.simulation.ending import calm_down, check, check_folder
 from tests.simulation.loop import EverybodyWaits, GoesRound
 from tests.simulation.plan import STOP, Plan
+from tests.simulation.poison_calls import PoisonCallers
 from tests.simulation.server import Ear, Server, end_all_but_this
 from tests.simulation.world import World
 
@@ -100,6 +101,7 @@ class History:
     async def _live(self) -> None:
         self._lives += 1
         world = self.world
+        world.poison.scribble(world.machine.path)
         try:
             server = await Server.started(
                 world.machine,
@@ -115,7 +117,7 @@ class History:
         self._server = server
         world.begin(server)
         callers = Callers(world)
-        plan = Plan(world, callers)
+        plan = Plan(world, callers, PoisonCallers(world, Random(f"poison {self._seed}")))
         plan.heal_later()
         server.deliver()
         while self._operations < self._planned:

@@ -137,6 +137,8 @@ class Ledger:
         self.repeats = 0
         self.clock: SimulatedClock
         self.row: Callable[[str], Row | None]
+        self.may_fail: Callable[[str], bool]
+        self.set_aside: Callable[[], set[str]]
         self.was_charged: Callable[[str, float], bool]
         self.is_alive = False
         self._fail = fail
@@ -171,7 +173,8 @@ class Ledger:
 
     def _over(self, task_id: str, entry: Entry, change: Change) -> None:
         outcome, sent = entry.last_outcome, entry.last_sent
-        if sent is not None and sent.outcome is not None:
+        # What became of the last attempt of a row that failed, nobody can say.
+        if sent is not None and sent.outcome is not None and not self.may_fail(task_id):
             self._recorded[task_id, sent.round] = sent.number
         entry.ended = change in ENDS
         if change is Change.SUCCEEDED and not _is_success(outcome):
@@ -308,12 +311,17 @@ class Ledger:
     def compare(self, rows: Sequence[Row]) -> None:
         """Learn what is on disk, where no news came of it; nothing may be lost."""
         found = {row.id: row for row in rows}
+        set_aside = self.set_aside()
         for task_id, entry in self.entries.items():
             row = found.get(task_id)
             if row is not None and entry.gone_at is not None:
                 self._fail(f"task {task_id} was deleted, and is there again")
             elif row is not None:
                 entry.ended = row.state in ENDED
+            elif entry.gone_at is None and not entry.ended and task_id in set_aside:
+                entry.gone_at = self.clock.monotonic()
+                if not self.may_fail(task_id):
+                    self._fail(f"task {task_id} was set aside, and nothing was wrong with it")
             elif entry.gone_at is None and not entry.ended:
                 self._gone(task_id, entry, "was acknowledged, and is lost")
             elif entry.gone_at is None:

@@ -1,4 +1,4 @@
-"""Seven ways to break the engine, each a change of a copy of the source; nobody ships them."""
+"""Eight ways to break the engine, each a change of a copy of the source; nobody ships them."""
 
 from __future__ import annotations
 
@@ -66,6 +66,12 @@ MUTATIONS = (
         "engine/lanes.py",
         "if state.next_due is None or run_at < state.next_due:",
         "if state.next_due is None:",
+    ),
+    Mutation(
+        "let a failing row stop the others",
+        "store/sqlite/isolation.py",
+        "        return give_up(row, Defect.of(exc, step))\n",
+        "        raise\n",
     ),
 )
 

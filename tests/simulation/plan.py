@@ -11,6 +11,7 @@ from poussetaches.core.target import origin_of
 from tests.simulation.callers import HOSTS, Callers
 from tests.simulation.disk import Fault
 from tests.simulation.network import MOODS, Mood
+from tests.simulation.poison_calls import PoisonCallers
 from tests.simulation.world import World
 
 JUMPS = (1, 60, 3600, 86_400, 31_536_000)  # seconds
@@ -29,10 +30,11 @@ class Operation(NamedTuple):
 class Plan:
     """Chooses at random, and carries out."""
 
-    def __init__(self, world: World, callers: Callers) -> None:
+    def __init__(self, world: World, callers: Callers, poison: PoisonCallers) -> None:
         self._world = world
         self._random = world.random
         self._callers = callers
+        self._poison = poison
         self._background: list[asyncio.Future[object]] = []
         self._operations = self._table()
         self._weights = [operation.weight for operation in self._operations]
@@ -70,6 +72,10 @@ class Plan:
             Operation("schedule", 2, callers.schedule),
             Operation("look", 6, callers.look),
             Operation("canary", 3, self._send_canary),
+            Operation("push of an odd URL", 1, self._poison.push_odd_url),
+            Operation("task that is to fail", 0.5, self._poison.have_a_task_fail),
+            Operation("pruning that is to fail", 0.2, self._poison.have_a_pruning_fail),
+            Operation("schedule that is to fail", 0.2, self._poison.have_a_schedule_fail),
             Operation("change of a mood", 5, self._change_mood),
             Operation("jump of the clock", 0.6, self._jump),
             Operation("crash between two steps", 0.7, self._crash_soon),

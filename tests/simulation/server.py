@@ -17,6 +17,7 @@ from poussetaches.server.parts import Parts
 from poussetaches.settings import load_settings
 from poussetaches.store.base import Listener
 from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.transaction import RowFault
 from tests.integration.asgi import Answered, request
 from tests.simulation.disk import Disk, SimulatedReserve, SimulatedRunner
 from tests.simulation.ledger import Row
@@ -33,6 +34,7 @@ class Machine:
     disk: Disk
     network: Sender
     settings: dict[str, str]
+    row_fault: RowFault | None = None
 
 
 class Server:
@@ -59,6 +61,7 @@ class Server:
             random=random,
             commit=machine.disk.commit,
             reserve=SimulatedReserve(machine.disk),
+            row_fault=machine.row_fault,
         )
         await store.open()
         stats = Stats(store=store, clock=clock, random=random)

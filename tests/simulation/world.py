@@ -15,6 +15,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.ledger import Ledger, Row
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
 from tests.simulation.network import Network
+from tests.simulation.poison import Poison
 from tests.simulation.server import Machine, Server
 
 STARTED = Moment(1_790_000_000_000_000)  # 2026-09-21 14:13:20 UTC
@@ -37,11 +38,13 @@ class World:
         self.has_lasted = False  # whether a commit of this life failed and lasted
         self.ledger = Ledger(seen=self.seen, fail=self.fail)
         self.network = Network(self.ledger, Random(f"network {seed}"), self.seen)
+        self.poison = Poison(Random(f"poison {seed}"), self.seen)
         self.machine = Machine(
             path=folder / "tasks.db",
             disk=Disk(self.seen),
             network=self.network,
             settings=_any_settings(self.random),
+            row_fault=self.poison,
         )
         self._digest = hashlib.sha256()
         self._time = 1000.0  # of the monotonic clock
@@ -122,6 +125,9 @@ class World:
         self.note("log", message)
         if record.exc_info is not None and record.exc_info[1] is not None:
             self.fail(f"{message}: {record.exc_info[1]!r}")
+        defect = self.poison.unexpected(record)
+        if defect is not None:
+            self.fail(defect)
 
     async def ask(self, method: str, path: str, body: object) -> Answered:
         """Make a request; when the server dies meanwhile, its answer never comes."""
@@ -139,6 +145,8 @@ class World:
         network.now = self._monotonic
         network.note = self.note
         ledger.row = self._row
+        ledger.may_fail = self.poison.may_fail
+        ledger.set_aside = lambda: self.poison.set_aside(self.server.look)
         ledger.was_charged = lambda origin, since: network.was_charged(
             origin, since, self.hold_for
         )

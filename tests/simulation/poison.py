@@ -1,0 +1,166 @@
+"""Poison: odd URLs, rows that an earlier version or nobody wrote, and rows that fail alone.
+
+What is done to a row is done to a task that callers know of, and the ledger asks here whether
+its end may be that of a row that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+from poussetaches.store.sqlite.transaction import Fate, Step
+from tests.store.faults import Key, key_of
+
+# Steps of tasks, with how much of what is done about a failure fails as well.
+STEPS = (Step.RECORD, Step.BURY, Step.EDIT, Step.REPLACE, Step.END_RUN)
+REMEDIES: Sequence[tuple[Step, ...]] = (
+    *[()] * 6,
+    *[(Step.BURY_FAILED,)] * 3,
+    (Step.BURY_FAILED, Step.SET_ASIDE),
+)
+ODD_AUTHORITIES = ("user:pa[ss@", "u]@", "[zz]@", "a\uff0fb:secret@", "a\uff20b@")
+GARBAGE = ("headers = '{'", "expected = '7'", "retry = '[]'", "url = 'ftp://x/'")
+# What the log says of a defect, or of a row: nothing of it may come without a fault.
+DEFECTS = frozenset(
+    {
+        *("row could not be processed", "news of a commit failed", "listener failed"),
+        *("attempt could not be started", "attempt could not be judged", "attempt broke down"),
+        *("outcome could not be recorded", "task could not be charged", "maintenance failed"),
+        *("observer of attempts failed", "schedule paused by an internal error"),
+    }
+)
+ROW_FAILED = "row could not be processed"
+
+
+class RowFailed(Exception):
+    """What is raised for a row; nobody expects it."""
+
+
+class Poison:
+    """The rows that are to fail or became unreadable, and those that did; outlives the server."""
+
+    def __init__(self, random: Random, seen: Counter[str]) -> None:
+        self._random = random
+        self._seen = seen
+        self._steps: dict[Key, frozenset[Step]] = {}
+        self._ids: dict[Key, str] = {}  # of tasks, by their numbers and ids
+        self._raised: set[tuple[Step, Key]] = set()
+        self._failed: set[str] = set()  # ids of tasks
+        self._unreadable: set[str] = set()  # ids of tasks
+        self.left: set[str] = set()  # ids of tasks that nothing touches until the next start
+
+    def may_fail(self, task_id: str) -> bool:
+        """Return whether a fault was raised for a task, or its row was made unreadable."""
+        return task_id in self._failed or task_id in self._unreadable
+
+    def __call__(self, step: Step, row: object) -> None:
+        """Fail, if this row is to fail in this step: the store's seam for tests."""
+        key = key_of(row)
+        if step not in self._steps.get(key, ()):
+            return
+        self._seen[f"row that failed while {step}"] += 1
+        self._raised.add((step, key))
+        if key in self._ids:
+            self._failed.add(self._ids[key])
+        raise RowFailed(f"{step} {key}")
+
+    # What is done to rows
+
+    def curse(self, seq: int, task_id: str) -> None:
+        """Have a task fail from now on, in one or more steps of its processing."""
+        steps = self._random.sample(STEPS, self._random.randint(1, len(STEPS)))
+        self._curse((seq, task_id), (*steps, *self._random.choice(REMEDIES)))
+        self._ids |= {seq: task_id, task_id: task_id}
+
+    def curse_pruning(self, seq: int, task_id: str) -> None:
+        """Have an ended task fail when it is pruned; it is set aside then."""
+        self._curse((seq,), (Step.PRUNE,))
+        self._ids[seq] = task_id
+
+    def curse_schedule(self, name: str) -> None:
+        """Have a schedule fail the next time that it is fired."""
+        self._curse((name,), (Step.FIRE,))
+
+    def lift(self, name: str) -> None:
+        """Have a schedule fail no more."""
+        self._steps.pop(name, None)
+
+    def _curse(self, keys: tuple[Key, ...], steps: tuple[Step, ...]) -> None:
+        for key in keys:
+            self._steps[key] = frozenset(steps)
+
+    def scribble(self, path: Path) -> None:
+        """Change rows while no server runs: to what an earlier version took, and to garbage."""
+        self.left.clear()
+        if not path.exists():
+            return
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            waiting = database.execute(
+                "SELECT seq, id, url FROM tasks WHERE state = 'waiting' AND cancelled = 0"
+            ).fetchall()
+            for seq, _, url in self._some(waiting, 5):
+                odd = url.replace("://", f"://{self._random.choice(ODD_AUTHORITIES)}", 1)
+                change = self._random.choice(("url", "on_dead", "on_success"))
+                database.execute(f"UPDATE tasks SET {change} = ? WHERE seq = ?", (odd, seq))
+                self._seen["stored URL that parsers differ over"] += 1
+            for seq, task_id, _ in self._some(waiting, 1):
+                garbage = self._random.choice(GARBAGE)
+                database.execute(f"UPDATE tasks SET {garbage} WHERE seq = ?", (seq,))
+                self._unreadable.add(task_id)
+                self._seen["row that became unreadable"] += 1
+
+    def _some(self, rows: list[tuple[int, str, str]], most: int) -> list[tuple[int, str, str]]:
+        plain = [row for row in rows if "@" not in row[2]]
+        return self._random.sample(plain, min(len(plain), self._random.randint(0, most)))
+
+    def odd_url(self, host: str) -> str:
+        """Return a URL that is refused at the push."""
+        return self._random.choice(
+            [f"http://{authority}{host}/" for authority in ODD_AUTHORITIES] + ["//[x", "//a.test/"]
+        )
+
+    # What follows
+
+    def unexpected(self, record: logging.LogRecord) -> str | None:
+        """Return what is wrong with a line of the log: a failure that nobody asked for."""
+        message = record.getMessage()
+        fields = vars(record)
+        if message == ROW_FAILED:
+            self._seen[f"row that failed was {fields['fate']}"] += 1
+            if fields["fate"] == Fate.LEFT and fields["row"] in self._ids:
+                self.left.add(self._ids[fields["row"]])
+            if (fields["step"], fields["row"]) in self._raised or self._is_alias(fields):
+                return None
+        elif message not in DEFECTS:
+            return None
+        return f"{message}: {fields.get('step')} {fields.get('error')} {fields.get('stack')}"
+
+    def _is_alias(self, fields: dict[str, object]) -> bool:
+        """Return whether the fault was raised for the same task under its other key."""
+        row = fields["row"]
+        if not isinstance(row, int):
+            return False
+        return (fields["step"], self._ids.get(row)) in self._raised
+
+    def set_aside(self, look: Callable[[str], list[tuple[object, ...]]]) -> set[str]:
+        """Return the ids of the tasks that were set aside."""
+        rows = look("SELECT content FROM unreadable WHERE origin_table = 'tasks'")
+        return {json.loads(str(content))["id"] for (content,) in rows}
+
+    def problems(self, look: Callable[[str], list[tuple[object, ...]]]) -> list[str]:
+        """Return what is wrong at the end: rows that failed, and had no fault."""
+        died = look("SELECT id FROM tasks WHERE reason = 'internal_error'")
+        failed = {str(task_id) for (task_id,) in died}
+        found = [
+            f"task {task_id} has died of an internal error, and had no fault"
+            for task_id in sorted(failed - self._failed)
+        ]
+        aside = self.set_aside(look) - self._failed - self._unreadable
+        return found + [f"task {id} was set aside, and was readable" for id in sorted(aside)]

@@ -1,0 +1,68 @@
+"""Calls that must be refused, and rows that are had fail, at random."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from random import Random
+
+from tests.simulation.callers import CANARIES, HOSTS, SCHEDULES
+from tests.simulation.world import World
+
+REFUSED = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE, 507)
+
+
+class PoisonCallers:
+    """Pushes what must be refused, and has rows fail."""
+
+    def __init__(self, world: World, random: Random) -> None:
+        self._world = world
+        self._random = random
+
+    async def push_odd_url(self) -> None:
+        """Push a task with a URL that parsers differ over; it must be refused."""
+        url = self._world.poison.odd_url(self._random.choice(HOSTS))
+        method, path, body = self._random.choice(
+            [
+                ("POST", "/v1/tasks", {"url": url}),
+                ("POST", "/v1/tasks/batch", {"tasks": [{"url": url}]}),
+                ("POST", "/v1/tasks", {"url": f"http://{HOSTS[0]}/", "on_dead": url}),
+                ("PUT", "/v1/schedules/odd", {"cron": "@daily", "task": {"url": url}}),
+                ("PATCH", "/v1/queues/default", {"base_url": url}),
+                ("POST", "/", {"url": url, "payload": "e30="}),
+            ]
+        )
+        answer = await self._world.ask(method, path, body)
+        if answer.status not in REFUSED:
+            self._world.fail(f"{method} {path} {body} was answered with {answer.status}")
+
+    async def have_a_task_fail(self) -> None:
+        """Have one that waits or runs fail from now on."""
+        row = self._any_row("state = 'waiting'")
+        if row is not None:
+            self._world.poison.curse(*row)
+
+    async def have_a_pruning_fail(self) -> None:
+        """Have one that has ended fail when it is pruned."""
+        row = self._any_row("state <> 'waiting'")
+        if row is not None:
+            self._world.poison.curse_pruning(*row)
+
+    async def have_a_schedule_fail(self) -> None:
+        """Have a schedule fail when it is fired, for a time."""
+        name = self._random.choice(SCHEDULES)
+        self._world.poison.curse_schedule(name)
+        await asyncio.sleep(self._random.random() * 600)
+        self._world.poison.lift(name)
+
+    def _any_row(self, where: str) -> tuple[int, str] | None:
+        rows = self._world.server.look(
+            f"SELECT seq, id FROM tasks WHERE {where} AND queue <> '{CANARIES}' ORDER BY seq"
+        )
+        if not rows:
+            return None
+        # Late ones are more often still under way.
+        place = min(int(self._random.expovariate(0.05)), len(rows) - 1)
+        seq, task_id = rows[-1 - place]
+        assert isinstance(seq, int)
+        return seq, str(task_id)
