@@ -28,9 +28,9 @@ class NoSender:
         """Never be asked."""
         raise AssertionError(request.url)
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Tell that nobody is there."""
-        return "away"
+        return Outcome(error="away", unreachable=True)
 
     async def close(self) -> None:
         """Have nothing to close."""

@@ -17,6 +17,8 @@ ENOUGH_STEPS = 50
 
 AWAY = Outcome(error="cannot connect: Connection refused", unreachable=True)
 UNKNOWN_HOST = Outcome(error="the name cannot be resolved", unreachable=True, unknown_host=True)
+NO_DESCRIPTORS = Outcome(error="Too many open files", out_of_resources=True)
+NO_PORTS = Outcome(error="no local port", unreachable=True, out_of_resources=True)
 
 # A status stands for an answer without a body; an exception is a bug of the sender's.
 Reply = int | Outcome | BaseException
@@ -65,7 +67,7 @@ class ScriptedSender:
         self._away: set[str] = set()
         self._hanging: set[str | None] = set()
         self._hung: deque[tuple[str, asyncio.Future[None]]] = deque()
-        self._probe_errors: deque[str | None] = deque()
+        self._probe_ends: deque[Outcome | None] = deque()
 
     # What a test says
 
@@ -105,9 +107,9 @@ class ScriptedSender:
         """Let an origin be connected to again."""
         self._away.remove(origin)
 
-    def probe_finds(self, *errors: str | None) -> None:
-        """Let the next probes end like this, None being a success."""
-        self._probe_errors.extend(errors)
+    def probe_finds(self, *ends: Outcome | None) -> None:
+        """End the next probes like this, None being a success."""
+        self._probe_ends.extend(ends)
 
     # What a test asks
 
@@ -150,14 +152,14 @@ class ScriptedSender:
             raise reply
         return Outcome(status=reply) if isinstance(reply, int) else reply
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Tell whether the origin is there."""
         self.probes.append(origin)
         if self.probes_hang:
             await asyncio.get_running_loop().create_future()
-        if self._probe_errors:
-            return self._probe_errors.popleft()
-        return AWAY.error if origin in self._away else None
+        if self._probe_ends:
+            return self._probe_ends.popleft()
+        return AWAY if origin in self._away else None
 
     async def close(self) -> None:
         """Remember having been closed."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import resource
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from poussetaches.core.task import Outcome
 from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
+from poussetaches.engine.resolver import Resolver
 from poussetaches.engine.sender import MAX_BODY, HttpSender
 from tests.factories import NOW
 from tests.hostile.receivers import Handler, misbehaving
@@ -26,6 +30,19 @@ PATIENT = 20.0  # for what must end by itself
 @pytest.fixture
 async def sender() -> AsyncIterator[HttpSender]:
     sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW)
+    yield sender
+    await sender.close()
+
+
+@pytest.fixture
+async def nowhere() -> AsyncIterator[HttpSender]:
+    """Return a sender on a machine that knows no name."""
+
+    def look_up(host: str) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    resolver = Resolver(lookup=look_up)
+    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, resolver=resolver)
     yield sender
     await sender.close()
 
@@ -127,27 +144,25 @@ async def test_refused_connection_is_unreachable(sender: HttpSender, closed_port
     assert "cannot connect" in (outcome.error or "")
 
 
-async def test_unknown_host_is_unreachable(sender: HttpSender) -> None:
-    sender = HttpSender(connect_timeout=10, now=lambda: NOW)
-    outcome = await sender.send(request_to("http://nosuch.invalid/"))
-    await sender.close()
+async def test_unknown_host_is_unreachable(nowhere: HttpSender) -> None:
+    outcome = await nowhere.send(request_to("http://nosuch.invalid/"))
 
     assert (outcome.unreachable, outcome.unknown_host) == (True, True)
     assert "nosuch.invalid cannot be resolved" in (outcome.error or "")
 
 
 @asynccontextmanager
-async def full_backlog() -> AsyncIterator[int]:
+async def full_backlog(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """Listen and never accept, the queue of connections being full; yield the port."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((host, port))
         listener.listen(0)
-        port: int = listener.getsockname()[1]
+        port = listener.getsockname()[1]
         waiting = [socket.socket() for _ in range(8)]
         try:
             for connection in waiting:
                 connection.setblocking(False)
-                connection.connect_ex(("127.0.0.1", port))
+                connection.connect_ex((host, port))
             yield port
         finally:
             for connection in waiting:
@@ -170,6 +185,47 @@ async def test_https_to_a_refused_port_is_unreachable(
     outcome = await sender.send(request_to(f"https://127.0.0.1:{closed_port}/"))
 
     assert outcome.unreachable
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Have this process open as many files as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        highest = stack.enter_context(Path(os.devnull).open()).fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with suppress(OSError):
+            while True:
+                stack.enter_context(Path(os.devnull).open())
+        yield
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9", "https://127.0.0.1:9", "http://localhost:9"]
+)
+async def test_want_of_descriptors_is_no_fault_of_the_target(sender: HttpSender, url: str) -> None:
+    await sender.send(request_to("https://127.0.0.1:9"))  # which reads the authorities
+    with no_descriptors():
+        outcome = await sender.send(request_to(url))
+        probe = await sender.probe(url)
+
+    for found in (outcome, probe):
+        assert found is not None
+        assert found.out_of_resources
+        assert not found.unreachable
+        assert "Too many open files" in (found.error or "")
+
+
+async def test_authorities_that_could_not_be_read_for_want_of_descriptors_are_read_later(
+    sender: HttpSender, closed_port: int
+) -> None:
+    request = request_to(f"https://127.0.0.1:{closed_port}/")
+    with no_descriptors():
+        outcome = await sender.send(request)
+
+    assert outcome.out_of_resources
+    assert (await sender.send(request)).unreachable
 
 
 # Reached, and failed
@@ -426,19 +482,42 @@ async def test_probe_connects_and_hangs_up(sender: HttpSender) -> None:
 
 
 async def test_probe_of_a_refused_port_says_so(sender: HttpSender, closed_port: int) -> None:
-    error = await sender.probe(f"http://127.0.0.1:{closed_port}")
+    outcome = await sender.probe(f"http://127.0.0.1:{closed_port}")
 
-    assert "cannot connect" in (error or "")
+    assert outcome is not None
+    assert outcome.unreachable
+    assert "cannot connect" in (outcome.error or "")
 
 
 async def test_probe_that_hangs_ends(sender: HttpSender) -> None:
     async with full_backlog() as port:
-        assert await sender.probe(f"http://127.0.0.1:{port}") == "no connection within 0.3 s"
+        outcome = await sender.probe(f"http://127.0.0.1:{port}")
+
+    assert outcome == Outcome(error="no connection within 0.3 s", unreachable=True)
 
 
-async def test_probe_of_an_unknown_host_says_so() -> None:
-    sender = HttpSender(connect_timeout=10, now=lambda: NOW)
-    error = await sender.probe("http://nosuch.invalid:80")
+async def test_probe_of_an_unknown_host_says_so(nowhere: HttpSender) -> None:
+    outcome = await nowhere.probe("http://nosuch.invalid:80")
+
+    assert outcome is not None
+    assert outcome.unknown_host
+    assert "nosuch.invalid cannot be resolved" in (outcome.error or "")
+
+
+async def test_probe_connects_to_any_address_of_a_name() -> None:
+    resolver = Resolver(lookup=lambda _: ["127.0.0.2", "127.0.0.1"])
+    sender = HttpSender(connect_timeout=PATIENT, now=lambda: NOW, resolver=resolver)
+    async with misbehaving(silent) as address:
+        port = address.rpartition(":")[2]
+        assert await sender.probe(f"http://app.example:{port}") is None
     await sender.close()
 
-    assert "nosuch.invalid cannot be resolved" in (error or "")
+
+async def test_silent_address_does_not_hide_one_that_answers() -> None:
+    resolver = Resolver(lookup=lambda _: ["127.0.0.2", "127.0.0.1"])
+    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, resolver=resolver)
+    async with misbehaving(silent) as address:
+        port = int(address.rpartition(":")[2])
+        async with full_backlog("127.0.0.2", port):
+            assert await sender.probe(f"http://app.example:{port}") is None
+    await sender.close()

@@ -53,9 +53,9 @@ class Receivers:
             return REFUSED
         return OK if self._random.random() < 0.9 else self._random.choice(FAILURES)
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Connect."""
-        return REFUSED.error if _is_away(origin) else None
+        return REFUSED if _is_away(origin) else None
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""

@@ -111,7 +111,7 @@ class Network:
         self._ledger.ended(sent, outcome)
         return outcome
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Connect, and hang up."""
         await asyncio.sleep(self._random.random() * 0.01)
         mood = self.moods.get(origin, Mood.WELL)
@@ -120,10 +120,10 @@ class Network:
             if self._random.random() < 0.1:
                 await asyncio.sleep(CONNECT_TIMEOUT)
             self._begin_absence(origin)
-            return REFUSED.error
+            return REFUSED
         if mood is Mood.FLAPPING and self._random.random() < 0.5:
             self._begin_absence(origin)
-            return REFUSED.error
+            return REFUSED
         return None
 
     async def close(self) -> None:

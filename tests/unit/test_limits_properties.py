@@ -69,7 +69,7 @@ class TimedSender:
         self.on_wire[place] -= 1
         return Outcome(status=200)
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Succeed."""
         return None
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from poussetaches.core.task import Outcome
 from poussetaches.engine.engine import Engine
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import run_due
@@ -12,7 +13,7 @@ from tests.fakes import AWAY, FakeClock, ScriptedSender
 class BrokenProbes(ScriptedSender):
     """A sender whose probes break down, as a bug would have it."""
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Count the probe, and break down."""
         self.probes.append(origin)
         raise UnicodeError("label too long")

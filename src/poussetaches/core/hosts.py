@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -17,6 +18,7 @@ def is_named(host: str, names: Iterable[str]) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def address_of(host: str) -> Address | None:
     """Return the IP address that a host is, IPv4 also where IPv6 carries it; None for a name.
 

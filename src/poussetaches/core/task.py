@@ -143,6 +143,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     redirect: str | None = None  # what to say of an answer that redirects, if it is a failure
     unreachable: bool = False  # nothing was sent: the origin could not be connected to
     unknown_host: bool = False  # unreachable because its name does not resolve
+    out_of_resources: bool = False  # this machine had no descriptor, memory or port for it
 
 
 class Complete(msgspec.Struct, frozen=True):

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Callable
 
 from poussetaches.core.allowed import AllowedTargets, Verdict, refusal
 from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
+from poussetaches.engine.connecting import connect
 from poussetaches.engine.request import Request
-from poussetaches.engine.sender import Pin, Sender
+from poussetaches.engine.resolver import Answer, Resolver
+from poussetaches.engine.sender import LOOKUP_LIMIT, Pin, Sender
 
 MOST_SENDERS = 64  # pairs of a name and an address whose connections are kept
-
-# Returns the addresses of a host; raises OSError as ``getaddrinfo`` does.
-Resolve = Callable[[str, int], Awaitable[list[str]]]
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, in the order in which they are to be tried."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class LimitedSender:
     """Sends to what is allowed by name as ``sender`` does, and to other names by address.
 
-    Such a name is resolved here, each of its addresses is checked, and the connection is made to
-    one that was checked (docs/decisions/0021-allowed-targets.md): a name that is resolved to
-    something else a moment later leads nowhere else.
+    Such a name is resolved here, each of its addresses is checked for each attempt, and the
+    connection is made to one that was checked (docs/decisions/0021-allowed-targets.md): a name
+    that is resolved to something else a moment later leads nowhere else.
     """
 
     def __init__(
@@ -39,13 +31,13 @@ class LimitedSender:
         *,
         allowed: AllowedTargets,
         pinned: Callable[[Pin], Sender],
-        resolve: Resolve = resolve,
+        resolver: Resolver,
         connect_timeout: float,
     ) -> None:
         self._sender = sender
         self._allowed = allowed
         self._make_pinned = pinned
-        self._resolve = resolve
+        self._resolver = resolver
         self._connect_timeout = connect_timeout
         self._pinned: dict[Pin, Sender] = {}  # the one used last comes last
 
@@ -60,16 +52,16 @@ class LimitedSender:
             case Verdict.BY_ADDRESS:
                 return await self._send_by_address(request, target)
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Connect to an origin and hang up, unless it is not allowed."""
         target = parse_target(origin)
         match self._allowed.judge(target):
             case Verdict.YES:
                 return await self._sender.probe(origin)
             case Verdict.NO:
-                return refusal(target)
+                return Outcome(error=refusal(target))
             case Verdict.BY_ADDRESS:
-                return await self._probe_by_address(origin, target)
+                return await self._probe_by_address(target)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -77,46 +69,43 @@ class LimitedSender:
             await sender.close()
 
     async def _send_by_address(self, request: Request, target: Target) -> Outcome:
+        begun_at = time.monotonic()
+        limit = min(LOOKUP_LIMIT, self._connect_timeout, request.timeout)
+        addresses = await self._allowed_addresses(target, limit=limit)
+        if isinstance(addresses, Outcome):
+            return addresses
         try:
-            async with asyncio.timeout(request.timeout):
-                pins = await self._pins_of(target)
-                if isinstance(pins, Outcome):
-                    return pins
+            async with asyncio.timeout(request.timeout - (time.monotonic() - begun_at)):
+                pins = [Pin(target.host, address) for address in addresses]
                 outcome = await self._pinned_to(pins[0]).send(request)
                 for pin in pins[1:]:
                     if not outcome.unreachable:
                         break
                     outcome = await self._pinned_to(pin).send(request)
-                return outcome
         except TimeoutError:
             return Outcome(error=f"no answer within {request.timeout:g} s")
+        if outcome.unreachable:
+            self._resolver.expire(target.host)
+        return outcome
 
-    async def _probe_by_address(self, origin: str, target: Target) -> str | None:
-        pins = await self._pins_of(target)
-        if isinstance(pins, Outcome):
-            return pins.error
-        error = await self._pinned_to(pins[0]).probe(origin)
-        for pin in pins[1:]:
-            if error is None:
-                break
-            error = await self._pinned_to(pin).probe(origin)
-        return error
+    async def _probe_by_address(self, target: Target) -> Outcome | None:
+        addresses = await self._allowed_addresses(target, limit=self._connect_timeout)
+        if isinstance(addresses, Outcome):
+            return addresses
+        outcome = await connect(addresses, target.port, limit=self._connect_timeout)
+        if outcome is not None:
+            self._resolver.expire(target.host)
+        return outcome
 
-    async def _pins_of(self, target: Target) -> list[Pin] | Outcome:
+    async def _allowed_addresses(self, target: Target, *, limit: float) -> Answer:
         """Return what a name may be connected to, at least one; or what comes of an attempt."""
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                addresses = await self._resolve(target.host, target.port)
-        except TimeoutError:
-            return _unknown(target, f"no answer within {self._connect_timeout:g} s")
-        except socket.gaierror as exc:
-            return _unknown(target, str(exc.strerror))
-        except (OSError, UnicodeError) as exc:  # as of a label too long for the DNS
-            return _unknown(target, str(exc))
+        addresses = await self._resolver.addresses(target.host, limit=limit)
+        if isinstance(addresses, Outcome):
+            return addresses
         for address in addresses:
             if not self._allowed.has_address(address, target.port):
                 return Outcome(error=refusal(target, address))
-        return [Pin(target.host, address) for address in addresses]
+        return addresses
 
     def _pinned_to(self, pin: Pin) -> Sender:
         sender = self._pinned.pop(pin, None)
@@ -127,8 +116,3 @@ class LimitedSender:
                 del self._pinned[next(iter(self._pinned))]
         self._pinned[pin] = sender
         return sender
-
-
-def _unknown(target: Target, reason: str) -> Outcome:
-    error = f"the name {target.host} cannot be resolved: {reason}"
-    return Outcome(error=error, unreachable=True, unknown_host=True)

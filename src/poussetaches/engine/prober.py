@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.sender import Sender
@@ -47,10 +48,11 @@ class Prober:
 
     async def _probe(self, origin: str) -> None:
         try:
-            error = await self._sender.probe(origin)
+            outcome = await self._sender.probe(origin)
         except Exception as exc:  # a bug of ours must cost a probe, not all that follow
             log.exception("probe broke down", extra={"origin": origin})
-            error = f"poussetaches could not probe: {exc!r}"
+            outcome = Outcome(error=f"poussetaches could not probe: {exc!r}")
+        error = None if outcome is None else outcome.error or ""
         self._origins.probed(origin, error, self._clock.monotonic())
         if error is None:
             log.info("origin let go", extra={"origin": origin})

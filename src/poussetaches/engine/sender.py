@@ -6,29 +6,39 @@ The client's exceptions do not say enough of themselves (a receiver that never a
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
-import socket
+import re
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, timedelta
 from typing import NamedTuple, Protocol
 
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import DetailedPyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, RequestTimeoutError
 from pyreqwest.response import Response
 
 from poussetaches.core.moment import Moment, moment_of, seconds_between
 from poussetaches.core.target import parse_target
 from poussetaches.core.task import Outcome
+from poussetaches.engine.connecting import (
+    EXHAUSTED,
+    connect,
+    is_out_of_descriptors,
+    not_connected,
+    out_of_resources,
+)
 from poussetaches.engine.masking import Masking
 from poussetaches.engine.redirect import REDIRECTS, redirect_error
 from poussetaches.engine.request import Request
+from poussetaches.engine.resolver import Resolver
 
 MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more is noise
 # Servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn); one that is used just
 # then costs an attempt, so ours are closed first.
 IDLE_CONNECTION = timedelta(seconds=1.5)
+# An attempt whose name is not resolved by then leaves its slot to others: its origin is held, and
+# a probe waits for the DNS.
+LOOKUP_LIMIT = 2.0  # seconds
 
 _ASKS_TO_WAIT = (429, 503)
 # What the client calls two common mistakes, and what they are.
@@ -38,6 +48,11 @@ _CERTIFICATES = {
 }
 # Its limits: 100 headers, and 408 KiB of them.
 _HEAD_TOO_LARGE = "message head is too large"
+NO_AUTHORITIES = (
+    "no secure connection: no certificate authority is trusted here ({}); install ca-certificates "
+    "or correct SSL_CERT_FILE, then restart poussetaches"
+)
+_OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")  # as Rust writes the system's error numbers
 _MEANT_TO_HAVE_BODY = ("POST", "PUT", "PATCH")
 
 
@@ -47,7 +62,7 @@ class Sender(Protocol):
     async def send(self, request: Request) -> Outcome:
         """Make one attempt. Every result of the network is an outcome; an exception is a bug."""
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         """Connect to an origin and hang up; return what went wrong, None when nothing did."""
 
     async def close(self) -> None:
@@ -64,8 +79,9 @@ class Pin(NamedTuple):
 class HttpSender:
     """Makes attempts over HTTP: no redirects, no proxies, no decompression.
 
-    With a ``pin`` it is for that host alone, whose name is not resolved again. ``masking`` hides
-    secrets in answers.
+    Names are looked up by the ``resolver`` first, so that the client's own lookups end soon. With
+    a ``pin`` the sender is for that host alone, whose name is not looked up again. ``masking``
+    hides secrets in answers.
     """
 
     def __init__(
@@ -75,11 +91,66 @@ class HttpSender:
         now: Callable[[], Moment],
         pin: Pin | None = None,
         masking: Masking | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._now = now
         self._pin = pin
         self._masking = masking or Masking()
+        self._resolver = Resolver() if resolver is None else resolver
+        # It makes no TLS connection, and needs none of the authorities, which take 4 ms to read.
+        self._plain: Client = self._builder().danger_accept_invalid_certs(True).build()
+        self._secure: Client | Outcome | None = None  # made when it is needed; or why it was not
+
+    async def send(self, request: Request) -> Outcome:
+        """Make one attempt."""
+        begun_at = time.monotonic()
+        target = parse_target(request.url)
+        client = self._plain if target.scheme == "http" else self._secure_client()
+        if isinstance(client, Outcome):
+            return client
+        try:
+            builder = (
+                client.request(request.method, request.url)
+                .headers(_headers_of(request))
+                .body_bytes(request.body)
+            )
+        except ValueError as exc:
+            return Outcome(error=f"the request cannot be made: {exc}")
+        if self._pin is None:
+            limit = min(LOOKUP_LIMIT, self._connect_timeout, request.timeout)
+            found = await self._resolver.addresses(target.host, limit=limit)
+            if isinstance(found, Outcome):
+                return found
+        left = max(0.001, request.timeout - (time.monotonic() - begun_at))
+        builder = builder.timeout(timedelta(seconds=left))
+        status: int | None = None
+        try:
+            async with builder.build_streamed() as response:
+                status = response.status
+                return await self._answered(request, response)
+        except DetailedPyreqwestError as exc:
+            return await self._failed(request, exc, status)
+
+    async def probe(self, origin: str) -> Outcome | None:
+        """Connect to an origin and hang up."""
+        target = parse_target(origin)
+        host = target.host if self._pin is None else self._pin.address
+        found = await self._resolver.addresses(host, limit=self._connect_timeout)
+        if isinstance(found, Outcome):
+            return found
+        outcome = await connect(found, target.port, limit=self._connect_timeout)
+        if outcome is not None and outcome.unreachable:
+            self._resolver.expire(target.host)
+        return outcome
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._plain.close()
+        if isinstance(self._secure, Client):
+            await self._secure.close()
+
+    def _builder(self) -> ClientBuilder:
         builder = (
             ClientBuilder()
             .no_proxy()
@@ -89,55 +160,25 @@ class HttpSender:
             .brotli(False)
             .zstd(False)
             .deflate(False)
-            .connect_timeout(timedelta(seconds=connect_timeout))
+            .connect_timeout(timedelta(seconds=self._connect_timeout))
             .pool_idle_timeout(IDLE_CONNECTION)
         )
-        if pin is not None:
+        if self._pin is not None:
+            pin = self._pin
             builder = builder.resolve(pin.host, pin.address, 0)  # whatever the URL's port is
-        self._client: Client = builder.build()
+        return builder
 
-    async def send(self, request: Request) -> Outcome:
-        """Make one attempt."""
-        try:
-            builder = (
-                self._client.request(request.method, request.url)
-                .headers(_headers_of(request))
-                .body_bytes(request.body)
-                .timeout(timedelta(seconds=request.timeout))
-            )
-        except ValueError as exc:
-            return Outcome(error=f"the request cannot be made: {exc}")
-        status: int | None = None
-        try:
-            async with builder.build_streamed() as response:
-                status = response.status
-                return await self._answered(request, response)
-        except DetailedPyreqwestError as exc:
-            return await self._failed(request, exc, status)
-
-    async def probe(self, origin: str) -> str | None:
-        """Connect to an origin and hang up."""
-        target = parse_target(origin)
-        address = target.host if self._pin is None else self._pin.address
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                _, writer = await asyncio.open_connection(address, target.port)
-        except TimeoutError:
-            return f"no connection within {self._connect_timeout:g} s"
-        except socket.gaierror as exc:
-            return f"the name {target.host} cannot be resolved: {exc.strerror}"
-        except UnicodeError:  # a label too long for the DNS
-            return f"the name {target.host} cannot be resolved"
-        except OSError as exc:
-            return f"cannot connect: {exc.strerror or exc}"
-        with suppress(OSError):
-            writer.close()
-            await writer.wait_closed()
-        return None
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.close()
+    def _secure_client(self) -> Client | Outcome:
+        """Return the client for https, or what becomes of attempts while there is none."""
+        if self._secure is None:
+            try:
+                self._secure = self._builder().build()
+            except BuilderError as exc:
+                if is_out_of_descriptors():  # so that the authorities could not be read
+                    return out_of_resources("Too many open files")
+                reason = (_causes_of(exc) or [str(exc)])[-1].removeprefix("unexpected error: ")
+                self._secure = Outcome(error=NO_AUTHORITIES.format(reason))
+        return self._secure
 
     async def _answered(self, request: Request, response: Response) -> Outcome:
         # Beyond the cut, so that a secret at it is seen whole.
@@ -164,36 +205,51 @@ class HttpSender:
     async def _failed(
         self, request: Request, exc: DetailedPyreqwestError, status: int | None
     ) -> Outcome:
-        causes = [cause["message"] for cause in exc.details.get("causes") or []]
+        causes = _causes_of(exc)
+        number = _error_number(causes)
+        if number in EXHAUSTED and status is None:
+            return out_of_resources(causes[-1])
         if "client error (Connect)" in causes and status is None:
             outcome = await self._not_connected(request, causes)
             if outcome is not None:
                 return outcome
         if isinstance(exc, RequestTimeoutError):
             return Outcome(status=status, error=f"no answer within {request.timeout:g} s")
-        return Outcome(status=status, error=_reason(causes, str(exc)))
+        is_secure = request.url.lower().startswith("https:")
+        return Outcome(status=status, error=_reason(causes, str(exc), is_secure=is_secure))
 
     async def _not_connected(self, request: Request, causes: list[str]) -> Outcome | None:
         """Return the outcome when nothing was sent; None when it was no matter of connecting."""
-        host = parse_target(request.url).host
-        if "dns error" in causes:
+        if "dns error" in causes:  # so the DNS has changed its mind: the name was just found
+            host = parse_target(request.url).host
             error = f"the name {host} cannot be resolved: {causes[-1]}"
-            return Outcome(error=error, unreachable=True, unknown_host=True)
+            return Outcome(error=error, unreachable=True)
         if "operation timed out" in causes or "deadline has elapsed" in causes:
             # A handshake that hangs looks the same; a connection of our own tells them apart.
             if "tcp connect error" not in causes and request.url.lower().startswith("https:"):
                 return await self._handshake_or_connection(request)
             error = f"no connection within {self._connect_timeout:g} s"
             return Outcome(error=error, unreachable=True)
-        if "tcp connect error" in causes:
-            return Outcome(error=f"cannot connect: {causes[-1]}", unreachable=True)
+        if any(cause.startswith("tcp ") for cause in causes):
+            return not_connected(_error_number(causes), causes[-1])
         return None
 
     async def _handshake_or_connection(self, request: Request) -> Outcome:
-        error = await self.probe(parse_target(request.url).origin)
-        if error is not None:
-            return Outcome(error=error, unreachable=True)
+        outcome = await self.probe(parse_target(request.url).origin)
+        if outcome is not None:
+            return outcome
         return Outcome(error=f"no TLS handshake within {self._connect_timeout:g} s")
+
+
+def _causes_of(exc: DetailedPyreqwestError) -> list[str]:
+    """Return what a client's error lists, the outermost cause first; it may be nothing."""
+    return [cause["message"] for cause in exc.details.get("causes") or []]
+
+
+def _error_number(causes: list[str]) -> int | None:
+    """Return the number of the system's error among some causes."""
+    found = _OS_ERROR.search(causes[-1]) if causes else None
+    return None if found is None else int(found[1])
 
 
 def _headers_of(request: Request) -> dict[str, str]:
@@ -222,12 +278,12 @@ def seconds_to_wait(value: str, *, now: Moment) -> float | None:
     return max(0.0, seconds_between(now, moment_of(date.replace(tzinfo=date.tzinfo or UTC))))
 
 
-def _reason(causes: list[str], otherwise: str) -> str:
+def _reason(causes: list[str], otherwise: str, *, is_secure: bool) -> str:
     """Return why a request failed in words: the innermost cause says most."""
     reason = causes[-1] if causes else otherwise
     if reason == _HEAD_TOO_LARGE:
         return "the answer has more than 100 headers, or a head longer than 400 KiB"
-    if "client error (Connect)" not in causes:
+    if not is_secure or "client error (Connect)" not in causes:
         return reason
     for name, words in _CERTIFICATES.items():
         if name in reason:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from starlette.types import ASGIApp
@@ -13,15 +13,14 @@ from poussetaches.api.bulk import Bulk
 from poussetaches.api.events import EventHub
 from poussetaches.api.test_mode import TestMode
 from poussetaches.api.watch import TaskWatch
-from poussetaches.core.allowed import AllowedTargets
-from poussetaches.core.moment import Moment
 from poussetaches.engine.alerts import Alerts
 from poussetaches.engine.clock import Bell, Clock, SystemClock
 from poussetaches.engine.engine import Engine
 from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.observer import Observer
-from poussetaches.engine.sender import HttpSender, Pin, Sender
+from poussetaches.engine.resolver import Resolver
+from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.server.configuration import engine_config, masking
 from poussetaches.server.endpoints import Services, endpoints_of
@@ -50,16 +49,29 @@ class Parts:
     ) -> None:
         self._store = store
         self._stats = stats
-        if sender is None:
-            sender = HttpSender(
-                connect_timeout=settings.connect_timeout,
-                now=clock.now,
-                masking=masking(settings),
-            )
         config = engine_config(settings)
+        resolver = Resolver()
+        new_sender = partial(
+            HttpSender,
+            connect_timeout=settings.connect_timeout,
+            now=clock.now,
+            resolver=resolver,
+            masking=masking(settings),
+        )
+        if sender is None:
+            sender = new_sender()
+        limited = sender
+        if not config.allowed.is_everywhere:
+            limited = LimitedSender(
+                sender,
+                allowed=config.allowed,
+                pinned=lambda pin: new_sender(pin=pin),
+                resolver=resolver,
+                connect_timeout=settings.connect_timeout,
+            )
         self.engine = Engine(
             store=store,
-            sender=_limited(sender, config.allowed, settings=settings, now=clock.now),
+            sender=limited,
             clock=clock,
             random=random,
             config=config,
@@ -145,22 +157,6 @@ class Parts:
         )
         self.chores.append(Loop("alerts", alerts.tick, bell=bell, clock=clock))
         return alerts
-
-
-def _limited(
-    sender: Sender, allowed: AllowedTargets, *, settings: Settings, now: Callable[[], Moment]
-) -> Sender:
-    """Return a sender that sends to allowed targets only."""
-    if allowed.is_everywhere:
-        return sender
-    timeout = settings.connect_timeout
-
-    hidden = masking(settings)
-
-    def pinned(pin: Pin) -> Sender:
-        return HttpSender(connect_timeout=timeout, now=now, pin=pin, masking=hidden)
-
-    return LimitedSender(sender, allowed=allowed, pinned=pinned, connect_timeout=timeout)
 
 
 def _tokens(settings: Settings) -> Tokens | None:

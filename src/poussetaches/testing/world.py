@@ -228,7 +228,7 @@ class _ByHand:
         self._waiting.put(Delivery(request, outcome))
         return await outcome
 
-    async def probe(self, origin: str) -> str | None:
+    async def probe(self, origin: str) -> Outcome | None:
         return None
 
     async def close(self) -> None:

@@ -1,0 +1,68 @@
+"""Connections that could not be made, as outcomes: whose fault it was decides what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+from poussetaches.core.task import Outcome
+
+# This process, or all of this machine, has nothing left to connect with. No origin is at fault.
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# No local port, or no local address, is left for one destination. Others can be connected to.
+NO_LOCAL_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAGAIN})
+
+
+def not_connected(number: int | None, reason: str) -> Outcome:
+    """Return the outcome of a connection that failed, given the system's error number."""
+    if number in EXHAUSTED:
+        return out_of_resources(reason)
+    return Outcome(
+        error=f"cannot connect: {reason}",
+        unreachable=True,
+        out_of_resources=number in NO_LOCAL_ADDRESS,
+    )
+
+
+def out_of_resources(reason: str) -> Outcome:
+    """Return the outcome of an attempt that this machine had no means to make."""
+    error = f"poussetaches has nothing left to connect with: {reason}"
+    return Outcome(error=error, out_of_resources=True)
+
+
+async def connect(addresses: Sequence[str], port: int, *, limit: float) -> Outcome | None:
+    """Connect to the first address that can be connected to, and hang up.
+
+    Return what went wrong with the last one; None when a connection was made. The addresses
+    share ``limit`` seconds evenly, so that a silent one does not hide the others.
+    """
+    outcome: Outcome | None = None
+    for address in addresses:
+        try:
+            async with asyncio.timeout(limit / len(addresses)):
+                _, writer = await asyncio.open_connection(address, port)
+        except TimeoutError:
+            outcome = Outcome(error=f"no connection within {limit:g} s", unreachable=True)
+        except OSError as exc:
+            outcome = not_connected(exc.errno, exc.strerror or str(exc))
+            if exc.errno in EXHAUSTED:
+                return outcome
+        else:
+            with suppress(OSError):
+                writer.close()
+                await writer.wait_closed()
+            return None
+    return outcome
+
+
+def is_out_of_descriptors() -> bool:
+    """Return whether no file can be opened: then errors of libraries may mean just this."""
+    try:
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+    except OSError as exc:
+        return exc.errno in EXHAUSTED
+    os.close(descriptor)
+    return False

@@ -1,0 +1,259 @@
+"""``Resolver``: the addresses of hosts, looked up in threads that no other work waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from threading import Thread
+
+from poussetaches.core.hosts import address_of
+from poussetaches.core.task import Outcome
+from poussetaches.engine.connecting import (
+    EXHAUSTED,
+    is_out_of_descriptors,
+    out_of_resources,
+)
+
+MOST_LOOKUPS = 256  # threads; a DNS server that is silent holds each for 10 s and longer
+MOST_NAMES = 4096  # that are remembered
+FORGOTTEN_AT_ONCE = 256  # names, when there are more; choosing them takes some time
+FRESH = 5.0  # seconds that addresses are used without another lookup
+FRESH_FAILURE = 1.0  # seconds that a name is not looked up again after a lookup failed
+SLOW = 1.0  # seconds; a lookup that takes longer may well take very long
+PART = 4  # one in so many free threads may be taken until the lookups there have become slow
+RETRY = 0.1  # seconds until names that found no thread are tried again, at the latest
+
+NEVER = float("-inf")
+
+# Returns the addresses of a host, in the order of preference; raises what ``getaddrinfo`` does.
+Lookup = Callable[[str], Sequence[str]]
+Answer = tuple[str, ...] | Outcome
+
+
+def look_up(host: str) -> list[str]:
+    """Return the addresses of a host as the system knows them. It may block for a long time."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class Standing(IntEnum):
+    """How likely a lookup is to be quick. The values are the order in which names get threads."""
+
+    GOOD = 0  # the last lookup found addresses quickly
+    NEW = 1  # it was never looked up, or found missing quickly
+    SLOW = 2  # the last lookup was slow
+
+
+@dataclass(slots=True, eq=False)
+class Name:
+    """What is known of a host's name. Moments are monotonic."""
+
+    host: str
+    standing: Standing = Standing.NEW
+    addresses: tuple[str, ...] = ()  # that were found last
+    found_at: float = NEVER
+    failure: Outcome | None = None
+    failed_at: float = NEVER
+    lookup: asyncio.Future[Answer] | None = None  # queued, or under way
+    waiting_count: int = 0  # attempts and probes that wait for it
+
+    def fresh_answer(self, now: float) -> Answer | None:
+        """Return the last answer while no other lookup is worth it."""
+        if now < self.found_at + FRESH:
+            return self.addresses
+        return self.failure if now < self.failed_at + FRESH_FAILURE else None
+
+    def learn(self, answer: Answer, *, now: float, took: float) -> None:
+        """Keep an answer that took some seconds to come."""
+        if not isinstance(answer, Outcome):
+            self.addresses, self.found_at, self.failure = answer, now, None
+            self.standing = Standing.GOOD
+        elif not answer.out_of_resources:
+            self.failure, self.failed_at = answer, now
+            self.standing = Standing.NEW
+            if answer.unknown_host:
+                self.addresses = ()
+        if took >= SLOW:
+            self.standing = Standing.SLOW
+
+
+class Resolver:
+    """Looks each name up in a thread of its own, one lookup at a time, and keeps the addresses.
+
+    A thread that waits for a silent DNS server cannot be ended. So threads are limited in number,
+    and each counts until it has ended by itself. Names whose DNS is silent, however many there
+    are, leave threads to the others (docs/decisions/0034-lookups.md).
+    """
+
+    def __init__(
+        self,
+        *,
+        lookup: Lookup = look_up,
+        most: int = MOST_LOOKUPS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._look_up = lookup
+        self._monotonic = monotonic
+        self._limits = {
+            Standing.GOOD: most,
+            Standing.NEW: max(1, most * 3 // 4),
+            Standing.SLOW: max(1, most // 2),
+        }
+        self._names: dict[str, Name] = {}
+        # Who asked last comes last, and gets the next thread: the others may have given up.
+        self._queues: dict[Standing, dict[Name, None]] = {standing: {} for standing in Standing}
+        self._begun_at: dict[Name, float] = {}  # of the lookups under way
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def thread_count(self) -> int:
+        """How many lookups are under way."""
+        return len(self._begun_at)
+
+    async def addresses(self, host: str, *, limit: float) -> Answer:
+        """Return the addresses of a host, at least one; or what becomes of an attempt.
+
+        An address is its own. A lookup that takes longer than ``limit`` seconds goes on, for
+        whoever asks next. While no thread is free, addresses that were found before are used.
+        """
+        name = self._names.get(host)
+        if name is None:
+            if address_of(host) is not None:
+                return (host,)
+            if not self._make_room():
+                return _unreachable(host, f"{MOST_NAMES:,} other names are being looked up")
+            name = self._names[host] = Name(host)
+        answer = name.fresh_answer(self._monotonic())
+        return await self._look_up_again(name, limit) if answer is None else answer
+
+    def expire(self, host: str) -> None:
+        """Look a host up again when it is asked for next: its addresses do not answer."""
+        name = self._names.get(host)
+        if name is not None:
+            name.found_at = NEVER
+
+    def _make_room(self) -> bool:
+        """Forget some names if there are too many; return whether there is room for another."""
+        if len(self._names) < MOST_NAMES:
+            return True
+        idle = [name for name in self._names.values() if name.lookup is None]
+        idle.sort(key=lambda name: name.standing, reverse=True)
+        for name in idle[:FORGOTTEN_AT_ONCE]:
+            del self._names[name.host]
+        return bool(idle)
+
+    async def _look_up_again(self, name: Name, limit: float) -> Answer:
+        lookup = self._ask(name)
+        if name not in self._begun_at and name.addresses:
+            return name.addresses
+        name.waiting_count += 1
+        try:
+            await asyncio.wait({lookup}, timeout=limit)
+        finally:
+            name.waiting_count -= 1
+        if lookup.done():
+            return lookup.result()
+        if name in self._begun_at:
+            return _unreachable(name.host, f"no answer within {limit:g} s")
+        if not name.waiting_count:
+            del self._queues[name.standing][name]
+            name.lookup = None
+        return _unreachable(name.host, f"{self.thread_count} other lookups are under way")
+
+    def _ask(self, name: Name) -> asyncio.Future[Answer]:
+        """Return the lookup of a name, which is next in its queue if it has no thread."""
+        if name.lookup is None:
+            name.lookup = asyncio.get_running_loop().create_future()
+        lookup = name.lookup
+        if name not in self._begun_at:
+            queue = self._queues[name.standing]
+            queue.pop(name, None)
+            queue[name] = None
+            self._start_queued()
+        return lookup
+
+    def _start_queued(self) -> None:
+        for standing, queue in self._queues.items():
+            while queue and self._has_thread_for(standing):
+                self._start(queue.popitem()[0])
+        if self._retry is None and any(self._queues.values()):
+            self._retry = asyncio.get_running_loop().call_later(RETRY, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._start_queued()
+
+    def _has_thread_for(self, standing: Standing) -> bool:
+        """Return whether a name may be given a thread.
+
+        Lookups that have become slow take a thread for long. The others may take a part of what
+        is left, and once they have become slow, too, the same part of what is left then: so
+        there always is a thread for the next one that is quick.
+        """
+        slow_since = self._monotonic() - SLOW
+        slow = sum(begun_at <= slow_since for begun_at in self._begun_at.values())
+        left = self._limits[standing] - slow
+        return PART * (self.thread_count - slow) < left
+
+    def _start(self, name: Name) -> None:
+        loop = asyncio.get_running_loop()
+        self._begun_at[name] = self._monotonic()
+
+        def work() -> None:
+            answer = self._answer(name.host)
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(self._finish, name, answer)
+
+        try:
+            # A daemon: the server does not wait for the DNS when it ends.
+            Thread(target=work, name="lookup", daemon=True).start()
+        except RuntimeError as exc:
+            loop.call_soon(self._finish, name, out_of_resources(str(exc)))
+
+    def _finish(self, name: Name, answer: Answer) -> None:
+        now = self._monotonic()
+        name.learn(answer, now=now, took=now - self._begun_at.pop(name))
+        if name.lookup is not None:
+            name.lookup.set_result(answer)
+            name.lookup = None
+        self._start_queued()
+
+    def _answer(self, host: str) -> Answer:
+        """Return what a lookup came to. Runs in a thread, and may take long."""
+        try:
+            found = tuple(self._look_up(host))
+        except socket.gaierror as exc:
+            failure = _lookup_failure(host, exc)
+        except OSError as exc:
+            reason = exc.strerror or str(exc)
+            is_ours = exc.errno in EXHAUSTED
+            failure = out_of_resources(reason) if is_ours else _unreachable(host, reason)
+        except ValueError as exc:  # as of a label too long for the DNS
+            failure = _unknown(host, str(exc))
+        else:
+            return found or _unknown(host, "it has no addresses")
+        # Without descriptors the files of hosts and servers cannot be read, either.
+        return out_of_resources("Too many open files") if is_out_of_descriptors() else failure
+
+
+def _lookup_failure(host: str, exc: socket.gaierror) -> Outcome:
+    reason = exc.strerror or str(exc)
+    if exc.errno == socket.EAI_MEMORY:
+        return out_of_resources(reason)
+    if exc.errno == socket.EAI_AGAIN:  # the DNS did not answer: the name may well exist
+        return _unreachable(host, reason)
+    return _unknown(host, reason)
+
+
+def _unreachable(host: str, reason: str) -> Outcome:
+    return Outcome(error=f"the name {host} cannot be resolved: {reason}", unreachable=True)
+
+
+def _unknown(host: str, reason: str) -> Outcome:
+    error = f"the name {host} cannot be resolved: {reason}"
+    return Outcome(error=error, unreachable=True, unknown_host=True)
