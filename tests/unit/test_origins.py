@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from poussetaches.engine.origins import ALL_SLOTS, Origins
+from poussetaches.engine.origins import ALL_SLOTS, SLOW_PROBE, Origins
 
 APP = "http://app.test:5000"
 OTHER = "http://other.test:80"
@@ -233,3 +233,63 @@ def test_end_of_an_attempt_opens_nothing_where_a_slot_was_free() -> None:
     origins.ended(APP)
 
     assert origins.take_opened() == []
+
+
+def held_many(origins: Origins, *names: str, now: float, took: float = 0.0) -> None:
+    """Hold origins whose connection attempts took so long."""
+    for name in names:
+        origins.refused(name, REFUSED, now, took=took)
+
+
+def test_probes_are_limited_and_whoever_waits_longest_is_first() -> None:
+    origins = Origins(hold_for=3600, most_probes=2)
+    held_many(origins, "late", now=1.0)
+    held_many(origins, "early", now=0.0)
+    held_many(origins, "later", now=2.0)
+
+    assert origins.begin_probes(10.0) == ["early", "late"]
+    assert origins.begin_probes(10.0) == []
+    assert origins.next_probe_at() is None
+
+    origins.probed("late", REFUSED, 11.0)
+    assert origins.next_probe_at() == 3.0
+    assert origins.begin_probes(11.0) == ["later"]
+
+
+def test_silent_origins_leave_probes_to_the_others() -> None:
+    origins = Origins(hold_for=3600, most_probes=4)
+    silent = [f"silent {number}" for number in range(100)]
+    held_many(origins, *silent, now=0.0, took=SLOW_PROBE)
+    held_many(origins, APP, now=1.0)
+
+    assert origins.begin_probes(10.0) == [*silent[:3], APP]
+    origins.probed(APP, None, 10.0)
+
+    # None of the silent ones can begin, though they are due.
+    assert origins.begin_probes(10.0) == []
+    assert origins.next_probe_at() is None
+    origins.probed(silent[0], REFUSED, 20.0, took=10.0)
+    assert origins.begin_probes(20.0) == [silent[3]]
+
+
+@pytest.mark.parametrize("took", [0.0, SLOW_PROBE])
+def test_origin_is_as_silent_as_its_last_probe(took: float) -> None:
+    origins = Origins(hold_for=3600, most_probes=4)
+    held_many(origins, APP, now=0.0, took=SLOW_PROBE)
+    origins.begin_probes(1.0)
+    origins.probed(APP, REFUSED, 1.0, took=took)
+    held_many(origins, *(f"silent {number}" for number in range(3)), now=0.0, took=SLOW_PROBE)
+    assert len(origins.begin_probes(2.0)) == 3
+
+    assert (origins.begin_probes(10.0) == [APP]) is (took == 0.0)
+
+
+def test_probe_that_was_not_made_changes_nothing_but_its_time() -> None:
+    origins = held_at(0.0)
+    origins.begin_probes(1.0)
+
+    origins.not_probed(APP, 1.0)
+
+    assert origins.held() == {APP: REFUSED}
+    assert origins.next_probe_at() == 2.0
+    assert origins.begin_probes(2.0) == [APP]

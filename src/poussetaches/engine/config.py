@@ -7,6 +7,7 @@ import msgspec
 from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
+from poussetaches.engine.origins import MOST_PROBES
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +16,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueSettings = QueueSettings()  # for what a queue does not set itself
     original_retry: RetryPolicy = RetryPolicy(max_backoff=None)
     max_in_flight: int = 256
+    most_probes: int = MOST_PROBES
     hold_for: float = 3600.0
     auth_key: str | None = None
     allowed: AllowedTargets = AllowedTargets()

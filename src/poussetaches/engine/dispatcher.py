@@ -273,17 +273,18 @@ class Dispatcher:
     def _finish_of(self, lease: Lease, origin: str, made: Made) -> Finish:
         """Return what an attempt came to, having learnt what it says of its origin."""
         task, outcome = lease.task, made.outcome
-        self._note_origin(task, origin, outcome)
+        self._note_origin(task, origin, made)
         if outcome.unreachable and self._costs_nothing(origin, outcome):
             log.info("origin not reached", extra={"task": task.id, "error": outcome.error})
             self._observer.attempt_put_back(task)
             return Finish(lease, PutBack(outcome.error))
         return self._judge(lease, made)
 
-    def _note_origin(self, task: Task, origin: str, outcome: Outcome) -> None:
+    def _note_origin(self, task: Task, origin: str, made: Made) -> None:
+        outcome = made.outcome
         if outcome.unreachable and self._is_absence(origin, outcome):
             now, error = self._clock.monotonic(), outcome.error or ""
-            if self._origins.refused(origin, error, now):
+            if self._origins.refused(origin, error, now, took=made.duration):
                 log.warning("origin held", extra={"origin": origin, "error": error})
                 self._probe_bell.ring()
         if not outcome.unknown_host:

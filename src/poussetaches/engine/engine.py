@@ -49,7 +49,7 @@ class Engine:
         self.queues = Queues(
             config.queue, original_retry=config.original_retry, allowed=config.allowed
         )
-        self.origins = Origins(hold_for=config.hold_for)
+        self.origins = Origins(hold_for=config.hold_for, most_probes=config.most_probes)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self.dispatcher = Dispatcher(
             store=store,

@@ -183,19 +183,20 @@ class Lanes:
         """Return the due lanes whose tasks are charged without being sent, with the error."""
         now = self._clock.monotonic()
         found: dict[Lane, str] = {}
-        for origin in self._origins.held():
-            error = self._origins.charged_error(origin, now)
-            if error is not None:
-                found |= {state.lane: error for state in self._due_leading_to(origin)}
+        for origin, charges_at in self._origins.charges():
+            if charges_at > now:
+                break
+            error = self._origins.charged_error(origin, now) or ""
+            found |= {state.lane: error for state in self._due_leading_to(origin)}
         return found
 
     def wake_at(self) -> float | None:
         """Return the monotonic time of the next change that time alone brings."""
         times = []
-        for origin in self._origins.held():
-            charges_at = self._origins.charges_at(origin)
-            if charges_at is not None and any(self._due_leading_to(origin)):
+        for origin, charges_at in self._origins.charges():
+            if any(self._due_leading_to(origin)):
                 times.append(charges_at)
+                break
         while self._later and not self._is_valid(self._later[0]):
             heapq.heappop(self._later)
         if self._later:

@@ -4,15 +4,23 @@ A held origin costs its tasks nothing: they wait, whatever their number. A bare 
 probes it, less and less often; the first that succeeds lets it go with one slot, and each
 answer doubles the slots. An origin away for longer than ``hold_for`` is still probed, but its
 due tasks are charged a failed attempt each, and so follow their own policy to its end.
+
+Probes are limited in number, and a quarter of them is kept for origins that answered the last one
+quickly, be it with a refusal: silent ones, however many, do not keep these from being found.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
 
 LONGEST_PROBE_INTERVAL = 30.0  # seconds
+MOST_PROBES = 128  # at once; each takes a descriptor, and a silent host takes it for a while
+SLOW_PROBE = 1.0  # seconds
 ALL_SLOTS = 1024  # an origin that has so many again is like any other
 
 
@@ -27,14 +35,29 @@ class Away:
     probe_at: float = 0.0
     slots: int = 0
     probing: bool = False
+    slow: bool = False  # the last connection attempt took long to fail
+
+
+class Planned(NamedTuple):
+    """A probe to come; those of one time have their order. Void if its origin disagrees."""
+
+    at: float
+    order: int
+    origin: str
 
 
 class Origins:
     """Which origins can be sent to. All times are seconds of the monotonic clock."""
 
-    def __init__(self, *, hold_for: float) -> None:
+    def __init__(self, *, hold_for: float, most_probes: int = MOST_PROBES) -> None:
         self._hold_for = hold_for
+        self._most_probes = most_probes
+        self._most_slow_probes = max(1, most_probes * 3 // 4)
+        self._probe_count = self._slow_probe_count = 0  # under way
+        self._planned: dict[bool, list[Planned]] = {False: [], True: []}  # heaps, by ``slow``
+        self._order = count()
         self._away: dict[str, Away] = {}
+        self._absent: dict[str, float] = {}  # since when, the first refusal of an absence first
         self._resolved: set[str] = set()
         self._on_wire: Counter[str] = Counter()
         self._opened: dict[str, None] = {}  # in their order
@@ -69,16 +92,19 @@ class Origins:
         self._opened.clear()
         return opened
 
-    def refused(self, origin: str, error: str, now: float) -> bool:
-        """Hold an origin that could not be connected to; tell whether it was not held before."""
+    def refused(self, origin: str, error: str, now: float, *, took: float = 0.0) -> bool:
+        """Hold an origin that could not be connected to; return whether it was not held before.
+
+        ``took`` is for how many seconds that was tried.
+        """
         is_held = self.is_held(origin)
         away = self._away.setdefault(origin, Away(error))
-        if away.refused_at is None:
-            away.refused_at = now
+        self._begin_absence(origin, away, now)
         if is_held:
             return False
         away.held, away.error, away.interval, away.slots = True, error, 1.0, 0
-        away.probe_at = now + away.interval
+        away.slow = took >= SLOW_PROBE
+        self._plan_probe(origin, away, now + away.interval)
         return True
 
     def answered(self, origin: str) -> None:
@@ -87,6 +113,7 @@ class Origins:
         if away is None:
             return
         away.refused_at = None  # the next refusal begins a new absence
+        self._absent.pop(origin, None)
         if away.held:
             return
         self._opened[origin] = None
@@ -119,40 +146,93 @@ class Origins:
             return None
         return away.refused_at + self._hold_for
 
+    def charges(self) -> Iterator[tuple[str, float]]:
+        """Yield the held origins and from when their due tasks are charged, the earliest first."""
+        for origin, refused_at in self._absent.items():
+            if self._away[origin].held:
+                yield origin, refused_at + self._hold_for
+
     def slots(self, origin: str) -> int:
         """Return how many attempts may be on the wire to an origin, those that are included."""
         away = self._away.get(origin)
         return ALL_SLOTS if away is None else away.slots
 
     def begin_probes(self, now: float) -> list[str]:
-        """Return the origins to be probed now; each waits for ``probed``."""
-        due = [
-            origin
-            for origin, away in self._away.items()
-            if away.held and not away.probing and away.probe_at <= now
-        ]
-        for origin in due:
-            self._away[origin].probing = True
-        return due
+        """Return the origins to be probed now; each waits for ``probed`` or ``not_probed``.
 
-    def probed(self, origin: str, error: str | None, now: float) -> None:
-        """Let an origin go that could be connected to, or plan its next probe."""
-        away = self._away[origin]
-        away.probing = False
+        When there are more than may be probed at once, the one due longest comes first.
+        """
+        begun = []
+        while (planned := self._next_probe()) is not None and planned.at <= now:
+            away = self._away[planned.origin]
+            heapq.heappop(self._planned[away.slow])
+            away.probing = True
+            self._probe_count += 1
+            self._slow_probe_count += away.slow
+            begun.append(planned.origin)
+        return begun
+
+    def probed(self, origin: str, error: str | None, now: float, *, took: float = 0.0) -> None:
+        """Let an origin go that could be connected to, or plan its next probe.
+
+        ``took`` is for how many seconds that was tried.
+        """
+        away = self._end_probe(origin)
         if error is None:
-            away.held, away.slots = False, 1
+            away.held, away.slots, away.slow = False, 1, False
             self._opened[origin] = None
             return
         away.error = error
-        if away.refused_at is None:
-            away.refused_at = now
+        away.slow = took >= SLOW_PROBE
+        self._begin_absence(origin, away, now)
         away.interval = min(away.interval * 2, LONGEST_PROBE_INTERVAL)
-        away.probe_at = now + away.interval
+        self._plan_probe(origin, away, now + away.interval)
+
+    def not_probed(self, origin: str, now: float) -> None:
+        """Plan a probe that this machine could not make: it says nothing of the origin."""
+        away = self._end_probe(origin)
+        self._plan_probe(origin, away, now + away.interval)
 
     def next_probe_at(self) -> float | None:
-        """Return when the next probe is due; None when nothing is held."""
-        times = [away.probe_at for away in self._away.values() if away.held and not away.probing]
-        return min(times, default=None)
+        """Return when the next probe is due; None when none is, or one has to end first."""
+        planned = self._next_probe()
+        return None if planned is None else planned.at
+
+    def _begin_absence(self, origin: str, away: Away, now: float) -> None:
+        if away.refused_at is None:
+            away.refused_at = self._absent[origin] = now
+
+    def _plan_probe(self, origin: str, away: Away, at: float) -> None:
+        away.probe_at = at
+        heapq.heappush(self._planned[away.slow], Planned(at, next(self._order), origin))
+
+    def _next_probe(self) -> Planned | None:
+        """Return the probe that is due first, of those that may begin."""
+        found = []
+        for is_slow, planned in self._planned.items():
+            while planned and not self._is_valid(planned[0], is_slow=is_slow):
+                heapq.heappop(planned)
+            if planned and self._has_probe_for(is_slow):
+                found.append(planned[0])
+        return min(found, default=None)
+
+    def _is_valid(self, planned: Planned, *, is_slow: bool) -> bool:
+        away = self._away.get(planned.origin)
+        if away is None or not away.held or away.probing:
+            return False
+        return away.probe_at == planned.at and away.slow is is_slow
+
+    def _has_probe_for(self, is_slow: bool) -> bool:
+        if is_slow and self._slow_probe_count >= self._most_slow_probes:
+            return False
+        return self._probe_count < self._most_probes
+
+    def _end_probe(self, origin: str) -> Away:
+        away = self._away[origin]
+        away.probing = False
+        self._probe_count -= 1
+        self._slow_probe_count -= away.slow
+        return away
 
     def forget_all_but(self, origins: Collection[str]) -> None:
         """Forget the other origins: nobody sends to them any more."""
@@ -160,6 +240,7 @@ class Origins:
         for origin in [name for name in self._away if name not in origins]:
             if not self._away[origin].probing:
                 del self._away[origin]
+                self._absent.pop(origin, None)
 
     def held(self) -> dict[str, str]:
         """Return the origins that are held, with why."""

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Prober:
-    """Connects to held origins when their time has come, all at once."""
+    """Connects to held origins when their time has come, as many at once as ``origins`` allows."""
 
     def __init__(
         self, *, origins: Origins, sender: Sender, clock: Clock, bell: Bell, dispatch_bell: Bell
@@ -47,13 +47,15 @@ class Prober:
             await asyncio.wait(self._probes)
 
     async def _probe(self, origin: str) -> None:
+        begun_at = self._clock.monotonic()
         try:
             outcome = await self._sender.probe(origin)
         except Exception as exc:  # a bug of ours must cost a probe, not all that follow
             log.exception("probe broke down", extra={"origin": origin})
             outcome = Outcome(error=f"poussetaches could not probe: {exc!r}")
         error = None if outcome is None else outcome.error or ""
-        self._origins.probed(origin, error, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._origins.probed(origin, error, now, took=now - begun_at)
         if error is None:
             log.info("origin let go", extra={"origin": origin})
             self._dispatch_bell.ring()
