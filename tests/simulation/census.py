@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from poussetaches.store.base import Change
 from poussetaches.store.sqlite.transaction import Fate, Step
+from tests.fakes import NO_DESCRIPTORS, NO_PORTS
 from tests.simulation.disk import Fault
 from tests.simulation.network import Mood
 from tests.simulation.plan import JUMPS
@@ -21,6 +22,8 @@ MUST_HAPPEN = (
     *("crash between two steps", "stop", "start in vain", "commit on a full disk"),
     *("commit on a broken disk", "attempt cut off by a crash", "attempt cut off by a stop"),
     *("attempt charged unsent", "probe", "canary that left", "task pruned", "purge", "pause"),
+    *(f"shortage: {outcome.error}" for outcome in (NO_DESCRIPTORS, NO_PORTS)),
+    *("log: out of resources, attempts are put back", "want of descriptors"),
     *("push that came to an earlier task", "DELETE /cron"),
     *("answer 201", "answer 409", "answer 503", "answer 507"),
     *("log: origin held", "log: origin let go", "log: schedule fired", "log: occurrence missed"),

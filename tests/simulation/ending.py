@@ -26,6 +26,7 @@ async def calm_down(world: World, callers: Callers) -> None:
     world.note("calm")
     world.machine.disk.heal()
     world.network.moods.clear()
+    world.network.have_enough()
     for path in (*(f"/v1/schedules/{name}" for name in SCHEDULES), "/cron"):
         await _insist(partial(world.ask, "DELETE", path, None))
     for name in (SERVER, *QUEUES):
@@ -109,5 +110,7 @@ def _attempt_problems(
             yield f"attempt {request_id} of task {task_id} is on record, and was never made"
     elif sent.task_id != task_id:
         yield f"attempt {request_id} is on record for task {task_id}, and was of {sent.task_id}"
+    elif sent.costs_nothing:
+        yield f"attempt {request_id} of task {task_id} is on record, and could not be made"
     elif sent.outcome is not None and (sent.outcome.status, sent.outcome.error) != (status, error):
         yield f"attempt {request_id} is on record as {status} {error}, and was {sent.outcome}"

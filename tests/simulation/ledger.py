@@ -83,6 +83,7 @@ class Sent:
     number: int
     at: float
     outcome: Outcome | None = None  # one that counts
+    costs_nothing: bool = False  # the machine had nothing to make it with
 
 
 @dataclass(eq=False)
@@ -269,6 +270,9 @@ class Ledger:
         entry = self.entries[sent.task_id]
         entry.last_outcome, entry.failed = outcome, None
         entry.name_was_unknown = outcome.unknown_host  # then it counts, unless it ever was known
+        if outcome.out_of_resources and not outcome.unreachable:
+            sent.costs_nothing = True
+            return
         if outcome.unreachable:
             return  # whether it counts depends on how long the origin stays away
         sent.outcome = outcome

@@ -62,6 +62,12 @@ MUTATIONS = (
         "return self._is_absence(origin, outcome) and is_charged",
     ),
     Mutation(
+        "charge a shortage of descriptors",
+        "engine/dispatcher.py",
+        "            if not outcome.unreachable:\n                return self._put_back(",
+        "            if outcome.unreachable:\n                return self._put_back(",
+    ),
+    Mutation(
         "step over a lane for ever",
         "engine/lanes.py",
         "if state.next_due is None or run_at < state.next_due:",

@@ -12,6 +12,7 @@ from random import Random
 from poussetaches.core.target import origin_of
 from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
+from tests.fakes import NO_DESCRIPTORS, NO_PORTS
 from tests.simulation.ledger import Ledger
 
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -73,6 +74,20 @@ class Network:
         self.now: Callable[[], float] = float
         self.note: Callable[[str, str], None] = _ignore
         self._absences: dict[str, list[Absence]] = {}
+        self._shortage: Outcome | None = None
+
+    def run_out(self) -> None:
+        """Have too few descriptors, or ports, for some of the connections from now on."""
+        self._shortage = self._random.choice((NO_DESCRIPTORS, NO_DESCRIPTORS, NO_PORTS))
+
+    def have_enough(self) -> None:
+        """End the shortage."""
+        self._shortage = None
+
+    @property
+    def is_short(self) -> bool:
+        """Return whether connections fail for want of something of the machine's."""
+        return self._shortage is not None
 
     def was_charged(self, origin: str, since: float, hold_for: float) -> bool:
         """Tell whether an origin was away for longer than it may be, at some time since."""
@@ -116,6 +131,10 @@ class Network:
         await asyncio.sleep(self._random.random() * 0.01)
         mood = self.moods.get(origin, Mood.WELL)
         self._seen["probe"] += 1
+        shortage = self._met_shortage()
+        if shortage is not None:
+            self._note_absence(origin, shortage)
+            return shortage
         if mood in (Mood.AWAY, Mood.UNKNOWN_HOST):
             if self._random.random() < 0.1:
                 await asyncio.sleep(CONNECT_TIMEOUT)
@@ -147,6 +166,10 @@ class Network:
 
     async def _answer(self, origin: str, timeout: float) -> Outcome:  # noqa: ASYNC109  # of one of ours
         random, mood = self._random, self.moods.get(origin, Mood.WELL)
+        shortage = self._met_shortage()
+        if shortage is not None:
+            await asyncio.sleep(0)
+            return shortage
         wait = random.random() * 0.02
         outcome = OK
         if mood is Mood.SLOW:
@@ -163,6 +186,13 @@ class Network:
         if wait >= timeout:
             return Outcome(error=f"no answer within {timeout:g} s")
         return outcome
+
+    def _met_shortage(self) -> Outcome | None:
+        """Return what a connection comes to that meets the shortage; None when it does not."""
+        if self._shortage is None or self._random.random() < 0.3:
+            return None
+        self._seen[f"shortage: {self._shortage.error}"] += 1
+        return self._shortage
 
 
 def _always() -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from poussetaches.core.target import origin_of
-from tests.simulation.callers import HOSTS, Callers
+from tests.simulation.callers import HOSTS, WELL, Callers
 from tests.simulation.disk import Fault
 from tests.simulation.network import MOODS, Mood
 from tests.simulation.poison_calls import PoisonCallers
@@ -84,6 +84,7 @@ class Plan:
             Operation("failing commit", 0.7, self._fail_a_commit),
             Operation("full disk", 0.3, self._fill_disk),
             Operation("broken disk", 0.2, self._break_disk),
+            Operation("want of descriptors", 0.4, self._run_out),
         ]
 
     async def _let_time_pass(self) -> None:
@@ -130,12 +131,17 @@ class Plan:
         self._world.machine.disk.break_down()
         self.heal_later()
 
+    async def _run_out(self) -> None:
+        self._world.network.run_out()
+        self.heal_later()
+
     def heal_later(self) -> None:
-        """Let the disk be well again after a time."""
+        """Let the disk be well again after a time, and the network."""
 
         async def heal() -> None:
             await asyncio.sleep(self._random.choice((0.2, 3.0, 60.0)))
             self._world.machine.disk.heal()
+            self._world.network.have_enough()
 
         self._in_background(heal)
 
@@ -177,7 +183,9 @@ class Plan:
         is_full = engine.in_flight >= self._world.max_in_flight
         is_in_trouble = self._world.server.store.trouble is not None
         is_ill = is_in_trouble or not self._world.machine.disk.is_well
-        return is_full or is_ill or engine.paused or engine.dispatcher.draining
+        is_limited = engine.dispatcher.room < self._world.max_in_flight - engine.in_flight
+        is_short = self._world.network.is_short or is_limited or WELL in engine.held()
+        return is_full or is_ill or is_short or engine.paused or engine.dispatcher.draining
 
 
 async def _nothing() -> None:

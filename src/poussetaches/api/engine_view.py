@@ -30,6 +30,10 @@ class EngineView(Protocol):
     def queues(self) -> Queues:
         """The queues, with their settings and pauses."""
 
+    @property
+    def shortage(self) -> str | None:
+        """What this machine lately had too little of for attempts; None when it had enough."""
+
     def held(self) -> Mapping[str, str]:
         """Return the origins that are held, with the errors that they are held for."""
 

@@ -38,6 +38,7 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: Literal["ok"]
     unreadable_rows: int = 0  # that were set aside
     internal_errors: int = 0  # each ended one task, attempt or schedule
+    shortage: str | None = None  # what attempts were put back for within the last minute
 
 
 class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,13 +157,13 @@ class Operations:
         stuck = self._engine.stuck()
         if stuck:
             return _refuse("stuck", "; ".join(stuck))
-        store = self._store
-        internal_errors = store.internal_error_count + self._engine.internal_error_count
+        store, engine = self._store, self._engine
         return answer(
             Liveness(
                 status="ok",
                 unreadable_rows=store.unreadable_count,
-                internal_errors=internal_errors,
+                internal_errors=store.internal_error_count + engine.internal_error_count,
+                shortage=engine.shortage,
             )
         )
 

@@ -21,6 +21,7 @@ class WaitReason(StrEnum):
     ORIGIN_SLOTS = "origin_slots"
     ORIGIN_HELD = "origin_held"
     ASKED_TO_WAIT = "asked_to_wait"
+    OUT_OF_RESOURCES = "out_of_resources"
     BEHIND = "behind"
     STORE_FULL = "store_full"
     DRAINING = "draining"

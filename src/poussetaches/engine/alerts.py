@@ -199,7 +199,7 @@ class Alerts:
         fields = {"status": outcome.status, "error": outcome.error}
         log.warning("alert not taken", extra=fields)
         for each in posted:
-            each.post_count += 1
+            each.post_count += not outcome.out_of_resources
         self._unsent = [each for each in posted if each.post_count < MOST_POSTS] + self._unsent
 
     async def _send(self, texts: Sequence[str]) -> Outcome:

@@ -33,6 +33,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import build_request
 from poussetaches.engine.sender import Sender
+from poussetaches.engine.shortage import Shortage
 from poussetaches.store.base import Finish, Lease, Store
 
 CHARGE_BATCH = 100  # tasks of an origin that stays away, charged in one go
@@ -65,6 +66,7 @@ class Dispatcher:
         queues: Queues,
         lanes: Lanes,
         origins: Origins,
+        shortage: Shortage,
         clock: Clock,
         random: Random,
         bell: Bell,
@@ -78,6 +80,7 @@ class Dispatcher:
         self._queues = queues
         self._lanes = lanes
         self._origins = origins
+        self._shortage = shortage
         self._clock = clock
         self._random = random
         self._bell = bell
@@ -98,7 +101,7 @@ class Dispatcher:
     @property
     def room(self) -> int:
         """How many more attempts may be on the wire."""
-        return self._config.max_in_flight - len(self._on_wire)
+        return self._shortage.most_in_flight(self._config.max_in_flight) - len(self._on_wire)
 
     @property
     def draining(self) -> bool:
@@ -129,7 +132,13 @@ class Dispatcher:
             log.warning("no due tasks from the store", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
         self._note_what_is_left()
-        return self._lanes.wake_at()
+        return self._wake_at()
+
+    def _wake_at(self) -> float | None:
+        """Return when time alone lets an attempt start."""
+        next_step_at = self._shortage.next_step_at(self._config.max_in_flight)
+        times = (self._lanes.wake_at(), next_step_at)
+        return min((time for time in times if time is not None), default=None)
 
     async def drain(self, limit: float) -> None:
         """Start no more; let attempts in flight end, and cut off what is left after a time."""
@@ -273,12 +282,19 @@ class Dispatcher:
     def _finish_of(self, lease: Lease, origin: str, made: Made) -> Finish:
         """Return what an attempt came to, having learnt what it says of its origin."""
         task, outcome = lease.task, made.outcome
+        if outcome.out_of_resources:
+            self._shortage.met(outcome)
+            if not outcome.unreachable:
+                return self._put_back(lease, outcome)
         self._note_origin(task, origin, made)
         if outcome.unreachable and self._costs_nothing(origin, outcome):
             log.info("origin not reached", extra={"task": task.id, "error": outcome.error})
-            self._observer.attempt_put_back(task)
-            return Finish(lease, PutBack(outcome.error))
+            return self._put_back(lease, outcome)
         return self._judge(lease, made)
+
+    def _put_back(self, lease: Lease, outcome: Outcome) -> Finish:
+        self._observer.attempt_put_back(lease.task)
+        return Finish(lease, PutBack(outcome.error))
 
     def _note_origin(self, task: Task, origin: str, made: Made) -> None:
         outcome = made.outcome

@@ -21,6 +21,7 @@ from poussetaches.engine.prober import Prober
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
+from poussetaches.engine.shortage import Shortage
 from poussetaches.store.base import News, Store
 
 STUCK_AFTER = 60.0  # seconds; six times the longest sleep of a loop
@@ -50,6 +51,7 @@ class Engine:
             config.queue, original_retry=config.original_retry, allowed=config.allowed
         )
         self.origins = Origins(hold_for=config.hold_for, most_probes=config.most_probes)
+        self._shortage = Shortage(clock, in_flight=lambda: self.in_flight)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self.dispatcher = Dispatcher(
             store=store,
@@ -58,6 +60,7 @@ class Engine:
             queues=self.queues,
             lanes=self.lanes,
             origins=self.origins,
+            shortage=self._shortage,
             clock=clock,
             random=random,
             bell=self._bell,
@@ -68,6 +71,7 @@ class Engine:
         self.prober = Prober(
             origins=self.origins,
             sender=sender,
+            shortage=self._shortage,
             clock=clock,
             bell=probe_bell,
             dispatch_bell=self._bell,
@@ -86,6 +90,7 @@ class Engine:
             queues=self.queues,
             lanes=self.lanes,
             origins=self.origins,
+            shortage=self._shortage,
             clock=clock,
         )
         self.loops = (
@@ -161,6 +166,11 @@ class Engine:
     def in_flight(self) -> int:
         """How many attempts are on the wire."""
         return self.dispatcher.in_flight
+
+    @property
+    def shortage(self) -> str | None:
+        """What this machine lately had too little of for attempts; None when it had enough."""
+        return self._shortage.error
 
     def held(self) -> dict[str, str]:
         """Return the origins that are held, with the errors that they are held for."""

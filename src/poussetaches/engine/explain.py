@@ -14,6 +14,7 @@ from poussetaches.engine.lane_state import QueueState, Share
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
+from poussetaches.engine.shortage import Shortage
 from poussetaches.store.base import Store
 
 
@@ -28,6 +29,7 @@ class Explainer:
         queues: Queues,
         lanes: Lanes,
         origins: Origins,
+        shortage: Shortage,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -35,6 +37,7 @@ class Explainer:
         self._queues = queues
         self._lanes = lanes
         self._origins = origins
+        self._shortage = shortage
         self._clock = clock
 
     def waiting_for(self, task: Task) -> list[WaitingFor]:
@@ -116,6 +119,11 @@ class Explainer:
                 reason=WaitReason.CONCURRENCY,
                 detail=f"the queue has {queue.in_flight} of {settings.concurrency} attempts on "
                 "the wire",
+            )
+        elif self._dispatcher.room <= 0 and self._shortage.error is not None:
+            yield WaitingFor(
+                reason=WaitReason.OUT_OF_RESOURCES,
+                detail=f"the server starts fewer attempts for now: {self._shortage.error}",
             )
         elif self._dispatcher.room <= 0:
             count = self._dispatcher.in_flight

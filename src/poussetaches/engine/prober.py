@@ -9,6 +9,7 @@ from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.sender import Sender
+from poussetaches.engine.shortage import Shortage
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +18,18 @@ class Prober:
     """Connects to held origins when their time has come, as many at once as ``origins`` allows."""
 
     def __init__(
-        self, *, origins: Origins, sender: Sender, clock: Clock, bell: Bell, dispatch_bell: Bell
+        self,
+        *,
+        origins: Origins,
+        sender: Sender,
+        shortage: Shortage,
+        clock: Clock,
+        bell: Bell,
+        dispatch_bell: Bell,
     ) -> None:
         self._origins = origins
         self._sender = sender
+        self._shortage = shortage
         self._clock = clock
         self._bell = bell
         self._dispatch_bell = dispatch_bell
@@ -28,6 +37,9 @@ class Prober:
 
     async def tick(self) -> float | None:
         """Begin the probes that are due; return when the next one is."""
+        pause_ends_at = self._shortage.pause_ends_at
+        if pause_ends_at is not None:
+            return pause_ends_at
         for origin in self._origins.begin_probes(self._clock.monotonic()):
             probe = asyncio.create_task(self._probe(origin))
             self._probes.add(probe)
@@ -53,12 +65,18 @@ class Prober:
         except Exception as exc:  # a bug of ours must cost a probe, not all that follow
             log.exception("probe broke down", extra={"origin": origin})
             outcome = Outcome(error=f"poussetaches could not probe: {exc!r}")
-        error = None if outcome is None else outcome.error or ""
         now = self._clock.monotonic()
-        self._origins.probed(origin, error, now, took=now - begun_at)
-        if error is None:
+        if outcome is None:
+            self._origins.probed(origin, None, now)
             log.info("origin let go", extra={"origin": origin})
             self._dispatch_bell.ring()
+            return
+        error = outcome.error or ""
+        if outcome.out_of_resources:
+            self._shortage.met(outcome)
+        if outcome.out_of_resources and not outcome.unreachable:
+            self._origins.not_probed(origin, now)
         else:
-            log.debug("origin still away", extra={"origin": origin, "error": error})
-            self._bell.ring()
+            self._origins.probed(origin, error, now, took=now - begun_at)
+        log.debug("origin still away", extra={"origin": origin, "error": error})
+        self._bell.ring()
