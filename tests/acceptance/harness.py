@@ -86,6 +86,7 @@ class QuietServer(ThreadingHTTPServer):
     """Says nothing of connections that end early: a server that is killed cannot say goodbye."""
 
     daemon_threads = True
+    request_queue_size = 128  # with more at once, a connection would wait for a second
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Report what is not a lost connection."""
@@ -174,12 +175,21 @@ def ended(
 
 
 class Server:
-    """A ``poussetaches serve`` in a process of its own."""
+    """A ``poussetaches serve`` in a process of its own, with at most ``max_files`` open files."""
 
-    def __init__(self, data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        max_files: int | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / f"{data_dir.name}.log"
         self._flags = flags
+        self._shell: list[str] = []
+        if max_files is not None:
+            self._shell = ["sh", "-c", f'ulimit -n {max_files}; exec "$0" "$@"']
         self._env = {
             **clean_environment(),
             "POUSSETACHES_AUTH_KEY": KEY,
@@ -204,8 +214,8 @@ class Server:
         begun = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "poussetaches", "serve", "--port", str(self.port),
-                 "--data-dir", str(self.data_dir), *self._flags],
+                [*self._shell, sys.executable, "-m", "poussetaches", "serve",
+                 "--port", str(self.port), "--data-dir", str(self.data_dir), *self._flags],
                 env=self._env,
                 stderr=log,
             )  # fmt: skip
@@ -282,9 +292,14 @@ class Server:
 
 
 @contextmanager
-def serving(data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    data_dir: Path,
+    *flags: str,
+    env: Mapping[str, str] | None = None,
+    max_files: int | None = None,
+) -> Iterator[Server]:
     """Run a server."""
-    server = Server(data_dir, *flags, env=env)
+    server = Server(data_dir, *flags, env=env, max_files=max_files)
     try:
         server.start()
         yield server

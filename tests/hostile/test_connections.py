@@ -15,8 +15,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.reading import read_body
+from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_server import HttpServer
-from poussetaches.server.patience import MOST_CONNECTIONS, Patience
+from poussetaches.server.patience import Patience
 from tests.acceptance.harness import Server
 from tests.effort import LONG
 from tests.hostile.wire import connect, head, is_closed, push

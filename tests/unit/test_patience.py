@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass
 
 import pytest
 
-from poussetaches.server.patience import MOST_CONNECTIONS, Patience, most_connections
+from poussetaches.server.patience import Patience
 
 
 @dataclass(eq=False)
@@ -94,15 +93,3 @@ async def test_connection_that_went_takes_no_room(patience: Patience) -> None:
     came(patience, others[2])
 
     assert [caller.fate for caller in others] == ["open"] * 3
-
-
-async def test_number_of_connections_leaves_files_for_the_rest() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        most = most_connections()
-        raised, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-    assert 0 < most <= MOST_CONNECTIONS
-    assert most < raised or raised == resource.RLIM_INFINITY

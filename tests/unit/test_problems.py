@@ -40,6 +40,7 @@ from poussetaches.core.errors import (
     TargetNotAllowed,
     TaskFailed,
     TaskNotFound,
+    TooFewDescriptors,
     TooMany,
     TooManyAttempts,
 )
@@ -72,7 +73,7 @@ ANSWERS = [
 NEVER_ANSWERED = {
     *(PousseTachesError, Invalid, NotFound, Conflict),
     *(SettingsError, AddressTaken, CannotListen, CannotOpenStore),
-    *(CannotWriteFile, CannotReadExport),
+    *(CannotWriteFile, CannotReadExport, TooFewDescriptors),
 }
 
 

@@ -124,6 +124,10 @@ class AddressTaken(PousseTachesError):
     """Another program listens at the application's address."""
 
 
+class TooFewDescriptors(PousseTachesError):
+    """The limit of open files is too low."""
+
+
 class CannotOpenStore(PousseTachesError):
     """The store cannot be opened."""
 

@@ -92,12 +92,14 @@ class HttpSender:
         pin: Pin | None = None,
         masking: Masking | None = None,
         resolver: Resolver | None = None,
+        keeps_idle: bool = True,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._now = now
         self._pin = pin
         self._masking = masking or Masking()
         self._resolver = Resolver() if resolver is None else resolver
+        self._keeps_idle = keeps_idle
         # It makes no TLS connection, and needs none of the authorities, which take 4 ms to read.
         self._plain: Client = self._builder().danger_accept_invalid_certs(True).build()
         self._secure: Client | Outcome | None = None  # made when it is needed; or why it was not
@@ -163,6 +165,8 @@ class HttpSender:
             .connect_timeout(timedelta(seconds=self._connect_timeout))
             .pool_idle_timeout(IDLE_CONNECTION)
         )
+        if not self._keeps_idle:
+            builder = builder.pool_max_idle_per_host(0)
         if self._pin is not None:
             pin = self._pin
             builder = builder.resolve(pin.host, pin.address, 0)  # whatever the URL's port is

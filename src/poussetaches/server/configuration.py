@@ -7,11 +7,12 @@ from poussetaches.core.queue import QueueSettings, Retention
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.masking import Masking
+from poussetaches.server.descriptors import Descriptors
 from poussetaches.settings import Settings
 
 
-def engine_config(settings: Settings) -> EngineConfig:
-    """Return what the engine is told."""
+def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
+    """Return the engine's configuration."""
     return EngineConfig(
         queue=_queue_settings(settings),
         original_retry=RetryPolicy(
@@ -21,7 +22,8 @@ def engine_config(settings: Settings) -> EngineConfig:
             max_backoff=settings.original_max_backoff,
             jitter=settings.original_jitter,
         ),
-        max_in_flight=settings.max_in_flight,
+        max_in_flight=descriptors.max_in_flight,
+        most_probes=descriptors.probes,
         hold_for=settings.hold_for,
         auth_key=settings.auth_key,
         allowed=AllowedTargets(settings.allow_target),

@@ -8,9 +8,10 @@ from functools import partial
 import uvicorn
 from starlette.types import ASGIApp
 
+from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.listener import BACKLOG, address_of
-from poussetaches.server.patience import Patience, most_connections
+from poussetaches.server.patience import Patience
 
 IDLE_CONNECTION = 75  # seconds; longer than clients keep theirs, so that they close first
 CONNECTIONS_END = 5  # seconds for requests under way when the server stops
@@ -22,7 +23,7 @@ class HttpServer(uvicorn.Server):
     def __init__(
         self, app: ASGIApp, listener: socket.socket, *, patience: Patience | None = None
     ) -> None:
-        self._patience = patience or Patience(most=most_connections())
+        self._patience = patience or Patience(most=MOST_CONNECTIONS)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -23,6 +23,7 @@ from poussetaches.engine.resolver import Resolver
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.server.configuration import engine_config, masking
+from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.endpoints import Services, endpoints_of
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
@@ -32,7 +33,7 @@ class Parts:
     """The parts of one server. They are loaded, started, drained and closed, in this order.
 
     ``observer`` is told of attempts; ``stats`` itself, or what passes on to it. Without a
-    ``sender`` they are made over HTTP.
+    ``sender`` they are made over HTTP. Without ``descriptors`` there may be any number of them.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Parts:
         store: Store,
         settings: Settings,
         *,
+        descriptors: Descriptors | None = None,
         clock: Clock,
         random: Random,
         stats: Stats,
@@ -49,13 +51,16 @@ class Parts:
     ) -> None:
         self._store = store
         self._stats = stats
-        config = engine_config(settings)
-        resolver = Resolver()
+        if descriptors is None:
+            descriptors = Descriptors(max_in_flight=settings.max_in_flight)
+        config = engine_config(settings, descriptors)
+        resolver = Resolver(most=descriptors.lookups)
         new_sender = partial(
             HttpSender,
             connect_timeout=settings.connect_timeout,
             now=clock.now,
             resolver=resolver,
+            keeps_idle=descriptors.idle > 0,
             masking=masking(settings),
         )
         if sender is None:

@@ -1,18 +1,14 @@
 """``Patience``: how many connections there may be, and how long they may keep the server waiting.
 
-Connections cost memory and file descriptors, of which deliveries and the store need some. When
-there are too many, those that have kept the server waiting longest make room.
+Connections cost memory and file descriptors, of which ``descriptors`` gives them some. When there
+are too many, those that have kept the server waiting longest make room.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
 from typing import Protocol
 
-MOST_CONNECTIONS = 4096
-KEPT_FILES = 512  # descriptors for deliveries, the store, and what they need besides
-FEWEST_CONNECTIONS = 64
 INTERVAL = 5.0  # seconds between two looks
 LONGEST_WAIT = 27  # looks: above the two minutes that a batch may take
 
@@ -91,15 +87,3 @@ class Patience:
         self.look()
         if self._connections:
             self._plan()
-
-
-def most_connections() -> int:
-    """Return how many connections the system's limits leave, once they are raised to the full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
-        wanted = MOST_CONNECTIONS + KEPT_FILES
-        soft = max(soft, wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, soft - KEPT_FILES))

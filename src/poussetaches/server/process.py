@@ -22,9 +22,11 @@ from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging
 from poussetaches.server.companion import Alone, Companion
+from poussetaches.server.descriptors import Descriptors, divide_descriptors
 from poussetaches.server.http_server import HttpServer
 from poussetaches.server.listener import address_of, listening, reachable_address
 from poussetaches.server.parts import Parts
+from poussetaches.server.patience import Patience
 from poussetaches.server.test_mode import TestModeServer
 from poussetaches.settings import Settings
 from poussetaches.store import open_store
@@ -77,6 +79,7 @@ def serve(
     Raises:
         CannotListen: the address is taken or not ours, or open to everybody.
         CannotOpenStore: the data folder cannot be used.
+        TooFewDescriptors: the limit of open files is too low.
     """
     configure_logging(settings.log_format, settings.log_level, sys.stderr)
     _collect_less_often()
@@ -98,16 +101,21 @@ async def run(settings: Settings, companion: Companion, *, any_port: bool = Fals
     """Serve until SIGTERM or SIGINT; a second one ends attempts in flight at once."""
     stops = _Stops()
     with listening(settings, any_port=any_port) as listener:
+        descriptors = divide_descriptors(settings.max_in_flight)
         if settings.test_mode:
-            status = await _run_test_mode(settings, listener, stops, companion)
+            status = await _run_test_mode(settings, listener, descriptors, stops, companion)
         else:
-            status = await _run_on_folder(settings, listener, stops, companion)
+            status = await _run_on_folder(settings, listener, descriptors, stops, companion)
     log.info("stopped")
     return status
 
 
 async def _run_on_folder(
-    settings: Settings, listener: socket.socket, stops: _Stops, companion: Companion
+    settings: Settings,
+    listener: socket.socket,
+    descriptors: Descriptors,
+    stops: _Stops,
+    companion: Companion,
 ) -> int:
     address = reachable_address(address_of(listener))
     with _locked(settings.data_dir) as folder, folder.address_file(address):
@@ -120,21 +128,38 @@ async def _run_on_folder(
             if settings.start_paused:
                 await store.set_paused(True)
             stats = Stats(store=store, clock=clock, random=random)
-            parts = Parts(store, settings, clock=clock, random=random, stats=stats, observer=stats)
+            parts = Parts(
+                store,
+                settings,
+                descriptors=descriptors,
+                clock=clock,
+                random=random,
+                stats=stats,
+                observer=stats,
+            )
             await parts.load()
-            http = HttpServer(parts.app, listener)
+            http = _http_server(parts.app, listener, descriptors)
             return await _serve(parts, http, settings, stops, companion)
         finally:
             await store.close()
 
 
 async def _run_test_mode(
-    settings: Settings, listener: socket.socket, stops: _Stops, companion: Companion
+    settings: Settings,
+    listener: socket.socket,
+    descriptors: Descriptors,
+    stops: _Stops,
+    companion: Companion,
 ) -> int:
     log.warning("test mode: nothing is kept, and time stands still until it is told to pass")
-    server = TestModeServer(settings)
+    server = TestModeServer(settings, descriptors=descriptors)
     await server.open()
-    return await _serve(server, HttpServer(server.app, listener), settings, stops, companion)
+    http = _http_server(server.app, listener, descriptors)
+    return await _serve(server, http, settings, stops, companion)
+
+
+def _http_server(app: ASGIApp, listener: socket.socket, descriptors: Descriptors) -> HttpServer:
+    return HttpServer(app, listener, patience=Patience(most=descriptors.connections))
 
 
 async def _serve(

@@ -15,6 +15,7 @@ from poussetaches.engine.driver import AttemptCount, Driver
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.engine.virtual_clock import VirtualClock
+from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.parts import Parts
 from poussetaches.settings import Settings
 from poussetaches.store import open_memory_store
@@ -38,10 +39,16 @@ class TestModeServer:
     """
 
     def __init__(
-        self, settings: Settings, *, sender: Sender | None = None, seed: int | None = None
+        self,
+        settings: Settings,
+        *,
+        descriptors: Descriptors | None = None,
+        sender: Sender | None = None,
+        seed: int | None = None,
     ) -> None:
         # Alerts go by real time.
         self._settings = msgspec.structs.replace(settings, alert_url=None)
+        self._descriptors = descriptors
         self._sender = sender
         self._seed = seed
         self._call = asyncio.Lock()  # held by the call under way; the others wait
@@ -118,6 +125,7 @@ class TestModeServer:
         parts = Parts(
             store,
             self._settings,
+            descriptors=self._descriptors,
             clock=clock,
             random=random,
             stats=stats,

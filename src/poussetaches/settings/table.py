@@ -232,7 +232,7 @@ SETTINGS: tuple[Setting, ...] = (
         "max_in_flight",
         Integer(1, 10_000),
         256,
-        "Attempts on the wire at once, over all queues.",
+        "Attempts on the wire at once, over all queues; a low limit of open files lowers it.",
     ),
     Setting(
         LIMITS,

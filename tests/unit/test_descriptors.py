@@ -1,0 +1,90 @@
+"""Descriptors are divided so that all that may be open at once fits into the limit."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poussetaches.core.errors import TooFewDescriptors
+from poussetaches.engine.origins import MOST_PROBES
+from poussetaches.engine.resolver import MOST_LOOKUPS
+from poussetaches.server.descriptors import (
+    FEWEST,
+    IDLE,
+    MOST_CONNECTIONS,
+    RESERVED,
+    Descriptors,
+    divide_descriptors,
+)
+
+IN_USE = 14  # by a server that has just begun to start
+
+
+@given(
+    limit=st.integers(IN_USE + RESERVED + FEWEST, 100_000),
+    max_in_flight=st.integers(1, 10_000),
+)
+def test_everything_fits_and_nothing_is_left_out(limit: int, max_in_flight: int) -> None:
+    found = Descriptors.divided(limit, in_use=IN_USE, max_in_flight=max_in_flight)
+
+    parts = (found.connections, found.max_in_flight, found.probes, found.lookups)
+    assert min(parts) > 0
+    assert IN_USE + RESERVED + sum(parts) + found.idle <= limit
+    assert found.max_in_flight <= max_in_flight
+    assert found.connections <= MOST_CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    ("limit", "max_in_flight", "expected"),
+    [
+        # What is wanted, and not one descriptor more.
+        (
+            IN_USE + RESERVED + MOST_CONNECTIONS + 256 + MOST_PROBES + MOST_LOOKUPS + IDLE,
+            256,
+            Descriptors(max_in_flight=256),
+        ),
+        (20_000, 10_000, Descriptors(max_in_flight=10_000)),
+        (
+            4096,
+            256,
+            Descriptors(max_in_flight=256, connections=2281, probes=128, lookups=253, idle=1140),
+        ),
+        (
+            1024,
+            10_000,
+            Descriptors(max_in_flight=432, connections=432, probes=61, lookups=61, idle=0),
+        ),
+        (
+            64,
+            256,
+            Descriptors(max_in_flight=9, connections=9, probes=4, lookups=4, idle=0),
+        ),
+    ],
+)
+def test_low_limit_is_shared_out(limit: int, max_in_flight: int, expected: Descriptors) -> None:
+    assert Descriptors.divided(limit, in_use=IN_USE, max_in_flight=max_in_flight) == expected
+
+
+def test_limit_that_is_too_low_is_refused_with_the_lowest_that_would_do() -> None:
+    with pytest.raises(TooFewDescriptors, match="is 53, and at least 54 are needed; raise it"):
+        Descriptors.divided(53, in_use=IN_USE, max_in_flight=1)
+
+    Descriptors.divided(54, in_use=IN_USE, max_in_flight=1)
+
+
+def test_limit_of_the_process_is_raised_as_far_as_is_of_use() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = 512
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
+    try:
+        found = divide_descriptors(16)
+        raised, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert low < raised
+    assert found.max_in_flight == 16
+    assert found.connections < raised
