@@ -146,6 +146,11 @@ class HttpSender:
             self._resolver.expire(target.host)
         return outcome
 
+    def trust_problem(self) -> str | None:
+        """Return why no https target can be reached; None when they can be."""
+        client = self._secure_client()
+        return client.error if isinstance(client, Outcome) else None
+
     async def close(self) -> None:
         """Close all connections."""
         await self._plain.close()

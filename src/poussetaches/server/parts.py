@@ -25,6 +25,7 @@ from poussetaches.engine.stats import Stats
 from poussetaches.server.configuration import engine_config, masking
 from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.endpoints import Services, endpoints_of
+from poussetaches.server.trust import report_trust
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
 
@@ -65,6 +66,7 @@ class Parts:
         )
         if sender is None:
             sender = new_sender()
+            report_trust(sender)
         limited = sender
         if not config.allowed.is_everywhere:
             limited = LimitedSender(
