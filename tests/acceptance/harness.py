@@ -245,6 +245,10 @@ class Server:
         pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
+    def file_count(self) -> int:
+        """Return how many files its process has open."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
     def close(self) -> None:
         """End it if it runs."""
         if self._process is not None and not self._process_ended():

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 from starlette.requests import Request
@@ -16,20 +17,27 @@ from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.reading import read_body
 from poussetaches.server.descriptors import MOST_CONNECTIONS
+from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.http_server import HttpServer
-from poussetaches.server.patience import Patience
-from tests.acceptance.harness import Server
+from poussetaches.server.listener import listening
+from poussetaches.server.patience import LINGER, MOST_UNREAD, Patience
+from poussetaches.settings import load_settings
+from tests.acceptance.harness import Server, serving
 from tests.effort import LONG
 from tests.hostile.wire import connect, head, is_closed, push
 
 GET = head(b"GET / HTTP/1.1")
+ASKS_AT_LENGTH = head(b"GET /long HTTP/1.1")
 IDLE = 5_000 if LONG else 800
 LOOKS = 2
+LONG_ANSWER = 1 << 20  # bytes; more than the system takes for a client that reads nothing
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what was sent."""
+    """Answer with what was sent, or at length."""
     body = await read_body(Request(scope, receive, send), limit=1024)
+    if scope["path"] == "/long":
+        body = b"a" * LONG_ANSWER
     await Response(body)(scope, receive, send)
 
 
@@ -57,35 +65,73 @@ class Line:
 class Place:
     """A server that answers, whose patience is the test's."""
 
-    def __init__(self, patience: Patience, path: Path) -> None:
+    def __init__(self, patience: Patience, listener: socket.socket, server: HttpServer) -> None:
         self.patience = patience
-        self._path = path
+        self._listener = listener
+        self._server = server
         self._lines: list[Line] = []
+        self._deaf: list[socket.socket] = []
+
+    @property
+    def connections(self) -> list[HttpProtocol]:
+        """The connections whose descriptors are not free."""
+        return [one for one in self._server.server_state.connections if is_ours(one)]
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of answers wait for clients to read them."""
+        return sum(connection.unread for connection in self.connections)
 
     async def line(self, said: bytes = b"") -> Line:
-        line = Line(*await asyncio.open_unix_connection(self._path))
+        client = await self.deaf_line()
+        line = Line(*await asyncio.open_connection(sock=client))
         self._lines.append(line)
         line.say(said)
         return line
+
+    async def deaf_line(self, said: bytes = b"") -> socket.socket:
+        """Connect, and read nothing."""
+        client = socket.socket(self._listener.family)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, self._listener.getsockname())
+        await loop.sock_sendall(client, said)
+        self._deaf.append(client)
+        return client
 
     async def ping(self) -> bytes:
         """Make a whole request on a connection of its own; all before it has been read then."""
         return await (await self.line(head(b"GET / HTTP/1.1", b"Connection: close"))).hears()
 
+    async def look(self, times: int = LOOKS) -> None:
+        """Let time pass."""
+        for _ in range(times):
+            self.patience.look()
+            await asyncio.sleep(0)
+
     def close(self) -> None:
         for line in self._lines:
             line.close()
+        for client in self._deaf:
+            client.close()
+
+
+def is_ours(connection: object) -> TypeGuard[HttpProtocol]:
+    return isinstance(connection, HttpProtocol)
 
 
 @asynccontextmanager
-async def place(path: Path, *, most: int = 100) -> AsyncIterator[Place]:
-    patience = Patience(most=most, longest=LOOKS)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
+async def place(
+    path: Path | None, *, most: int = 100, most_unread: int = MOST_UNREAD
+) -> AsyncIterator[Place]:
+    """Serve at a Unix socket, or without a path at a port."""
+    patience = Patience(most=most, longest=LOOKS, longest_unread=LOOKS, most_unread=most_unread)
+    settings = load_settings({"port": "0"} if path is None else {"uds": str(path)}, {}, None)
+    with listening(settings) as listener:
         server = HttpServer(echo, listener, patience=patience)
         await server.start()
-        found = Place(patience, path)
+        found = Place(patience, listener, server)
         yield found
         found.close()
         await server.stop()
@@ -171,6 +217,89 @@ async def test_newcomer_is_answered_when_the_others_say_nothing(path: Path) -> N
         assert await lines[0].hears() == b""
 
 
+@pytest.fixture(params=["unix", "tcp"])
+def listener_path(request: pytest.FixtureRequest, path: Path) -> Path | None:
+    return path if request.param == "unix" else None
+
+
+@pytest.mark.parametrize("said", UNFINISHED.values(), ids=UNFINISHED)
+async def test_descriptor_of_a_refused_client_is_freed_though_it_neither_reads_nor_leaves(
+    listener_path: Path | None, said: bytes
+) -> None:
+    async with place(listener_path) as there:
+        await there.deaf_line(said)
+        await there.ping()
+
+        await there.look(LOOKS)
+        refused = len(there.connections)
+        await there.look(LINGER)
+
+        assert (refused, there.connections) == (1, [])
+
+
+async def test_connections_never_exceed_their_number_though_nobody_leaves(
+    listener_path: Path | None,
+) -> None:
+    counts = []
+    async with place(listener_path, most=10) as there:
+        for _ in range(50):
+            await there.deaf_line(UNFINISHED["head"])
+            assert (await there.ping()).startswith(b"HTTP/1.1 200 ")
+            counts.append(len(there.connections))
+
+    assert max(counts) <= 10
+
+
+async def test_client_that_does_not_read_is_given_up(listener_path: Path | None) -> None:
+    async with place(listener_path) as there:
+        await there.deaf_line(ASKS_AT_LENGTH)
+        await there.ping()
+
+        assert there.unread > 0
+        await there.look(LOOKS + 1)
+
+        assert there.connections == []
+
+
+async def test_client_that_reads_slowly_is_waited_for(listener_path: Path | None) -> None:
+    async with place(listener_path) as there:
+        client = await there.deaf_line(ASKS_AT_LENGTH)
+        await there.ping()
+        heard = 0
+
+        while there.unread:
+            for _ in range(50):
+                heard += len(await asyncio.get_running_loop().sock_recv(client, 4096))
+            await there.look(1)
+
+        assert heard > LOOKS * 50 * 4096
+        assert len(there.connections) == 1
+
+
+async def test_unread_answers_take_bounded_memory(listener_path: Path | None) -> None:
+    most = 3 * LONG_ANSWER
+    async with place(listener_path, most_unread=most) as there:
+        unread = []
+        for _ in range(20):
+            await there.deaf_line(ASKS_AT_LENGTH)
+            await there.ping()
+            unread.append(there.unread)
+
+        assert LONG_ANSWER < max(unread) <= most
+        assert (await (await there.line(ASKS_AT_LENGTH)).hears_a_head()).startswith(
+            b"HTTP/1.1 200 "
+        )
+
+
+async def test_stalled_clients_make_room(listener_path: Path | None) -> None:
+    async with place(listener_path, most=10) as there:
+        for _ in range(50):
+            await there.deaf_line(ASKS_AT_LENGTH)
+
+        assert (await there.ping()).startswith(b"HTTP/1.1 200 ")
+        assert len(there.connections) <= 10
+
+
 @contextmanager
 def many_files(count: int) -> Iterator[None]:
     """Let this process open so many files."""
@@ -180,6 +309,32 @@ def many_files(count: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+STRANGERS = {
+    "unfinished heads": UNFINISHED["head"],
+    "long answers that are not read": head(b"GET /openapi.json HTTP/1.1") * 64,
+    "events": head(b"GET /v1/events HTTP/1.1"),
+    "waits": head(b"GET /v1/tasks/%b?wait=60 HTTP/1.1"),
+}
+
+
+@pytest.mark.parametrize("said", STRANGERS.values(), ids=STRANGERS)
+def test_clients_that_stay_leave_descriptors_for_the_rest(tmp_path: Path, said: bytes) -> None:
+    with (
+        serving(tmp_path / "data", "--start-paused", max_files=640) as server,
+        ExitStack() as stack,
+    ):
+        stack.enter_context(many_files(1_000))
+        task_id = server.push("http://127.0.0.1:9/").encode()
+        for _ in range(600):
+            stack.enter_context(connect(server)).sendall(said.replace(b"%b", task_id))
+
+        statuses = [server.request("GET", "/healthz").status for _ in range(20)]
+        server.push("http://127.0.0.1:9/")
+
+        assert statuses == [200] * 20
+        assert server.file_count() < 320
 
 
 def test_idle_connections_leave_the_server_as_it_was(server: Server) -> None:

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
+from poussetaches.api.request_limits import RequestLimits
 from tests.integration.asgi import Answered, endpoint, request
 
 FULL = "Bearer writes"
@@ -27,6 +28,7 @@ def app_with(tokens: Tokens | None) -> ASGIApp:
             endpoint("POST", "/v1/things/preview", reads=True),
         ],
         tokens=tokens,
+        request_limits=RequestLimits(100),
     )
 
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
 from poussetaches.api.browsers import BrowserGuard
+from poussetaches.api.request_limits import RequestLimits
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
 from tests.integration.asgi import Answered, endpoint, request
@@ -31,7 +32,7 @@ def app_with(tokens: Tokens | None, *hosts: str) -> ASGIApp:
         endpoint("PATCH", "/v1/things"),
         endpoint("DELETE", "/v1/things"),
     ]
-    return build_app(rows, tokens=tokens, hosts=hosts)
+    return build_app(rows, tokens=tokens, request_limits=RequestLimits(100), hosts=hosts)
 
 
 @pytest.fixture(params=[None, Tokens("writes")], ids=["without a token", "with a token"])

@@ -16,6 +16,7 @@ import pytest
 from starlette.applications import Starlette
 
 from poussetaches.api.events import KEPT, MOST_A_SECOND, EventHub, EventRoutes
+from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.queue import Queue
 from poussetaches.engine.clock import SystemClock
 from poussetaches.server.http_server import HttpServer
@@ -120,7 +121,7 @@ async def serving_events(path: Path) -> AsyncIterator[EventHub]:
     """Serve events alone, at a Unix socket: what the kernel takes there for a client is little."""
     clock = SystemClock()
     hub = EventHub(now=clock.now, clock=clock, random=seeded())
-    routes = [endpoint.route() for endpoint in EventRoutes(hub).endpoints()]
+    routes = [endpoint.route() for endpoint in EventRoutes(hub, RequestLimits(100)).endpoints()]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()

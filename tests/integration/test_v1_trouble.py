@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -23,6 +25,7 @@ URL = "http://app.test/run"
 CHAT = "http://chat.test/hook"
 TASK = {"url": URL}
 PUSH = {"url": URL, "payload": "e30="}
+LARGE = base64.b64encode(b"x" * 1_000_000).decode()
 HOURLY = {"cron": "@hourly", "task": TASK}
 
 
@@ -276,6 +279,36 @@ async def test_full_store_is_posted_and_so_is_its_end(
 
     assert "The disk is full" in full
     assert "The store can be written again." in over
+
+
+async def test_listing_is_read_no_faster_than_the_client_reads_it(
+    tmp_path: Path, clock: FakeClock, sender: ScriptedSender
+) -> None:
+    path = tmp_path / "another.sqlite3"
+    service = await Service.opened(path, clock=clock, sender=sender, random=seeded())
+    for _ in range(6):
+        await request(service.app, "POST", "/", {**PUSH, "payload": LARGE, "delay": 60})
+    reads = asyncio.Event()
+    sent: list[int] = []
+
+    async def take_slowly(message: Message) -> None:
+        """Take the first piece, and nothing after it until the client reads."""
+        if sent:
+            await reads.wait()
+        if message.get("body"):
+            sent.append(len(message["body"]))
+
+    listing = asyncio.create_task(
+        request_in_pieces(service.app, "GET", "/waiting", [b""], on_sent=take_slowly)
+    )
+    await let_run(100)
+    first = sum(sent)
+    reads.set()
+    answer = await listing
+    await service.close()
+
+    assert len(LARGE) < first < 3 * len(LARGE)
+    assert len(answer.json["tasks"]) == 6
 
 
 async def test_listing_that_cannot_be_read_to_its_end_is_broken_off(

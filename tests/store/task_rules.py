@@ -229,6 +229,20 @@ class TaskRules:
         assert (ids_of(page.tasks), page.after) == (["a", "b"], (NOW, "b"))
         assert (ids_of(rest.tasks), rest.after) == (["c"], None)
 
+    async def test_page_of_large_tasks_is_short(self, store: Store) -> None:
+        """``list_enveloped``: a page may end before the limit, when it is large."""
+        body = b"x" * 1_000_000
+        for number in range(5):
+            run_at = Moment(NOW + number)
+            await store.add(make_task(f"{number}", envelope=True, body=body, run_at=run_at))
+
+        page = await store.list_enveloped(TaskState.WAITING, after=None, limit=5)
+
+        assert len(page.tasks) < 5
+        assert [summary.task.id for summary in await listed(store, TaskState.WAITING)] == [
+            str(number) for number in range(5)
+        ]
+
     async def test_only_enveloped_tasks_of_the_state_are_listed(self, store: Store) -> None:
         """``list_enveloped``: return tasks pushed in the original's envelope."""
         await store.restore(

@@ -7,15 +7,17 @@ import tracemalloc
 
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message
 
 from poussetaches.api import batch
-from poussetaches.api.batch import BatchRoutes
+from poussetaches.api.batch import BATCHES, MOST_QUEUED, BatchRoutes
 from poussetaches.api.problems import Problem
 from poussetaches.api.task_builder import TaskLimits
 from poussetaches.engine.engine import Engine
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import NOW, seeded
+from tests.fakes import let_run
 
 
 async def test_list_far_beyond_the_limit_does_not_take_memory(
@@ -47,6 +49,33 @@ def batch_routes(store: SqliteStore, engine: Engine, *, max_batch: int) -> Batch
         limits=TaskLimits(max_body=1000),
         max_batch=max_batch,
     )
+
+
+async def test_batch_is_refused_while_too_many_wait_for_their_turn(
+    store: SqliteStore, engine: Engine
+) -> None:
+    """Each holds what has come of its body."""
+    routes = batch_routes(store, engine, max_batch=1000)
+    goes_on = asyncio.Event()
+
+    async def send_later() -> Message:
+        await goes_on.wait()
+        body = b'{"tasks":[]}'
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    def push() -> asyncio.Task[Response]:
+        request = Request({"type": "http", "method": "POST", "headers": []}, send_later)
+        return asyncio.create_task(routes.push(request))
+
+    pushes = [push() for _ in range(BATCHES + MOST_QUEUED)]
+    await let_run()
+    with pytest.raises(Problem) as caught:
+        await push()
+    goes_on.set()
+    statuses = [(await pushed).status_code for pushed in [*pushes, push()]]
+
+    assert (caught.value.status, caught.value.code) == (503, "busy")
+    assert statuses == [201] * (BATCHES + MOST_QUEUED + 1)
 
 
 async def test_client_that_stalls_within_a_batch_gives_up_its_turn(

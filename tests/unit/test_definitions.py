@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from poussetaches.api.app import build_app
 from poussetaches.api.bulk import Bulk
 from poussetaches.api.queues import QueueRoutes
+from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.schedules import ScheduleRoutes
 from poussetaches.api.task_builder import TaskLimits
 from poussetaches.core.moment import Moment
@@ -44,7 +45,11 @@ def app(store: SqliteStore, engine: Engine, clock: FakeClock) -> ASGIApp:
         secret_headers=frozenset(),
         max_request=MAX_BYTES,
     )
-    return build_app([*queues.endpoints(), *schedules.endpoints()], tokens=None)
+    return build_app(
+        [*queues.endpoints(), *schedules.endpoints()],
+        tokens=None,
+        request_limits=RequestLimits(100),
+    )
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])

@@ -17,6 +17,7 @@ from poussetaches.api.events import (
     EventHub,
     EventStream,
 )
+from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.moment import rfc3339
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import TaskState
@@ -43,7 +44,7 @@ class Listener:
         self.is_stuck = False
         self._unstuck = asyncio.Event()
         self._left = asyncio.Event()
-        stream = EventStream(hub, queue=queue, last_event_id=last_event_id)
+        stream = EventStream(hub, RequestLimits(10), queue=queue, last_event_id=last_event_id)
         self.answering = asyncio.create_task(stream({"method": "GET"}, self._receive, self._send))
 
     @property

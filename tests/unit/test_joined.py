@@ -21,6 +21,9 @@ class Wire(asyncio.Transport):
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
         self.sent.append(b"".join(list_of_data))
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None:
         self.ends.append("closed")
 
@@ -54,6 +57,16 @@ async def test_what_is_large_is_sent_at_once_after_what_came_before() -> None:
     transport.write(b"head")
     transport.write(b"x" * LARGE)
     assert wire.sent == [b"head" + b"x" * LARGE]
+
+
+async def test_many_small_pieces_are_sent_before_they_are_much() -> None:
+    """A page of an answer is written in one turn: who writes on and on must be told to stop."""
+    wire = Wire()
+    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    for _ in range(3):
+        transport.write(b"x" * (LARGE // 2))
+    assert [len(sent) for sent in wire.sent] == [LARGE]
+    assert transport.get_write_buffer_size() == LARGE // 2
 
 
 async def test_hanging_up_sends_what_is_held_first() -> None:

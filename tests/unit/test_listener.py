@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from poussetaches.server.listener import is_loopback, listening
+from poussetaches.server.listener import SEND_BUFFER, is_loopback, listening
 from poussetaches.settings import load_settings
 
 
@@ -28,7 +28,7 @@ def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bo
     assert is_loopback(address) is expected
 
 
-def test_connection_whose_client_does_not_read_is_given_up_after_a_minute() -> None:
+def test_system_gives_up_a_client_that_is_gone_and_keeps_little_for_it() -> None:
     with (
         listening(load_settings({"port": "0"}, {}, None)) as listener,
         socket.create_connection(listener.getsockname()),
@@ -36,5 +36,7 @@ def test_connection_whose_client_does_not_read_is_given_up_after_a_minute() -> N
         connection, _ = listener.accept()
         with connection:
             limit = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            buffer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
     assert limit == 60_000  # milliseconds
+    assert buffer <= 2 * SEND_BUFFER

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from poussetaches.server.patience import Patience
+from poussetaches.server.patience import LINGER, Patience
 
 
 @dataclass(eq=False)
@@ -15,6 +15,7 @@ class Caller:
 
     waits_for_client: bool = True
     age: int = 0
+    unread: int = 0
     fate: str = "open"
 
     def give_up(self) -> None:
@@ -23,10 +24,13 @@ class Caller:
     def turn_away(self) -> None:
         self.fate = "turned away"
 
+    def abort(self) -> None:
+        self.fate = "aborted"
+
 
 @pytest.fixture
 def patience() -> Patience:
-    return Patience(most=3, longest=2)
+    return Patience(most=3, longest=2, longest_unread=3, most_unread=100)
 
 
 def came(patience: Patience, *callers: Caller) -> None:
@@ -63,7 +67,7 @@ async def test_connection_that_waited_longest_makes_room(patience: Patience) -> 
 
     came(patience, Caller())
 
-    assert [caller.fate for caller in (busy, new, old)] == ["open", "open", "given up"]
+    assert [caller.fate for caller in (busy, new, old)] == ["open", "open", "aborted"]
 
 
 async def test_connection_is_turned_away_when_all_others_are_answered(patience: Patience) -> None:
@@ -76,13 +80,122 @@ async def test_connection_is_turned_away_when_all_others_are_answered(patience: 
     assert one_too_many.fate == "turned away"
 
 
-async def test_tenth_of_the_connections_makes_room_at_once() -> None:
+async def test_tenth_of_the_connections_is_told_to_go_and_each_newcomer_takes_a_place() -> None:
     patience = Patience(most=100)
-    callers = [Caller() for _ in range(101)]
+    callers = [Caller() for _ in range(102)]
 
     came(patience, *callers)
 
-    assert [caller.fate for caller in callers] == ["given up"] * 10 + ["open"] * 91
+    fates = [caller.fate for caller in callers]
+    assert fates == ["aborted"] * 2 + ["given up"] * 8 + ["open"] * 92
+
+
+async def test_newcomer_that_was_turned_away_makes_room_for_the_next(patience: Patience) -> None:
+    others = [Caller(waits_for_client=False) for _ in range(3)]
+    refused, newcomer = Caller(), Caller()
+    came(patience, *others, refused)
+    patience.refused(refused)
+
+    came(patience, newcomer)
+
+    assert (refused.fate, newcomer.fate) == ("aborted", "open")
+
+
+async def test_refused_connection_counts_until_it_went(patience: Patience) -> None:
+    callers = [Caller() for _ in range(3)]
+    came(patience, *callers)
+    for caller in callers:
+        patience.refused(caller)
+
+    came(patience, Caller(), Caller())
+
+    assert [caller.fate for caller in callers] == ["aborted", "aborted", "open"]
+
+
+async def test_refused_connection_is_aborted_when_its_client_stays(patience: Patience) -> None:
+    caller = Caller()
+    came(patience, caller)
+    patience.refused(caller)
+
+    fates = []
+    for _ in range(LINGER):
+        fates.append(caller.fate)
+        patience.look()
+
+    assert fates == ["open"] * LINGER
+    assert caller.fate == "aborted"
+
+
+async def test_client_that_does_not_read_is_given_up(patience: Patience) -> None:
+    caller = Caller(unread=10)
+    came(patience, caller)
+
+    fates = []
+    for _ in range(4):
+        patience.look()
+        fates.append(caller.fate)
+
+    assert fates == ["open", "open", "aborted", "aborted"]
+
+
+async def test_client_that_reads_is_waited_for(patience: Patience) -> None:
+    caller = Caller(unread=10)
+    came(patience, caller)
+
+    for unread in range(10, 0, -1):
+        caller.unread = unread
+        patience.look()
+        patience.look()
+
+    assert caller.fate == "open"
+
+
+async def test_answers_that_are_not_read_take_no_more_than_their_share(
+    patience: Patience,
+) -> None:
+    first, second, third = callers = [Caller(unread=40) for _ in range(3)]
+    came(patience, *callers)
+
+    for caller in callers:
+        patience.stalled(caller)
+
+    assert [first.fate, second.fate, third.fate] == ["aborted", "open", "open"]
+
+
+async def test_client_that_reads_is_spared_when_answers_take_too_much(
+    patience: Patience,
+) -> None:
+    reading, deaf, newest = callers = [Caller(unread=40) for _ in range(3)]
+    came(patience, *callers)
+    patience.stalled(reading)
+    patience.stalled(deaf)
+
+    reading.unread = 30
+    patience.stalled(newest)
+
+    assert [caller.fate for caller in callers] == ["open", "aborted", "open"]
+
+
+async def test_answer_that_was_read_takes_nothing(patience: Patience) -> None:
+    first, *others = callers = [Caller(unread=40) for _ in range(3)]
+    came(patience, *callers)
+    patience.stalled(first)
+
+    patience.resumed(first)
+    for caller in others:
+        patience.stalled(caller)
+
+    assert [caller.fate for caller in callers] == ["open"] * 3
+
+
+async def test_one_answer_may_be_longer_than_all_may_be(patience: Patience) -> None:
+    other, caller = Caller(unread=1), Caller(unread=1000)
+    came(patience, other, caller)
+    patience.stalled(other)
+
+    patience.stalled(caller)
+
+    assert (other.fate, caller.fate) == ("aborted", "open")
 
 
 async def test_connection_that_went_takes_no_room(patience: Patience) -> None:

@@ -46,6 +46,24 @@ async def test_long_body_is_refused_while_others_take_the_room() -> None:
     assert await read_body(request_of(b"a", b"b"), limit=100, room=room) == b"ab"
 
 
+async def test_first_piece_takes_room_as_well() -> None:
+    """It may be 256 KiB, and its client may never send the second."""
+    room = Room(10)
+    request = request_of(b"a" * 10, ends=False)
+    receive = request.receive
+    other: list[tuple[int, str]] = []
+
+    async def receiving() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            other.append(await refusal_of(request_of(b"a", b"b"), room))
+        return message
+
+    refused = await refusal_of(Request(request.scope, receiving), room)
+
+    assert (refused, other) == ((400, "cut-off"), [(503, "busy")])
+
+
 @pytest.mark.parametrize(
     ("request_", "problem"),
     [
@@ -57,7 +75,7 @@ async def test_long_body_is_refused_while_others_take_the_room() -> None:
 async def test_refused_body_gives_its_room_back(
     request_: Request, problem: tuple[int, str]
 ) -> None:
-    room = Room(1)
+    room = Room(2)
 
     assert await refusal_of(request_, room) == problem
     assert await read_body(request_of(b"a", b"b"), limit=100, room=room) == b"ab"

@@ -8,8 +8,6 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from poussetaches.api import watch
-from poussetaches.api.problems import Problem
 from poussetaches.api.watch import TaskWatch, ended_or_gone
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Change, News, TaskChange
@@ -97,16 +95,3 @@ async def test_nobody_waits_once_the_server_stops() -> None:
 
     assert before.done()
     assert after.done()
-
-
-async def test_more_than_can_be_kept_are_told_to_come_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(watch, "MAX_WAITING", 1)
-    task_watch = TaskWatch()
-    with task_watch.watching("task"), pytest.raises(Problem) as caught:
-        task_watch.watching("another").__enter__()
-
-    assert caught.value.status == 503
-    with task_watch.watching("another"):
-        pass  # there is room again

@@ -16,11 +16,16 @@ from poussetaches.api.browsers import BrowserGuard
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.journal import Journal
 from poussetaches.api.problems import Problem, answer_problem
+from poussetaches.api.request_limits import LimitedRequests, RequestLimits
 from poussetaches.core.errors import PousseTachesError
 
 
 def build_app(
-    endpoints: Sequence[Endpoint], *, tokens: Tokens | None, hosts: Collection[str] = ()
+    endpoints: Sequence[Endpoint],
+    *,
+    tokens: Tokens | None,
+    request_limits: RequestLimits,
+    hosts: Collection[str] = (),
 ) -> ASGIApp:
     """Return the application; without tokens everybody may do everything.
 
@@ -47,7 +52,8 @@ def build_app(
         return has_right and guard.may_pass(scope)
 
     date = Date()
-    return Shortcut(Dated(guard, date), endpoints=endpoints, date=date, may_pass=may_pass)
+    answered = Dated(LimitedRequests(guard, request_limits), date)
+    return Shortcut(answered, endpoints=endpoints, date=date, may_pass=may_pass)
 
 
 class Shortcut:

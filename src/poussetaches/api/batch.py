@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from poussetaches.api.endpoint import JSON, Endpoint, answer
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.problems import FieldError, Problem
+from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
 from poussetaches.api.reading import (
     check_encoding,
     cut_off,
@@ -35,6 +35,7 @@ from poussetaches.store.base import Push, Store
 MAX_TASKS = 10_000
 MAX_ERRORS = 20  # refused tasks that are named
 BATCHES = 2  # read at once: each may take the memory of the largest
+MOST_QUEUED = 32  # that wait for their turn, each with some 300 KB of its body in memory
 LONGEST_READING = 120.0  # seconds, so that a client that stalls does not keep out others for good
 SLICE = 250  # tasks made in one go: about 2 ms, in which nothing else happens
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -73,6 +74,7 @@ class BatchRoutes:
         self._limits = limits
         self._max_batch = max_batch
         self._turns = asyncio.Semaphore(BATCHES)
+        self._count = 0  # that are read, or wait for their turn
 
     def endpoints(self) -> list[Endpoint]:
         """Return the row of the API."""
@@ -92,18 +94,29 @@ class BatchRoutes:
 
     async def push(self, request: Request) -> Response:
         """Keep many tasks, all or none."""
-        async with self._turns:
-            now = self._now()
-            builder = TaskBuilder(
-                self._engine.queues,
-                self._limits,
-                now=now,
-                random=self._random,
-                trace=trace_of(request.scope["headers"]),
-            )
-            pushes = _Pushes(builder, are_lines=_are_lines(request))
-            await _read(request, pushes, limit=self._max_batch)
-            return await self._keep(pushes, now)
+        if self._count >= BATCHES + MOST_QUEUED:
+            detail = f"{self._count} batches are being pushed; retry later"
+            headers = {"Retry-After": str(RETRY_AFTER)}
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)
+        self._count += 1
+        try:
+            async with self._turns:
+                return await self._push(request)
+        finally:
+            self._count -= 1
+
+    async def _push(self, request: Request) -> Response:
+        now = self._now()
+        builder = TaskBuilder(
+            self._engine.queues,
+            self._limits,
+            now=now,
+            random=self._random,
+            trace=trace_of(request.scope["headers"]),
+        )
+        pushes = _Pushes(builder, are_lines=_are_lines(request))
+        await _read(request, pushes, limit=self._max_batch)
+        return await self._keep(pushes, now)
 
     async def _keep(self, pushes: _Pushes, now: Moment) -> Response:
         made = pushes.made()

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.endpoint import Endpoint, read_query
+from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.views import Time, shown
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Name
@@ -271,16 +272,32 @@ class EventStream(Response):
 
     media_type = EVENT_STREAM
 
-    def __init__(self, hub: EventHub, *, queue: str | None, last_event_id: str | None) -> None:
+    def __init__(
+        self,
+        hub: EventHub,
+        request_limits: RequestLimits,
+        *,
+        queue: str | None,
+        last_event_id: str | None,
+    ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(HEADERS)
         self._hub = hub
+        self._request_limits = request_limits
         self._queue = queue
         self._last_event_id = last_event_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events."""
+        """Send the events.
+
+        Raises:
+            Problem: 503, there are too many readers.
+        """
+        with self._request_limits.parked(scope):
+            await self._stream(receive, send)
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
         await send(
             {
                 "type": "http.response.start",
@@ -305,7 +322,7 @@ class EventStream(Response):
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        # The system ends a connection whose client never reads (server/listener.py).
+        # The server aborts a connection whose client never reads (server/patience.py).
         patience = GOODBYE if self._hub.closed else None
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -315,8 +332,9 @@ class EventStream(Response):
 class EventRoutes:
     """Serves the events."""
 
-    def __init__(self, hub: EventHub) -> None:
+    def __init__(self, hub: EventHub, request_limits: RequestLimits) -> None:
         self._hub = hub
+        self._request_limits = request_limits
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints."""
@@ -339,7 +357,9 @@ class EventRoutes:
         if request.method == "HEAD":
             return Response(media_type=EVENT_STREAM, headers=HEADERS)
         last_event_id = request.headers.get("last-event-id") or None
-        return EventStream(self._hub, queue=query.queue, last_event_id=last_event_id)
+        return EventStream(
+            self._hub, self._request_limits, queue=query.queue, last_event_id=last_event_id
+        )
 
 
 class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

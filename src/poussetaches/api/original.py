@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -30,7 +31,7 @@ from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, first_occurrence
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import MAX_DELAY, Task, TaskState
-from poussetaches.store.base import Store, TaskSummary
+from poussetaches.store.base import Store, SummaryPage, TaskSummary
 
 PAGE = 200  # tasks read at once for a listing
 
@@ -233,25 +234,42 @@ class OriginalRoutes:
         expressions = {schedule.name: schedule.cron for schedule in schedules}
         own = await self._schedule_entries(schedules) if state is TaskState.WAITING else []
         page = await self._store.list_enveloped(state, after=None, limit=PAGE)
+        pieces = self._pieces(state, page, own=deque(own), expressions=expressions)
+        return StreamedAnswer(pieces, media_type="application/json")
 
-        async def pieces() -> AsyncIterator[bytes]:
-            nonlocal page
-            separator, mine = b'{"tasks":[', 0
-            while True:
-                entries = [self._entry_of(summary, expressions) for summary in page.tasks]
-                end = entries[-1].next_run if page.after and entries else None
-                while mine < len(own) and (end is None or own[mine].next_run <= end):
-                    entries.append(own[mine])
-                    mine += 1
-                for entry in sorted(entries, key=lambda entry: entry.next_run):
-                    yield separator + msgspec.json.encode(entry)
-                    separator = b","
-                if page.after is None:
-                    break
-                page = await self._store.list_enveloped(state, after=page.after, limit=PAGE)
-            yield b"]}" if separator == b"," else separator + b"]}"
+    async def _pieces(
+        self,
+        state: TaskState,
+        page: SummaryPage,
+        *,
+        own: deque[Entry],
+        expressions: Mapping[str, str],
+    ) -> AsyncIterator[bytes]:
+        """Yield a listing, a page at a time; the entries of schedules are merged with it."""
+        start = b'{"tasks":['
+        while True:
+            after = page.after
+            piece = [self._encoded(page, own, expressions)]
+            del page  # while the client reads, nothing is kept but what is being sent
+            if piece[0]:
+                piece[0] = start + piece[0]
+                start = b","
+                yield piece.pop()
+            if after is None:
+                break
+            page = await self._store.list_enveloped(state, after=after, limit=PAGE)
+        yield b"]}" if start == b"," else start + b"]}"
 
-        return StreamedAnswer(pieces(), media_type="application/json")
+    def _encoded(
+        self, page: SummaryPage, own: deque[Entry], expressions: Mapping[str, str]
+    ) -> bytes:
+        """Return the entries of a page, and those of schedules that come before its end."""
+        entries = [self._entry_of(summary, expressions) for summary in page.tasks]
+        end = entries[-1].next_run if page.after and entries else None
+        while own and (end is None or own[0].next_run <= end):
+            entries.append(own.popleft())
+        entries.sort(key=lambda entry: entry.next_run)
+        return b",".join([msgspec.json.encode(entry) for entry in entries])
 
     def _entry_of(self, summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
         task, entry = summary.task, _entry_of(summary, expressions)

@@ -65,11 +65,13 @@ async def read_body(request: Request, *, limit: int, room: Room = _ROOM) -> byte
 
 async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) -> bytes:
     """Return a body that comes in several pieces."""
-    pieces, length, taken = [first], len(first), 0
+    pieces: list[bytes] = []
+    length = taken = 0
+    piece: bytes | None = first
     refusal: Problem | None = None
     try:
         async with contextlib.aclosing(request.stream()) as stream:
-            async for piece in stream:
+            while piece is not None:
                 length += len(piece)
                 if length > limit:
                     refusal = _longer_than(limit)
@@ -80,8 +82,11 @@ async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) ->
                     refusal = _no_room()
                 if refusal is not None:
                     pieces.clear()
+                    room.give_back(taken)
+                    taken = 0
                     await throw_away(stream, length)
                     raise refusal
+                piece = await anext(stream, None)
     except ClientDisconnect:
         raise cut_off() from None
     finally:
@@ -94,7 +99,7 @@ def _longer_than(limit: int) -> Problem:
 
 
 def _no_room() -> Problem:
-    detail = "too many long requests are being read; come again"
+    detail = "too many long requests are being read; retry later"
     headers = {"Retry-After": str(RETRY_AFTER)}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)
 

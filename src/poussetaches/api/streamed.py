@@ -16,12 +16,21 @@ class StreamedAnswer(StreamingResponse):
     """An answer in pieces, which breaks off when the store can be read no further.
 
     Its status is out by then. Without the end that HTTP asks for (RFC 9112, section 8) no client
-    takes what came for all there is.
+    takes what came for all there is. Each piece is made once the client has read the one before,
+    so that no more than one is kept for a client that does not read.
     """
 
     async def stream_response(self, send: Send) -> None:
         """Send the head and the pieces, and the end if they came to theirs."""
+        head = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **head})
         try:
-            await super().stream_response(send)
+            async for piece in self.body_iterator:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                del piece
+                # The server takes this one when the connection can be written to again.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
         except StoreUnavailable as exc:
             log.warning("answer broken off", extra={"error": str(exc)})
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -18,6 +18,7 @@ from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filters import REPEATED, FilterFields
 from poussetaches.api.merge_patch import Document
 from poussetaches.api.reading import decode, invalid, read_body
+from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
 from poussetaches.api.task_fields import TaskChanges, TaskFields
 from poussetaches.api.task_patch import TaskPatch
@@ -80,6 +81,7 @@ class TaskRoutes:
         store: Store,
         engine: EngineView,
         watch: TaskWatch,
+        request_limits: RequestLimits,
         now: Callable[[], Moment],
         random: Random,
         limits: TaskLimits,
@@ -89,6 +91,7 @@ class TaskRoutes:
         self._store = store
         self._engine = engine
         self._watch = watch
+        self._request_limits = request_limits
         self._now = now
         self._random = random
         self._limits = limits
@@ -268,7 +271,7 @@ class TaskRoutes:
         return answer(view, headers=headers)
 
     async def _wait(self, request: Request, task_id: str, patience: float) -> None:
-        with self._watch.watching(task_id) as ending:
+        with self._request_limits.parked(request.scope), self._watch.watching(task_id) as ending:
             # It may have ended before anybody watched.
             task = await self._store.get(task_id)
             if task is not None and task.state not in ENDED:

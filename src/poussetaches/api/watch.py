@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from http import HTTPStatus
 
 from starlette.requests import Request
 
-from poussetaches.api.problems import RETRY_AFTER, Problem
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import News
-
-MAX_WAITING = 10_000  # requests at once; each costs a few kilobytes
 
 ENDED = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
 
@@ -25,7 +21,6 @@ class TaskWatch:
 
     def __init__(self) -> None:
         self._endings: dict[str, set[Ending]] = {}
-        self._count = 0
         self._stopped = False
 
     def committed(self, news: News) -> None:
@@ -46,25 +41,15 @@ class TaskWatch:
 
     @contextlib.contextmanager
     def watching(self, task_id: str) -> Iterator[Ending]:
-        """Return what is done when a task ends from now on.
-
-        Raises:
-            Problem: 503, too many are waiting already.
-        """
-        if self._count >= MAX_WAITING:
-            detail = f"{MAX_WAITING} requests are waiting for tasks to end; ask without wait"
-            headers = {"Retry-After": str(RETRY_AFTER)}
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)
+        """Return what is done when a task ends from now on."""
         ending: Ending = asyncio.get_running_loop().create_future()
         if self._stopped:
             _wake(ending)
         endings = self._endings.setdefault(task_id, set())
         endings.add(ending)
-        self._count += 1
         try:
             yield ending
         finally:
-            self._count -= 1
             endings.discard(ending)
             if not endings:
                 self._endings.pop(task_id, None)

@@ -16,6 +16,7 @@ from poussetaches.api.openapi import OpenApi
 from poussetaches.api.operations import Operations
 from poussetaches.api.original import OriginalRoutes
 from poussetaches.api.queues import QueueRoutes
+from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.schedules import ScheduleRoutes
 from poussetaches.api.task_builder import TaskLimits
 from poussetaches.api.tasks import TaskRoutes
@@ -39,6 +40,7 @@ class Services:
     bulk: Bulk
     watch: TaskWatch
     hub: EventHub
+    request_limits: RequestLimits
     now: Callable[[], Moment]
     random: Random
 
@@ -50,7 +52,7 @@ def endpoints_of(
     endpoints = [
         *_of_pushes(services, settings),
         *_of_definitions(services, settings),
-        *EventRoutes(services.hub).endpoints(),
+        *EventRoutes(services.hub, services.request_limits).endpoints(),
         *_of_operations(services),
     ]
     if test_mode is not None:
@@ -75,6 +77,7 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
             store=store,
             engine=engine,
             watch=services.watch,
+            request_limits=services.request_limits,
             now=now,
             random=random,
             limits=limits,

@@ -23,6 +23,7 @@ from poussetaches.server.patience import Patience
 
 MAX_HEAD = 64 * 1024  # bytes, of a head, of trailers, and of whatever else is no body
 MOST_IN_A_ROW = 64  # requests that may wait behind the one that is answered
+HIGH_WATER = 16 * 1024  # bytes that may wait for each client to read them, uncounted
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 
@@ -57,6 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
         self, transport: asyncio.Transport
     ) -> None:
         super().connection_made(JoinedTransport(transport, self.loop))
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self._patience.came(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -65,23 +67,43 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def waits_for_client(self) -> bool:
-        """Tell whether there is nothing that the server could do on this connection."""
+        """Return whether there is nothing that the server could do on this connection."""
+        if self.unread:
+            return True
         request = self._answering
         return request is None or (request.more_body and not request.body)
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of answers the client has not taken yet."""
+        return self.transport.get_write_buffer_size()
 
     def give_up(self) -> None:
         """Close a connection that has been waited for long enough."""
         if self._has_refused or (not self._in_head and self._answering is None):
             self.transport.close()
             return
-        detail = "the request was not here in time"
+        detail = "the request did not arrive in time"
         self._refuse(Problem(HTTPStatus.REQUEST_TIMEOUT, "too-slow", detail))
 
     def turn_away(self) -> None:
         """Close a connection for which there is no room."""
-        detail = "there are too many connections; come again"
+        detail = "there are too many connections; retry later"
         headers = {"Retry-After": str(RETRY_AFTER)}
         self._refuse(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers))
+
+    def abort(self) -> None:
+        """Free the descriptor now, whatever was not sent."""
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._patience.stalled(self)
+
+    def resume_writing(self) -> None:
+        self.age = 0
+        self._patience.resumed(self)
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._has_refused:
@@ -171,7 +193,6 @@ class HttpProtocol(HttpToolsProtocol):
         """Answer a request that cannot be taken, where it has an answer to come, and hang up."""
         log.debug("request refused", extra={"reason": problem.detail})
         self._has_refused = True
-        self.age = self._patience.longest - 1  # the next look is the last
         request = self._answering
         if request is not None and not request.more_body:
             request.keep_alive = False  # those before this one get their answers
@@ -185,6 +206,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(_raw(problem))
         # Closing with something unread would reset the connection, and take the answer with it.
         self.transport.write_eof()
+        self._patience.refused(self)
 
     def _throw_away(self, data: bytes) -> None:
         self._unseen += len(data)

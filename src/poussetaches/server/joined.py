@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-LARGE = 64 * 1024  # bytes that are sent at once: who writes on and on must be told to stop
+LARGE = 64 * 1024  # bytes held, from which on they are sent: a long answer must be told to wait
 
 
 class JoinedTransport(asyncio.Transport):
@@ -20,13 +20,15 @@ class JoinedTransport(asyncio.Transport):
         self._transport = transport
         self._loop = loop
         self._held: list[bytes | bytearray | memoryview[Any]] = []
+        self._size = 0  # bytes held
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send data, at the latest when the event loop has gone round."""
         if not self._held:
             self._loop.call_soon(self._send)
         self._held.append(data)
-        if len(data) >= LARGE:
+        self._size += len(data)
+        if self._size >= LARGE:
             self._send()
 
     def write_eof(self) -> None:
@@ -42,11 +44,20 @@ class JoinedTransport(asyncio.Transport):
     def abort(self) -> None:
         """Hang up at once."""
         self._held.clear()
+        self._size = 0
         self._transport.abort()
 
     def is_closing(self) -> bool:
         """Tell whether it is hanging up."""
         return self._transport.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the system has not taken yet."""
+        return self._size + self._transport.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set from which size of the buffer on the protocol is told to pause writing."""
+        self._transport.set_write_buffer_limits(high, low)
 
     def pause_reading(self) -> None:
         """Take nothing more for now."""
@@ -65,6 +76,6 @@ class JoinedTransport(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def _send(self) -> None:
-        held, self._held = self._held, []
+        held, self._held, self._size = self._held, [], 0
         if held:
             self._transport.writelines(held)

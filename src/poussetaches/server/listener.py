@@ -19,9 +19,11 @@ from poussetaches.settings import Settings
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
-# A client that does not read for so long loses its connection: an answer that nobody takes would
-# keep it, and what is buffered for it, for ever.
+# A client that does not read for this long loses its connection (server/patience.py). The system
+# is told as well, for what is in its own buffers when the client's machine is gone.
 UNREAD_LIMIT = 60  # seconds
+# Per connection; Linux takes twice as much. By itself it would grow to megabytes, uncounted.
+SEND_BUFFER = 64 * 1024  # bytes
 
 # Addresses that stand for all of a machine, and the ones to connect to instead.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens on them here
@@ -76,7 +78,7 @@ def _listen_on(settings: Settings, *, any_port: bool) -> socket.socket:
         _check_guarded(str(address[0]), settings)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _give_up_unread(listener)
+        _bound_unread(listener)
     except OSError as exc:
         raise CannotListen(f"cannot listen on {host}: {exc.strerror}; see --host") from exc
     try:
@@ -101,8 +103,9 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
         log.info("port is in use, listening on another", extra={"port": address[1]})
 
 
-def _give_up_unread(listener: socket.socket) -> None:
-    """Have the system close accepted connections whose clients do not read, where it can."""
+def _bound_unread(listener: socket.socket) -> None:
+    """Bound how much of an answer the system keeps for a client, and for how long."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT * 1000)
 

@@ -11,6 +11,7 @@ from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
 from poussetaches.api.bulk import Bulk
 from poussetaches.api.events import EventHub
+from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.test_mode import TestMode
 from poussetaches.api.watch import TaskWatch
 from poussetaches.engine.alerts import Alerts
@@ -91,6 +92,7 @@ class Parts:
         self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock)]
         # Not limited: where alerts go is said by whoever runs the server, not by who pushes.
         self._alerts = self._alerting(settings, clock=clock, sender=sender)
+        request_limits = RequestLimits(descriptors.connections)
         services = Services(
             store=store,
             engine=self.engine,
@@ -98,12 +100,15 @@ class Parts:
             bulk=self._bulk,
             watch=self._watch,
             hub=self._hub,
+            request_limits=request_limits,
             now=clock.now,
             random=random,
         )
         endpoints = endpoints_of(services, settings, test_mode=test_mode)
         hosts = (*settings.allow_host, settings.host.lower())
-        self.app: ASGIApp = build_app(endpoints, tokens=_tokens(settings), hosts=hosts)
+        self.app: ASGIApp = build_app(
+            endpoints, tokens=_tokens(settings), request_limits=request_limits, hosts=hosts
+        )
 
     @property
     def paused(self) -> bool:

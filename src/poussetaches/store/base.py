@@ -282,7 +282,8 @@ class Store(Protocol):
     ) -> SummaryPage:
         """Return tasks pushed in the original's envelope, earliest ``run_at`` first, then by id.
 
-        Waiting includes running. Runs of schedules are left out of the waiting ones.
+        A page may end before the limit, when it is large. Waiting includes running. Runs of
+        schedules are left out of the waiting ones.
         """
 
     # Dispatch

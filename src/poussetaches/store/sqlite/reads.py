@@ -24,6 +24,8 @@ from poussetaches.store.sqlite.rows import (
     task_from_row,
 )
 
+MOST_BODIES = 1024 * 1024  # bytes, after which a page of the original's tasks ends
+
 F = TypeVar("F")
 V = TypeVar("V")
 
@@ -109,11 +111,16 @@ class Reading:
                 "limit": limit,
             },
         ).fetchall()
-        found = [self._summary(key[0]) for key in keys]
-        end = None
-        if len(keys) == limit:
-            end = Moment(keys[-1][1]), str(keys[-1][2], "utf-8", "replace")
-        return SummaryPage([summary for summary in found if summary is not None], end)
+        found: list[TaskSummary] = []
+        size = 0
+        for count, (seq, run_at, task_id) in enumerate(keys, start=1):
+            summary = self._summary(seq)
+            if summary is not None:
+                found.append(summary)
+                size += len(summary.task.body)
+            if count == limit or (size >= MOST_BODIES and count < len(keys)):
+                return SummaryPage(found, (Moment(run_at), str(task_id, "utf-8", "replace")))
+        return SummaryPage(found, None)
 
     def latest_runs(self, schedules: Iterable[str]) -> dict[str, TaskSummary]:
         """Return the latest run of each schedule."""

@@ -1,0 +1,136 @@
+"""How many requests are answered at once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from poussetaches.api.problems import Problem
+from poussetaches.api.request_limits import MOST_ACTIVE, LimitedRequests, RequestLimits
+from tests.fakes import let_run
+
+
+class Slow:
+    """An application that begins to answer when it is let, and ends when it is let to."""
+
+    def __init__(self) -> None:
+        self.begins = asyncio.Event()
+        self.ends = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.begins.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await self.ends.wait()
+
+
+class Clients:
+    """Those who ask, each with the status of the answer, 0 while there is none."""
+
+    def __init__(self, app: LimitedRequests) -> None:
+        self._app = app
+        self.statuses: list[int] = []
+        self.asking: list[asyncio.Task[None]] = []
+
+    async def ask(self, path: str = "/v1/tasks", *, count: int = 1) -> None:
+        for _ in range(count):
+            place = len(self.statuses)
+            self.statuses.append(0)
+
+            async def send(message: Message, place: int = place) -> None:
+                if message["type"] == "http.response.start":
+                    self.statuses[place] = message["status"]
+
+            async def receive() -> Message:
+                raise AssertionError("nobody reads the body")
+
+            scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+            self.asking.append(asyncio.create_task(self._app(scope, receive, send)))
+        await let_run()
+
+
+async def test_more_requests_than_a_quarter_of_the_connections_are_refused() -> None:
+    slow = Slow()
+    clients = Clients(LimitedRequests(slow, RequestLimits(16)))
+
+    await clients.ask(count=5)
+    await clients.ask("/healthz")
+    slow.begins.set()
+    await let_run()
+    await clients.ask()
+
+    assert clients.statuses == [200, 200, 200, 200, 503, 200, 200]
+    slow.ends.set()
+    await asyncio.gather(*clients.asking)
+
+
+async def test_answer_that_the_client_takes_slowly_keeps_nobody_out() -> None:
+    slow = Slow()
+    clients = Clients(LimitedRequests(slow, RequestLimits(16)))
+    slow.begins.set()
+
+    await clients.ask(count=20)
+
+    assert clients.statuses == [200] * 20
+    slow.ends.set()
+    await asyncio.gather(*clients.asking)
+
+
+async def test_request_that_fails_is_active_no_longer() -> None:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        raise OSError("it failed")
+
+    request_limits = RequestLimits(16)
+    clients = Clients(LimitedRequests(fail, request_limits))
+
+    await clients.ask(count=20)
+    results = await asyncio.gather(*clients.asking, return_exceptions=True)
+
+    assert {type(result) for result in results[:4]} == {OSError}
+    assert request_limits.active_count == 0
+
+
+async def test_parked_request_is_not_active() -> None:
+    request_limits = RequestLimits(16)
+    parked: list[Scope] = []
+    ends = asyncio.Event()
+
+    async def park(scope: Scope, receive: Receive, send: Send) -> None:
+        with request_limits.parked(scope):
+            parked.append(scope)
+            await ends.wait()
+
+    clients = Clients(LimitedRequests(park, request_limits))
+    for _ in range(8):
+        await clients.ask()
+
+    assert (len(parked), request_limits.active_count) == (8, 0)
+    ends.set()
+    await asyncio.gather(*clients.asking)
+
+
+def test_no_more_requests_are_parked_than_half_of_the_connections() -> None:
+    request_limits = RequestLimits(16)
+    with ExitStack() as parked:
+        for _ in range(8):
+            parked.enter_context(request_limits.parked({}))
+        with pytest.raises(Problem) as caught, request_limits.parked({}):
+            pass
+
+    assert (caught.value.status, caught.value.code) == (503, "busy")
+    assert caught.value.headers == {"Retry-After": "1"}
+    with request_limits.parked({}):
+        pass  # there is room again
+
+
+def test_number_of_active_requests_does_not_grow_with_the_connections() -> None:
+    request_limits = RequestLimits(1_000_000)
+    slots = [request_limits.active() for _ in range(MOST_ACTIVE)]
+
+    with pytest.raises(Problem):
+        request_limits.active()
+
+    for slot in slots:
+        slot.leave()
