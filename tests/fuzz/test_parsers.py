@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 
 from poussetaches.api.filters import FilterFields
 from poussetaches.api.merge_patch import merged
+from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode
 from poussetaches.api.schedule_fields import ScheduleFields
 from poussetaches.api.task_fields import (
-    MAX_DEPTH,
     TaskChanges,
     TaskFields,
     body_of,
     check_together,
-    is_too_deep,
 )
 from poussetaches.core.errors import Invalid, InvalidFilter, InvalidSchedule, SettingsError
 from poussetaches.core.failures import common_error, common_path, first_line, group_of

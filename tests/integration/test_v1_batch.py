@@ -174,11 +174,31 @@ def test_ten_thousand_tasks_are_taken(client: Client) -> None:
     assert (answer.status, len(answer.json["ids"])) == (201, 10_000)
 
 
-@pytest.mark.parametrize("headers", [{}, NDJSON], ids=["document", "lines"])
-def test_batch_over_its_limit_is_read_and_refused(client: Client, headers: dict[str, str]) -> None:
-    answer = client.send("POST", "/v1/tasks/batch", b" " * (64 * MIB + 1), headers)
+@pytest.mark.parametrize(
+    ("begin", "separator", "headers"),
+    [(b'{"tasks":[', b",", {}), (b"", b"\n", NDJSON)],
+    ids=["document", "lines"],
+)
+def test_batch_over_its_limit_is_read_and_refused(
+    client: Client, begin: bytes, separator: bytes, headers: dict[str, str]
+) -> None:
+    task = json.dumps({"url": URL}).encode().ljust(MIB)
+
+    answer = client.send("POST", "/v1/tasks/batch", begin + separator.join([task] * 65), headers)
 
     assert problem(answer)[:2] == (413, "too-large")
+    assert "max_batch" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("headers", [{}, NDJSON], ids=["document", "lines"])
+def test_task_that_is_longer_than_a_request_may_be_is_refused(
+    client: Client, headers: dict[str, str]
+) -> None:
+    """So that there is an end to what is decoded in one go."""
+    answer = client.send("POST", "/v1/tasks/batch", b'{"tasks":[' + b" " * (5 * MIB), headers)
+
+    assert problem(answer)[:2] == (413, "too-large")
+    assert "max_request" in answer.json["detail"]
 
 
 def test_task_that_is_too_large_is_named(client: Client) -> None:

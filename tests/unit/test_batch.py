@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from collections.abc import Callable
 
+import msgspec
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +26,7 @@ async def test_list_far_beyond_the_limit_does_not_take_memory(
     store: SqliteStore, engine: Engine
 ) -> None:
     """64 MiB have room for 30 million elements, and each took some 80 bytes."""
-    body = b'{"tasks":[' + b"0," * 2_000_000 + b"0]}"
+    body = b'{"tasks":[' + b"0," * 8_000_000 + b"0]}"
 
     async def send() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -40,13 +42,63 @@ async def test_list_far_beyond_the_limit_does_not_take_memory(
     assert peak < 4 * len(body)
 
 
-def batch_routes(store: SqliteStore, engine: Engine, *, max_batch: int) -> BatchRoutes:
+def as_document(tasks: list[bytes]) -> bytes:
+    return b'{"tasks":[' + b",".join(tasks) + b"]}"
+
+
+def as_lines(tasks: list[bytes]) -> bytes:
+    return b"\n".join(tasks)
+
+
+@pytest.mark.parametrize(
+    ("body_of", "media_type"),
+    [(as_document, b"application/json"), (as_lines, b"application/x-ndjson")],
+    ids=["document", "lines"],
+)
+async def test_others_have_a_turn_between_large_tasks(
+    store: SqliteStore,
+    engine: Engine,
+    body_of: Callable[[list[bytes]], bytes],
+    media_type: bytes,
+) -> None:
+    """60 of 1 MB with brackets and escapes held everything else up for two seconds."""
+    count = 60
+    text = "[{" * 50_000
+    task = msgspec.json.encode({"url": "http://app.test/", "json": [text, text]})
+    body = body_of([task] * count)
+    pieces = [body[start : start + 65_536] for start in range(0, len(body), 65_536)]
+    turns = 0
+
+    async def send() -> Message:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if not pushing.done():
+            loop.call_soon(turn)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", media_type)]}
+    routes = batch_routes(store, engine, max_batch=len(body), max_body=len(task))
+    loop = asyncio.get_running_loop()
+    pushing = asyncio.create_task(routes.push(Request(scope, send)))
+    loop.call_soon(turn)
+    answer = await pushing
+
+    assert answer.status_code == 201
+    assert turns >= count
+
+
+def batch_routes(
+    store: SqliteStore, engine: Engine, *, max_batch: int, max_body: int = 1000
+) -> BatchRoutes:
     return BatchRoutes(
         store=store,
         engine=engine,
         now=lambda: NOW,
         random=seeded(),
-        limits=TaskLimits(max_body=1000),
+        limits=TaskLimits(max_body=max_body),
+        max_request=2 * max_body,
         max_batch=max_batch,
     )
 

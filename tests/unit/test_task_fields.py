@@ -8,16 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from poussetaches.api.nesting import MAX_DEPTH
 from poussetaches.api.refusal import place_of
 from poussetaches.api.task_fields import (
-    MAX_DEPTH,
     TaskFields,
     body_of,
     check_together,
-    is_too_deep,
 )
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
 from poussetaches.core.task import BodyKind
@@ -193,26 +190,3 @@ def test_body_is_kept_as_it_was_pushed(said: bytes, body: bytes, kind: BodyKind)
 def test_body_is_measured_decoded(fields: dict[str, object]) -> None:
     with pytest.raises(BodyTooLarge):
         body_of(decoded(**fields), max_body=MAX_BODY)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text('[]{}"\\ab'),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('[{"\\'), inner),
-    max_leaves=40,
-)
-
-
-@given(value=JSON, around=st.integers(MAX_DEPTH - 3, MAX_DEPTH + 1))
-def test_depth_is_that_of_arrays_and_objects_whatever_texts_hold(value: Any, around: int) -> None:
-    for level in range(around):
-        value = [value] if level % 3 else {"]": value, "[": "{["}
-
-    assert is_too_deep(json.dumps(value).encode()) is (depth(value) > MAX_DEPTH)
-
-
-def depth(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(depth, value), default=0)
-    return 0

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from functools import cache
+from collections.abc import AsyncIterator, Callable, Iterable
 from http import HTTPStatus
-from itertools import takewhile
 from random import Random
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from poussetaches.api.bad_json import bad_json
+from poussetaches.api.batch_document import BatchDocument
 from poussetaches.api.endpoint import JSON, Endpoint, answer
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
-from poussetaches.api.reading import (
-    check_encoding,
-    cut_off,
-    decode,
-    throw_away,
-    too_large,
-)
+from poussetaches.api.reading import check_encoding, cut_off, throw_away, too_large
 from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
 from poussetaches.api.task_fields import TaskFields
@@ -37,7 +31,10 @@ MAX_ERRORS = 20  # refused tasks that are named
 BATCHES = 2  # read at once: each may take the memory of the largest
 MOST_QUEUED = 32  # that wait for their turn, each with some 300 KB of its body in memory
 LONGEST_READING = 120.0  # seconds, so that a client that stalls does not keep out others for good
-SLICE = 250  # tasks made in one go: about 2 ms, in which nothing else happens
+# Work in one go, in which nothing else happens: about 2 ms. A task counts as its bytes and these.
+SLICE = 64 * 1024  # bytes
+EACH = 256  # bytes
+MOST_LINES = 10 * MAX_TASKS  # empty ones included
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
@@ -65,6 +62,7 @@ class BatchRoutes:
         now: Callable[[], Moment],
         random: Random,
         limits: TaskLimits,
+        max_request: int,
         max_batch: int,
     ) -> None:
         self._store = store
@@ -72,6 +70,7 @@ class BatchRoutes:
         self._now = now
         self._random = random
         self._limits = limits
+        self._max_request = max_request
         self._max_batch = max_batch
         self._turns = asyncio.Semaphore(BATCHES)
         self._count = 0  # that are read, or wait for their turn
@@ -114,7 +113,7 @@ class BatchRoutes:
             random=self._random,
             trace=trace_of(request.scope["headers"]),
         )
-        pushes = _Pushes(builder, are_lines=_are_lines(request))
+        pushes = _Pushes(builder, are_lines=_are_lines(request), most=self._max_request)
         await _read(request, pushes, limit=self._max_batch)
         return await self._keep(pushes, now)
 
@@ -135,21 +134,65 @@ class BatchRoutes:
 class _Pushes:
     """The pushes of one batch, and what is wrong with some of them."""
 
-    def __init__(self, builder: TaskBuilder, *, are_lines: bool) -> None:
+    def __init__(self, builder: TaskBuilder, *, are_lines: bool, most: int) -> None:
+        """Take what makes them, and the number of bytes that one may have."""
         self.are_lines = are_lines
+        self.most = most
         self._builder = builder
         self._decoder = msgspec.json.Decoder(TaskFields)
         self._pushes: list[Push] = []
         self._places: list[int] = []  # of the pushes: indexes, or numbers of lines
         self._errors: list[FieldError] = []
+        self._count = 0  # of what was taken from a document, refused ones included
+        self._work = 0  # bytes, since others had a turn
 
-    def add(self, place: int, json: bytes) -> None:
-        """Take one push.
+    async def add_all(self, tasks: Iterable[msgspec.Raw]) -> None:
+        """Take the next pushes of a document.
 
         Raises:
-            Problem: 400, it is not JSON; 422, there are too many, or too many are refused.
+            Problem: as of ``add``.
+        """
+        for json in tasks:
+            await self.add(self._count, bytes(json))
+            self._count += 1
+
+    async def add_line(self, number: int, line: bytes) -> None:
+        """Take one push from a line of its own; an empty line is none.
+
+        Raises:
+            Problem: as of ``add``; 413, there are too many lines.
+        """
+        if number > MOST_LINES:
+            raise too_large(f"the batch has more than {MOST_LINES} lines")
+        if line.strip():
+            await self.add(number, line)
+
+    async def add(self, place: int, json: bytes) -> None:
+        """Take one push, and let others have a turn now and then.
+
+        Raises:
+            Problem: 400, it is not JSON; 413, it is too long; 422, there are too many, or too
+                many are refused.
             TargetNotAllowed: nothing may be sent to where it leads.
         """
+        self.check_length(place, json)
+        self._add(place, json)
+        self._work += len(json) + EACH
+        if self._work >= SLICE:
+            self._work = 0
+            await asyncio.sleep(0)
+
+    def check_length(self, place: int, json: bytes | bytearray) -> None:
+        """Refuse a push that is too long, be it complete or not.
+
+        Raises:
+            Problem: 413, it is.
+        """
+        if len(json) > self.most:
+            where = self.field(place, "")
+            raise too_large(f"{where}: longer than {self.most} bytes (setting max_request)")
+
+    def _add(self, place: int, json: bytes) -> None:
         if len(self._pushes) >= MAX_TASKS:
             self._errors = [
                 FieldError("tasks", f"are more than {MAX_TASKS}; push several batches")
@@ -162,8 +205,7 @@ class _Pushes:
         except msgspec.ValidationError as exc:
             self._note(place, *place_of(str(exc), TaskFields))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            detail = f"{self.field(place, '')}: is not JSON that can be read: {exc}"
-            raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None
+            raise bad_json(json, exc, field=self.field(place, "")) from None
         except TargetNotAllowed as exc:
             raise TargetNotAllowed(self.field(place, exc.field), exc.reason) from None
         except InvalidTask as exc:
@@ -171,15 +213,6 @@ class _Pushes:
         else:
             self._pushes.append(push)
             self._places.append(place)
-
-    def add_line(self, number: int, line: bytes) -> None:
-        """Take one push from a line of its own; an empty line is none.
-
-        Raises:
-            Problem: as of ``add``.
-        """
-        if line.strip():
-            self.add(number, line)
 
     def made(self) -> list[Push]:
         """Return the pushes.
@@ -264,32 +297,12 @@ class _Body:
 
 
 async def _read_document(body: _Body, pushes: _Pushes) -> None:
-    text = bytearray()
-    async for chunk in body:
-        text += chunk
-    tasks = msgspec.structs.astuple(decode(_envelopes(), text).tasks)
-    for index, json in enumerate(takewhile(_is_said, tasks)):
-        if index % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
-        pushes.add(index, bytes(json))
-
-
-@cache
-def _envelopes() -> msgspec.json.Decoder[Any]:
-    """Return what reads a batch without looking into its tasks, of which one too many is taken.
-
-    A list would be read to its end, however long: 64 MiB can hold 30 million elements, and they
-    take gigabytes. A struct that is written as an array passes over what it has no field for.
-    """
-    kind = msgspec.Raw | msgspec.UnsetType
-    fields = [(f"task_{place}", kind, msgspec.UNSET) for place in range(MAX_TASKS + 1)]
-    tasks = msgspec.defstruct("Tasks", fields, array_like=True)
-    envelope = msgspec.defstruct("Batch", [("tasks", tasks)], forbid_unknown_fields=True)
-    return msgspec.json.Decoder(envelope)
-
-
-def _is_said(json: msgspec.Raw | msgspec.UnsetType) -> bool:
-    return json is not msgspec.UNSET
+    document = BatchDocument(most=pushes.most)
+    async for piece in body:
+        document.add(piece)
+        while tasks := document.group():
+            await pushes.add_all(tasks)
+    await pushes.add_all(document.rest())
 
 
 async def _read_lines(body: _Body, pushes: _Pushes) -> None:
@@ -298,9 +311,8 @@ async def _read_lines(body: _Body, pushes: _Pushes) -> None:
         *lines, tail = chunk.split(b"\n")
         for line in lines:
             number += 1
-            if number % SLICE == 0:
-                await asyncio.sleep(0)
-            pushes.add_line(number, bytes(rest) + line)
+            await pushes.add_line(number, bytes(rest) + line)
             rest.clear()
         rest += tail
-    pushes.add_line(number + 1, bytes(rest))
+        pushes.check_length(number + 1, rest)
+    await pushes.add_line(number + 1, bytes(rest))

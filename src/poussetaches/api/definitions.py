@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
+from poussetaches.api.bad_json import bad_json
 from poussetaches.api.merge_patch import merged
+from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, invalid
-from poussetaches.api.task_fields import MAX_DEPTH, is_too_deep
 from poussetaches.core.queue import NAME, NAME_IN_WORDS
 
 V = TypeVar("V")
@@ -63,5 +63,4 @@ def patched(document: object, patch: bytes, *, code: str) -> bytes:
     try:
         return merged(msgspec.json.encode(document), patch)
     except msgspec.DecodeError as exc:
-        detail = f"the body is not JSON that can be read: {exc}"
-        raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None
+        raise bad_json(patch, exc) from None

@@ -56,12 +56,10 @@ class FilterFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
         Raises:
             InvalidFilter: a condition cannot be met by any task.
         """
-        ids = None if self.ids is None else _listed(self.ids)
-        if ids is not None and len(ids) > MAX_IDS:
-            raise InvalidFilter("ids", f"are more than {MAX_IDS}; use several requests")
+        ids = None if self.ids is None else _listed("ids", self.ids)
         return TaskFilter(
             ids=ids,
-            states=None if self.state is None else _states(_listed(self.state)),
+            states=None if self.state is None else _states(_listed("state", self.state)),
             failing=bool(self.failing),
             queue=self.queue,
             labels=_labels(self.label),
@@ -78,7 +76,10 @@ class FilterFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
         )
 
 
-def _listed(given: str | list[str]) -> tuple[str, ...]:
+def _listed(field: str, given: str | list[str]) -> tuple[str, ...]:
+    count = given.count(",") + 1 if isinstance(given, str) else len(given)
+    if count > MAX_IDS:
+        raise InvalidFilter(field, f"are more than {MAX_IDS}; use several requests")
     items = given.split(",") if isinstance(given, str) else given
     return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from poussetaches.api.bad_json import bad_json
 from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
 from poussetaches.api.refusal import place_of
 
@@ -125,9 +126,15 @@ def too_large(detail: str) -> Problem:
 
 
 def decode(
-    decoder: msgspec.json.Decoder[V], body: bytes | bytearray, *, code: str = "invalid-task"
+    decoder: msgspec.json.Decoder[V],
+    body: bytes | bytearray,
+    *,
+    code: str = "invalid-task",
+    offset: int = 0,
 ) -> V:
     """Return what a JSON body holds; ``code`` is the problem's when it is not allowed.
+
+    ``offset`` is where in the body it begins, if it is a part.
 
     Raises:
         Problem: 400, it is not JSON; 422, it has not the right shape, with the field's name.
@@ -138,9 +145,7 @@ def decode(
     except msgspec.ValidationError as exc:
         raise invalid(code, *place_of(str(exc), decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        reason = "too deeply nested" if isinstance(exc, RecursionError) else str(exc)
-        detail = f"the body is not JSON that can be read: {reason}"
-        raise Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail) from None
+        raise bad_json(body, exc, offset=offset) from None
 
 
 def check_encoding(body: bytes | bytearray) -> None:
@@ -153,8 +158,12 @@ def check_encoding(body: bytes | bytearray) -> None:
         return
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(body), _PIECE):
-        decoder.decode(body[start : start + _PIECE])
-    decoder.decode(b"", final=True)
+        held, _ = decoder.getstate()
+        try:
+            decoder.decode(body[start : start + _PIECE], final=start + _PIECE >= len(body))
+        except UnicodeDecodeError as exc:
+            exc.start += start - len(held)
+            raise
 
 
 def invalid(code: str, field: str, reason: str) -> Problem:

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
 from poussetaches.core.queue import Name, Timeout
 from poussetaches.core.retry import TEN_YEARS, RetryOverrides, StatusRule
@@ -24,7 +25,6 @@ from poussetaches.core.task import NO_CALLBACK, BodyKind
 
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 * 1024  # names and values together
-MAX_DEPTH = 64  # of arrays and objects within each other
 LONGEST_KEY_TTL = 2_592_000  # seconds: 30 days
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
@@ -54,10 +54,6 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _FORBIDDEN_HEADERS = frozenset({"host", "content-length", "connection", "transfer-encoding"})
 _FORBIDDEN_PREFIXES = ("poussetaches-", "webhook-")
-
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class _Changeable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -206,13 +202,3 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidTask("body_base64", f"is not base64: {exc}") from None
-
-
-def is_too_deep(json: bytes) -> bool:
-    """Tell whether arrays and objects of a JSON text are nested more than 64 deep."""
-    if json.count(b"[") + json.count(b"{") <= MAX_DEPTH:
-        return False
-    brackets = _STRING.sub(b"", json).translate(_BRACKETS, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):  # each time, the innermost go
-        brackets = brackets.replace(b"[]", b"")
-    return bool(brackets)

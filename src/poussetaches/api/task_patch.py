@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from poussetaches.api.merge_patch import Document, is_null, merged_document
+from poussetaches.api.nesting import is_too_deep
 from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import (
     ANY_SUCCESS,
@@ -21,7 +22,6 @@ from poussetaches.api.task_fields import (
     TaskFields,
     body_of,
     check_together,
-    is_too_deep,
 )
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import Moment, later

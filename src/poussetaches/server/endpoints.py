@@ -90,6 +90,7 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
             now=now,
             random=random,
             limits=limits,
+            max_request=settings.max_request,
             max_batch=settings.max_batch,
         ),
         BulkRoutes(

@@ -273,7 +273,7 @@ SETTINGS: tuple[Setting, ...] = (
         "max_request",
         Integer(1, 2 * MAX_SIZE),
         2_097_152,
-        "Largest request that pushes one task.",
+        "Largest request other than a batch, and largest task of a batch.",
     ),
     Setting(
         LIMITS,

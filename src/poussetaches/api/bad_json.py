@@ -1,0 +1,82 @@
+"""What keeps a text from being JSON, in words that say what to change."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from poussetaches.api.problems import Problem
+
+# Of these, msgspec would only say that the first byte is wrong.
+_BEGINNINGS = (
+    (b"\xef\xbb\xbf", "it begins with a byte order mark; send UTF-8 without one"),
+    (b"\xff\xfe", "it is UTF-16, as its byte order mark says; send UTF-8"),
+    (b"\xfe\xff", "it is UTF-16, as its byte order mark says; send UTF-8"),
+    (b"\x1f\x8b", "it is compressed with gzip; send it as it is"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; send it as it is"),
+    (b"\x78\x01", "it is compressed with deflate; send it as it is"),
+    (b"\x78\x9c", "it is compressed with deflate; send it as it is"),
+    (b"\x78\xda", "it is compressed with deflate; send it as it is"),
+)
+_NOT_NUMBERS = (b"NaN", b"Infinity")  # as JavaScript and Python have them
+_MESSAGE = re.compile(r"(?:JSON is malformed: )?(?P<reason>.*) \(byte (?P<place>[0-9]+)\)")
+_TRUNCATED = "Input data was truncated"
+_HALF_PAIR = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+_NEAR = 12  # bytes, of a pair
+
+
+def bad_json(
+    body: bytes | bytearray, error: Exception, *, field: str = "", offset: int = 0
+) -> Problem:
+    """Return the problem of a text that could not be decoded, which may be a field of a body.
+
+    ``offset`` is where in the body the text begins.
+    """
+    what = f"{field}: not" if field else "the body is not"
+    detail = f"{what} valid JSON: {_reason(body, error, offset)}"
+    return Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail)
+
+
+def _reason(body: bytes | bytearray, error: Exception, offset: int) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if not body:
+        return "it is empty"
+    if offset == 0:
+        for beginning, reason in _BEGINNINGS:
+            if body.startswith(beginning):
+                return reason
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {offset + error.start} is not UTF-8"
+    return _malformed(body, str(error), offset)
+
+
+def _malformed(body: bytes | bytearray, message: str, offset: int) -> str:
+    """Return what a message of msgspec's says, with the text that it is about."""
+    match = _MESSAGE.fullmatch(message)
+    place = int(match["place"]) if match else len(body)
+    half = _half_pair(body, place, message)
+    if half is not None:
+        text = bytes(body[half : half + 6]).decode()
+        return f"{text} at byte {offset + half} is half of a surrogate pair; send both halves"
+    if match is None:
+        return "it ends too early" if message == _TRUNCATED else message
+    for number in _NOT_NUMBERS:
+        if body.startswith(number, place):
+            return f"{number.decode()} at byte {offset + place} is no JSON; send null or a text"
+    return f"{match['reason']} at byte {offset + place}"
+
+
+def _half_pair(body: bytes | bytearray, place: int, message: str) -> int | None:
+    """Return where half of a surrogate pair is, if there is one at the place of an error."""
+    match = _HALF_PAIR.search(body, max(0, place - _NEAR), place + _NEAR)
+    if match is None:
+        return None
+    before = bytes(body[max(0, match.start() - _NEAR) : match.start()])
+    is_escaped = (len(before) - len(before.rstrip(b"\\"))) % 2 == 1
+    # What follows may be the beginning of the other half: then it is the text that is cut off.
+    is_cut_off = message == _TRUNCATED and body[match.end() : match.end() + 1] in (b"", b"\\")
+    return None if is_escaped or is_cut_off else match.start()
