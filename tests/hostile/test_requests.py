@@ -35,10 +35,35 @@ NOT_HTTP = {
     "negative length": push(b"Content-Length: -6"),
     "signed length": push(b"Content-Length: +27"),
     "endless length": push(b"Content-Length: 99999999999999999999999"),
-    "unknown coding": push(b"Transfer-Encoding: xchunked"),
+    "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
+    "two hosts": head(GET, b"Host: 127.0.0.1"),
+    "two different hosts": head(GET, b"hOST: other"),
+    "hosts in a list": b"GET /healthz HTTP/1.1\r\nHost: a, b\r\n\r\n",
+    "host with a user": b"GET /healthz HTTP/1.1\r\nHost: a@b\r\n\r\n",
+    "host with a path": b"GET /healthz HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "host of bytes": b"GET /healthz HTTP/1.1\r\nHost: a\xff\r\n\r\n",
+    "two hosts in HTTP/1.0": b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+    "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks in chunks": push(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
     "chunks not last": push(b"Transfer-Encoding: chunked, gzip"),
     "chunk without a size": push(b"Transfer-Encoding: chunked", body=b"zz\r\n\r\n"),
     "chunk too large to count": push(b"Transfer-Encoding: chunked", body=b"f" * 20 + b"\r\n\r\n"),
+}
+UNSUPPORTED = {
+    "unknown coding": (push(b"Transfer-Encoding: xchunked"), 501, "unsupported-transfer-encoding"),
+    "compressed chunks": (
+        push(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
+        501,
+        "unsupported-transfer-encoding",
+    ),
+    "codings one by one": (
+        push(b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+        501,
+        "unsupported-transfer-encoding",
+    ),
+    "compressed body": (push(b"Content-Encoding: gzip"), 415, "unsupported-content-encoding"),
+    "older version": (head(b"GET /healthz HTTP/0.9"), 505, "unsupported-version"),
+    "newer version": (head(b"GET /healthz HTTP/2.0"), 505, "unsupported-version"),
 }
 TOO_LARGE = {
     "header": head(GET, b"X: " + b"a" * 66 * KIB),
@@ -55,6 +80,47 @@ def test_request_that_http_does_not_allow_is_refused(server: Server, request_: b
 
     assert (said.statuses, said.code) == ([400], "refused")
     assert b"connection: close\r\n" in said.raw
+
+
+@pytest.mark.parametrize(("request_", "status", "code"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_request_that_is_unsupported_is_refused(
+    server: Server, request_: bytes, status: int, code: str
+) -> None:
+    said = say(server, request_)
+
+    assert (said.statuses, said.code) == ([status], code)
+    assert b"connection: close\r\n" in said.raw
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (NOT_HTTP["tls"], "TLS"),
+        (NOT_HTTP["http2"], "HTTP/2"),
+        (NOT_HTTP["no host"], "no Host"),
+        (NOT_HTTP["unknown method"], "method"),
+        (NOT_HTTP["target of bytes"], "url path"),
+        (UNSUPPORTED["compressed body"][0], "Content-Encoding 'gzip'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refusal_says_what_is_wrong(server: Server, request_: bytes, reason: str) -> None:
+    assert reason in say(server, request_).detail
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /healthz HTTP/1.0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: [::1]:7991\r\n\r\n",
+        head(GET, b"Content-Encoding: identity"),
+        push(b"Transfer-Encoding: Chunked", body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)),
+    ],
+    ids=["HTTP/1.0", "empty host", "IPv6", "identity", "capitals"],
+)
+def test_request_that_is_unusual_is_answered(server: Server, request_: bytes) -> None:
+    assert say(server, request_).statuses[0] in (200, 201)
 
 
 @pytest.mark.parametrize("request_", TOO_LARGE.values(), ids=TOO_LARGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.acceptance.harness import PATIENCE, Server
 
@@ -23,10 +23,20 @@ class Said(NamedTuple):
     @property
     def code(self) -> str:
         """The code of the problem that came last."""
+        kind: str = self._problem["type"]
+        return kind.removeprefix("urn:poussetaches:problem:")
+
+    @property
+    def detail(self) -> str:
+        """What the problem that came last says."""
+        detail: str = self._problem["detail"]
+        return detail
+
+    @property
+    def _problem(self) -> Any:
         document = json.loads(self.raw.rpartition(b"\r\n\r\n")[2])
         assert document["status"] == self.statuses[-1]
-        kind: str = document["type"]
-        return kind.removeprefix("urn:poussetaches:problem:")
+        return document
 
 
 def connect(server: Server) -> socket.socket:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -25,7 +27,17 @@ MAX_HEAD = 64 * 1024  # bytes, of a head, of trailers, and of whatever else is n
 MOST_IN_A_ROW = 64  # requests that may wait behind the one that is answered
 HIGH_WATER = 16 * 1024  # bytes that may wait for each client to read them, uncounted
 
+_LONGEST_SHOWN = 200  # characters of a header in a refusal
+_OTHER_PROTOCOLS = (
+    (b"\x16\x03", "it is TLS, and the server has plain HTTP only; use http://"),
+    (b"PRI * HTTP/2", "it is HTTP/2, and the server has HTTP/1.1 only"),
+)
 _FRAMING = (b"content-length", b"transfer-encoding")
+_CHECKED = frozenset({b"host", b"expect", b"transfer-encoding", b"content-encoding"})
+# RFC 3986, section 3.2: a name or an address, and perhaps a port.
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Za-z.:%_~-]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.age = 0  # how often patience looked while nothing was answered
         self._patience = patience
         self._in_head = False
+        self._host_count = 0  # headers of this name in the present head
         self._moved = False  # the parser got somewhere with what it was fed last
         self._unseen = 0  # bytes since it last got somewhere
         self._length = 0  # of what it is fed
@@ -115,8 +128,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_length += len(data)
         try:
             self._feed(data)
-        except httptools.HttpParserError:
-            self._refuse(self._refusal or _not_http())
+        except httptools.HttpParserError as exc:
+            self._refuse(self._refusal or self._diagnosed(data, exc))
             return
         self._unseen = 0 if self._moved else self._unseen + len(data)
         if self._unseen > MAX_HEAD:
@@ -127,15 +140,27 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._moved = self._in_head = True
         self._head_length = self._length
+        self._host_count = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in _CHECKED and self._in_head:
+            self._check_header(name, value)
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._passes_over_head:
             return
+        version = self.parser.get_http_version()
+        if version != "1.1" and version != "1.0":  # noqa: PLR1714 - as quick as it can be
+            self._stop(_unknown_version(version))
+        if not self._host_count and version == "1.1":  # RFC 9112, section 3.2
+            self._stop(_not_http("it has no Host header"))
         if self._head_length > MAX_HEAD and self._head_size() > MAX_HEAD:
             self._stop(_head_too_large())
         if len(self.pipeline) == MOST_IN_A_ROW:
-            self._stop(_not_http())
+            self._stop(_not_http(f"more than {MOST_IN_A_ROW} requests wait for their answers"))
         self._moved = True
         self._in_head = False
         self.age = 0
@@ -180,6 +205,37 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _framing(self) -> list[tuple[bytes, bytes]]:
         return [header for header in self.scope["headers"] if header[0] in _FRAMING]
+
+    def _diagnosed(self, data: bytes, exc: httptools.HttpParserError) -> Problem:
+        """Return why the parser could not read what came."""
+        first: RequestResponseCycle | None = self.cycle
+        if first is None:
+            for begin, reason in _OTHER_PROTOCOLS:
+                if data.startswith(begin):
+                    return _not_http(reason)
+        if isinstance(exc, httptools.HttpParserCallbackError):  # one of uvicorn's
+            return _not_http("its target is not a path")
+        return _not_http(str(exc))
+
+    def _check_header(self, name: bytes, value: bytes) -> None:
+        """Refuse what uvicorn would pass over, and the parser does not look at."""
+        match name:
+            case b"host":
+                self._host_count += 1
+                if self._host_count > 1:
+                    self._stop(_not_http("it has more than one Host header"))
+                if not _is_host(value):
+                    self._stop(_not_http(f"its Host is {_shown(value)}, which is not a host"))
+            case b"expect":
+                self.expect_100_continue = value.lower() == b"100-continue"
+            case b"transfer-encoding":  # RFC 9112, section 6.1
+                if value.lower() != b"chunked":
+                    self._stop(_unknown_coding(value))
+                if self.parser.get_http_version() == "1.0":
+                    self._stop(_not_http("HTTP/1.0 has no Transfer-Encoding"))
+            case b"content-encoding":
+                if value.strip().lower() not in (b"", b"identity"):
+                    self._stop(_compressed(value))
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -229,9 +285,36 @@ def _raw(problem: Problem) -> bytes:
     return b"".join((head, b"connection: close\r\n", lines, b"\r\n", response.body))
 
 
-def _not_http() -> Problem:
-    detail = "this is no request that HTTP/1.1 allows"
+@lru_cache(maxsize=64)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
+def _shown(value: bytes) -> str:
+    return repr(value.decode("latin-1")[:_LONGEST_SHOWN])
+
+
+def _not_http(reason: str) -> Problem:
+    detail = f"HTTP/1.1 does not allow this request: {reason}"
     return Problem(HTTPStatus.BAD_REQUEST, "refused", detail)
+
+
+def _unknown_version(version: str) -> Problem:
+    detail = f"HTTP/{version} is unsupported; HTTP/1.1 and HTTP/1.0 are supported"
+    return Problem(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "unsupported-version", detail)
+
+
+def _unknown_coding(value: bytes) -> Problem:
+    detail = f"Transfer-Encoding {_shown(value)} is unsupported; only chunked is supported"
+    return Problem(HTTPStatus.NOT_IMPLEMENTED, "unsupported-transfer-encoding", detail)
+
+
+def _compressed(value: bytes) -> Problem:
+    detail = f"Content-Encoding {_shown(value)} is unsupported; send the body uncompressed"
+    headers = {"Accept-Encoding": "identity"}  # RFC 9110, section 15.5.16
+    return Problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail, headers=headers
+    )
 
 
 def _head_too_large() -> Problem:
