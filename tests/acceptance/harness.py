@@ -234,6 +234,11 @@ class Server:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(PATIENCE)
 
+    def status(self) -> int:
+        """Wait for its end, and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None

@@ -100,11 +100,6 @@ class Run(Server):
                 self.arguments, env=self._env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
-    def status(self) -> int:
-        """Wait for its end, and return its exit status."""
-        assert self._process is not None
-        return self._process.wait(PATIENCE)
-
     def refused(self) -> tuple[int, str]:
         """Start what cannot start; return its status and what it says."""
         ended = subprocess.run(

@@ -25,6 +25,7 @@ from tests.acceptance.harness import (
     Delivery,
     Receiver,
     Server,
+    clean_environment,
     free_port,
     receiving,
     serving,
@@ -399,6 +400,59 @@ def test_attempt_that_outlasts_the_drain_timeout_is_made_again(tmp_path: Path) -
         assert tries_of(server, "success", held) == 1
     assert [json.loads(found.body)["tries"] for found in receiver.deliveries] == [1, 1]
     assert len({found.headers["poussetaches-request-id"] for found in receiver.deliveries}) == 2
+
+
+def test_closed_terminal_stops_the_server_as_sigterm_does(tmp_path: Path) -> None:
+    with holding() as (receiver, release), serving(tmp_path / "data") as server:
+        held = server.push(f"{receiver.url}/held")
+        delivered(receiver, 1)
+
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: server.logged(" stopping "), bool, "the server to hear it")
+        server.signal(signal.SIGHUP)
+        release.set()
+
+        assert server.status() == 0
+        server.start()
+        assert tries_of(server, "success", held) == 1
+    assert len(receiver.deliveries) == 1
+
+
+def test_closed_terminal_does_not_stop_a_server_under_nohup(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "poussetaches", "serve"]
+    server = Server(tmp_path / "data")
+    started = subprocess.Popen(
+        [
+            "/usr/bin/env",
+            "nohup",
+            *words,
+            "--port",
+            str(server.port),
+            "--data-dir",
+            str(server.data_dir),
+        ],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _listens(server), bool, "it to listen")
+        started.send_signal(signal.SIGHUP)
+
+        assert server.request("GET", "/healthz").status == 200
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(PATIENCE) == 0
+    finally:
+        started.kill()
+        started.wait()
+
+
+def _listens(server: Server) -> bool:
+    try:
+        return server.request("GET", "/healthz").status == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -101,6 +101,7 @@ def test_every_metric_has_its_row() -> None:
         paused=False,
         store_bytes=0,
         oldest_due_age=0.0,
+        dropped_log_lines=0,
     )
     told = generate_latest(NumbersCollector(numbers)).decode()
 

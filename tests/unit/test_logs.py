@@ -3,12 +3,23 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
-from poussetaches.logs import LIBRARIES, OURS, JsonFormatter, TextFormatter, configure_logging
+from poussetaches.logs import (
+    configure_logging,
+    dropped_line_count,
+    log_what_python_prints,
+)
+from poussetaches.logs.configuration import LIBRARIES, LineHandler
+from poussetaches.logs.formatter import OURS, JsonFormatter, TextFormatter
 
 NOON = 1_795_435_200.123  # 2026-11-23T12:00:00.123Z
 
@@ -164,3 +175,83 @@ def test_second_call_replaces_the_first() -> None:
 
 def test_uvicorns_second_copy_of_its_event_is_left_out() -> None:
     assert "color" not in TextFormatter().format(record("started", color_message="started"))
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    out, into = os.pipe()
+    with os.fdopen(into, "w") as stream:
+        yield out, stream
+        os.close(out)
+        configure_logging("text", "info", io.StringIO())  # the thread ends
+
+
+def test_pipe_is_written_by_a_thread(pipe: tuple[int, TextIO]) -> None:
+    out, stream = pipe
+    configure_logging("text", "info", stream)
+
+    logging.getLogger("poussetaches").info("event", extra={"half": "\ud800"})
+
+    handler = logging.getLogger().handlers[-1]
+    assert isinstance(handler, LineHandler)
+    assert os.read(out, 1000).endswith(b'poussetaches event half="\\ud800"\n')
+    assert dropped_line_count() == 0
+
+
+def test_event_that_cannot_be_shown_is_logged_all_the_same(pipe: tuple[int, TextIO]) -> None:
+    class Bad:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    out, stream = pipe
+    configure_logging("json", "info", stream)
+
+    logging.getLogger("poussetaches").info("event", extra={"field": Bad()})
+
+    assert b"'event' cannot be formatted: ValueError('no text')" in os.read(out, 1000)
+
+
+def test_dropped_lines_are_reported_as_an_event(pipe: tuple[int, TextIO]) -> None:
+    _, stream = pipe
+    configure_logging("json", "info", stream)
+    handler = logging.getLogger().handlers[-1]
+    assert isinstance(handler, LineHandler)
+
+    line = json.loads(handler.report(7))
+
+    assert (line["level"], line["event"], line["count"]) == (
+        "warning",
+        "log lines dropped, because nobody read them",
+        7,
+    )
+
+
+def test_what_python_would_print_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, name in ((sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(place, name, getattr(place, name))  # so that it is put back
+    stream = io.StringIO()
+    configure_logging("text", "info", stream)
+    log_what_python_prints()
+
+    class Bad:
+        def __del__(self) -> None:
+            raise ValueError("in the end")
+
+    def fail() -> None:
+        raise OSError("in a thread")
+
+    Bad()
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("beware", stacklevel=1)
+        logging.captureWarnings(False)
+
+    lines = stream.getvalue().splitlines()
+    assert [text in line for text, line in zip(SAID, lines, strict=True)] == [True] * 3
+
+
+SAID = ("ValueError: in the end", "OSError: in a thread", "UserWarning: beware")

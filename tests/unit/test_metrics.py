@@ -17,6 +17,7 @@ NUMBERS = Numbers(
     paused=True,
     store_bytes=4096,
     oldest_due_age=1.5,
+    dropped_log_lines=3,
 )
 
 
@@ -44,6 +45,7 @@ def test_numbers_are_told_under_their_names() -> None:
         "poussetaches_died_total": 2,
         "poussetaches_pruned_total succeeded": 0,
         "poussetaches_pruned_total dead": 7,
+        "poussetaches_dropped_log_lines_total": 3,
         "poussetaches_in_flight": 1,
         "poussetaches_held_origins": 2,
         "poussetaches_paused": 1,

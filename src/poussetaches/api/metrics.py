@@ -37,6 +37,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool
     store_bytes: int
     oldest_due_age: float  # seconds, 0 when nothing is due
+    dropped_log_lines: int
 
 
 class Exposition(NamedTuple):
@@ -74,6 +75,11 @@ class NumbersCollector:
             "oldest_due_age_seconds",
             "How long the oldest due task has been due, 0 when none is.",
             numbers.oldest_due_age,
+        )
+        yield _counter(
+            "dropped_log_lines",
+            "Log lines dropped since the start, because nobody read them.",
+            numbers.dropped_log_lines,
         )
         build = InfoMetricFamily("poussetaches_build", "The server's version.")
         build.add_metric((), {"version": __version__})

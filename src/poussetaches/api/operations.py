@@ -101,12 +101,14 @@ class Operations:
         engine: EngineView,
         stats: Stats,
         pruned: Mapping[TaskState, int],
+        dropped_log_lines: Callable[[], int],
         now: Callable[[], Moment],
     ) -> None:
         self._store = store
         self._engine = engine
         self._stats = stats
         self._pruned = pruned
+        self._dropped_log_lines = dropped_log_lines
         self._now = now
 
     def endpoints(self) -> list[Endpoint]:
@@ -225,6 +227,7 @@ class Operations:
             paused=self._engine.paused,
             store_bytes=(await self._store.size()).used,
             oldest_due_age=self._oldest_due_age(None) or 0.0,
+            dropped_log_lines=self._dropped_log_lines(),
         )
         exposition = expose(numbers, accept=request.headers.get("accept", ""))
         return Response(exposition.body, headers={"Content-Type": exposition.media_type})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -41,6 +42,7 @@ app.command("import", cls=PlainCommand)(import_)
 
 def main(args: list[str] | None = None) -> int:
     """Run a command line and return its exit status; an error is one line on stderr."""
+    open_standard_files()
     try:
         status = app(args, prog_name="poussetaches", standalone_mode=False)
     except typer.TyperException as exc:
@@ -54,6 +56,21 @@ def main(args: list[str] | None = None) -> int:
     except PousseTachesError as exc:
         return fail(str(exc), FAILED)
     return status if isinstance(status, int) else 0
+
+
+def open_standard_files() -> None:
+    """Open what was closed of standard input, output and error (``2>&-``).
+
+    Otherwise the next file takes the number: the log, or an application's errors, would be
+    written into the database.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # of the free numbers it takes the lowest
+            os.set_inheritable(opened, True)
+            setattr(sys, name, os.fdopen(opened, "r" if number == 0 else "w", closefd=False))
 
 
 def fail(message: str, status: int) -> int:

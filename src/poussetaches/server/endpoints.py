@@ -26,6 +26,7 @@ from poussetaches.api.watch import TaskWatch
 from poussetaches.core.moment import Moment
 from poussetaches.engine.engine import Engine
 from poussetaches.engine.stats import Stats
+from poussetaches.logs import dropped_line_count
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
 
@@ -131,6 +132,7 @@ def _of_operations(services: Services) -> list[Endpoint]:
         engine=services.engine,
         stats=services.stats,
         pruned=services.engine.maintenance.pruned,
+        dropped_log_lines=dropped_line_count,
         now=services.now,
     ).endpoints()
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.stats import Stats
-from poussetaches.logs import configure_logging
+from poussetaches.logs import configure_logging, log_what_python_prints
 from poussetaches.server.companion import Alone, Companion
 from poussetaches.server.descriptors import Descriptors, divide_descriptors
 from poussetaches.server.http_server import HttpServer
@@ -82,6 +82,7 @@ def serve(
         TooFewDescriptors: the limit of open files is too low.
     """
     configure_logging(settings.log_format, settings.log_level, sys.stderr)
+    log_what_python_prints()
     _collect_less_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings, companion or Alone(), any_port=any_port))
@@ -98,7 +99,7 @@ def _collect_less_often() -> None:
 
 
 async def run(settings: Settings, companion: Companion, *, any_port: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT; a second one ends attempts in flight at once."""
+    """Serve until SIGTERM, SIGINT or SIGHUP; a second one ends attempts in flight at once."""
     stops = _Stops()
     with listening(settings, any_port=any_port) as listener:
         descriptors = divide_descriptors(settings.max_in_flight)
@@ -230,6 +231,9 @@ class _Stops:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._heard, number)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            # A closed terminal may send several: they never end attempts at once.
+            loop.add_signal_handler(signal.SIGHUP, self.stop)
 
     def stop(self) -> None:
         """End the server as the first signal does."""

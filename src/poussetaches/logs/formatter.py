@@ -1,4 +1,4 @@
-"""One line per event, as key=value text or as JSON, over the standard library's logging.
+"""The form of a log line: one per event, as key=value text or as JSON.
 
 An event is a lower-case phrase; what belongs to it goes into ``extra`` and becomes its fields.
 """
@@ -8,36 +8,11 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from typing import TextIO
 
 OURS = "poussetaches"
-LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "starlette")
 
 # What every record has besides its fields; `color_message` is uvicorn's second copy of its event.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
-
-
-def configure_logging(format: str, level: str, stream: TextIO) -> None:
-    """Send the events of this process to a stream; a second call replaces the first.
-
-    Our own events are logged from ``level`` on, those of libraries from warning on.
-    """
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
-    root = logging.getLogger()
-    for other in root.handlers[:]:
-        if isinstance(other.formatter, TextFormatter | JsonFormatter):
-            root.removeHandler(other)
-    root.addHandler(handler)
-
-    threshold = logging.getLevelNamesMapping()[level.upper()]
-    root.setLevel(max(threshold, logging.WARNING))
-    logging.getLogger(OURS).setLevel(threshold)
-    for name in LIBRARIES:
-        library = logging.getLogger(name)
-        library.handlers.clear()
-        library.propagate = True
-        library.setLevel(root.level)
 
 
 class TextFormatter(logging.Formatter):
