@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, get_args
 
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
@@ -16,7 +18,7 @@ from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Receive, Scope, Send
 from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, Receiver, acall
+from poussetaches.client.receive import Delivery, Receiver
 from poussetaches.client.tasks import Tasks as PlainTasks
 
 try:
@@ -29,6 +31,8 @@ except ImportError:  # Starlette alone has no dependencies
 else:
     HAS_DEPENDENCIES = True
 
+THREADS = 40  # as many as Starlette has for synchronous routes
+
 __all__ = ["GiveUp", "Pushed", "RetryLater", "TaskLogFilter", "Tasks", "current_task"]
 
 
@@ -38,10 +42,16 @@ class Tasks(PlainTasks):
     Parameters of a handler that are dependencies (``Depends``), or the request itself, are filled
     in where the task runs. Those that have no other default must be given one, so that type
     checkers see that a push leaves them out.
+
+    ``threads`` is how many synchronous handlers may run at once in one process. They are not
+    those that the application's own routes wait for.
     """
 
-    def __init__(self, app: Starlette | None = None, **options: Any) -> None:
+    def __init__(
+        self, app: Starlette | None = None, *, threads: int = THREADS, **options: Any
+    ) -> None:
         super().__init__(**options)
+        self._threads = _Threads(threads)
         self._app: Starlette | None = None
         if app is not None:
             self.init_app(app)
@@ -101,7 +111,26 @@ class Tasks(PlainTasks):
         return deliver
 
     def _receiver_for(self, app: Starlette, scope: Scope) -> Receiver:
-        return Receiver(self, acall=partial(_acall, app, scope, self.is_injected))
+        acall = partial(_acall, app, scope, is_injected=self.is_injected, threads=self._threads)
+        return Receiver(self, acall=acall)
+
+
+class _Threads:
+    """The threads of synchronous handlers, so many in each event loop."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._limiter: RunVar[CapacityLimiter] = RunVar("poussetaches_threads")
+
+    async def call(self, delivery: Delivery, **injected: object) -> object:
+        """Call a handler: a synchronous one in a thread, once there is one."""
+        if delivery.function.is_async:
+            return delivery.call(**injected)
+        limiter = self._limiter.get(None)
+        if limiter is None:
+            limiter = CapacityLimiter(self._count)
+            self._limiter.set(limiter)
+        return await to_thread.run_sync(partial(delivery.call, **injected), limiter=limiter)
 
 
 class _BrokenOff(Exception):
@@ -134,7 +163,12 @@ Injected = Callable[[inspect.Parameter, object], bool]
 
 
 async def _acall(
-    app: Starlette, scope: Scope, is_injected: Injected, delivery: Delivery
+    app: Starlette,
+    scope: Scope,
+    delivery: Delivery,
+    *,
+    is_injected: Injected,
+    threads: _Threads,
 ) -> object:
     function = delivery.function
     parameters = [
@@ -143,12 +177,20 @@ async def _acall(
         if name in function.arguments.injected
     ]
     if not parameters:
-        return await acall(delivery)
-    return await _with_dependencies(app, scope, parameters, delivery)
+        return await threads.call(delivery)
+    call = partial(threads.call, delivery)
+    return await _with_dependencies(
+        app, scope, parameters, call=call, hints=function.arguments.hints
+    )
 
 
 async def _with_dependencies(
-    app: Starlette, scope: Scope, parameters: list[inspect.Parameter], delivery: Delivery
+    app: Starlette,
+    scope: Scope,
+    parameters: list[inspect.Parameter],
+    *,
+    call: Callable[..., Awaitable[object]],
+    hints: Mapping[str, Any],
 ) -> object:
     """Call a handler from a route of its own, whose parameters are the dependencies alone.
 
@@ -157,9 +199,9 @@ async def _with_dependencies(
     results: list[object] = []
 
     async def endpoint(**injected: Any) -> None:
-        results.append(await _finish(delivery, injected))
+        value = await call(**injected)
+        results.append(await value if inspect.isawaitable(value) else value)
 
-    hints = delivery.function.arguments.hints
     endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY)
@@ -175,11 +217,6 @@ async def _with_dependencies(
     inner.add_middleware(_Within, app=app)
     await inner({**scope, "method": "POST", "path": "/", "root_path": ""}, _receive, _send)
     return results[0]
-
-
-async def _finish(delivery: Delivery, injected: dict[str, object]) -> object:
-    value = await acall(delivery, **injected)
-    return await value if inspect.isawaitable(value) else value
 
 
 class _Within:

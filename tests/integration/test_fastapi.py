@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Annotated
 
@@ -21,7 +24,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poussetaches.client.modes import ImmediatePusher
 from poussetaches.fastapi import Tasks
 from poussetaches.testing import testing
+from tests.acceptance.harness import PATIENCE
 from tests.application import delivery, signed
+from tests.fakes import let_run
+from tests.integration.asgi import request
 
 KEY = "the key"
 SECRET = "a secret of twenty-four bytes"
@@ -134,6 +140,46 @@ def test_request_without_the_key_is_refused(tasks: Tasks, guard: str) -> None:
     answer = TestClient(app).post("/_poussetaches/double", json={"number": 1})
 
     assert answer.status_code == 401
+
+
+async def test_synchronous_handlers_take_no_thread_from_routes() -> None:
+    tasks = Tasks(auth_key=KEY, environ={}, threads=2)
+    started: list[int] = []
+    goes_on = threading.Event()
+
+    @tasks.task(name="block")
+    def block(number: int, session: Session = "") -> None:
+        started.append(number)
+        goes_on.wait(PATIENCE)
+
+    async def in_thread(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(await asyncio.to_thread(str, "answered"))
+
+    app = FastAPI()
+    app.add_route("/", in_thread)
+    tasks.init_app(app)
+    with ThreadPoolExecutor(1) as default:
+        asyncio.get_running_loop().set_default_executor(default)
+        blocked = [
+            asyncio.create_task(asked(app, "POST", "/_poussetaches/block", number=number))
+            for number in range(3)
+        ]
+        while len(started) < 2:
+            await let_run()
+
+        answered = await asked(app, "GET", "/")
+        started_meanwhile = sorted(started)
+        goes_on.set()
+        statuses = [(await one)[0] for one in blocked]
+
+    assert answered == (200, b"answered")
+    assert len(started_meanwhile) == 2
+    assert statuses == [200] * 3
+
+
+async def asked(app: ASGIApp, method: str, path: str, **arguments: object) -> tuple[int, bytes]:
+    answer = await request(app, method, path, arguments, poussetaches_auth_key=KEY)
+    return answer.status, answer.body
 
 
 def test_dependencies_are_filled_in_and_closed(tasks: Tasks) -> None:
