@@ -71,7 +71,7 @@ async def test_export_of_an_import_is_the_same_to_the_byte(
 
     assert exported(copy) == content
     assert verify_store(copy, lambda *_: None).problems == []
-    assert {file.name for file in copy.path.iterdir()} == {"tasks.db", "lock"}
+    assert {file.name for file in copy.path.iterdir()} == {".gitignore", "lock", "tasks.db"}
 
 
 def test_export_has_something_of_everything(folder: DataFolder) -> None:
@@ -157,7 +157,7 @@ async def test_import_of_a_broken_file_says_where_and_leaves_nothing(
     with pytest.raises(CannotReadExport, match=message):
         await imported(tmp_path / "copy", b"".join(change(lines)))
 
-    assert [file.name for file in (tmp_path / "copy").iterdir()] == ["lock"]
+    assert {file.name for file in (tmp_path / "copy").iterdir()} == {".gitignore", "lock"}
 
 
 class Disk:

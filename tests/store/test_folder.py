@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import logging
 import os
+import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,8 +37,26 @@ def folder(tmp_path: Path) -> Iterator[DataFolder]:
 
 def refusal(folder: DataFolder) -> str:
     with pytest.raises(CannotOpenStore) as caught:
-        folder.lock()
+        folder.lock(patience=0.0)
     return str(caught.value)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the numbers of the files that are synced from now on."""
+    numbers: list[int] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        numbers.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return numbers
 
 
 def test_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
@@ -48,7 +71,73 @@ def test_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
 def test_folder_that_we_make_is_for_our_user_alone(folder: DataFolder) -> None:
     folder.lock()
 
-    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert mode(folder.path) == 0o700
+
+
+def test_new_folders_are_synced_up_to_the_first_that_existed(
+    tmp_path: Path, synced: list[int]
+) -> None:
+    folder = DataFolder(tmp_path / "a" / "b" / "data")
+
+    folder.lock()
+
+    above = [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    assert synced == [each.stat().st_ino for each in above]
+    folder.unlock()
+
+
+def test_folder_that_was_there_is_not_synced(folder: DataFolder, synced: list[int]) -> None:
+    folder.path.mkdir()
+
+    folder.lock()
+
+    assert synced == []
+
+
+def test_folder_below_one_that_cannot_be_synced_is_made(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    folder.lock()
+
+    assert folder.path.is_dir()
+
+
+def test_folder_whose_name_did_not_reach_the_disk_is_refused(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    assert "Input/output error" in refusal(folder)
+
+
+def test_folder_that_we_make_is_ignored_by_git(folder: DataFolder) -> None:
+    folder.lock()
+
+    assert (folder.path / ".gitignore").read_text() == "*\n"
+
+
+def test_folder_that_was_there_gets_no_gitignore(folder: DataFolder) -> None:
+    folder.path.mkdir()
+
+    folder.lock()
+
+    assert [file.name for file in folder.path.iterdir()] == ["lock"]
+
+
+def test_folder_is_new_until_there_are_tasks_in_it(folder: DataFolder) -> None:
+    folder.lock()
+    before = folder.is_new
+    folder.database.touch()
+
+    assert (before, folder.is_new) == (True, False)
 
 
 def test_permissions_of_a_folder_that_was_there_stay_as_they_are(folder: DataFolder) -> None:
@@ -57,7 +146,48 @@ def test_permissions_of_a_folder_that_was_there_stay_as_they_are(folder: DataFol
 
     folder.lock()
 
-    assert folder.path.stat().st_mode & 0o777 == 0o750
+    assert mode(folder.path) == 0o750
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
+def test_files_that_we_make_are_for_our_user_alone(folder: DataFolder, umask: int) -> None:
+    folder.path.mkdir(mode=0o755)
+    before = os.umask(umask)
+    try:
+        folder.lock()
+    finally:
+        os.umask(before)
+
+    assert mode(folder.path / "lock") == 0o600
+
+
+def test_files_of_older_versions_are_taken_from_other_users(folder: DataFolder) -> None:
+    names = ("tasks.db", "tasks.db-wal", "tasks.db-shm", "reserve", "lock")
+    folder.path.mkdir(mode=0o755)
+    for name in names:
+        (folder.path / name).touch()
+        (folder.path / name).chmod(0o664)
+
+    folder.lock()
+
+    assert {name: mode(folder.path / name) for name in names} == dict.fromkeys(names, 0o600)
+
+
+def test_file_that_cannot_be_taken_from_other_users_is_told(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    folder.path.mkdir(mode=0o755)
+    folder.database.touch(0o644)
+    monkeypatch.setattr(os, "chmod", fail)
+
+    folder.lock()
+
+    assert [(r.levelno, r.message) for r in caplog.records] == [
+        (logging.WARNING, "file is open to other users")
+    ]
 
 
 def test_folder_that_is_locked_is_refused_with_who_has_it(folder: DataFolder) -> None:
@@ -94,6 +224,137 @@ def test_folder_that_another_process_locked_is_refused(folder: DataFolder) -> No
     assert f"(process {process.pid})" in message
     # The lock ends with its process, however that ended.
     folder.lock()
+
+
+def test_folder_that_an_import_has_is_refused_with_that(folder: DataFolder) -> None:
+    folder.lock(user="an import")
+
+    message = refusal(DataFolder(folder.path))
+
+    assert f"is in use by an import (process {os.getpid()});" in message
+
+
+def test_lock_file_that_was_deleted_lets_no_second_server_in(folder: DataFolder) -> None:
+    folder.lock()
+    (folder.path / "lock").unlink()
+
+    message = refusal(DataFolder(folder.path))
+
+    assert "is in use by another server" in message
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["deleted", "replaced"])
+def test_lock_file_that_was_taken_away_is_a_lost_lock(folder: DataFolder, made: bool) -> None:
+    folder.lock()
+    before = folder.has_lost_lock()
+    (folder.path / "lock").rename(folder.path / "other")
+    if made:
+        (folder.path / "lock").touch()
+
+    assert (before, folder.has_lost_lock()) == (False, True)
+
+
+@pytest.mark.parametrize("end", ["moved", "replaced", "deleted"])
+def test_folder_that_is_gone_as_a_whole_has_not_lost_its_lock(
+    folder: DataFolder, tmp_path: Path, end: str
+) -> None:
+    folder.lock()
+    if end == "deleted":
+        shutil.rmtree(folder.path)
+    else:
+        folder.path.rename(tmp_path / "away")
+    if end == "replaced":
+        folder.path.mkdir()
+
+    assert folder.has_lost_lock() is False
+
+
+def test_folder_that_is_being_read_is_refused_with_that(folder: DataFolder) -> None:
+    folder.path.mkdir()
+
+    with folder.reading() as lock:
+        message = refusal(DataFolder(folder.path))
+        lock.release()
+        DataFolder(folder.path).lock()
+
+    assert lock.in_use is False
+    assert message == (
+        f"the data folder {folder.path} is being read by `poussetaches backup`, `export` or "
+        "`verify`; start again once that has ended"
+    )
+
+
+def test_folder_that_an_older_version_reads_is_refused_with_that(folder: DataFolder) -> None:
+    folder.lock()
+    folder.unlock()
+    with (folder.path / "lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+
+        message = refusal(folder)
+
+    assert "is being read by" in message
+
+
+def test_folder_that_an_older_version_serves_is_refused(folder: DataFolder) -> None:
+    folder.lock()
+    folder.unlock()
+    with (folder.path / "lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        with folder.reading() as lock:
+            message = refusal(folder)
+
+    assert lock.in_use is True
+    assert "is in use by another server" in message
+
+
+def test_folder_without_a_lock_file_can_be_read(folder: DataFolder) -> None:
+    folder.path.mkdir()
+
+    with folder.reading() as lock:
+        pass
+
+    assert lock.in_use is False
+    assert list(folder.path.iterdir()) == []
+
+
+class FileSystem:
+    """A file system whose locks fail, those of folders alone or all of them."""
+
+    def __init__(self, number: int, *, of_files: bool) -> None:
+        self._number = number
+        self._of_files = of_files
+        self._flock = fcntl.flock
+
+    def flock(self, descriptor: int, kind: int) -> None:
+        if self._of_files or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(self._number, os.strerror(self._number))
+        self._flock(descriptor, kind)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP], ids=os.strerror)
+def test_file_system_without_locks_is_refused_with_that(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", FileSystem(number, of_files=True).flock)
+
+    assert refusal(folder) == (
+        f"the data folder {folder.path} cannot be locked: {os.strerror(number)}; name a folder on "
+        "a local disk with --data-dir"
+    )
+    with folder.reading() as lock:
+        assert lock.in_use is True  # nobody can know
+
+
+def test_file_system_that_cannot_lock_folders_is_good_enough(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", FileSystem(errno.EBADF, of_files=False).flock)
+    folder.lock()
+
+    message = refusal(DataFolder(folder.path))
+
+    assert "is in use by another server" in message
 
 
 def test_unlocked_folder_can_be_locked_again(folder: DataFolder) -> None:

@@ -71,7 +71,7 @@ def import_(
         opened = sys.stdin.buffer if file == STANDARD else Path(file).open("rb")  # noqa: SIM115
     except OSError as exc:
         raise CannotReadExport(f"{file} cannot be read: {exc.strerror}") from exc
-    folder.lock()
+    folder.lock(user="an import")
     try:
         with opened, progress_bar() as progress:
             chance = Random()  # noqa: S311 - no secrets

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -30,10 +30,14 @@ from poussetaches.server.patience import Patience
 from poussetaches.server.test_mode import TestModeServer
 from poussetaches.settings import Settings
 from poussetaches.store import open_store
+from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.original_folder import take_over
 
 GARBAGE = 20_000  # objects made and kept between two looks; some 2 MB
+LOCK_CHECK = 1.0  # seconds between two checks of the folder's lock
+LOSSES = 2  # in a row; a folder that is being deleted loses its files one by one
+FAILED = 1  # exit status of a server that stopped by itself
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +112,7 @@ async def run(settings: Settings, companion: Companion, *, any_port: bool = Fals
         else:
             status = await _run_on_folder(settings, listener, descriptors, stops, companion)
     log.info("stopped")
-    return status
+    return status or (FAILED if stops.failed else 0)
 
 
 async def _run_on_folder(
@@ -118,31 +122,46 @@ async def _run_on_folder(
     stops: _Stops,
     companion: Companion,
 ) -> int:
-    address = reachable_address(address_of(listener))
-    with _locked(settings.data_dir) as folder, folder.address_file(address):
+    async with _locked(settings.data_dir, stops) as folder:
         clock, random = SystemClock(), Random()  # noqa: S311 - ids and jitter, no secrets
+        is_new = folder.is_new
         store = await open_store(
             folder, now=clock.now, window=settings.commit_window, random=random
         )
+        log.info("data folder opened", extra={"path": str(folder.path.resolve()), "new": is_new})
         try:
-            await take_over(settings.data_dir, store, now=clock.now())
-            if settings.start_paused:
-                await store.set_paused(True)
-            stats = Stats(store=store, clock=clock, random=random)
-            parts = Parts(
-                store,
-                settings,
-                descriptors=descriptors,
-                clock=clock,
-                random=random,
-                stats=stats,
-                observer=stats,
-            )
-            await parts.load()
-            http = _http_server(parts.app, listener, descriptors)
-            return await _serve(parts, http, settings, stops, companion)
+            # Not before: a folder whose store cannot be opened is left as it is.
+            with folder.address_file(reachable_address(address_of(listener))):
+                parts = await _loaded(store, settings, descriptors, clock, random)
+                http = _http_server(parts.app, listener, descriptors)
+                return await _serve(parts, http, settings, stops, companion)
         finally:
             await store.close()
+
+
+async def _loaded(
+    store: Store,
+    settings: Settings,
+    descriptors: Descriptors,
+    clock: SystemClock,
+    random: Random,
+) -> Parts:
+    """Return the parts of the server, for a store that has taken over what the original left."""
+    await take_over(settings.data_dir, store, now=clock.now())
+    if settings.start_paused:
+        await store.set_paused(True)
+    stats = Stats(store=store, clock=clock, random=random)
+    parts = Parts(
+        store,
+        settings,
+        descriptors=descriptors,
+        clock=clock,
+        random=random,
+        stats=stats,
+        observer=stats,
+    )
+    await parts.load()
+    return parts
 
 
 async def _run_test_mode(
@@ -173,7 +192,7 @@ async def _serve(
         "listening",
         extra={
             "address": http.address,
-            "data_dir": "none" if settings.test_mode else str(settings.data_dir),
+            "data_dir": "none" if settings.test_mode else str(settings.data_dir.resolve()),
             "version": __version__,
             "paused": service.paused,
         },
@@ -222,11 +241,12 @@ async def _comes_before(first: Awaitable[object], other: Awaitable[object]) -> b
 
 
 class _Stops:
-    """What ends the server: signals, and the end of its companion."""
+    """What ends the server: signals, the end of its companion, the loss of its folder's lock."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self.failed = False  # whether it ends for a reason that a restart may mend
         self.number: int | None = None  # the last signal that was heard
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -239,16 +259,37 @@ class _Stops:
         """End the server as the first signal does."""
         self.first.set()
 
+    def fail(self) -> None:
+        """End the server as the first signal does, with another exit status."""
+        self.failed = True
+        self.first.set()
+
     def _heard(self, number: int) -> None:
         self.number = number
         (self.second if self.first.is_set() else self.first).set()
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[DataFolder]:
+@contextlib.asynccontextmanager
+async def _locked(path: Path, stops: _Stops) -> AsyncIterator[DataFolder]:
+    """Lock a data folder, and stop the server if the lock is lost."""
     folder = DataFolder(path)
-    folder.lock()
+    await asyncio.to_thread(folder.lock)  # it may wait for a command that reads the store
+    guard = asyncio.create_task(_stop_without_lock(folder, stops))
     try:
         yield folder
     finally:
+        guard.cancel()
         folder.unlock()
+
+
+async def _stop_without_lock(folder: DataFolder, stops: _Stops) -> None:
+    """Stop the server when its folder's lock is lost: another server may use the folder."""
+    losses = 0
+    while losses < LOSSES:
+        await asyncio.sleep(LOCK_CHECK)
+        losses = losses + 1 if await asyncio.to_thread(folder.has_lost_lock) else 0
+    log.error(
+        "stopping: the lock file of the data folder was deleted or replaced",
+        extra={"path": str(folder.path.resolve())},
+    )
+    stops.fail()

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import logging
 import os
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore
+from poussetaches.store import folder_lock
+from poussetaches.store.advice import advice_on
+from poussetaches.store.folder_lock import FolderLock
+
+DATABASE = "tasks.db"
+RESERVE = "reserve"
+ADDRESS = "address"
+# Tasks hold passwords and personal data.
+PRIVATE = (
+    *(f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")),
+    *(RESERVE, ADDRESS, folder_lock.FILE),
+)
+PRIVATE_MODE = 0o600
+OTHERS = 0o077  # every right of the group and of all others
+
+SERVER = "another server"
+OWNER = "give it to the user that runs poussetaches"
+# Commands that read the store keep servers from starting while they open the database, which may
+# have to index a log of 64 MiB.
+PATIENCE = 5.0  # seconds
+RETRY = 0.05  # seconds
+
+# What flock says where there are no locks, as opposed to a lock that another process has.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 
 log = logging.getLogger(__name__)
 
@@ -19,73 +45,57 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lock: FolderLock | None = None
 
     @property
     def database(self) -> Path:
         """Where the tasks are."""
-        return self.path / "tasks.db"
+        return self.path / DATABASE
 
     @property
     def reserve(self) -> Path:
         """The file that keeps room free for a full disk."""
-        return self.path / "reserve"
+        return self.path / RESERVE
 
-    def lock(self) -> None:
+    @property
+    def is_new(self) -> bool:
+        """Whether no task was ever stored in it, as far as can be seen."""
+        try:
+            return not self.database.exists()
+        except OSError:
+            return False
+
+    def lock(self, *, user: str = SERVER, patience: float = PATIENCE) -> None:
         """Make the folder and take its lock, which ends with the process at the latest.
 
+        ``user`` is what others are told of who has it. A command that is opening the store to
+        read it is waited for, ``patience`` seconds at most.
+
         Raises:
-            CannotOpenStore: it cannot be made or written to, or another server has it.
+            CannotOpenStore: it cannot be made or written to, or another process uses it.
         """
         try:
-            # Tasks hold passwords and personal data: who else may look is for the owner to say.
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            if _make_folder(self.path):
+                _hide_from_git(self.path)
+            lock = FolderLock(self.path, create=True)
         except OSError as exc:
             raise CannotOpenStore(
-                f"the data folder {self.path} cannot be written to: {exc.strerror}; give it to "
-                "the user that runs poussetaches, or name another with --data-dir"
+                f"the data folder {self.path} cannot be written to: {exc.strerror}"
+                f"{advice_on(exc, OWNER)}, or name another with --data-dir"
             ) from exc
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            raise CannotOpenStore(
-                f"the data folder {self.path} is in use by another server"
-                f"{f' (process {owner})' if owner else ''}; stop it, or name another folder with "
-                "--data-dir"
-            ) from exc
-        with suppress(OSError):  # on a full disk nobody is told who has it
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
-
-    @contextmanager
-    def kept_from_servers(self) -> Iterator[bool]:
-        """Let no server start in the folder, and write nothing; False when one runs already."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY)
-        except FileNotFoundError:
-            yield True  # no server has been here
-            return
-        except OSError:
-            yield False  # this user cannot know
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            alone = True
-        except OSError:
-            alone = False
-        try:
-            yield alone
-        finally:
-            os.close(descriptor)
+            self._take(lock, patience)
+        except BaseException:
+            lock.close()
+            raise
+        lock.name_owner(f"{os.getpid()}" if user == SERVER else f"{os.getpid()} {user}")
+        self._lock = lock
+        self._restrict_files()
 
     @contextmanager
     def address_file(self, address: str) -> Iterator[None]:
         """Keep the server's address in the file ``address`` within the block, for its clients."""
-        path = self.path / "address"
+        path = self.path / ADDRESS
         try:
             path.unlink(missing_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -100,7 +110,137 @@ class DataFolder:
                 path.unlink(missing_ok=True)
 
     def unlock(self) -> None:
-        """Let go of the folder. May be called twice."""
+        """Release the folder. May be called twice."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
+
+    def has_lost_lock(self) -> bool:
+        """Return whether the file that was locked is no longer the folder's.
+
+        Then another process may lock the one in its place. A folder that was moved or deleted as
+        a whole has lost nothing here: the store notices that.
+        """
+        return self._lock is not None and self._lock.is_lost()
+
+    @contextmanager
+    def reading(self) -> Iterator[ReadLock]:
+        """Keep servers from starting until the lock is released; nothing is written."""
+        try:
+            lock = FolderLock(self.path, create=False)
+        except OSError:
+            yield ReadLock(None, in_use=True)  # this user cannot know
+            return
+        try:
+            try:
+                in_use = not lock.take_shared()
+            except OSError:
+                in_use = True
+            yield ReadLock(lock, in_use=in_use)
+        finally:
+            lock.close()
+
+    def _take(self, lock: FolderLock, patience: float) -> None:
+        give_up_at = time.monotonic() + patience
+        try:
+            while not lock.take_alone():
+                # A lock that can be shared is one that commands share in order to read.
+                if not lock.take_shared():
+                    raise CannotOpenStore(self._in_use_by(lock.owner))
+                lock.release()
+                if time.monotonic() >= give_up_at:
+                    raise CannotOpenStore(
+                        f"the data folder {self.path} is being read by `poussetaches backup`, "
+                        "`export` or `verify`; start again once that has ended"
+                    )
+                time.sleep(RETRY)
+        except OSError as exc:
+            advice = "; name a folder on a local disk with --data-dir"
+            raise CannotOpenStore(
+                f"the data folder {self.path} cannot be locked: {exc.strerror}"
+                f"{advice if exc.errno in NO_LOCKS else ''}"
+            ) from exc
+
+    def _in_use_by(self, owner: str) -> str:
+        process, _, user = owner.partition(" ")
+        return (
+            f"the data folder {self.path} is in use by {user or SERVER}"
+            f"{f' (process {process})' if process else ''}; stop it, or name another folder with "
+            "--data-dir"
+        )
+
+    def _restrict_files(self) -> None:
+        """Take files from other users; older versions left their modes to the umask."""
+        for name in PRIVATE:
+            path = self.path / name
+            if not _is_open_to_others(path):
+                continue
+            try:
+                path.chmod(PRIVATE_MODE)
+            except OSError as exc:
+                fields = {"file": str(path), "error": exc.strerror}
+                log.warning("file is open to other users", extra=fields)
+
+
+class ReadLock:
+    """Keeps servers from starting while a store is opened to be read."""
+
+    def __init__(self, lock: FolderLock | None, *, in_use: bool) -> None:
+        self.in_use = in_use  # by a server, as far as this user can know
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let servers start. May be called twice."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _is_open_to_others(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # there is none, or opening it says what is wrong
+        return False
+    return stat.S_ISREG(mode) and bool(mode & OTHERS)
+
+
+def _make_folder(path: Path, mode: int = 0o700) -> bool:
+    """Make a folder and the missing ones above it, durably; return whether it is new."""
+    try:
+        path.mkdir(mode)
+    except FileNotFoundError:
+        if path.parent == path:  # the current folder was deleted
+            raise
+        _make_folder(path.parent, 0o777)
+        return _make_folder(path, mode)
+    except OSError:
+        if not path.is_dir():
+            raise
+        return False
+    _sync(path.parent)
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """Sync a folder; one that this user may not list, or that cannot be synced, is left out."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _hide_from_git(folder: Path) -> None:
+    """Keep a folder out of commits: it is often made inside of a project."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with suppress(OSError):  # a full disk: nothing depends on it
+        descriptor = os.open(folder / ".gitignore", flags, PRIVATE_MODE)
+        try:
+            os.write(descriptor, b"*\n")
+        finally:
+            os.close(descriptor)

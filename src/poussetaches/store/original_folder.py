@@ -365,7 +365,7 @@ def _set_aside(folder: Path, folders: Sequence[Path], broken: Sequence[Path]) ->
     aside = folder / "original"
     aside_broken = aside / "broken"
     try:
-        aside.mkdir(exist_ok=True)
+        aside.mkdir(mode=0o700, exist_ok=True)
         if broken:
             aside_broken.mkdir(exist_ok=True)
         for file in broken:

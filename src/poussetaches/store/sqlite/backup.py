@@ -24,10 +24,7 @@ def back_up(folder: DataFolder, target: Path, progress: Progress) -> int:
     """
     try:
         with looking(folder) as look, closing(_empty(target)) as copy:
-            # One transaction from beginning to end: else each write of the server would have the
-            # copying begun anew.
-            look.connection.execute("BEGIN")
-            look.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            # In its transaction: else each write of the server would have the copying begun anew.
             look.connection.backup(
                 copy,
                 pages=PAGES,

@@ -48,7 +48,6 @@ def export(
     """
     try:
         with looking(folder, salvage=salvage) as look:
-            look.connection.execute("BEGIN")
             reading = Reading(
                 look.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,17 +50,28 @@ def commit(connection: sqlite3.Connection) -> None:
 def connect(path: Path | None, *, must_exist: bool = False) -> sqlite3.Connection:
     """Open the database for writing; ``None`` is one in memory."""
     if path is None:
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    else:
-        mode = "rw" if must_exist else "rwc"
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-    return connection
+        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    if not must_exist and not path.exists():
+        _create_private(path)
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file for its owner alone; SQLite gives its log and index the same mode."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        return  # there is no folder for it
+    try:
+        os.fchmod(descriptor, 0o600)  # whatever the umask
+    finally:
+        os.close(descriptor)
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

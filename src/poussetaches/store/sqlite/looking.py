@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,12 +11,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from poussetaches.core.errors import CannotOpenStore
-from poussetaches.store.folder import DataFolder
+from poussetaches.store.folder import DataFolder, ReadLock
 from poussetaches.store.sqlite.extent import missing_pages
 from poussetaches.store.sqlite.log_owner import FilesProblem, files_problem, orphan_problem
-from poussetaches.store.sqlite.wal import is_empty
+from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
 
 WAIT = 5000  # milliseconds for a server that holds the database for a moment
+
+IMMUTABLE = "&immutable=1"  # nothing but the database's own file is looked at, without locks
+
+# What SQLite answers where it cannot make its files: there is no room, or nobody may write.
+CANNOT_WRITE = (
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+)
+
+# Every connection in WAL mode holds a shared lock on these bytes; the last one to leave locks them
+# alone (https://www.sqlite.org/fileformat2.html, "the lock-byte page").
+SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
 
 
 class Look(NamedTuple):
@@ -30,7 +44,7 @@ class Look(NamedTuple):
 def looking(
     folder: DataFolder, *, salvage: bool = False, skip_unrelated_log: bool = False
 ) -> Iterator[Look]:
-    """Open a folder's database for reading; no server can start meanwhile.
+    """Open a folder's database for reading, in one transaction; a server may start meanwhile.
 
     ``salvage`` reads what there is of a file that is shorter than it should be.
 
@@ -39,31 +53,32 @@ def looking(
         sqlite3.DatabaseError: pages are missing.
     """
     path = folder.database
-    with folder.kept_from_servers() as alone:
+    with folder.reading() as lock:
         # Before SQLite opens the files: to close a file releases the locks that the process has
         # on it.
-        problem, absent = _check_files(path, alone=alone, skip_unrelated_log=skip_unrelated_log)
+        problem, absent = _check_files(
+            path, in_use=lock.in_use, skip_unrelated_log=skip_unrelated_log
+        )
         if absent and not salvage:
             raise sqlite3.DatabaseError(f"{absent} pages are missing")
-        means = "&immutable=1" if problem is not None else _means(path) if alone else ""
         with (
-            _leaving_no_index(path, alone=alone),
-            closing(_connect(path, means)) as connection,
+            _leaving_no_files(path),
+            closing(
+                _connect(path, IMMUTABLE) if problem is not None else _connect_beside(path, lock)
+            ) as connection,
         ):
-            connection.execute(f"PRAGMA busy_timeout = {WAIT}")
-            connection.execute("PRAGMA query_only = ON")
             if absent:
                 connection.execute("PRAGMA writable_schema = ON")
-            yield Look(connection, not alone, absent, problem)
+            yield Look(connection, lock.in_use, absent, problem)
 
 
 def _check_files(
-    path: Path, *, alone: bool, skip_unrelated_log: bool
+    path: Path, *, in_use: bool, skip_unrelated_log: bool
 ) -> tuple[FilesProblem | None, int]:
     """Return whether the log belongs to another database, and how many pages are missing."""
     try:
         # While a server works, its file and log change between one reading and the next.
-        problem = files_problem(path) if alone else orphan_problem(path)
+        problem = orphan_problem(path) if in_use else files_problem(path)
         if problem is not None and (is_empty(path) or not skip_unrelated_log):
             raise CannotOpenStore(f"{path} cannot be read: {problem}")
         return problem, missing_pages(path, with_log=problem is None)
@@ -71,35 +86,68 @@ def _check_files(
         raise CannotOpenStore(f"{path} cannot be read: {exc.strerror}") from exc
 
 
+def _connect_beside(path: Path, lock: ReadLock) -> sqlite3.Connection:
+    """Return a connection whose transaction has begun, beside a server that runs or will run.
+
+    SQLite's own locks keep what it reads from then on. Where it cannot make the files that these
+    need, or the database has no log yet, servers cannot start before the folder is unlocked.
+    """
+    connection = _connect(path, "" if lock.in_use else _means(path))
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        has_log = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    except sqlite3.DatabaseError as exc:
+        cannot_write = getattr(exc, "sqlite_errorcode", 0) & 0xFF in CANNOT_WRITE
+        if lock.in_use or not is_empty(log_of(path)) or not cannot_write:
+            return connection  # who reads is told what is wrong
+        connection.close()
+        return _connect(path, IMMUTABLE)
+    if has_log:
+        lock.release()
+    return connection
+
+
 def _connect(path: Path, means: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro{means}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
     )
-
-
-@contextmanager
-def _leaving_no_index(path: Path, *, alone: bool) -> Iterator[None]:
-    """Delete the index of a log that had none: SQLite makes a file for it."""
-    index = path.with_name(path.name + "-shm")
-    was_there = index.exists()
-    try:
-        yield
-    finally:
-        if alone and not was_there:
-            index.unlink(missing_ok=True)
+    connection.execute(f"PRAGMA busy_timeout = {WAIT}")
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 def _means(path: Path) -> str:
-    """Return how to read without writing: SQLite makes files of its own if it is not told not to.
+    """Return how to read without changing the index of the log that a server left."""
+    return "" if is_empty(log_of(path)) or not index_of(path).exists() else "&readonly_shm=1"
 
-    With a log, its index is made in memory when the file for it may only be read; without one,
-    nothing but the database itself needs to be looked at. A log without its index has been copied
-    from elsewhere, and gets one.
-    """
-    log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
-    if not log.exists() or not log.stat().st_size:
-        return "&immutable=1"
-    return "&readonly_shm=1" if index.exists() else ""
+
+@contextmanager
+def _leaving_no_files(path: Path) -> Iterator[None]:
+    """Delete the log and its index that SQLite makes, unless another process uses them by now."""
+    made = [file for file in (log_of(path), index_of(path)) if not file.exists()]
+    try:
+        yield
+    finally:
+        if made:
+            _delete_unused(path, made)
+
+
+def _delete_unused(path: Path, files: list[Path]) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return  # then nothing was made
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
+        for file in files:
+            # A server that came and was killed meanwhile has left a log that holds something.
+            if file != log_of(path) or is_empty(file):
+                file.unlink(missing_ok=True)
+    except OSError:
+        return  # another process reads or writes: they are its own
+    finally:
+        os.close(descriptor)

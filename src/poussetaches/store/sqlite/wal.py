@@ -87,6 +87,11 @@ def log_of(database: Path) -> Path:
     return database.with_name(f"{database.name}-wal")
 
 
+def index_of(database: Path) -> Path:
+    """Return the path of the index of a database's log."""
+    return database.with_name(f"{database.name}-shm")
+
+
 def journal_of(database: Path) -> Path:
     """Return the path of a database's rollback journal, which it has before it has a log."""
     return database.with_name(f"{database.name}-journal")

@@ -1,0 +1,267 @@
+"""The data folder of servers in processes of their own: who uses it, and who may read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.disks import content_of, read_only
+from tests.acceptance.harness import (
+    PATIENCE,
+    Server,
+    clean_environment,
+    ended,
+    serving,
+    wait_until,
+)
+
+NOBODY = "http://127.0.0.1:9/"
+TASKS = 300  # with 1,000 characters each: more than a pipe holds
+
+
+def push_many(server: Server, count: int = TASKS) -> set[str]:
+    tasks = [{"url": NOBODY, "delay": 3600, "text": "x" * 1000}] * count
+    answer = server.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
+    assert answer.status == 201, answer
+    return set(answer.json["ids"])
+
+
+def end(server: Server, how: str) -> None:
+    if how == "stopped":
+        assert server.stop() == 0
+    else:
+        server.kill()
+
+
+def exported_ids(lines: bytes) -> set[str]:
+    records = [json.loads(line) for line in lines.splitlines()]
+    return {record["task"]["id"] for record in records if record["type"] == "task"}
+
+
+@contextmanager
+def command(*words: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command with pipes for its input and output."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "poussetaches", *map(str, words)],
+        env=clean_environment(),
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def slow_export(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an export whose output nobody reads but for its first byte."""
+    with command("export", "--data-dir", data_dir) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"{"  # it has begun to read the store
+        yield process
+
+
+def test_first_line_of_the_log_names_the_folder_and_whether_it_is_new(tmp_path: Path) -> None:
+    server = Server(Path(os.path.relpath(tmp_path / "data")))
+    server.log = tmp_path / "log"
+    for _ in range(2):
+        server.start()
+        server.stop()
+
+    opened = server.logged("data folder opened")
+
+    assert server.log.read_text().splitlines()[0] == opened[0]
+    assert [re.findall(r"path=(\S+) new=(\w+)", line) for line in opened] == [
+        [(str(tmp_path / "data"), "true")],
+        [(str(tmp_path / "data"), "false")],
+    ]
+
+
+def test_everything_in_a_folder_that_was_there_is_for_its_user_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        with serving(data) as server:
+            push_many(server)
+            ended("backup", tmp_path / "backup.db", "--data-dir", data)
+            ended("export", tmp_path / "tasks.ndjson", "--data-dir", data)
+            files = [*data.iterdir(), tmp_path / "backup.db", tmp_path / "tasks.ndjson"]
+            modes = {file.name: file.stat().st_mode & 0o777 for file in files}
+        ended("import", tmp_path / "tasks.ndjson", "--data-dir", tmp_path / "copy")
+        modes |= {
+            f"{f.name} of an import": f.stat().st_mode & 0o777
+            for f in (tmp_path / "copy").iterdir()
+        }
+    finally:
+        os.umask(before)
+
+    assert {"tasks.db", "tasks.db-wal", "tasks.db-shm", "reserve", "lock"} <= modes.keys()
+    assert modes == dict.fromkeys(modes, 0o600)
+
+
+# Who uses the folder
+
+
+def test_second_server_is_refused_and_the_first_one_stops_when_the_lock_file_is_deleted(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        (data / "lock").unlink()
+
+        second = ended("serve", "--data-dir", data, "--port", 0)
+        status = server.wait()
+
+        assert (second.returncode, second.stderr.count("\n")) == (1, 1)
+        assert "is in use by another server" in second.stderr
+        assert status == 1
+        assert (
+            len(server.logged(r"error .*stopping: the lock file .* was deleted or replaced")) == 1
+        )
+        server.start()  # as a supervisor would
+        assert server.stop() == 0
+
+
+def test_folder_of_an_import_is_refused_with_that(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with command("import", "--data-dir", data) as importing:
+        wait_until((data / "lock").exists, bool, "the import to begin")
+
+        refused = wait_until(
+            lambda: ended("serve", "--data-dir", data, "--port", 0),
+            lambda result: "import" in result.stderr,
+            "the import to lock the folder",
+        )
+
+    assert f"is in use by an import (process {importing.pid})" in refused.stderr
+
+
+@pytest.mark.parametrize("last", ["stopped", "killed"])
+def test_server_starts_while_an_export_goes_into_a_slow_pipe(tmp_path: Path, last: str) -> None:
+    """The export has the tasks of its beginning, and spoils nothing of the server's."""
+    data = tmp_path / "data"
+    server = Server(data)
+    server.start()
+    before = push_many(server)
+    end(server, last)
+
+    with slow_export(data) as export:
+        server.start()
+        later = push_many(server)
+        end(server, last)
+        server.start()
+        later |= push_many(server)
+        rest, errors = export.communicate(timeout=PATIENCE)
+    now = {task["id"] for task in ended_listing(server)}
+    assert server.stop() == 0
+
+    assert (export.returncode, errors.decode().splitlines()[-1]) == (0, f"{TASKS} tasks exported")
+    assert exported_ids(b"{" + rest) == before
+    assert now == before | later
+    assert "all is well" in ended("verify", data).stdout
+    assert not {"tasks.db-wal", "tasks.db-shm"} & content_of(data).keys()
+
+
+def ended_listing(server: Server) -> list[dict[str, str]]:
+    tasks: list[dict[str, str]] = server.request("GET", "/v1/tasks?limit=1000").json["tasks"]
+    return tasks
+
+
+def test_restored_backup_is_not_started_on_while_it_is_read(tmp_path: Path) -> None:
+    """It has no log, so that readers and a server would have to wait for each other."""
+    data, restored = tmp_path / "data", tmp_path / "restored"
+    with serving(data) as server:
+        before = push_many(server)
+        assert ended("backup", tmp_path / "backup.db", "--data-dir", data).returncode == 0
+    restored.mkdir()
+    shutil.copy(tmp_path / "backup.db", restored / "tasks.db")
+
+    with slow_export(restored) as export:
+        refused = ended("serve", "--data-dir", restored, "--port", 0)
+        rest, _ = export.communicate(timeout=PATIENCE)
+    with serving(restored) as server:
+        found = {task["id"] for task in ended_listing(server)}
+
+    assert "is being read by `poussetaches backup`, `export` or `verify`" in refused.stderr
+    assert exported_ids(b"{" + rest) == found == before
+
+
+@pytest.mark.parametrize("last", ["stopped", "killed"])
+@pytest.mark.parametrize(
+    "words", [("verify",), ("export", "--data-dir")], ids=lambda words: words[0]
+)
+def test_reading_a_folder_changes_no_file_of_it(
+    tmp_path: Path, last: str, words: tuple[str, ...]
+) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        push_many(server)
+        end(server, last)
+    before = content_of(data)
+
+    result = ended(*words, data)
+
+    assert result.returncode == 0
+    assert content_of(data) == before
+
+
+def test_export_that_was_killed_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        before = push_many(server)
+        server.stop()
+    with slow_export(data) as export:
+        export.send_signal(signal.SIGKILL)
+        export.wait()
+
+    result = ended("export", "--data-dir", data)
+    with serving(data) as server:
+        found = {task["id"] for task in ended_listing(server)}
+
+    assert exported_ids(result.stdout.encode()) == before
+    assert found == before
+
+
+def test_folder_that_can_only_be_read_is_exported_as_it_is(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        before = push_many(server)
+        server.stop()
+
+    with read_only(data):
+        result = ended("export", "--data-dir", data)
+
+    assert exported_ids(result.stdout.encode()) == before
+
+
+def test_log_that_was_copied_without_its_index_is_read_beside_a_server(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    copy.mkdir()
+    server = Server(data)
+    server.start()
+    before = push_many(server)
+    server.kill()
+    for name in ("tasks.db", "tasks.db-wal"):
+        shutil.copy(data / name, copy)
+
+    with slow_export(copy) as export, serving(copy) as other:
+        later = push_many(other)
+        rest, _ = export.communicate(timeout=PATIENCE)
+        now = {task["id"] for task in ended_listing(other)}
+
+    assert exported_ids(b"{" + rest) == before
+    assert now == before | later
