@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.core.moment import Moment
+from poussetaches.store.advice import cannot_be_opened
 from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import Progress, Report
@@ -39,16 +40,19 @@ async def open_store(
     Raises:
         CannotOpenStore: it is damaged, from a newer version, or not writable.
     """
-    store = SqliteStore(
-        folder.database,
-        writer=ThreadRunner("store-writer"),
-        reader=ThreadRunner("store-reader"),
-        now=now,
-        random=random,
-        window=window,
-        reserve=Reserve(folder.reserve),
-    )
-    await store.open()
+    try:
+        store = SqliteStore(
+            folder.database,
+            writer=ThreadRunner("store-writer"),
+            reader=ThreadRunner("store-reader"),
+            now=now,
+            random=random,
+            window=window,
+            reserve=Reserve(folder.reserve),
+        )
+        await store.open()
+    except OSError as exc:  # such as of a file of this package
+        raise CannotOpenStore(cannot_be_opened(exc, folder.database)) from exc
     return store
 
 

@@ -179,17 +179,24 @@ def _sum(one: TakeOver, other: TakeOver) -> TakeOver:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return [folder / name for name in FOLDERS if (folder / name).is_dir()]
+    try:
+        return [folder / name for name in FOLDERS if (folder / name).is_dir()]
+    except OSError as exc:
+        raise _unreadable(folder, exc) from exc
 
 
 def _files_in(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as exc:
-        raise CannotOpenStore(
-            f"the original's folder {folder} cannot be read: {exc.strerror}; give it to the user "
-            "that runs poussetaches"
-        ) from exc
+        raise _unreadable(folder, exc) from exc
+
+
+def _unreadable(folder: Path, exc: OSError) -> CannotOpenStore:
+    return CannotOpenStore(
+        f"the original's folder {folder} cannot be read: {exc.strerror}; give it to the user "
+        "that runs poussetaches"
+    )
 
 
 def _read_slice(files: Iterator[Path], state: TaskState, now: Moment) -> _Slice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -35,6 +36,9 @@ R = TypeVar("R")
 
 SHRINK_PAGES = 2000  # given back to the disk at a time, in so many transactions
 SHRINK_STEPS = 400  # a page takes up to 2 ms: SQLite looks for it in the list of all free ones
+
+# What the reserve meets on a full disk; a folder that is gone has no room either.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
 
 log = logging.getLogger(__name__)
 
@@ -239,7 +243,7 @@ class Connections:
     def _trouble_of(self, exc: Exception) -> StoreUnavailable | None:
         if isinstance(exc, StoreUnavailable):
             return exc
-        trouble = database.translated(exc) if isinstance(exc, sqlite3.Error) else None
+        trouble = database.translated(exc, self.path) if isinstance(exc, sqlite3.Error) else None
         if trouble is not None:
             full = isinstance(trouble, StoreFull)
             self._note_trouble(StoreTrouble(str(trouble), full=full), exc)
@@ -412,7 +416,10 @@ class Connections:
         try:
             self._reserve.take()
         except OSError as exc:
-            raise StoreFull from exc
+            if exc.errno in NO_ROOM:
+                raise StoreFull from exc
+            # Only a full disk needs it, and only to be less tedious.
+            log.warning("reserve cannot be claimed", extra={"error": str(exc)})
 
     def _give_back_pages(self) -> bool:
         """Give some free pages back to the disk; tell whether there were any."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
+from poussetaches.store.advice import cannot_be_opened
 from poussetaches.store.sqlite.commit_number import (
     format_of,
     is_numbered,
@@ -19,7 +20,7 @@ from poussetaches.store.sqlite.commit_number import (
 from poussetaches.store.sqlite.extent import missing_pages
 from poussetaches.store.sqlite.log_owner import files_problem
 from poussetaches.store.sqlite.upgrade import STEPS
-from poussetaches.store.sqlite.wal import is_empty
+from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
 from poussetaches.store.statements import load_migrations
 
 OLDEST_SQLITE = (3, 38)  # the first with JSON functions and STRICT tables for certain
@@ -34,7 +35,13 @@ LEFT = (
 )
 
 FULL = "the disk is full; it was left as it is: make room and start again"
-IOERR_SHMSIZE = sqlite3.SQLITE_IOERR | 19 << 8  # what a full disk is called for the log's index
+LOCKED = (
+    "it is locked: stop the program that has it open; if there is none, its file system has no "
+    "locks, so name a folder on a local disk with --data-dir"
+)
+
+IOERR_SHMSIZE = sqlite3.SQLITE_IOERR | 19 << 8  # the log's index could not be made larger
+LITTLE_ROOM = 1024 * 1024  # bytes; the index grows by 32 KiB at a time
 
 Commit = Callable[[sqlite3.Connection], None]
 
@@ -208,23 +215,52 @@ def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
 @contextmanager
 def opening(path: Path | None) -> Iterator[None]:
     """Say what is wrong with a database that cannot be opened, and what to do."""
-    if path is not None:
-        _check_files(path)
     try:
-        yield
+        if path is not None:
+            _check_files(path)
+        try:
+            yield
+        except CannotOpenStore as exc:
+            raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
+    except OSError as exc:
+        raise CannotOpenStore(cannot_be_opened(exc, path)) from exc
     except sqlite3.Error as exc:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        if code in _DAMAGED:
-            raise CannotOpenStore(f"{path} is damaged ({exc}); {LEFT}") from exc
-        if isinstance(translated(exc), StoreFull):
-            raise CannotOpenStore(f"{path} cannot be opened: {FULL}") from exc
-        raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
-    except CannotOpenStore as exc:
-        raise CannotOpenStore(f"{path} cannot be opened: {exc}") from exc
+        raise CannotOpenStore(_why_not_opened(exc, path)) from exc
+
+
+def _why_not_opened(exc: sqlite3.Error, path: Path | None) -> str:
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if code in _DAMAGED:
+        return f"{path} is damaged ({exc}); {LEFT}"
+    if code == sqlite3.SQLITE_BUSY:
+        return f"{path} cannot be opened: {LOCKED}"
+    if isinstance(translated(exc, path), StoreFull):
+        return f"{path} cannot be opened: {FULL}"
+    refusal = None if path is None else _refusal_of_system(path)
+    return (
+        f"{path} cannot be opened: {exc}" if refusal is None else cannot_be_opened(refusal, path)
+    )
+
+
+def _refusal_of_system(path: Path) -> OSError | None:
+    """Return why the files of a closed database cannot be opened, which SQLite does not say."""
+    opened = []
+    try:
+        for each in (path, log_of(path), index_of(path)):
+            with suppress(FileNotFoundError):
+                opened.append(os.open(each, os.O_RDWR))
+    except OSError as exc:
+        return exc
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return None
 
 
 def _check_files(path: Path) -> None:
     """Refuse files that SQLite would damage, before anything is written to them."""
+    if path.exists() and not path.is_file():
+        raise CannotOpenStore(f"{path} cannot be opened: it is not a regular file")
     problem = files_problem(path)
     if problem is not None:
         raise CannotOpenStore(f"{path} cannot be opened: {problem}")
@@ -237,11 +273,11 @@ def _check_files(path: Path) -> None:
         raise CannotOpenStore(f"{path} cannot be opened: it has become empty; {LEFT}")
 
 
-def translated(exc: sqlite3.Error) -> StoreUnavailable | None:
+def translated(exc: sqlite3.Error, path: Path | None) -> StoreUnavailable | None:
     """Return an error that is the store's trouble in our words; None for any other."""
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
-    if code == sqlite3.SQLITE_FULL or extended == IOERR_SHMSIZE:
+    if code == sqlite3.SQLITE_FULL or (extended == IOERR_SHMSIZE and _has_little_room(path)):
         return StoreFull()
     troubles = (
         sqlite3.SQLITE_IOERR,
@@ -257,3 +293,14 @@ def translated(exc: sqlite3.Error) -> StoreUnavailable | None:
     if code in troubles:
         return StoreUnavailable(f"the store cannot be used at the moment: {exc}")
     return None
+
+
+def _has_little_room(path: Path | None) -> bool:
+    """Return whether the disk is full, as far as can be seen."""
+    if path is None:
+        return False
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < LITTLE_ROOM

@@ -40,7 +40,7 @@ class Reserve:
             os.posix_fallocate(descriptor, 0, self._size)
             os.fsync(descriptor)
         except OSError:
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
