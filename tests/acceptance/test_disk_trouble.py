@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.disks import mounted, read_only, unable_to_write
-from tests.acceptance.harness import Answer, Delivery, Server, receiving, wait_until
+from tests.acceptance.harness import Answer, Delivery, Server, ended, receiving, wait_until
 
 NOBODY = "http://127.0.0.1:9/"
 
@@ -149,6 +150,48 @@ def test_folder_that_is_moved_away_and_back_needs_no_restart(
     assert all(is_unavailable(refusal) for refusal in refusals)
     assert (ready, made) == (503, False)
     assert {known, later} <= ids(server)
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/"])
+def test_push_that_is_refused_while_the_folder_is_away_can_be_repeated(
+    server: Server, tmp_path: Path, path: str
+) -> None:
+    """Only what may have been stored is answered without ``Retry-After``."""
+    server.start()
+    task = {"url": NOBODY, "delay": 60} | ({"payload": "e30="} if path == "/" else {})
+    body = json.dumps(task).encode()
+
+    server.data_dir.rename(tmp_path / "away")
+    refusals = [server.request("POST", path, body) for _ in range(3)]
+    (tmp_path / "away").rename(server.data_dir)
+    wait_until(
+        lambda: server.request("POST", path, body).status, (201).__eq__, "the push to be taken"
+    )
+
+    assert [refusal.headers.get("retry-after") for refusal in refusals] == ["1"] * 3
+    assert len(ids(server)) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_log_that_was_cut_short_is_noticed_before_anything_is_acknowledged(
+    server: Server, share: float
+) -> None:
+    server.start()
+    for _ in range(5):
+        pushed(server, delay=3600)
+    log = server.data_dir / "tasks.db-wal"
+    os.truncate(log, int(log.stat().st_size * share))
+
+    refusal = push(server, delay=3600)
+    later = {wait_for_recovery(server)} | {pushed(server, delay=3600) for _ in range(5)}
+    server.kill()
+    server.start()
+
+    assert is_unavailable(refusal)
+    assert server.logged(r"error .*store cannot be written .*tasks\.db-wal was cut short")
+    assert later <= ids(server)
+    server.stop()
+    assert "all is well" in ended("verify", server.data_dir).stdout
 
 
 @pytest.mark.parametrize("kind", ["a copy", "an empty one"])

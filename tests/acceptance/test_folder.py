@@ -124,7 +124,7 @@ def test_second_server_is_refused_and_the_first_one_stops_when_the_lock_file_is_
         (data / "lock").unlink()
 
         second = ended("serve", "--data-dir", data, "--port", 0)
-        status = server.wait()
+        status = server.status()
 
         assert (second.returncode, second.stderr.count("\n")) == (1, 1)
         assert "is in use by another server" in second.stderr

@@ -37,10 +37,11 @@ class Service:
         disk: Disk | None = None,
         writer: Runner | None = None,
         row_fault: RowFault | None = None,
+        reader: Runner | None = None,
         **env: str,
     ) -> Service:
         """Open the service on a file, new or known; ``env`` is its environment."""
-        store = inline_store(path, disk=disk, writer=writer, row_fault=row_fault)
+        store = inline_store(path, disk=disk, writer=writer, reader=reader, row_fault=row_fault)
         await store.open()
         stats = Stats(store=store, clock=clock, random=random)
         attempts = AttemptCount(stats)

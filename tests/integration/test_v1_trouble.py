@@ -6,19 +6,24 @@ import asyncio
 import base64
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from starlette.types import Message
 
 from poussetaches.api.original import PAGE
+from poussetaches.core.errors import StoreUnavailable
+from poussetaches.store.runner import InlineRunner
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import Answered, request, request_in_pieces
 from tests.integration.service import Service
 from tests.store.sqlite_files import BROKEN, FULL, Disk, raw
+
+R = TypeVar("R")
 
 ORIGIN = "http://app.test:80"
 URL = "http://app.test/run"
@@ -61,9 +66,14 @@ async def fail_a_push(service: Service) -> Answered:
 
 
 def told(answer: Answered) -> tuple[int, str]:
-    """Return the status and the code of a problem that passes."""
-    assert answer.headers["content-type"] == "application/problem+json"
+    """Return the status and the code of a problem that passes, and that changed nothing."""
     assert int(answer.headers["retry-after"]) >= 1
+    return problem(answer)
+
+
+def problem(answer: Answered) -> tuple[int, str]:
+    """Return the status and the code of a problem."""
+    assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["status"] == answer.status
     return answer.status, answer.json["type"].removeprefix("urn:poussetaches:problem:")
 
@@ -145,7 +155,74 @@ async def test_broken_store_takes_nothing_at_all(
     first = await request(service.app, method, target, body)
     again = await request(service.app, method, target, body)
 
-    assert told(first) == told(again) == (503, "store-unavailable")
+    assert problem(first) == (503, "outcome-unknown")
+    assert "retry-after" not in first.headers
+    assert told(again) == (503, "store-unavailable")
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/"])
+async def test_push_that_was_stored_though_its_commit_failed_is_not_called_unstored(
+    service: Service, disk: Disk, path: str
+) -> None:
+    """Nobody may repeat it without a key."""
+    push = {**TASK, "key": "k"} if path == "/v1/tasks" else PUSH
+    disk.error, disk.keeps_what_fails = BROKEN, True
+
+    first = await request(service.app, "POST", path, push)
+    disk.error = None
+    await service.advance(2)
+    again = await request(service.app, "POST", path, push)
+
+    stored = (await request(service.app, "GET", "/v1/tasks")).json["tasks"]
+    assert problem(first) == (503, "outcome-unknown")
+    assert (again.status, len(stored)) == ((200, 1) if path == "/v1/tasks" else (201, 2))
+
+
+class Reader(InlineRunner):
+    """Reads until it is told that nothing can be read any more."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+
+    async def run(self, work: Callable[[], R]) -> R:
+        """Read, or fail."""
+        if self.is_gone:
+            raise StoreUnavailable("nothing can be read")
+        return work()
+
+
+def content_of(path: Path) -> list[str]:
+    with closing(raw(path)) as database:
+        return list(database.iterdump())
+
+
+@pytest.mark.parametrize("call", MAKING + CHANGING, ids=lambda call: f"{call[0]} {call[1]}")
+async def test_change_after_which_nothing_can_be_read_is_not_called_undone(
+    tmp_path: Path,
+    clock: FakeClock,
+    sender: ScriptedSender,
+    call: tuple[str, str, object],
+) -> None:
+    method, path, body = call
+    file, reader = tmp_path / "tasks.sqlite3", Reader()
+    service = await Service.opened(
+        file, clock=clock, sender=sender, random=seeded(), reader=reader
+    )
+    await request(service.app, "PUT", "/v1/schedules/known", HOURLY)
+    target = path.format(id=await known_task(service))
+    before = content_of(file)
+    reader.is_gone = True
+
+    answer = await request(service.app, method, target, body)
+
+    was_changed = content_of(file) != before
+    reader.is_gone = False
+    await service.close()
+    if answer.status == 503:
+        assert problem(answer)[1] == ("outcome-unknown" if was_changed else "store-unavailable")
+        assert ("retry-after" in answer.headers) is not was_changed
+    else:
+        assert answer.status in (200, 201, 204)
 
 
 @pytest.mark.parametrize("path", LOOKS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,8 @@ SCHEDULES = ("nightly", "often", "seldom")
 SELDOM = ("30 2 * * *", "@every 36h")  # so that a year has no more than some hundred
 CRONS = ("@every 7s", "@every 90s", "*/5 * * * *", "@hourly", *SELDOM)
 STATES = ("waiting", "dead", "succeeded", "running")
+# Problems after which nothing was changed, so that the same request may be made again.
+UNDONE = ("store-unavailable", "store-full", "busy")
 LOOKS = (
     *("/v1/tasks", "/v1/tasks?state=dead", "/v1/tasks?queue=mail&state=waiting", "/v1/stats"),
     *("/v1/failures", "/v1/queues", "/v1/schedules", "/metrics", "/waiting", "/dead", "/cron"),
@@ -45,6 +47,7 @@ class Callers:
         if fields.get("on_conflict") == "replace":
             self.ledger.changed_at = begun_at
         answer = await self._asked("POST", "/v1/tasks", fields)
+        self._note_refusal(answer, [fields])
         if answer.status == 200:
             self.ledger.seen["push that came to an earlier task"] += 1
         if answer.status == 201:
@@ -56,6 +59,7 @@ class Callers:
         pushes = [self._fields() for _ in range(self.random.randint(2, 40))]
         self.ledger.changed_at = self.clock.monotonic()
         answer = await self._asked("POST", "/v1/tasks/batch", {"tasks": pushes})
+        self._note_refusal(answer, pushes)
         if answer.status in (200, 201):
             existing = set(answer.json["existing"])
             for place, (task_id, fields) in enumerate(
@@ -113,9 +117,16 @@ class Callers:
             fields["on_conflict"] = random.choice(("keep", "replace"))
         if random.random() < 0.05:
             fields["on_success"] = fields["on_dead"] = f"{WELL}/told"
+        fields["labels"] = {"push": self.ledger.next_push()}
         if random.random() < 0.2:
-            fields["labels"] = {"kind": random.choice("xy")}
+            fields["labels"]["kind"] = random.choice("xy")
         return fields
+
+    def _note_refusal(self, answer: Answered, pushes: Sequence[dict[str, Any]]) -> None:
+        """Note pushes that were not stored, or of which nobody knows."""
+        if answer.status in (503, 507):
+            found = self.ledger.refused if _is_undone(answer) else self.ledger.unknown
+            found.update(push["labels"]["push"] for push in pushes)
 
     def _promised(self, task: dict[str, Any], fields: dict[str, Any]) -> None:
         retry = fields.get("retry")
@@ -307,7 +318,7 @@ class Callers:
         deletion = Deletion(covers)
         self.ledger.deletions.add(deletion)
         answer = await self._asked(method, path, body)
-        if answer.status < 500:
+        if answer.status < 500 or _is_undone(answer):
             self.ledger.deletions.discard(deletion)
 
     async def _asked(self, method: str, path: str, body: object) -> Answered:
@@ -318,3 +329,8 @@ class Callers:
         if answer.status in (400, 405, 413, 415, 422):
             self.fail(f"{method} {path} {body} was refused: {answer.body[:500]!r}")
         return answer
+
+
+def _is_undone(answer: Answered) -> bool:
+    """Tell whether a problem says that nothing was changed."""
+    return answer.status in (503, 507) and answer.json["type"].rpartition(":")[2] in UNDONE

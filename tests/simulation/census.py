@@ -25,6 +25,7 @@ MUST_HAPPEN = (
     *(f"shortage: {outcome.error}" for outcome in (NO_DESCRIPTORS, NO_PORTS)),
     *("log: out of resources, attempts are put back", "want of descriptors"),
     *("push that came to an earlier task", "DELETE /cron"),
+    "push of unknown outcome that was stored",
     *("answer 201", "answer 409", "answer 503", "answer 507"),
     *("log: origin held", "log: origin let go", "log: schedule fired", "log: occurrence missed"),
     *("log: occurrence skipped, the last run is not over", "log: tasks expired"),

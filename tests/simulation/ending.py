@@ -64,6 +64,7 @@ def check(world: World) -> None:
         if ledger.entries[task_id].gone_at is None:
             world.fail(f"task {task_id} is still on the wire when all is well")
     ledger.compare(rows)
+    ledger.check_refusals(server.pushes())
     for late in _due_within(world, 0):
         world.fail(f"still waits when all is well: {late}; held {server.engine.held()}")
     for problem in (*_problems(world, server), *world.poison.problems(server.look)):

@@ -6,7 +6,7 @@ It knows no rule of the engine's. A promise that is broken is said to ``fail`` a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -136,6 +136,8 @@ class Ledger:
         self.pauses = Pauses()
         self.changed_at = -1.0  # when somebody last began to change many tasks
         self.repeats = 0
+        self.refused: set[str] = set()  # labels of pushes that were answered as not stored
+        self.unknown: set[str] = set()  # and of those that may have been stored
         self.clock: SimulatedClock
         self.row: Callable[[str], Row | None]
         self.may_fail: Callable[[str], bool]
@@ -145,6 +147,7 @@ class Ledger:
         self._fail = fail
         self._counted: dict[tuple[str, int], int] = {}  # attempts, by task and round
         self._began_at = 0.0  # when this life did
+        self._pushes = 0
         self._pruned = 0  # tasks, in this life, that were found to be gone
         self._recorded: dict[tuple[str, int], int] = {}  # those that are known to be on disk
 
@@ -155,6 +158,11 @@ class Ledger:
         entry = self.entries.setdefault(task_id, Entry(queue))
         entry.acknowledged = True
         entry.backoff = backoff
+
+    def next_push(self) -> str:
+        """Return a label for a push, which tells it from all others."""
+        self._pushes += 1
+        return str(self._pushes)
 
     # The store
 
@@ -334,6 +342,14 @@ class Ledger:
         for row in rows:
             if row.id not in self.entries:
                 self.entries[row.id] = Entry(row.queue, ended=row.state in ENDED)
+
+    def check_refusals(self, stored: Collection[str]) -> None:
+        """Compare the labels of the pushes that are on disk with what their callers were told."""
+        for label in self.refused.intersection(stored):
+            self._fail(f"push {label} was answered as not stored, and is there")
+        lasted = self.unknown.intersection(stored)
+        self.unknown -= lasted
+        self.seen["push of unknown outcome that was stored"] += len(lasted)
 
     def gone(self, rows: Sequence[Row]) -> int:
         """Return how many ended tasks have gone, without having been deleted, since the start."""

@@ -1,4 +1,4 @@
-"""Eight ways to break the engine, each a change of a copy of the source; nobody ships them."""
+"""Nine ways to break the engine, each a change of a copy of the source; nobody ships them."""
 
 from __future__ import annotations
 
@@ -78,6 +78,12 @@ MUTATIONS = (
         "store/sqlite/isolation.py",
         "        return give_up(row, Defect.of(exc, step))\n",
         "        raise\n",
+    ),
+    Mutation(
+        "call what may be stored undone",
+        "store/sqlite/connections.py",
+        'return OutcomeUnknown(f"',
+        'return StoreUnavailable(f"',
     ),
 )
 

@@ -25,6 +25,8 @@ from tests.simulation.loop import SimulatedClock
 
 ROWS = "SELECT id, queue, state, reason, run_at, forced, round, attempt_count FROM tasks"
 
+PUSHES = "SELECT value FROM labels WHERE name = 'push'"
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -113,6 +115,10 @@ class Server:
     def rows(self) -> list[Row]:
         """Return all tasks as they are on disk."""
         return [Row(*found) for found in self._reader.execute(f"{ROWS} ORDER BY seq")]
+
+    def pushes(self) -> set[str]:
+        """Return the labels of the pushes that are on disk."""
+        return {str(label) for (label,) in self.look(PUSHES)}
 
     def look(self, statement: str) -> list[tuple[object, ...]]:
         """Read the database, beside the server."""

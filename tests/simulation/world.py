@@ -82,6 +82,7 @@ class World:
         self.server = server
         self.network.server_is_back()
         self.ledger.server_is_back(server.rows())
+        self.ledger.check_refusals(server.pushes())
         self.note("start", str(len(self.ledger.entries)))
 
     def crash(self) -> None:

@@ -54,12 +54,13 @@ def inline_store(
     reserve: Reserve | None = None,
     writer: Runner | None = None,
     row_fault: RowFault | None = None,
+    reader: Runner | None = None,
 ) -> SqliteStore:
     """Return a store that does all its work on the spot; it is not open yet."""
     return SqliteStore(
         path,
         writer=writer or InlineRunner(),
-        reader=InlineRunner(),
+        reader=reader or InlineRunner(),
         now=lambda: NOW,
         random=seeded(),
         commit=(disk or Disk()).commit,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -9,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
+from poussetaches.core.errors import (
+    CannotOpenStore,
+    OutcomeUnknown,
+    StoreFull,
+    StoreUnavailable,
+)
 from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
@@ -261,26 +267,33 @@ async def test_store_stays_full_until_its_reserve_is_back(
 # Input and output errors
 
 
+# The log's index could not be made larger, after everything was written to the log.
+INDEX_FULL = sqlite3.SQLITE_IOERR | 19 << 8
+
+
 @pytest.mark.parametrize(
-    "code",
+    ("code", "kind"),
     [
-        pytest.param(BROKEN.sqlite_errorcode, id="sync failed"),
-        pytest.param(sqlite3.SQLITE_IOERR, id="I/O error"),
-        pytest.param(sqlite3.SQLITE_READONLY, id="read-only"),
-        pytest.param(sqlite3.SQLITE_BUSY, id="another process writes"),
-        pytest.param(sqlite3.SQLITE_CORRUPT, id="damaged"),
+        pytest.param(BROKEN.sqlite_errorcode, OutcomeUnknown, id="sync failed"),
+        pytest.param(sqlite3.SQLITE_IOERR, OutcomeUnknown, id="I/O error"),
+        pytest.param(INDEX_FULL, OutcomeUnknown, id="no room for the index"),
+        pytest.param(sqlite3.SQLITE_READONLY, OutcomeUnknown, id="read-only"),
+        pytest.param(sqlite3.SQLITE_CORRUPT, OutcomeUnknown, id="damaged"),
+        pytest.param(sqlite3.SQLITE_IOERR_WRITE, StoreUnavailable, id="write failed"),
+        pytest.param(sqlite3.SQLITE_BUSY, StoreUnavailable, id="another process writes"),
     ],
 )
 async def test_commit_on_a_broken_disk_fails_for_every_caller(
-    store: SqliteStore, disk: Disk, code: int
+    store: SqliteStore, disk: Disk, code: int, kind: type[StoreUnavailable]
 ) -> None:
+    """What it fails with says whether it may be on disk all the same."""
     disk.error = sqlite_error(code)
 
     results = await asyncio.gather(
         *(store.add(make_task(str(n))) for n in range(3)), return_exceptions=True
     )
 
-    assert [type(result) for result in results] == [StoreUnavailable] * 3
+    assert [type(result) for result in results] == [kind] * 3
     assert store.trouble is not None
     assert store.trouble.full is False
     await assert_counts_are_true(store, [])
@@ -512,6 +525,167 @@ async def test_push_is_not_acknowledged_once_the_files_are_elsewhere(
     move(tmp_path / "away", file)
     await store.recover()
     await store.add(make_task("b"))
+
+
+async def test_push_whose_files_moved_during_its_commit_may_have_been_stored(
+    tmp_path: Path,
+) -> None:
+    folder, away = tmp_path / "data", tmp_path / "away"
+    folder.mkdir()
+
+    def commit_and_move(connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
+        if moving:
+            folder.rename(away)
+
+    moving = False
+    disk = Disk()
+    disk.commit = commit_and_move  # type: ignore[method-assign]
+    async with opened(folder / "tasks.db", disk=disk) as store:
+        await store.add(make_task("a"))
+        moving = True
+        with pytest.raises(OutcomeUnknown, match=r"tasks\.db is gone"):
+            await store.add(make_task("b"))
+        moving = False
+        with pytest.raises(StoreUnavailable) as second:
+            await store.add(make_task("c"))
+        away.rename(folder)
+        await store.recover()
+
+        assert type(second.value) is StoreUnavailable
+        assert sorted(await lease_all(store)) == ["a", "b"]
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+def cut(path: Path, size: int) -> None:
+    os.truncate(path, size)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+async def test_log_that_was_cut_short_is_noticed_before_the_next_push_is_acknowledged(
+    store: SqliteStore, path: Path, share: float
+) -> None:
+    """What is written behind a gap in the log is not read at the next start."""
+    for id in "abc":
+        await store.add(make_task(id))
+    log = path.with_name("tasks.db-wal")
+    cut(log, int(size_of(log) * share))
+
+    with pytest.raises(StoreUnavailable, match=r"tasks\.db-wal was cut short") as caught:
+        await store.add(make_task("d"))
+
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert store.trouble is not None
+    assert store.trouble.full is False
+    await store.recover()
+    await store.add(make_task("e"))
+    with closing(raw(path)) as database:  # as the next start reads it
+        found = {id for (id,) in database.execute("SELECT id FROM tasks")}
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert {"e"} <= found <= {"a", "b", "c", "e"}
+    await assert_counts_are_true(store, sorted(found))
+
+
+async def test_log_that_was_cut_short_is_noticed_before_pages_are_given_back(
+    store: SqliteStore, path: Path
+) -> None:
+    for id in "abc":
+        await store.add(make_task(id, body=bytes(100_000)))
+        await store.edit(id, lambda _: None, now=NOW)
+    cut(path.with_name("tasks.db-wal"), 0)
+
+    with pytest.raises(StoreUnavailable, match=r"tasks\.db-wal was cut short"):
+        await store.shrink()
+
+    assert store.trouble is not None
+
+
+async def test_log_that_was_cut_short_is_not_brought_into_the_database(
+    path: Path, disk: Disk
+) -> None:
+    """A part of what was committed would leave the database a mixture."""
+    async with opened(path, disk=disk) as store:
+        await store.add(make_task("a"))
+        empty_the_log(path)
+        before = content_of(path)
+        await store.add(make_task("b"))
+        await store.add(make_task("c", body=bytes(50_000)))
+        log = path.with_name("tasks.db-wal")
+        cut(log, size_of(log) - 60_000)
+
+    assert content_of(path) == before
+
+
+async def test_log_that_starts_again_from_its_beginning_was_not_cut(
+    store: SqliteStore, path: Path
+) -> None:
+    for id in "abc":
+        await store.add(make_task(id))
+        empty_the_log(path)
+
+    await store.add(make_task("d"))
+
+    assert store.trouble is None
+
+
+async def test_database_that_was_cut_short_is_noticed_and_left_as_it_is(
+    store: SqliteStore, path: Path
+) -> None:
+    await store.add(make_task("a"))
+    empty_the_log(path)
+    await store.add(make_task("b"))
+    whole = content_of(path) or b""
+    cut(path, len(whole) // 2)
+
+    with pytest.raises(OutcomeUnknown, match=r"tasks\.db was cut short"):
+        await store.add(make_task("c"))
+
+    with pytest.raises(StoreUnavailable, match="pages are missing"):
+        await store.recover()
+    assert content_of(path) == whole[: len(whole) // 2]
+    overwrite(path, whole)
+    await store.recover()
+    assert sorted(await lease_all(store)) == ["a", "b", "c"]
+
+
+async def test_database_that_shrinks_by_itself_was_not_cut(store: SqliteStore, path: Path) -> None:
+    for n in range(40):
+        await store.add(make_task(f"large {n}", body=bytes(50_000)))
+    empty_the_log(path)
+    await store.add(make_task("a"))
+    before = size_of(path)
+    for n in range(40):
+        await store.edit(f"large {n}", lambda _: None, now=NOW)
+    while await store.shrink():
+        pass
+    empty_the_log(path)
+    shrunk = size_of(path)
+
+    await store.add(make_task("b", body=bytes(500_000)))
+
+    assert shrunk < before
+    assert store.trouble is None
+
+
+async def test_commit_asks_for_no_more_than_two_files(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time the interpreter's lock is handed over."""
+    looked_at: list[str] = []
+    stat = os.stat
+
+    def noted(path: Path, **options: bool) -> os.stat_result:
+        looked_at.append(Path(path).name)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", noted)
+
+    await store.add(make_task("a"))
+
+    assert sorted(looked_at) == ["tasks.db", "tasks.db-wal"]
 
 
 async def test_store_that_can_be_read_only_has_not_recovered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 import pytest
 
@@ -10,13 +11,14 @@ from poussetaches.api import bulk as bulk_module
 from poussetaches.api.bulk import Bulk
 from poussetaches.api.problems import Problem
 from poussetaches.core import edits
-from poussetaches.core.errors import InvalidTask
+from poussetaches.core.errors import InvalidTask, OutcomeUnknown, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Edit, Edited
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import NOW, make_task
 from tests.fakes import let_run
+from tests.store.sqlite_files import Disk, opened, sqlite_error
 
 ALL = TaskFilter()
 
@@ -46,6 +48,39 @@ def cancelled(place: int, count: int) -> Edit:
 async def states(store: SqliteStore) -> dict[str, TaskState]:
     page = await store.tasks(ALL, after=None, limit=100)
     return {task.id: task.state for task in page.tasks}
+
+
+class BreakingDisk(Disk):
+    """Fails each commit after some more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits_left = 1_000
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Make the open transaction durable, or undo it."""
+        if not self.commits_left:
+            raise sqlite_error(sqlite3.SQLITE_IOERR_WRITE)
+        self.commits_left -= 1
+        super().commit(connection)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2], ids=lambda done: f"{done} slices")
+async def test_store_that_fails_after_some_slices_leaves_a_change_that_is_not_undone(
+    done: int,
+) -> None:
+    disk = BreakingDisk()
+    async with opened(None, disk=disk) as store:
+        await add_tasks(store, 5)
+        disk.commits_left = done
+
+        with pytest.raises(StoreUnavailable) as caught:
+            await Bulk(store=store, now=lambda: NOW).apply(ALL, cancelled)
+
+        dead = [id for id, state in (await states(store)).items() if state is TaskState.DEAD]
+    assert len(dead) == 2 * done
+    assert isinstance(caught.value, OutcomeUnknown) is (done > 0)
+    assert f"{2 * done} tasks were changed" in str(caught.value) or not done
 
 
 async def test_tasks_are_edited_in_the_order_of_their_pushes(

@@ -12,10 +12,12 @@ import pytest
 
 from poussetaches.client.client import Client
 from poussetaches.client.errors import (
+    Busy,
     Conflict,
     InvalidRequest,
     NoAnswer,
     NotUnderstood,
+    OutcomeUnknown,
     PushFailed,
     Refused,
 )
@@ -112,6 +114,26 @@ def test_push_gets_a_key_that_stays_when_it_is_repeated() -> None:
     )
 
 
+def test_push_whose_outcome_is_unknown_is_repeated_with_its_key() -> None:
+    own = {**TASK, "key": KEY}
+    script = Script(problem(503, "outcome-unknown"), answered(200, own))
+
+    pushed = client_of(script).push("http://app/")
+
+    assert pushed.id == "1"
+    assert [sent["key"] for sent in script.sent] == [KEY, KEY]
+
+
+def test_change_whose_outcome_is_unknown_is_left_to_the_caller() -> None:
+    script = Script(problem(503, "outcome-unknown"))
+
+    with pytest.raises(OutcomeUnknown) as caught:
+        client_of(script).requeue("1")
+
+    assert isinstance(caught.value, Busy)
+    assert len(script.calls) == 1
+
+
 def test_own_push_that_was_repeated_is_not_called_existing() -> None:
     own = {**TASK, "key": KEY}
     script = Script(NoAnswer(), answered(200, own, **{"poussetaches-existing": "true"}))
@@ -138,10 +160,11 @@ def test_pruned_task_that_answers_for_a_push_has_an_id_only() -> None:
         NoAnswer(),
         problem(500, "unexpected"),
         problem(503, "stopping"),
+        problem(503, "outcome-unknown"),
         problem(507, "store-full"),
         Answer(502, {}, b"<html>Bad Gateway"),
     ],
-    ids=["silence", "500", "503", "507", "a proxy's 502"],
+    ids=["silence", "500", "503", "unknown", "507", "a proxy's 502"],
 )
 def test_push_ends_in_time_with_the_task_in_the_error(reply: Reply) -> None:
     script = Script(reply)

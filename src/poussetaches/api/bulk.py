@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from poussetaches.api.problems import RETRY_AFTER, Problem
+from poussetaches.api.problems import RETRY_AFTER, Problem, after_change
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
@@ -87,12 +87,13 @@ class Bulk:
             count, skipped = 0, Counter[str]()
             for start in range(0, len(numbers), SLICE):
                 self._check_going_on(count)
-                made = await self._store.edit_many(
-                    numbers[start : start + SLICE],
-                    _placed(edit, start, len(numbers)),
-                    filter=filter,
-                    now=self._now(),
-                )
+                with after_change(f"{count} tasks were changed", made=count > 0):
+                    made = await self._store.edit_many(
+                        numbers[start : start + SLICE],
+                        _placed(edit, start, len(numbers)),
+                        filter=filter,
+                        now=self._now(),
+                    )
                 count += made.count
                 skipped.update(made.skipped)
             if count:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from poussetaches.core.errors import (
     InvalidTask,
     KeyConflict,
     OlderVersion,
+    OutcomeUnknown,
     OwnedByAnother,
     PousseTachesError,
     QueueInUse,
@@ -114,6 +117,7 @@ KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (TooManyAttempts, Kind(HTTPStatus.CONFLICT, "too-many-attempts")),
     (StoreFull, Kind(HTTPStatus.INSUFFICIENT_STORAGE, "store-full")),
     (StoreBusy, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "busy")),
+    (OutcomeUnknown, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "outcome-unknown")),
     (StoreUnavailable, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable")),
 )
 
@@ -123,8 +127,25 @@ def problem_of(exc: PousseTachesError) -> Problem:
     status, code = next((kind for error, kind in KINDS if isinstance(exc, error)), _UNEXPECTED)
     errors = (FieldError(exc.field, exc.reason),) if isinstance(exc, Invalid) else ()
     waits = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
-    headers = {"Retry-After": str(RETRY_AFTER)} if waits else {}
+    # Many clients repeat a request by themselves when they are told when to.
+    is_undone = not isinstance(exc, OutcomeUnknown)
+    headers = {"Retry-After": str(RETRY_AFTER)} if waits and is_undone else {}
     return Problem(status, code, str(exc), errors=errors, headers=headers)
+
+
+@contextmanager
+def after_change(what: str = "the change was made", *, made: bool = True) -> Iterator[None]:
+    """Do what is left of a request whose change was made, unless there was nothing to change.
+
+    Raises:
+        OutcomeUnknown: the store failed; the caller must not take the change for undone.
+    """
+    try:
+        yield
+    except StoreUnavailable as exc:
+        if not made:
+            raise
+        raise OutcomeUnknown(f"{what}, and then the store failed: {exc}") from exc
 
 
 _UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected")

@@ -16,6 +16,7 @@ from poussetaches.api.bulk import Bulk
 from poussetaches.api.definitions import decode_definition, name_of, patched
 from poussetaches.api.endpoint import Endpoint, answer
 from poussetaches.api.engine_view import EngineView
+from poussetaches.api.problems import after_change
 from poussetaches.api.reading import read_body
 from poussetaches.api.task_fields import CallbackUrl, check_callback, check_retry
 from poussetaches.api.views import WaitView, wait_view
@@ -271,8 +272,9 @@ class QueueRoutes:
                 "purge it, or wait for them"
             )
         ended = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
-        await self._bulk.delete(TaskFilter(queue=name, states=ended))
-        await self._store.edit_queue(name, _deleted)
+        count = await self._bulk.delete(TaskFilter(queue=name, states=ended))
+        with after_change(f"{count} ended tasks were deleted", made=count > 0):
+            await self._store.edit_queue(name, _deleted)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def pause(self, request: Request) -> Response:
@@ -328,7 +330,8 @@ class QueueRoutes:
             return Queue(name=name, overrides=overrides, configured=True, paused=paused)
 
         await self._store.edit_queue(name, edit)
-        return await self._answer(name, HTTPStatus.CREATED if made else HTTPStatus.OK)
+        with after_change():
+            return await self._answer(name, HTTPStatus.CREATED if made else HTTPStatus.OK)
 
     async def _set_paused(self, request: Request, paused: bool) -> Response:
         name = self._known(request)
@@ -339,7 +342,8 @@ class QueueRoutes:
             return msgspec.structs.replace(known, paused=paused)
 
         await self._store.edit_queue(name, edit)
-        return await self._answer(name)
+        with after_change():
+            return await self._answer(name)
 
     async def _answer(self, name: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return answer(self._view(name, await self._store.counts()), status)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from poussetaches.api.definitions import decode_definition, name_of, patched
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
+from poussetaches.api.problems import after_change
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.schedule_fields import (
     HINTS,
@@ -227,7 +228,9 @@ class ScheduleRoutes:
         await self._store.replace_schedules(
             given.owner, given.version, list(found.values()), now=self._now()
         )
-        return await self._answer_all(await self._store.schedules(given.owner))
+        with after_change():
+            kept = await self._store.schedules(given.owner)
+        return await self._answer_all(kept)
 
     async def show(self, request: Request) -> Response:
         """Answer a schedule."""

@@ -76,6 +76,10 @@ class Busy(Refused):
     """The server cannot do it at the moment (503)."""
 
 
+class OutcomeUnknown(Busy):
+    """The server failed while it made the change, which may have been made or not (503)."""
+
+
 class Full(Refused):
     """The server's disk is full (507)."""
 
@@ -102,7 +106,10 @@ class PushFailed(ClientError):
         return self.tasks[0]
 
 
-BY_CODE: dict[str, type[Refused]] = {"target-not-allowed": InvalidRequest}
+BY_CODE: dict[str, type[Refused]] = {
+    "outcome-unknown": OutcomeUnknown,
+    "target-not-allowed": InvalidRequest,
+}
 BY_STATUS: dict[int, type[Refused]] = {
     401: Unauthorized,
     403: Unauthorized,

@@ -136,6 +136,10 @@ class StoreUnavailable(PousseTachesError):
     """The store cannot be read or written at the moment."""
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """The store failed while it committed the change, which may have been made or not."""
+
+
 class StoreFull(StoreUnavailable):
     """The disk is full: nothing can be stored until there is room again."""
 

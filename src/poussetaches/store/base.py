@@ -3,7 +3,7 @@
 A store knows states and leases, and nothing of HTTP or of when to try again. Every method is
 atomic, and many calls may share one commit: when a method that writes returns, it is on disk.
 All of them raise ``StoreUnavailable`` (``StoreFull`` when the disk is full) and have then
-changed nothing.
+changed nothing, unless it is ``OutcomeUnknown``: then nobody can know before the next reading.
 """
 
 from __future__ import annotations

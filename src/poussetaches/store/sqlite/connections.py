@@ -13,7 +13,7 @@ from random import Random
 from typing import TypeVar
 
 from poussetaches.core.defect import describe_defect, stack_of
-from poussetaches.core.errors import StoreClosed, StoreFull, StoreUnavailable
+from poussetaches.core.errors import OutcomeUnknown, StoreClosed, StoreFull, StoreUnavailable
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Listener, News, StoreTrouble
 from poussetaches.store.group_commit import GroupCommit, Write
@@ -39,6 +39,13 @@ SHRINK_STEPS = 400  # a page takes up to 2 ms: SQLite looks for it in the list o
 
 # What the reserve meets on a full disk; a folder that is gone has no room either.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+
+# What SQLite answers when a commit did not reach the frame that ends it in the log. With any other
+# error the frame may be there, and is then read when the database is opened again.
+UNDONE = (
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+    sqlite3.SQLITE_IOERR_WRITE,
+)
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +109,8 @@ class Connections:
             return
         self._closed = True
         await self._group.settle()
-        # Each by its own runner: a connection must not be closed while it is being used.
-        await self._reader.run(self._disconnect_reader)
         was_open = self._connection is not None
-        await self._writer.run(self._disconnect)
+        await self._disconnect_both()
         if was_open:
             await self._writer.run(self._report_remaining_log)
         await self._writer.run(self._let_go)
@@ -168,7 +173,7 @@ class Connections:
         if trouble is None:
             return
         if self._place is not None:
-            await self._writer.run(self._place.check_file)
+            await self._writer.run(self._place.check_is_there)
         if trouble.full:
             await self.shrink()
             await self._writer.run(self._make_room)
@@ -199,12 +204,34 @@ class Connections:
         )
 
     def _commit_in_place(self, connection: sqlite3.Connection) -> None:
-        self._commit(connection)
-        if self._place is None:
-            return
+        """Commit, and say of an error whether what was written may be on disk.
+
+        Raises:
+            OutcomeUnknown: it may be.
+            StoreUnavailable: it is not.
+        """
+        # Each commit comes by here, and each check hands the interpreter's lock over: two will do.
+        if self._place is not None:
+            self._check(self._place.check_log)
         try:
-            # Afterwards: what is acknowledged must be where the next start looks for it.
-            self._place.check()
+            self._commit(connection)
+        except sqlite3.Error as exc:
+            trouble = self._trouble_of(exc)
+            if trouble is None:
+                raise
+            if getattr(exc, "sqlite_errorcode", 0) in UNDONE:
+                raise trouble from exc
+            raise _may_have_lasted(exc) from exc
+        if self._place is not None:
+            try:
+                # Afterwards: what is acknowledged must be where the next start looks for it.
+                self._check(self._place.check_file)
+            except StoreUnavailable as exc:
+                raise _may_have_lasted(exc) from exc
+
+    def _check(self, check: Callable[[], None]) -> None:
+        try:
+            check()
         except StoreUnavailable as exc:
             self._note_trouble(StoreTrouble(str(exc), full=False), exc)
             raise
@@ -321,6 +348,15 @@ class Connections:
                 raise
         self._connection = connection
 
+    async def _disconnect_both(self) -> None:
+        # Each by its own runner: a connection must not be closed while it is being used.
+        if self._place is not None and await self._writer.run(self._place.find_cut):
+            # The last connection to be closed brings the log into the database, unless it may
+            # only read. From what is left of a log, the database would be a mixture.
+            await self._writer.run(self._disconnect)
+        await self._reader.run(self._disconnect_reader)
+        await self._writer.run(self._disconnect)
+
     def _disconnect_reader(self) -> None:
         connection, self._read_connection = self._read_connection, None
         if connection is not None and connection is not self._connection:
@@ -353,7 +389,7 @@ class Connections:
         An error says that a commit is not known to be durable, not that it is undone.
         """
         if self.path is not None:
-            await self._reader.run(self._disconnect_reader)
+            await self._disconnect_both()
             await self._writer.run(self._reconnect)
         await self._writer.run(self._forget_ended_leases)
         await self._writer.run(self.known.forget_rows)
@@ -364,7 +400,8 @@ class Connections:
 
     def _reconnect(self) -> None:
         """Open the database anew, never create it, and check it, also for being writable."""
-        self._disconnect()
+        assert self._place is not None
+        self._place.let_go_of_index()
         try:
             self._connect(must_exist=True)
             assert self._connection is not None
@@ -406,6 +443,9 @@ class Connections:
     def _make_room(self) -> None:
         """Bring the log into the database, so that it takes no room, then claim the reserve."""
         if self.path is not None and self._connection is not None:
+            if self._place is not None:
+                self._check(self._place.check_log)
+                self._place.let_shrink()
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._refill()
@@ -427,6 +467,9 @@ class Connections:
             raise StoreClosed
         if self._connection is None or (self.trouble is not None and not self.trouble.full):
             return False
+        if self._place is not None:
+            self._check(self._place.check_log)
+            self._place.let_shrink()
         try:
             if not self._connection.execute("PRAGMA freelist_count").fetchone()[0]:
                 return False
@@ -440,3 +483,7 @@ class Connections:
                 self._connection.execute("ROLLBACK")
             raise self._trouble_of(exc) or exc from exc
         return True
+
+
+def _may_have_lasted(exc: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(f"the change may have been made or not: {exc}")

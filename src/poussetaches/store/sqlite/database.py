@@ -89,10 +89,16 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA busy_timeout = 5000")
-    # In memory, as the writer's: another disk that is full is no trouble of the store's.
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA busy_timeout = 5000")
+        # In memory, as the writer's: another disk that is full is no trouble of the store's.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        # From its first reading on it holds a lock, so that it can be the last one to be closed.
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
@@ -134,6 +140,10 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
             _migrate(connection, number, script)
     # Last, so that after an upgrade that fails the older version can still open the database.
     _start_numbering(connection)
+    if version < newest:
+        # The tables are then in the file itself, which is not taken for an empty one if its log
+        # is lost.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
@@ -273,8 +283,11 @@ def _check_files(path: Path) -> None:
         raise CannotOpenStore(f"{path} cannot be opened: it has become empty; {LEFT}")
 
 
-def translated(exc: sqlite3.Error, path: Path | None) -> StoreUnavailable | None:
-    """Return an error that is the store's trouble in our words; None for any other."""
+def translated(exc: sqlite3.Error, path: Path | None = None) -> StoreUnavailable | None:
+    """Return an error that is the store's trouble in our words; None for any other.
+
+    ``path`` is the database's, whose disk tells a full one from one that fails.
+    """
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if code == sqlite3.SQLITE_FULL or (extended == IOERR_SHMSIZE and _has_little_room(path)):

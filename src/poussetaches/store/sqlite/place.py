@@ -1,8 +1,9 @@
-"""Whether a database's files are still where they were opened.
+"""Whether a database's files are still where they were opened, and as long as they were.
 
 A file that was opened can be written to for as long as it is held, wherever its name has gone:
 after its folder was moved, deleted or covered by another, SQLite would go on with files that the
-next start cannot find.
+next start cannot find. So it would with a log that was cut short: it writes behind the end that
+it remembers, and nothing behind a gap is read at the next start.
 """
 
 from __future__ import annotations
@@ -11,57 +12,116 @@ import os
 from pathlib import Path
 
 from poussetaches.core.errors import StoreUnavailable
+from poussetaches.store.sqlite.wal import index_of, log_of
+from poussetaches.store.sqlite.wal_index import WalIndex
 
 
 class Place:
-    """The file and the log that a database was opened with.
+    """The file, the log and the log's index that a database was opened with.
 
-    The file is held open, so that no other can come to have its number meanwhile. It is let go of
+    The file is held open, so that no other can come to have its number meanwhile. It is closed
     after the connections: to close a file takes away the locks that the process has on it.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path
-        self._log = path.with_name(f"{path.name}-wal")
+        self._log = log_of(path)
         self._held: int | None = None
+        self._index: WalIndex | None = None
         self._file_stat: os.stat_result | None = None
         self._log_stat: os.stat_result | None = None
+        self._file_size = 0  # the file has been at least that long since it was last made shorter
 
     def keep(self) -> None:
-        """Take what is there, now that it has been opened, for what is to stay there."""
+        """Take what is there, now that it has been opened, for what is to stay there.
+
+        Raises:
+            OSError: a file cannot be opened.
+        """
         if self._held is None:
             self._held = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
             self._file_stat = os.fstat(self._held)
         self._log_stat = self._log.stat()
+        self._index = WalIndex(index_of(self._file))
+        self._file_size = 0
 
-    def check_file(self) -> None:
-        """See that the database is where it was.
+    def let_shrink(self) -> None:
+        """Expect that the file is made shorter by ourselves."""
+        self._file_size = 0
+
+    def check_is_there(self) -> None:
+        """Check that the database is where it was.
 
         Raises:
             StoreUnavailable: it is gone, or there is another.
         """
         if self._file_stat is not None:
-            _check(self._file, self._file_stat)
+            _size(self._file, self._file_stat)
 
-    def check(self) -> None:
-        """See that the database and its log are where they were.
+    def check_file(self) -> None:
+        """Check that the database is where it was, and no shorter.
 
         Raises:
-            StoreUnavailable: one is gone, or there is another.
+            StoreUnavailable: it is gone or cut short, or there is another.
         """
-        # Each commit comes by here, and each look hands the interpreter's lock over: two will do.
-        self.check_file()
-        if self._log_stat is not None:
-            _check(self._log, self._log_stat)
+        if self._file_stat is None:
+            return
+        size = _size(self._file, self._file_stat)
+        if self._index is not None:
+            needed = min(self._file_size, self._index.database_size)
+            if size < needed:
+                raise _CutShort(self._file, size, needed)
+        self._file_size = size
+
+    def check_log(self) -> None:
+        """Check that the log is where it was, and holds all that was committed to it.
+
+        Raises:
+            StoreUnavailable: it is gone or cut short, or there is another.
+        """
+        if self._log_stat is None or self._index is None:
+            return
+        size = _size(self._log, self._log_stat)
+        if size < self._index.log_size:
+            raise _CutShort(self._log, size, self._index.log_size)
+
+    def find_cut(self) -> bool:
+        """Return whether one of them was cut short, as far as can be seen."""
+        for check in (self.check_file, self.check_log):
+            try:
+                check()
+            except _CutShort:
+                return True
+            except StoreUnavailable:
+                continue
+        return False
+
+    def let_go_of_index(self) -> None:
+        """Close the index, once no connection is open. May be called twice."""
+        index, self._index = self._index, None
+        if index is not None:
+            index.close()
 
     def let_go(self) -> None:
-        """Hold nothing any more. May be called twice."""
+        """Close everything, once no connection is open. May be called twice."""
+        self.let_go_of_index()
         held, self._held = self._held, None
         if held is not None:
             os.close(held)
 
 
-def _check(path: Path, known: os.stat_result) -> None:
+class _CutShort(StoreUnavailable):
+    """A file is shorter than what was written to it."""
+
+    def __init__(self, path: Path, size: int, needed: int) -> None:
+        super().__init__(
+            f"{path} was cut short by another program, to {size} of {needed} bytes: what was "
+            "committed last may be lost"
+        )
+
+
+def _size(path: Path, known: os.stat_result) -> int:
+    """Return how long a file is that is known."""
     try:
         found = path.stat()
     except OSError as exc:
@@ -73,3 +133,4 @@ def _check(path: Path, known: os.stat_result) -> None:
             f"{path} is another file than the one in use: put that one back, or restart "
             "poussetaches to use this one"
         )
+    return found.st_size

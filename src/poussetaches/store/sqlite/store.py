@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from poussetaches.core.errors import PousseTachesError, StoreUnavailable
+from poussetaches.core.errors import OutcomeUnknown, PousseTachesError, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
@@ -197,7 +197,12 @@ class SqliteStore:
         count, skipped, place = 0, Counter[str](), 0
         while place < len(numbers):
             item = edits.EditingMany(numbers, place, edit, filter, now)
-            edited, place = await self._to.write(edits.edit_many, item)
+            try:
+                edited, place = await self._to.write(edits.edit_many, item)
+            except StoreUnavailable as exc:
+                if not count:
+                    raise
+                raise OutcomeUnknown(f"a part of the change was made: {exc}") from exc
             count += edited.count
             skipped.update(edited.skipped)
         return Edited(count, dict(skipped))

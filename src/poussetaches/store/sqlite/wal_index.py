@@ -1,0 +1,63 @@
+"""The beginning of a write-ahead log's index, which says how long the log must be.
+
+It lies in memory that SQLite shares between processes, so that reading it costs no system call
+(https://www.sqlite.org/walformat.html, "The WAL-Index File Format").
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+from struct import Struct
+
+from poussetaches.store.sqlite.wal import FRAME_HEADER, WAL_HEADER
+
+# The size of a page, the number of frames that are committed, the number of pages.
+_FIELDS = Struct("=HII")
+_FIELDS_AT = 14  # bytes
+_LARGEST = 1  # stands for pages of 64 KiB
+
+
+class WalIndex:
+    """The index of a database that is open in this process.
+
+    It must be closed after the connections: to close a file takes away the locks that the process
+    has on it. Between two transactions of the only writer its fields belong together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Map the index into memory.
+
+        Raises:
+            OSError: there is none.
+        """
+        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self._map = mmap.mmap(
+                self._descriptor, _FIELDS_AT + _FIELDS.size, access=mmap.ACCESS_READ
+            )
+        except (OSError, ValueError) as exc:
+            os.close(self._descriptor)
+            raise OSError(f"{path} cannot be mapped: {exc}") from exc
+
+    @property
+    def log_size(self) -> int:
+        """How many bytes the log has at least."""
+        page, frames, _ = self._fields()
+        return WAL_HEADER + frames * (FRAME_HEADER + page) if frames else 0
+
+    @property
+    def database_size(self) -> int:
+        """How many bytes the database has, with the pages that are only in the log."""
+        page, _, pages = self._fields()
+        return page * pages
+
+    def close(self) -> None:
+        """Unmap it."""
+        self._map.close()
+        os.close(self._descriptor)
+
+    def _fields(self) -> tuple[int, int, int]:
+        page, frames, pages = _FIELDS.unpack_from(self._map, _FIELDS_AT)
+        return 0x10000 if page == _LARGEST else page, frames, pages
