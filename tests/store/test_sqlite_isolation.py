@@ -280,6 +280,18 @@ async def test_trouble_of_the_disk_ends_no_task(scene: Scene, place: Place) -> N
     assert "internal_error" not in {row[0] for row in scene.rows("SELECT reason FROM tasks")}
 
 
+@at_each_place
+async def test_want_of_memory_ends_no_task(scene: Scene, place: Place) -> None:
+    scene.faults.fail(place.step, keys=POISON, error=MemoryError())
+
+    with suppress(StoreUnavailable, AssertionError):
+        await place.act(scene)
+
+    assert scene.store.trouble is None
+    assert scene.store.internal_error_count == 0
+    assert "internal_error" not in {row[0] for row in scene.rows("SELECT reason FROM tasks")}
+
+
 async def assert_all_is_well(scene: Scene) -> None:
     """Check that nothing of the failed row is left over, and that the store goes on."""
     assert scene.store.trouble is None

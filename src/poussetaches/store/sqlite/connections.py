@@ -270,6 +270,8 @@ class Connections:
     def _trouble_of(self, exc: Exception) -> StoreUnavailable | None:
         if isinstance(exc, StoreUnavailable):
             return exc
+        if isinstance(exc, MemoryError):  # the next write may find room
+            return StoreUnavailable("the server is out of memory at the moment")
         trouble = database.translated(exc, self.path) if isinstance(exc, sqlite3.Error) else None
         if trouble is not None:
             full = isinstance(trouble, StoreFull)

@@ -14,7 +14,13 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Change, Edit, Edited
 from poussetaches.store.sqlite import search, tasks
-from poussetaches.store.sqlite.isolation import Defect, each, give_up_task, note_left
+from poussetaches.store.sqlite.isolation import (
+    Defect,
+    each,
+    give_up_task,
+    note_left,
+    raise_trouble,
+)
 from poussetaches.store.sqlite.reads import Unreadable, as_list
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
@@ -158,6 +164,7 @@ def _edited(tx: SqliteTransaction, seq: int, task: Task, edit: Edit) -> Task | N
     except PousseTachesError:
         raise
     except Exception as exc:
+        raise_trouble(tx, exc)
         # It is the change that is at fault: the task stays as it is.
         note_left(tx, Unreadable("tasks", seq, ""), Defect.of(exc, Step.EDIT))
         raise EditFailed from exc

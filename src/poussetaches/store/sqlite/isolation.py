@@ -83,8 +83,8 @@ def _alone(
 
 
 def raise_trouble(tx: SqliteTransaction, exc: Exception) -> None:
-    """Raise an exception again that is the store's trouble, and not a row's."""
-    if isinstance(exc, StoreUnavailable) or not tx.connection.in_transaction:
+    """Raise an exception again that is the trouble of the store or the machine, not a row's."""
+    if isinstance(exc, StoreUnavailable | MemoryError) or not tx.connection.in_transaction:
         raise exc
     if isinstance(exc, sqlite3.Error) and database.translated(exc) is not None:
         raise exc
