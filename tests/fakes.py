@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from poussetaches.core.moment import SECOND, Moment
+from poussetaches.core.moment import SECOND, Moment, Reading
 from poussetaches.core.target import origin_of
 from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
@@ -34,14 +34,36 @@ async def let_run(steps: int = ENOUGH_STEPS) -> None:
 
 
 class FakeClock(VirtualClock):
-    """A virtual clock whose wall clock can be set."""
+    """A virtual clock of a machine whose wall clock can be set, and which can sleep."""
 
     def __init__(self, now: Moment = NOW) -> None:
         super().__init__(now)
+        self._slept = 0
+        self._restarts = 0
+
+    @property
+    def boot_id(self) -> str:
+        """Tells the machine's starts apart."""
+        return f"{super().boot_id}, start {self._restarts}"
+
+    def read(self) -> Reading:
+        """Return the wall clock's time together with the uptime."""
+        reading = super().read()
+        return reading._replace(uptime=reading.uptime + self._slept)
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock; no time passes."""
         self._now = Moment(self._now + round(seconds * SECOND))
+
+    def sleep_with_the_machine(self, seconds: float) -> None:
+        """Let time pass that the monotonic clock does not count."""
+        self.jump(seconds)
+        self._slept += round(seconds * SECOND)
+
+    def restart_the_machine(self, *, off_for: float) -> None:
+        """Let time pass that no clock but the wall clock counts."""
+        self.jump(off_for)
+        self._restarts += 1
 
 
 class CreepingClock(FakeClock):

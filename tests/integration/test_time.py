@@ -153,7 +153,7 @@ async def test_task_that_a_jump_made_too_late_expires_unsent(
     id = await push(service, delay=2 * HOUR, expires_at=end.isoformat())
 
     clock.jump(YEAR)
-    await service.advance(60)
+    await service.advance(HOUR + 60)
 
     found = await task(service, id)
     assert (found["state"], found["reason"], sender.requests) == ("dead", "expired", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.store.clock_rules import ClockRules
 from tests.store.edit_rules import EditRules
 from tests.store.export_rules import ExportRules
 from tests.store.push_rules import PushRules
@@ -21,5 +22,6 @@ class StoreContract(
     ScheduleRules,
     ScheduleChangeRules,
     ExportRules,
+    ClockRules,
 ):
     """The whole contract. Subclasses provide the ``store`` fixture, which opens and closes it."""

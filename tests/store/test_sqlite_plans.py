@@ -27,6 +27,9 @@ BY_ID = "sqlite_autoindex_tasks_1"
 LOOKUPS = {
     "next_priority": "tasks_due",
     "first_waiting": "tasks_due",
+    "first_unexpired": "tasks_due",
+    "waiting_after": "tasks_due",
+    "pull_back": BY_NUMBER,
     "count_due": "tasks_due",
     "idle_lanes": "tasks_due",
     "expired_tasks": "tasks_expiring",
@@ -64,7 +67,7 @@ LOOKUPS = {
 # These sort what they found: a few names, or the groups of one slice.
 SORTED = {"due_schedules", "failures"}
 # These want all that its index has.
-WHOLE_INDEX = {"cancelled_tasks"}
+WHOLE_INDEX = {"cancelled_tasks", "waiting_after"}
 # These look at every row of one small table, and for each into an index of the large one.
 SMALL_TABLES = {"idle_lanes": "lanes", "idle_failure_groups": "failure_groups"}
 

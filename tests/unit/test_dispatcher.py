@@ -624,7 +624,7 @@ async def test_clock_set_back_between_lease_and_start_puts_the_task_back(
     engine_with: EngineWith, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:
     engine = await engine_with(EngineConfig())
-    await store.add(make_task())
+    await store.add(make_task(created_at=Moment(NOW - HOUR)))
     lane = make_task().lane
     leased = await store.lease_due({lane: 1}, now=NOW)
     engine.lanes.looked(lane, leased.next_due[lane])
@@ -659,18 +659,40 @@ async def test_pause_between_lease_and_start_puts_the_task_back(
     assert sender.attempts_of("task") == [1]
 
 
-async def test_clock_set_back_delays_due_tasks_and_loses_none(
+async def test_clock_set_back_delays_what_was_delayed_and_nothing_else(
     engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:
-    await store.add(make_task())
+    await store.add(make_task("delayed", created_at=Moment(NOW - HOUR)))
+    await store.add(make_task("at once"))
 
     clock.jump(-3600)
     await run_due(engine)
-    assert sender.requests == []
+    assert sender.task_ids == ["at once"]
 
     clock.advance(3600)
     await run_due(engine)
-    assert sender.attempts_of("task") == [1]
+    assert sender.task_ids == ["at once", "delayed"]
+
+
+async def test_outcome_that_is_recorded_after_the_clock_was_set_back_is_not_tried_late(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock, disk: Disk
+) -> None:
+    sender.replies(500, 200)
+    await store.add(make_task())
+    disk.error = BROKEN
+    await engine.dispatcher.tick()
+    await let_run()
+
+    clock.jump(-3600)
+    disk.error = None
+    clock.advance(1)
+    await engine.dispatcher.tick()
+    await engine.dispatcher.settle()
+    assert (await known(store, "task")).run_at == later(NOW, -3600 + 1 + 1)
+
+    clock.advance(1)
+    await run_due(engine)
+    assert sender.attempts_of("task") == [1, 2]
 
 
 async def test_clock_set_forward_makes_delayed_tasks_due(

@@ -149,6 +149,32 @@ def test_age_counts_from_the_due_moment_of_the_round() -> None:
     assert move == RETRY
 
 
+@pytest.mark.parametrize(
+    ("task", "policy", "wait"),
+    [
+        pytest.param(make_task(due_at=later(NOW, -3600)), AGING, 10.0, id="too old"),
+        pytest.param(expiring(-1), POLICY, 10.0, id="expired"),
+    ],
+)
+def test_clock_that_was_just_set_ahead_ends_no_task(
+    task: Task, policy: RetryPolicy, wait: float
+) -> None:
+    moves = [
+        next_move(
+            task,
+            make_outcome(500),
+            policy,
+            now=NOW,
+            random=FixedRandom(0.5),
+            confirmed=later(NOW, -behind),
+        )
+        for behind in (3600, 0)
+    ]
+
+    assert moves[0] == RetryAt(later(NOW, wait))
+    assert isinstance(moves[1], Bury)
+
+
 def test_policy_of_one_attempt_never_tries_again() -> None:
     policy = RetryPolicy(max_attempts=1)
 

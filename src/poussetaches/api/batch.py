@@ -115,12 +115,13 @@ class BatchRoutes:
         )
         pushes = _Pushes(builder, are_lines=_are_lines(request), most=self._max_request)
         await _read(request, pushes, limit=self._max_batch)
-        return await self._keep(pushes, now)
+        return await self._keep(pushes)
 
-    async def _keep(self, pushes: _Pushes, now: Moment) -> Response:
+    async def _keep(self, pushes: _Pushes) -> Response:
         made = pushes.made()
+        latest, confirmed = self._engine.latest_possible(), self._engine.confirmed()
         try:
-            pushed = await self._store.push(made, now=now) if made else []
+            pushed = await self._store.push(made, now=latest, confirmed=confirmed) if made else []
         except KeyConflict as exc:
             place = pushes.place_of(exc.place)
             error = FieldError(pushes.field(place, "key"), str(exc))

@@ -34,6 +34,16 @@ class EngineView(Protocol):
     def shortage(self) -> str | None:
         """What this machine lately had too little of for attempts; None when it had enough."""
 
+    @property
+    def clock_leap(self) -> float | None:
+        """For how many seconds the clock is ahead of the confirmed time; None when it is not."""
+
+    def confirmed(self) -> Moment:
+        """Return the time by which keys expire: a clock just set ahead does not count."""
+
+    def latest_possible(self) -> Moment:
+        """Return the time from which keys last: a clock just set back does not count."""
+
     def held(self) -> Mapping[str, str]:
         """Return the origins that are held, with the errors that they are held for."""
 

@@ -86,6 +86,7 @@ class StatsView(msgspec.Struct, frozen=True, kw_only=True):
     oldest_due_age: float | None  # seconds
     in_flight: int
     paused: bool
+    clock_leap: float | None  # seconds that the clock was set ahead, until they are confirmed
     held_origins: list[HeldOrigin]
     store: StoreView
     minutes: list[MinuteView]
@@ -200,6 +201,7 @@ class Operations:
             oldest_due_age=self._oldest_due_age(query.queue),
             in_flight=self._engine.in_flight,
             paused=self._engine.paused,
+            clock_leap=self._engine.clock_leap,
             held_origins=[HeldOrigin(*item) for item in sorted(self._engine.held().items())],
             store=StoreView(
                 used_bytes=size.used,

@@ -184,7 +184,12 @@ class TaskRoutes:
             random=self._random,
             trace=trace_of(request.scope["headers"]),
         )
-        [pushed] = await self._store.push([builder.build(fields)], now=now)
+        push = builder.build(fields)
+        if push.task.key is None:
+            [pushed] = await self._store.push([push], now=now)
+        else:
+            latest, confirmed = self._engine.latest_possible(), self._engine.confirmed()
+            [pushed] = await self._store.push([push], now=latest, confirmed=confirmed)
         return self._answer_push(pushed)
 
     async def list_tasks(self, request: Request) -> Response:

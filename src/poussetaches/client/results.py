@@ -317,6 +317,7 @@ class StatsInfo(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool
     held_origins: tuple[HeldOrigin, ...]
     store: StoreInfo
+    clock_leap: float | None = None  # seconds; a server of an earlier version does not say
     minutes: tuple[MinuteInfo, ...]
 
 

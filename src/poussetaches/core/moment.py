@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NewType
+from typing import NamedTuple, NewType
+
+import msgspec
 
 Moment = NewType("Moment", int)  # microseconds since 1970-01-01 UTC
 
@@ -19,6 +21,27 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Reading(NamedTuple):
+    """The wall clock and the machine's uptime (microseconds, suspends included), read together."""
+
+    now: Moment
+    uptime: int
+
+    @property
+    def booted_at(self) -> Moment:
+        """The machine's start by the wall clock; it changes only when that clock is set."""
+        return Moment(self.now - self.uptime)
+
+
+class ClockRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store keeps of the clock: the machine's start by several of its readings."""
+
+    boot_id: str  # which start of which machine; empty if the system has none
+    seen: Moment  # by the last reading
+    confirmed: Moment  # by the confirmed time
+    highest: Moment | None  # by the latest time that ever stood for long enough
 
 
 def later(moment: Moment, seconds: float) -> Moment:

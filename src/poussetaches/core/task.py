@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 from poussetaches.core.failures import FailureGroup, first_line, group_of
-from poussetaches.core.moment import Moment, later, seconds_between
+from poussetaches.core.moment import SECOND, Moment, later, seconds_between
 from poussetaches.core.queue import DEFAULT_QUEUE, Lane
 from poussetaches.core.retry import (
     TEN_YEARS,
@@ -95,6 +95,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return Lane(self.queue, origin_of(self.url), self.forced)
 
     @property
+    def is_planned(self) -> bool:
+        """Tell whether it has the delay or the moment that its push asked for still before it."""
+        is_new = self.round == 1 and self.attempt_count == 0
+        return is_new and not self.forced and self.run_at > self.created_at
+
+    @property
     def is_failing(self) -> bool:
         """Tell whether it waits, or runs, after a failed attempt of this round."""
         return self.ended_at is None and self.attempt_count > 0
@@ -164,7 +170,11 @@ class Bury(msgspec.Struct, frozen=True):
 
 
 class PutBack(msgspec.Struct, frozen=True):
-    """The attempt does not count: the task waits as before, due when it was due."""
+    """The attempt does not count: the task waits as before, due when it was due.
+
+    If the clock was set back meanwhile, only a delay or a moment that was asked for is waited
+    for again.
+    """
 
     error: str | None = None
 
@@ -194,6 +204,8 @@ def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Ta
         changes |= {"state": TaskState.DEAD, "reason": Reason.CANCELLED, "ended_at": now}
     elif isinstance(move, RetryAt):
         changes |= {"run_at": move.run_at, "forced": False}
+    elif task.run_at > now + SECOND and not task.is_planned:
+        changes["run_at"] = now
     return msgspec.structs.replace(task, **changes)
 
 
@@ -205,9 +217,19 @@ def buried(task: Task, reason: Reason, *, now: Moment) -> Task:
 
 
 def next_move(
-    task: Task, outcome: Outcome, policy: RetryPolicy, *, now: Moment, random: Random
+    task: Task,
+    outcome: Outcome,
+    policy: RetryPolicy,
+    *,
+    now: Moment,
+    random: Random,
+    confirmed: Moment | None = None,
 ) -> Complete | RetryAt | Bury:
-    """Decide what follows an attempt that counts."""
+    """Decide what follows an attempt that counts.
+
+    ``confirmed``, if it is earlier than ``now``, decides whether the task is too old or expired.
+    """
+    unconfirmed = 0 if confirmed is None else max(0, now - confirmed)
     status = outcome.status
     if status is not None and outcome.error is None:
         if matches(status, task.expected):
@@ -217,11 +239,12 @@ def next_move(
     attempt = task.attempt_count + 1
     if attempt >= policy.max_attempts:
         return Bury(Reason.EXHAUSTED)
-    if policy.max_age is not None and seconds_between(task.due_at, now) >= policy.max_age:
+    age = seconds_between(task.due_at, Moment(now - unconfirmed))
+    if policy.max_age is not None and age >= policy.max_age:
         return Bury(Reason.TOO_OLD)
     run_at = later(now, backoff(policy, attempt, random))
     if outcome.retry_after is not None:
         run_at = max(run_at, later(now, min(outcome.retry_after, policy.max_retry_after)))
-    if task.expires_at is not None and run_at > task.expires_at:
+    if task.expires_at is not None and run_at - unconfirmed > task.expires_at:
         return Bury(Reason.EXPIRED)
     return RetryAt(run_at)

@@ -16,6 +16,7 @@ class WaitReason(StrEnum):
     SERVER_PAUSED = "server_paused"
     NOT_DUE = "not_due"
     BACKOFF = "backoff"
+    CLOCK = "clock"
     RATE = "rate"
     CONCURRENCY = "concurrency"
     ORIGIN_SLOTS = "origin_slots"

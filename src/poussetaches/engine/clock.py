@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
-from poussetaches.core.moment import Moment
+from poussetaches.core.moment import SECOND, ClockRecord, Moment, Reading
+from poussetaches.engine.confirmed_time import ConfirmedTime
 
 LONGEST_WAIT = 10.0  # seconds; so that a jump of the wall clock is noticed
+READ_TOGETHER = 0.01  # seconds that may pass between the clocks of one reading
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Bell:
@@ -36,13 +42,44 @@ class Bell:
 
 
 class Clock(Protocol):
-    """The wall clock says when tasks are due; the monotonic one measures how long things take."""
+    """The wall clock says when tasks are due; the monotonic one measures how long things take.
+
+    What is deleted or buried for its age goes by the confirmed time.
+    """
+
+    @property
+    def boot_id(self) -> str:
+        """Which start of which machine the uptime is counted from; empty if unknown."""
 
     def now(self) -> Moment:
         """Return the wall clock's time."""
 
     def monotonic(self) -> float:
         """Return seconds on a clock that never jumps."""
+
+    def read(self) -> Reading:
+        """Return the wall clock's time together with the machine's uptime."""
+
+    def confirmed(self) -> Moment:
+        """Return the wall clock's time, less what it was set ahead within the last hour."""
+
+    def latest_possible(self) -> Moment:
+        """Return the wall clock's time, plus what it was set back within the last hour.
+
+        It dates what is kept for an age.
+        """
+
+    def latest_confirmed(self) -> Moment | None:
+        """Return the latest time that ever stood for an hour, with what has passed since.
+
+        A later moment was only read while a clock was ahead by mistake. None is for unknown.
+        """
+
+    def record(self) -> ClockRecord:
+        """Return what must be kept so that a restart does not forget the confirmed time."""
+
+    def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:
+        """Take the confirmed time from a record, or else from the latest moment in the store."""
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
         """Wait for the bell, at the longest until a monotonic time, and never over 10 s."""
@@ -51,8 +88,55 @@ class Clock(Protocol):
         """Wait for a length of monotonic time."""
 
 
-class SystemClock:
+class ConfirmingClock:
+    """The part of a clock that works out the confirmed time from its readings."""
+
+    @property
+    def boot_id(self) -> str:
+        """Which start of which machine the uptime is counted from; empty if unknown."""
+        raise NotImplementedError
+
+    def read(self) -> Reading:
+        """Return the wall clock's time together with the machine's uptime."""
+        raise NotImplementedError
+
+    @cached_property
+    def _confirmed(self) -> ConfirmedTime:
+        return ConfirmedTime(self.read())
+
+    def confirmed(self) -> Moment:
+        """Return the wall clock's time, less what it was set ahead within the last hour."""
+        return self._confirmed.at(self.read())
+
+    def latest_possible(self) -> Moment:
+        """Return the wall clock's time, plus what it was set back within the last hour."""
+        return self._confirmed.latest_possible(self.read())
+
+    def latest_confirmed(self) -> Moment | None:
+        """Return the latest time that ever stood for an hour, with what has passed since."""
+        return self._confirmed.latest(self.read())
+
+    def record(self) -> ClockRecord:
+        """Return what must be kept so that a restart does not forget the confirmed time."""
+        return self._confirmed.record(self.read(), boot_id=self.boot_id)
+
+    def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:
+        """Take the confirmed time from a record, or else from the latest moment in the store."""
+        self._confirmed = ConfirmedTime.recalled(
+            record, self.read(), boot_id=self.boot_id, latest=latest
+        )
+
+
+class SystemClock(ConfirmingClock):
     """The machine's clocks."""
+
+    @cached_property
+    def boot_id(self) -> str:
+        """Which start of which machine the uptime is counted from; empty if unknown."""
+        try:
+            return _BOOT_ID.read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
 
     def now(self) -> Moment:
         """Return the wall clock's time."""
@@ -61,6 +145,16 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return the machine's monotonic clock."""
         return time.monotonic()
+
+    def read(self) -> Reading:
+        """Return the wall clock's time together with the machine's uptime."""
+        while True:
+            begun = self.monotonic()
+            now, suspended = self.now(), _suspended()
+            elapsed = self.monotonic()
+            # A process that is stopped between two clocks would see a leap where there is none.
+            if elapsed - begun < READ_TOGETHER:
+                return Reading(now, round((elapsed + suspended) * SECOND))
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
         """Wait for the bell or the time, whichever comes first."""
@@ -76,3 +170,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait for a length of time."""
         await asyncio.sleep(seconds)
+
+
+def _suspended() -> float:
+    """Return for how many seconds the machine slept since its start, where the system knows."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from random import Random
 from typing import NamedTuple
 
+import msgspec
+
 from poussetaches.core.errors import InvalidTask, StoreUnavailable
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
@@ -25,6 +27,7 @@ from poussetaches.core.task import (
     next_move,
 )
 from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.lanes import Lanes
@@ -68,6 +71,7 @@ class Dispatcher:
         origins: Origins,
         shortage: Shortage,
         clock: Clock,
+        clock_watch: ClockWatch,
         random: Random,
         bell: Bell,
         probe_bell: Bell,
@@ -82,6 +86,7 @@ class Dispatcher:
         self._origins = origins
         self._shortage = shortage
         self._clock = clock
+        self._clock_watch = clock_watch
         self._random = random
         self._bell = bell
         self._probe_bell = probe_bell
@@ -125,6 +130,7 @@ class Dispatcher:
         if self._draining:
             return None
         try:
+            await self._clock_watch.look()
             await self._look_at_all_due()
             await self._start_due()
             await self._charge_due()
@@ -182,7 +188,9 @@ class Dispatcher:
 
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
         self._lanes.looking(wanted)
-        leased = await self._store.lease_due(wanted, now=self._clock.now())
+        leased = await self._store.lease_due(
+            wanted, now=self._clock.now(), skip_expired=self._clock_watch.leap > 0
+        )
         for lane, next_due in leased.next_due.items():
             self._lanes.looked(lane, next_due)
         return leased.leases
@@ -224,11 +232,18 @@ class Dispatcher:
         self._on_wire.add(asyncio.create_task(self._run(lease, lane, origin)))
 
     def _has_expired(self, lease: Lease, now: Moment) -> bool:
-        """Tell whether it is too late for an attempt; then the task dies without one."""
+        """Tell whether it is too late for an attempt; then the task dies without one.
+
+        If only a clock that was just set ahead says so, it is put back, and waits unsent.
+        """
         expires_at = lease.task.expires_at
         if expires_at is None or expires_at > now:
             return False
-        self._record(Finish(lease, Bury(Reason.EXPIRED)))
+        if expires_at <= self._clock.confirmed():
+            ended_at = self._clock.latest_possible()
+            self._record(Finish(lease, Bury(Reason.EXPIRED), ended_at=ended_at))
+        else:
+            self._record(Finish(lease, PutBack()))
         return True
 
     async def _run(self, lease: Lease, lane: Lane, origin: str) -> None:
@@ -342,7 +357,10 @@ class Dispatcher:
     def _judge(self, lease: Lease, made: Made) -> Finish:
         """Return what follows an attempt that counts."""
         task, outcome, now = lease.task, made.outcome, self._clock.now()
-        move = next_move(task, outcome, self._queues.policy_of(task), now=now, random=self._random)
+        policy, confirmed = self._queues.policy_of(task), now
+        if task.expires_at is not None or policy.max_age is not None:
+            confirmed = self._clock.confirmed()
+        move = next_move(task, outcome, policy, now=now, random=self._random, confirmed=confirmed)
         succeeded = isinstance(move, Complete)
         error = outcome.error or (None if succeeded else outcome.redirect)
         attempt = _attempt_of(task, made, error, succeeded=succeeded)
@@ -350,7 +368,9 @@ class Dispatcher:
             # Not the attempt's own error: where a redirect leads is as private as the task's URL.
             _log_attempt(task, attempt, move, error=outcome.error, now=now)
         self._observer.attempt_ended(task, attempt, now=now)
-        return Finish(lease, move, attempt)
+        # A dead letter is kept for an age, which a clock that is behind must not shorten.
+        ended_at = self._clock.latest_possible() if isinstance(move, Bury) else None
+        return Finish(lease, move, attempt, ended_at)
 
     def _broken(
         self, lease: Lease, event: str, exc: BaseException, made: Made | None = None
@@ -369,9 +389,13 @@ class Dispatcher:
     async def _record_until_done(self, finish: Finish) -> None:
         """Record an end, as often as it takes."""
         lease, is_broken = finish.lease, False
+        judged_at = self._clock.now()
         while True:
+            now = self._clock.now()
+            if now < judged_at:
+                finish, judged_at = _set_back(finish, judged_at - now), now
             try:
-                await self._store.finish(finish, now=self._clock.now())
+                await self._store.finish(finish, now=now)
             except StoreUnavailable as exc:
                 if self._draining:
                     fields = {"task": lease.task.id, "error": str(exc)}
@@ -422,6 +446,14 @@ def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -
         response_truncated=outcome.truncated,
         key_sent=made.key_sent,
     )
+
+
+def _set_back(finish: Finish, microseconds: int) -> Finish:
+    """Return an end as it is to be recorded after the clock was set back."""
+    if not isinstance(finish.move, RetryAt):
+        return finish
+    move = RetryAt(Moment(finish.move.run_at - microseconds))
+    return msgspec.structs.replace(finish, move=move)
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from poussetaches.core.moment import DAY, HOUR, Moment
+from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
 from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitingFor
 from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.dispatcher import Dispatcher
@@ -53,6 +54,7 @@ class Engine:
         self.origins = Origins(hold_for=config.hold_for, most_probes=config.most_probes)
         self._shortage = Shortage(clock, in_flight=lambda: self.in_flight)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
+        self._clock_watch = ClockWatch(store=store, clock=clock, lanes=self.lanes)
         self.dispatcher = Dispatcher(
             store=store,
             sender=sender,
@@ -62,6 +64,7 @@ class Engine:
             origins=self.origins,
             shortage=self._shortage,
             clock=clock,
+            clock_watch=self._clock_watch,
             random=random,
             bell=self._bell,
             probe_bell=probe_bell,
@@ -104,6 +107,7 @@ class Engine:
     async def load(self) -> None:
         """Learn what the store holds, and listen to it from then on."""
         self._store.listen(self)
+        await self._clock_watch.load()
         self.queues.update(await self._store.queues())
         self.lanes.pause(await self._store.paused())
         now = self._clock.now()
@@ -171,6 +175,20 @@ class Engine:
     def shortage(self) -> str | None:
         """What this machine lately had too little of for attempts; None when it had enough."""
         return self._shortage.error
+
+    @property
+    def clock_leap(self) -> float | None:
+        """For how many seconds the clock is ahead of the confirmed time; None when it is not."""
+        leap = self._clock_watch.leap
+        return leap / SECOND if leap else None
+
+    def confirmed(self) -> Moment:
+        """Return the time by which keys expire: a clock just set ahead does not count."""
+        return self._clock.confirmed()
+
+    def latest_possible(self) -> Moment:
+        """Return the time from which keys last: a clock just set back does not count."""
+        return self._clock.latest_possible()
 
     def held(self) -> dict[str, str]:
         """Return the origins that are held, with the errors that they are held for."""

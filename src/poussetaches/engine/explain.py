@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from poussetaches.core.moment import Moment, later
+from poussetaches.core.moment import Moment, later, seconds_between
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
@@ -51,6 +51,8 @@ class Explainer:
         now = self._clock.now()
         if task.run_at > now:
             return [*found, _delay(task)]
+        if task.expires_at is not None and self._clock.confirmed() < task.expires_at <= now:
+            return [*found, self._expiry(now)]
         queue = self._lanes.state_of(task.queue)
         if queue is None:
             return found
@@ -104,6 +106,14 @@ class Explainer:
             yield WaitingFor(reason=WaitReason.SERVER_PAUSED, detail="the server is paused")
         if self._queues.is_paused(lane.queue):
             yield WaitingFor(reason=WaitReason.PAUSED, detail=f"the queue {lane.queue} is paused")
+
+    def _expiry(self, now: Moment) -> WaitingFor:
+        leap = seconds_between(self._clock.confirmed(), now)
+        return WaitingFor(
+            reason=WaitReason.CLOCK,
+            detail=f"it has expired if the clock is right, which was set ahead by {leap:.0f} s; "
+            "that is believed an hour later",
+        )
 
     def _queue_limits(self, queue: QueueState) -> Iterator[WaitingFor]:
         settings = self._queues.settings_of(queue.name)

@@ -2,7 +2,8 @@
 
 What has expired is buried at every turn, so within the longest sleep of a loop; the rest, which
 costs something for each queue, is done once a minute. Disk space is then given back piece by
-piece, with pauses for those who write.
+piece, with pauses for those who write. How old something is goes by the confirmed time: a clock
+that is set ahead for a moment must not delete what it makes look old.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class Maintenance:
     async def _expire(self) -> None:
         count = BATCH
         while count and not self._has_run_long:
-            count = await self._store.expire(now=self._clock.now(), limit=BATCH)
+            count = await self._store.expire(
+                now=self._clock.now(), confirmed=self._clock.confirmed(), limit=BATCH
+            )
             if count:
                 log.info("tasks expired", extra={"count": count})
 
@@ -107,7 +110,12 @@ class Maintenance:
             total, count = 0, BATCH if held else 0
             while count and not self._has_run_long:
                 count = await self._store.prune(
-                    queue, state, keep, now=self._clock.now(), limit=BATCH
+                    queue,
+                    state,
+                    keep,
+                    now=self._clock.now(),
+                    confirmed=self._clock.confirmed(),
+                    limit=BATCH,
                 )
                 total += count
                 self.pruned[state] += count
@@ -117,5 +125,6 @@ class Maintenance:
 
     async def _tidy(self) -> None:
         for _ in range(MOST_TIDYINGS):
-            if not await self._store.tidy(now=self._clock.now(), limit=BATCH):
+            now, confirmed = self._clock.now(), self._clock.confirmed()
+            if not await self._store.tidy(now=now, confirmed=confirmed, limit=BATCH):
                 return

@@ -16,7 +16,7 @@ import msgspec
 
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.ids import new_task_id
-from poussetaches.core.moment import DAY, SECOND, Moment, rfc3339, seconds_between
+from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment, rfc3339, seconds_between
 from poussetaches.core.schedule import (
     LONGEST_GRACE,
     Misfire,
@@ -128,8 +128,15 @@ class Scheduler:
         )
 
     async def _start_stranded_anew(self, now: Moment) -> None:
-        """Move schedules of a clock since set back by over a day: they would stand still."""
-        for stranded in await self._store.stranded_schedules(Moment(now + DAY)):
+        """Move schedules that stand still since the clock was set back.
+
+        If it was set back by less than a day, only those whose time was never confirmed: no
+        occurrence of a time that was right is fired twice.
+        """
+        after, confirmed = Moment(now + DAY), self._clock.latest_confirmed()
+        if confirmed is not None:
+            after = min(after, Moment(confirmed + MINUTE))
+        for stranded in await self._store.stranded_schedules(after):
             try:
                 await self._start_anew(stranded, now)
             except StoreUnavailable:

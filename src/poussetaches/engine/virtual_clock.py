@@ -7,20 +7,28 @@ import heapq
 from contextlib import suppress
 from itertools import count
 
-from poussetaches.core.moment import SECOND, Moment
-from poussetaches.engine.clock import LONGEST_WAIT, Bell
+from poussetaches.core.moment import SECOND, Moment, Reading
+from poussetaches.engine.clock import LONGEST_WAIT, Bell, ConfirmingClock
 
 STARTED = 1000.0  # what the monotonic clock reads at first
 
+_numbers = count(1)
 
-class VirtualClock:
-    """Both clocks; they move only by ``advance``. Counts whole microseconds."""
+
+class VirtualClock(ConfirmingClock):
+    """All clocks; they move only by ``advance``. Counts whole microseconds."""
 
     def __init__(self, now: Moment) -> None:
         self._now = now
         self._elapsed = 0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
+        self._boot_id = f"virtual machine {next(_numbers)}"
+
+    @property
+    def boot_id(self) -> str:
+        """Tells this clock from all others of the process."""
+        return self._boot_id
 
     def now(self) -> Moment:
         """Return the wall clock's time."""
@@ -29,6 +37,10 @@ class VirtualClock:
     def monotonic(self) -> float:
         """Return seconds that only ``advance`` adds to."""
         return STARTED + self._elapsed / SECOND
+
+    def read(self) -> Reading:
+        """Return the wall clock's time together with the uptime."""
+        return Reading(self._now, self._elapsed)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and wake whoever waits for a time now past."""

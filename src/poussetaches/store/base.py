@@ -1,6 +1,8 @@
 """The contract that every kind of store keeps; ``tests/store/contract.py`` holds each to it.
 
-A store knows states and leases, and nothing of HTTP or of when to try again. Every method is
+A store knows states and leases, and nothing of HTTP or of when to try again. Where a method takes
+``now`` and ``confirmed``, the first dates what is written, and the second, if it is earlier,
+decides what is past its time: a clock that was just set ahead deletes nothing. Every method is
 atomic, and many calls may share one commit: when a method that writes returns, it is on disk.
 All of them raise ``StoreUnavailable`` (``StoreFull`` when the disk is full) and have then
 changed nothing, unless it is ``OutcomeUnknown``: then nobody can know before the next reading.
@@ -17,7 +19,7 @@ import msgspec
 
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.moment import Moment
+from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
@@ -122,6 +124,7 @@ class Finish(msgspec.Struct, frozen=True):
     lease: Lease
     move: Move
     attempt: Attempt | None = None  # None when the attempt does not count
+    ended_at: Moment | None = None  # of a task that dies; None is when it is recorded
 
 
 class SummaryPage(msgspec.Struct, frozen=True):
@@ -206,7 +209,9 @@ class Store(Protocol):
         Queues that are not known are made.
         """
 
-    async def push(self, pushes: Sequence[Push], *, now: Moment) -> list[Pushed]:
+    async def push(
+        self, pushes: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
+    ) -> list[Pushed]:
         """Keep new tasks, all or none, unless tasks that were pushed before answer for them.
 
         A push whose ``key`` was given in its queue less than that push's ``key_ttl`` ago comes
@@ -288,11 +293,14 @@ class Store(Protocol):
 
     # Dispatch
 
-    async def lease_due(self, lanes: Mapping[Lane, int], *, now: Moment) -> Leased:
+    async def lease_due(
+        self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
+    ) -> Leased:
         """Lease up to the given number of due tasks of each lane, highest priority first.
 
         A task is due when it is waiting and ``run_at <= now``; among equals the earliest
         ``run_at`` comes first, then the one added first. No task is ever leased twice at once.
+        With ``skip_expired``, tasks past their ``expires_at`` are passed over.
         For each lane asked for, ``next_due`` says when its next task that is not leased is due,
         None when there is none.
         """
@@ -302,6 +310,15 @@ class Store(Protocol):
 
     async def lanes_used_since(self, moment: Moment) -> list[Lane]:
         """Return the lanes that had a task added since a moment, to within an hour."""
+
+    async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
+        """Correct the ``run_at`` that a clock set back from ``was`` to ``now`` leaves too late.
+
+        A task that waits for a moment after ``now`` is due at once if it was pushed without a
+        delay, or was due at ``was`` and was pushed after ``now``, told to run, or requeued. A
+        retry whose attempt failed after ``confirmed``, so by a wrong clock, has its wait begin at
+        ``now``. Other delays and moments stay. Returns how many tasks were changed.
+        """
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
         """End an attempt: record it, move its task, and give up the lease.
@@ -404,7 +421,7 @@ class Store(Protocol):
 
     # Maintenance
 
-    async def tidy(self, *, now: Moment, limit: int) -> int:
+    async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Delete up to ``limit`` rows of each kind that nobody needs any more; tell how many.
 
         These are keys past their time; lanes without waiting tasks, and queues without any
@@ -412,7 +429,7 @@ class Store(Protocol):
         rows over a day old; failure groups without tasks.
         """
 
-    async def expire(self, *, now: Moment, limit: int) -> int:
+    async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Bury up to ``limit`` waiting tasks past their ``expires_at``; tell how many.
 
         Fewer when they are large, but one at least while there are any. Leased ones are left
@@ -423,7 +440,14 @@ class Store(Protocol):
         """Return the earliest ``expires_at`` of all waiting tasks, None when none expires."""
 
     async def prune(
-        self, queue: str, state: TaskState, keep: Retention, *, now: Moment, limit: int
+        self,
+        queue: str,
+        state: TaskState,
+        keep: Retention,
+        *,
+        now: Moment,
+        limit: int,
+        confirmed: Moment | None = None,
     ) -> int:
         """Delete up to ``limit`` of a queue's ended tasks, those that ended first.
 
@@ -439,6 +463,20 @@ class Store(Protocol):
 
     async def counts(self) -> dict[str, QueueCounts]:
         """Return every queue with its counts."""
+
+    # The clock
+
+    async def clock(self) -> ClockRecord | None:
+        """Return what was kept of the clock, None when nothing was."""
+
+    async def keep_clock(self, record: ClockRecord) -> None:
+        """Keep what must be known of the clock after a restart."""
+
+    async def latest_moment(self) -> Moment | None:
+        """Return a moment at which the store was in use, one of the latest; None when it is new.
+
+        It is when the task added last was made, or the beginning of the latest minute row.
+        """
 
     # Statistics
 

@@ -120,6 +120,50 @@ SELECT json_group_array(json_array(wanted.lane, (
 )))
 FROM (SELECT value ->> 0 AS lane, value ->> 1 AS below FROM json_each(?)) AS wanted;
 
+-- first_unexpired: the same without those past their end
+SELECT json_group_array(json_array(wanted.lane, (
+    SELECT json_group_array(json_array(seq, run_at, priority))
+    FROM (
+        SELECT seq, run_at, priority FROM tasks
+        WHERE state = 'waiting' AND lane = wanted.lane AND priority = (
+            SELECT priority FROM tasks
+            WHERE state = 'waiting' AND lane = wanted.lane AND priority < wanted.below
+                AND (expires_at IS NULL OR expires_at > :now)
+            ORDER BY priority DESC LIMIT 1
+        ) AND (expires_at IS NULL OR expires_at > :now)
+        ORDER BY run_at, seq LIMIT :limit
+    ) AS first
+)))
+FROM (SELECT value ->> 0 AS lane, value ->> 1 AS below FROM json_each(:wanted)) AS wanted;
+
+-- waiting_after: a moment, found in the index alone
+SELECT seq FROM tasks INDEXED BY tasks_due WHERE state = 'waiting' AND run_at > ?;
+
+-- pull_back: what a clock that was set back leaves too late
+UPDATE tasks SET
+    run_at = CASE
+        WHEN attempt_count > 0 AND NOT forced THEN min(run_at, :now + run_at - failed_at)
+        ELSE :now
+    END,
+    due_at = min(due_at, :now),
+    failed_at = min(failed_at, :now)
+WHERE seq IN (SELECT value FROM json_each(:numbers)) AND state = 'waiting' AND run_at > :now
+    AND CASE
+        WHEN attempt_count > 0 AND NOT forced THEN failed_at > :confirmed
+        ELSE run_at <= created_at
+            OR (run_at <= :was AND (forced OR created_at > :now OR round > 1))
+    END
+RETURNING lane, run_at;
+
+-- lanes_numbered: some of them
+SELECT id, queue, origin, forced FROM lanes WHERE id IN (SELECT value FROM json_each(?));
+
+-- latest_moment: when the task added last was made, or the latest minute began
+SELECT max(
+    ifnull((SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1), 0),
+    ifnull((SELECT max(minute) FROM minutes), 0)
+);
+
 -- move_task: what the end of an attempt changes
 UPDATE tasks
 SET lane = ifnull(?, lane), failure_group = ?, failed_at = ifnull(?, failed_at),

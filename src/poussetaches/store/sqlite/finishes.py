@@ -63,7 +63,7 @@ def _changed(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tasks.Chan
     old = finish.lease.task
     if tx.is_cancelled(held):
         old = msgspec.structs.replace(old, cancelled=True)
-    new = moved(old, finish.move, finish.attempt, now=now)
+    new = moved(old, finish.move, finish.attempt, now=finish.ended_at or now)
     if new.state is TaskState.SUCCEEDED:
         change = Change.SUCCEEDED
     elif new.state is TaskState.DEAD:

@@ -57,9 +57,13 @@ class Leasing:
         self._known = known
         self._leases = known.leases
         self._skip = skip | known.left if known.left else skip
+        self._expired_by: Moment | None = None
 
-    def lease_due(self, lanes: Mapping[Lane, int], now: Moment) -> Leased:
+    def lease_due(
+        self, lanes: Mapping[Lane, int], now: Moment, *, skip_expired: bool = False
+    ) -> Leased:
         """Lease due tasks."""
+        self._expired_by = now if skip_expired else None
         searches = [
             Search(lane, number, wanted)
             for lane, wanted in lanes.items()
@@ -142,10 +146,19 @@ class Leasing:
         found: dict[int, list[Waiting]] = {}
         for limit, lanes in by_limit.items():
             wanted = msgspec.json.encode(lanes).decode()
-            rows = self._reading.value("first_waiting", limit, wanted)
+            rows = self._rows(limit, wanted)
             assert isinstance(rows, str)
             found.update(_decode_lanes(rows))
         return found
+
+    def _rows(self, limit: int, wanted: str) -> object:
+        if self._expired_by is None:
+            return self._reading.value("first_waiting", limit, wanted)
+        # Apart: to look at expires_at is to read the rows, too, and not the index alone.
+        [(rows,)] = self._reading.all(
+            "first_unexpired", now=self._expired_by, limit=limit, wanted=wanted
+        )
+        return rows
 
 
 def count_ahead(reading: Reading, leases: Leases, task_id: str, *, now: Moment, limit: int) -> int:

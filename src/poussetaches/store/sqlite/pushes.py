@@ -31,6 +31,7 @@ class Pushing(msgspec.Struct, frozen=True, gc=False):
 
     pushes: Sequence[Push]
     now: Moment
+    confirmed: Moment  # keys past this moment have expired
 
     @property
     def size(self) -> int:
@@ -89,7 +90,7 @@ def _push_one_by_one(tx: SqliteTransaction, call: Pushing) -> list[Pushed] | Key
     conflict = _conflict(tx, call)
     if conflict is not None:
         return conflict
-    return [_push_one(tx, push, call.now) for push in call.pushes]
+    return [_push_one(tx, push, call) for push in call.pushes]
 
 
 def _conflict(tx: SqliteTransaction, call: Pushing) -> KeyConflict | None:
@@ -101,22 +102,22 @@ def _conflict(tx: SqliteTransaction, call: Pushing) -> KeyConflict | None:
         digest = _digest(task)
         content = contents.get((task.queue, task.key))
         if content is None:
-            row = _known_key(tx, task, call.now)
+            row = _known_key(tx, task, call.confirmed)
             content = contents[task.queue, task.key] = digest if row is None else row[1]
         if content != digest:
             return KeyConflict(task.key, place)
     return None
 
 
-def _push_one(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
-    known = None if push.task.key is None else _known_key(tx, push.task, now)
+def _push_one(tx: SqliteTransaction, push: Push, call: Pushing) -> Pushed:
+    known = None if push.task.key is None else _known_key(tx, push.task, call.confirmed)
     if known is not None:
         task = tx.reading.task(known[0])
-        clear_away(tx, now)
+        clear_away(tx, call.now)
         return Pushed(known[0], task, True)
-    pushed = _keep(tx, push, now)
+    pushed = _keep(tx, push, call.now)
     if push.task.key is not None:
-        expires_at = later(now, push.key_ttl)
+        expires_at = later(call.now, push.key_ttl)
         name = (push.task.queue, push.task.key)
         values = (*name, pushed.task_id, _digest(push.task), expires_at)
         tx.connection.execute(tx.sql["put_key"], values)
@@ -182,10 +183,10 @@ def _with_body_of(new: Task, waiting: Task) -> Task:
     )
 
 
-def _known_key(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[str, bytes] | None:
+def _known_key(tx: SqliteTransaction, task: Task, confirmed: Moment) -> tuple[str, bytes] | None:
     """Return the id of the task that a key stands for, and the digest of what was pushed."""
     row: tuple[str, bytes] | None = tx.connection.execute(
-        tx.sql["key"], (task.queue, task.key, now)
+        tx.sql["key"], (task.queue, task.key, confirmed)
     ).fetchone()
     return row
 

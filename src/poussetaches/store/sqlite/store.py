@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from poussetaches.core.errors import OutcomeUnknown, PousseTachesError, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.moment import Moment
+from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
@@ -41,6 +41,7 @@ from poussetaches.store.base import (
 from poussetaches.store.records import Record
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import (
+    clock,
     database,
     edits,
     finishes,
@@ -131,10 +132,12 @@ class SqliteStore:
         self._to.refuse_when_full()
         await self._to.write(tasks.add, task)
 
-    async def push(self, items: Sequence[Push], *, now: Moment) -> list[Pushed]:
+    async def push(
+        self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
+    ) -> list[Pushed]:
         """Keep new tasks, unless those that were pushed before answer for them."""
         self._to.refuse_when_full()
-        pushing = pushes.Pushing(items, now)
+        pushing = pushes.Pushing(items, now, confirmed or now)
         return _value(await self._to.write(pushes.push, pushing, size=pushing.size))
 
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
@@ -215,9 +218,13 @@ class SqliteStore:
 
     # Dispatch
 
-    async def lease_due(self, lanes: Mapping[Lane, int], *, now: Moment) -> Leased:
+    async def lease_due(
+        self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
+    ) -> Leased:
         """Lease due tasks."""
-        leased = await self._to.look(lambda reading: self._leasing(reading).lease_due(lanes, now))
+        leased = await self._to.look(
+            lambda reading: self._leasing(reading).lease_due(lanes, now, skip_expired=skip_expired)
+        )
         started = [
             TaskChange(lease.task.id, lease.task.queue, Change.STARTED, TaskState.RUNNING)
             for lease in leased.leases
@@ -233,6 +240,16 @@ class SqliteStore:
         """Return the lanes that had a task."""
         rows = await self._to.look(lambda reading: reading.all("lanes_used_since", moment))
         return [Lane(queue, origin, bool(forced)) for queue, origin, forced in rows]
+
+    async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
+        """Correct what a clock that was set back leaves too late."""
+        numbers = await self._to.read(lambda reading: clock.waiting_after(reading, now))
+        count = 0
+        for start in range(0, len(numbers), clock.SLICE):
+            part = numbers[start : start + clock.SLICE]
+            item = clock.PullingBack(part, now, was, confirmed)
+            count += await self._to.write(clock.pull_back, item)
+        return count
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
         """Record the end of an attempt."""
@@ -323,13 +340,14 @@ class SqliteStore:
 
     # Maintenance
 
-    async def tidy(self, *, now: Moment, limit: int) -> int:
+    async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Delete rows that nobody needs."""
-        return await self._to.write(upkeep.tidy, upkeep.Tidying(now, limit))
+        return await self._to.write(upkeep.tidy, upkeep.Tidying(confirmed or now, limit))
 
-    async def expire(self, *, now: Moment, limit: int) -> int:
+    async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Bury waiting tasks past their end."""
-        return await self._to.write(upkeep.expire, upkeep.Expiring(now, limit))
+        expiring = upkeep.Expiring(now, limit, confirmed or now)
+        return await self._to.write(upkeep.expire, expiring)
 
     async def next_expiry(self) -> Moment | None:
         """Return when the next waiting task expires."""
@@ -337,11 +355,18 @@ class SqliteStore:
         return Moment(found) if isinstance(found, int) else None
 
     async def prune(
-        self, queue: str, state: TaskState, keep: Retention, *, now: Moment, limit: int
+        self,
+        queue: str,
+        state: TaskState,
+        keep: Retention,
+        *,
+        now: Moment,
+        limit: int,
+        confirmed: Moment | None = None,
     ) -> int:
         """Delete ended tasks past their retention."""
         counted: Counted = "dead" if state is TaskState.DEAD else "succeeded"
-        pruning = upkeep.Pruning(queue, counted, keep, now, limit)
+        pruning = upkeep.Pruning(queue, counted, keep, confirmed or now, limit)
         return await self._to.write(upkeep.prune, pruning)
 
     async def shrink(self) -> bool:
@@ -351,6 +376,20 @@ class SqliteStore:
     async def counts(self) -> dict[str, QueueCounts]:
         """Return every queue with its counts."""
         return await self._to.read(lambda reading: leasing.counts(reading, self._leases))
+
+    # The clock
+
+    async def clock(self) -> ClockRecord | None:
+        """Return what was kept of the clock."""
+        return await self._to.look(clock.record)
+
+    async def keep_clock(self, record: ClockRecord) -> None:
+        """Keep what must be known of the clock."""
+        await self._to.write(clock.keep_record, record)
+
+    async def latest_moment(self) -> Moment | None:
+        """Return one of the latest moments at which the store was in use."""
+        return await self._to.look(clock.latest_moment)
 
     # Statistics
 

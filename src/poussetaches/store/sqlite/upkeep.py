@@ -28,6 +28,7 @@ class Expiring(NamedTuple):
 
     now: Moment
     limit: int
+    confirmed: Moment  # decides what has expired
 
 
 class Pruning(NamedTuple):
@@ -87,7 +88,8 @@ def expire(tx: SqliteTransaction, items: Sequence[Expiring]) -> Sequence[int]:
         # Leased ones, and those beyond help, may come first, and must not hide the rest.
         left = tx.left()
         looked_at = item.limit + len(tx.leased()) + len(left)
-        found = tx.connection.execute(tx.sql["expired_tasks"], (item.now, looked_at)).fetchall()
+        limits = (item.confirmed, looked_at)
+        found = tx.connection.execute(tx.sql["expired_tasks"], limits).fetchall()
         waiting = [seq for (seq,) in found if not tx.is_leased(seq) and seq not in left]
         numbers = tasks.fitting(tx, waiting[: item.limit])
         bury(tx, numbers, Reason.EXPIRED, now=item.now)

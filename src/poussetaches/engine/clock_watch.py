@@ -1,0 +1,144 @@
+"""Notices that the wall clock was set, says so, and corrects what would be late by it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from poussetaches.core.errors import StoreUnavailable
+from poussetaches.core.moment import MINUTE, SECOND, ClockRecord, Moment
+from poussetaches.engine.clock import LONGEST_WAIT, Clock
+from poussetaches.engine.confirmed_time import CONFIRMED_AFTER, NOTICED
+from poussetaches.engine.lanes import Lanes
+from poussetaches.store.base import Store
+
+# A write that was under way when the clock was set back has the old time: what it stored is
+# only found later.
+AGAIN_AFTER = 60.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class ClockWatch:
+    """Compares the clocks at each turn of the dispatcher, and keeps them over restarts."""
+
+    def __init__(self, *, store: Store, clock: Clock, lanes: Lanes) -> None:
+        self.leap = 0  # microseconds by which the clock is ahead of the confirmed time
+        self._store = store
+        self._clock = clock
+        self._lanes = lanes
+        self._last = clock.record()
+        self._kept: ClockRecord | None = None
+        self._difference = self._measured()  # between the wall clock and the monotonic one
+        self._look_at = float("-inf")  # monotonic
+        self._was: Moment | None = None  # the machine's start, before the clock was set back
+        self._corrections: list[float] = []  # monotonic times at which to look for late tasks
+
+    async def load(self) -> None:
+        """Take up what an earlier process knew of the clock."""
+        kept, latest = await self._store.clock(), await self._store.latest_moment()
+        self._kept = kept
+        self._clock.recall(kept, latest=latest)
+        self._last = record = self._clock.record()
+        was = _earlier_start(kept, record, latest=latest, now=self._clock.now())
+        if was is not None and was > record.seen + NOTICED:
+            self._note_set_back(was)
+        self.leap = _leap_of(record)
+        with suppress(StoreUnavailable):  # it is tried again at the first look
+            await self._keep(record)
+        if self.leap > MINUTE:
+            log.info("time since the last run is not confirmed yet", extra=_fields(self.leap))
+
+    async def look(self) -> None:
+        """Look whether the clock was set, and do what follows of it.
+
+        Raises:
+            StoreUnavailable: what is left is done at the next look.
+        """
+        difference = self._measured()
+        is_as_before = abs(difference - self._difference) < NOTICED
+        if is_as_before and self._clock.monotonic() < self._look_at:
+            return
+        self._difference, self._look_at = difference, float("-inf")
+        record = self._clock.record()
+        self._compare(record)
+        self._last, self.leap = record, _leap_of(record)
+        await self._correct(record)
+        await self._keep(record)
+        self._look_at = self._clock.monotonic() + LONGEST_WAIT
+
+    def _measured(self) -> int:
+        return self._clock.now() - round(self._clock.monotonic() * SECOND)
+
+    def _compare(self, record: ClockRecord) -> None:
+        moved = record.seen - self._last.seen
+        if moved < -NOTICED:
+            log.warning("clock was set back", extra=_fields(-moved))
+            self._note_set_back(self._last.seen)
+        elif moved > NOTICED:
+            fields = {**_fields(moved), "confirmed_in": CONFIRMED_AFTER / SECOND}
+            log.warning("clock was set ahead", extra=fields)
+        elif self.leap and not _leap_of(record):
+            log.info("the clock's time is confirmed now", extra=_fields(self.leap))
+
+    def _note_set_back(self, was: Moment) -> None:
+        self._was = was if self._was is None else max(was, self._was)
+        now = self._clock.monotonic()
+        self._corrections = [now, now + AGAIN_AFTER]
+
+    async def _correct(self, record: ClockRecord) -> None:
+        """Have what was due before the clock was set back be due now, too."""
+        if self._was is None or self._clock.monotonic() < self._corrections[0]:
+            return
+        now = self._clock.now()
+        count = await self._store.pull_back(
+            now=now,
+            was=Moment(self._was + now - record.seen),
+            confirmed=self._clock.latest_confirmed() or now,
+        )
+        # Tasks that were expired by the time before may be due again.
+        for lane, run_at in (await self._store.next_due()).items():
+            self._lanes.waits(lane, run_at)
+        if count:
+            log.info("tasks due again, the clock was set back", extra={"count": count})
+        del self._corrections[0]
+        if not self._corrections:
+            self._was = None
+
+    async def _keep(self, record: ClockRecord) -> None:
+        if self._kept is None or _differ(record, self._kept):
+            await self._store.keep_clock(record)
+            self._kept = record
+
+
+def _earlier_start(
+    kept: ClockRecord | None, record: ClockRecord, *, latest: Moment | None, now: Moment
+) -> Moment | None:
+    """Return the machine's start by the latest time that an earlier process had, if known."""
+    found = []
+    if kept is not None and kept.boot_id and kept.boot_id == record.boot_id:
+        found.append(kept.seen)
+    if latest is not None and latest > now:
+        # A minute is known by its beginning.
+        found.append(Moment(record.seen + latest + MINUTE - now))
+    return max(found, default=None)
+
+
+def _leap_of(record: ClockRecord) -> int:
+    leap = record.seen - record.confirmed
+    return leap if leap > NOTICED else 0
+
+
+def _differ(one: ClockRecord, other: ClockRecord) -> bool:
+    if one.boot_id != other.boot_id:
+        return True
+    pairs = (
+        (one.seen, other.seen),
+        (one.confirmed, other.confirmed),
+        (one.highest or 0, other.highest or 0),
+    )
+    return any(abs(first - second) > NOTICED for first, second in pairs)
+
+
+def _fields(microseconds: int) -> dict[str, object]:
+    return {"seconds": round(microseconds / SECOND, 3)}

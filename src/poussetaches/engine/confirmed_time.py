@@ -1,0 +1,95 @@
+"""The confirmed time: the wall clock's, without leaps that have not lasted (decision 29)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from poussetaches.core.moment import HOUR, SECOND, ClockRecord, Moment, Reading
+
+CONFIRMED_AFTER = HOUR  # NTP daemons poll every 17 minutes at the latest, and correct a mistake
+NOTICED = SECOND  # smaller steps are ordinary corrections
+
+
+class Level(NamedTuple):
+    """A machine's start by the wall clock, and the uptime since which no reading was earlier."""
+
+    booted_at: Moment
+    since: int
+
+
+class ConfirmedTime:
+    """Follows the earliest reading of the last hour.
+
+    So a clock that was set back is believed at once, and one that was set ahead when it has
+    stayed there for ``CONFIRMED_AFTER``.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._levels = deque([Level(reading.booted_at, reading.uptime)])  # rising
+        self._highest: Moment | None = None
+        self._before: Level | None = None  # confirmed, until the clock was set back
+
+    @classmethod
+    def recalled(
+        cls, record: ClockRecord | None, reading: Reading, *, boot_id: str, latest: Moment | None
+    ) -> ConfirmedTime:
+        """Return the confirmed time as an earlier process left it.
+
+        If the machine was restarted since, only ``latest`` is confirmed, the latest moment in
+        the store: nothing measured how long the machine was off.
+        """
+        if record is not None and boot_id and record.boot_id == boot_id:
+            found = cls(Reading(Moment(record.confirmed + reading.uptime), reading.uptime))
+            found._highest = record.highest
+        else:
+            known = reading.now if latest is None else latest
+            found = cls(Reading(known, reading.uptime))
+        found._follow(reading)
+        return found
+
+    def at(self, reading: Reading) -> Moment:
+        """Return the confirmed time, given what the clocks read now."""
+        self._follow(reading)
+        return Moment(self._levels[0].booted_at + reading.uptime)
+
+    def latest_possible(self, reading: Reading) -> Moment:
+        """Return the latest that it can be: a clock set back is not yet sure to be right."""
+        self._follow(reading)
+        before = self._before
+        if before is None or before.since <= reading.uptime - CONFIRMED_AFTER:
+            return reading.now
+        return Moment(max(reading.now, before.booted_at + reading.uptime))
+
+    def latest(self, reading: Reading) -> Moment | None:
+        """Return the latest time that ever stood for ``CONFIRMED_AFTER``, and what passed since.
+
+        None when none did.
+        """
+        self._follow(reading)
+        return None if self._highest is None else Moment(self._highest + reading.uptime)
+
+    def record(self, reading: Reading, *, boot_id: str) -> ClockRecord:
+        """Return what must be kept over a restart."""
+        self._follow(reading)
+        return ClockRecord(
+            boot_id=boot_id,
+            seen=reading.booted_at,
+            confirmed=self._levels[0].booted_at,
+            highest=self._highest,
+        )
+
+    def _follow(self, reading: Reading) -> None:
+        booted_at, uptime = reading.booted_at, reading.uptime
+        levels = self._levels
+        if booted_at < levels[0].booted_at - NOTICED:
+            self._before = Level(levels[0].booted_at, uptime)
+        while levels and levels[-1].booted_at > booted_at:
+            levels.pop()
+        if not levels or booted_at > levels[-1].booted_at + NOTICED:
+            levels.append(Level(booted_at, uptime))
+        while len(levels) > 1 and levels[1].since <= uptime - CONFIRMED_AFTER:
+            levels.popleft()
+        if levels[0].since <= uptime - CONFIRMED_AFTER:
+            lowest = levels[0].booted_at
+            self._highest = lowest if self._highest is None else max(self._highest, lowest)

@@ -1,0 +1,202 @@
+"""The rules of ``Store`` about the clock: what it keeps of it, and what a leap must not do."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from poussetaches.core.errors import KeyConflict
+from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, ClockRecord, Moment, later
+from poussetaches.core.queue import Retention
+from poussetaches.core.task import Bury, PutBack, Reason, RetryAt, Task, TaskState
+from poussetaches.store.base import Finish, MinuteRow, Push, Store
+from tests.factories import NOW, make_ended, make_task
+from tests.store.driving import LANE, Notes, end, known, lease_all, lease_one
+
+AHEAD = Moment(NOW + DAY)  # what a clock reads that is set back to NOW
+CLOCK = ClockRecord(boot_id="b", seen=Moment(5), confirmed=Moment(3), highest=None)
+KEEP = Retention(count=1000, age=86_400.0)
+
+
+async def set_back(store: Store, *, now: Moment = NOW, confirmed: Moment = NOW) -> int:
+    """Correct what a clock that was a day ahead leaves too late."""
+    return await store.pull_back(now=now, was=AHEAD, confirmed=confirmed)
+
+
+def pushed_ahead(id: str = "a", **fields: object) -> Task:
+    """Return a task that was pushed while the clock was ahead."""
+    at = Moment(AHEAD - MINUTE)
+    return make_task(id, **{"created_at": at, "run_at": at, **fields})
+
+
+class ClockRules:
+    """What every store must do about the clock. Subclasses provide the ``store`` fixture."""
+
+    # What is kept
+
+    async def test_record_of_the_clock_is_kept(self, store: Store) -> None:
+        """``keep_clock``: keep what must be known of the clock after a restart."""
+        before = await store.clock()
+        await store.keep_clock(CLOCK)
+        latest = msgspec.structs.replace(CLOCK, boot_id="c", highest=Moment(2))
+        await store.keep_clock(latest)
+
+        assert (before, await store.clock()) == (None, latest)
+
+    async def test_latest_moment_is_of_the_last_task_or_minute(self, store: Store) -> None:
+        """``latest_moment``: None when it is new; the last task's, or the latest minute row's."""
+        found = [await store.latest_moment()]
+        await store.add(make_task("a"))
+        found.append(await store.latest_moment())
+        await store.put_minutes([MinuteRow(minute=Moment(NOW + MINUTE))])
+        found.append(await store.latest_moment())
+        await store.add(make_task("b", created_at=AHEAD))
+        found.append(await store.latest_moment())
+
+        assert found == [None, NOW, NOW + MINUTE, AHEAD]
+
+    # A clock that was set ahead
+
+    async def test_key_expires_by_the_confirmed_time(self, store: Store) -> None:
+        """``push``: ``confirmed`` decides what is past its time, ``now`` dates what is written."""
+        push = Push(task=make_task("a", key="k"), key_ttl=60.0)
+        [first] = await store.push([push], now=NOW)
+        again = Push(task=make_task("b", key="k"), key_ttl=60.0)
+
+        [stands] = await store.push([again], now=AHEAD, confirmed=later(NOW, 59))
+        with pytest.raises(KeyConflict):
+            other = make_task("c", key="k", body=b"other")
+            await store.push([Push(task=other)], now=AHEAD, confirmed=later(NOW, 59))
+        [new] = await store.push([again], now=AHEAD, confirmed=later(NOW, 60))
+        [later_on] = await store.push([again], now=later(AHEAD, 59))
+
+        assert (first.task_id, stands.task_id) == ("a", "a")
+        assert (new.task_id, later_on.task_id) == ("b", "b")
+
+    async def test_task_expires_by_the_confirmed_time(self, store: Store) -> None:
+        """``expire``: ``confirmed`` decides what is past its time."""
+        await store.add(make_task("a", expires_at=later(NOW, 60)))
+
+        early = await store.expire(now=AHEAD, confirmed=later(NOW, 59), limit=10)
+        passed = await store.expire(now=AHEAD, confirmed=later(NOW, 60), limit=10)
+
+        assert (early, passed) == (0, 1)
+        assert (await known(store, "a")).ended_at == AHEAD
+
+    async def test_retention_goes_by_the_confirmed_time(self, store: Store) -> None:
+        """``prune``: ``confirmed`` decides what is past its time."""
+        await store.restore([(make_ended("a", TaskState.DEAD), [])])
+        dead = ("default", TaskState.DEAD, KEEP)
+
+        early = await store.prune(*dead, now=AHEAD, confirmed=NOW, limit=10)
+        passed = await store.prune(*dead, now=AHEAD, limit=10)
+
+        assert (early, passed) == (0, 1)
+
+    async def test_tidying_goes_by_the_confirmed_time(self, store: Store) -> None:
+        """``tidy``: ``confirmed`` decides what is past its time."""
+        await store.push([Push(task=make_task("a", key="k"), key_ttl=60.0)], now=NOW)
+
+        early = await store.tidy(now=AHEAD, confirmed=NOW, limit=10)
+        passed = await store.tidy(now=AHEAD, limit=10)
+
+        assert (early, passed) == (0, 1)
+
+    async def test_expired_tasks_are_passed_over_when_asked_to(self, store: Store) -> None:
+        """``lease_due``: with ``skip_expired``, tasks past ``expires_at`` are passed over."""
+        for id, priority, end_at in (("a", 5, NOW), ("b", 5, NOW), ("c", 0, NOW), ("d", 0, AHEAD)):
+            await store.add(make_task(id, priority=priority, expires_at=end_at))
+        await store.add(make_task("e", run_at=Moment(NOW + 7)))
+
+        leased = await store.lease_due({LANE: 2}, now=NOW, skip_expired=True)
+        all_of_them = await store.lease_due({LANE: 9}, now=NOW)
+
+        assert [lease.task.id for lease in leased.leases] == ["d"]
+        assert leased.next_due == {LANE: NOW + 7}
+        assert [lease.task.id for lease in all_of_them.leases] == ["a", "b", "c"]
+
+    # A clock that was set back
+
+    async def test_tasks_that_were_due_are_due(self, store: Store) -> None:
+        """``pull_back``: pushed without delay, told to run, requeued, or late already."""
+        at = Moment(AHEAD - MINUTE)
+        for task in (
+            pushed_ahead("at once"),
+            pushed_ahead("delayed", run_at=Moment(at + SECOND)),
+            make_task("told to run", run_at=at, due_at=NOW, forced=True),
+            make_task("requeued", round=2, run_at=at),
+            make_task("from long ago", created_at=at, run_at=Moment(AHEAD + DAY), forced=True),
+        ):
+            await store.restore([(task, [])])
+        notes = Notes()
+        store.listen(notes)
+
+        count = await set_back(store)
+
+        forced = LANE._replace(forced=True)
+        assert count == 4
+        assert notes.waits == [(LANE, NOW), (forced, NOW)]
+        assert sorted(await lease_all(store)) == ["at once", "delayed", "requeued", "told to run"]
+        assert (await known(store, "at once")).due_at == NOW
+
+    async def test_delays_and_moments_are_left_alone(self, store: Store) -> None:
+        """``pull_back``: other delays and moments stay."""
+        tasks = [
+            make_task("due before", created_at=Moment(NOW - 5), run_at=NOW),
+            make_task("delayed before", run_at=Moment(AHEAD - 1)),
+            pushed_ahead("delayed for longer", run_at=Moment(AHEAD + 1)),
+            make_task("requeued for later", round=2, run_at=Moment(AHEAD + 1)),
+            make_ended("dead", TaskState.DEAD, created_at=AHEAD, run_at=AHEAD),
+        ]
+        await store.restore([(task, []) for task in tasks])
+
+        assert await set_back(store) == 0
+        assert [await store.get(task.id) for task in tasks] == tasks
+
+    async def test_retry_of_a_wrong_time_waits_from_now_on(self, store: Store) -> None:
+        """``pull_back``: a retry whose attempt failed after ``confirmed`` begins its wait anew."""
+        await store.add(make_task("a"))
+        lease = await lease_one(store)
+        failed_at = Moment(AHEAD - HOUR)
+        await end(store, lease, RetryAt(later(failed_at, 90)), now=failed_at)
+
+        confirmed = await set_back(store, confirmed=failed_at)
+        counts = [await set_back(store) for _ in range(2)]
+        once_more = await set_back(store, now=Moment(NOW - 5 * SECOND))
+
+        assert (confirmed, counts, once_more) == (0, [1, 0], 0)
+        assert (await known(store, "a")).run_at == later(NOW, 90)
+
+    async def test_all_of_many_are_corrected(self, store: Store) -> None:
+        """``pull_back`` returns how many tasks were changed."""
+        await store.push([Push(task=pushed_ahead(f"task-{n}")) for n in range(1200)], now=AHEAD)
+
+        assert [await set_back(store), await set_back(store)] == [1200, 0]
+
+    @pytest.mark.parametrize(
+        ("task", "run_at"),
+        [
+            pytest.param(pushed_ahead(), NOW, id="at once"),
+            pytest.param(pushed_ahead(created_at=NOW, round=2), NOW, id="requeued"),
+            pytest.param(pushed_ahead(created_at=NOW), AHEAD - MINUTE, id="delayed"),
+        ],
+    )
+    async def test_task_put_back_after_the_clock_is_as_late_as_it_was_meant_to_be(
+        self, store: Store, task: Task, run_at: Moment
+    ) -> None:
+        """``finish``: what was leased was due, and waits again only if it was to be late."""
+        await store.restore([(task, [])])
+        lease = await lease_one(store, now=AHEAD)
+
+        await store.finish(Finish(lease, PutBack()), now=NOW)
+
+        assert (await known(store, "a")).run_at == run_at
+
+    async def test_end_of_a_corrected_task_stands(self, store: Store) -> None:
+        """``pull_back`` changes nothing of a task that has ended meanwhile."""
+        await store.add(pushed_ahead("a"))
+        lease = await lease_one(store, now=AHEAD)
+        await store.finish(Finish(lease, Bury(Reason.EXPIRED)), now=AHEAD)
+
+        assert await set_back(store) == 0
+        assert await store.next_due() == {}
