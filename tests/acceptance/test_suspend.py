@@ -9,9 +9,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.harness import Delivery, Server, receiving, serving, wait_until
 
 SOON = 2.0  # seconds
+LIMIT = 1.5  # seconds that an attempt may take
 
 
 def push(server: Server, url: str, **fields: object) -> str:
@@ -59,3 +62,41 @@ def test_server_that_was_suspended_delivers_what_fell_due_soon_after_and_once(
     assert Counter(each.task_id for each in receiver.deliveries) == {held: 1, delayed: 1, later: 1}
     assert resumed_at < at[delayed] < resumed_at + SOON
     assert due_at[later] < at[later] < max(due_at[later], resumed_at) + SOON
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param([], id="any target"),
+        # The name is resolved here, and the connection made to an address that was checked.
+        pytest.param(
+            ["--allow-target", "127.0.0.0/8", "--allow-target", "[::1]"],
+            id="target allowed by its address",
+        ),
+    ],
+)
+def test_answer_that_came_while_the_server_was_suspended_is_taken(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    opened = threading.Event()
+
+    def answer(_: Delivery) -> int:
+        opened.wait()
+        return 200
+
+    with receiving(answer) as receiver, serving(tmp_path / "data", *flags) as server:
+        url = receiver.url.replace("127.0.0.1", "localhost")
+        id = push(server, f"{url}/held", timeout=LIMIT)
+        wait_until(lambda: len(receiver.deliveries), bool, "an attempt to be on the wire")
+
+        server.signal(signal.SIGSTOP)
+        opened.set()
+        wait_until(time.time, (time.time() + 2 * LIMIT).__lt__, "the attempt's limit to pass")
+        server.signal(signal.SIGCONT)
+        found = wait_until(
+            lambda: server.request("GET", f"/v1/tasks/{id}").json,
+            lambda task: task["state"] == "succeeded",
+            "it to succeed",
+        )
+
+    assert len(receiver.deliveries) == found["attempt_count"] == 1

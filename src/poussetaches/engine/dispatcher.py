@@ -29,6 +29,7 @@ from poussetaches.core.task import (
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.deadline import GRACE, LATE
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
@@ -151,9 +152,13 @@ class Dispatcher:
         self._draining = True
         if self._on_wire and limit > 0:
             log.info("waiting for attempts in flight", extra={"count": len(self._on_wire)})
+            ends_at = self._clock.monotonic() + limit
             deadline = asyncio.create_task(self._clock.sleep(limit))
             ended = asyncio.ensure_future(_all_done(self._on_wire))
             await asyncio.wait({deadline, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if self._clock.monotonic() > ends_at + LATE:
+                # The process stood still: answers that came meanwhile are still to be read.
+                await asyncio.wait({ended}, timeout=GRACE)
             for waiter in (deadline, ended):
                 waiter.cancel()
         if self._on_wire:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from random import Random
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
@@ -23,9 +24,10 @@ from poussetaches.engine.queues import Queues
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
+from poussetaches.engine.watchdog import Watchdog
 from poussetaches.store.base import News, Store
 
-STUCK_AFTER = 60.0  # seconds; six times the longest sleep of a loop
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -97,10 +99,11 @@ class Engine:
             clock=clock,
         )
         self.loops = (
-            Loop("dispatcher", self.dispatcher.tick, bell=self._bell, clock=clock),
-            Loop("prober", self.prober.tick, bell=probe_bell, clock=clock),
+            Loop("dispatcher", self._dispatch, bell=self._bell, clock=clock),
+            Loop("prober", self._probe, bell=probe_bell, clock=clock),
             Loop("scheduler", self.scheduler.tick, bell=self._schedule_bell, clock=clock),
         )
+        self._watchdog = Watchdog(clock)
         # What no task waits for.
         self.chores = (Loop("maintenance", self.maintenance.tick, bell=Bell(), clock=clock),)
 
@@ -119,6 +122,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin to deliver what ``load`` has learnt of."""
+        self._watchdog.start()
         for loop in (*self.loops, *self.chores):
             loop.start()
 
@@ -213,13 +217,26 @@ class Engine:
         """
         if self._store.trouble is not None:
             return []
-        now = self._clock.monotonic()
-        found = [
-            f"the {loop.name} has not turned for {now - loop.last_turn_at:.0f} s"
-            for loop in (*self.loops, *self.chores)
-            if now - loop.last_turn_at > STUCK_AFTER
-        ]
-        since = self.dispatcher.behind_since
-        if since is not None and now - since > STUCK_AFTER:
-            found.append("a due task that nothing holds is not being started")
-        return found
+        return self._watchdog.stuck(
+            (*self.loops, *self.chores), behind_since=self.dispatcher.behind_since
+        )
+
+    # The loops that an attempt waits for
+
+    async def _dispatch(self) -> float | None:
+        self._note_standstill()
+        return await self.dispatcher.tick()
+
+    async def _probe(self) -> float | None:
+        self._note_standstill()
+        return await self.prober.tick()
+
+    def _note_standstill(self) -> None:
+        """Before anything else is done: what passed while nobody could act must not count.
+
+        The prober's turns, which wait for nothing, are what the watchdog goes by.
+        """
+        seconds = self._watchdog.beat()
+        if seconds:
+            log.warning("the process stood still", extra={"seconds": round(seconds, 3)})
+            self.origins.stood_still(seconds)

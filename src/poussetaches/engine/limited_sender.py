@@ -10,6 +10,7 @@ from poussetaches.core.allowed import AllowedTargets, Verdict, refusal
 from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
 from poussetaches.engine.connecting import connect
+from poussetaches.engine.deadline import Deadline
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Answer, Resolver
 from poussetaches.engine.sender import LOOKUP_LIMIT, Pin, Sender
@@ -75,7 +76,7 @@ class LimitedSender:
         if isinstance(addresses, Outcome):
             return addresses
         try:
-            async with asyncio.timeout(request.timeout - (time.monotonic() - begun_at)):
+            with Deadline(request.timeout - (time.monotonic() - begun_at)):
                 pins = [Pin(target.host, address) for address in addresses]
                 outcome = await self._pinned_to(pins[0]).send(request)
                 for pin in pins[1:]:

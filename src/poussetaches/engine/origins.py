@@ -121,6 +121,12 @@ class Origins:
         if away.slots >= ALL_SLOTS:
             del self._away[origin]
 
+    def stood_still(self, seconds: float) -> None:
+        """Do not count a time in which nobody could have seen that an origin is back."""
+        for away in self._away.values():
+            if away.refused_at is not None:
+                away.refused_at += seconds
+
     def resolved(self, origin: str) -> None:
         """Note that an origin's name is real."""
         self._resolved.add(origin)

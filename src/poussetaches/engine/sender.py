@@ -14,7 +14,7 @@ from datetime import UTC, timedelta
 from typing import NamedTuple, Protocol
 
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError
 from pyreqwest.response import Response
 
 from poussetaches.core.moment import Moment, moment_of, seconds_between
@@ -27,6 +27,7 @@ from poussetaches.engine.connecting import (
     not_connected,
     out_of_resources,
 )
+from poussetaches.engine.deadline import Deadline
 from poussetaches.engine.masking import Masking
 from poussetaches.engine.redirect import REDIRECTS, redirect_error
 from poussetaches.engine.request import Request
@@ -125,14 +126,17 @@ class HttpSender:
             if isinstance(found, Outcome):
                 return found
         left = max(0.001, request.timeout - (time.monotonic() - begun_at))
-        builder = builder.timeout(timedelta(seconds=left))
         status: int | None = None
         try:
-            async with builder.build_streamed() as response:
-                status = response.status
-                return await self._answered(request, response)
-        except DetailedPyreqwestError as exc:
+            # Not the client's own timeout, which does not look at what has arrived.
+            with Deadline(left):
+                async with builder.build_streamed() as response:
+                    status = response.status
+                    return await self._answered(request, response)
+        except DetailedPyreqwestError as exc:  # some of them are timeouts, of connecting
             return await self._failed(request, exc, status)
+        except TimeoutError:
+            return Outcome(status=status, error=f"no answer within {request.timeout:g} s")
 
     async def probe(self, origin: str) -> Outcome | None:
         """Connect to an origin and hang up."""
@@ -222,8 +226,6 @@ class HttpSender:
             outcome = await self._not_connected(request, causes)
             if outcome is not None:
                 return outcome
-        if isinstance(exc, RequestTimeoutError):
-            return Outcome(status=status, error=f"no answer within {request.timeout:g} s")
         is_secure = request.url.lower().startswith("https:")
         return Outcome(status=status, error=_reason(causes, str(exc), is_secure=is_secure))
 
