@@ -10,6 +10,7 @@ from poussetaches.core.errors import InvalidQueue, QueueInUse
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment
 from poussetaches.core.queue import (
+    BucketRecord,
     Queue,
     QueueCounts,
     QueueOverrides,
@@ -48,6 +49,11 @@ MAIL = Queue(
 def refused(queue: Queue | None) -> Queue:
     """Refuse to edit a queue."""
     raise InvalidQueue("rate", "is too high")
+
+
+def bucket(full_at: Moment) -> BucketRecord:
+    """Return what is kept of the tokens of a queue."""
+    return BucketRecord(boot_id="boot", full_at_uptime=7, full_at=full_at)
 
 
 async def tidy(store: Store, *, now: Moment = LATER, limit: int = 100) -> int:
@@ -308,6 +314,27 @@ class QueueRules:
 
         assert 0 < before.used <= after.used - 490_000
         assert (before.free is None) == (after.free is None)
+
+    # Tokens
+
+    async def test_buckets_are_kept_by_queue(self, store: Store) -> None:
+        """``keep_buckets``: keep when queues have all their tokens again."""
+        await store.keep_buckets({"a": bucket(NOW), "b": bucket(NOW)})
+        await store.keep_buckets({"b": bucket(LATER)})
+        await store.set_paused(True)
+
+        assert await store.buckets() == {"a": bucket(NOW), "b": bucket(LATER)}
+
+    async def test_full_buckets_are_tidied_up(self, store: Store) -> None:
+        """``tidy``: buckets that are full."""
+        await store.keep_buckets({"a": bucket(NOW), "b": bucket(LATER), "c": bucket(NOW)})
+        await store.set_paused(True)
+
+        counts = [await tidy(store, now=Moment(LATER - 1), limit=1) for _ in range(3)]
+
+        assert counts == [1, 1, 0]
+        assert await store.buckets() == {"b": bucket(LATER)}
+        assert await store.paused() is True
 
     # Telling
 

@@ -10,7 +10,7 @@ import pytest
 from poussetaches.core.errors import StoreClosed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, HOUR, SECOND, ClockRecord, Moment
-from poussetaches.core.queue import QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, QueueCounts, Retention
 from poussetaches.core.task import Attempt, Bury, Complete, PutBack, Reason, RetryAt, TaskState
 from poussetaches.store.base import Finish, Lease, MinuteRow, Push, Store
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
@@ -30,6 +30,7 @@ from tests.store.driving import (
 
 NEXT = Moment(NOW + HOUR)
 FOREVER = Retention(count=1_000_000, age=1e9)
+BUCKET = BucketRecord(boot_id="b", full_at_uptime=1, full_at=NOW)
 CLOCK = ClockRecord(boot_id="b", seen=NOW, confirmed=NOW, highest=None)
 
 # Every method that touches what is stored.
@@ -54,6 +55,8 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     ),
     "queues": lambda store: store.queues(),
     "edit_queue": lambda store: store.edit_queue("a", lambda queue: queue),
+    "buckets": lambda store: store.buckets(),
+    "keep_buckets": lambda store: store.keep_buckets({"a": BUCKET}),
     "edit_schedule": lambda store: store.edit_schedule("a", lambda found: found, now=NOW),
     "replace_schedules": lambda store: store.replace_schedules("app", 1, [], now=NOW),
     "schedule": lambda store: store.schedule("a"),

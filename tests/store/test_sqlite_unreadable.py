@@ -10,8 +10,8 @@ import pytest
 
 from poussetaches.core.edits import cancel
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Queue, QueueCounts, QueueOverrides
+from poussetaches.core.moment import ClockRecord, Moment
+from poussetaches.core.queue import BucketRecord, Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Complete, RetryAt, TaskState
 from poussetaches.store.base import Edited, Push
 from poussetaches.store.runner import ThreadRunner
@@ -410,3 +410,21 @@ async def test_queue_with_unreadable_settings_does_not_stop_the_start(
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
     async with opened(path) as store:
         assert (await store.queues())["mail"] == MAIL
+
+
+@pytest.mark.parametrize("value", ["'{'", "'[1]'", "CAST(x'ff' AS TEXT)"])
+async def test_value_of_the_server_that_cannot_be_read_is_done_without(
+    path: Path, value: str
+) -> None:
+    async with opened(path) as store:
+        await store.keep_clock(ClockRecord(boot_id="b", seen=NOW, confirmed=NOW, highest=None))
+        good = BucketRecord(boot_id="b", full_at_uptime=1, full_at=Moment(NOW + 1))
+        await store.keep_buckets({"bad": good, "good": good})
+    scribble(path, f"value = {value}", "name IN ('clock', 'bucket:bad')", table="server")
+
+    async with opened(path) as store:
+        found = (await store.clock(), await store.buckets())
+        tidied = await store.tidy(now=NOW, limit=10)
+
+        assert found == (None, {"good": good})
+        assert tidied == 1

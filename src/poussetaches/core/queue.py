@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from poussetaches.core.moment import Moment
 from poussetaches.core.retry import RetryOverrides, RetryPolicy, Wait, overrides_of
 
 DEFAULT_QUEUE = "default"
@@ -139,6 +140,17 @@ def total_of(counts: Iterable[QueueCounts]) -> QueueCounts:
     return QueueCounts(**sums)
 
 
+class BucketRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a queue's tokens over a restart: when it has all of them again.
+
+    By the uptime (microseconds) of the start of a machine, and by the wall clock.
+    """
+
+    boot_id: str
+    full_at_uptime: int
+    full_at: Moment
+
+
 class TokenBucket(msgspec.Struct, frozen=True):
     """Tokens that grow by ``rate`` a second up to ``burst``; an attempt takes one.
 
@@ -155,6 +167,11 @@ class TokenBucket(msgspec.Struct, frozen=True):
         """Return a bucket with all its tokens."""
         return cls(rate, burst, float(burst), now)
 
+    @classmethod
+    def filling(cls, rate: float, burst: int, *, full_in: float, now: float) -> TokenBucket:
+        """Return a bucket that has all its tokens again in some seconds, empty at the least."""
+        return cls(rate, burst, max(0.0, burst - max(0.0, full_in) * rate), now)
+
     def refilled(self, now: float) -> TokenBucket:
         """Return the bucket as it is at a later time."""
         grown = self.tokens + max(0.0, now - self.at) * self.rate
@@ -170,6 +187,11 @@ class TokenBucket(msgspec.Struct, frozen=True):
         # A token that is short by a rounding error only must count, or it would never come: a
         # clock that has run for months rounds to 1e-9 s. What is short stays owing.
         return max(0, int(self.tokens + 1e-6))
+
+    @property
+    def full_in(self) -> float:
+        """Seconds until it has all its tokens."""
+        return max(0.0, (self.burst - self.tokens) / self.rate)
 
     @property
     def wait(self) -> float:

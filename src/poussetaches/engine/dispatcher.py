@@ -35,6 +35,7 @@ from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
+from poussetaches.engine.rates import Rates
 from poussetaches.engine.request import build_request
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
@@ -71,6 +72,7 @@ class Dispatcher:
         lanes: Lanes,
         origins: Origins,
         shortage: Shortage,
+        rates: Rates,
         clock: Clock,
         clock_watch: ClockWatch,
         random: Random,
@@ -86,6 +88,8 @@ class Dispatcher:
         self._lanes = lanes
         self._origins = origins
         self._shortage = shortage
+        self._rates = rates
+        self._keeping: asyncio.Task[None] | None = None
         self._clock = clock
         self._clock_watch = clock_watch
         self._random = random
@@ -187,9 +191,18 @@ class Dispatcher:
             now = self._clock.now()
             for lease in leases:
                 self._start(lease, now)
+            if self._lanes.has_spent:
+                self._keep_rates()
             # Lanes whose tasks are gone are no longer due: those behind them must have their turn.
             if not leases and all(self._lanes.was_due(lane, looked_at) for lane in wanted):
                 return
+
+    def _keep_rates(self) -> None:
+        """Have tokens that were taken written down, beside the attempts that took them."""
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._rates.keep())
+            self._recording.add(self._keeping)
+            self._keeping.add_done_callback(self._recording.discard)
 
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
         self._lanes.looking(wanted)

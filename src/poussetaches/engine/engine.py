@@ -21,6 +21,7 @@ from poussetaches.engine.observer import GuardedObserver, Nobody, Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
 from poussetaches.engine.queues import Queues
+from poussetaches.engine.rates import Rates
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
@@ -57,6 +58,7 @@ class Engine:
         self._shortage = Shortage(clock, in_flight=lambda: self.in_flight)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self._clock_watch = ClockWatch(store=store, clock=clock, lanes=self.lanes)
+        self._rates = Rates(store=store, clock=clock, lanes=self.lanes)
         self.dispatcher = Dispatcher(
             store=store,
             sender=sender,
@@ -65,6 +67,7 @@ class Engine:
             lanes=self.lanes,
             origins=self.origins,
             shortage=self._shortage,
+            rates=self._rates,
             clock=clock,
             clock_watch=self._clock_watch,
             random=random,
@@ -111,6 +114,7 @@ class Engine:
         """Learn what the store holds, and listen to it from then on."""
         self._store.listen(self)
         await self._clock_watch.load()
+        await self._rates.load()
         self.queues.update(await self._store.queues())
         self.lanes.pause(await self._store.paused())
         now = self._clock.now()

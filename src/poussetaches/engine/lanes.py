@@ -24,6 +24,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 
 SMALL = 64  # entries; not worth tidying up below
+FORGOTTEN_AFTER = 2.0  # seconds; a bucket that fills sooner is full after any restart
 
 
 class Lanes:
@@ -44,6 +45,7 @@ class Lanes:
         # Queues, and shares of them (else None) by their origin, by when they have room again.
         self._openings: list[tuple[float, int, str, str | None]] = []
         self._order = count()
+        self._spent: set[str] = set()  # queues whose tokens were taken since they were kept
 
     # What is learnt
 
@@ -88,6 +90,8 @@ class Lanes:
         bucket = self.limits.bucket(queue)
         if bucket is not None:
             queue.bucket = bucket.taken(1)
+            if bucket.burst > bucket.rate * FORGOTTEN_AFTER:
+                self.spent_by([queue.name])
         return share.origin
 
     def ended(self, lane: Lane, origin: str) -> None:
@@ -205,6 +209,26 @@ class Lanes:
         if self._openings:
             times.append(self._openings[0][0])
         return min(times, default=None)
+
+    def spent_by(self, queues: Iterable[str]) -> None:
+        """Note that attempts of queues took tokens."""
+        self._spent.update(queues)
+
+    @property
+    def has_spent(self) -> bool:
+        """Tell whether attempts took tokens that are to be kept over a restart."""
+        return bool(self._spent)
+
+    def take_spent(self) -> dict[str, float]:
+        """Return in how many seconds the queues of which tokens were taken have all of them."""
+        spent, self._spent = self._spent, set()
+        found = {}
+        for name in sorted(spent):
+            queue = self._queues.get(name)
+            bucket = None if queue is None else self.limits.bucket(queue)
+            if bucket is not None:
+                found[name] = bucket.full_in
+        return found
 
     def is_behind(self) -> bool:
         """Tell whether a task is due that nothing stands in the way of."""

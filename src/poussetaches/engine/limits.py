@@ -18,6 +18,11 @@ class Limits:
         self._origins = origins
         self._clock = clock
         self.server_paused = False
+        self._full_at: dict[str, float] = {}  # monotonic; of queues that were not used yet
+
+    def remember(self, queue: str, *, full_at: float) -> None:
+        """Give a queue that was not used yet all its tokens at a monotonic time, not before."""
+        self._full_at[queue] = full_at
 
     def is_paused(self, lane: Lane) -> bool:
         """Tell whether a pause stops a lane; none stops those that were told to run."""
@@ -62,7 +67,8 @@ class Limits:
             return None
         now, bucket = self._clock.monotonic(), queue.bucket
         if bucket is None:
-            bucket = TokenBucket.full(settings.rate, settings.burst, now)
+            full_in = self._full_at.pop(queue.name, now) - now
+            bucket = TokenBucket.filling(settings.rate, settings.burst, full_in=full_in, now=now)
         bucket = bucket.refilled(now)
         if (bucket.rate, bucket.burst) != (settings.rate, settings.burst):
             # Tokens are carried over: changing a queue again and again must not beat its rate.

@@ -20,7 +20,7 @@ import msgspec
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
 
@@ -341,6 +341,12 @@ class Store(Protocol):
             QueueInUse: it would be deleted, and has tasks, whatever their state.
         """
 
+    async def buckets(self) -> dict[str, BucketRecord]:
+        """Return what was kept of the tokens of queues, also of some that are gone."""
+
+    async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
+        """Keep when queues have all their tokens again; ``tidy`` deletes it once they have."""
+
     # Schedules
 
     async def edit_schedule(
@@ -426,7 +432,7 @@ class Store(Protocol):
 
         These are keys past their time; lanes without waiting tasks, and queues without any
         tasks that nobody configured or paused, unused for a day (``default`` stays); minute
-        rows over a day old; failure groups without tasks.
+        rows over a day old; failure groups without tasks; buckets that are full.
         """
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:

@@ -338,6 +338,20 @@ SELECT value FROM server WHERE name = ?;
 INSERT INTO server (name, value) VALUES (?, ?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
+-- kept_clock: what was kept of the clock; a text that is not UTF-8 must not stop the start
+SELECT CAST(value AS BLOB) FROM server WHERE name = 'clock';
+
+-- buckets: of queues, as they were kept
+SELECT CAST(substr(name, 8) AS BLOB), CAST(value AS BLOB) FROM server
+WHERE name >= 'bucket:' AND name < 'bucket;';
+
+-- delete_full_buckets: by a moment; what cannot be read, too
+DELETE FROM server WHERE name IN (
+    SELECT name FROM server WHERE name >= 'bucket:' AND name < 'bucket;'
+        AND CASE WHEN json_valid(value) THEN ifnull(value ->> 'full_at', 0) ELSE 0 END <= ?
+    LIMIT ?
+);
+
 -- add_unreadable: a row that was set aside
 INSERT INTO unreadable (found_at, origin_table, reason, content) VALUES (?, ?, ?, ?);
 

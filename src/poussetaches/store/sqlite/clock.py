@@ -14,7 +14,6 @@ from poussetaches.store.sqlite.transaction import SqliteTransaction
 
 SLICE = 500  # tasks in one transaction: keeps it under ~50 ms
 
-_NAME = "clock"  # among the values of the server
 _decode_record = msgspec.json.Decoder(ClockRecord).decode
 
 
@@ -29,10 +28,10 @@ class PullingBack(NamedTuple):
 
 def record(reading: Reading) -> ClockRecord | None:
     """Return what was kept of the clock; None when there is nothing that can be read."""
-    text = reading.value("server_value", _NAME)
+    content = reading.value("kept_clock")
     try:
-        return _decode_record(text) if isinstance(text, str) else None
-    except msgspec.MsgspecError:
+        return _decode_record(content) if isinstance(content, bytes) else None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
@@ -40,7 +39,7 @@ def keep_record(tx: SqliteTransaction, records: Sequence[ClockRecord]) -> Sequen
     """Keep what must be known of the clock after a restart."""
     for each in records:
         text = msgspec.json.encode(each).decode()
-        tx.connection.execute(tx.sql["put_server_value"], (_NAME, text))
+        tx.connection.execute(tx.sql["put_server_value"], ("clock", text))
     return [None] * len(records)
 
 

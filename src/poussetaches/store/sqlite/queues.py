@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
+import msgspec
+
 from poussetaches.core.errors import PousseTachesError, QueueInUse
-from poussetaches.core.queue import DEFAULT_QUEUE, Queue
+from poussetaches.core.queue import DEFAULT_QUEUE, BucketRecord, Queue
 from poussetaches.store.base import QueueEdit
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.rows import UnreadableRow, queue_from_row
 from poussetaches.store.sqlite.transaction import SqliteTransaction
+
+_decode_bucket = msgspec.json.Decoder(BucketRecord).decode
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,26 @@ def changed_queues(
         name: queue for name, queue in now.items() if before.get(name) != queue
     }
     return changed | {name: None for name in before if name not in now}
+
+
+def buckets(reading: Reading) -> dict[str, BucketRecord]:
+    """Return what was kept of queues' tokens, as far as it can be read."""
+    found = {}
+    for name, content in reading.all("buckets"):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            found[str(name, "utf-8")] = _decode_bucket(content)
+    return found
+
+
+def keep_buckets(
+    tx: SqliteTransaction, calls: Sequence[Mapping[str, BucketRecord]]
+) -> Sequence[None]:
+    """Keep when queues have all their tokens again."""
+    for call in calls:
+        for queue, record in call.items():
+            text = msgspec.json.encode(record).decode()
+            tx.connection.execute(tx.sql["put_server_value"], (f"bucket:{queue}", text))
+    return [None] * len(calls)
 
 
 def edit(

@@ -13,7 +13,7 @@ from typing import TypeVar
 from poussetaches.core.errors import OutcomeUnknown, PousseTachesError, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.store.base import (
@@ -265,6 +265,14 @@ class SqliteStore:
         """Edit a queue."""
         item = queues.Editing(name, self._unless_full(edit))
         return _value(await self._to.write(queues.edit, item))
+
+    async def buckets(self) -> dict[str, BucketRecord]:
+        """Return what was kept of queues' tokens."""
+        return await self._to.look(queues.buckets)
+
+    async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
+        """Keep when queues have all their tokens again."""
+        await self._to.write(queues.keep_buckets, buckets)
 
     # Schedules
 

@@ -143,7 +143,11 @@ def _delete_ended(
 def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
     a_day_ago = now - DAY
     count = 0
-    for statement, moment in (("delete_passed_keys", now), ("delete_passed_minutes", a_day_ago)):
+    for statement, moment in (
+        ("delete_passed_keys", now),
+        ("delete_passed_minutes", a_day_ago),
+        ("delete_full_buckets", now),
+    ):
         count += tx.connection.execute(tx.sql[statement], (moment, limit)).rowcount
     # A lane's last use is written down once in a while only.
     unused_since = a_day_ago - LANE_USE_PRECISION
