@@ -239,12 +239,14 @@ async def test_server_that_starts_with_a_wrong_time_prunes_nothing_either(
     async with opened(path, clock, sender) as service:
         dead = await kill(service, key="k")
         await service.advance(2 * HOUR)
-    if how == "machine restarted":
-        clock.restart_the_machine(off_for=MINUTE)
     clock.jump(HUNDRED_DAYS)
 
-    async with opened(path, clock, sender) as service:
-        await service.advance(MINUTE)
+    for _ in range(2):
+        if how == "machine restarted":
+            clock.restart_the_machine(off_for=MINUTE)
+        async with opened(path, clock, sender) as service:
+            await push(service, delay=DAY)
+            await service.advance(MINUTE)
     clock.jump(-HUNDRED_DAYS)
     async with opened(path, clock, sender) as service:
         await service.advance(2 * HOUR)

@@ -9,12 +9,15 @@ from typing import Any
 from poussetaches.core.moment import SECOND, Moment, moment_of, rfc3339
 from tests.integration.asgi import Answered
 from tests.simulation.ledger import SERVER, Backoff, Deletion
-from tests.simulation.world import World
+from tests.simulation.world import RATED_BURST, RATED_RATE, World
 
 QUEUES = ("default", "mail", "reports", "hooks", "slow")
 HOSTS = ("app.test:5000", "shop.test:5000", "mail.test:25000", "hooks.test", "old.test:8080")
 WELL = "http://well.test:9000"  # always there, for callbacks and canaries
 CANARIES = "canaries"  # a queue that nobody changes
+RATED = "rated"  # and another, with a rate
+RATED_LIMITS = {"rate": RATED_RATE, "burst": RATED_BURST}
+KEY_TTL = 300.0  # seconds
 SCHEDULES = ("nightly", "often", "seldom")
 SELDOM = ("30 2 * * *", "@every 36h")  # so that a year has no more than some hundred
 CRONS = ("@every 7s", "@every 90s", "*/5 * * * *", "@hourly", *SELDOM)
@@ -46,18 +49,20 @@ class Callers:
         begun, begun_at = self.clock.now(), self.clock.monotonic()
         if fields.get("on_conflict") == "replace":
             self.ledger.changed_at = begun_at
+        key_expires_at = self.ledger.key_expires(KEY_TTL)
         answer = await self._asked("POST", "/v1/tasks", fields)
         self._note_refusal(answer, [fields])
         if answer.status == 200:
             self.ledger.seen["push that came to an earlier task"] += 1
         if answer.status == 201:
-            self._promised(answer.json, fields)
+            self._promised(answer.json, fields, key_expires_at)
             self._check_moment(answer.json, fields, begun, begun_at)
 
     async def push_batch(self) -> None:
         """Push some tasks at once."""
         pushes = [self._fields() for _ in range(self.random.randint(2, 40))]
         self.ledger.changed_at = self.clock.monotonic()
+        key_expires_at = self.ledger.key_expires(KEY_TTL)
         answer = await self._asked("POST", "/v1/tasks/batch", {"tasks": pushes})
         self._note_refusal(answer, pushes)
         if answer.status in (200, 201):
@@ -66,7 +71,7 @@ class Callers:
                 zip(answer.json["ids"], pushes, strict=True)
             ):
                 if place not in existing:
-                    self._promised({"id": task_id}, fields)
+                    self._promised({"id": task_id}, fields, key_expires_at)
 
     async def push_as_the_original(self) -> None:
         """Push a task, or a schedule, on the original's route."""
@@ -79,7 +84,26 @@ class Callers:
         }
         answer = await self._asked("POST", "/", fields)
         if answer.status == 201 and not schedule:
-            self._promised({"id": answer.headers["poussetaches-task-id"]}, {"queue": "default"})
+            promised = {"queue": "default", "delay": fields["delay"]}
+            self._promised({"id": answer.headers["poussetaches-task-id"]}, promised)
+
+    async def limit_the_rated_queue(self) -> None:
+        """Give a queue a rate, for good."""
+        answer = await self._asked("PUT", f"/v1/queues/{RATED}", RATED_LIMITS)
+        if answer.status < 300:
+            self.ledger.rated.is_limited = True
+
+    async def push_rated(self) -> None:
+        """Push some tasks to a queue whose rate nobody changes."""
+        if not self.ledger.rated.is_limited:
+            await self.limit_the_rated_queue()
+            return
+        fields = {"url": f"{WELL}/rated", "queue": RATED}
+        tasks = [fields] * self.random.randint(1, 15)
+        answer = await self._asked("POST", "/v1/tasks/batch", {"tasks": tasks})
+        if answer.status == 201:
+            for task_id in answer.json["ids"]:
+                self._promised({"id": task_id}, fields)
 
     def _fields(self) -> dict[str, Any]:
         """Return a push."""
@@ -111,7 +135,7 @@ class Callers:
         if random.random() < 0.1:
             fields["timeout"] = random.choice((0.5, 5.0))
         if random.random() < 0.05:
-            fields["key"], fields["key_ttl"] = f"key {random.randint(0, 5)}", 300.0
+            fields["key"], fields["key_ttl"] = f"key {random.randint(0, 5)}", KEY_TTL
         elif random.random() < 0.05:
             fields["unique"] = f"unique {random.randint(0, 3)}"
             fields["on_conflict"] = random.choice(("keep", "replace"))
@@ -128,12 +152,18 @@ class Callers:
             found = self.ledger.refused if _is_undone(answer) else self.ledger.unknown
             found.update(push["labels"]["push"] for push in pushes)
 
-    def _promised(self, task: dict[str, Any], fields: dict[str, Any]) -> None:
+    def _promised(
+        self, task: dict[str, Any], fields: dict[str, Any], key_expires_at: float = 0.0
+    ) -> None:
         retry = fields.get("retry")
         backoff = None
         if retry is not None:
             backoff = Backoff(retry["min_backoff"], retry["multiplier"], retry["max_backoff"])
-        self.ledger.acknowledged(task["id"], fields["queue"], backoff)
+        is_delayed = "run_at" in fields or bool(fields.get("delay"))
+        at_once = not is_delayed and "unique" not in fields
+        self.ledger.acknowledged(task["id"], fields["queue"], backoff, at_once=at_once)
+        if "key" in fields:
+            self.ledger.key_was_new((fields["queue"], fields["key"]), key_expires_at)
         self.world.known.append(task["id"])
 
     def _check_moment(

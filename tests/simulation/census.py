@@ -9,8 +9,8 @@ from poussetaches.store.sqlite.transaction import Fate, Step
 from tests.fakes import NO_DESCRIPTORS, NO_PORTS
 from tests.simulation.disk import Fault
 from tests.simulation.network import Mood
-from tests.simulation.plan import JUMPS
 from tests.simulation.poison import STEPS
+from tests.simulation.world import JUMPS
 
 FEWEST_HISTORIES = 1000
 
@@ -30,10 +30,13 @@ MUST_HAPPEN = (
     *("log: origin held", "log: origin let go", "log: schedule fired", "log: occurrence missed"),
     *("log: occurrence skipped, the last run is not over", "log: tasks expired"),
     *("log: store cannot be written", "log: store can be written again"),
-    "log: schedule starts anew, it was of a time still to come",
     *("push of an odd URL", "stored URL that parsers differ over", "row that became unreadable"),
     *(f"row that failed while {step}" for step in (*STEPS, Step.FIRE, Step.PRUNE)),
     *(f"row that failed was {fate}" for fate in Fate),
+    *("log: schedule starts anew, it was of a time still to come", "log: clock was set ahead"),
+    *("log: clock was set back", "log: tasks due again, the clock was set back"),
+    *("log: the clock's time is confirmed now", "log: the process stood still"),
+    *("wrong time", "restart of the machine", "sleep of the machine", "rated attempt"),
 )
 
 

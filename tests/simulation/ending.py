@@ -11,7 +11,7 @@ from poussetaches.core.moment import HOUR
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
 from tests.integration.asgi import Answered
-from tests.simulation.callers import QUEUES, SCHEDULES, Callers
+from tests.simulation.callers import QUEUES, RATED, SCHEDULES, Callers
 from tests.simulation.ledger import SERVER
 from tests.simulation.server import Server
 from tests.simulation.world import World
@@ -31,7 +31,8 @@ async def calm_down(world: World, callers: Callers) -> None:
         await _insist(partial(world.ask, "DELETE", path, None))
     for name in (SERVER, *QUEUES):
         await _insist(partial(callers.resume_one, name))
-    for queue in QUEUES:
+    world.ledger.rated.is_limited = False
+    for queue in (*QUEUES, RATED):
         await _insist(partial(world.ask, "PATCH", f"/v1/queues/{queue}", NO_LIMITS))
     ends_at = world.clock.monotonic() + LONGEST_CALM
     while world.clock.monotonic() < ends_at and _is_at_work(world):
@@ -65,6 +66,8 @@ def check(world: World) -> None:
             world.fail(f"task {task_id} is still on the wire when all is well")
     ledger.compare(rows)
     ledger.check_refusals(server.pushes())
+    for row in ledger.late(rows):
+        world.fail(f"waits for a moment that nobody asked for: {row}")
     for late in _due_within(world, 0):
         world.fail(f"still waits when all is well: {late}; held {server.engine.held()}")
     for problem in (*_problems(world, server), *world.poison.problems(server.look)):

@@ -16,7 +16,10 @@ from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
 from poussetaches.store.base import Change, News
 from tests.simulation.loop import SimulatedClock
+from tests.simulation.machine_time import MachineTime
 
+KEPT_WITHIN = 60.0  # seconds in which tokens that were taken are on disk
+SLACK = 2.0  # seconds; the clock may be corrected by one without anybody noticing
 AT_ONCE = 0.001  # seconds; what is under way when a promise is made may still happen
 ENDS = (Change.SUCCEEDED, Change.DIED)
 ENDED = ("succeeded", "dead")
@@ -34,6 +37,14 @@ class Row(NamedTuple):
     forced: int
     round: int
     attempt_count: int
+    ended_at: int | None
+
+
+class Death(NamedTuple):
+    """When a task died, by its row, and in seconds that were measured."""
+
+    ended_at: float
+    at: float
 
 
 class Backoff(NamedTuple):
@@ -64,7 +75,9 @@ class Entry:
 
     queue: str
     acknowledged: bool = False
+    at_once: bool = False  # pushed without a delay
     ended: bool = False
+    death: Death | None = None
     gone_at: float | None = None  # since when it is deleted
     changed_at: float = -1.0  # when somebody last began to change it
     backoff: Backoff | None = None
@@ -124,11 +137,47 @@ class Pauses:
         self._resuming.clear()
 
 
+class RatedQueue:
+    """A queue with a rate that nobody changes, and the tokens that it has. Times are seconds."""
+
+    def __init__(self, name: str, *, rate: float, burst: int) -> None:
+        self.name = name
+        self.is_limited = False  # until that was answered
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._at = 0.0
+        self._taken_at: list[float] = []
+
+    def take(self, now: float) -> bool:
+        """Take a token for an attempt; tell whether there was one."""
+        grown = self._tokens + (now - self._at) * self._rate
+        self._tokens, self._at = min(float(self._burst), grown) - 1, now
+        self._taken_at.append(now)
+        return self._tokens > -0.01 or not self.is_limited
+
+    def crashed(self, now: float) -> None:
+        """Give back what was taken just before a crash: it may not be on disk."""
+        lost = sum(taken_at > now - KEPT_WITHIN for taken_at in self._taken_at)
+        self._tokens += lost
+
+    def refill(self) -> None:
+        """Give it all tokens, as after a restart of a machine whose clock is wrong."""
+        self._tokens = float(self._burst)
+
+
 class Ledger:
     """Promises, and what was seen."""
 
-    def __init__(self, *, seen: Counter[str], fail: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, seen: Counter[str], fail: Callable[[str], None], rated: RatedQueue
+    ) -> None:
         self.seen = seen
+        self.rated = rated
+        self.time = MachineTime()
+        self.measured: Callable[[], float]  # seconds
+        self.now: Callable[[], float]  # seconds of true time
+        self.keep_dead: float | None = None  # seconds, where only their age prunes dead letters
         self.entries: dict[str, Entry] = {}
         self.sent: dict[str, Sent] = {}  # by request id
         self.on_wire: dict[str, Sent] = {}  # of the server that lives
@@ -150,14 +199,30 @@ class Ledger:
         self._pushes = 0
         self._pruned = 0  # tasks, in this life, that were found to be gone
         self._recorded: dict[tuple[str, int], int] = {}  # those that are known to be on disk
+        self._keys: dict[tuple[str, str], float] = {}  # until when each stands
 
     # Callers
 
-    def acknowledged(self, task_id: str, queue: str, backoff: Backoff | None) -> None:
+    def acknowledged(
+        self, task_id: str, queue: str, backoff: Backoff | None, *, at_once: bool
+    ) -> None:
         """Note that a new task was answered with 201."""
         entry = self.entries.setdefault(task_id, Entry(queue))
         entry.acknowledged = True
         entry.backoff = backoff
+        entry.at_once = at_once
+
+    def key_expires(self, ttl: float) -> float:
+        """Return when a key that is pushed now expires."""
+        return self.time.earliest(self.measured()) + ttl
+
+    def key_was_new(self, name: tuple[str, str], expires_at: float) -> None:
+        """Note that a key was answered with 201: no other may have stood in its place."""
+        stands_until = self._keys.get(name, float("-inf"))
+        at = self.measured()
+        if self.time.latest_of_the_earliest(since=0.0, at=at) < stands_until - SLACK:
+            self._fail(f"key {name} was forgotten before its time")
+        self._keys[name] = expires_at
 
     def next_push(self) -> str:
         """Return a label for a push, which tells it from all others."""
@@ -176,7 +241,7 @@ class Ledger:
             if told.change is Change.DELETED:
                 self._gone(told.task_id, entry, "was deleted, and nobody had asked for it")
             elif told.change is Change.REQUEUED:
-                entry.ended = False
+                entry.ended, entry.death = False, None
             elif told.change in ENDS or told.change is Change.FAILED:
                 self._over(told.task_id, entry, told.change)
 
@@ -186,8 +251,25 @@ class Ledger:
         if sent is not None and sent.outcome is not None and not self.may_fail(task_id):
             self._recorded[task_id, sent.round] = sent.number
         entry.ended = change in ENDS
+        if change is Change.DIED:
+            self._note_death(entry, self.row(task_id))
         if change is Change.SUCCEEDED and not _is_success(outcome):
             self._fail(f"task {task_id} has succeeded, and its receiver had said {outcome}")
+
+    def _note_death(self, entry: Entry, row: Row | None) -> None:
+        if row is None or row.state != "dead" or row.ended_at is None:
+            entry.death = None
+        elif entry.death is None:
+            entry.death = Death(row.ended_at / SECOND, self.measured())
+
+    def _check_retention(self, task_id: str, entry: Entry) -> None:
+        """Check that a dead letter that is gone was kept for its time."""
+        if entry.death is None or self.keep_dead is None or self._is_deleted(task_id, entry):
+            return
+        latest = self.time.latest_of_the_earliest(since=entry.death.at, at=self.measured())
+        age = latest - entry.death.ended_at
+        if age < self.keep_dead - SLACK:
+            self._fail(f"dead letter {task_id} was pruned after {age:.0f} s")
 
     def _gone(self, task_id: str, entry: Entry, problem: str) -> None:
         if entry.acknowledged and not self._is_deleted(task_id, entry):
@@ -209,6 +291,10 @@ class Ledger:
             at=self.clock.monotonic(),
         )
         entry = self.entries.setdefault(sent.task_id, Entry(headers["Poussetaches-Queue"]))
+        if headers["Poussetaches-Queue"] == self.rated.name:
+            self.seen["rated attempt"] += 1
+            if not self.rated.take(self.now()):
+                self._fail(f"task {sent.task_id} is sent before its queue's rate allows it")
         if sent.task_id in self.on_wire:
             self._fail(f"task {sent.task_id} is sent while an attempt of it is on the wire")
         self._check_row(sent, entry)
@@ -330,6 +416,7 @@ class Ledger:
                 self._fail(f"task {task_id} was deleted, and is there again")
             elif row is not None:
                 entry.ended = row.state in ENDED
+                self._note_death(entry, row)
             elif entry.gone_at is None and not entry.ended and task_id in set_aside:
                 entry.gone_at = self.clock.monotonic()
                 if not self.may_fail(task_id):
@@ -337,6 +424,7 @@ class Ledger:
             elif entry.gone_at is None and not entry.ended:
                 self._gone(task_id, entry, "was acknowledged, and is lost")
             elif entry.gone_at is None:
+                self._check_retention(task_id, entry)
                 self._pruned += 1
                 entry.gone_at = self.clock.monotonic()
         for row in rows:
@@ -351,13 +439,27 @@ class Ledger:
         self.unknown -= lasted
         self.seen["push of unknown outcome that was stored"] += len(lasted)
 
+    def late(self, rows: Sequence[Row]) -> Iterator[Row]:
+        """Yield the tasks that wait, though nobody asked for a delay and none has failed."""
+        for row in rows:
+            entry = self.entries.get(row.id)
+            is_as_pushed = row.round == 1 and row.attempt_count == 0 and not row.forced
+            if entry is None or not entry.at_once or entry.changed_at >= 0 or not is_as_pushed:
+                continue
+            if row.state == "waiting" and row.run_at > self.clock.now() + SECOND:
+                yield row
+
     def gone(self, rows: Sequence[Row]) -> int:
         """Return how many ended tasks have gone, without having been deleted, since the start."""
         found = {row.id for row in rows}
-        return self._pruned + sum(
-            entry.ended and entry.gone_at is None and task_id not in found
+        gone = [
+            (task_id, entry)
             for task_id, entry in self.entries.items()
-        )
+            if entry.ended and entry.gone_at is None and task_id not in found
+        ]
+        for task_id, entry in gone:
+            self._check_retention(task_id, entry)
+        return self._pruned + len(gone)
 
 
 def _is_success(outcome: Outcome | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 
-from poussetaches.core.moment import SECOND, Moment
+from poussetaches.core.moment import SECOND, Moment, Reading
 from poussetaches.engine.clock import SystemClock
 
 CREEP = 1e-6  # seconds that each turn of the loop takes
@@ -55,12 +55,25 @@ class _Nothing(selectors.SelectSelector):
 
 
 class SimulatedClock(SystemClock):
-    """The clocks of a machine whose wall clock can be set."""
+    """The clocks of a machine whose wall clock can be set, which can sleep, and be restarted.
 
-    def __init__(self, now: Moment, loop: SimulatedLoop) -> None:
+    ``start`` numbers the machine's starts, of which this is one, and ``slept`` is for how many
+    seconds the monotonic clock stood still since then.
+    """
+
+    def __init__(
+        self, now: Moment, loop: SimulatedLoop, *, start: int = 0, slept: float = 0.0
+    ) -> None:
         self._loop = loop
         self._zero = now - int(loop.time() * SECOND)
-        self.jumped_at = -1.0  # monotonic
+        self._start = start
+        self.slept = slept
+        self.jumped_at = -1.0  # monotonic; when the clock was set, or the process stood still
+
+    @property
+    def boot_id(self) -> str:
+        """Which of the machine's starts this is."""
+        return f"start {self._start}"
 
     def now(self) -> Moment:
         """Return the wall clock's time."""
@@ -70,7 +83,21 @@ class SimulatedClock(SystemClock):
         """Return the loop's own time."""
         return self._loop.time()
 
+    def read(self) -> Reading:
+        """Return the wall clock's time together with the uptime."""
+        return Reading(self.now(), int(self._loop.time() * SECOND) + round(self.slept * SECOND))
+
     def jump(self, seconds: float) -> None:
         """Set the wall clock ahead, or back."""
         self._zero += round(seconds * SECOND)
+        self.jumped_at = self._loop.time()
+
+    def sleep_with_the_machine(self, seconds: float) -> None:
+        """Let time pass that the monotonic clock does not count."""
+        self.jump(seconds)
+        self.slept += seconds
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass in which the process does nothing, as when it is stopped."""
+        self._loop.pass_time(seconds)
         self.jumped_at = self._loop.time()

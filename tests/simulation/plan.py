@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import NamedTuple
 
 from poussetaches.core.target import origin_of
@@ -12,9 +13,9 @@ from tests.simulation.callers import HOSTS, WELL, Callers
 from tests.simulation.disk import Fault
 from tests.simulation.network import MOODS, Mood
 from tests.simulation.poison_calls import PoisonCallers
-from tests.simulation.world import World
+from tests.simulation.world import JUMPS, World
 
-JUMPS = (1, 60, 3600, 86_400, 31_536_000)  # seconds
+STANDSTILLS = (2, 45, 300, 10_000)  # seconds
 CANARY_WAIT = 1.0  # seconds in which a lone task of a healthy receiver must be on its way
 STOP = "stop"
 
@@ -77,7 +78,11 @@ class Plan:
             Operation("pruning that is to fail", 0.2, self._poison.have_a_pruning_fail),
             Operation("schedule that is to fail", 0.2, self._poison.have_a_schedule_fail),
             Operation("change of a mood", 5, self._change_mood),
+            Operation("push to a queue with a rate", 2, callers.push_rated),
             Operation("jump of the clock", 0.6, self._jump),
+            Operation("wrong time", 0.3, self._have_the_wrong_time),
+            Operation("sleep of the machine", 0.1, self._sleep_with_the_machine),
+            Operation("standstill", 0.3, self._stand_still),
             Operation("crash between two steps", 0.7, self._crash_soon),
             Operation("crash at a commit", 0.7, self._crash_at_commit),
             Operation(STOP, 0.3, _nothing),
@@ -105,7 +110,25 @@ class Plan:
     async def _jump(self) -> None:
         seconds = self._random.choice(JUMPS) * self._random.choice((-1, 1))
         self._world.seen[f"jump of {seconds} s"] += 1
-        self._world.clock.jump(seconds)
+        self._world.set_clock(seconds)
+
+    async def _have_the_wrong_time(self) -> None:
+        """Set the clock, and put it right after a while."""
+        seconds = self._random.choice(JUMPS) * self._random.choice((-1, 1))
+        self._world.set_clock(seconds)
+        await asyncio.sleep(self._random.choice((0.1, 15.0, 100.0)))
+        if self._world.is_alive:
+            self._world.set_clock(-seconds)
+
+    async def _sleep_with_the_machine(self) -> None:
+        self._world.sleep_with_the_machine(self._random.choice((60.0, 86_400.0)))
+
+    async def _stand_still(self) -> None:
+        """Have the process do nothing for a while; it is well as soon as it goes on."""
+        self._world.clock.stand_still(self._random.choice(STANDSTILLS))
+        answer = await self._world.ask("GET", "/healthz", None)
+        if answer.status != HTTPStatus.OK:
+            self._world.fail(f"after a standstill the server is not well: {answer.body!r}")
 
     async def _crash_soon(self) -> None:
         for _ in range(self._random.randint(0, 40)):

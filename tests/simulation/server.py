@@ -23,7 +23,7 @@ from tests.simulation.disk import Disk, SimulatedReserve, SimulatedRunner
 from tests.simulation.ledger import Row
 from tests.simulation.loop import SimulatedClock
 
-ROWS = "SELECT id, queue, state, reason, run_at, forced, round, attempt_count FROM tasks"
+ROWS = "SELECT id, queue, state, reason, run_at, forced, round, attempt_count, ended_at FROM tasks"
 
 PUSHES = "SELECT value FROM labels WHERE name = 'push'"
 

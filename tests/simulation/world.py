@@ -12,7 +12,7 @@ from random import Random
 from poussetaches.core.moment import SECOND, Moment
 from tests.integration.asgi import Answered
 from tests.simulation.disk import Disk
-from tests.simulation.ledger import Ledger, Row
+from tests.simulation.ledger import Ledger, RatedQueue, Row
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
 from tests.simulation.network import Network
 from tests.simulation.poison import Poison
@@ -20,6 +20,13 @@ from tests.simulation.server import Machine, Server
 
 STARTED = Moment(1_790_000_000_000_000)  # 2026-09-21 14:13:20 UTC
 LAST_LINES = 60
+JUMPS = (1, 60, 3600, 86_400, 31_536_000)  # seconds
+OFF = 0.3  # the chance that it was the machine that went down
+WRONG = 0.3  # the chance that its clock is wrong afterwards
+NOTICED_WITHIN = 120.0  # seconds in which a server has written down that its clock was set
+MANY = "10000"  # more than ever are dead
+KEEP_DEAD = 7_776_000.0  # seconds
+RATED_RATE, RATED_BURST = 100 / 3600, 10
 
 
 class World:
@@ -36,7 +43,11 @@ class World:
         self.server: Server
         self.is_alive = False
         self.has_lasted = False  # whether a commit of this life failed and lasted
-        self.ledger = Ledger(seen=self.seen, fail=self.fail)
+        self.ledger = Ledger(
+            seen=self.seen,
+            fail=self.fail,
+            rated=RatedQueue("rated", rate=RATED_RATE, burst=RATED_BURST),
+        )
         self.network = Network(self.ledger, Random(f"network {seed}"), self.seen)
         self.poison = Poison(Random(f"poison {seed}"), self.seen)
         self.machine = Machine(
@@ -49,6 +60,11 @@ class World:
         self._digest = hashlib.sha256()
         self._time = 1000.0  # of the monotonic clock
         self._jumps = 0  # microseconds of the wall clock
+        self._starts = 1  # of the machine
+        self._slept = 0.0  # seconds in which the machine slept
+        self._off = 0.0  # seconds for which it was off
+        if self.machine.settings["POUSSETACHES_KEEP_DEAD_COUNT"] == MANY:
+            self.ledger.keep_dead = KEEP_DEAD
         self._connect()
 
     @property
@@ -72,8 +88,11 @@ class World:
         """Give the machine a loop and a clock that go on where the last ones ended."""
         self.loop = SimulatedLoop(started_at=self._time)
         self.loop.set_exception_handler(self._bad_callback)
-        self.clock = SimulatedClock(self._wall(self._time), self.loop)
+        self.clock = SimulatedClock(
+            self._wall(self._time), self.loop, start=self._starts, slept=self._slept
+        )
         self.ledger.clock = self.clock
+        self._note_setting()
         self.is_alive, self.has_lasted = True, False
         return self.loop
 
@@ -88,16 +107,51 @@ class World:
     def crash(self) -> None:
         """Die: nothing that happens from here on counts."""
         self.note("crash")
+        self.ledger.rated.crashed(self._true())
         self.is_alive = self.ledger.is_alive = False
         self.loop.stop()
 
     def sleep_until_the_next_life(self) -> None:
-        """Let the machine be down for a time."""
+        """Let no server run for a time; the machine may be off, and start with a wrong clock."""
         self.is_alive = False
         self.ledger.server_is_gone()
         ended_at = self.loop.time()
         self._jumps += self.clock.now() - self._wall(ended_at)
-        self._time = ended_at + self.random.choice((0.1, 1.0, 30.0, 4000.0))
+        self._slept = self.clock.slept
+        seconds = self.random.choice((0.1, 1.0, 30.0, 4000.0))
+        self._time = ended_at + seconds
+        # A leap that no server has noticed is in no record of it.
+        if self.random.random() < OFF and self.clock.jumped_at < ended_at - NOTICED_WITHIN:
+            self._restart_the_machine(seconds)
+
+    def _restart_the_machine(self, seconds: float) -> None:
+        self.seen["restart of the machine"] += 1
+        self._starts += 1
+        self._off += seconds
+        if self.random.random() < WRONG:
+            self._jumps += self.random.choice(JUMPS) * self.random.choice((-1, 1)) * SECOND
+            self.ledger.rated.refill()
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the wall clock ahead, or back."""
+        self.clock.jump(seconds)
+        self._note_setting()
+
+    def sleep_with_the_machine(self, seconds: float) -> None:
+        """Let the machine sleep."""
+        self.clock.sleep_with_the_machine(seconds)
+
+    def _note_setting(self) -> None:
+        measured = self._measured()
+        self.ledger.time.set(self.clock.now() / SECOND - measured, at=measured)
+
+    def _measured(self) -> float:
+        """Return the seconds that a clock of the machine has measured."""
+        return self._true() - self._off
+
+    def _true(self) -> float:
+        """Return the seconds that have passed."""
+        return self.loop.time() + self.clock.slept
 
     def _wall(self, time: float) -> Moment:
         return Moment(STARTED + int(time * SECOND) + self._jumps)
@@ -148,6 +202,7 @@ class World:
         ledger.row = self._row
         ledger.may_fail = self.poison.may_fail
         ledger.set_aside = lambda: self.poison.set_aside(self.server.look)
+        ledger.measured, ledger.now = self._measured, self._true
         ledger.was_charged = lambda origin, since: network.was_charged(
             origin, since, self.hold_for
         )
@@ -172,7 +227,7 @@ def _any_settings(random: Random) -> dict[str, str]:
     return {
         "POUSSETACHES_MAX_IN_FLIGHT": random.choice(("4", "32", "256", "256")),
         "POUSSETACHES_HOLD_FOR": random.choice(("30", "3600")),
-        "POUSSETACHES_KEEP_SUCCEEDED_COUNT": random.choice(("10", "10000")),
-        "POUSSETACHES_KEEP_DEAD_COUNT": random.choice(("20", "10000")),
+        "POUSSETACHES_KEEP_SUCCEEDED_COUNT": random.choice(("10", MANY)),
+        "POUSSETACHES_KEEP_DEAD_COUNT": random.choice(("20", MANY)),
         "POUSSETACHES_ORIGINAL_MAX_BACKOFF": "600",
     }

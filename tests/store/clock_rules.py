@@ -9,7 +9,7 @@ from poussetaches.core.errors import KeyConflict
 from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, ClockRecord, Moment, later
 from poussetaches.core.queue import Retention
 from poussetaches.core.task import Bury, PutBack, Reason, RetryAt, Task, TaskState
-from poussetaches.store.base import Finish, MinuteRow, Push, Store
+from poussetaches.store.base import Finish, LastUse, MinuteRow, Push, Store
 from tests.factories import NOW, make_ended, make_task
 from tests.store.driving import LANE, Notes, end, known, lease_all, lease_one
 
@@ -43,17 +43,15 @@ class ClockRules:
 
         assert (before, await store.clock()) == (None, latest)
 
-    async def test_latest_moment_is_of_the_last_task_or_minute(self, store: Store) -> None:
-        """``latest_moment``: None when it is new; the last task's, or the latest minute row's."""
-        found = [await store.latest_moment()]
-        await store.add(make_task("a"))
-        found.append(await store.latest_moment())
-        await store.put_minutes([MinuteRow(minute=Moment(NOW + MINUTE))])
-        found.append(await store.latest_moment())
-        await store.add(make_task("b", created_at=AHEAD))
-        found.append(await store.latest_moment())
+    async def test_rows_tell_until_when_the_store_was_in_use(self, store: Store) -> None:
+        """``last_use``: of the task that was added last, and of the latest minute row."""
+        new = await store.last_use()
+        await store.add(make_task("a", created_at=AHEAD))
+        await store.add(make_task("b"))
+        await store.put_minutes([MinuteRow(minute=AHEAD), MinuteRow(minute=NOW)])
 
-        assert found == [None, NOW, NOW + MINUTE, AHEAD]
+        assert new == LastUse(pushed_at=None, minute=None)
+        assert await store.last_use() == LastUse(pushed_at=NOW, minute=AHEAD)
 
     # A clock that was set ahead
 

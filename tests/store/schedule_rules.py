@@ -65,7 +65,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "tidy": lambda store: store.tidy(now=NOW, limit=1),
     "clock": lambda store: store.clock(),
     "keep_clock": lambda store: store.keep_clock(CLOCK),
-    "latest_moment": lambda store: store.latest_moment(),
+    "last_use": lambda store: store.last_use(),
     "next_expiry": lambda store: store.next_expiry(),
     "put_minutes": lambda store: store.put_minutes([MinuteRow(minute=NOW)]),
     "minutes": lambda store: store.minutes("", since=NOW),

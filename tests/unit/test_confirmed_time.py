@@ -126,6 +126,17 @@ def test_time_for_which_the_machine_was_off_is_confirmed_after_an_hour(boot_id: 
     assert after.at(reading(HOUR + 5)) == NOW + HOUR + 5
 
 
+def test_restart_of_the_machine_does_not_confirm_a_leap_that_is_in_the_store() -> None:
+    before = ConfirmedTime(reading(0))
+    before.at(reading(1, ahead=DAY))
+    record = before.record(reading(MINUTE, ahead=DAY), boot_id=BOOT)
+    latest = Moment(NOW + MINUTE + DAY)
+
+    after = ConfirmedTime.recalled(record, reading(5, ahead=DAY), boot_id="new", latest=latest)
+
+    assert after.at(reading(5, ahead=DAY)) == NOW + MINUTE
+
+
 def test_store_of_a_time_still_to_come_confirms_nothing() -> None:
     latest = Moment(NOW + DAY)
 

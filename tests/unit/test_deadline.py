@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from poussetaches.engine.deadline import GRACE, Deadline
+from tests.fakes import let_run
 from tests.simulation.loop import SimulatedLoop
 
 STEPS = 20  # of the event loop, which an answer takes from the socket to whoever waits for it
@@ -20,10 +21,19 @@ def loop() -> Iterator[SimulatedLoop]:
 
 async def answer(loop: SimulatedLoop, *, after: float) -> str:
     """Return an answer that arrives after some time, as soon as it can be read."""
-    await asyncio.sleep(after)
-    for _ in range(STEPS):
-        await asyncio.sleep(0)
+    await passed(loop, after)
+    await let_run(STEPS)
     return "answer"
+
+
+async def passed(loop: SimulatedLoop, seconds: float) -> None:
+    """Wait until virtual time has passed."""
+    arrived = loop.create_future()
+    timer = loop.call_later(seconds, arrived.set_result, None)
+    try:
+        await arrived
+    finally:
+        timer.cancel()
 
 
 async def within(loop: SimulatedLoop, limit: float, *, answered: float, stands: float = 0) -> str:
@@ -60,7 +70,7 @@ def test_answer_that_did_not_come_meanwhile_is_not_waited_for(loop: SimulatedLoo
 def test_what_is_cancelled_within_it_is_cancelled(loop: SimulatedLoop) -> None:
     async def cancelled() -> None:
         waiting = asyncio.create_task(within(loop, 1.0, answered=0.9))
-        await asyncio.sleep(0.5)
+        await passed(loop, 0.5)
         waiting.cancel()
         await waiting
 

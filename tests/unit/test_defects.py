@@ -101,9 +101,11 @@ class FailingStore(SqliteStore):
             self.failing[method] -= 1
             raise ZeroDivisionError(SECRET)
 
-    async def lease_due(self, lanes: Mapping[Lane, int], *, now: Moment) -> Leased:
+    async def lease_due(
+        self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
+    ) -> Leased:
         """Lease due tasks; have one be no task that can be worked with."""
-        leased = await super().lease_due(lanes, now=now)
+        leased = await super().lease_due(lanes, now=now, skip_expired=skip_expired)
         leases = [
             Lease(msgspec.structs.replace(lease.task, run_at="soon"), lease.token)
             if lease.task.id == "odd" and self.failing.get("lease_due")
@@ -117,23 +119,30 @@ class FailingStore(SqliteStore):
         self._fail_if_told("finish")
         return await super().finish(finish, now=now)
 
-    async def expire(self, *, now: Moment, limit: int) -> int:
+    async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Bury what has expired, or break down."""
         self._fail_if_told("expire")
-        return await super().expire(now=now, limit=limit)
+        return await super().expire(now=now, limit=limit, confirmed=confirmed)
 
     async def prune(
-        self, queue: str, state: TaskState, keep: Retention, *, now: Moment, limit: int
+        self,
+        queue: str,
+        state: TaskState,
+        keep: Retention,
+        *,
+        now: Moment,
+        limit: int,
+        confirmed: Moment | None = None,
     ) -> int:
         """Prune, or break down in the first of the queues."""
         if queue == "a":
             self._fail_if_told("prune")
-        return await super().prune(queue, state, keep, now=now, limit=limit)
+        return await super().prune(queue, state, keep, now=now, limit=limit, confirmed=confirmed)
 
-    async def tidy(self, *, now: Moment, limit: int) -> int:
+    async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Tidy, or break down."""
         self._fail_if_told("tidy")
-        return await super().tidy(now=now, limit=limit)
+        return await super().tidy(now=now, limit=limit, confirmed=confirmed)
 
     async def shrink(self) -> bool:
         """Give room back, or break down."""

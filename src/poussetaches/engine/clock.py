@@ -79,7 +79,7 @@ class Clock(Protocol):
         """Return what must be kept so that a restart does not forget the confirmed time."""
 
     def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:
-        """Take the confirmed time from a record, or else from the latest moment in the store."""
+        """Take the confirmed time from a record, or else from the latest push in the store."""
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
         """Wait for the bell, at the longest until a monotonic time, and never over 10 s."""
@@ -121,7 +121,7 @@ class ConfirmingClock:
         return self._confirmed.record(self.read(), boot_id=self.boot_id)
 
     def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:
-        """Take the confirmed time from a record, or else from the latest moment in the store."""
+        """Take the confirmed time from a record, or else from the latest push in the store."""
         self._confirmed = ConfirmedTime.recalled(
             record, self.read(), boot_id=self.boot_id, latest=latest
         )

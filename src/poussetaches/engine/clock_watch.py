@@ -10,7 +10,7 @@ from poussetaches.core.moment import MINUTE, SECOND, ClockRecord, Moment
 from poussetaches.engine.clock import LONGEST_WAIT, Clock
 from poussetaches.engine.confirmed_time import CONFIRMED_AFTER, NOTICED
 from poussetaches.engine.lanes import Lanes
-from poussetaches.store.base import Store
+from poussetaches.store.base import LastUse, Store
 
 # A write that was under way when the clock was set back has the old time: what it stored is
 # only found later.
@@ -36,18 +36,18 @@ class ClockWatch:
 
     async def load(self) -> None:
         """Take up what an earlier process knew of the clock."""
-        kept, latest = await self._store.clock(), await self._store.latest_moment()
+        kept, use = await self._store.clock(), await self._store.last_use()
         self._kept = kept
-        self._clock.recall(kept, latest=latest)
+        self._clock.recall(kept, latest=use.pushed_at)
         self._last = record = self._clock.record()
-        was = _earlier_start(kept, record, latest=latest, now=self._clock.now())
+        was = _earlier_start(kept, record, use, now=self._clock.now())
         if was is not None and was > record.seen + NOTICED:
             self._note_set_back(was)
         self.leap = _leap_of(record)
         with suppress(StoreUnavailable):  # it is tried again at the first look
             await self._keep(record)
         if self.leap > MINUTE:
-            log.info("time since the last run is not confirmed yet", extra=_fields(self.leap))
+            log.info("clock is ahead of what is confirmed", extra=_fields(self.leap))
 
     async def look(self) -> None:
         """Look whether the clock was set, and do what follows of it.
@@ -112,13 +112,14 @@ class ClockWatch:
 
 
 def _earlier_start(
-    kept: ClockRecord | None, record: ClockRecord, *, latest: Moment | None, now: Moment
+    kept: ClockRecord | None, record: ClockRecord, use: LastUse, *, now: Moment
 ) -> Moment | None:
     """Return the machine's start by the latest time that an earlier process had, if known."""
     found = []
     if kept is not None and kept.boot_id and kept.boot_id == record.boot_id:
         found.append(kept.seen)
-    if latest is not None and latest > now:
+    latest = max(use.pushed_at or 0, use.minute or 0)
+    if latest > now:
         # A minute is known by its beginning.
         found.append(Moment(record.seen + latest + MINUTE - now))
     return max(found, default=None)

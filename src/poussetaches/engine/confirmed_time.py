@@ -36,14 +36,15 @@ class ConfirmedTime:
     ) -> ConfirmedTime:
         """Return the confirmed time as an earlier process left it.
 
-        If the machine was restarted since, only ``latest`` is confirmed, the latest moment in
-        the store: nothing measured how long the machine was off.
+        If the machine was restarted since, nothing measured for how long it was off. Confirmed is
+        then ``latest``, of the last push in the store, less what the clock was ahead at the time.
         """
         if record is not None and boot_id and record.boot_id == boot_id:
             found = cls(Reading(Moment(record.confirmed + reading.uptime), reading.uptime))
             found._highest = record.highest
         else:
-            known = reading.now if latest is None else latest
+            leap = 0 if record is None else max(0, record.seen - record.confirmed)
+            known = reading.now if latest is None else Moment(latest - leap)
             found = cls(Reading(known, reading.uptime))
         found._follow(reading)
         return found

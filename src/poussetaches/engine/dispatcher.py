@@ -143,6 +143,8 @@ class Dispatcher:
             log.warning("no due tasks from the store", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
         self._note_what_is_left()
+        if self._lanes.has_spent:  # what could not be written before
+            self._keep_rates()
         return self._wake_at()
 
     def _wake_at(self) -> float | None:

@@ -123,9 +123,8 @@ class Origins:
 
     def stood_still(self, seconds: float) -> None:
         """Do not count a time in which nobody could have seen that an origin is back."""
-        for away in self._away.values():
-            if away.refused_at is not None:
-                away.refused_at += seconds
+        for origin, refused_at in self._absent.items():
+            self._away[origin].refused_at = self._absent[origin] = refused_at + seconds
 
     def resolved(self, origin: str) -> None:
         """Note that an origin's name is real."""

@@ -97,6 +97,13 @@ class MinuteRow(msgspec.Struct, frozen=True, kw_only=True):
     duration_p95: float | None = None
 
 
+class LastUse(msgspec.Struct, frozen=True):
+    """Until when a store was in use; each is None where there are no such rows."""
+
+    pushed_at: Moment | None  # when the task that was added last was made
+    minute: Moment | None  # the beginning of the latest minute row, whenever it was written
+
+
 class StoreSize(msgspec.Struct, frozen=True, kw_only=True):
     """How many bytes the store takes, and how many are free on its disk; None in memory."""
 
@@ -478,11 +485,8 @@ class Store(Protocol):
     async def keep_clock(self, record: ClockRecord) -> None:
         """Keep what must be known of the clock after a restart."""
 
-    async def latest_moment(self) -> Moment | None:
-        """Return a moment at which the store was in use, one of the latest; None when it is new.
-
-        It is when the task added last was made, or the beginning of the latest minute row.
-        """
+    async def last_use(self) -> LastUse:
+        """Return until when the store was in use, as far as its rows tell."""
 
     # Statistics
 

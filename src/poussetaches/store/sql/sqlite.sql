@@ -158,11 +158,10 @@ RETURNING lane, run_at;
 -- lanes_numbered: some of them
 SELECT id, queue, origin, forced FROM lanes WHERE id IN (SELECT value FROM json_each(?));
 
--- latest_moment: when the task added last was made, or the latest minute began
-SELECT max(
-    ifnull((SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1), 0),
-    ifnull((SELECT max(minute) FROM minutes), 0)
-);
+-- last_use: when the task added last was made, and the latest minute
+SELECT
+    (SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1),
+    (SELECT max(minute) FROM minutes);
 
 -- move_task: what the end of an attempt changes
 UPDATE tasks

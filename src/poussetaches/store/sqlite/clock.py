@@ -9,6 +9,7 @@ import msgspec
 
 from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import Lane
+from poussetaches.store.base import LastUse
 from poussetaches.store.sqlite.reads import Reading, as_list
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 
@@ -43,9 +44,11 @@ def keep_record(tx: SqliteTransaction, records: Sequence[ClockRecord]) -> Sequen
     return [None] * len(records)
 
 
-def latest_moment(reading: Reading) -> Moment | None:
-    """Return one of the latest moments at which the store was in use."""
-    return Moment(reading.number("latest_moment")) or None
+def last_use(reading: Reading) -> LastUse:
+    """Return until when the store was in use."""
+    row = reading.one("last_use")
+    assert row is not None
+    return LastUse(*row)
 
 
 def waiting_after(reading: Reading, now: Moment) -> list[int]:

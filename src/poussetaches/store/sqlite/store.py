@@ -22,6 +22,7 @@ from poussetaches.store.base import (
     Edited,
     FailureCount,
     Finish,
+    LastUse,
     Leased,
     Listener,
     MinuteRow,
@@ -395,9 +396,9 @@ class SqliteStore:
         """Keep what must be known of the clock."""
         await self._to.write(clock.keep_record, record)
 
-    async def latest_moment(self) -> Moment | None:
-        """Return one of the latest moments at which the store was in use."""
-        return await self._to.look(clock.latest_moment)
+    async def last_use(self) -> LastUse:
+        """Return until when the store was in use."""
+        return await self._to.look(clock.last_use)
 
     # Statistics
 
