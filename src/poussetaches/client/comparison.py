@@ -1,0 +1,151 @@
+"""What a value loses on its way: the first difference to the one that arrives."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime, time
+
+from poussetaches.client import models
+from poussetaches.client.plain import SCALARS, base_value, fields_of
+
+_SHOWN_LENGTH = 100  # characters of a value in an error; it is one line
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A value that would change, and where it stands in the argument."""
+
+    sent: object
+    arrived: object
+    path: str = ""
+
+    def __str__(self) -> str:
+        place = f" - at `${self.path}`" if self.path else ""
+        return f"{_short(self.sent)} would arrive as {_short(self.arrived)}{place}"
+
+    def inside(self, step: str) -> Difference:
+        """Return the difference as seen from the value around it."""
+        return replace(self, path=step + self.path)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How close a value must come to the one that was sent.
+
+    With ``same_containers`` a tuple may not arrive as a list, nor an enum as its value: no type
+    says that this is meant. With ``same_classes`` a model may not arrive as one of a base class.
+    """
+
+    same_containers: bool
+    same_classes: bool
+
+    def difference(self, sent: object, arrived: object) -> Difference | None:
+        """Return the first difference between two values."""
+        if type(arrived) in SCALARS and type(sent) in SCALARS:
+            return None if sent == arrived else Difference(sent, arrived)
+        if isinstance(arrived, dict):
+            return self._in_dict(sent, arrived)
+        if isinstance(arrived, list | tuple):
+            return self._in_sequence(sent, arrived)
+        fields = fields_of(arrived)
+        if fields is not None:
+            return self._in_fields(sent, arrived, fields)
+        return None if self._is_same(sent, arrived) else Difference(sent, arrived)
+
+    def _in_dict(self, sent: object, arrived: dict[object, object]) -> Difference | None:
+        items = sent if isinstance(sent, dict) else None
+        if items is None and not self.same_containers:
+            items = fields_of(sent)
+        if items is None:
+            return Difference(sent, arrived)
+        if not SCALARS.issuperset(map(type, items)):
+            items = {_normal(key): value for key, value in items.items()}
+            arrived = {_normal(key): value for key, value in arrived.items()}
+        if items.keys() != arrived.keys():
+            return Difference(sent, arrived)
+        for key, value in items.items():
+            difference = self.difference(value, arrived[key])
+            if difference is not None:
+                return difference.inside(f".{key}")
+        return None
+
+    def _in_sequence(self, sent: object, arrived: Sequence[object]) -> Difference | None:
+        if self.same_containers and not isinstance(sent, type(arrived)):
+            return Difference(sent, arrived)
+        if isinstance(sent, set | frozenset):
+            return (
+                None if _normal(sent) == _normal(frozenset(arrived)) else Difference(sent, arrived)
+            )
+        if not isinstance(sent, list | tuple) or len(sent) != len(arrived):
+            return Difference(sent, arrived)
+        if sent == arrived and SCALARS.issuperset(map(type, sent)):
+            return None
+        for place, value in enumerate(sent):
+            difference = self.difference(value, arrived[place])
+            if difference is not None:
+                return difference.inside(f"[{place}]")
+        return None
+
+    def _in_fields(
+        self, sent: object, arrived: object, fields: dict[str, object]
+    ) -> Difference | None:
+        items = sent if isinstance(sent, dict) else fields_of(sent)
+        if items is None or items.keys() != fields.keys():
+            return Difference(sent, arrived)
+        if not isinstance(sent, dict) and not self._may_become(type(sent), type(arrived)):
+            return Difference(sent, arrived)
+        for name, value in items.items():
+            difference = self.difference(value, fields[name])
+            if difference is not None:
+                return difference.inside(f".{name}")
+        return None
+
+    def _may_become(self, sent: type, arrived: type) -> bool:
+        if self.same_classes and models.is_model(sent):
+            return sent is arrived
+        # A generic model may be sent as one of Page, and arrive as one of Page[int].
+        return issubclass(sent, arrived) or issubclass(arrived, sent)
+
+    def _is_same(self, sent: object, arrived: object) -> bool:
+        if isinstance(sent, enum.Enum) and not isinstance(arrived, enum.Enum):
+            if self.same_containers and not isinstance(sent, str | int):
+                return False
+            sent = sent.value
+        try:
+            return bool(_normal(sent) == _normal(arrived))
+        except Exception:  # a comparison may be anybody's code
+            return False
+
+
+def _normal(value: object) -> object:
+    """Return a value that is equal to another's, with the same hash, when both mean the same.
+
+    Moments are compared as instants: two times of different zones are never equal in Python
+    when one of them is ambiguous.
+    """
+    value = base_value(value)
+    match value:
+        case datetime():
+            # No datetime: in UTC, the first and the last moments of a calendar do not exist.
+            offset = value.utcoffset()
+            since = value.replace(tzinfo=None, fold=0) - datetime.min
+            return since if offset is None else (since - offset, "UTC")
+        case time():
+            # A zone whose offset depends on the date is lost.
+            return value.replace(tzinfo=None, fold=0), value.utcoffset(), value.tzinfo is None
+        case enum.Enum():
+            return value.value
+        case list() | tuple():
+            return tuple(map(_normal, value))
+        case AbstractSet():
+            return frozenset(map(_normal, value))
+    fields = fields_of(value)
+    return value if fields is None else tuple((name, _normal(it)) for name, it in fields.items())
+
+
+def _short(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 1] + "…"

@@ -1,0 +1,144 @@
+"""Pydantic models as JSON and back, without importing pydantic."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Mapping
+
+import msgspec
+
+
+def is_model(kind: object) -> bool:
+    """Return whether this is a class of pydantic models."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+def is_read_by_pydantic(kind: object) -> bool:
+    """Return whether ``read`` can make values of this class."""
+    return is_model(kind) or isinstance(kind, _ModelUnion)
+
+
+def fields_of(model: object) -> dict[str, object]:
+    """Return everything that a model holds: fields, further fields and private attributes.
+
+    ``model_dump`` does not show all of it, nor as it is: some is excluded, some is rounded.
+    """
+    values = typing.cast("_Model", model)
+    fields = {
+        name: values.__dict__[name]
+        for name in type(values).model_fields
+        if name in values.__dict__  # model_construct may leave some out
+    }
+    return fields | (values.__pydantic_extra__ or {}) | (values.__pydantic_private__ or {})
+
+
+def root_of(value: object) -> object:
+    """Return the value of a root model, which travels in its place; others as they are."""
+    if is_model(type(value)) and issubclass(type(value), sys.modules["pydantic"].RootModel):
+        return getattr(value, "root", value)
+    return value
+
+
+def dump(model: object) -> object:
+    """Return a model as plain JSON, by the names of its fields and without the computed ones."""
+    # What pydantic would warn about is found when the copy that arrives is compared.
+    return typing.cast("_Model", model).model_dump(mode="json", round_trip=True, warnings=False)
+
+
+def read(kind: type, plain: object) -> object:
+    """Return the model that plain JSON stands for; its fields may go by name or by alias."""
+    # As JSON, not as Python's values: a strict model takes a text for a date only there.
+    body = msgspec.json.encode(plain)
+    if isinstance(kind, _ModelUnion):
+        return kind.adapter.validate_json(body, **_names_and_aliases())
+    return typing.cast("type[_Model]", kind).model_validate_json(body, **_names_and_aliases())
+
+
+def has_model_union(hint: object) -> bool:
+    """Return whether ``with_model_unions`` would change a type."""
+    return _is_model_union(hint) or any(map(has_model_union, typing.get_args(hint)))
+
+
+def with_model_unions(hint: object) -> object:
+    """Return a type in which pydantic reads each union that has a model.
+
+    msgspec has no unions of models and others, except None.
+
+    Raises:
+        TypeError: pydantic cannot read such a union.
+    """
+    if not has_model_union(hint):
+        return hint
+    if _is_model_union(hint):
+        return _ModelUnion(str(hint), (), {"adapter": _adapter(hint)})
+    arguments = tuple(map(with_model_unions, typing.get_args(hint)))
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        metadata = typing.cast("typing.Any", hint).__metadata__
+        return typing.Annotated[(arguments[0], *metadata)]
+    if origin in _UNIONS:
+        return typing.Union[arguments]  # noqa: UP007  # of a tuple
+    return typing.cast("typing.Any", origin)[arguments]
+
+
+_UNIONS = (typing.Union, types.UnionType)
+
+
+class _ModelUnion(type):
+    """A class that stands for a union; whatever pydantic reads counts as its instance."""
+
+    adapter: _Adapter
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return True
+
+
+def _adapter(hint: object) -> object:
+    pydantic = sys.modules["pydantic"]
+    try:
+        adapter: object = pydantic.TypeAdapter(hint)
+    except pydantic.PydanticUserError as exc:
+        raise TypeError(f"pydantic cannot read {hint}: {str(exc).splitlines()[0]}") from None
+    return adapter
+
+
+def _is_model_union(hint: object) -> bool:
+    if typing.get_origin(hint) is typing.Annotated:  # it may name what tells the models apart
+        return _is_model_union(typing.get_args(hint)[0])
+    if typing.get_origin(hint) not in _UNIONS:
+        return False
+    members = [it for it in typing.get_args(hint) if it is not types.NoneType]
+    return len(members) > 1 and any(is_model(_without_metadata(it)) for it in members)
+
+
+def _without_metadata(hint: object) -> object:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+@functools.cache
+def _names_and_aliases() -> Mapping[str, bool]:
+    model = sys.modules["pydantic"].BaseModel
+    # Before pydantic 2.11 only `populate_by_name` of the model itself allows names.
+    if "by_name" not in inspect.signature(model.model_validate_json).parameters:
+        return {}
+    return {"by_alias": True, "by_name": True}
+
+
+class _Model(typing.Protocol):
+    model_fields: typing.ClassVar[dict[str, object]]
+    __pydantic_extra__: dict[str, object] | None
+    __pydantic_private__: dict[str, object] | None
+
+    def model_dump(self, *, mode: str, round_trip: bool, warnings: bool) -> object: ...
+
+    @classmethod
+    def model_validate_json(cls, json_data: bytes, **options: bool) -> object: ...
+
+
+class _Adapter(typing.Protocol):
+    def validate_json(self, data: bytes, **options: bool) -> object: ...

@@ -1,0 +1,161 @@
+"""Values as what JSON has: dicts, lists, texts, numbers, booleans and None."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import typing
+from collections.abc import Callable, Collection, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+
+import msgspec
+
+from poussetaches.client import models
+
+Fields = dict[str, object]
+
+_NUMPY_KINDS = "biufSU"  # booleans, integers, floats and texts; not moments, which have no zone
+SCALARS = frozenset({str, int, float, bool, type(None)})  # the same in JSON and here
+_CONTAINERS = (list, tuple, set, frozenset)
+
+
+def to_plain(value: object) -> object:
+    """Return a value as plain JSON, the same in every process: sets are sorted.
+
+    Raises:
+        TypeError: something in it has no JSON.
+        ValueError: pydantic cannot dump a model in it.
+        RecursionError: it contains itself, or is nested too deeply.
+    """
+    return _sort_sets(value, msgspec.to_builtins(value, enc_hook=_to_builtin))
+
+
+def base_value(value: object) -> object:
+    """Return the value of a base class that a subclass travels as; others as they are.
+
+    A text marked as safe is a str, a scalar of numpy is a number, a moment of pendulum or
+    freezegun is a datetime.
+    """
+    kind = type(value)
+    if kind in _EXACT:
+        return value
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        item: object = value.item()
+        if value.dtype.kind in _NUMPY_KINDS and not isinstance(item, numpy.generic):
+            return item
+        return value
+    for base, to_base in _BASES:
+        if isinstance(value, base):
+            return to_base(base, value)
+    return value
+
+
+def base_of(kind: type) -> type | None:
+    """Return the class that values of a subclass of it travel as."""
+    return next((base for base, _ in _BASES if issubclass(kind, base)), None)
+
+
+def fields_of(value: object) -> Fields | None:
+    """Return what an object with fields holds, by name; None for other values."""
+    kind: type = type(value)
+    if models.is_model(kind):
+        return models.fields_of(value)
+    names = _field_names(kind)
+    if names is None:
+        return None
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+@functools.lru_cache(1024)
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_fields__
+    if dataclasses.is_dataclass(kind):
+        return tuple(it.name for it in dataclasses.fields(kind))
+    if hasattr(kind, "__attrs_attrs__"):
+        return tuple(it.name for it in kind.__attrs_attrs__)
+    return None
+
+
+def children(value: object) -> Collection[object]:
+    """Return the values inside of one, and the keys of a dict; none for a list of scalars."""
+    kind = type(value)
+    if kind in SCALARS:
+        return ()
+    if isinstance(value, dict):
+        inside = value.values()
+        return inside if SCALARS.issuperset(map(type, value)) else [*value, *inside]
+    if isinstance(value, _CONTAINERS):
+        return () if SCALARS.issuperset(map(type, value)) else value
+    return (fields_of(value) or {}).values()
+
+
+def _to_builtin(value: object) -> object:
+    if models.is_model(type(value)):
+        return models.dump(value)
+    base = base_value(value)
+    if base is value:
+        raise TypeError(f"values of {type(value).__qualname__} cannot travel as JSON")
+    return base
+
+
+def _sort_sets(value: object, plain: object) -> object:
+    """Return the plain form of a value with each list that was a set in order."""
+    value = models.root_of(value)
+    if isinstance(plain, dict):
+        inside = _items_by_key(value, plain)
+        return {key: _sort_sets(inside.get(key), item) for key, item in plain.items()}
+    if not isinstance(plain, list | tuple):
+        return plain
+    items: Sequence[object] = plain
+    if not SCALARS.issuperset(map(type, plain)):
+        values = value if isinstance(value, _CONTAINERS) else (fields_of(value) or {}).values()
+        if len(values) == len(plain):  # else a serializer of the model's own made it
+            items = list(map(_sort_sets, values, plain))
+    # By their JSON: not everything in a set can be compared.
+    is_set = isinstance(value, set | frozenset)
+    return sorted(items, key=msgspec.json.encode) if is_set else items
+
+
+def _items_by_key(value: object, plain: Fields) -> Fields:
+    if isinstance(value, dict):
+        return dict(zip(plain, value.values(), strict=True)) if len(value) == len(plain) else {}
+    fields = fields_of(value) or {}
+    if isinstance(value, msgspec.Struct):
+        return dict(zip(value.__struct_encode_fields__, fields.values(), strict=True))
+    return fields
+
+
+# The classes are passed on in this table, and never read from the module: freezegun replaces
+# `datetime` and `date` there while it stops the clock.
+_ToBase = Callable[[typing.Any, typing.Any], object]
+_BASES: tuple[tuple[type, _ToBase], ...] = (
+    (str, lambda base, it: base.__str__(it)),
+    (int, lambda base, it: base.__int__(it)),
+    (float, lambda base, it: base.__float__(it)),
+    (bytes, lambda base, it: base().join([it])),
+    (
+        datetime,
+        lambda base, it: base(
+            *(it.year, it.month, it.day, it.hour, it.minute, it.second, it.microsecond),
+            tzinfo=it.tzinfo,
+            fold=it.fold,
+        ),
+    ),
+    (date, lambda base, it: base(it.year, it.month, it.day)),
+    (
+        time,
+        lambda base, it: base(
+            *(it.hour, it.minute, it.second, it.microsecond), tzinfo=it.tzinfo, fold=it.fold
+        ),
+    ),
+    (
+        timedelta,
+        lambda base, it: base(microseconds=base.__floordiv__(it, base(microseconds=1))),
+    ),
+    (Decimal, lambda base, it: base(it)),
+)
+_EXACT = frozenset({*(base for base, _ in _BASES), bool, type(None), dict, list, tuple, set})
