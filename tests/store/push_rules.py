@@ -150,6 +150,21 @@ class PushRules:
         assert await store.get("a") is None
         await assert_counts_are_true(store, ["first"])
 
+    async def test_key_stands_for_a_json_value(self, store: Store) -> None:
+        """``push``: in JSON, spaces and the order of an object's keys make no difference."""
+        first = make_task("first", key="k", body=b'{"a":1,"b":2.0}', body_kind=BodyKind.JSON)
+        same = make_task("same", key="k", body=b'{"b": 2.0, "a": 1}', body_kind=BodyKind.JSON)
+        other = make_task("other", key="k", body=b'{"a":1,"b":2}', body_kind=BodyKind.JSON)
+        text = make_task("text", key="k", body=b'{"b": 2.0, "a": 1}', body_kind=BodyKind.TEXT)
+
+        pushed = await push(store, first, same)
+
+        assert [one.task_id for one in pushed] == ["first", "first"]
+        assert [one.task_id for one in await push(store, same)] == ["first"]
+        for task in (other, text):
+            with pytest.raises(KeyConflict):
+                await push(store, task)
+
     async def test_refused_push_takes_no_other_with_it(self, store: Store) -> None:
         """Each method is atomic, and many calls may share one commit."""
         await push(store, make_task("first", key="k"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from poussetaches.core.content_digest import content_digests
 from poussetaches.core.errors import KeyConflict
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.task import Attempt, Task
@@ -99,12 +99,12 @@ def _conflict(tx: SqliteTransaction, call: Pushing) -> KeyConflict | None:
         task = push.task
         if task.key is None:
             continue
-        digest = _digest(task)
+        digests = content_digests(task)
         content = contents.get((task.queue, task.key))
         if content is None:
             row = _known_key(tx, task, call.confirmed)
-            content = contents[task.queue, task.key] = digest if row is None else row[1]
-        if content != digest:
+            content = contents[task.queue, task.key] = digests[0] if row is None else row[1]
+        if content not in digests:
             return KeyConflict(task.key, place)
     return None
 
@@ -119,7 +119,7 @@ def _push_one(tx: SqliteTransaction, push: Push, call: Pushing) -> Pushed:
     if push.task.key is not None:
         expires_at = later(call.now, push.key_ttl)
         name = (push.task.queue, push.task.key)
-        values = (*name, pushed.task_id, _digest(push.task), expires_at)
+        values = (*name, pushed.task_id, content_digests(push.task)[0], expires_at)
         tx.connection.execute(tx.sql["put_key"], values)
     return pushed
 
@@ -189,10 +189,6 @@ def _known_key(tx: SqliteTransaction, task: Task, confirmed: Moment) -> tuple[st
         tx.sql["key"], (task.queue, task.key, confirmed)
     ).fetchone()
     return row
-
-
-def _digest(task: Task) -> bytes:
-    return hashlib.sha256(f"{task.method}\n{task.url}\n".encode() + task.body).digest()
 
 
 def _restore_call(tx: SqliteTransaction, call: Restoring) -> int:
