@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from poussetaches.api.filters import FilterFields
-from poussetaches.api.queues import QueueFields
-from poussetaches.api.refusal import place_of
 from poussetaches.api.schedule_fields import ScheduleFields, ScheduleSet
 from poussetaches.api.task_fields import TaskFields
 from poussetaches.core.queue import NAME_IN_WORDS
+from poussetaches.core.queue_fields import QueueFields
+from poussetaches.core.refusal import place_of
 
 URL = "http://app.test/"
 STATUSES = 'a status, or a class of statuses like "2xx"'

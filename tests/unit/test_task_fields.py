@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from poussetaches.api.nesting import MAX_DEPTH
-from poussetaches.api.refusal import place_of
 from poussetaches.api.task_fields import (
     TaskFields,
     body_of,
     check_together,
 )
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
+from poussetaches.core.refusal import place_of
 from poussetaches.core.task import BodyKind
 
 URL = "http://app.test/run"

@@ -13,6 +13,7 @@ from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.declare import Background, declare_until_done
 from poussetaches.client.errors import Conflict, InvalidRequest, NoAnswer, Refused
 from poussetaches.client.tasks import Tasks
+from poussetaches.core.queue_fields import EXAMPLES
 from tests.application import RecordingPusher, make_tasks
 
 
@@ -164,6 +165,79 @@ def test_schedule_that_the_server_would_refuse_is_refused_where_it_is_written(
         make_tasks().cron(expression, timezone=timezone)
 
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("rate", "2/sec", 'or a text like "2/s", "30/min" or "100/h"; for example rate=\'2/s\''),
+        ("rate", "0/s", "from 0.000001 to 1,000,000 a second"),
+        ("rate", -1, "a number from 0.000001 to 1,000,000"),
+        ("rate", float("nan"), "JSON has no nan"),
+        ("burst", 0, "burst=0 is not allowed: must be a whole number from 1 to 1,000,000"),
+        ("burst", 1.5, "must be a whole number from 1 to 1,000,000; for example burst=5"),
+        ("concurrency", "4", "must be a whole number from 1 to 10,000"),
+        ("origin_concurrency", 0, "must be a whole number from 1 to 10,000"),
+        ("timeout", 0, "must be a number from 0.1 to 86,400"),
+        ("retry", 3, "must be an object with some of max_attempts, min_backoff"),
+        ("retry", {"max_attempts": 0}, "retry.max_attempts must be a whole number from 1 to 1,0"),
+        ("retry", {"tries": 3}, "retry.tries is not known"),
+        ("retry", {"dead_on": [99]}, "retry.dead_on[0] must be a whole number from 100 to 599"),
+        ("retry", {"dead_on": ["4x"]}, 'a status, or a class of statuses like "2xx"'),
+        ("retry", {"min_backoff": 9, "max_backoff": 3}, "is longer than max_backoff"),
+        ("base_url", "shop:80", "must begin with http:// or https://; for example base_url='http"),
+        ("base_url", "http://shop?a=1", "must have no query and no fragment"),
+        ("on_success", "done", "must begin with http:// or https://; for example on_success='/"),
+        ("on_dead", "http://a b/", "holds a space"),
+        ("keep_succeeded", {"count": -1}, "keep_succeeded.count must be a whole number from 0"),
+        ("keep_dead", {"age": "a day"}, "keep_dead.age must be a number from 0"),
+    ],
+)
+def test_queue_that_the_server_would_refuse_is_refused_where_it_is_written(
+    setting: str, value: Any, message: str
+) -> None:
+    tasks = make_tasks()
+
+    with pytest.raises(DefinitionError) as caught:
+        tasks.queue("mail", **{setting: value})
+
+    assert str(caught.value).startswith(f"queue 'mail': {setting}={value!r} is not allowed: ")
+    assert message in str(caught.value)
+    assert tasks.queues == {}
+
+
+@pytest.mark.parametrize(("setting", "example"), EXAMPLES.items())
+def test_example_in_a_refusal_is_allowed(setting: str, example: Any) -> None:
+    make_tasks().queue(**{setting: example})
+
+
+def test_name_and_base_url_of_queues_are_checked() -> None:
+    tasks = make_tasks()
+
+    with pytest.raises(DefinitionError, match="'a b' cannot be a name"):
+        tasks.queue("a b")
+    with pytest.raises(DefinitionError, match=r"base_url='shop'.*must begin with http"):
+        make_tasks(base_url="shop")
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "message"),
+    [
+        ("misfire", "never", "must be one of 'all', 'once', 'skip'; for example misfire='skip'"),
+        ("misfire_grace", -1, "must be a number from 0 to 315,360,000"),
+        ("overlap", "queue", "must be one of 'allow', 'skip'"),
+    ],
+)
+def test_rule_of_runs_that_the_server_would_refuse_is_refused(
+    rule: str, value: Any, message: str
+) -> None:
+    tasks = make_tasks()
+
+    with pytest.raises(DefinitionError) as caught:
+        tasks.cron("@daily", name="nightly", **{rule: value})(lambda: None)
+
+    assert f"schedule 'nightly': {rule}={value!r} is not allowed: {message}" in str(caught.value)
+    assert tasks.schedules == {}
 
 
 def test_schedule_needs_a_name_that_the_server_allows() -> None:

@@ -19,11 +19,11 @@ from poussetaches.api.endpoint import JSON, Endpoint, answer
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
 from poussetaches.api.reading import check_encoding, cut_off, throw_away, too_large
-from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
 from poussetaches.api.task_fields import TaskFields
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
 from poussetaches.core.moment import Moment
+from poussetaches.core.refusal import place_of
 from poussetaches.store.base import Push, Store
 
 MAX_TASKS = 10_000

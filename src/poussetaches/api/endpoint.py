@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from poussetaches.api.reading import invalid
-from poussetaches.api.refusal import place_of
+from poussetaches.core.refusal import place_of
 
 V = TypeVar("V")
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,30 +16,23 @@ from poussetaches.api.endpoint import Endpoint, answer
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import after_change
 from poussetaches.api.reading import read_body
-from poussetaches.api.task_fields import CallbackUrl, check_callback, check_retry
 from poussetaches.api.views import WaitView, wait_view
 from poussetaches.core.allowed import AllowedTargets
-from poussetaches.core.errors import InvalidQueue, InvalidTask, QueueInUse, QueueNotFound, TooMany
+from poussetaches.core.errors import InvalidQueue, QueueInUse, QueueNotFound, TooMany
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.queue import (
     CALLBACKS_QUEUE,
     DEFAULT_QUEUE,
     MAX_QUEUES,
-    RATE,
-    Burst,
     Queue,
     QueueCounts,
     QueueOverrides,
-    Rate,
     Retention,
-    RetentionOverrides,
-    Slots,
-    Timeout,
-    parse_rate,
 )
-from poussetaches.core.retry import RetryOverrides, RetryPolicy
-from poussetaches.core.target import MAX_URL, check_base_url, is_path
+from poussetaches.core.queue_fields import QueueFields, check_queue
+from poussetaches.core.retry import RetryPolicy
+from poussetaches.core.target import is_path
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Store
 
@@ -61,45 +52,6 @@ NO_BASE = (
     f"is a path, and there is no base URL to put it behind: set base_url of the queue "
     f"{CALLBACKS_QUEUE!r}, or POUSSETACHES_BASE_URL of the server"
 )
-
-RateText = Annotated[
-    str,
-    Meta(
-        pattern=RATE,
-        description='a number a second, or a text like "2/s", "30/min" or "100/h"',
-        examples=["30/min"],
-    ),
-]
-BaseUrl = Annotated[str, Meta(max_length=MAX_URL, examples=["http://127.0.0.1:5000"])]
-
-
-class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be set on a queue. Null, and what is not named, is what the server has."""
-
-    rate: Rate | RateText | None = None
-    burst: Burst | None = None
-    concurrency: Slots | None = None
-    origin_concurrency: Slots | None = None
-    timeout: Timeout | None = None
-    retry: RetryOverrides | None = None
-    base_url: BaseUrl | None = None
-    on_success: CallbackUrl | None = None
-    on_dead: CallbackUrl | None = None
-    keep_succeeded: RetentionOverrides | None = None
-    keep_dead: RetentionOverrides | None = None
-
-    def overrides(self) -> QueueOverrides:
-        """Return what a queue keeps of it.
-
-        Raises:
-            InvalidQueue: the rate is out of range.
-        """
-        rate = self.rate
-        if isinstance(rate, str):
-            rate = parse_rate(rate)
-            if rate is None:
-                raise InvalidQueue("rate", "must be from 0.000001 to 1,000,000 a second")
-        return QueueOverrides(**{**msgspec.structs.asdict(self), "rate": rate})
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
@@ -365,27 +317,18 @@ class QueueRoutes:
 def check_overrides(
     overrides: QueueOverrides, *, paths_lead: bool, allowed: AllowedTargets
 ) -> None:
-    """Refuse settings of a queue that do not go together, and URLs that lead nowhere.
+    """Raise for settings that no queue may have, and for URLs that lead nowhere.
 
-    ``paths_lead`` tells whether there is a base URL to put a callback's path behind.
+    ``paths_lead`` says whether there is a base URL to put a callback's path behind.
 
     Raises:
         InvalidQueue: there are such.
         TargetNotAllowed: nothing may be sent to where one leads.
     """
-    try:
-        if overrides.retry is not None:
-            check_retry(overrides.retry)
-        if overrides.base_url is not None:
-            check_base_url(overrides.base_url)
-        for field, url in (("on_success", overrides.on_success), ("on_dead", overrides.on_dead)):
-            if url is not None:
-                check_callback(field, url)
-                if is_path(url) and not paths_lead:
-                    raise InvalidQueue(field, NO_BASE)
-    except InvalidTask as exc:
-        field = "base_url" if exc.field == "url" else exc.field
-        raise InvalidQueue(field, exc.reason) from None
+    check_queue(overrides)
+    for field, url in (("on_success", overrides.on_success), ("on_dead", overrides.on_dead)):
+        if url is not None and is_path(url) and not paths_lead:
+            raise InvalidQueue(field, NO_BASE)
     for field in ("base_url", "on_success", "on_dead"):
         url = getattr(overrides, field)
         if url and not is_path(url):

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from poussetaches.api.bad_json import bad_json
 from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
-from poussetaches.api.refusal import place_of
+from poussetaches.core.refusal import place_of
 
 V = TypeVar("V")
 

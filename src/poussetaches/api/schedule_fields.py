@@ -12,7 +12,6 @@ from msgspec import UNSET, Meta, UnsetType
 from poussetaches.api.merge_patch import Document, is_null
 from poussetaches.api.task_builder import TaskBuilder
 from poussetaches.api.task_fields import (
-    CallbackUrl,
     Expected,
     Headers,
     LabelName,
@@ -24,15 +23,17 @@ from poussetaches.api.task_fields import (
 )
 from poussetaches.api.task_patch import BODIES, with_known_names
 from poussetaches.api.views import Time, shown, shown_or_none, task_view
+from poussetaches.core.callback import CallbackUrl
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
 from poussetaches.core.moment import Moment, datetime_of
 from poussetaches.core.queue import Name, Timeout
-from poussetaches.core.retry import RetryOverrides, StatusRule, Wait
+from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.schedule import (
     MAX_EXPRESSION,
     MAX_SCHEDULES,
     Misfire,
     Overlap,
+    RunRules,
     Schedule,
     first_occurrence,
     occurrences,
@@ -99,13 +100,10 @@ class TemplatePatch(_AnyTemplate, frozen=True, kw_only=True):
     labels: dict[LabelName, LabelValue | None] | None = None
 
 
-class _AnySchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _AnySchedule(RunRules, frozen=True, kw_only=True):
     """What a schedule and a patch of one have in common."""
 
     timezone: Timezone | None = None
-    misfire: Misfire | None = None
-    misfire_grace: Wait | None = None
-    overlap: Overlap | None = None
 
 
 class ScheduleFields(_AnySchedule, frozen=True, kw_only=True):

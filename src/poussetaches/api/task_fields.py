@@ -17,19 +17,19 @@ import msgspec
 from msgspec import Meta
 
 from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.callback import URL_EXAMPLES, CallbackUrl, check_callback
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
 from poussetaches.core.queue import Name, Timeout
-from poussetaches.core.retry import TEN_YEARS, RetryOverrides, StatusRule
+from poussetaches.core.retry import TEN_YEARS, RetryOverrides, StatusRule, check_retry
 from poussetaches.core.target import MAX_URL, check_url
-from poussetaches.core.task import NO_CALLBACK, BodyKind
+from poussetaches.core.task import BodyKind
 
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 * 1024  # names and values together
 LONGEST_KEY_TTL = 2_592_000  # seconds: 30 days
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
-EXAMPLES = ["http://127.0.0.1:5000/tasks/mail"]
-Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL, examples=EXAMPLES)]
+Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL, examples=URL_EXAMPLES)]
 # PostgreSQL's text has no place for a zero character.
 _TEXT, _IN_WORDS = r"^[^\x00]*$", "text without a zero character"
 Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT, description=_IN_WORDS)]
@@ -48,7 +48,6 @@ Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=16)]
 Headers = Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)]
 Expected = Annotated[tuple[StatusRule, ...], Meta(min_length=1, max_length=32)]
 Time = Annotated[datetime, Meta(tz=True)]
-CallbackUrl = Annotated[str, Meta(max_length=MAX_URL, examples=EXAMPLES)]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -118,17 +117,6 @@ def check_together(fields: TaskFields) -> None:
     check_url(fields.url)
 
 
-def check_retry(retry: RetryOverrides) -> None:
-    """Refuse a policy whose shortest wait is longer than its longest.
-
-    Raises:
-        InvalidTask: it is.
-    """
-    shortest, longest = retry.min_backoff, retry.max_backoff
-    if shortest is not None and longest is not None and shortest > longest:
-        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
-
-
 def check_headers(headers: Mapping[str, str]) -> None:
     """Refuse headers that cannot be sent, and those that are ours to send.
 
@@ -154,20 +142,6 @@ def _check_header_name(name: str) -> None:
     lower = name.lower()
     if lower in _FORBIDDEN_HEADERS or lower.startswith(_FORBIDDEN_PREFIXES):
         raise InvalidTask(f"headers.{name}", "cannot be set: the server sends its own")
-
-
-def check_callback(field: str, url: str) -> None:
-    """Refuse a callback that cannot be sent to; the empty text, for none at all, is allowed.
-
-    Raises:
-        InvalidTask: it cannot.
-    """
-    if url == NO_CALLBACK:
-        return
-    try:
-        check_url(url)
-    except InvalidTask as exc:
-        raise InvalidTask(field, exc.reason) from None
 
 
 def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | None]:

@@ -9,7 +9,6 @@ import msgspec
 
 from poussetaches.api.merge_patch import Document, is_null, merged_document
 from poussetaches.api.nesting import is_too_deep
-from poussetaches.api.refusal import place_of
 from poussetaches.api.task_builder import (
     ANY_SUCCESS,
     check_callbacks,
@@ -25,6 +24,7 @@ from poussetaches.api.task_fields import (
 )
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import Moment, later
+from poussetaches.core.refusal import place_of
 from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind, Task, TaskState
 from poussetaches.engine.masking import MASKED

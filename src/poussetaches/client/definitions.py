@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    overload,
+)
 
+import msgspec
+
+from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.function import AsyncTask, PushOptions, SyncTask, TaskFunction
+from poussetaches.client.json_values import encode_request
 from poussetaches.client.results import NewTask
+from poussetaches.core.errors import Invalid
+from poussetaches.core.schedule import RunRules
 
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V")
 
 Misfire = Literal["once", "skip", "all"]
 Overlap = Literal["skip", "allow"]
@@ -55,3 +72,89 @@ class TaskDecorator(Protocol):
 
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+RUN_RULES_EXAMPLES: Mapping[str, object] = {
+    "misfire": "skip",
+    "misfire_grace": 3600,
+    "overlap": "skip",
+}
+
+
+def check_run_rules(schedule: Schedule) -> None:
+    """Raise for rules of a schedule's runs that every server refuses.
+
+    Raises:
+        DefinitionError: there are such; it says what is allowed.
+    """
+    rules = {
+        "misfire": schedule.misfire,
+        "misfire_grace": schedule.misfire_grace,
+        "overlap": schedule.overlap,
+    }
+    if (refusal := _refusal_of(rules, RunRules)) is not None:
+        subject = f"schedule {schedule.name!r}"
+        raise _definition_error(subject, rules, refusal, RUN_RULES_EXAMPLES)
+
+
+def check_queue_settings(queue: str, settings: Mapping[str, object]) -> None:
+    """Raise for settings of a queue that every server refuses.
+
+    Raises:
+        DefinitionError: there are such; it says what is allowed.
+    """
+    # Here, because most applications declare no queue, and an import should be quick.
+    from poussetaches.core.queue_fields import (  # noqa: PLC0415
+        EXAMPLES,
+        QueueFields,
+        check_queue,
+    )
+
+    refusal = _refusal_of(settings, QueueFields, lambda it: check_queue(it.overrides()))
+    if refusal is not None:
+        raise _definition_error(f"queue {queue!r}", settings, refusal, EXAMPLES)
+
+
+class _Refusal(NamedTuple):
+    """A field that is not allowed, as in ``retry.dead_on[0]``, and why."""
+
+    field: str
+    reason: str
+
+
+def _refusal_of(
+    settings: Mapping[str, object], kind: type[V], check: Callable[[V], None] | None = None
+) -> _Refusal | None:
+    """Return what the server would refuse of settings that it reads as a type."""
+    from poussetaches.core.refusal import allowed_values, place_of  # noqa: PLC0415
+
+    try:
+        fields = msgspec.json.decode(encode_request(settings), type=kind)
+        if check is not None:
+            check(fields)
+    except msgspec.ValidationError as exc:
+        field, reason = place_of(str(exc), kind)
+        if allowed := allowed_values(kind, field):
+            reason = f"must be {allowed}"
+        return _Refusal(field, reason)
+    except ArgumentError as exc:
+        return _Refusal(exc.argument, exc.reason)
+    except Invalid as exc:
+        return _Refusal(exc.field, exc.reason)
+    return None
+
+
+def _definition_error(
+    subject: str,
+    settings: Mapping[str, object],
+    refusal: _Refusal,
+    examples: Mapping[str, object],
+) -> DefinitionError:
+    setting = re.split(r"[.\[]", refusal.field)[0]
+    if setting not in settings:
+        return DefinitionError(f"{subject}: {refusal.reason}")
+    within = "" if refusal.field == setting else f"{refusal.field} "
+    return DefinitionError(
+        f"{subject}: {setting}={settings[setting]!r} is not allowed: {within}{refusal.reason}; for"
+        f" example {setting}={examples[setting]!r}"
+    )

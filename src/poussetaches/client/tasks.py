@@ -29,7 +29,15 @@ from poussetaches.client.config import (
     read_signing_secrets,
 )
 from poussetaches.client.declare import Background, Declaration, Declarations, declare
-from poussetaches.client.definitions import Keep, Misfire, Overlap, Schedule, TaskDecorator
+from poussetaches.client.definitions import (
+    Keep,
+    Misfire,
+    Overlap,
+    Schedule,
+    TaskDecorator,
+    check_queue_settings,
+    check_run_rules,
+)
 from poussetaches.client.fields import Retry
 from poussetaches.client.function import (
     AsyncTask,
@@ -86,6 +94,8 @@ class Tasks:
     ) -> None:
         if name is not None:
             check_name(name, SERVER_NAME)
+        if base_url is not None:
+            check_queue_settings(name or DEFAULT_QUEUE, {"base_url": base_url})
         self.name = name
         self.version = version
         self.path = path.rstrip("/")
@@ -153,17 +163,19 @@ class Tasks:
 
         Raises:
             DefinitionError: as ``task`` does; or the function has required arguments, or the
-                expression or the time zone is one that the server refuses.
+                expression, the time zone or another value is one that every server refuses.
         """
         _check_cron(expression, timezone)
 
         def decorate(function: Callable[..., Any], /) -> Any:
             task = self._add(function, **options)
-            check_name(task.name, SERVER_NAME)
+            check_name(self.queue_name(task.name) or task.name, SERVER_NAME)
             task.check_needs_nothing()
-            self.schedules[task.name] = Schedule(
+            schedule = Schedule(
                 task.name, task, {}, expression, timezone, misfire, misfire_grace, overlap
             )
+            check_run_rules(schedule)
+            self.schedules[task.name] = schedule
             return task
 
         return decorate
@@ -189,10 +201,11 @@ class Tasks:
                 is one that the server refuses, or the arguments do not fit.
         """
         _check_cron(cron, timezone)
-        check_name(name, SERVER_NAME)
+        check_name(self.queue_name(name) or name, SERVER_NAME)
         schedule = Schedule(
             name, task, dict(arguments or {}), cron, timezone, misfire, misfire_grace, overlap
         )
+        check_run_rules(schedule)
         try:
             with suppress(UnknownType):  # a class further down in the module, it may be
                 schedule.new_task()
@@ -224,7 +237,12 @@ class Tasks:
         """Declare settings of a queue, without a name those of the default one.
 
         Settings that are not given stay as the server has them. Times are seconds.
+
+        Raises:
+            DefinitionError: every server refuses the name or a setting.
         """
+        its_name = self.queue_name(name) or DEFAULT_QUEUE
+        check_name(its_name, SERVER_NAME)
         settings: dict[str, object] = {
             "rate": rate,
             "burst": burst,
@@ -239,7 +257,9 @@ class Tasks:
             "keep_dead": keep_dead,
         }
         given = {key: value for key, value in settings.items() if value is not None}
-        self.queues.setdefault(self.queue_name(name) or DEFAULT_QUEUE, {}).update(given)
+        declared = {**self.queues.get(its_name, {}), **given}
+        check_queue_settings(its_name, declared)
+        self.queues[its_name] = declared
 
     def is_injected(self, parameter: Parameter, hint: object) -> bool:
         """Tell whether the framework fills a parameter in on arrival; such ones never travel."""

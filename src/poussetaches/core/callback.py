@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
+import msgspec
+from msgspec import Meta
+
+from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.queue import CALLBACKS_QUEUE, QueueOverrides
+from poussetaches.core.target import MAX_URL, check_url
 from poussetaches.core.task import NO_CALLBACK, Attempt, BodyKind, Task, TaskState
+
+URL_EXAMPLES = ["http://127.0.0.1:5000/tasks/mail"]
+CallbackUrl = Annotated[str, Meta(max_length=MAX_URL, examples=URL_EXAMPLES)]
+
+
+def check_callback(field: str, url: str) -> None:
+    """Raise for a callback that cannot be sent to; the empty text means none, and is allowed.
+
+    Raises:
+        InvalidTask: it cannot be sent to.
+    """
+    if url == NO_CALLBACK:
+        return
+    try:
+        check_url(url)
+    except InvalidTask as exc:
+        raise InvalidTask(field, exc.reason) from None
 
 
 def callback_of(

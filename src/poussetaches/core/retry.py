@@ -8,6 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from poussetaches.core.errors import InvalidTask
+
 TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 
 # A status or a class of statuses: 200 or "2xx".
@@ -52,6 +54,17 @@ class RetryOverrides(
     def over(self, policy: RetryPolicy) -> RetryPolicy:
         """Return a policy with what is set here in the place of its own."""
         return msgspec.structs.replace(policy, **overrides_of(self))
+
+
+def check_retry(retry: RetryOverrides) -> None:
+    """Raise for a policy whose shortest wait is longer than its longest.
+
+    Raises:
+        InvalidTask: it is.
+    """
+    shortest, longest = retry.min_backoff, retry.max_backoff
+    if shortest is not None and longest is not None and shortest > longest:
+        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
 
 
 def overrides_of(overrides: msgspec.Struct) -> dict[str, object]:

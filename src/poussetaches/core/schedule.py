@@ -18,6 +18,7 @@ from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
+from poussetaches.core.retry import Wait
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.core.time_zone import check_zone_name, zone_named
 
@@ -64,6 +65,14 @@ class Overlap(StrEnum):
 
     SKIP = "skip"
     ALLOW = "allow"
+
+
+class RunRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be set on how a schedule makes its runs. Null is the default."""
+
+    misfire: Misfire | None = None
+    misfire_grace: Wait | None = None
+    overlap: Overlap | None = None
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):

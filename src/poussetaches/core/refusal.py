@@ -42,6 +42,33 @@ def place_of(message: str, kind: Any) -> tuple[str, str]:
     return field, _in_words(match["reason"], kind, steps)
 
 
+def allowed_values(kind: Any, field: str) -> str:
+    """Return which values a field of a type may have, in words; "" when there is no such field."""
+    schemas = _schemas_at(kind, _STEP.findall(field))
+    found = dict.fromkeys(_words_of(schema) for schema in schemas)
+    return ", or ".join(filter(None, found))
+
+
+def _words_of(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return f"one of {', '.join(map(repr, schema['enum']))}"
+    if "pattern" in schema:
+        return str(schema["description"])
+    if "minimum" in schema and "maximum" in schema:
+        number = "a whole number" if schema["type"] == "integer" else "a number"
+        return f"{number} from {_written(schema['minimum'])} to {_written(schema['maximum'])}"
+    if "properties" in schema:
+        return f"an object with some of {', '.join(schema['properties'])}"
+    if "items" in schema:
+        return f"a list of at most {schema['maxItems']}"
+    return {"string": "a text"}.get(schema["type"], "")
+
+
+def _written(number: float) -> str:
+    """Return a number with separators and without an exponent."""
+    return f"{number:,.6f}".rstrip("0").rstrip(".")
+
+
 def _in_words(reason: str, kind: Any, steps: list[str]) -> str:
     """Return a reason, in words of our types where msgspec's would be of no help."""
     if reason.startswith("Invalid enum value"):

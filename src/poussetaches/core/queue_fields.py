@@ -1,0 +1,100 @@
+"""What may be set on a queue: the fields as they are written, and the rules that they keep.
+
+The API reads requests with them, and the client checks what the code declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from poussetaches.core.callback import CallbackUrl, check_callback
+from poussetaches.core.errors import InvalidQueue, InvalidTask
+from poussetaches.core.queue import (
+    RATE,
+    Burst,
+    QueueOverrides,
+    Rate,
+    RetentionOverrides,
+    Slots,
+    Timeout,
+    parse_rate,
+)
+from poussetaches.core.retry import RetryOverrides, check_retry
+from poussetaches.core.target import MAX_URL, check_base_url
+
+RateText = Annotated[
+    str,
+    Meta(
+        pattern=RATE,
+        description='a number a second, or a text like "2/s", "30/min" or "100/h"',
+        examples=["30/min"],
+    ),
+]
+# A value of each setting, for errors.
+EXAMPLES: Mapping[str, object] = {
+    "rate": "2/s",
+    "burst": 5,
+    "concurrency": 4,
+    "origin_concurrency": 2,
+    "timeout": 600,
+    "retry": {"max_attempts": 5, "dead_on": [404]},
+    "base_url": "http://127.0.0.1:5000",
+    "on_success": "/done",
+    "on_dead": "/failed",
+    "keep_succeeded": {"count": 10_000, "age": 86_400},
+    "keep_dead": {"count": 100_000, "age": 7_776_000},
+}
+
+BaseUrl = Annotated[str, Meta(max_length=MAX_URL, examples=["http://127.0.0.1:5000"])]
+
+
+class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be set on a queue. Null, and what is not named, is what the server has."""
+
+    rate: Rate | RateText | None = None
+    burst: Burst | None = None
+    concurrency: Slots | None = None
+    origin_concurrency: Slots | None = None
+    timeout: Timeout | None = None
+    retry: RetryOverrides | None = None
+    base_url: BaseUrl | None = None
+    on_success: CallbackUrl | None = None
+    on_dead: CallbackUrl | None = None
+    keep_succeeded: RetentionOverrides | None = None
+    keep_dead: RetentionOverrides | None = None
+
+    def overrides(self) -> QueueOverrides:
+        """Return what a queue keeps of it.
+
+        Raises:
+            InvalidQueue: the rate is out of range.
+        """
+        rate = self.rate
+        if isinstance(rate, str):
+            rate = parse_rate(rate)
+            if rate is None:
+                raise InvalidQueue("rate", "must be from 0.000001 to 1,000,000 a second")
+        return QueueOverrides(**{**msgspec.structs.asdict(self), "rate": rate})
+
+
+def check_queue(overrides: QueueOverrides) -> None:
+    """Raise for settings that no queue may have, whatever the server allows.
+
+    Raises:
+        InvalidQueue: two settings contradict each other, or a URL cannot be sent to.
+    """
+    try:
+        if overrides.retry is not None:
+            check_retry(overrides.retry)
+        if overrides.base_url is not None:
+            check_base_url(overrides.base_url)
+        for field, url in (("on_success", overrides.on_success), ("on_dead", overrides.on_dead)):
+            if url is not None:
+                check_callback(field, url)
+    except InvalidTask as exc:
+        field = "base_url" if exc.field == "url" else exc.field
+        raise InvalidQueue(field, exc.reason) from None
