@@ -127,6 +127,51 @@ def test_what_refuses_the_probe_is_named(
     assert server.request("GET", "/v1/tasks").json["tasks"] == []
 
 
+DECLARED = b'{"poussetaches": "1.1.0", "tasks": 3, "declaration": %s}'
+
+
+@pytest.mark.parametrize(
+    ("declaration", "said"),
+    [
+        pytest.param(
+            b'{"state": "done", "refused": [{"kind": "queue", "name": "mail", "reason": "no"}]}',
+            "the server refused what the application declares (queue 'mail': no): correct it",
+            id="refused",
+        ),
+        pytest.param(
+            b'{"state": "failing", "reason": "401 unauthorized"}',
+            "the application cannot declare its queues and schedules (401 unauthorized): see",
+            id="failing",
+        ),
+        pytest.param(b'{"state": "done"}', "", id="done"),
+        pytest.param(b'{"state": "none"}', "", id="nothing to declare"),
+    ],
+)
+def test_what_is_not_declared_is_told_of(
+    server: Server, answer: Changeable, declaration: bytes, said: str
+) -> None:
+    answer.reply = (200, {}, DECLARED % declaration)
+
+    status, line = check(server.url)
+
+    assert (status, said in line) == (1 if said else 0, True), line
+
+
+def test_check_waits_for_the_declaration_that_it_causes(tmp_path: Path) -> None:
+    states = [b'{"state": "pending"}', b'{"state": "done"}']
+
+    def reply(delivery: Delivery) -> Reply:
+        return (200, {}, DECLARED % states.pop(0))
+
+    with (
+        receiving(reply) as receiver,
+        serving(tmp_path / "data", "--base-url", receiver.url) as server,
+    ):
+        status, _ = check(server.url)
+
+    assert (status, states) == (0, [])
+
+
 def test_application_that_does_not_listen_is_named(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with serving(tmp_path / "data", "--base-url", url) as server:

@@ -713,7 +713,7 @@ def test_empty_set_deletes_the_owners_schedules(server: Server, name: str) -> No
 
     answer = declare(server, name)
 
-    assert (answer.status, answer.json) == (200, {"schedules": []})
+    assert (answer.status, answer.json) == (200, {"schedules": [], "refused": []})
     assert call(server, "GET", at(f"{name}-a")).status == 404
 
 
@@ -726,6 +726,59 @@ def test_name_of_another_owner_is_a_conflict(server: Server, name: str) -> None:
         assert problem(answer) == (409, "owned-by-another", [])
 
     assert call(server, "GET", at(f"{name}-new")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "reason"),
+    [
+        ({"cron": "0 25 * * *"}, "cron", "not an hour"),
+        ({"task": {"url": "nowhere"}}, "task.url", "must begin with http"),
+        ({"task": {**TASK, "timeout": 0}}, "task.timeout", "0.1"),
+        ({"colour": 1}, "colour", "is not known here"),
+        ({"cron": None}, "cron", ""),
+    ],
+)
+def test_partial_set_leaves_out_what_is_refused_and_keeps_what_is_there(
+    server: Server, name: str, change: dict[str, object], field: str, reason: str
+) -> None:
+    names = [f"{name}-a", f"{name}-b", f"{name}-new", f"{name}-other"]
+    entries: list[dict[str, object]] = [
+        {"name": one, "cron": "@daily", "task": TASK} for one in names
+    ]
+    declare(server, name, *names[:2])
+    declare(server, f"{name}-another", names[3])
+    before = show(server, names[1])
+    # One that is there, one that is new, one of another owner, and one without a name.
+    entries[1] |= change
+    refused_new = {**entries[2], **change, "name": f"{name}-new-too"}
+    given = [*entries, refused_new, {"cron": "@daily"}]
+
+    body = {"owner": name, "schedules": given}
+    answer = call(server, "PUT", "/v1/schedules?partial=true", body)
+
+    assert answer.status == 200, answer
+    refused = answer.json["refused"]
+    assert [(it["name"], it["field"]) for it in refused] == [
+        (names[1], field),
+        (names[3], ""),
+        (f"{name}-new-too", field),
+        ("", "task"),
+    ]
+    assert reason in refused[0]["reason"]
+    assert refused[1]["reason"] == f"the schedule {names[3]!r} belongs to '{name}-another'"
+    assert [it["name"] for it in answer.json["schedules"]] == names[:3]
+    assert show(server, names[1]) == before
+    assert show(server, names[0])["cron"] == "@daily"
+    assert call(server, "GET", at(f"{name}-new-too")).status == 404
+
+
+def test_partial_set_is_left_out_as_a_whole_when_it_is_older(server: Server, name: str) -> None:
+    declare(server, name, f"{name}-a", version=7)
+
+    body = {"owner": name, "version": 6, "schedules": []}
+    answer = call(server, "PUT", "/v1/schedules?partial=true", body)
+
+    assert problem(answer) == (409, "older-version", [])
 
 
 def test_version_only_goes_up(server: Server, name: str) -> None:

@@ -10,32 +10,45 @@ from typing import Any, cast
 import pytest
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
-from poussetaches.client.declare import Background, declare_until_done
-from poussetaches.client.errors import Conflict, InvalidRequest, NoAnswer, Refused
+from poussetaches.client.declare import Background, DeclarationRefused, declare_until_done
+from poussetaches.client.errors import Busy, Conflict, InvalidRequest, NoAnswer, Refused
+from poussetaches.client.results import DeclaredSchedules, RefusedSchedule
 from poussetaches.client.tasks import Tasks
+from poussetaches.core.probe import DeclarationStatus, Refusal
 from poussetaches.core.queue_fields import EXAMPLES
 from tests.application import RecordingPusher, make_tasks
 
 
 class RecordingServer:
-    """Writes down what is declared; refuses schedules with an error that it is told."""
+    """Writes down what is declared; refuses what it is told to, by its name or its owner's."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, refusals: Mapping[str, Exception] | None = None) -> None:
         self.queues: dict[str, dict[str, object]] = {}
         self.sets: list[tuple[str, int | None, Sequence[Mapping[str, object]]]] = []
-        self._error = error
+        self.refusals = dict(refusals or {})
 
-    def edit_queue(self, name: str, **settings: object) -> None:
-        """Write a queue down."""
+    def declare_queue(self, name: str, **settings: object) -> None:
+        """Write a queue down, or refuse it."""
+        if name in self.refusals:
+            raise self.refusals[name]
         self.queues[name] = settings
 
-    def put_schedules(
+    def declare_schedules(
         self, owner: str, version: int | None, schedules: Sequence[Mapping[str, object]]
-    ) -> None:
-        """Write a set of schedules down, or refuse it."""
-        if self._error is not None:
-            raise self._error
+    ) -> DeclaredSchedules:
+        """Write a set of schedules down, or refuse it or some of it."""
+        if owner in self.refusals:
+            raise self.refusals[owner]
         self.sets.append((owner, version, schedules))
+        names = [str(schedule["name"]) for schedule in schedules]
+        return DeclaredSchedules(
+            (),
+            tuple(
+                RefusedSchedule(name, "task.url", str(self.refusals[name]))
+                for name in names
+                if name in self.refusals
+            ),
+        )
 
 
 def refusal(kind: type[Refused], status: int, code: str) -> Refused:
@@ -249,7 +262,7 @@ def test_older_release_leaves_the_schedules_of_a_newer_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks = make_tasks(name="shop", version=6)
-    server = RecordingServer(refusal(Conflict, 409, "older-version"))
+    server = RecordingServer({"shop": refusal(Conflict, 409, "older-version")})
 
     with caplog.at_level(logging.INFO):
         tasks.declare(server)
@@ -257,11 +270,50 @@ def test_older_release_leaves_the_schedules_of_a_newer_one(
     assert "schedules not declared: because" in caplog.text
 
 
-def test_name_that_belongs_to_another_owner_is_an_error() -> None:
-    server = RecordingServer(refusal(Conflict, 409, "owned-by-another"))
+def test_what_the_server_refuses_does_not_keep_it_from_the_rest() -> None:
+    tasks = make_tasks(name="shop")
+    server = RecordingServer(
+        {
+            "shop.mail": refusal(InvalidRequest, 403, "target-not-allowed"),
+            "shop.nightly": Exception("belongs to another"),
+        }
+    )
+    tasks.queue("mail", base_url="http://elsewhere.test")
+    tasks.queue("sms", rate=1)
+    for name in ("nightly", "hourly"):
+        tasks.cron("@daily", name=name)(lambda: None)
 
-    with pytest.raises(Conflict):
-        make_tasks(name="shop").declare(server)
+    with pytest.raises(DeclarationRefused) as caught:
+        tasks.declare(server)
+
+    assert caught.value.refused == (
+        Refusal("queue", "shop.mail", "because"),
+        Refusal("schedule", "shop.nightly", "task.url: belongs to another"),
+    )
+    assert list(server.queues) == ["shop.sms"]
+    assert len(server.sets) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refusal(Conflict, 409, "owned-by-another"), refusal(InvalidRequest, 422, "invalid-schedule")],
+)
+def test_older_server_that_refuses_the_whole_set_is_told_of(error: Exception) -> None:
+    tasks, server = make_tasks(name="shop"), RecordingServer({"shop": error})
+    tasks.queue("mail", rate=1)
+
+    with pytest.raises(DeclarationRefused, match="schedules of 'shop': because"):
+        tasks.declare(server)
+
+    assert list(server.queues) == ["shop.mail"]
+
+
+def test_declaration_that_the_server_cannot_store_is_repeated_as_a_whole() -> None:
+    tasks, server = make_tasks(), RecordingServer({"mail": refusal(Busy, 503, "busy")})
+    tasks.queue("mail", rate=1)
+
+    with pytest.raises(Busy):
+        tasks.declare(server)
 
 
 class Script:
@@ -293,22 +345,55 @@ def test_declaration_is_repeated_until_the_server_takes_it(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "messages", "status"),
     [
-        refusal(Conflict, 409, "owned-by-another"),
-        refusal(InvalidRequest, 422, "invalid-schedule"),
-        ArgumentError("size", "it is missing"),
+        pytest.param(
+            DeclarationRefused([Refusal("queue", "mail", "no"), Refusal("schedule", "a", "no")]),
+            ["not declared: queue 'mail': no", "not declared: schedule 'a': no"],
+            DeclarationStatus(
+                "done", None, (Refusal("queue", "mail", "no"), Refusal("schedule", "a", "no"))
+            ),
+            id="server",
+        ),
+        pytest.param(
+            ArgumentError("size", "it is missing"),
+            ["queues and schedules not declared: argument size: it is missing"],
+            DeclarationStatus("failing", "argument size: it is missing"),
+            id="code",
+        ),
     ],
 )
 def test_declaration_that_is_refused_for_good_is_not_repeated(
-    error: Exception, caplog: pytest.LogCaptureFixture
+    error: Exception,
+    messages: list[str],
+    status: DeclarationStatus,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    script, waits = Script(error), list[float]()
+    script, waits, statuses = Script(error), list[float](), list[DeclarationStatus]()
 
-    declare_until_done(script, sleep=waits.append)
+    declare_until_done(script, sleep=waits.append, note=statuses.append)
 
     assert (script.calls, waits) == (1, [])
-    assert caplog.messages == [f"queues and schedules not declared: {error}"]
+    assert caplog.messages == messages
+    assert statuses == [status]
+
+
+def test_status_of_the_background_follows_its_declaration() -> None:
+    script, process_ids, seen = Script(NoAnswer("away")), [1], list[DeclarationStatus]()
+    background = Background(
+        script,
+        sleep=lambda _: seen.append(background.status),
+        process_id=lambda: process_ids[-1],
+    )
+
+    before = background.status
+    started(background)
+
+    assert before == DeclarationStatus("none")
+    assert seen == [DeclarationStatus("failing", "away")]
+    assert background.status == DeclarationStatus("done")
+    process_ids.append(2)  # as after a fork
+    assert background.status == DeclarationStatus("none")
 
 
 def started(background: Background) -> bool:

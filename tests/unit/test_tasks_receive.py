@@ -23,9 +23,11 @@ from poussetaches.client.admission import (
     Reply,
 )
 from poussetaches.client.current import NoCurrentTask, current_task
+from poussetaches.client.declare import DeclarationRefused
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.receive import Delivery, Receiver
 from poussetaches.client.tasks import Tasks
+from poussetaches.core.probe import Refusal, declaration_in
 from poussetaches.core.signature import body_hash, sign
 from tests.application import KEY, NOW, delivery, make_tasks, signed
 
@@ -484,6 +486,24 @@ def test_probe_answers_the_version_and_the_number_of_tasks() -> None:
     reply = receiver_of(tasks).run(CHECK)
 
     assert text_of(reply) == f'{{"poussetaches":"{__version__}","tasks":1}}'
+
+
+def test_probe_answers_what_the_server_refused_of_the_declaration() -> None:
+    refusals = [Refusal("queue", f"q{number}", "x" * 600) for number in range(60)]
+
+    class Declared(Tasks):
+        def declare(self, client: object) -> None:
+            raise DeclarationRefused(refusals)
+
+    tasks = Declared(auth_key=KEY, environ={})
+    thread = tasks.declare_in_background()
+    assert thread is not None
+    thread.join()
+
+    status = declaration_in(receiver_of(tasks).run(CHECK).body)
+
+    assert status.state == "done"
+    assert status.refused == tuple(Refusal("queue", f"q{it}", "x" * 500) for it in range(50))
 
 
 def test_receiver_takes_what_is_below_its_path_alone() -> None:

@@ -19,7 +19,6 @@ from poussetaches.core.queue import NAME, NAME_IN_WORDS
 V = TypeVar("V")
 
 _NAME = re.compile(NAME)
-_PLACE_IN_LIST = re.compile(r"^schedules\[[0-9]+\]\.")
 
 
 def name_of(request: Request, *, code: str) -> str:
@@ -46,7 +45,7 @@ def decode_definition(
         return decode(decoder, body, code=code)
     except Problem as exc:
         for error in exc.errors:
-            hint = hints.get(_PLACE_IN_LIST.sub("", error.field))
+            hint = hints.get(error.field)
             if hint is not None:
                 raise invalid(code, error.field, hint) from None
         raise

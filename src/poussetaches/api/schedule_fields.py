@@ -60,6 +60,7 @@ HINTS = {
     "task.unique": _OF_A_RUN,
     "task.on_conflict": _OF_A_RUN,
 }
+SET_HINTS = {field: hint for field, hint in HINTS.items() if field != "name"}
 
 _DOCUMENT = msgspec.json.Decoder(Document)
 
@@ -132,6 +133,40 @@ class ScheduleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     owner: Name
     version: Version | None = None
     schedules: Annotated[list[DeclaredSchedule], Meta(max_length=MAX_SCHEDULES)]
+
+
+class SetQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether the schedules of a set that are not allowed are left out, instead of the set."""
+
+    partial: bool = False
+
+
+class UnreadSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ``ScheduleSet`` whose schedules are to be read one by one."""
+
+    owner: Name
+    version: Version | None = None
+    schedules: Annotated[list[msgspec.Raw], Meta(max_length=MAX_SCHEDULES)]
+
+
+class RefusedSchedule(msgspec.Struct, frozen=True):
+    """A schedule of a set that is not allowed, by its name if it has one, and why."""
+
+    name: str
+    field: str
+    reason: str
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+def name_in(schedule: msgspec.Raw) -> str:
+    """Return the name in a schedule that may be one that cannot be read otherwise."""
+    try:
+        return msgspec.json.decode(schedule, type=_Named).name
+    except msgspec.DecodeError:
+        return ""
 
 
 class Occurrence(msgspec.Struct, frozen=True):

@@ -18,19 +18,25 @@ from starlette.responses import Response
 from poussetaches.api.definitions import decode_definition, name_of, patched
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.problems import after_change
+from poussetaches.api.problems import Problem, after_change
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.schedule_fields import (
     HINTS,
+    SET_HINTS,
     SHOWN_RUNS,
     Cron,
+    DeclaredSchedule,
     Occurrence,
+    RefusedSchedule,
     ScheduleBuilder,
     ScheduleFields,
     SchedulePatch,
     ScheduleSet,
     ScheduleView,
+    SetQuery,
     Timezone,
+    UnreadSet,
+    name_in,
     occurrence,
     said,
     schedule_view,
@@ -39,13 +45,14 @@ from poussetaches.api.schedule_fields import (
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits
 from poussetaches.api.tasks import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view, unmasked
-from poussetaches.core.errors import OwnedByAnother, ScheduleNotFound
+from poussetaches.core.errors import Conflict, Invalid, OwnedByAnother, ScheduleNotFound
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.original import OWNER as ORIGINAL
 from poussetaches.core.schedule import (
     Schedule,
+    check_owner,
     first_occurrence,
     following,
     occurrences,
@@ -86,6 +93,12 @@ class ScheduleList(msgspec.Struct, frozen=True):
     schedules: list[ScheduleView]
 
 
+class DeclaredSchedules(ScheduleList, frozen=True):
+    """The schedules of an owner by name, and those of the declared set that were refused."""
+
+    refused: list[RefusedSchedule]
+
+
 class ScheduleRoutes:
     """Serves the schedules from the store. Those of the original's route are among them.
 
@@ -114,7 +127,8 @@ class ScheduleRoutes:
         self._max_request = max_request
         self._decoder = msgspec.json.Decoder(ScheduleFields)
         self._patch_decoder = msgspec.json.Decoder(SchedulePatch)
-        self._set_decoder = msgspec.json.Decoder(ScheduleSet)
+        self._set_decoder = msgspec.json.Decoder(UnreadSet)
+        self._declared_decoder = msgspec.json.Decoder(DeclaredSchedule)
         self._preview_decoder = msgspec.json.Decoder(Preview)
 
     def endpoints(self) -> list[Endpoint]:
@@ -135,8 +149,9 @@ class ScheduleRoutes:
                 path=every,
                 handler=self.declare,
                 summary="Declare all the schedules of an owner",
+                query=SetQuery,
                 body=ScheduleSet,
-                answers={200: ScheduleList},
+                answers={200: DeclaredSchedules},
                 problems=(409,),
             ),
             row(
@@ -209,28 +224,68 @@ class ScheduleRoutes:
 
     async def declare(self, request: Request) -> Response:
         """Keep a set of schedules, and no others, for an owner."""
+        partial = read_query(request, SetQuery).partial
         body = await read_body(request, limit=self._max_request)
         given = decode_definition(self._set_decoder, body, hints=HINTS, code=CODE)
         if given.owner == ORIGINAL:
             raise invalid(CODE, "owner", f"{ORIGINAL!r} has the schedules of the original's route")
+        while True:
+            found, refused = await self._read_set(given, partial=partial)
+            try:
+                await self._store.replace_schedules(
+                    given.owner, given.version, found, now=self._now()
+                )
+            except OwnedByAnother:
+                if not partial:
+                    raise
+                continue  # a name was taken in between
+            return await self._answer_set(given.owner, refused)
+
+    async def _read_set(
+        self, given: UnreadSet, *, partial: bool
+    ) -> tuple[list[Schedule], list[RefusedSchedule]]:
+        """Return the schedules to keep for an owner, and those of a ``partial`` set to refuse.
+
+        A refused schedule that the owner has already is kept as it is.
+        """
         known = {schedule.name: schedule for schedule in await self._store.schedules(given.owner)}
-        builder, found = self._builder(), dict[str, Schedule]()
-        for number, fields in enumerate(given.schedules):
-            place = f"schedules[{number}]."
-            if fields.name in found:
-                raise invalid(CODE, f"{place}name", f"{fields.name!r} is given twice")
-            schedule = builder.build(fields.name, fields, owner=given.owner, place=place)
-            if fields.name in known:
-                schedule = _succeeding(known[fields.name], schedule)
-            found[fields.name] = schedule
+        builder, found, refused = self._builder(), dict[str, Schedule](), list[RefusedSchedule]()
+        for number, unread in enumerate(given.schedules):
+            name, place = name_in(unread), f"schedules[{number}]."
+            try:
+                if name in found:
+                    raise invalid(CODE, f"{place}name", f"{name!r} is given twice")
+                if partial and name not in known:  # else the store finds it out
+                    await self._check_owner(name, given.owner)
+                fields = self._read_declared(unread, place)
+                schedule = builder.build(name, fields, owner=given.owner, place=place)
+            except (Problem, Invalid, Conflict) as exc:
+                if not partial:
+                    raise
+                field, reason = field_and_reason(exc)
+                refused.append(RefusedSchedule(name, field.removeprefix(place), reason))
+                if name in known:
+                    found.setdefault(name, known[name])
+            else:
+                found[name] = _succeeding(known[name], schedule) if name in known else schedule
             if len(found) % AT_ONCE == 0:
                 await asyncio.sleep(0)
-        await self._store.replace_schedules(
-            given.owner, given.version, list(found.values()), now=self._now()
-        )
-        with after_change():
-            kept = await self._store.schedules(given.owner)
-        return await self._answer_all(kept)
+        return list(found.values()), refused
+
+    async def _check_owner(self, name: str, owner: str) -> None:
+        known = await self._store.schedule(name)
+        check_owner(name, known=None if known is None else known.owner, owner=owner)
+
+    def _read_declared(self, unread: msgspec.Raw, place: str) -> DeclaredSchedule:
+        try:
+            return decode_definition(
+                self._declared_decoder, bytes(unread), hints=SET_HINTS, code=CODE
+            )
+        except Problem as exc:
+            if not exc.errors:
+                raise
+            field, reason = field_and_reason(exc)
+            raise invalid(CODE, place + field, reason) from None
 
     async def show(self, request: Request) -> Response:
         """Answer a schedule."""
@@ -358,16 +413,33 @@ class ScheduleRoutes:
         return answer(schedule_view(schedule, secret_headers=self._secret_headers), status)
 
     async def _answer_all(self, schedules: Sequence[Schedule]) -> Response:
+        return answer(ScheduleList(await self._views(schedules)))
+
+    async def _answer_set(self, owner: str, refused: list[RefusedSchedule]) -> Response:
+        with after_change():
+            kept = await self._store.schedules(owner)
+        return answer(DeclaredSchedules(await self._views(kept), refused))
+
+    async def _views(self, schedules: Sequence[Schedule]) -> list[ScheduleView]:
         views = []
         for number, schedule in enumerate(sorted(schedules, key=lambda one: one.name), start=1):
             views.append(schedule_view(schedule, secret_headers=self._secret_headers))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-        return answer(ScheduleList(views))
+        return views
 
 
 def _not_found(name: str) -> ScheduleNotFound:
     return ScheduleNotFound(f"there is no schedule {name!r}")
+
+
+def field_and_reason(exc: Problem | Invalid | Conflict) -> tuple[str, str]:
+    """Return which field was refused, "" for all of them, and why."""
+    if isinstance(exc, Invalid):
+        return exc.field, exc.reason
+    if isinstance(exc, Problem) and exc.errors:
+        return exc.errors[0].field, exc.errors[0].reason
+    return "", str(exc)
 
 
 def _succeeding(known: Schedule, new: Schedule) -> Schedule:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from poussetaches.core.probe import DeclarationStatus
+
 REDIRECTS = range(300, 400)
 
 # In front of each stands the target that was probed; each ends with what to do.
@@ -42,6 +44,10 @@ FINDINGS = {
     " POUSSETACHES_AUTH_KEY, the same as the server's",
     "bad-settings": "the application's own POUSSETACHES settings are wrong: its log says which",
     "failed": "answered {status}: the application, or a proxy in front of it, failed; see its log",
+    "not-declared": "tasks are delivered, but the server refused what the application declares"
+    " ({error}): correct it in the code, or allow it by the server's settings",
+    "undeclared": "tasks are delivered, but the application cannot declare its queues and"
+    " schedules ({error}): see its log, its POUSSETACHES_URL and POUSSETACHES_API_TOKEN",
     "unknown": "answered {status}, which the receiver never does: see what stands in front of it",
 }
 
@@ -69,6 +75,13 @@ def finding_of(attempt: dict[str, Any]) -> str | None:
             return "keyless"
         return "bad-settings" if "settings are wrong" in body else "failed"
     return finding_of_status(status)
+
+
+def finding_of_declaration(status: DeclarationStatus) -> str | None:
+    """Return what is wrong with the application's queues and schedules, None if nothing is."""
+    if status.refused:
+        return "not-declared"
+    return "undeclared" if status.state in ("pending", "failing") else None
 
 
 def finding_of_error(error: str) -> str:

@@ -7,13 +7,15 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from poussetaches.cli.findings import FINDINGS, finding_of
+from poussetaches.cli.findings import FINDINGS, finding_of, finding_of_declaration
 from poussetaches.cli.server_calls import Answer, ServerCalls
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.probe import DeclarationStatus, declaration_in
 from poussetaches.core.target import joined, without_credentials
 
 ANSWER_LIMIT = 10.0  # seconds for the application to answer
 START_LIMIT = 5.0  # seconds for the server to send it
+DECLARATION_LIMIT = 5.0  # seconds for the application to declare queues and schedules
 LOOK = 0.5  # seconds between two looks, unless the probe ends
 ENDED = ("succeeded", "dead")
 HELD = {"origin_held"}
@@ -50,24 +52,39 @@ def probe(url: str, *, token: str | None, queue: str, path: str) -> tuple[str, f
     """Send a probe to the receiver; return where it arrived, and in how many seconds.
 
     Raises:
-        CheckFailed: it did not arrive; one line that says why.
+        CheckFailed: it did not arrive, or the application's queues and schedules are not all
+            declared; one line that says why.
         BadAddress: the server's address cannot be one.
     """
     server = ServerCalls(url, token)
     probe_url = f"{path.rstrip('/')}/_check"
+    begun = time.monotonic()
     try:
-        task_id = push(server, url=url, queue=queue, probe_url=probe_url)
-        try:
-            task = watched(server, task_id)
-            target = target_of(server, queue, probe_url)
-        finally:
-            server.call("DELETE", f"/v1/tasks/{task_id}")
+        while True:
+            task, target = sent(server, url=url, queue=queue, probe_url=probe_url)
+            judge(task, target)
+            attempt = task["attempts"][-1]
+            status = declaration_in(attempt["response_body"])
+            if status.state != "pending" or time.monotonic() > begun + DECLARATION_LIMIT:
+                break
+            time.sleep(LOOK)  # the probe was the first request, at which it begins to declare
     except OSError as exc:
         raise CheckFailed(
             AWAY.format(url=without_credentials(url), error=exc.strerror or exc)
         ) from exc
-    judge(task, target)
-    return without_credentials(target), float(task["attempts"][-1]["duration"])
+    judge_declaration(status, target)
+    return without_credentials(target), float(attempt["duration"])
+
+
+def sent(
+    server: ServerCalls, *, url: str, queue: str, probe_url: str
+) -> tuple[dict[str, Any], str]:
+    """Send one probe; return what became of it, and where it went."""
+    task_id = push(server, url=url, queue=queue, probe_url=probe_url)
+    try:
+        return watched(server, task_id), target_of(server, queue, probe_url)
+    finally:
+        server.call("DELETE", f"/v1/tasks/{task_id}")
 
 
 def push(server: ServerCalls, *, url: str, queue: str, probe_url: str) -> str:
@@ -147,3 +164,16 @@ def judge(task: dict[str, Any], target: str) -> None:
     if name is None:
         return
     raise CheckFailed(f"{without_credentials(target)}: {FINDINGS[name].format(**fields)}")
+
+
+def judge_declaration(status: DeclarationStatus, target: str) -> None:
+    """Say what the server has not taken of the application's queues and schedules.
+
+    Raises:
+        CheckFailed: there is something.
+    """
+    name = finding_of_declaration(status)
+    if name is not None:
+        error = status.reason or "; ".join(map(str, status.refused)) or "no answer yet"
+        finding = FINDINGS[name].format(error=error)
+        raise CheckFailed(f"{without_credentials(target)}: {finding}")

@@ -227,6 +227,10 @@ class AsyncClient:
         """Set some of a queue's settings; None resets. An unknown queue is made."""
         return await self._do(requests.edit_queue(name, settings))
 
+    async def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> results.QueueInfo:
+        """Declare all that the code sets on a queue."""
+        return await self._do(requests.declare_queue(name, settings))
+
     async def delete_queue(self, name: str) -> None:
         """Delete a queue with its ended tasks."""
         await self._do(requests.delete_queue(name))
@@ -257,6 +261,15 @@ class AsyncClient:
     ) -> Sequence[results.ScheduleInfo]:
         """Declare all the schedules of an owner; those that are missing are deleted."""
         return await self._do(requests.put_schedules(owner, version, schedules))
+
+    async def declare_schedules(
+        self,
+        owner: str,
+        version: int | None,
+        schedules: Iterable[DeclaredSchedule | Mapping[str, Any]],
+    ) -> results.DeclaredSchedules:
+        """Declare the schedules of an owner, but for those that the server refuses."""
+        return await self._do(requests.declare_schedules(owner, version, schedules))
 
     async def schedule(self, name: str) -> results.ScheduleInfo:
         """Return a schedule."""

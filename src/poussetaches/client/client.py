@@ -269,6 +269,13 @@ class Client:
         """Set some of a queue's settings; None resets. An unknown queue is made."""
         return self._do(requests.edit_queue(name, settings))
 
+    def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> results.QueueInfo:
+        """Declare all that the code sets on a queue.
+
+        What somebody else changes stays until the code declares something else.
+        """
+        return self._do(requests.declare_queue(name, settings))
+
     def delete_queue(self, name: str) -> None:
         """Delete a queue with its ended tasks.
 
@@ -307,6 +314,21 @@ class Client:
             Conflict: a name is another owner's, or a higher version was declared before.
         """
         return self._do(requests.put_schedules(owner, version, schedules))
+
+    def declare_schedules(
+        self,
+        owner: str,
+        version: int | None,
+        schedules: Iterable[DeclaredSchedule | Mapping[str, Any]],
+    ) -> results.DeclaredSchedules:
+        """Declare the schedules of an owner, but for those that the server refuses.
+
+        Those that are missing are deleted. One that is refused stays as the server has it.
+
+        Raises:
+            Conflict: a higher version was declared before.
+        """
+        return self._do(requests.declare_schedules(owner, version, schedules))
 
     def schedule(self, name: str) -> results.ScheduleInfo:
         """Return a schedule.

@@ -12,7 +12,9 @@ from typing import Protocol, Unpack, cast
 
 from poussetaches.client.errors import ClientError, Conflict, InvalidRequest
 from poussetaches.client.fields import QueueFields
+from poussetaches.client.results import DeclaredSchedules
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.probe import DeclarationStatus, Refusal
 
 FIRST_WAIT = 1.0  # seconds until a declaration is repeated; each time twice as long
 LONGEST_WAIT = 60.0  # seconds
@@ -35,55 +37,91 @@ class Declaration:
 class Declarations(Protocol):
     """The part of a client that declares."""
 
-    def edit_queue(self, name: str, **settings: Unpack[QueueFields]) -> object:
-        """Set some of a queue's settings."""
+    def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> object:
+        """Declare all that the code sets on a queue."""
 
-    def put_schedules(
+    def declare_schedules(
         self, owner: str, version: int | None, schedules: Sequence[Mapping[str, object]]
-    ) -> object:
-        """Replace the schedules of an owner."""
+    ) -> DeclaredSchedules:
+        """Declare the schedules of an owner one by one."""
+
+
+class DeclarationRefused(ClientError):
+    """The server refused some of the queues and schedules, and took the others."""
+
+    def __init__(self, refused: Sequence[Refusal]) -> None:
+        super().__init__("not declared: " + "; ".join(map(str, refused)))
+        self.refused = tuple(refused)
 
 
 def declare(client: Declarations, declaration: Declaration) -> None:
-    """Tell the server of everything once.
+    """Tell the server of everything once. What it refuses does not keep it from the rest.
 
     A set of schedules with a lower version than the server's is left alone, with a log line: it
     is what a newer release of the application declared.
 
     Raises:
-        ClientError: the server did not answer, or refused something.
+        DeclarationRefused: the server refused some of it.
+        ClientError: the server did not answer, or cannot do it at the moment.
     """
+    refused: list[Refusal] = []
     for name, settings in declaration.queues.items():
-        client.edit_queue(name, **cast("QueueFields", settings))
-    if not declaration.replaces:
-        return
+        try:
+            client.declare_queue(name, **cast("QueueFields", settings))
+        except (Conflict, InvalidRequest) as exc:
+            refused.append(Refusal("queue", name, exc.detail))
+    if declaration.replaces:
+        refused += _declare_schedules(client, declaration)
+    if refused:
+        raise DeclarationRefused(refused)
+
+
+def _declare_schedules(client: Declarations, declaration: Declaration) -> list[Refusal]:
+    owner = declaration.owner
     try:
-        client.put_schedules(declaration.owner, declaration.version, declaration.schedules)
+        declared = client.declare_schedules(owner, declaration.version, declaration.schedules)
     except Conflict as exc:
         if exc.code != "older-version":
-            raise
+            return [Refusal("schedules of", owner, exc.detail)]
         log.info("schedules not declared: %s", exc.detail)
+        return []
+    except InvalidRequest as exc:  # an older server takes all of them or none
+        return [Refusal("schedules of", owner, exc.detail)]
+    return [
+        Refusal("schedule", it.name, f"{it.field}: {it.reason}" if it.field else it.reason)
+        for it in declared.refused
+    ]
 
 
-def declare_until_done(declare: Callable[[], None], *, sleep: Callable[[float], None]) -> None:
+def declare_until_done(
+    declare: Callable[[], None],
+    *,
+    sleep: Callable[[float], None],
+    note: Callable[[DeclarationStatus], None] = lambda status: None,
+) -> None:
     """Declare, again and again while the server cannot be reached or cannot store it.
 
-    What it refuses for good is logged, and not repeated.
+    What it refuses for good is logged, and not repeated. ``note`` is told how it goes.
     """
     wait = FIRST_WAIT
     while True:
         try:
             declare()
+        except DeclarationRefused as exc:
+            for refusal in exc.refused:
+                log.error("not declared: %s", refusal)
+            note(DeclarationStatus("done", refused=exc.refused))
+            return
         except ClientError as exc:
-            if isinstance(exc, Conflict | InvalidRequest):
-                log.error("queues and schedules not declared: %s", exc)
-                return
             log.warning("queues and schedules not declared yet: %s; again in %g s", exc, wait)
+            note(DeclarationStatus("failing", str(exc)))
         except PousseTachesError as exc:  # the code's own fault
             log.error("queues and schedules not declared: %s", exc)
+            note(DeclarationStatus("failing", str(exc)))
             return
         else:
             log.info("queues and schedules declared")
+            note(DeclarationStatus("done"))
             return
         sleep(wait)
         wait = min(2 * wait, LONGEST_WAIT)
@@ -104,6 +142,12 @@ class Background:
         self._process_id = process_id
         self._lock = threading.Lock()
         self._started_in: int | None = None
+        self._status = DeclarationStatus()
+
+    @property
+    def status(self) -> DeclarationStatus:
+        """How far it has come in this process."""
+        return self._status if self._started_in == self._process_id() else DeclarationStatus()
 
     def start(self) -> threading.Thread | None:
         """Begin, and return the thread; none when this process has begun before."""
@@ -113,13 +157,17 @@ class Background:
         with self._lock:
             if self._started_in == process_id:
                 return None
+            self._status = DeclarationStatus("pending")
             self._started_in = process_id
         thread = threading.Thread(
             target=declare_until_done,
             args=(self._declare,),
-            kwargs={"sleep": self._sleep},
+            kwargs={"sleep": self._sleep, "note": self._note},
             name="poussetaches-declare",
             daemon=True,  # the server being away must not keep the application from ending
         )
         thread.start()
         return thread
+
+    def _note(self, status: DeclarationStatus) -> None:
+        self._status = status

@@ -28,6 +28,7 @@ from poussetaches.client.containment import HandlerStopped, contained
 from poussetaches.client.current import CurrentTask, running
 from poussetaches.client.function import TaskFunction
 from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.core.probe import DeclarationStatus, ProbeAnswer, shortened
 
 LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # what `poussetaches check` calls; no task has this name
@@ -81,6 +82,9 @@ class Registry(Protocol):
 
     def max_retry_after_of(self, function: TaskFunction[..., object]) -> float:
         """Return the longest wait in seconds that an answer may ask for."""
+
+    def declaration_status(self) -> DeclarationStatus:
+        """Return how far the declaration of queues and schedules has come in this process."""
 
     def note_error(self, exc: Exception) -> None:
         """Hear of what a handler raised, but for RetryLater and GiveUp."""
@@ -182,7 +186,8 @@ class Receiver:
             reply = text_reply(HTTPStatus.METHOD_NOT_ALLOWED, "tasks are delivered by POST")
             return Reply(reply.status, reply.body, {**reply.headers, "Allow": "POST"})
         if name == PROBE:
-            return _json({"poussetaches": __version__, "tasks": len(self._tasks)})
+            status = shortened(self._tasks.declaration_status())
+            return _json(ProbeAnswer(__version__, len(self._tasks), status))
         function = self._tasks.find(name)
         if function is None:
             log.warning("delivery refused: there is no task %r", name)

@@ -35,6 +35,10 @@ BULK_PATIENCE = 600.0  # seconds: a call for many goes through all that there ar
 LONGEST_POLL = 60.0  # seconds, as the server has it
 LINES = "application/x-ndjson"
 
+# Older servers do not read these: they take a declaration for a change, and a set as a whole.
+_DECLARED = (("declared", "true"),)
+_PARTIAL = (("partial", "true"),)
+
 # Tasks
 
 
@@ -153,6 +157,11 @@ def edit_queue(name: str, settings: QueueFields) -> Request[results.QueueInfo]:
     return Request(call, _reads_queue)
 
 
+def declare_queue(name: str, settings: QueueFields) -> Request[results.QueueInfo]:
+    call = Call("PATCH", _path("/v1/queues", name), _DECLARED, encode_request(settings))
+    return Request(call, _reads_queue)
+
+
 def delete_queue(name: str) -> Request[None]:
     call = Call("DELETE", _path("/v1/queues", name))
     return Request(call, read_nothing, patience=BULK_PATIENCE)
@@ -181,6 +190,14 @@ def put_schedules(
     document = {"owner": owner, "version": version, "schedules": list(schedules)}
     call = Call("PUT", "/v1/schedules", body=encode_request(document))
     return Request(call, lambda answer: _reads_schedules(answer).schedules)
+
+
+def declare_schedules(
+    owner: str, version: int | None, schedules: Iterable[DeclaredSchedule | Mapping[str, Any]]
+) -> Request[results.DeclaredSchedules]:
+    document = {"owner": owner, "version": version, "schedules": list(schedules)}
+    call = Call("PUT", "/v1/schedules", _PARTIAL, encode_request(document))
+    return Request(call, _reads_declared)
 
 
 def schedule(name: str) -> Request[results.ScheduleInfo]:
@@ -258,6 +275,7 @@ _reads_queues = read_as(results.QueueList)
 _reads_count = read_as(results.CountResult)
 _reads_schedule = read_as(results.ScheduleInfo)
 _reads_schedules = read_as(results.ScheduleList)
+_reads_declared = read_as(results.DeclaredSchedules)
 _reads_preview = read_as(results.Preview)
 _reads_pause = read_as(results.PauseResult)
 

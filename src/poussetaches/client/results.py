@@ -259,6 +259,20 @@ class ScheduleList(msgspec.Struct, frozen=True):
     schedules: tuple[ScheduleInfo, ...]
 
 
+class RefusedSchedule(msgspec.Struct, frozen=True):
+    """A declared schedule that the server did not take; ``field`` is "" when it is the name."""
+
+    name: str
+    field: str
+    reason: str
+
+
+class DeclaredSchedules(ScheduleList, frozen=True):
+    """The schedules of an owner, and those that were declared with them and refused."""
+
+    refused: tuple[RefusedSchedule, ...] = ()
+
+
 class Preview(msgspec.Struct, frozen=True):
     """The next occurrences of an expression."""
 

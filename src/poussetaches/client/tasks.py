@@ -55,6 +55,7 @@ from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receive import PROBE, Receiver
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.core.errors import InvalidSchedule, SettingsError
+from poussetaches.core.probe import DeclarationStatus
 from poussetaches.core.schedule import check_new_expression
 
 P = ParamSpec("P")
@@ -424,8 +425,11 @@ class Tasks:
     def declare(self, client: Declarations) -> None:
         """Tell the server of the queues and schedules.
 
+        What it refuses does not keep it from the rest.
+
         Raises:
-            ClientError: it did not answer, or refused something.
+            DeclarationRefused: it refused something.
+            ClientError: it did not answer, or cannot do it at the moment.
         """
         declare(client, self.declaration())
 
@@ -437,6 +441,10 @@ class Tasks:
         if self._replaced or self._is_immediate():
             return None
         return self._background.start()
+
+    def declaration_status(self) -> DeclarationStatus:
+        """Return how far the declaration in the background has come in this process."""
+        return self._background.status
 
     # Settings
 

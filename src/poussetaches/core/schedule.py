@@ -15,7 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
-from poussetaches.core.errors import InvalidSchedule
+from poussetaches.core.errors import InvalidSchedule, OwnedByAnother
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.retry import Wait
@@ -101,6 +101,17 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         )
         timing = (self.cron, self.timezone, self.misfire, self.misfire_grace, self.overlap)
         return (self.name, self.owner, task, *timing)
+
+
+def check_owner(name: str, *, known: str | None, owner: str) -> None:
+    """Raise when a schedule's name cannot be declared; ``known`` owns it already, if not None.
+
+    Raises:
+        OwnedByAnother: it belongs to another owner, or (``""``) to none.
+    """
+    if known is not None and known != owner:
+        whose = f"to {known!r}" if known else "to no owner"
+        raise OwnedByAnother(f"the schedule {name!r} belongs {whose}")
 
 
 def redefined(known: Schedule | None, new: Schedule) -> Schedule:

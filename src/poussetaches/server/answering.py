@@ -8,6 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from poussetaches.core.errors import AddressTaken
+from poussetaches.core.probe import DeclarationStatus, declaration_in
 from poussetaches.core.target import joined, may_have_key, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Clock, SystemClock
@@ -24,6 +25,7 @@ from poussetaches.settings import Settings
 # Then deliveries begin all the same: those to a receiver that is away are held, and those to
 # receivers elsewhere must not wait for an application that never answers.
 LIMIT = 30.0  # seconds
+DECLARATION_LIMIT = 5.0  # seconds
 INTERVAL = 0.05  # seconds between two looks
 PROBE = "/_poussetaches/_check"
 # What an application without a receiver of ours answers to the probe.
@@ -48,6 +50,7 @@ async def application_answers(settings: Settings, find_stranger: Callable[[], st
     try:
         async with asyncio.timeout(LIMIT):
             outcome = await _answer(sender, settings, clock, find_stranger)
+        status = await _declaration(outcome, sender, settings, clock)
     except TimeoutError:
         if (stranger := find_stranger()) is not None:
             raise AddressTaken(
@@ -59,6 +62,7 @@ async def application_answers(settings: Settings, find_stranger: Callable[[], st
         log.warning("no answer from the application, deliveries begin all the same", extra=fields)
     else:
         _report(outcome, settings)
+        _report_declaration(status)
     finally:
         await sender.close()
 
@@ -77,6 +81,20 @@ async def _answer(
             fields = {"program": stranger, "url": _shown_url(settings)}
             log.warning("another program listens in place of the application", extra=fields)
         await asyncio.sleep(INTERVAL)
+
+
+async def _declaration(
+    outcome: Outcome, sender: Sender, settings: Settings, clock: Clock
+) -> DeclarationStatus:
+    """Return what became of the declaration that begins at the first request, when it is over."""
+    try:
+        async with asyncio.timeout(DECLARATION_LIMIT):
+            while (status := declaration_in(outcome.body)).state == "pending":
+                await asyncio.sleep(INTERVAL)
+                outcome = await sender.send(probe_request(settings, clock))
+    except TimeoutError:
+        return DeclarationStatus("failing", f"no answer within {DECLARATION_LIMIT:g} s")
+    return status
 
 
 def probe_request(settings: Settings, clock: Clock) -> Request:
@@ -101,3 +119,12 @@ def _report(outcome: Outcome, settings: Settings) -> None:
 
 def _shown_url(settings: Settings) -> str:
     return without_credentials(settings.base_url or "")
+
+
+def _report_declaration(status: DeclarationStatus) -> None:
+    if status.state == "failing":
+        log.warning(
+            "queues and schedules of the application not declared", extra={"reason": status.reason}
+        )
+    for refusal in status.refused:
+        log.warning("declaration refused", extra={"declared": str(refusal)})

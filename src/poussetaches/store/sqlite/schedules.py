@@ -8,7 +8,14 @@ from typing import NamedTuple
 from poussetaches.core.edits import cancel
 from poussetaches.core.errors import OlderVersion, OwnedByAnother, PousseTachesError, TooMany
 from poussetaches.core.moment import Moment
-from poussetaches.core.schedule import MAX_RUNS, MAX_SCHEDULES, Overlap, Schedule, redefined
+from poussetaches.core.schedule import (
+    MAX_RUNS,
+    MAX_SCHEDULES,
+    Overlap,
+    Schedule,
+    check_owner,
+    redefined,
+)
 from poussetaches.core.task import Reason, Task
 from poussetaches.store.base import Change, ScheduleEdit
 from poussetaches.store.sqlite import tasks
@@ -152,9 +159,11 @@ def _refusal(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | None
         )
     for schedule in item.schedules:
         owner = tx.reading.value("owner_of_schedule", schedule.name)
-        if owner is not None and owner != item.owner:
-            whose = f"to {owner!r}" if owner else "to no owner"
-            return OwnedByAnother(f"the schedule {schedule.name!r} belongs {whose}")
+        try:
+            known = owner if isinstance(owner, str) else None
+            check_owner(schedule.name, known=known, owner=item.owner)
+        except OwnedByAnother as exc:
+            return exc
     others = tx.reading.number("count_all_schedules") - tx.reading.number(
         "count_schedules", item.owner
     )
