@@ -193,6 +193,26 @@ async def test_queues_are_configured(do: Both) -> None:
     assert missing.value.code == "queue-not-found"
 
 
+async def test_declarations_keep_what_an_operator_changed(do: Both) -> None:
+    task = {"url": URL}
+    schedules = [{"name": "n", "cron": "@daily", "task": task}]
+    await do("declare_queue", "mail", rate="20/s")
+    await do("declare_schedules", "shop", None, schedules)
+    await do("edit_queue", "mail", rate="5/s")
+    await do("edit_schedule", "n", {"cron": "@hourly"})
+
+    queue = await do("declare_queue", "mail", rate="20/s")
+    refused = {"name": "bad", "cron": "never", "task": task}
+    declared = await do("declare_schedules", "shop", None, [*schedules, refused])
+
+    assert (queue.rate, queue.origins["rate"]) == (5.0, "operator")
+    [schedule] = declared.schedules
+    assert (schedule.cron, schedule.origins["cron"]) == ("@hourly", "operator")
+    assert [(it.name, it.field) for it in declared.refused] == [("bad", "cron")]
+    await do("delete_queue", "mail")
+    await do("put_schedules", "shop", None, [])
+
+
 async def test_schedules_are_defined_and_declared(do: Both) -> None:
     task = {"url": URL, "json": [1]}
     made = await do("put_schedule", "report", cron="@daily", timezone="Europe/Paris", task=task)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from poussetaches.core.queue_fields import QueueFields
 from tests.acceptance.harness import Answer, Receiver, Server, receiving, serving
 from tests.integration.v1 import problem
 
@@ -77,6 +79,30 @@ def put(server: Server, name: str, **settings: object) -> Any:
     return answer.json
 
 
+def values(queue: dict[str, Any]) -> dict[str, Any]:
+    """Return a queue without the origins of its values."""
+    return {field: value for field, value in queue.items() if field != "origins"}
+
+
+def set_origins(queue: dict[str, Any]) -> dict[str, Any]:
+    """Return the origins of a queue's values without those of the server's values."""
+
+    def is_set(origins: dict[str, Any]) -> dict[str, Any]:
+        found = {
+            field: is_set(origin) if isinstance(origin, dict) else origin
+            for field, origin in origins.items()
+        }
+        return {field: origin for field, origin in found.items() if origin not in ("server", {})}
+
+    return is_set(queue["origins"])
+
+
+def declare(server: Server, name: str, **settings: object) -> Any:
+    answer = call(server, "PATCH", f"/v1/queues/{name}?declared=true", settings)
+    assert answer.status in (200, 201), answer
+    return answer.json
+
+
 def show(server: Server, name: str) -> Any:
     answer = call(server, "GET", f"/v1/queues/{name}")
     assert answer.status == 200, answer
@@ -105,7 +131,7 @@ def test_default_queue_is_always_there(server: Server) -> None:
 def test_new_queue_has_what_the_server_has(server: Server, name: str) -> None:
     answer = call(server, "PUT", f"/v1/queues/{name}", {})
 
-    assert (answer.status, answer.json) == (201, {"name": name, **DEFAULTS})
+    assert (answer.status, values(answer.json)) == (201, {"name": name, **DEFAULTS})
 
 
 def test_queues_are_listed_by_name(server: Server) -> None:
@@ -118,7 +144,7 @@ def test_queues_are_listed_by_name(server: Server) -> None:
     found = [queue["name"] for queue in listed]
     assert found == sorted(found)
     assert {"default", *names} <= set(found)
-    assert listed[found.index(names[0])] == {"name": names[0], **DEFAULTS}
+    assert values(listed[found.index(names[0])]) == {"name": names[0], **DEFAULTS}
 
 
 def test_queue_that_a_push_made_is_listed(server: Server, name: str) -> None:
@@ -177,7 +203,7 @@ def test_put_sets_every_setting(server: Server, name: str) -> None:
         server, name, **{**SETTINGS, "retry": {"max_attempts": 3, "dead_on": [410, "4xx"]}}
     )
 
-    assert queue == {"name": name, **DEFAULTS, **SETTINGS}
+    assert values(queue) == {"name": name, **DEFAULTS, **SETTINGS}
     assert show(server, name) == queue
 
 
@@ -186,7 +212,10 @@ def test_put_again_resets_what_it_does_not_name(server: Server, name: str) -> No
 
     answer = call(server, "PUT", f"/v1/queues/{name}", {"burst": 2, "timeout": None})
 
-    assert (answer.status, answer.json) == (200, {"name": name, **DEFAULTS, "burst": 2})
+    assert (answer.status, values(answer.json)) == (
+        200,
+        {"name": name, **DEFAULTS, "burst": 2},
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,7 +238,7 @@ def test_patch_changes_what_it_names(server: Server, name: str) -> None:
         {"burst": 5, "retry": {"jitter": 0}, "keep_dead": {"count": 7}},
     )
 
-    assert (answer.status, answer.json) == (
+    assert (answer.status, values(answer.json)) == (
         200,
         {
             **{"name": name, **DEFAULTS, "rate": 1.0, "burst": 5},
@@ -229,7 +258,103 @@ def test_null_in_a_patch_resets(server: Server, name: str) -> None:
         {"rate": None, "retry": {"jitter": None}, "keep_dead": {"count": None}},
     ).json
 
-    assert queue == {"name": name, **DEFAULTS, "retry": {**RETRY, "max_attempts": 3}}
+    assert values(queue) == {"name": name, **DEFAULTS, "retry": {**RETRY, "max_attempts": 3}}
+
+
+def test_values_are_the_servers_until_somebody_sets_them(server: Server, name: str) -> None:
+    queue = put(server, name)
+
+    assert set(queue["origins"]) == set(QueueFields.__struct_fields__)
+    assert set_origins(queue) == {}
+
+
+def test_change_of_an_operator_holds_until_the_declaration_changes(
+    server: Server, name: str
+) -> None:
+    declared = {"rate": "20/s", "concurrency": 2, "retry": {"max_attempts": 5}}
+    first = declare(server, name, **declared)
+    patch = {"rate": "5/s", "burst": 7, "concurrency": None, "retry": {"jitter": 0}}
+    call(server, "PATCH", f"/v1/queues/{name}", patch)
+    call(server, "POST", f"/v1/queues/{name}/pause")
+    changed = show(server, name)
+
+    same = declare(server, name, **declared)
+    other = declare(server, name, rate="20/s", retry={"max_attempts": 6})
+
+    assert set_origins(first) == {
+        "rate": "code",
+        "concurrency": "code",
+        "retry": {"max_attempts": "code"},
+    }
+    assert same == changed
+    assert (same["rate"], same["burst"], same["concurrency"]) == (5.0, 7, 4)
+    assert set_origins(same) == {
+        "rate": "operator",
+        "burst": "operator",
+        "retry": {"max_attempts": "code", "jitter": "operator"},
+    }
+    # What the code says, or said, is as it says; what it never named stays.
+    assert (other["rate"], other["burst"], other["concurrency"]) == (20.0, 7, 4)
+    assert other["retry"] == {**RETRY, "max_attempts": 6, "jitter": 0.0}
+    assert set_origins(other) == {
+        "rate": "code",
+        "burst": "operator",
+        "retry": {"max_attempts": "code", "jitter": "operator"},
+    }
+    assert other["paused"] is True
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_whole_change_of_an_operator_holds_too(server: Server, name: str, method: str) -> None:
+    declare(server, name, rate="20/s", burst=3)
+    call(server, method, f"/v1/queues/{name}", {"rate": 20, "burst": None, "timeout": 9})
+
+    queue = declare(server, name, rate=20.0, burst=3)
+
+    assert (queue["rate"], queue["burst"], queue["timeout"]) == (20.0, 1, 9.0)
+    assert set_origins(queue) == {"rate": "code", "timeout": "operator"}
+
+
+def test_setting_that_leaves_the_declaration_is_the_servers_again(
+    server: Server, name: str
+) -> None:
+    declare(server, name, rate=1, retry={"max_attempts": 5, "jitter": 0})
+
+    queue = declare(server, name, retry={"jitter": 0.1})
+
+    assert values(queue) == {"name": name, **DEFAULTS, "retry": {**RETRY, "jitter": 0.1}}
+    assert set_origins(queue) == {"retry": {"jitter": "code"}}
+
+
+def test_first_declaration_of_a_queue_that_was_set_by_hand_sets_what_it_names(
+    server: Server, name: str
+) -> None:
+    put(server, name, rate=1, burst=2)
+
+    queue = declare(server, name, rate=3)
+
+    assert (queue["rate"], queue["burst"]) == (3.0, 2)
+    assert set_origins(queue) == {"rate": "code", "burst": "operator"}
+
+
+def test_declaration_that_is_refused_changes_nothing(server: Server, name: str) -> None:
+    before = declare(server, name, rate=1)
+
+    answer = call(server, "PATCH", f"/v1/queues/{name}?declared=true", {"on_dead": "/nowhere"})
+
+    assert problem(answer) == (422, "invalid-queue", ["on_dead"])
+    assert show(server, name) == before
+
+
+def test_declaration_and_changes_survive_a_restart(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        declare(server, "mail", rate=20)
+        call(server, "PATCH", "/v1/queues/mail", {"rate": 5})
+        server.stop()
+        server.start()
+        after = declare(server, "mail", rate=20)
+
+    assert (after["rate"], set_origins(after)) == (5.0, {"rate": "operator"})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -91,6 +91,23 @@ def declare(server: Server, owner: str, *names: str, **fields: object) -> Answer
     return call(server, "PUT", "/v1/schedules", {"owner": owner, "schedules": schedules, **fields})
 
 
+SERVERS = {
+    **dict.fromkeys(("timezone", "misfire", "misfire_grace", "overlap"), "server"),
+    "task": dict.fromkeys(
+        (
+            *("method", "headers", "body", "queue", "priority", "expected", "timeout"),
+            *("retry", "on_success", "on_dead", "labels"),
+        ),
+        "server",
+    ),
+}
+
+
+def origins_with(task: dict[str, str], **others: str) -> dict[str, Any]:
+    """Return origins, all of which but these are the server."""
+    return {**SERVERS, **others, "task": {**cast("dict[str, str]", SERVERS["task"]), **task}}
+
+
 def pass_time(server: Server, **time: float) -> None:
     seconds = timedelta(**time).total_seconds()
     answer = call(server, "POST", "/v1/test/advance", {"seconds": seconds})
@@ -137,6 +154,7 @@ def test_new_schedule_is_shown_with_what_it_does_not_say(server: Server, name: s
             "next_runs": [{"utc": f"{one}Z", "local": f"{one}+00:00"} for one in text],
             "last_run_at": None,
             "last_task_id": None,
+            "origins": origins_with({"url": "operator"}, cron="operator"),
         },
     )
     assert show(server, name) == answer.json
@@ -726,6 +744,63 @@ def test_name_of_another_owner_is_a_conflict(server: Server, name: str) -> None:
         assert problem(answer) == (409, "owned-by-another", [])
 
     assert call(server, "GET", at(f"{name}-new")).status == 404
+
+
+def test_change_of_an_operator_holds_until_the_declaration_changes(
+    server: Server, name: str
+) -> None:
+    entry = {
+        "name": name,
+        "cron": "@daily",
+        "timezone": "Europe/Paris",
+        "overlap": "allow",
+        "task": {**TASK, "json": {"n": 1}, "timeout": 9},
+    }
+    body = {"owner": name, "schedules": [entry]}
+    [first] = call(server, "PUT", "/v1/schedules", body).json["schedules"]
+    patch = {"cron": "@hourly", "timezone": None, "task": {"timeout": 3, "priority": 5}}
+    call(server, "PATCH", at(name), patch)
+    call(server, "POST", at(name, "/pause"))
+    changed = show(server, name)
+
+    [same] = call(server, "PUT", "/v1/schedules", body).json["schedules"]
+    other_body = {"owner": name, "schedules": [{**entry, "misfire": "skip"}]}
+    [other] = call(server, "PUT", "/v1/schedules?partial=true", other_body).json["schedules"]
+
+    code = {"url": "code", "body": "code", "timeout": "code"}
+    assert first["origins"] == origins_with(code, cron="code", timezone="code", overlap="code")
+    assert same == changed
+    assert (same["cron"], same["timezone"]) == ("@hourly", "UTC")
+    assert same["origins"] == origins_with(
+        {**code, "timeout": "operator", "priority": "operator"}, cron="operator", overlap="code"
+    )
+    assert (other["cron"], other["task"]["timeout"], other["task"]["priority"]) == ("@daily", 9, 0)
+    assert other["origins"] == origins_with(
+        code, cron="code", timezone="code", overlap="code", misfire="code"
+    )
+    assert other["paused"] is True
+
+
+def test_put_of_an_operator_holds_until_the_declaration_changes(server: Server, name: str) -> None:
+    declare(server, name, name)
+    by_hand = put(server, name, cron="@weekly")
+
+    declare(server, name, name)
+
+    assert show(server, name) == by_hand
+    assert by_hand["origins"] == origins_with({"url": "code"}, cron="operator")
+
+
+def test_schedule_that_code_declares_as_somebody_wrote_it_is_the_codes(
+    server: Server, name: str
+) -> None:
+    declare(server, name, name)
+    put(server, name, cron="@weekly")
+    entry = {"name": name, "cron": "@weekly", "task": TASK}
+
+    call(server, "PUT", "/v1/schedules", {"owner": name, "schedules": [entry]})
+
+    assert show(server, name)["origins"]["cron"] == "code"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ MAIL = Queue(
         base_url="http://app.test",
         keep_dead=RetentionOverrides(count=1, age=2.0),
     ),
+    declared=QueueOverrides(rate=3.0, retry=RetryOverrides(dead_on=(410,))),
     configured=True,
     paused=True,
 )

@@ -11,6 +11,7 @@ from poussetaches.core.errors import StoreClosed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, HOUR, SECOND, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, QueueCounts, Retention
+from poussetaches.core.schedule import declared_as_written
 from poussetaches.core.task import Attempt, Bury, Complete, PutBack, Reason, RetryAt, TaskState
 from poussetaches.store.base import Finish, Lease, MinuteRow, Push, Store
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
@@ -107,6 +108,7 @@ class ScheduleRules:
             last_fired_at=Moment(NOW - HOUR),
             last_task_id="before",
         )
+        schedule = declared_as_written(schedule)
 
         is_new = await put_schedule(store, schedule)
 

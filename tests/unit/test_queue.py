@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poussetaches.core.queue import (
+    Queue,
     QueueCounts,
     QueueOverrides,
     QueueSettings,
@@ -13,6 +14,7 @@ from poussetaches.core.queue import (
     RetentionOverrides,
     TokenBucket,
     parse_rate,
+    redeclared,
     total_of,
 )
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
@@ -21,6 +23,51 @@ rates = st.floats(0.001, 1000)
 bursts = st.integers(1, 1000)
 starts = st.floats(0, 1e7)  # a monotonic clock may have run for months
 steps = st.lists(st.tuples(st.floats(0, 100), st.integers(0, 50)), max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "before", "declared", "found"),
+    [
+        pytest.param({}, None, {"rate": 2.0}, {"rate": 2.0}, id="first"),
+        pytest.param({"rate": 1.0}, None, {"rate": 2.0}, {"rate": 2.0}, id="first over another"),
+        pytest.param({"rate": 1.0}, {"rate": 2.0}, {"rate": 2.0}, {"rate": 1.0}, id="same"),
+        pytest.param({}, {"rate": 2.0}, {"rate": 2.0}, {}, id="same, reset by an operator"),
+        pytest.param({"rate": 1.0}, {"rate": 2.0}, {"rate": 3.0}, {"rate": 3.0}, id="other"),
+        pytest.param({"rate": 1.0}, {"rate": 2.0}, {}, {}, id="no longer declared"),
+        pytest.param(
+            {"rate": 1.0, "burst": 5}, {"rate": 2.0}, {}, {"burst": 5}, id="never declared"
+        ),
+        pytest.param(
+            {"retry": {"jitter": 0.1, "max_attempts": 3}},
+            {"retry": {"max_attempts": 3}},
+            {"retry": {"dead_on": [410]}},
+            {"retry": {"jitter": 0.1, "dead_on": [410]}},
+            id="within retry",
+        ),
+        pytest.param(
+            {"keep_dead": {"count": 1}}, {"keep_dead": {"count": 1}}, {}, {}, id="whole object"
+        ),
+    ],
+)
+def test_declaration_sets_what_it_names_when_it_is_another(
+    overrides: dict[str, object],
+    before: dict[str, object] | None,
+    declared: dict[str, object],
+    found: dict[str, object],
+) -> None:
+    queue = Queue(
+        name="mail",
+        overrides=msgspec.convert(overrides, QueueOverrides),
+        declared=msgspec.convert(before, QueueOverrides | None),
+        configured=True,
+        paused=True,
+    )
+
+    after = redeclared(queue, msgspec.convert(declared, QueueOverrides))
+
+    assert after.overrides == msgspec.convert(found, QueueOverrides)
+    assert after.declared == msgspec.convert(declared, QueueOverrides)
+    assert after.paused
 
 
 def test_full_bucket_has_its_burst() -> None:

@@ -20,10 +20,12 @@ from poussetaches.core.schedule import (
     as_seconds_first,
     check_expression,
     check_new_expression,
+    declared_as_written,
     first_occurrence,
     latest_occurrence,
     missed_occurrences,
     next_occurrence,
+    redeclared,
     redefined,
 )
 from poussetaches.core.schedule import occurrences as occurrences_of
@@ -396,6 +398,23 @@ def known_and_new(**changes: object) -> tuple[Schedule, Schedule]:
     )
     new = make_schedule(created_at=NOW, anchor_at=NOW, next_run_at=Moment(NOW + HOUR))
     return known, msgspec.structs.replace(new, **changes)
+
+
+def test_schedule_declared_as_before_is_not_touched_whatever_was_changed_since() -> None:
+    known, new = known_and_new()
+    known = declared_as_written(known)
+    changed = msgspec.structs.replace(known, cron="@every 2h", paused=True)
+
+    assert redeclared(changed, declared_as_written(new)) is changed
+    assert redeclared(known, declared_as_written(new)) is known
+
+
+def test_schedule_declared_for_the_first_time_is_kept_but_for_the_declaration() -> None:
+    known, new = known_and_new()
+
+    found = redeclared(known, declared_as_written(new))
+
+    assert found == declared_as_written(known)
 
 
 def test_schedule_defined_as_it_is_already_is_not_touched() -> None:

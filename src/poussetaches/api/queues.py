@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from poussetaches.api.bulk import Bulk
 from poussetaches.api.definitions import decode_definition, name_of, patched
-from poussetaches.api.endpoint import Endpoint, answer
+from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import after_change
 from poussetaches.api.reading import read_body
@@ -25,10 +25,13 @@ from poussetaches.core.queue import (
     CALLBACKS_QUEUE,
     DEFAULT_QUEUE,
     MAX_QUEUES,
+    Origin,
     Queue,
     QueueCounts,
     QueueOverrides,
     Retention,
+    origins_of,
+    redeclared,
 )
 from poussetaches.core.queue_fields import QueueFields, check_queue
 from poussetaches.core.retry import RetryPolicy
@@ -45,6 +48,7 @@ HINTS = {
     "counts": _READ_ONLY,
     "oldest_due_age": _READ_ONLY,
     "waiting_for": _READ_ONLY,
+    "origins": _READ_ONLY,
     "paused": "is changed by POST …/pause and …/resume only; leave it out",
 }
 
@@ -52,6 +56,48 @@ NO_BASE = (
     f"is a path, and there is no base URL to put it behind: set base_url of the queue "
     f"{CALLBACKS_QUEUE!r}, or POUSSETACHES_BASE_URL of the server"
 )
+
+
+class PatchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a patch is all that code says of a queue, and not a person's change."""
+
+    declared: bool = False
+
+
+class RetryOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the fields of a queue's retry policy come from."""
+
+    max_attempts: Origin
+    min_backoff: Origin
+    multiplier: Origin
+    max_backoff: Origin
+    jitter: Origin
+    max_age: Origin
+    max_retry_after: Origin
+    dead_on: Origin
+
+
+class RetentionOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the limits of a retention come from."""
+
+    count: Origin
+    age: Origin
+
+
+class QueueOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the settings of a queue come from."""
+
+    rate: Origin
+    burst: Origin
+    concurrency: Origin
+    origin_concurrency: Origin
+    timeout: Origin
+    retry: RetryOrigins
+    base_url: Origin
+    on_success: Origin
+    on_dead: Origin
+    keep_succeeded: RetentionOrigins
+    keep_dead: RetentionOrigins
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +119,7 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     counts: QueueCounts
     oldest_due_age: float | None  # seconds
     waiting_for: list[WaitView]
+    origins: QueueOrigins
 
 
 class QueueList(msgspec.Struct, frozen=True):
@@ -138,6 +185,7 @@ class QueueRoutes:
             defined(
                 method="PATCH",
                 handler=self.patch,
+                query=PatchQuery,
                 summary="Change some of a queue's settings (RFC 7396)",
                 problems=(409,),
             ),
@@ -198,19 +246,24 @@ class QueueRoutes:
         """Set a queue anew: what is not named is taken from the server."""
         name = name_of(request, code=CODE)
         overrides = self._decoded(await read_body(request, limit=self._max_request))
-        return await self._set(name, lambda _: overrides)
+        return await self._set(
+            name, lambda known: msgspec.structs.replace(known, overrides=overrides)
+        )
 
     async def patch(self, request: Request) -> Response:
         """Change some settings of a queue; null resets one. An unknown queue is made."""
         name = name_of(request, code=CODE)
+        is_declaration = read_query(request, PatchQuery).declared
         patch = await read_body(request, limit=self._max_request)
-        self._decoded(patch)  # null has to name what there is, too
+        given = self._decoded(patch)  # null has to name what there is, too
+        if is_declaration:
+            return await self._set(name, lambda known: redeclared(known, given))
 
-        def overrides(known: Queue | None) -> QueueOverrides:
-            said = QueueOverrides() if known is None else known.overrides
-            return self._decoded(patched(said, patch, code=CODE))
+        def change(known: Queue) -> Queue:
+            overrides = self._decoded(patched(known.overrides, patch, code=CODE))
+            return msgspec.structs.replace(known, overrides=overrides)
 
-        return await self._set(name, overrides)
+        return await self._set(name, change)
 
     async def delete(self, request: Request) -> Response:
         """Delete a queue that has nothing to do, with its ended tasks."""
@@ -262,9 +315,7 @@ class QueueRoutes:
     def _decoded(self, body: bytes) -> QueueOverrides:
         return decode_definition(self._decoder, body, hints=HINTS, code=CODE).overrides()
 
-    async def _set(
-        self, name: str, overrides_of: Callable[[Queue | None], QueueOverrides]
-    ) -> Response:
+    async def _set(self, name: str, change: Callable[[Queue], Queue]) -> Response:
         """Keep a queue with other settings, which depend on those that it has."""
         queues = self._engine.queues
         paths_lead = queues.settings_of(CALLBACKS_QUEUE).base_url is not None
@@ -276,10 +327,10 @@ class QueueRoutes:
             made = known is None
             if made and is_full:
                 raise TooMany(f"there are {MAX_QUEUES} queues already, as many as are allowed")
-            overrides = overrides_of(known)
-            check_overrides(overrides, paths_lead=paths_lead, allowed=queues.allowed)
-            paused = known is not None and known.paused
-            return Queue(name=name, overrides=overrides, configured=True, paused=paused)
+            new = change(known or Queue(name=name))
+            if new is not known:
+                check_overrides(new.overrides, paths_lead=paths_lead, allowed=queues.allowed)
+            return msgspec.structs.replace(new, configured=True)
 
         await self._store.edit_queue(name, edit)
         with after_change():
@@ -311,6 +362,9 @@ class QueueRoutes:
             counts=counts.get(name, QueueCounts()),
             oldest_due_age=age,
             waiting_for=[wait_view(item) for item in self._engine.queue_waiting_for(name)],
+            origins=msgspec.convert(
+                origins_of(queues.get(name) or Queue(name=name)), QueueOrigins
+            ),
         )
 
 

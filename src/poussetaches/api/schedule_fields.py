@@ -26,7 +26,7 @@ from poussetaches.api.views import Time, shown, shown_or_none, task_view
 from poussetaches.core.callback import CallbackUrl
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
 from poussetaches.core.moment import Moment, datetime_of
-from poussetaches.core.queue import Name, Timeout
+from poussetaches.core.queue import Name, Origin, Timeout
 from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.schedule import (
     MAX_EXPRESSION,
@@ -37,6 +37,7 @@ from poussetaches.core.schedule import (
     Schedule,
     first_occurrence,
     occurrences,
+    origins_of,
 )
 from poussetaches.core.task import Task
 
@@ -52,6 +53,7 @@ HINTS = {
     "next_runs": _READ_ONLY,
     "last_run_at": _READ_ONLY,
     "last_task_id": _READ_ONLY,
+    "origins": _READ_ONLY,
     "task.delay": _OF_A_RUN,
     "task.run_at": _OF_A_RUN,
     "task.expires_at": _OF_A_RUN,
@@ -195,6 +197,34 @@ class TemplateView(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
 
 
+class TemplateOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the values of a template come from; ``body`` stands for its form, too."""
+
+    url: Origin
+    method: Origin
+    headers: Origin
+    body: Origin
+    queue: Origin
+    priority: Origin
+    expected: Origin
+    timeout: Origin
+    retry: Origin
+    on_success: Origin
+    on_dead: Origin
+    labels: Origin
+
+
+class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the values of a schedule come from."""
+
+    cron: Origin
+    timezone: Origin
+    task: TemplateOrigins
+    misfire: Origin
+    misfire_grace: Origin
+    overlap: Origin
+
+
 class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule as it is answered."""
 
@@ -211,6 +241,7 @@ class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
     next_runs: list[Occurrence]
     last_run_at: Time | None
     last_task_id: str | None
+    origins: ScheduleOrigins
 
 
 class ScheduleBuilder:
@@ -277,6 +308,7 @@ def schedule_view(schedule: Schedule, *, secret_headers: frozenset[str]) -> Sche
         next_runs=_next_runs(schedule),
         last_run_at=shown_or_none(schedule.last_fired_at),
         last_task_id=schedule.last_task_id,
+        origins=msgspec.convert(origins_of(schedule), ScheduleOrigins),
     )
 
 

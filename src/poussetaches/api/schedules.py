@@ -53,6 +53,7 @@ from poussetaches.core.original import OWNER as ORIGINAL
 from poussetaches.core.schedule import (
     Schedule,
     check_owner,
+    declared_as_written,
     first_occurrence,
     following,
     occurrences,
@@ -104,7 +105,7 @@ class ScheduleRoutes:
 
     The latter can be looked at, paused, resumed, run and deleted, but not changed: their name
     stands for what they are. A schedule that belongs to a declared set can be changed by name,
-    and stays its owner's: the next declaration decides.
+    and stays its owner's: the change holds until the owner declares something else.
     """
 
     def __init__(
@@ -267,7 +268,9 @@ class ScheduleRoutes:
                 if name in known:
                     found.setdefault(name, known[name])
             else:
-                found[name] = _succeeding(known[name], schedule) if name in known else schedule
+                if name in known:
+                    schedule = _succeeding(known[name], schedule)
+                found[name] = declared_as_written(schedule)
             if len(found) % AT_ONCE == 0:
                 await asyncio.sleep(0)
         return list(found.values()), refused
@@ -443,7 +446,7 @@ def field_and_reason(exc: Problem | Invalid | Conflict) -> tuple[str, str]:
 
 
 def _succeeding(known: Schedule, new: Schedule) -> Schedule:
-    """Return a new definition with the owner, and the hidden headers, of what it replaces.
+    """Return a new definition with what it replaces has besides: owner, hidden headers and so on.
 
     Raises:
         OwnedByAnother: it is one of the original's route.
@@ -455,12 +458,14 @@ def _succeeding(known: Schedule, new: Schedule) -> Schedule:
         )
     headers = unmasked(new.task.headers, known.task.headers)
     task = msgspec.structs.replace(new.task, headers=headers)
-    return msgspec.structs.replace(new, owner=known.owner, task=task)
+    return msgspec.structs.replace(new, owner=known.owner, declared=known.declared, task=task)
 
 
 def _replaced(known: Schedule, new: Schedule, current: Schedule) -> Schedule:
     """Return what a schedule becomes: as it is, when it is no longer what was known of it."""
-    return redefined(current, new) if current.definition == known.definition else current
+    if current.identity != known.identity:
+        return current
+    return redefined(current, new)
 
 
 def _resumed(schedule: Schedule, *, now: Moment) -> Schedule:

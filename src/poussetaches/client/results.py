@@ -201,6 +201,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     counts: QueueCounts
     oldest_due_age: float | None
     waiting_for: tuple[WaitInfo, ...]
+    origins: dict[str, Any] = {}  # as in the protocol; older servers answer none
 
 
 class QueueList(msgspec.Struct, frozen=True):
@@ -251,6 +252,7 @@ class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
     next_runs: tuple[Occurrence, ...]
     last_run_at: datetime | None
     last_task_id: str | None
+    origins: dict[str, Any] = {}  # as in the protocol; older servers answer none
 
 
 class ScheduleList(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +32,10 @@ Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]  # seconds
 
 RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # "100/h" and its like
 _RATE = re.compile(RATE)
+Document = dict[str, Any]
+Origin = Literal["operator", "code", "server"]
+Origins = dict[str, Any]  # an Origin for each setting, or Origins for those within it
+
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
 
 
@@ -118,8 +122,69 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     overrides: QueueOverrides = QueueOverrides()
+    declared: QueueOverrides | None = None  # what code said last; people may have changed it since
     configured: bool = False
     paused: bool = False
+
+
+def redeclared(queue: Queue, declared: QueueOverrides) -> Queue:
+    """Return a queue for which code declares these settings.
+
+    When it declared the same before, nothing changes, so that what people set since stays in
+    force. Otherwise the settings that the code names, or named before, are those of the code.
+    """
+    if queue.declared == declared:
+        return queue
+    document = msgspec.to_builtins(queue.overrides)
+    if queue.declared is not None:
+        document = _without(document, msgspec.to_builtins(queue.declared))
+    document = _with(document, msgspec.to_builtins(declared))
+    overrides = msgspec.convert(document, QueueOverrides)
+    return msgspec.structs.replace(queue, overrides=overrides, declared=declared, configured=True)
+
+
+def _without(document: Document, others: Document) -> Document:
+    """Return a document without the fields that another one names, also within its objects."""
+    left: Document = {}
+    for name, value in document.items():
+        other = others.get(name)
+        if other is None:
+            left[name] = value
+        elif isinstance(value, dict) and (within := _without(value, other)):
+            left[name] = within
+    return left
+
+
+def _with(document: Document, others: Document) -> Document:
+    """Return a document with the fields of another one, also within its objects."""
+    merged = dict(document)
+    for name, other in others.items():
+        value = merged.get(name)
+        merged[name] = _with(value, other) if isinstance(value, dict) else other
+    return merged
+
+
+def origins_of(queue: Queue) -> Origins:
+    """Return where the value of each setting comes from, in the shape of the settings.
+
+    A setting that nobody set is the server's, and one that is as the code declared it the code's.
+    """
+    return _origins(QueueSettings(), queue.overrides, queue.declared)
+
+
+def _origins(
+    settings: msgspec.Struct, overrides: msgspec.Struct | None, declared: msgspec.Struct | None
+) -> Origins:
+    found: Origins = {}
+    for name in settings.__struct_fields__:
+        inner, value, said = (getattr(it, name, None) for it in (settings, overrides, declared))
+        if isinstance(inner, msgspec.Struct):
+            found[name] = _origins(inner, value, said)
+        elif value is None:
+            found[name] = "server"
+        else:
+            found[name] = "code" if value == said else "operator"
+    return found
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
 from poussetaches.core.errors import InvalidSchedule, OwnedByAnother
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
+from poussetaches.core.queue import Origins
 from poussetaches.core.retry import Wait
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.core.time_zone import check_zone_name, zone_named
@@ -75,6 +76,17 @@ class RunRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     overlap: Overlap | None = None
 
 
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wrote of a schedule, without what has happened since."""
+
+    cron: str
+    task: Task  # without an id and moments
+    timezone: str = "UTC"
+    misfire: Misfire = Misfire.ONCE
+    misfire_grace: float | None = None
+    overlap: Overlap = Overlap.SKIP
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A task that is made anew at each occurrence of an expression."""
 
@@ -92,15 +104,27 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     last_fired_at: Moment | None = None  # the latest occurrence that was fired
     last_task_id: str | None = None
+    declared: Definition | None = None  # what code said last; people may have changed it since
 
     @property
-    def definition(self) -> tuple[object, ...]:
+    def definition(self) -> Definition:
         """What somebody wrote, without what has happened since."""
         task = msgspec.structs.replace(
             self.task, id="", created_at=Moment(0), run_at=Moment(0), due_at=Moment(0)
         )
-        timing = (self.cron, self.timezone, self.misfire, self.misfire_grace, self.overlap)
-        return (self.name, self.owner, task, *timing)
+        return Definition(
+            cron=self.cron,
+            task=task,
+            timezone=self.timezone,
+            misfire=self.misfire,
+            misfire_grace=self.misfire_grace,
+            overlap=self.overlap,
+        )
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What must be equal for a schedule not to be changed by another of its name."""
+        return (self.name, self.owner, self.definition, self.declared)
 
 
 def check_owner(name: str, *, known: str | None, owner: str) -> None:
@@ -122,7 +146,7 @@ def redefined(known: Schedule | None, new: Schedule) -> Schedule:
     """
     if known is None:
         return new
-    if known.definition == new.definition:
+    if known.identity == new.identity:
         return known
     changes: dict[str, object] = {
         "created_at": known.created_at,
@@ -136,6 +160,50 @@ def redefined(known: Schedule | None, new: Schedule) -> Schedule:
         new = msgspec.structs.replace(new, last_fired_at=known.last_fired_at)
         changes["next_run_at"] = following(new, after=known.last_fired_at)
     return msgspec.structs.replace(new, **changes)
+
+
+def declared_as_written(schedule: Schedule) -> Schedule:
+    """Return a schedule with its definition as what code declares."""
+    return msgspec.structs.replace(schedule, declared=schedule.definition)
+
+
+def redeclared(known: Schedule | None, new: Schedule) -> Schedule:
+    """Return a schedule that code declares.
+
+    When it declared the same before, nothing changes, so that what people changed since stays in
+    force. Otherwise it is defined anew.
+    """
+    if known is not None and known.declared is not None and known.declared == new.declared:
+        return known
+    return redefined(known, new)
+
+
+def origins_of(schedule: Schedule) -> Origins:
+    """Return where each value of a schedule comes from, in the shape of its definition.
+
+    A value that a schedule has by default is the server's, and one that is as the code declared
+    it the code's.
+    """
+    return _origins(schedule.definition, schedule.declared)
+
+
+def _origins(written: msgspec.Struct, declared: msgspec.Struct | None) -> Origins:
+    defaults = {it.name: it for it in msgspec.structs.fields(written)}
+    found: Origins = {}
+    for name, field in defaults.items():
+        value, said = getattr(written, name), getattr(declared, name, None)
+        if isinstance(value, Task):
+            found[name] = _origins(value, said)
+        elif value == _default_of(field):
+            found[name] = "server"
+        else:
+            found[name] = "code" if value == said else "operator"
+    return found
+
+
+def _default_of(field: msgspec.structs.FieldInfo) -> object:
+    made = field.default_factory
+    return field.default if made is msgspec.NODEFAULT else made()
 
 
 def following(schedule: Schedule, *, after: Moment) -> Moment:

@@ -243,15 +243,16 @@ DELETE FROM lanes WHERE queue = ?;
 SELECT queue, origin, forced FROM lanes WHERE used_at >= ?;
 
 -- put_queue: new or changed
-INSERT INTO queues (name, settings, configured, paused) VALUES (?, ?, ?, ?)
+INSERT INTO queues (name, settings, declared, configured, paused) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE
-SET settings = excluded.settings, configured = excluded.configured, paused = excluded.paused;
+SET settings = excluded.settings, declared = excluded.declared, configured = excluded.configured,
+    paused = excluded.paused;
 
 -- delete_queue: by its name
 DELETE FROM queues WHERE name = ?;
 
 -- stored_queues: as they were set; a text that is not UTF-8 must not stop the start
-SELECT name, CAST(settings AS BLOB), configured, paused FROM queues;
+SELECT name, CAST(settings AS BLOB), CAST(declared AS BLOB), configured, paused FROM queues;
 
 -- idle_queues: that nobody set anything on, without tasks and lanes
 SELECT name FROM queues

@@ -32,7 +32,7 @@ def stored_queues(reading: Reading) -> dict[str, Queue]:
     """Return every queue; one whose settings cannot be read has none of its own."""
     found = {}
     for row in reading.all("stored_queues"):
-        name, _, configured, paused = row
+        name, _, _, configured, paused = row
         try:
             found[name] = queue_from_row(row)
         except UnreadableRow as exc:

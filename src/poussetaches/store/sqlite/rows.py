@@ -11,7 +11,7 @@ import msgspec
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.retry import RetryOverrides, StatusRule
-from poussetaches.core.schedule import Misfire, Overlap, Schedule, check_expression
+from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.store.base import MinuteRow
@@ -40,7 +40,7 @@ ATTEMPT_COLUMNS = (
 )
 SCHEDULE_COLUMNS = (
     "name, owner, cron, timezone, task, created_at, anchor_at, next_run_at, misfire, "
-    "misfire_grace, overlap, paused, last_fired_at, last_task_id"
+    "misfire_grace, overlap, paused, last_fired_at, last_task_id, declared"
 )
 MINUTE_COLUMNS = (
     "queue, minute, pushed, started, succeeded, failed, died, lateness_p50, lateness_p95, "
@@ -69,6 +69,7 @@ _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
 _decode_retry = msgspec.json.Decoder(RetryOverrides).decode
 _decode_overrides = msgspec.json.Decoder(QueueOverrides).decode
 _decode_task = msgspec.json.Decoder(Task).decode
+_decode_definition = msgspec.json.Decoder(Definition).decode
 
 
 class UnreadableRow(Exception):
@@ -265,6 +266,7 @@ def schedule_values(schedule: Schedule) -> tuple[object, ...]:
         schedule.paused,
         schedule.last_fired_at,
         schedule.last_task_id,
+        None if schedule.declared is None else _encode(schedule.declared).decode(),
     )
 
 
@@ -293,17 +295,19 @@ def schedule_from_row(row: Row) -> Schedule:
             paused=bool(row[11]),
             last_fired_at=row[12],
             last_task_id=row[13],
+            declared=None if row[14] is None else _decode_definition(row[14]),
         )
     except Exception as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
 
 
 def queue_values(queue: Queue) -> tuple[object, ...]:
-    """Return a queue as its name, settings, and whether it is configured and paused."""
+    """Return a queue as its name, settings, declaration, and if it is configured and paused."""
     settings = None
     if queue.overrides != QueueOverrides():
         settings = _encode(queue.overrides).decode()
-    return (queue.name, settings, queue.configured, queue.paused)
+    declared = None if queue.declared is None else _encode(queue.declared).decode()
+    return (queue.name, settings, declared, queue.configured, queue.paused)
 
 
 def queue_from_row(row: Row) -> Queue:
@@ -312,12 +316,19 @@ def queue_from_row(row: Row) -> Queue:
     Raises:
         UnreadableRow: its settings cannot be read.
     """
-    name, settings, configured, paused = row
+    name, settings, declared, configured, paused = row
     try:
         overrides = _decode_overrides(settings) if settings else QueueOverrides()
+        declaration = _decode_overrides(declared) if declared else None
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
-    return Queue(name=name, overrides=overrides, configured=bool(configured), paused=bool(paused))
+    return Queue(
+        name=name,
+        overrides=overrides,
+        declared=declaration,
+        configured=bool(configured),
+        paused=bool(paused),
+    )
 
 
 def minute_values(row: MinuteRow) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from poussetaches.core.schedule import (
     Overlap,
     Schedule,
     check_owner,
-    redefined,
+    redeclared,
 )
 from poussetaches.core.task import Reason, Task
 from poussetaches.store.base import Change, ScheduleEdit
@@ -142,7 +142,7 @@ def _replace_one(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | 
     for schedule in item.schedules:
         known = tx.reading.schedule(schedule.name)
         clear_away(tx, item.now)
-        new = redefined(known, schedule)
+        new = redeclared(known, schedule)
         if new != known:
             _put(tx, new)
     if item.version is not None:
