@@ -122,7 +122,7 @@ class _Threads:
         self._count = count
         self._limiter: RunVar[CapacityLimiter] = RunVar("poussetaches_threads")
 
-    async def call(self, delivery: Delivery, **injected: object) -> object:
+    async def call(self, delivery: Delivery, /, **injected: object) -> object:
         """Call a handler: a synchronous one in a thread, once there is one."""
         if delivery.function.is_async:
             return delivery.call(**injected)
