@@ -410,7 +410,8 @@ def test_queues_are_declared_at_the_first_request_served_and_not_before() -> Non
 
         assert before == []
         assert [(it.method, it.path) for it in server.deliveries] == [
-            ("PATCH", "/v1/queues/images")
+            ("PATCH", "/v1/queues/images?declared=true"),
+            ("PUT", "/v1/schedules?partial=true"),
         ]
 
 

@@ -308,6 +308,15 @@ def test_older_server_that_refuses_the_whole_set_is_told_of(error: Exception) ->
     assert list(server.queues) == ["shop.mail"]
 
 
+def test_refusal_without_a_detail_is_named_by_its_status() -> None:
+    error = Conflict(409, title="answered in the server's place")
+    tasks, server = make_tasks(), RecordingServer({"mail": error})
+    tasks.queue("mail", rate=1)
+
+    with pytest.raises(DeclarationRefused, match="queue 'mail': 409 answered in the server's"):
+        tasks.declare(server)
+
+
 def test_declaration_that_the_server_cannot_store_is_repeated_as_a_whole() -> None:
     tasks, server = make_tasks(), RecordingServer({"mail": refusal(Busy, 503, "busy")})
     tasks.queue("mail", rate=1)

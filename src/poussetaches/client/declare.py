@@ -69,7 +69,7 @@ def declare(client: Declarations, declaration: Declaration) -> None:
         try:
             client.declare_queue(name, **cast("QueueFields", settings))
         except (Conflict, InvalidRequest) as exc:
-            refused.append(Refusal("queue", name, exc.detail))
+            refused.append(Refusal("queue", name, exc.detail or str(exc)))
     if declaration.replaces:
         refused += _declare_schedules(client, declaration)
     if refused:
@@ -82,7 +82,7 @@ def _declare_schedules(client: Declarations, declaration: Declaration) -> list[R
         declared = client.declare_schedules(owner, declaration.version, declaration.schedules)
     except Conflict as exc:
         if exc.code != "older-version":
-            return [Refusal("schedules of", owner, exc.detail)]
+            return [Refusal("schedules of", owner, exc.detail or str(exc))]
         log.info("schedules not declared: %s", exc.detail)
         return []
     except InvalidRequest as exc:  # an older server takes all of them or none
