@@ -163,7 +163,8 @@ class Callers:
         at_once = not is_delayed and "unique" not in fields
         self.ledger.acknowledged(task["id"], fields["queue"], backoff, at_once=at_once)
         if "key" in fields:
-            self.ledger.key_was_new((fields["queue"], fields["key"]), key_expires_at)
+            name = (fields["queue"], fields["key"])
+            self.ledger.key_was_new(name, task["id"], key_expires_at)
         self.world.known.append(task["id"])
 
     def _check_moment(
@@ -346,7 +347,7 @@ class Callers:
     ) -> None:
         """Ask for a deletion. Without an answer it may be made, or not."""
         deletion = Deletion(covers)
-        self.ledger.deletions.add(deletion)
+        self.ledger.deleting(deletion)
         answer = await self._asked(method, path, body)
         if answer.status < 500 or _is_undone(answer):
             self.ledger.deletions.discard(deletion)

@@ -199,7 +199,8 @@ class Ledger:
         self._pushes = 0
         self._pruned = 0  # tasks, in this life, that were found to be gone
         self._recorded: dict[tuple[str, int], int] = {}  # those that are known to be on disk
-        self._keys: dict[tuple[str, str], float] = {}  # until when each stands
+        # Of each key: the task that it stands for, and until when.
+        self._keys: dict[tuple[str, str], tuple[str, float]] = {}
 
     # Callers
 
@@ -216,13 +217,23 @@ class Ledger:
         """Return when a key that is pushed now expires."""
         return self.time.earliest(self.measured()) + ttl
 
-    def key_was_new(self, name: tuple[str, str], expires_at: float) -> None:
+    def key_was_new(self, name: tuple[str, str], task_id: str, expires_at: float) -> None:
         """Note that a key was answered with 201: no other may have stood in its place."""
-        stands_until = self._keys.get(name, float("-inf"))
+        _, stands_until = self._keys.get(name, ("", float("-inf")))
         at = self.measured()
         if self.time.latest_of_the_earliest(since=0.0, at=at) < stands_until - SLACK:
             self._fail(f"key {name} was forgotten before its time")
-        self._keys[name] = expires_at
+        self._keys[name] = task_id, expires_at
+        entry = self.entries[task_id]
+        if entry.gone_at is not None or self._is_deleted(task_id, entry):
+            del self._keys[name]
+
+    def deleting(self, deletion: Deletion) -> None:
+        """Note a request that deletes tasks, and may free their keys."""
+        self.deletions.add(deletion)
+        for name, (task_id, _) in list(self._keys.items()):
+            if deletion.covers(task_id, name[0]):
+                del self._keys[name]
 
     def next_push(self) -> str:
         """Return a label for a push, which tells it from all others."""

@@ -9,8 +9,16 @@ import pytest
 from poussetaches.core.errors import KeyConflict
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, SECOND, Moment
-from poussetaches.core.queue import Queue, QueueCounts
-from poussetaches.core.task import BodyKind, Complete, RetryAt, Task, TaskState
+from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
+from poussetaches.core.task import (
+    BodyKind,
+    Complete,
+    Reason,
+    RetryAt,
+    Task,
+    TaskState,
+    buried,
+)
 from poussetaches.store.base import Change, Push, Pushed, Store
 from tests.factories import NOW, make_task
 from tests.store.driving import (
@@ -26,6 +34,7 @@ from tests.store.driving import (
 
 LATER = Moment(NOW + HOUR)
 DAY = 86_400.0  # seconds
+MAIL = Lane("mail", LANE.origin)
 
 
 async def push(store: Store, *tasks: Task, now: Moment = NOW, **options: object) -> list[Pushed]:
@@ -95,14 +104,72 @@ class PushRules:
         assert pushed.task is not None
         assert pushed.task.state is TaskState.SUCCEEDED
 
-    async def test_key_outlives_its_task(self, store: Store) -> None:
-        """``Pushed``: ``task`` is None when it was pruned or deleted since."""
+    async def test_key_outlives_a_task_that_was_pruned(self, store: Store) -> None:
+        """``Pushed``: ``task`` is None when it was pruned since."""
         await push(store, make_task("first", key="k"))
-        await store.edit("first", lambda task: None, now=NOW)
+        await end(store, await lease_one(store), Complete())
+        await store.prune(
+            "default", TaskState.SUCCEEDED, Retention(count=0, age=0.0), now=NOW, limit=10
+        )
 
         [pushed] = await push(store, make_task("again", key="k"))
 
         assert pushed == Pushed("first", None, True)
+
+    async def test_key_is_free_once_its_task_was_deleted(self, store: Store) -> None:
+        """``push``: unless it was deleted."""
+        waiting = [
+            make_task(name, key=key, run_at=LATER) for name, key in (("one", "a"), ("two", "b"))
+        ]
+        await push(store, *waiting, make_task("running", key="c"))
+        lease = await lease_one(store)
+        await store.edit("one", lambda task: None, now=NOW)
+        await store.edit("running", lambda task: None, now=NOW)
+        found = await store.select(TaskFilter(), after=None, limit=10)
+        await store.edit_many(
+            found.numbers, lambda place: lambda task: None, filter=TaskFilter(), now=NOW
+        )
+
+        pushed = [
+            (await push(store, make_task(f"new {key}", key=key, body=b"corrected")))[0]
+            for key in "abc"
+        ]
+
+        assert lease.task.id == "running"
+        assert [(one.task_id, one.existing) for one in pushed] == [
+            ("new a", False),
+            ("new b", False),
+            ("new c", False),
+        ]
+
+    async def test_key_is_free_once_its_queue_was_deleted(self, store: Store) -> None:
+        """``push``: or its queue."""
+        await push(store, make_task("first", key="k", queue="mail"))
+        await end(store, (await store.lease_due({MAIL: 1}, now=NOW)).leases[0], Complete())
+        await store.prune(
+            "mail", TaskState.SUCCEEDED, Retention(count=0, age=0.0), now=NOW, limit=10
+        )
+        await store.edit_queue("mail", lambda queue: None)
+
+        [pushed] = await push(store, make_task("again", key="k", queue="mail"))
+
+        assert (pushed.task_id, pushed.existing) == ("again", False)
+
+    async def test_key_stays_when_its_task_was_cancelled_or_expired(self, store: Store) -> None:
+        """``push``: whatever became of it."""
+        await push(store, make_task("cancelled", key="a", run_at=LATER))
+        await push(store, make_task("expired", key="b", run_at=LATER, expires_at=NOW))
+        await store.edit(
+            "cancelled", lambda task: buried(task, Reason.CANCELLED, now=NOW), now=NOW
+        )
+        await store.expire(now=NOW, limit=10)
+
+        pushed = [(await push(store, make_task("new", key=key)))[0] for key in "ab"]
+
+        assert [(one.task_id, one.existing) for one in pushed] == [
+            ("cancelled", True),
+            ("expired", True),
+        ]
 
     async def test_key_stands_for_its_task_for_its_time(self, store: Store) -> None:
         """``push``: less than that push's ``key_ttl`` ago."""

@@ -43,7 +43,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pushed(msgspec.Struct, frozen=True, gc=False):
-    """The task that a push came to; ``task`` is None when it was pruned or deleted since."""
+    """The task that a push came to; ``task`` is None when it was pruned since."""
 
     task_id: str
     task: Task | None
@@ -222,8 +222,9 @@ class Store(Protocol):
         """Keep new tasks, all or none, unless tasks that were pushed before answer for them.
 
         A push whose ``key`` was given in its queue less than that push's ``key_ttl`` ago comes
-        to the task of then, whatever became of it. A push whose ``unique`` a waiting task of
-        its queue has comes to that task, which gets its body and ``run_at`` when it replaces.
+        to the task of then, whatever became of it, unless it was deleted, or its queue. A push
+        whose ``unique`` a waiting task of its queue has comes to that task, which gets its body
+        and ``run_at`` when it replaces.
         A running or ended task does not stand in the way.
 
         Raises:

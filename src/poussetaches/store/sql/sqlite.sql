@@ -25,6 +25,12 @@ DELETE FROM labels WHERE task = ?;
 -- key: what it stands for
 SELECT task_id, content FROM keys WHERE queue = ? AND key = ? AND expires_at > ?;
 
+-- free_key: if it stands for this task
+DELETE FROM keys WHERE queue = ? AND key = ? AND task_id = ?;
+
+-- free_keys_of_queue: whatever they stand for
+DELETE FROM keys WHERE queue = ?;
+
 -- put_key: new, or in the place of one past its time
 REPLACE INTO keys (queue, key, task_id, content, expires_at) VALUES (?, ?, ?, ?, ?);
 

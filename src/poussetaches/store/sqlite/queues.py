@@ -95,4 +95,5 @@ def _edit_one(tx: SqliteTransaction, item: Editing) -> Queue | PousseTachesError
         if any(tx.counts(item.name).values()):
             return QueueInUse()
         tx.forget_queue(item.name)
+        tx.connection.execute(tx.sql["free_keys_of_queue"], (item.name,))
     return new

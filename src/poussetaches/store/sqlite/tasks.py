@@ -187,9 +187,14 @@ def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
 
 
 def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
-    """Delete tasks of any state; the attempt of one that runs is given up."""
+    """Delete tasks of any state; the attempt of one that runs is given up.
+
+    Their keys stand for them no longer: whoever deletes a task may want to push another.
+    """
     found = list(tasks)
     delete_rows(tx, [seq for seq, _ in found])
+    keys = [(task.queue, task.key, task.id) for _, task in found if task.key is not None]
+    tx.connection.executemany(tx.sql["free_key"], keys)
     for seq, task in found:
         tx.give_up(seq)
         for what in _counted(task):
