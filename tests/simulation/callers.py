@@ -17,6 +17,7 @@ WELL = "http://well.test:9000"  # always there, for callbacks and canaries
 CANARIES = "canaries"  # a queue that nobody changes
 RATED = "rated"  # and another, with a rate
 RATED_LIMITS = {"rate": RATED_RATE, "burst": RATED_BURST}
+LONG_AGO = Moment(0)
 KEY_TTL = 300.0  # seconds
 SCHEDULES = ("nightly", "often", "seldom")
 SELDOM = ("30 2 * * *", "@every 36h")  # so that a year has no more than some hundred
@@ -49,20 +50,19 @@ class Callers:
         begun, begun_at = self.clock.now(), self.clock.monotonic()
         if fields.get("on_conflict") == "replace":
             self.ledger.changed_at = begun_at
-        key_expires_at = self.ledger.key_expires(KEY_TTL)
         answer = await self._asked("POST", "/v1/tasks", fields)
         self._note_refusal(answer, [fields])
         if answer.status == 200:
             self.ledger.seen["push that came to an earlier task"] += 1
         if answer.status == 201:
-            self._promised(answer.json, fields, key_expires_at)
+            self._promised(answer.json, fields, begun)
             self._check_moment(answer.json, fields, begun, begun_at)
 
     async def push_batch(self) -> None:
         """Push some tasks at once."""
         pushes = [self._fields() for _ in range(self.random.randint(2, 40))]
         self.ledger.changed_at = self.clock.monotonic()
-        key_expires_at = self.ledger.key_expires(KEY_TTL)
+        begun = self.clock.now()
         answer = await self._asked("POST", "/v1/tasks/batch", {"tasks": pushes})
         self._note_refusal(answer, pushes)
         if answer.status in (200, 201):
@@ -71,7 +71,7 @@ class Callers:
                 zip(answer.json["ids"], pushes, strict=True)
             ):
                 if place not in existing:
-                    self._promised({"id": task_id}, fields, key_expires_at)
+                    self._promised({"id": task_id}, fields, begun)
 
     async def push_as_the_original(self) -> None:
         """Push a task, or a schedule, on the original's route."""
@@ -153,7 +153,7 @@ class Callers:
             found.update(push["labels"]["push"] for push in pushes)
 
     def _promised(
-        self, task: dict[str, Any], fields: dict[str, Any], key_expires_at: float = 0.0
+        self, task: dict[str, Any], fields: dict[str, Any], begun: Moment = LONG_AGO
     ) -> None:
         retry = fields.get("retry")
         backoff = None
@@ -164,7 +164,7 @@ class Callers:
         self.ledger.acknowledged(task["id"], fields["queue"], backoff, at_once=at_once)
         if "key" in fields:
             name = (fields["queue"], fields["key"])
-            self.ledger.key_was_new(name, task["id"], key_expires_at)
+            self.ledger.key_was_new(name, task["id"], begun=begun, ttl=KEY_TTL)
         self.world.known.append(task["id"])
 
     def _check_moment(

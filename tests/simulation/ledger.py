@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from poussetaches.core.moment import SECOND
+from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
 from poussetaches.store.base import Change, News
@@ -45,6 +45,13 @@ class Death(NamedTuple):
 
     ended_at: float
     at: float
+
+
+class Key(NamedTuple):
+    """The task that a key stands for, and until when at least, in seconds."""
+
+    task_id: str
+    expires_at: float
 
 
 class Backoff(NamedTuple):
@@ -174,7 +181,7 @@ class Ledger:
     ) -> None:
         self.seen = seen
         self.rated = rated
-        self.time = MachineTime()
+        self.time: MachineTime
         self.measured: Callable[[], float]  # seconds
         self.now: Callable[[], float]  # seconds of true time
         self.keep_dead: float | None = None  # seconds, where only their age prunes dead letters
@@ -199,8 +206,7 @@ class Ledger:
         self._pushes = 0
         self._pruned = 0  # tasks, in this life, that were found to be gone
         self._recorded: dict[tuple[str, int], int] = {}  # those that are known to be on disk
-        # Of each key: the task that it stands for, and until when.
-        self._keys: dict[tuple[str, str], tuple[str, float]] = {}
+        self._keys: dict[tuple[str, str], Key] = {}
 
     # Callers
 
@@ -213,17 +219,18 @@ class Ledger:
         entry.backoff = backoff
         entry.at_once = at_once
 
-    def key_expires(self, ttl: float) -> float:
-        """Return when a key that is pushed now expires."""
-        return self.time.earliest(self.measured()) + ttl
-
-    def key_was_new(self, name: tuple[str, str], task_id: str, expires_at: float) -> None:
+    def key_was_new(
+        self, name: tuple[str, str], task_id: str, *, begun: Moment, ttl: float
+    ) -> None:
         """Note that a key was answered with 201: no other may have stood in its place."""
-        _, stands_until = self._keys.get(name, ("", float("-inf")))
-        at = self.measured()
-        if self.time.latest_of_the_earliest(since=0.0, at=at) < stands_until - SLACK:
-            self._fail(f"key {name} was forgotten before its time")
-        self._keys[name] = task_id, expires_at
+        at, known = self.measured(), self._keys.get(name)
+        if known is not None:
+            latest = self.time.latest_of_the_earliest(since=0.0, at=at)
+            if latest < known.expires_at - SLACK:
+                self._fail(f"key {name} was forgotten {known.expires_at - latest:.0f} s early")
+        # A clock that is set back takes keys along that were pushed while it was ahead.
+        pushed_at = min(begun / SECOND, self.clock.now() / SECOND, self.time.earliest(at))
+        self._keys[name] = Key(task_id, pushed_at + ttl)
         entry = self.entries[task_id]
         if entry.gone_at is not None or self._is_deleted(task_id, entry):
             del self._keys[name]
@@ -231,8 +238,8 @@ class Ledger:
     def deleting(self, deletion: Deletion) -> None:
         """Note a request that deletes tasks, and may free their keys."""
         self.deletions.add(deletion)
-        for name, (task_id, _) in list(self._keys.items()):
-            if deletion.covers(task_id, name[0]):
+        for name, key in list(self._keys.items()):
+            if deletion.covers(key.task_id, name[0]):
                 del self._keys[name]
 
     def next_push(self) -> str:
@@ -274,8 +281,10 @@ class Ledger:
             entry.death = Death(row.ended_at / SECOND, self.measured())
 
     def _check_retention(self, task_id: str, entry: Entry) -> None:
-        """Check that a dead letter that is gone was kept for its time."""
+        """Check that a dead letter that is gone was kept for its time, or is set aside."""
         if entry.death is None or self.keep_dead is None or self._is_deleted(task_id, entry):
+            return
+        if self.may_fail(task_id) and task_id in self.set_aside():
             return
         latest = self.time.latest_of_the_earliest(since=entry.death.at, at=self.measured())
         age = latest - entry.death.ended_at

@@ -27,9 +27,9 @@ class MachineTime:
     Nothing measures the time for which a machine is off: it makes the wall clock leap ahead.
     """
 
-    def __init__(self) -> None:
-        self._offset = 0.0
-        self._since = 0.0
+    def __init__(self, offset: float) -> None:
+        self._offset = offset
+        self._since = float("-inf")
         self._earlier: list[Setting] = []
         self._peaks: list[tuple[float, float]] = []  # when it was set, and the earliest time then
 

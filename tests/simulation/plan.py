@@ -117,8 +117,7 @@ class Plan:
         seconds = self._random.choice(JUMPS) * self._random.choice((-1, 1))
         self._world.set_clock(seconds)
         await asyncio.sleep(self._random.choice((0.1, 15.0, 100.0)))
-        if self._world.is_alive:
-            self._world.set_clock(-seconds)
+        self._world.set_clock(-seconds)
 
     async def _sleep_with_the_machine(self) -> None:
         self._world.sleep_with_the_machine(self._random.choice((60.0, 86_400.0)))

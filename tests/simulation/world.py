@@ -14,6 +14,7 @@ from tests.integration.asgi import Answered
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Ledger, RatedQueue, Row
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
+from tests.simulation.machine_time import MachineTime
 from tests.simulation.network import Network
 from tests.simulation.poison import Poison
 from tests.simulation.server import Machine, Server
@@ -59,6 +60,7 @@ class World:
         )
         self._digest = hashlib.sha256()
         self._time = 1000.0  # of the monotonic clock
+        self.ledger.time = MachineTime(STARTED / SECOND)
         self._jumps = 0  # microseconds of the wall clock
         self._starts = 1  # of the machine
         self._slept = 0.0  # seconds in which the machine slept
@@ -133,13 +135,15 @@ class World:
             self.ledger.rated.refill()
 
     def set_clock(self, seconds: float) -> None:
-        """Set the wall clock ahead, or back."""
-        self.clock.jump(seconds)
-        self._note_setting()
+        """Set the wall clock ahead, or back; what only begins after a crash does not."""
+        if self.is_alive:
+            self.clock.jump(seconds)
+            self._note_setting()
 
     def sleep_with_the_machine(self, seconds: float) -> None:
         """Let the machine sleep."""
-        self.clock.sleep_with_the_machine(seconds)
+        if self.is_alive:
+            self.clock.sleep_with_the_machine(seconds)
 
     def _note_setting(self) -> None:
         measured = self._measured()
