@@ -294,6 +294,7 @@ async def test_commit_on_a_broken_disk_fails_for_every_caller(
     )
 
     assert [type(result) for result in results] == [kind] * 3
+    assert {"cannot be used at the moment" in str(result) for result in results} == {True}
     assert store.trouble is not None
     assert store.trouble.full is False
     await assert_counts_are_true(store, [])

@@ -221,7 +221,7 @@ class Connections:
                 raise
             if getattr(exc, "sqlite_errorcode", 0) in UNDONE:
                 raise trouble from exc
-            raise _may_have_lasted(exc) from exc
+            raise _may_have_lasted(trouble) from exc
         if self._place is not None:
             try:
                 # Afterwards: what is acknowledged must be where the next start looks for it.
