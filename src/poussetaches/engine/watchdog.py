@@ -29,9 +29,11 @@ class Watchdog:
 
     def beat(self) -> float:
         """Note that the process runs; return for how many seconds it stood still before."""
+        if self._beat_at is None:
+            return 0.0  # the loops are turned by hand, and time passes between their turns
         now = self._clock.monotonic()
         before, self._beat_at = self._beat_at, now
-        if before is None or now - before < STANDSTILL:
+        if now - before < STANDSTILL:
             return 0.0
         self._resumed_at = now
         return now - before
