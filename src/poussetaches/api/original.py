@@ -31,6 +31,7 @@ from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, first_occurrence
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import MAX_DELAY, Task, TaskState
+from poussetaches.engine.redirect import REDIRECTS
 from poussetaches.store.base import Store, SummaryPage, TaskSummary
 
 PAGE = 200  # tasks read at once for a listing
@@ -352,7 +353,8 @@ def _last_error(summary: TaskSummary) -> tuple[int, str | None]:
         return CONNECTION_ERROR, _encoded(task.last_error)
     if failure is None:
         return 0, None
-    if failure.error is not None:
+    # A redirect is an answer like any other for the original, which knows no errors beside it.
+    if failure.error is not None and failure.status not in REDIRECTS:
         return CONNECTION_ERROR, _encoded(failure.error)
     return failure.status or CONNECTION_ERROR, _encoded(response_text(failure))
 
