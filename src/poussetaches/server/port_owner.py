@@ -10,6 +10,7 @@ from contextlib import suppress
 import psutil
 
 WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, nothing listens on them here
+LOOKS = 3  # a socket that is opened during a look has no process in it
 CONNECT_TIMEOUT = 1.0  # seconds; a local address answers at once
 
 
@@ -27,6 +28,15 @@ def listeners(host: str, port: int) -> set[int | None]:
 
     A process of another user, or any process on systems that hide them, is ``None``.
     """
+    found: set[int | None] = {None}
+    for _ in range(LOOKS):
+        found = _look(host, port)
+        if None not in found:
+            break
+    return found
+
+
+def _look(host: str, port: int) -> set[int | None]:
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, port)} | WILDCARDS
         connections = psutil.net_connections("tcp")
