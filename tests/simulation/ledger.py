@@ -154,6 +154,7 @@ class RatedQueue:
         self._burst = burst
         self._tokens = float(burst)
         self._at = 0.0
+        self._stood_still = 0.0  # tokens that grew while the process did not run
         self._taken_at: list[float] = []
 
     def take(self, now: float) -> bool:
@@ -161,7 +162,13 @@ class RatedQueue:
         grown = self._tokens + (now - self._at) * self._rate
         self._tokens, self._at = min(float(self._burst), grown) - 1, now
         self._taken_at.append(now)
+        if self._tokens < 0:
+            self._tokens, self._stood_still = self._tokens + self._stood_still, 0.0
         return self._tokens > -0.01 or not self.is_limited
+
+    def stood_still(self, seconds: float) -> None:
+        """Spare what grows in a standstill: attempts counted before it may be made after it."""
+        self._stood_still = min(float(self._burst), seconds * self._rate)
 
     def crashed(self, now: float) -> None:
         """Give back what was taken just before a crash: it may not be on disk."""

@@ -120,11 +120,15 @@ class Plan:
         self._world.set_clock(-seconds)
 
     async def _sleep_with_the_machine(self) -> None:
-        self._world.sleep_with_the_machine(self._random.choice((60.0, 86_400.0)))
+        seconds = self._random.choice((60.0, 86_400.0))
+        self._world.sleep_with_the_machine(seconds)
+        self._world.ledger.rated.stood_still(seconds)
 
     async def _stand_still(self) -> None:
         """Have the process do nothing for a while; it is well as soon as it goes on."""
-        self._world.clock.stand_still(self._random.choice(STANDSTILLS))
+        seconds = self._random.choice(STANDSTILLS)
+        self._world.clock.stand_still(seconds)
+        self._world.ledger.rated.stood_still(seconds)
         answer = await self._world.ask("GET", "/healthz", None)
         if answer.status != HTTPStatus.OK:
             self._world.fail(f"after a standstill the server is not well: {answer.body!r}")
