@@ -1,4 +1,4 @@
-"""Nine ways to break the engine, each a change of a copy of the source; nobody ships them."""
+"""Fourteen ways to break the engine, each a change of a copy of the source; nobody ships them."""
 
 from __future__ import annotations
 
@@ -78,6 +78,30 @@ MUTATIONS = (
         "store/sqlite/isolation.py",
         "        return give_up(row, Defect.of(exc, step))\n",
         "        raise\n",
+    ),
+    Mutation(
+        "believe a leap of the clock at once",
+        "engine/confirmed_time.py",
+        "CONFIRMED_AFTER = HOUR",
+        "CONFIRMED_AFTER = 0",
+    ),
+    Mutation(
+        "leave due tasks late when the clock is set back",
+        "engine/clock_watch.py",
+        "        if moved < -NOTICED:",
+        "        if moved < -NOTICED * 1e9:",
+    ),
+    Mutation(
+        "forget the tokens that a queue has used",
+        "engine/rates.py",
+        "            if wait > 0:",
+        "            if wait > 1e15:",
+    ),
+    Mutation(
+        "call a loop stuck after a standstill",
+        "engine/watchdog.py",
+        "now - self._beat_at >= STANDSTILL:",
+        "now - self._beat_at >= 1e9:",
     ),
     Mutation(
         "call what may be stored undone",

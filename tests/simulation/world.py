@@ -147,7 +147,11 @@ class World:
 
     def _note_setting(self) -> None:
         measured = self._measured()
-        self.ledger.time.set(self.clock.now() / SECOND - measured, at=measured)
+        offset = self.clock.now() / SECOND - measured
+        if self.known:
+            self.ledger.time.set(offset, at=measured)
+        else:  # a store that holds nothing tells no time
+            self.ledger.time = MachineTime(offset)
 
     def _measured(self) -> float:
         """Return the seconds that a clock of the machine has measured."""

@@ -38,7 +38,7 @@ class ClockWatch:
         """Take up what an earlier process knew of the clock."""
         kept, use = await self._store.clock(), await self._store.last_use()
         self._kept = kept
-        self._clock.recall(kept, latest=use.pushed_at)
+        self._clock.recall(kept, latest=use.pushed_at or use.minute)
         self._last = record = self._clock.record()
         was = _earlier_start(kept, record, use, now=self._clock.now())
         if was is not None and was > record.seen + NOTICED:
