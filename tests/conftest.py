@@ -15,6 +15,21 @@ from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
 from tests.store.sqlite_files import Disk, opened
 
+# So that failed assertions in these modules show the values. Here, because tests of every folder
+# import them, and a module cannot be rewritten once it is imported.
+pytest.register_assert_rewrite(
+    "tests.store.clock_rules",
+    "tests.store.driving",
+    "tests.store.edit_rules",
+    "tests.store.export_rules",
+    "tests.store.push_rules",
+    "tests.store.queue_rules",
+    "tests.store.schedule_change_rules",
+    "tests.store.schedule_rules",
+    "tests.store.search_rules",
+    "tests.store.task_rules",
+)
+
 # A property never depends on how fast the machine is, and fails again when it has failed once.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

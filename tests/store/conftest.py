@@ -8,19 +8,6 @@ from pathlib import Path
 
 import pytest
 
-# Their assertions are to tell what was seen, like those of a test's own module.
-pytest.register_assert_rewrite(
-    "tests.store.driving",
-    "tests.store.edit_rules",
-    "tests.store.export_rules",
-    "tests.store.push_rules",
-    "tests.store.queue_rules",
-    "tests.store.schedule_change_rules",
-    "tests.store.schedule_rules",
-    "tests.store.search_rules",
-    "tests.store.task_rules",
-)
-
 
 @pytest.fixture(scope="session")
 def postgres_uri() -> Iterator[str]:
