@@ -123,7 +123,7 @@ simulate: $(TEST_STAMP)  ## run the server in virtual time, everything going wro
 crash-test: $(TEST_STAMP)  ## kill a real server under load, again and again (KILLS=20)
 	@$(BIN)/poussetaches verify --crash-test --kills $(or $(KILLS),20) --seconds $(or $(SECONDS),20)
 
-fuzz: $(TEST_STAMP)  ## look for what nobody has found yet, for about ten minutes
+fuzz: $(TEST_STAMP)  ## send malformed and random input, for about ten minutes
 	@FUZZ=long $(BIN)/python -m pytest tests/fuzz tests/hostile tests/integration/test_openapi.py $(ARGS)
 
 test-long: $(TEST_STAMP)  ## the long forms: an hour of simulation, a simulated day, 200 kills, fuzzing
