@@ -82,7 +82,7 @@ def test_every_reason_to_die_has_its_row() -> None:
 def test_every_event_has_its_row() -> None:
     told = set(re.findall(r'(?:_add\(|written\(self\._id, )"(\w+)"', EVENTS))
 
-    assert table("event | data | tells of") == told
+    assert table("event | data | reports") == told
 
 
 def test_every_change_of_a_task_is_named() -> None:
