@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from poussetaches.core.moment import SECOND, ClockRecord, Moment, Reading
 from poussetaches.engine.confirmed_time import ConfirmedTime
@@ -41,98 +41,77 @@ class Bell:
         await self._event.wait()
 
 
-class Clock(Protocol):
+class Clock(ABC):
     """The wall clock says when tasks are due; the monotonic one measures how long things take.
 
-    What is deleted or buried for its age goes by the confirmed time.
+    What is deleted or buried because of its age goes by the confirmed time, which is worked out
+    from the readings.
     """
 
     @property
+    @abstractmethod
     def boot_id(self) -> str:
-        """Which start of which machine the uptime is counted from; empty if unknown."""
+        """The machine and its boot that the uptime counts from; empty if unknown."""
 
+    @abstractmethod
     def now(self) -> Moment:
         """Return the wall clock's time."""
 
+    @abstractmethod
     def monotonic(self) -> float:
         """Return seconds on a clock that never jumps."""
 
+    @abstractmethod
     def read(self) -> Reading:
         """Return the wall clock's time together with the machine's uptime."""
 
-    def confirmed(self) -> Moment:
-        """Return the wall clock's time, less what it was set ahead within the last hour."""
-
-    def latest_possible(self) -> Moment:
-        """Return the wall clock's time, plus what it was set back within the last hour.
-
-        It dates what is kept for an age.
-        """
-
-    def latest_confirmed(self) -> Moment | None:
-        """Return the latest time that ever stood for an hour, with what has passed since.
-
-        A later moment was only read while a clock was ahead by mistake. None is for unknown.
-        """
-
-    def record(self) -> ClockRecord:
-        """Return what must be kept so that a restart does not forget the confirmed time."""
-
-    def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:
-        """Take the confirmed time from a record, or else from the latest push in the store."""
-
+    @abstractmethod
     async def wait(self, bell: Bell, *, until: float | None) -> None:
         """Wait for the bell, at the longest until a monotonic time, and never over 10 s."""
 
+    @abstractmethod
     async def sleep(self, seconds: float) -> None:
         """Wait for a length of monotonic time."""
 
+    def confirmed(self) -> Moment:
+        """Return the wall clock's time without leaps ahead within the last hour."""
+        return self._confirmed.at(self.read())
 
-class ConfirmingClock:
-    """The part of a clock that works out the confirmed time from its readings."""
+    def latest_possible(self) -> Moment:
+        """Return the wall clock's time as if it had not been set back within the last hour.
 
-    @property
-    def boot_id(self) -> str:
-        """Which start of which machine the uptime is counted from; empty if unknown."""
-        raise NotImplementedError
+        It dates what is kept until a certain age.
+        """
+        return self._confirmed.latest_possible(self.read())
 
-    def read(self) -> Reading:
-        """Return the wall clock's time together with the machine's uptime."""
-        raise NotImplementedError
+    def latest_confirmed(self) -> Moment | None:
+        """Return the latest time that was ever confirmed, plus the time elapsed since.
+
+        Later moments were read only while the clock was ahead by mistake. None if unknown.
+        """
+        return self._confirmed.latest(self.read())
+
+    def record(self) -> ClockRecord:
+        """Return what to store so that a restart does not lose the confirmed time."""
+        return self._confirmed.record(self.read(), boot_id=self.boot_id)
+
+    def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:
+        """Restore the confirmed time from a record, or else from the latest push in the store."""
+        self._confirmed = ConfirmedTime.recalled(
+            record, self.read(), boot_id=self.boot_id, latest=latest
+        )
 
     @cached_property
     def _confirmed(self) -> ConfirmedTime:
         return ConfirmedTime(self.read())
 
-    def confirmed(self) -> Moment:
-        """Return the wall clock's time, less what it was set ahead within the last hour."""
-        return self._confirmed.at(self.read())
 
-    def latest_possible(self) -> Moment:
-        """Return the wall clock's time, plus what it was set back within the last hour."""
-        return self._confirmed.latest_possible(self.read())
-
-    def latest_confirmed(self) -> Moment | None:
-        """Return the latest time that ever stood for an hour, with what has passed since."""
-        return self._confirmed.latest(self.read())
-
-    def record(self) -> ClockRecord:
-        """Return what must be kept so that a restart does not forget the confirmed time."""
-        return self._confirmed.record(self.read(), boot_id=self.boot_id)
-
-    def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:
-        """Take the confirmed time from a record, or else from the latest push in the store."""
-        self._confirmed = ConfirmedTime.recalled(
-            record, self.read(), boot_id=self.boot_id, latest=latest
-        )
-
-
-class SystemClock(ConfirmingClock):
+class SystemClock(Clock):
     """The machine's clocks."""
 
     @cached_property
     def boot_id(self) -> str:
-        """Which start of which machine the uptime is counted from; empty if unknown."""
+        """The machine and its boot that the uptime counts from; empty if unknown."""
         try:
             return _BOOT_ID.read_text(encoding="ascii").strip()
         except OSError:
@@ -152,7 +131,7 @@ class SystemClock(ConfirmingClock):
             begun = self.monotonic()
             now, suspended = self.now(), _suspended()
             elapsed = self.monotonic()
-            # A process that is stopped between two clocks would see a leap where there is none.
+            # A process stopped between the two readings would see a leap that never happened.
             if elapsed - begun < READ_TOGETHER:
                 return Reading(now, round((elapsed + suspended) * SECOND))
 
@@ -173,7 +152,7 @@ class SystemClock(ConfirmingClock):
 
 
 def _suspended() -> float:
-    """Return for how many seconds the machine slept since its start, where the system knows."""
+    """Return for how many seconds the machine slept since its boot; 0 where that is unknown."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

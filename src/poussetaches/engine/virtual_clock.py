@@ -8,14 +8,14 @@ from contextlib import suppress
 from itertools import count
 
 from poussetaches.core.moment import SECOND, Moment, Reading
-from poussetaches.engine.clock import LONGEST_WAIT, Bell, ConfirmingClock
+from poussetaches.engine.clock import LONGEST_WAIT, Bell, Clock
 
 STARTED = 1000.0  # what the monotonic clock reads at first
 
 _numbers = count(1)
 
 
-class VirtualClock(ConfirmingClock):
+class VirtualClock(Clock):
     """All clocks; they move only by ``advance``. Counts whole microseconds."""
 
     def __init__(self, now: Moment) -> None:
@@ -27,7 +27,7 @@ class VirtualClock(ConfirmingClock):
 
     @property
     def boot_id(self) -> str:
-        """Tells this clock from all others of the process."""
+        """Identifies this clock within the process."""
         return self._boot_id
 
     def now(self) -> Moment:
