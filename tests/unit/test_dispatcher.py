@@ -12,13 +12,14 @@ from poussetaches.core.moment import HOUR, SECOND, Moment, later
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.task import Outcome, Reason, TaskState
+from poussetaches.engine.clock import LONGEST_WAIT
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EXACT, EngineWith, run_due
 from tests.factories import NOW, make_task
 from tests.fakes import AWAY, UNKNOWN_HOST, FakeClock, ScriptedSender, let_run
-from tests.store.driving import known
+from tests.store.driving import Notes, known
 from tests.store.sqlite_files import BROKEN, FULL, Disk
 
 APP = "http://app.test:5000"
@@ -672,6 +673,38 @@ async def test_clock_set_back_delays_what_was_delayed_and_nothing_else(
     clock.advance(3600)
     await run_due(engine)
     assert sender.task_ids == ["at once", "delayed"]
+
+
+@pytest.mark.parametrize("corrections", [(0.5,), (0.5, 0.4)])
+async def test_small_correction_of_the_clock_lets_tasks_expire(
+    engine: Engine, store: SqliteStore, clock: FakeClock, corrections: tuple[float, ...]
+) -> None:
+    await store.add(make_task(expires_at=later(NOW, 0.2)))
+
+    for seconds in corrections:
+        clock.jump(seconds)
+    await run_due(engine)
+
+    assert (await known(store, "task")).reason is Reason.EXPIRED
+
+
+async def test_task_that_a_leap_made_too_late_is_not_leased_again_and_again(
+    engine: Engine, store: SqliteStore, clock: FakeClock
+) -> None:
+    await engine.dispatcher.tick()
+    clock.jump(0.6)
+    clock.advance(LONGEST_WAIT)
+    await engine.dispatcher.tick()
+    notes = Notes()
+    store.listen(notes)
+    await store.add(make_task(run_at=clock.now(), expires_at=later(clock.now(), 0.3)))
+
+    clock.jump(0.6)  # 1.2 s in all, of which the clock watch has not heard yet
+    for _ in range(5):
+        await run_due(engine)
+
+    assert len(notes.changes) == 1
+    assert (await known(store, "task")).state is TaskState.WAITING
 
 
 async def test_outcome_that_is_recorded_after_the_clock_was_set_back_is_not_tried_late(

@@ -1,4 +1,4 @@
-"""The confirmed time: the wall clock's, without leaps that have not lasted (decision 29)."""
+"""The confirmed time: the wall clock's time without recent leaps ahead (decision 29)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from poussetaches.core.moment import HOUR, SECOND, ClockRecord, Moment, Reading
 
-CONFIRMED_AFTER = HOUR  # NTP daemons poll every 17 minutes at the latest, and correct a mistake
+CONFIRMED_AFTER = HOUR  # NTP daemons poll, and correct the clock, every 17 minutes at the latest
 NOTICED = SECOND  # smaller steps are ordinary corrections
 
 
 class Level(NamedTuple):
-    """A machine's start by the wall clock, and the uptime since which no reading was earlier."""
+    """A boot time by the wall clock, and the uptime since which no reading gave an earlier one."""
 
     booted_at: Moment
     since: int
@@ -21,14 +21,14 @@ class Level(NamedTuple):
 class ConfirmedTime:
     """Follows the earliest reading of the last hour.
 
-    So a clock that was set back is believed at once, and one that was set ahead when it has
-    stayed there for ``CONFIRMED_AFTER``.
+    So a clock that was set back is believed at once, and one that was set ahead once it has
+    stayed ahead for ``CONFIRMED_AFTER``.
     """
 
     def __init__(self, reading: Reading) -> None:
         self._levels = deque([Level(reading.booted_at, reading.uptime)])  # rising
         self._highest: Moment | None = None
-        self._before: Level | None = None  # confirmed, until the clock was set back
+        self._before: Level | None = None  # what was confirmed before the clock was set back
 
     @classmethod
     def recalled(
@@ -36,8 +36,9 @@ class ConfirmedTime:
     ) -> ConfirmedTime:
         """Return the confirmed time as an earlier process left it.
 
-        If the machine was restarted since, nothing measured for how long it was off. Confirmed is
-        then ``latest``, of the last push in the store, less what the clock was ahead at the time.
+        If the machine was rebooted since, nothing measured for how long it was off. The confirmed
+        time is then ``latest``, the time of the last push in the store, less the leap by which
+        the clock was ahead then.
         """
         if record is not None and boot_id and record.boot_id == boot_id:
             found = cls(Reading(Moment(record.confirmed + reading.uptime), reading.uptime))
@@ -52,10 +53,13 @@ class ConfirmedTime:
     def at(self, reading: Reading) -> Moment:
         """Return the confirmed time, given what the clocks read now."""
         self._follow(reading)
-        return Moment(self._levels[0].booted_at + reading.uptime)
+        lowest = self._levels[0].booted_at
+        if reading.booted_at - lowest <= NOTICED:
+            return reading.now
+        return Moment(lowest + reading.uptime)
 
     def latest_possible(self, reading: Reading) -> Moment:
-        """Return the latest that it can be: a clock set back is not yet sure to be right."""
+        """Return the latest time that it may be: a clock just set back may be wrong."""
         self._follow(reading)
         before = self._before
         if before is None or before.since <= reading.uptime - CONFIRMED_AFTER:
@@ -63,15 +67,15 @@ class ConfirmedTime:
         return Moment(max(reading.now, before.booted_at + reading.uptime))
 
     def latest(self, reading: Reading) -> Moment | None:
-        """Return the latest time that ever stood for ``CONFIRMED_AFTER``, and what passed since.
+        """Return the latest time that was ever confirmed, plus the time elapsed since.
 
-        None when none did.
+        None if no time has stood for ``CONFIRMED_AFTER`` yet.
         """
         self._follow(reading)
         return None if self._highest is None else Moment(self._highest + reading.uptime)
 
     def record(self, reading: Reading, *, boot_id: str) -> ClockRecord:
-        """Return what must be kept over a restart."""
+        """Return what to store for the next process."""
         self._follow(reading)
         return ClockRecord(
             boot_id=boot_id,

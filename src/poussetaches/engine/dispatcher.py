@@ -208,9 +208,10 @@ class Dispatcher:
 
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
         self._lanes.looking(wanted)
-        leased = await self._store.lease_due(
-            wanted, now=self._clock.now(), skip_expired=self._clock_watch.leap > 0
-        )
+        now = self._clock.now()
+        # What only an unconfirmed clock calls expired would be put back, and leased at once again.
+        skip_expired = self._clock.confirmed() < now
+        leased = await self._store.lease_due(wanted, now=now, skip_expired=skip_expired)
         for lane, next_due in leased.next_due.items():
             self._lanes.looked(lane, next_due)
         return leased.leases
