@@ -16,7 +16,7 @@ class BrokenProbes(ScriptedSender):
     async def probe(self, origin: str) -> Outcome | None:
         """Count the probe, and break down."""
         self.probes.append(origin)
-        raise UnicodeError("label too long")
+        raise UnicodeError("a secret")
 
 
 @pytest.fixture
@@ -24,8 +24,12 @@ def sender() -> BrokenProbes:
     return BrokenProbes()
 
 
-async def test_probe_that_breaks_down_is_made_again(
-    engine: Engine, store: SqliteStore, sender: BrokenProbes, clock: FakeClock
+async def test_probe_that_breaks_down_is_counted_and_made_again(
+    engine: Engine,
+    store: SqliteStore,
+    sender: BrokenProbes,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     sender.replies(AWAY)
     await store.add(make_task())
@@ -36,3 +40,5 @@ async def test_probe_that_breaks_down_is_made_again(
         await run_due(engine)
 
     assert len(sender.probes) > 1
+    assert engine.internal_error_count == len(sender.probes)
+    assert "a secret" not in caplog.text + str(engine.held())

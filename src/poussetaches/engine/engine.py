@@ -83,6 +83,7 @@ class Engine:
             clock=clock,
             bell=probe_bell,
             dispatch_bell=self._bell,
+            defects=self._defects,
         )
         self.scheduler = Scheduler(store=store, clock=clock, random=random, defects=self._defects)
         self.maintenance = Maintenance(

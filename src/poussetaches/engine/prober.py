@@ -7,6 +7,7 @@ import logging
 
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
@@ -26,6 +27,7 @@ class Prober:
         clock: Clock,
         bell: Bell,
         dispatch_bell: Bell,
+        defects: Defects,
     ) -> None:
         self._origins = origins
         self._sender = sender
@@ -33,6 +35,7 @@ class Prober:
         self._clock = clock
         self._bell = bell
         self._dispatch_bell = dispatch_bell
+        self._defects = defects
         self._probes: set[asyncio.Task[None]] = set()
 
     async def tick(self) -> float | None:
@@ -63,8 +66,8 @@ class Prober:
         try:
             outcome = await self._sender.probe(origin)
         except Exception as exc:  # a bug of ours must cost a probe, not all that follow
-            log.exception("probe broke down", extra={"origin": origin})
-            outcome = Outcome(error=f"poussetaches could not probe: {exc!r}")
+            error = self._defects.note("probe broke down", exc, origin=origin)
+            outcome = Outcome(error=f"poussetaches could not probe: {error}")
         now = self._clock.monotonic()
         if outcome is None:
             self._origins.probed(origin, None, now)
