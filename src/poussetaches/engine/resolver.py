@@ -126,7 +126,7 @@ class Resolver:
             if address_of(host) is not None:
                 return (host,)
             if not self._make_room():
-                return _unreachable(host, f"{MOST_NAMES:,} other names are being looked up")
+                return unresolved(host, f"{MOST_NAMES:,} other names are being looked up")
             name = self._names[host] = Name(host)
         answer = name.fresh_answer(self._monotonic())
         return await self._look_up_again(name, limit) if answer is None else answer
@@ -159,11 +159,11 @@ class Resolver:
         if lookup.done():
             return lookup.result()
         if name in self._begun_at:
-            return _unreachable(name.host, f"no answer within {limit:g} s")
+            return unresolved(name.host, f"no answer within {limit:g} s")
         if not name.waiting_count:
             del self._queues[name.standing][name]
             name.lookup = None
-        return _unreachable(name.host, f"{self.thread_count} other lookups are under way")
+        return unresolved(name.host, f"{self.thread_count} other lookups are under way")
 
     def _ask(self, name: Name) -> asyncio.Future[Answer]:
         """Return the lookup of a name, which is next in its queue if it has no thread."""
@@ -232,11 +232,11 @@ class Resolver:
         except OSError as exc:
             reason = exc.strerror or str(exc)
             is_ours = exc.errno in EXHAUSTED
-            failure = out_of_resources(reason) if is_ours else _unreachable(host, reason)
+            failure = out_of_resources(reason) if is_ours else unresolved(host, reason)
         except ValueError as exc:  # as of a label too long for the DNS
-            failure = _unknown(host, str(exc))
+            failure = unresolved(host, str(exc), unknown=True)
         else:
-            return found or _unknown(host, "it has no addresses")
+            return found or unresolved(host, "it has no addresses", unknown=True)
         # Without descriptors the files of hosts and servers cannot be read, either.
         return out_of_resources("Too many open files") if is_out_of_descriptors() else failure
 
@@ -246,14 +246,11 @@ def _lookup_failure(host: str, exc: socket.gaierror) -> Outcome:
     if exc.errno == socket.EAI_MEMORY:
         return out_of_resources(reason)
     if exc.errno == socket.EAI_AGAIN:  # the DNS did not answer: the name may well exist
-        return _unreachable(host, reason)
-    return _unknown(host, reason)
+        return unresolved(host, reason)
+    return unresolved(host, reason, unknown=True)
 
 
-def _unreachable(host: str, reason: str) -> Outcome:
-    return Outcome(error=f"the name {host} cannot be resolved: {reason}", unreachable=True)
-
-
-def _unknown(host: str, reason: str) -> Outcome:
+def unresolved(host: str, reason: str, *, unknown: bool = False) -> Outcome:
+    """Return the outcome of a failed lookup; ``unknown`` means that the name does not exist."""
     error = f"the name {host} cannot be resolved: {reason}"
-    return Outcome(error=error, unreachable=True, unknown_host=True)
+    return Outcome(error=error, unreachable=True, unknown_host=unknown)

@@ -18,7 +18,7 @@ from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError
 from pyreqwest.response import Response
 
 from poussetaches.core.moment import Moment, moment_of, seconds_between
-from poussetaches.core.target import parse_target
+from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
 from poussetaches.engine.connecting import (
     EXHAUSTED,
@@ -31,14 +31,14 @@ from poussetaches.engine.deadline import Deadline
 from poussetaches.engine.masking import Masking
 from poussetaches.engine.redirect import REDIRECTS, redirect_error
 from poussetaches.engine.request import Request
-from poussetaches.engine.resolver import Resolver
+from poussetaches.engine.resolver import Resolver, unresolved
 
 MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more is noise
 # Servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn); one that is used just
 # then costs an attempt, so ours are closed first.
 IDLE_CONNECTION = timedelta(seconds=1.5)
-# An attempt whose name is not resolved by then leaves its slot to others: its origin is held, and
-# a probe waits for the DNS.
+# An attempt whose name is not resolved in time gives up its slot: the origin is held, and a probe
+# waits for the DNS instead.
 LOOKUP_LIMIT = 2.0  # seconds
 
 _ASKS_TO_WAIT = (429, 503)
@@ -80,9 +80,9 @@ class Pin(NamedTuple):
 class HttpSender:
     """Makes attempts over HTTP: no redirects, no proxies, no decompression.
 
-    Names are looked up by the ``resolver`` first, so that the client's own lookups end soon. With
-    a ``pin`` the sender is for that host alone, whose name is not looked up again. ``masking``
-    hides secrets in answers.
+    The ``resolver`` looks names up first, so that the client's own lookups end soon. A sender with
+    a ``pin`` is for that host alone, whose name is not looked up again. ``masking`` hides secrets
+    in answers.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class HttpSender:
         self._masking = masking or Masking()
         self._resolver = Resolver() if resolver is None else resolver
         self._keeps_idle = keeps_idle
-        # It makes no TLS connection, and needs none of the authorities, which take 4 ms to read.
+        # It makes no TLS connections, so it skips the authorities, which take 4 ms to read.
         self._plain: Client = self._builder().danger_accept_invalid_certs(True).build()
-        self._secure: Client | Outcome | None = None  # made when it is needed; or why it was not
+        self._secure: Client | Outcome | None = None  # made when first needed; or why that failed
 
     async def send(self, request: Request) -> Outcome:
         """Make one attempt."""
@@ -134,7 +134,7 @@ class HttpSender:
                     status = response.status
                     return await self._answered(request, response)
         except DetailedPyreqwestError as exc:  # some of them are timeouts, of connecting
-            return await self._failed(request, exc, status)
+            return await self._failed(target, exc, status)
         except TimeoutError:
             return Outcome(status=status, error=f"no answer within {request.timeout:g} s")
 
@@ -151,7 +151,7 @@ class HttpSender:
         return outcome
 
     def trust_problem(self) -> str | None:
-        """Return why no https target can be reached; None when they can be."""
+        """Return why no https target can be reached; None if nothing is wrong."""
         client = self._secure_client()
         return client.error if isinstance(client, Outcome) else None
 
@@ -182,7 +182,7 @@ class HttpSender:
         return builder
 
     def _secure_client(self) -> Client | Outcome:
-        """Return the client for https, or what becomes of attempts while there is none."""
+        """Return the client for https, or the outcome of attempts if it cannot be made."""
         if self._secure is None:
             try:
                 self._secure = self._builder().build()
@@ -194,7 +194,7 @@ class HttpSender:
         return self._secure
 
     async def _answered(self, request: Request, response: Response) -> Outcome:
-        # Beyond the cut, so that a secret at it is seen whole.
+        # Read beyond the cut, so that a secret across it is seen whole.
         found = await response.body_reader.read(MAX_BODY + self._masking.margin + 1)
         body = b"" if found is None else found.to_bytes()
         retry_after = None
@@ -216,44 +216,42 @@ class HttpSender:
         return self._masking.masked(redirect_error(request.url, location)) if location else None
 
     async def _failed(
-        self, request: Request, exc: DetailedPyreqwestError, status: int | None
+        self, target: Target, exc: DetailedPyreqwestError, status: int | None
     ) -> Outcome:
         causes = _causes_of(exc)
         number = _error_number(causes)
         if number in EXHAUSTED and status is None:
             return out_of_resources(causes[-1])
         if "client error (Connect)" in causes and status is None:
-            outcome = await self._not_connected(request, causes)
+            outcome = await self._not_connected(target, causes)
             if outcome is not None:
                 return outcome
-        is_secure = request.url.lower().startswith("https:")
+        is_secure = target.scheme == "https"
         return Outcome(status=status, error=_reason(causes, str(exc), is_secure=is_secure))
 
-    async def _not_connected(self, request: Request, causes: list[str]) -> Outcome | None:
-        """Return the outcome when nothing was sent; None when it was no matter of connecting."""
-        if "dns error" in causes:  # so the DNS has changed its mind: the name was just found
-            host = parse_target(request.url).host
-            error = f"the name {host} cannot be resolved: {causes[-1]}"
-            return Outcome(error=error, unreachable=True)
+    async def _not_connected(self, target: Target, causes: list[str]) -> Outcome | None:
+        """Return the outcome if nothing was sent; None if the connection was not at fault."""
+        if "dns error" in causes:  # although our own lookup has just found the name
+            return unresolved(target.host, causes[-1])
         if "operation timed out" in causes or "deadline has elapsed" in causes:
             # A handshake that hangs looks the same; a connection of our own tells them apart.
-            if "tcp connect error" not in causes and request.url.lower().startswith("https:"):
-                return await self._handshake_or_connection(request)
+            if "tcp connect error" not in causes and target.scheme == "https":
+                return await self._handshake_or_connection(target)
             error = f"no connection within {self._connect_timeout:g} s"
             return Outcome(error=error, unreachable=True)
         if any(cause.startswith("tcp ") for cause in causes):
             return not_connected(_error_number(causes), causes[-1])
         return None
 
-    async def _handshake_or_connection(self, request: Request) -> Outcome:
-        outcome = await self.probe(parse_target(request.url).origin)
+    async def _handshake_or_connection(self, target: Target) -> Outcome:
+        outcome = await self.probe(target.origin)
         if outcome is not None:
             return outcome
         return Outcome(error=f"no TLS handshake within {self._connect_timeout:g} s")
 
 
 def _causes_of(exc: DetailedPyreqwestError) -> list[str]:
-    """Return what a client's error lists, the outermost cause first; it may be nothing."""
+    """Return the causes that a client's error lists, the outermost first; there may be none."""
     return [cause["message"] for cause in exc.details.get("causes") or []]
 
 
