@@ -14,6 +14,7 @@ from poussetaches.engine.alerts import (
     AT_MOST_EVERY,
     GROUPS_EVERY,
     HELD_FOR,
+    INTERVAL,
     LATE_BY,
     MOST_GROUPS,
     MOST_NAMED,
@@ -21,6 +22,7 @@ from poussetaches.engine.alerts import (
     Alerts,
 )
 from poussetaches.engine.clock import Bell
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.queues import Queues
 from poussetaches.store.base import News
 from poussetaches.store.sqlite import SqliteStore
@@ -92,7 +94,15 @@ def chat(
     clock: FakeClock,
     bell: Bell,
 ) -> Chat:
-    alerts = Alerts(URL, store=store, sender=sender, watched=surroundings, clock=clock, bell=bell)
+    alerts = Alerts(
+        URL,
+        store=store,
+        sender=sender,
+        watched=surroundings,
+        clock=clock,
+        bell=bell,
+        defects=Defects(),
+    )
     return Chat(alerts, sender, clock)
 
 
@@ -374,6 +384,18 @@ async def test_url_is_never_logged(
 
     assert [record.message for record in caplog.records] == ["alert not taken"]
     assert "7f3a9c1e" not in str([vars(record) for record in caplog.records])
+
+
+async def test_post_that_fails_with_an_internal_error_is_repeated_and_the_url_is_not_logged(
+    chat: Chat, sender: ScriptedSender, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender.replies(ValueError(f"odd URL: {URL}"))
+    tell(chat, make_group(1))
+    await chat.texts()
+
+    assert len(await chat.texts(after=INTERVAL)) == 1
+    assert caplog.messages == ["alert broke down", "alert not taken"]
+    assert "7f3a9c1e" not in caplog.text + str([vars(record) for record in caplog.records])
 
 
 @pytest.mark.parametrize(

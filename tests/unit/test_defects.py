@@ -11,7 +11,14 @@ import pytest
 
 from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.moment import Moment, later
-from poussetaches.core.queue import Lane, Queue, QueueSettings, Retention, RetentionOverrides
+from poussetaches.core.queue import (
+    BucketRecord,
+    Lane,
+    Queue,
+    QueueSettings,
+    Retention,
+    RetentionOverrides,
+)
 from poussetaches.core.retry import RetryPolicy, backoff
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
@@ -148,6 +155,11 @@ class FailingStore(SqliteStore):
         """Give room back, or break down."""
         self._fail_if_told("shrink")
         return await super().shrink()
+
+    async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
+        """Keep what is left of rates, or break down."""
+        self._fail_if_told("keep_buckets")
+        await super().keep_buckets(buckets)
 
     async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
         """Fire a schedule, or break down for one of them."""
@@ -383,6 +395,21 @@ async def test_listener_that_breaks_down_keeps_nothing_from_being_told_or_done(
     assert len(notes.changes) == 3  # pushed, started, succeeded
     assert caplog.messages.count("listener failed") == 3
     assert SECRET not in caplog.text
+
+
+async def test_tokens_that_cannot_be_stored_hold_up_no_attempt_and_are_stored_later(
+    engine: Engine, failing_store: FailingStore, sender: ScriptedSender
+) -> None:
+    await set_queue(failing_store, make_queue("default", rate=0.1, burst=2))
+    failing_store.fail("keep_buckets", times=1)
+    await failing_store.add(make_task("a"))
+    await run_due(engine)
+
+    assert sender.task_ids == ["a"]
+    assert engine.internal_error_count == 1
+    await failing_store.add(make_task("b"))
+    await run_due(engine)
+    assert list(await failing_store.buckets()) == ["default"]
 
 
 # Schedules

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from poussetaches.engine.clock import Bell
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.loop import Loop
 from tests.fakes import FakeClock, let_run
 
@@ -38,8 +39,13 @@ def ticks(bell: Bell) -> Ticks:
 
 
 @pytest.fixture
-def loop(ticks: Ticks, bell: Bell, clock: FakeClock) -> Loop:
-    return Loop("test", ticks, bell=bell, clock=clock)
+def defects() -> Defects:
+    return Defects()
+
+
+@pytest.fixture
+def loop(ticks: Ticks, bell: Bell, clock: FakeClock, defects: Defects) -> Loop:
+    return Loop("test", ticks, bell=bell, clock=clock, defects=defects)
 
 
 async def test_loop_ticks_at_once_and_then_when_it_was_asked_to(
@@ -95,13 +101,19 @@ async def test_loop_looks_at_the_clock_every_ten_seconds(
     await loop.stop()
 
 
-async def test_tick_that_raises_is_tried_again_after_a_second(
-    loop: Loop, ticks: Ticks, clock: FakeClock, caplog: pytest.LogCaptureFixture
+async def test_tick_that_raises_is_counted_and_tried_again_after_a_second(
+    loop: Loop,
+    ticks: Ticks,
+    clock: FakeClock,
+    defects: Defects,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ticks.error = ZeroDivisionError()
+    ticks.error = ZeroDivisionError("a secret")
     loop.start()
     await let_run()
     assert caplog.messages == ["test failed, going on"]
+    assert "a secret" not in caplog.text
+    assert defects.count == 1
 
     ticks.error = None
     clock.advance(1)

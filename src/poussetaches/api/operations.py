@@ -37,7 +37,7 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     status: Literal["ok"]
     unreadable_rows: int = 0  # that were set aside
-    internal_errors: int = 0  # each ended one task, attempt or schedule
+    internal_errors: int = 0  # each ended one task, attempt, schedule or turn of a loop
     shortage: str | None = None  # what attempts were put back for within the last minute
 
 

@@ -17,6 +17,7 @@ from poussetaches.core.failures import FailureGroup
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import USER_AGENT, Request
 from poussetaches.engine.sender import Sender
@@ -90,6 +91,7 @@ class Alerts:
         watched: Watched,
         clock: Clock,
         bell: Bell,
+        defects: Defects,
     ) -> None:
         self._url = url
         self._store = store
@@ -97,6 +99,7 @@ class Alerts:
         self._watched = watched
         self._clock = clock
         self._bell = bell
+        self._defects = defects
         self._held_since: dict[str, float] = {}
         self._alarms = Alarms()
         self._groups = NewGroups()
@@ -214,8 +217,7 @@ class Alerts:
         try:
             return await self._sender.send(request)
         except Exception as exc:  # a bug of ours must cost an alert, not all that follow
-            log.exception("alert broke down")
-            return Outcome(error=repr(exc))
+            return Outcome(error=self._defects.note("alert broke down", exc))
 
 
 @dataclass(slots=True)

@@ -143,7 +143,7 @@ class Dispatcher:
             log.warning("no due tasks from the store", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
         self._note_what_is_left()
-        if self._lanes.has_spent:  # what could not be written before
+        if self._lanes.has_spent:  # the store was unavailable before
             self._keep_rates()
         return self._wake_at()
 
@@ -200,7 +200,7 @@ class Dispatcher:
                 return
 
     def _keep_rates(self) -> None:
-        """Have tokens that were taken written down, beside the attempts that took them."""
+        """Store the buckets that tokens were taken from, without holding up any attempt."""
         if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._rates.keep())
             self._recording.add(self._keeping)

@@ -15,7 +15,7 @@ from poussetaches.engine.defects import Defects
 from poussetaches.engine.dispatcher import Dispatcher
 from poussetaches.engine.explain import Explainer
 from poussetaches.engine.lanes import Lanes
-from poussetaches.engine.loop import Loop
+from poussetaches.engine.loop import Loop, Tick
 from poussetaches.engine.maintenance import Maintenance
 from poussetaches.engine.observer import GuardedObserver, Nobody, Observer
 from poussetaches.engine.origins import Origins
@@ -48,7 +48,7 @@ class Engine:
         self._sender = sender
         self._clock = clock
         self._bell = Bell()
-        self._defects = Defects()
+        self.defects = Defects()
         self._schedule_bell = Bell()
         probe_bell = Bell()
         self.queues = Queues(
@@ -58,11 +58,11 @@ class Engine:
         self._shortage = Shortage(clock, in_flight=lambda: self.in_flight)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self._clock_watch = ClockWatch(store=store, clock=clock, lanes=self.lanes)
-        self._rates = Rates(store=store, clock=clock, lanes=self.lanes)
+        self._rates = Rates(store=store, clock=clock, lanes=self.lanes, defects=self.defects)
         self.dispatcher = Dispatcher(
             store=store,
             sender=sender,
-            observer=GuardedObserver(observer or Nobody(), self._defects),
+            observer=GuardedObserver(observer or Nobody(), self.defects),
             queues=self.queues,
             lanes=self.lanes,
             origins=self.origins,
@@ -74,7 +74,7 @@ class Engine:
             bell=self._bell,
             probe_bell=probe_bell,
             config=config,
-            defects=self._defects,
+            defects=self.defects,
         )
         self.prober = Prober(
             origins=self.origins,
@@ -83,15 +83,15 @@ class Engine:
             clock=clock,
             bell=probe_bell,
             dispatch_bell=self._bell,
-            defects=self._defects,
+            defects=self.defects,
         )
-        self.scheduler = Scheduler(store=store, clock=clock, random=random, defects=self._defects)
+        self.scheduler = Scheduler(store=store, clock=clock, random=random, defects=self.defects)
         self.maintenance = Maintenance(
             store=store,
             clock=clock,
             lanes=self.lanes,
             queues=self.queues,
-            defects=self._defects,
+            defects=self.defects,
         )
         self._explainer = Explainer(
             store=store,
@@ -103,13 +103,13 @@ class Engine:
             clock=clock,
         )
         self.loops = (
-            Loop("dispatcher", self._dispatch, bell=self._bell, clock=clock),
-            Loop("prober", self._probe, bell=probe_bell, clock=clock),
-            Loop("scheduler", self.scheduler.tick, bell=self._schedule_bell, clock=clock),
+            self._loop("dispatcher", self._dispatch, bell=self._bell),
+            self._loop("prober", self._probe, bell=probe_bell),
+            self._loop("scheduler", self.scheduler.tick, bell=self._schedule_bell),
         )
         self._watchdog = Watchdog(clock)
         # What no task waits for.
-        self.chores = (Loop("maintenance", self.maintenance.tick, bell=Bell(), clock=clock),)
+        self.chores = (self._loop("maintenance", self.maintenance.tick, bell=Bell()),)
 
     async def load(self) -> None:
         """Learn what the store holds, and listen to it from then on."""
@@ -173,7 +173,7 @@ class Engine:
     @property
     def internal_error_count(self) -> int:
         """How many defects were met since the start that the store did not meet itself."""
-        return self._defects.count
+        return self.defects.count
 
     @property
     def in_flight(self) -> int:
@@ -225,6 +225,9 @@ class Engine:
         return self._watchdog.stuck(
             (*self.loops, *self.chores), behind_since=self.dispatcher.behind_since
         )
+
+    def _loop(self, name: str, tick: Tick, *, bell: Bell) -> Loop:
+        return Loop(name, tick, bell=bell, clock=self._clock, defects=self.defects)
 
     # The loops that an attempt waits for
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.defects import Defects
 
 # Does everything that is due; returns the monotonic time to look again, None for "when it rings".
 Tick = Callable[[], Awaitable[float | None]]
 
 AFTER_ERROR = 1.0  # seconds
 
-log = logging.getLogger(__name__)
-
 
 class Loop:
     """Calls ``tick`` again and again, each time when it asked for it or when the bell rings."""
 
-    def __init__(self, name: str, tick: Tick, *, bell: Bell, clock: Clock) -> None:
+    def __init__(
+        self, name: str, tick: Tick, *, bell: Bell, clock: Clock, defects: Defects
+    ) -> None:
         self.name = name
         self.last_turn_at = clock.monotonic()
         self._tick = tick
         self._bell = bell
         self._clock = clock
+        self._defects = defects
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -54,8 +55,8 @@ class Loop:
         self._bell.clear()
         try:
             return await self._tick()
-        except Exception:  # a loop that ended would stop all delivery in silence
-            log.exception("%s failed, going on", self.name)
+        except Exception as exc:  # a loop that ended would stop all delivery in silence
+            self._defects.note(f"{self.name} failed, going on", exc)
             return self._clock.monotonic() + AFTER_ERROR
         finally:
             self.last_turn_at = self._clock.monotonic()

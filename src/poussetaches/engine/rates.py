@@ -1,4 +1,4 @@
-"""Keeps what is left of the queues' rates, so that a restart gives no queue a full burst."""
+"""Token buckets over restarts: a queue that has used its burst does not get another one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.queue import BucketRecord
 from poussetaches.engine.clock import Clock
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.lanes import Lanes
 from poussetaches.store.base import Store
 
@@ -16,26 +17,27 @@ log = logging.getLogger(__name__)
 
 
 class Rates:
-    """Writes the tokens of limited queues down when attempts take some, and reads them again."""
+    """Stores the token buckets of rate-limited queues, and restores them at the start."""
 
-    def __init__(self, *, store: Store, clock: Clock, lanes: Lanes) -> None:
+    def __init__(self, *, store: Store, clock: Clock, lanes: Lanes, defects: Defects) -> None:
         self._store = store
         self._clock = clock
         self._lanes = lanes
+        self._defects = defects
 
     async def load(self) -> None:
-        """Go on with the tokens that an earlier process left."""
+        """Restore the buckets as an earlier process left them."""
         reading, now = self._clock.read(), self._clock.monotonic()
         for queue, record in (await self._store.buckets()).items():
             if record.boot_id and record.boot_id == self._clock.boot_id:
                 wait = record.full_at_uptime - reading.uptime
-            else:  # nothing but the wall clock ran on while the machine was off
+            else:  # only the wall clock ran while the machine was off
                 wait = record.full_at - reading.now
             if wait > 0:
                 self._lanes.limits.remember(queue, full_at=now + wait / SECOND)
 
     async def keep(self) -> None:
-        """Write down what attempts took, until they take no more."""
+        """Store the buckets that attempts took tokens from, until none is left to store."""
         while spent := self._lanes.take_spent():
             reading = self._clock.read()
             records = {}
@@ -51,4 +53,7 @@ class Rates:
             except StoreUnavailable as exc:
                 log.debug("rates wait for the store", extra={"error": str(exc)})
                 self._lanes.spent_by(spent)
+                return
+            except Exception as exc:  # the next token that is taken stores the bucket again
+                self._defects.note("rates could not be stored", exc)
                 return

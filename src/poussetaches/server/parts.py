@@ -89,7 +89,8 @@ class Parts:
         self._watch = TaskWatch()
         # Readers of events live in real time, in test mode too.
         self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
-        self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock)]
+        defects = self.engine.defects
+        self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock, defects=defects)]
         # Not limited: where alerts go is said by whoever runs the server, not by who pushes.
         self._alerts = self._alerting(settings, clock=clock, sender=sender)
         request_limits = RequestLimits(descriptors.connections)
@@ -166,8 +167,11 @@ class Parts:
             watched=self.engine,
             clock=clock,
             bell=bell,
+            defects=self.engine.defects,
         )
-        self.chores.append(Loop("alerts", alerts.tick, bell=bell, clock=clock))
+        self.chores.append(
+            Loop("alerts", alerts.tick, bell=bell, clock=clock, defects=self.engine.defects)
+        )
         return alerts
 
 
