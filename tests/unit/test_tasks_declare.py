@@ -201,7 +201,7 @@ def test_schedule_that_the_server_would_refuse_is_refused_where_it_is_written(
         ("base_url", "shop:80", "must begin with http:// or https://; for example base_url='http"),
         ("base_url", "http://shop?a=1", "must have no query and no fragment"),
         ("on_success", "done", "must begin with http:// or https://; for example on_success='/"),
-        ("on_dead", "http://a b/", "holds a space"),
+        ("on_dead", "http://a b/", "contains a space"),
         ("keep_succeeded", {"count": -1}, "keep_succeeded.count must be a whole number from 0"),
         ("keep_dead", {"age": "a day"}, "keep_dead.age must be a number from 0"),
     ],

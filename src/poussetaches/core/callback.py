@@ -18,10 +18,10 @@ CallbackUrl = Annotated[str, Meta(max_length=MAX_URL, examples=URL_EXAMPLES)]
 
 
 def check_callback(field: str, url: str) -> None:
-    """Raise for a callback that cannot be sent to; the empty text means none, and is allowed.
+    """Check the URL of a callback; the empty string means no callback, and is allowed.
 
     Raises:
-        InvalidTask: it cannot be sent to.
+        InvalidTask: no task may have this URL.
     """
     if url == NO_CALLBACK:
         return

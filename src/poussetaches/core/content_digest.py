@@ -1,4 +1,4 @@
-"""Digests of what a push sends, to see whether a second push under its key is the same."""
+"""Digests of pushes, to find out whether two pushes with the same key are the same."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 
 from poussetaches.core.task import BodyKind, Task
 
-# Bytes; about a millisecond of the writer's time. Longer bodies are compared as they are.
+# Bytes; about a millisecond of the writer's time. Longer bodies are compared byte by byte.
 LONGEST_CANONICAL_BODY = 64 * 1024
 
 
 def content_digests(task: Task) -> tuple[bytes, ...]:
     """Return digests of a task's URL, method and body; two tasks that share one are the same push.
 
-    The first is the one to store: JSON counts by its value, other bodies by their bytes. The
-    last is of the body's bytes, which is what former versions stored.
+    The first is the one to store: it compares JSON by value, other bodies byte by byte. The last
+    compares all bodies byte by byte, as the digests that earlier versions stored do.
     """
     target = f"{task.method}\n{task.url}\n".encode()
     former = hashlib.sha256(target + task.body).digest()
@@ -29,9 +29,9 @@ def content_digests(task: Task) -> tuple[bytes, ...]:
 
 
 def canonical_json(body: bytes) -> bytes:
-    """Return JSON with the keys of objects sorted and no spaces; what is no JSON, as it is.
+    """Return JSON with sorted keys and without spaces; return a body that is not JSON unchanged.
 
-    Numbers keep their text, so that 1 and 1.0 are two values, whatever a receiver makes of them.
+    Numbers keep their text, so 1 and 1.0 are different values, whatever a receiver makes of them.
     """
     try:
         return _ENCODER.encode(_DECODER.decode(body))

@@ -1,7 +1,7 @@
 """Crontab lines: five or six fields, and the local times that match them.
 
-A line knows only the calendar. ``core/local_time.py`` says when the clocks of a time zone show a
-local time, and what becomes of one that they skip or show twice.
+A line knows only the calendar. ``core/local_time.py`` finds the moments at which a zone's clocks
+show a local time, and handles times that they skip or show twice.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _LAST_WEEK, _EVERY_WEEK = -1, 0  # in place of a week's number
 
 
 class _Field(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of a line: its values, and what a message says of them."""
+    """A field of a line: its values, and how error messages describe them."""
 
     name: str
     low: int
     high: int
-    size: int  # how many values there are: Sunday is both 0 and 7
+    size: int  # number of values; for the weekday 7, since Sunday is both 0 and 7
     allowed: str
-    names: tuple[str, ...] = ()  # of the values from ``low`` on
-    unit: tuple[int, str] | None = None  # a value's length, as @every has it
+    names: tuple[str, ...] = ()  # of the values, starting at ``low``
+    unit: tuple[int, str] | None = None  # the length of one step, written as for @every
 
 
 _SECOND = _Field(
@@ -44,14 +44,7 @@ _SECOND = _Field(
     allowed="0 to 59, as in 30, 0-29 or */15",
     unit=(1, "s"),
 )
-_MINUTE = _Field(
-    name="minute",
-    low=0,
-    high=59,
-    size=60,
-    allowed="0 to 59, as in 30, 0-29 or */15",
-    unit=(1, "m"),
-)
+_MINUTE = msgspec.structs.replace(_SECOND, name="minute", unit=(1, "m"))
 _HOUR = _Field(
     name="hour",
     low=0,
@@ -101,7 +94,7 @@ class _Days(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     of_month: frozenset[int]
     of_week: frozenset[tuple[int, int]]  # a weekday, Sunday being 0, and a week of the month
-    need_both: bool  # or else one of the two is enough
+    need_both: bool  # otherwise one of the two is enough
 
 
 class Crontab(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -112,10 +105,10 @@ class Crontab(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     hours: Sequence[int]
     months: Sequence[int]
     days: _Days
-    by_elapsed_time: bool  # due whenever a clock shows a matching time; else once for each
+    by_elapsed_time: bool  # due whenever a clock shows a matching time; otherwise once per time
 
     def first_from(self, start: datetime) -> datetime | None:
-        """Return the first match that is not before ``start``; None if 50 years have none."""
+        """Return the first match at or after ``start``; None if there is none in 50 years."""
         if start.month in self.months and start.day in self._days_in(start.year, start.month):
             found = self._time_from(start.time())
             if found is not None:
@@ -153,7 +146,7 @@ class Crontab(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 def read_crontab(line: str) -> Crontab:
-    """Return what a line says.
+    """Parse a crontab line.
 
     Raises:
         InvalidSchedule: it cannot be read, or no date matches it.
@@ -181,13 +174,13 @@ def read_crontab(line: str) -> Crontab:
 
 
 def check_steps(line: str) -> None:
-    """Raise for a step that is too large for its field, such as ``*/90`` for the minute.
+    """Check that no step is too large for its field, as ``*/90`` is for the minute.
 
-    ``read_crontab`` takes it for the first value alone, since earlier versions did, and stored
-    schedules may have one.
+    ``read_crontab`` accepts such a step, which selects the first value alone: earlier versions
+    did, and stored schedules may have one.
 
     Raises:
-        InvalidSchedule: there is one.
+        InvalidSchedule: a step is too large.
     """
     for field, text in zip(_FIELDS, _split(line), strict=True):
         for part in text.split(","):
@@ -222,7 +215,7 @@ def _weekdays(part: str) -> Iterable[tuple[int, int]]:
 
 
 def _range(field: _Field, part: str) -> Iterable[int]:
-    """Return the values of a part of a field; a range that ends before it begins wraps around."""
+    """Return the values of a part of a field; a range such as ``22-4`` wraps around."""
     base, has_step, step = part.partition("/")
     if has_step and (not _is_number(step) or int(step) == 0):
         raise _wrong_step(field, part)

@@ -31,17 +31,17 @@ class Reading(NamedTuple):
 
     @property
     def booted_at(self) -> Moment:
-        """The machine's start by the wall clock; it changes only when that clock is set."""
+        """The machine's boot time by the wall clock; it changes only when that clock is set."""
         return Moment(self.now - self.uptime)
 
 
 class ClockRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store keeps of the clock: the machine's start by several of its readings."""
+    """The clock's state that the store keeps, as boot times by the wall clock."""
 
-    boot_id: str  # which start of which machine; empty if the system has none
+    boot_id: str  # identifies the machine and its boot; empty if the system has no such id
     seen: Moment  # by the last reading
     confirmed: Moment  # by the confirmed time
-    highest: Moment | None  # by the latest time that ever stood for long enough
+    highest: Moment | None  # by the latest time that was ever confirmed; None if unknown
 
 
 def later(moment: Moment, seconds: float) -> Moment:

@@ -1,4 +1,4 @@
-"""What a receiver answers to a probe: that it is there, and what it has told the server."""
+"""The answer to a probe: the receiver's version, and how its declarations have gone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-MOST_REFUSALS = 50  # in an answer, of which the server keeps 64 KiB
+MOST_REFUSALS = 50  # per answer; the server keeps the first 64 KiB of an answer
 LONGEST_REASON = 500  # characters
 
 State = Literal["none", "pending", "failing", "done"]
@@ -24,10 +24,10 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class DeclarationStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How far the declaration of queues and schedules has come in a process.
+    """The progress of a process in declaring its queues and schedules.
 
-    ``none`` means that it declares nothing by itself; ``failing`` that an attempt failed for the
-    ``reason`` and that others follow. Once it is ``done``, ``refused`` has what was not declared.
+    ``none`` means that it declares nothing by itself; ``failing`` that the last try failed for
+    ``reason`` and is repeated. Once it is ``done``, ``refused`` lists what was not declared.
     """
 
     state: State = "none"
@@ -36,15 +36,15 @@ class DeclarationStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProbeAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of a receiver that would take deliveries."""
+    """The answer of a receiver that accepts deliveries."""
 
     poussetaches: str  # the version
     tasks: int
-    declaration: DeclarationStatus | None = None  # of receivers that declare by themselves
+    declaration: DeclarationStatus | None = None  # None if it declares nothing by itself
 
 
 def shortened(status: DeclarationStatus) -> DeclarationStatus | None:
-    """Return a status as it fits into an answer; None for the state ``none``."""
+    """Return a status that is short enough for an answer; None for the state ``none``."""
     if status.state == "none":
         return None
     refused = tuple(
@@ -56,7 +56,7 @@ def shortened(status: DeclarationStatus) -> DeclarationStatus | None:
 
 
 def declaration_in(answer: bytes | str) -> DeclarationStatus:
-    """Return the status in an answer to a probe; ``none`` where an older receiver answered."""
+    """Return the status in an answer to a probe; ``none`` if an older receiver answered."""
     try:
         return msgspec.json.decode(answer, type=ProbeAnswer).declaration or DeclarationStatus()
     except (msgspec.DecodeError, UnicodeDecodeError):

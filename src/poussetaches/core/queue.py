@@ -32,11 +32,11 @@ Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]  # seconds
 
 RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # "100/h" and its like
 _RATE = re.compile(RATE)
+_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
+
 Document = dict[str, Any]
 Origin = Literal["operator", "code", "server"]
-Origins = dict[str, Any]  # an Origin for each setting, or Origins for those within it
-
-_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
+Origins = dict[str, Any]  # an Origin for each setting; Origins for a setting that is an object
 
 
 class Lane(NamedTuple):
@@ -122,16 +122,17 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     overrides: QueueOverrides = QueueOverrides()
-    declared: QueueOverrides | None = None  # what code said last; people may have changed it since
+    declared: QueueOverrides | None = None  # last declared by code; may have been changed since
     configured: bool = False
     paused: bool = False
 
 
 def redeclared(queue: Queue, declared: QueueOverrides) -> Queue:
-    """Return a queue for which code declares these settings.
+    """Return a queue with the settings that code declares for it.
 
-    When it declared the same before, nothing changes, so that what people set since stays in
-    force. Otherwise the settings that the code names, or named before, are those of the code.
+    If the declaration is the same as the last one, nothing changes: settings that an operator has
+    changed since stay in force. Otherwise the code's values replace all settings that it names,
+    and those that only the last declaration named are the server's again.
     """
     if queue.declared == declared:
         return queue
@@ -144,7 +145,7 @@ def redeclared(queue: Queue, declared: QueueOverrides) -> Queue:
 
 
 def _without(document: Document, others: Document) -> Document:
-    """Return a document without the fields that another one names, also within its objects."""
+    """Return a document without the fields that another one has, objects recursively."""
     left: Document = {}
     for name, value in document.items():
         other = others.get(name)
@@ -156,7 +157,7 @@ def _without(document: Document, others: Document) -> Document:
 
 
 def _with(document: Document, others: Document) -> Document:
-    """Return a document with the fields of another one, also within its objects."""
+    """Return a document with the fields of another one merged in, objects recursively."""
     merged = dict(document)
     for name, other in others.items():
         value = merged.get(name)
@@ -165,9 +166,10 @@ def _with(document: Document, others: Document) -> Document:
 
 
 def origins_of(queue: Queue) -> Origins:
-    """Return where the value of each setting comes from, in the shape of the settings.
+    """Return the origin of each setting's value, in the shape of the settings.
 
-    A setting that nobody set is the server's, and one that is as the code declared it the code's.
+    It is ``server`` for a setting that is not set, and ``code`` for one that has the value that
+    code declared.
     """
     return _origins(QueueSettings(), queue.overrides, queue.declared)
 
@@ -206,9 +208,9 @@ def total_of(counts: Iterable[QueueCounts]) -> QueueCounts:
 
 
 class BucketRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a queue's tokens over a restart: when it has all of them again.
+    """The state of a queue's token bucket that a restart must not lose: when it is full again.
 
-    By the uptime (microseconds) of the start of a machine, and by the wall clock.
+    The time is kept by the machine's uptime (microseconds) in this boot, and by the wall clock.
     """
 
     boot_id: str
@@ -234,7 +236,7 @@ class TokenBucket(msgspec.Struct, frozen=True):
 
     @classmethod
     def filling(cls, rate: float, burst: int, *, full_in: float, now: float) -> TokenBucket:
-        """Return a bucket that has all its tokens again in some seconds, empty at the least."""
+        """Return a bucket that is full in ``full_in`` seconds, or empty if that is too long."""
         return cls(rate, burst, max(0.0, burst - max(0.0, full_in) * rate), now)
 
     def refilled(self, now: float) -> TokenBucket:
@@ -255,7 +257,7 @@ class TokenBucket(msgspec.Struct, frozen=True):
 
     @property
     def full_in(self) -> float:
-        """Seconds until it has all its tokens."""
+        """Seconds until it is full."""
         return max(0.0, (self.burst - self.tokens) / self.rate)
 
     @property

@@ -1,6 +1,6 @@
-"""What may be set on a queue: the fields as they are written, and the rules that they keep.
+"""The settings of a queue as they are written, and the rules for them.
 
-The API reads requests with them, and the client checks what the code declares.
+The API checks requests with them, the client the declarations of code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RateText = Annotated[
         examples=["30/min"],
     ),
 ]
-# A value of each setting, for errors.
+# A valid value of each setting, for error messages.
 EXAMPLES: Mapping[str, object] = {
     "rate": "2/s",
     "burst": 5,
@@ -53,7 +53,7 @@ BaseUrl = Annotated[str, Meta(max_length=MAX_URL, examples=["http://127.0.0.1:50
 
 
 class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be set on a queue. Null, and what is not named, is what the server has."""
+    """The settings of a queue. A field that is null or missing has the server's value."""
 
     rate: Rate | RateText | None = None
     burst: Burst | None = None
@@ -68,7 +68,7 @@ class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     keep_dead: RetentionOverrides | None = None
 
     def overrides(self) -> QueueOverrides:
-        """Return what a queue keeps of it.
+        """Return the settings as a queue keeps them.
 
         Raises:
             InvalidQueue: the rate is out of range.
@@ -82,7 +82,7 @@ class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def check_queue(overrides: QueueOverrides) -> None:
-    """Raise for settings that no queue may have, whatever the server allows.
+    """Check the rules that hold for settings of queues on every server.
 
     Raises:
         InvalidQueue: two settings contradict each other, or a URL cannot be sent to.

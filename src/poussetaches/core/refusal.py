@@ -1,4 +1,4 @@
-"""Refusals: what msgspec says of a value, as the field's name and a reason in plain words."""
+"""Refusals: error messages of msgspec, as the field's name and a reason in plain words."""
 
 from __future__ import annotations
 
@@ -14,28 +14,22 @@ _PLACE = re.compile(
 )
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]+)`")
-_STEP = re.compile(r"\[[^]]*\]|[^.\[]+")  # of the way to a field: a[0].b, labels[...]
-_NAME = "[name]"  # a step to the names of an object, in the place of their values
+_STEP = re.compile(r"\[[^]]*\]|[^.\[]+")  # of the path to a field: a[0].b, labels[...]
+_NAME = "[name]"  # a step to the names of an object instead of their values
 _REFERENCE = "#{name}"
 
 
 def place_of(message: str, kind: Any) -> tuple[str, str]:
-    """Return the field that a message of msgspec's is about, and what is wrong with it.
+    """Return the field that an error message of msgspec is about, and what is wrong with it.
 
-    ``kind`` is the type that the message is about: it knows which values are allowed.
+    ``kind`` is the type that the value was decoded as: it knows which values are allowed.
     """
     match = _PLACE.match(message)
     assert match is not None
-    missing = _MISSING.search(message)
-    unknown = _UNKNOWN.search(message)
-    names = [match["field"] or "", missing["field"] if missing else ""]
-    if unknown:
-        names[1] = unknown["field"]
-    field = ".".join(name for name in names if name)
-    if missing:
-        return field, "is missing"
-    if unknown:
-        return field, "is not known here"
+    field = match["field"] or ""
+    for pattern, reason in ((_MISSING, "is missing"), (_UNKNOWN, "is not known here")):
+        if found := pattern.search(message):
+            return ".".join(filter(None, [field, found["field"]])), reason
     steps = _STEP.findall(field)
     if match["key"]:
         return field, f"a name in it: {_in_words(match['reason'], kind, [*steps, _NAME])}"
@@ -43,7 +37,7 @@ def place_of(message: str, kind: Any) -> tuple[str, str]:
 
 
 def allowed_values(kind: Any, field: str) -> str:
-    """Return which values a field of a type may have, in words; "" when there is no such field."""
+    """Return the allowed values of a field in words; "" if the type has no such field."""
     schemas = _schemas_at(kind, _STEP.findall(field))
     found = dict.fromkeys(_words_of(schema) for schema in schemas)
     return ", or ".join(filter(None, found))
@@ -70,7 +64,7 @@ def _written(number: float) -> str:
 
 
 def _in_words(reason: str, kind: Any, steps: list[str]) -> str:
-    """Return a reason, in words of our types where msgspec's would be of no help."""
+    """Return a reason, reworded with the type's own description where msgspec's does not help."""
     if reason.startswith("Invalid enum value"):
         values = [value for schema in _schemas_at(kind, steps) for value in schema.get("enum", ())]
         return f"must be one of {', '.join(values)}" if values else reason
@@ -83,7 +77,7 @@ def _in_words(reason: str, kind: Any, steps: list[str]) -> str:
 
 
 def _schemas_at(kind: Any, steps: list[str]) -> list[dict[str, Any]]:
-    """Return the schemas that a value may have, at a place within a type."""
+    """Return the schemas that are allowed at a path within a type."""
     schema, components = _schema_of(kind)
     found = list(_alternatives(schema, components))
     for step in steps:
@@ -108,7 +102,7 @@ def _alternatives(schema: dict[str, Any], components: dict[str, Any]) -> Iterato
 
 
 def _within(schema: dict[str, Any], step: str) -> Iterator[dict[str, Any]]:
-    """Yield the schema of what a step leads to: a field, an item, a value or a name."""
+    """Yield the schema that a step leads to: of a field, an item, a value or a name."""
     if step == _NAME:
         yield schema.get("propertyNames", {})
     elif not step.startswith("["):

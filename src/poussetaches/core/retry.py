@@ -57,10 +57,10 @@ class RetryOverrides(
 
 
 def check_retry(retry: RetryOverrides) -> None:
-    """Raise for a policy whose shortest wait is longer than its longest.
+    """Check that the shortest backoff is not longer than the longest.
 
     Raises:
-        InvalidTask: it is.
+        InvalidTask: it is longer.
     """
     shortest, longest = retry.min_backoff, retry.max_backoff
     if shortest is not None and longest is not None and shortest > longest:

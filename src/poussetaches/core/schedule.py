@@ -69,7 +69,7 @@ class Overlap(StrEnum):
 
 
 class RunRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be set on how a schedule makes its runs. Null is the default."""
+    """The settings for the runs of a schedule. Null means the default."""
 
     misfire: Misfire | None = None
     misfire_grace: Wait | None = None
@@ -77,7 +77,7 @@ class RunRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wrote of a schedule, without what has happened since."""
+    """A schedule as it was written, without the state that it has acquired since."""
 
     cron: str
     task: Task  # without an id and moments
@@ -104,11 +104,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     last_fired_at: Moment | None = None  # the latest occurrence that was fired
     last_task_id: str | None = None
-    declared: Definition | None = None  # what code said last; people may have changed it since
+    declared: Definition | None = None  # last declared by code; may have been changed since
 
     @property
     def definition(self) -> Definition:
-        """What somebody wrote, without what has happened since."""
+        """The schedule as it was written."""
         task = msgspec.structs.replace(
             self.task, id="", created_at=Moment(0), run_at=Moment(0), due_at=Moment(0)
         )
@@ -123,12 +123,12 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What must be equal for a schedule not to be changed by another of its name."""
+        """A schedule with the same name and identity changes nothing when it is defined."""
         return (self.name, self.owner, self.definition, self.declared)
 
 
 def check_owner(name: str, *, known: str | None, owner: str) -> None:
-    """Raise when a schedule's name cannot be declared; ``known`` owns it already, if not None.
+    """Check that an owner may declare a name; ``known`` is its present owner, None if it is new.
 
     Raises:
         OwnedByAnother: it belongs to another owner, or (``""``) to none.
@@ -163,15 +163,15 @@ def redefined(known: Schedule | None, new: Schedule) -> Schedule:
 
 
 def declared_as_written(schedule: Schedule) -> Schedule:
-    """Return a schedule with its definition as what code declares."""
+    """Return a schedule whose definition is recorded as declared by code."""
     return msgspec.structs.replace(schedule, declared=schedule.definition)
 
 
 def redeclared(known: Schedule | None, new: Schedule) -> Schedule:
-    """Return a schedule that code declares.
+    """Return a schedule as code declares it.
 
-    When it declared the same before, nothing changes, so that what people changed since stays in
-    force. Otherwise it is defined anew.
+    If the declaration is the same as the last one, nothing changes: what an operator has changed
+    since stays in force. Otherwise the declaration replaces the definition.
     """
     if known is not None and known.declared is not None and known.declared == new.declared:
         return known
@@ -179,31 +179,29 @@ def redeclared(known: Schedule | None, new: Schedule) -> Schedule:
 
 
 def origins_of(schedule: Schedule) -> Origins:
-    """Return where each value of a schedule comes from, in the shape of its definition.
+    """Return the origin of each value of a schedule, in the shape of its definition.
 
-    A value that a schedule has by default is the server's, and one that is as the code declared
-    it the code's.
+    It is ``server`` for a default, and ``code`` for a value that code declared.
     """
     return _origins(schedule.definition, schedule.declared)
 
 
 def _origins(written: msgspec.Struct, declared: msgspec.Struct | None) -> Origins:
-    defaults = {it.name: it for it in msgspec.structs.fields(written)}
     found: Origins = {}
-    for name, field in defaults.items():
-        value, said = getattr(written, name), getattr(declared, name, None)
+    for field in msgspec.structs.fields(written):
+        value, by_code = getattr(written, field.name), getattr(declared, field.name, None)
         if isinstance(value, Task):
-            found[name] = _origins(value, said)
+            found[field.name] = _origins(value, by_code)
         elif value == _default_of(field):
-            found[name] = "server"
+            found[field.name] = "server"
         else:
-            found[name] = "code" if value == said else "operator"
+            found[field.name] = "code" if value == by_code else "operator"
     return found
 
 
 def _default_of(field: msgspec.structs.FieldInfo) -> object:
-    made = field.default_factory
-    return field.default if made is msgspec.NODEFAULT else made()
+    make = field.default_factory
+    return field.default if make is msgspec.NODEFAULT else make()
 
 
 def following(schedule: Schedule, *, after: Moment) -> Moment:
@@ -221,7 +219,7 @@ def following(schedule: Schedule, *, after: Moment) -> Moment:
 
 
 def check_expression(cron: str, timezone: str = "UTC") -> None:
-    """Raise for an expression that cannot be read, of a schedule that is stored already.
+    """Check the expression and the time zone of a stored schedule.
 
     Raises:
         InvalidSchedule: it cannot be read, or there is no such time zone.
@@ -231,11 +229,11 @@ def check_expression(cron: str, timezone: str = "UTC") -> None:
 
 
 def check_new_expression(cron: str, timezone: str = "UTC") -> None:
-    """Raise for an expression that no new schedule may have, although it may be readable.
+    """Check the expression and the time zone of a new schedule, more strictly than stored ones.
 
     Raises:
-        InvalidSchedule: it cannot be read or would not do what it says, or the time zone has no
-            name of IANA's.
+        InvalidSchedule: the expression cannot be read, or a step in it is too large, or the time
+            zone is not in IANA's database.
     """
     if isinstance(_read(cron), Crontab):
         check_steps(_expanded(cron))
@@ -246,7 +244,7 @@ def first_occurrence(cron: str, *, after: Moment, timezone: str = "UTC") -> Mome
     """Return the first occurrence of a new schedule.
 
     Raises:
-        InvalidSchedule: no new schedule may have the expression, or it has no occurrence.
+        InvalidSchedule: ``check_new_expression`` refuses it, or it has no occurrence.
     """
     check_new_expression(cron, timezone)
     found = next_occurrence(cron, anchor=after, after=after, timezone=timezone)
@@ -334,7 +332,7 @@ def as_seconds_first(cron: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _read(cron: str) -> Crontab | int:
-    """Return what an expression says: a crontab line, or the seconds of ``@every``."""
+    """Parse an expression: a crontab line, or ``@every`` as its seconds."""
     if len(cron) > MAX_EXPRESSION:
         raise InvalidSchedule("cron", f"has at most {MAX_EXPRESSION} characters")
     line = _expanded(cron)

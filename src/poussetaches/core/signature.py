@@ -1,9 +1,9 @@
 """Signatures of deliveries: Standard Webhooks, and our own of the whole request.
 
-Standard Webhooks (standardwebhooks.com, version 1) covers id, time and body, so a signature is
-good at any address. A request signature also covers method, path and query, and its body by a
-hash that the header carries: a receiver judges it before it reads a byte of the body.
-docs/protocol.md has the format, docs/decisions/0032-request-signature.md the reasons.
+A signature of Standard Webhooks (standardwebhooks.com, version 1) covers id, time and body, so it
+is valid at any address. A request signature also covers the method, the path and the query. It
+covers the body by a hash that the header contains, so a receiver can verify it before it reads
+the body. docs/protocol.md has the format, docs/decisions/0032-request-signature.md the reasons.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 PREFIX = "whsec_"
-# Content of Standard Webhooks begins with an id, which has no line end: it never begins like this.
+# Signed content of Standard Webhooks begins with an id, which has no line end, so it can never
+# begin with this label and a line end.
 REQUEST_LABEL = "poussetaches-v1"
 
-# Printable characters that the server's HTTP client leaves as they are in a path.
+# Printable characters that the server's HTTP client does not escape in a path.
 _UNQUOTED = "/!$&'()*+,;=:@[]^|~"
 _BODY_HASH = re.compile("sha256,([0-9a-f]{64})")
 
@@ -46,7 +47,7 @@ def sign(secrets: Sequence[bytes], *, id: str, timestamp: int, body: bytes) -> s
 
 
 class SignedRequest(NamedTuple):
-    """What a request signature covers; path and query are those of the request line."""
+    """The fields that a request signature covers; path and query are those of the request line."""
 
     method: str
     path: str
@@ -57,7 +58,7 @@ class SignedRequest(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """The signed bytes: a label and the fields, a line each. No field can hold a line end."""
+        """The signed bytes: a label and the fields, one per line. No field has a line end."""
         return "\n".join([REQUEST_LABEL, *map(str, self)]).encode(errors="surrogatepass")
 
 
@@ -84,7 +85,7 @@ def verify_request(secrets: Sequence[bytes], request: SignedRequest, *, signatur
 
 
 def signed_body_hash(signature: str) -> str | None:
-    """Return the hash that a header ``Poussetaches-Signature`` carries, None without one."""
+    """Return the body's hash in a header ``Poussetaches-Signature``; None if it has none."""
     items = [item for item in signature.split() if item.startswith("sha256,")]
     match = _BODY_HASH.fullmatch(items[0]) if len(items) == 1 else None
     return None if match is None else match[1]
@@ -93,8 +94,8 @@ def signed_body_hash(signature: str) -> str | None:
 def quoted_path(path: str) -> str:
     """Return a path as the server writes it into a request line.
 
-    Frameworks hand over a path without its percent signs; an unusual but legal spelling of it
-    cannot be restored.
+    Frameworks hand over the decoded path; an unusual but legal way of encoding it cannot be
+    restored.
     """
     return quote(path, safe=_UNQUOTED, errors="replace")
 

@@ -1,7 +1,7 @@
-"""The one parser of URLs that tasks are sent to: what may be pushed, the origin, the path.
+"""The only parser of tasks' URLs: which may be pushed, their origin, their path.
 
-Whoever needs a part of a URL takes it from here. What may be pushed is stricter than what can be
-read: a row that an earlier version stored must still have an origin and a path.
+All code that needs a part of a URL gets it from here. The rules for pushes are stricter than the
+parser: a row that an earlier version stored must still have an origin and a path.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from urllib.parse import quote
 
 from poussetaches.core.errors import InvalidTask
 
-MAX_URL = 8192  # characters as sent; what common HTTP servers accept as a request line
+MAX_URL = 8192  # characters as sent; common HTTP servers accept a request line of this length
 MAX_HOST = 253  # characters; RFC 1035's 255 bytes on the wire
 MAX_PORT = 65_535
 
-_ANYWHERE = "http://base.invalid"  # in the place of a base URL
-_TOO_LONG = f"longer than {MAX_URL} characters as it is sent"
+_ANYWHERE = "http://base.invalid"  # stands for any base URL
+_TOO_LONG = f"is longer than {MAX_URL} characters when percent-encoded"
 _NOT_ENCODED = (
-    "the user or password before the @ has characters that must be percent-encoded, such as %5B "
-    "for ["
+    "has a character in the user or password that must be percent-encoded, such as [ as %5B"
 )
 _ASCII = "".join(map(chr, range(128)))
 _PORTS = {"http": 80, "https": 443}
@@ -33,7 +32,8 @@ _URL = re.compile(
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
 # RFC 3986, section 3.2.1, and the @: the last one ends the userinfo, for us as for HTTP clients.
-# Parsers differ over brackets, and over what Unicode normalisation turns into an @ or a slash.
+# Parsers disagree about brackets, and about characters that Unicode normalisation turns into an @
+# or a slash.
 _USERINFO = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%@-]*")
 _PATH = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#]*)?([^?#]*)", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(https?://)([^/?#]*)@", re.IGNORECASE)
@@ -42,6 +42,7 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
+_FORBIDDEN_REASON = "contains a space, a backslash, a control character or half a surrogate pair"
 # What a key may be sent to. Not ``is_private``: that differs between versions of Python, and
 # takes in ranges that are merely reserved.
 _PRIVATE = [
@@ -87,7 +88,7 @@ def parse_target(url: str) -> Target:
     if len(url) > MAX_URL:
         raise InvalidTask("url", _TOO_LONG)
     if _FORBIDDEN.search(url):
-        raise InvalidTask("url", "holds a space, a backslash or a control character")
+        raise InvalidTask("url", _FORBIDDEN_REASON)
     match = _URL.fullmatch(url)
     if match is None:
         if not url.lower().startswith(("http://", "https://")):
@@ -106,24 +107,26 @@ def is_path(url: str) -> bool:
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL that may not be pushed: it must be absolute, or a path.
+    """Check a URL that is pushed: it must be absolute, or a path.
 
     Raises:
-        InvalidTask: it is neither, or is written in a way that others may read differently.
+        InvalidTask: it is neither, or other parsers may read it differently.
     """
     if not is_path(url):
         check_absolute_url(url)
         return
     if url.startswith("//"):
-        raise InvalidTask("url", "a path begins with one slash; what follows // is a host")
+        raise InvalidTask(
+            "url", "begins with //, which a host follows; begin a path with one slash"
+        )
     check_absolute_url(_ANYWHERE + url)
 
 
 def check_absolute_url(url: str) -> None:
-    """Refuse a URL that may not be pushed, and a path.
+    """Check a URL that is pushed where a path is not allowed.
 
     Raises:
-        InvalidTask: it is not absolute, or is written in a way that others may read differently.
+        InvalidTask: it is not absolute, or other parsers may read it differently.
     """
     parse_target(url)
     if "@" in url:
@@ -135,7 +138,7 @@ def check_absolute_url(url: str) -> None:
 
 
 def check_stored_url(url: str) -> None:
-    """Refuse a URL that no version has ever accepted.
+    """Check a URL that is stored already: each that any version has accepted is allowed.
 
     Raises:
         InvalidTask: nothing can be sent to it.
@@ -144,10 +147,10 @@ def check_stored_url(url: str) -> None:
 
 
 def check_base_url(url: str) -> None:
-    """Refuse what a path cannot be put behind.
+    """Check a base URL, which paths are appended to.
 
     Raises:
-        InvalidTask: it may not be pushed either, or has a query or a fragment.
+        InvalidTask: ``check_absolute_url`` refuses it, or it has a query or a fragment.
     """
     check_absolute_url(url)
     if "?" in url or "#" in url:
@@ -161,9 +164,9 @@ def joined(base_url: str, url: str) -> str:
 
 @lru_cache(maxsize=4096)
 def origin_of(url: str) -> str:
-    """Return the origin of a URL: scheme, host and port; ``""`` for a path. Never raises.
+    """Return the origin of a URL: scheme, host and port. Never raises.
 
-    A URL that leads nowhere has none either: the attempt that is made of it fails.
+    It is ``""`` for a path, and for a URL that cannot be parsed: attempts at it fail.
     """
     if is_path(url):
         return ""
@@ -174,17 +177,17 @@ def origin_of(url: str) -> str:
 
 
 def path_of(url: str) -> str:
-    """Return the path of a URL, without its query, whatever the URL is. Never raises."""
+    """Return the path of any URL, without its query. Never raises."""
     match = _PATH.match(url)
     return "" if match is None else match[1]
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL for logs and messages: ``***`` stands for its user and password."""
+    """Return a URL for logs and messages, its user and password replaced by ``***``."""
     try:
         parse_target(url)
     except InvalidTask:
-        # Nobody can say where they end in a URL that cannot be read.
+        # Where they end is unknown in a URL that cannot be parsed.
         return _ANY_CREDENTIALS.sub("//***@", url)
     return _CREDENTIALS.sub(r"\1***@", url, count=1)
 

@@ -96,7 +96,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_planned(self) -> bool:
-        """Tell whether it has the delay or the moment that its push asked for still before it."""
+        """Whether it still waits for the delay or the ``run_at`` that its push asked for."""
         is_new = self.round == 1 and self.attempt_count == 0
         return is_new and not self.forced and self.run_at > self.created_at
 
@@ -129,7 +129,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     response_body: bytes = b""
     response_truncated: bool = False
-    key_sent: bool | None = None  # None when there was no key that could be sent
+    key_sent: bool | None = None  # None if there was no key to send
 
     @property
     def summary(self) -> str | None:
@@ -146,10 +146,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     retry_after: float | None = None  # seconds from now, as the answer asked
     refused: bool = False  # the answer said not to try again
-    redirect: str | None = None  # what to say of an answer that redirects, if it is a failure
+    redirect: str | None = None  # the error message for a redirect, if its status is a failure
     unreachable: bool = False  # nothing was sent: the origin could not be connected to
     unknown_host: bool = False  # unreachable because its name does not resolve
-    out_of_resources: bool = False  # this machine had no descriptor, memory or port for it
+    out_of_resources: bool = False  # this machine had no descriptor, memory or port left
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -166,14 +166,14 @@ class Bury(msgspec.Struct, frozen=True):
     """The task is dead."""
 
     reason: Reason
-    error: str | None = None  # where no attempt says what was wrong
+    error: str | None = None  # when there is no attempt that has it
 
 
 class PutBack(msgspec.Struct, frozen=True):
     """The attempt does not count: the task waits as before, due when it was due.
 
-    If the clock was set back meanwhile, only a delay or a moment that was asked for is waited
-    for again.
+    If the clock was set back meanwhile, the task is due at once, unless its push asked for a delay
+    or a ``run_at``.
     """
 
     error: str | None = None

@@ -14,10 +14,10 @@ _LOCAL = frozenset({"localtime", "posixrules"})
 
 @lru_cache(maxsize=1024)
 def zone_named(name: str) -> ZoneInfo:
-    """Return the time zone of a name, also of one that ``check_zone_name`` refuses.
+    """Return the time zone of a name, including names that ``check_zone_name`` refuses.
 
     Raises:
-        InvalidSchedule: there is none.
+        InvalidSchedule: there is no such time zone.
     """
     try:
         return ZoneInfo(name)
@@ -26,13 +26,13 @@ def zone_named(name: str) -> ZoneInfo:
 
 
 def check_zone_name(name: str) -> None:
-    """Raise for a name that is not in IANA's database, even if a file of that name can be read.
+    """Check that a name is in IANA's database.
 
-    Stored schedules may have such a name, since earlier versions took whatever file there was:
+    Stored schedules may have other names, since earlier versions accepted the name of any file:
     ``localtime``, ``right/Europe/Paris``, or ``europe/paris`` where file names ignore case.
 
     Raises:
-        InvalidSchedule: it is none.
+        InvalidSchedule: it is not.
     """
     if name not in _packaged_names() and name not in _system_names():
         raise _unknown(name)
@@ -45,14 +45,14 @@ def _packaged_names() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _system_names() -> frozenset[str]:
-    """Return the names that this machine knows, for a zone that is newer than the package.
+    """Return the names that this machine knows: one may be newer than the package.
 
-    To find them, hundreds of files are opened.
+    This is slow, since it opens hundreds of files.
     """
     return frozenset(available_timezones()) - _LOCAL
 
 
 def _unknown(name: str) -> InvalidSchedule:
     right = {known.lower(): known for known in _packaged_names()}.get(name.lower())
-    example = f"write {right!r}" if right else "write an IANA name such as Europe/Paris, or UTC"
-    return InvalidSchedule("timezone", f"{name!r} is not the name of a time zone; {example}")
+    advice = f"write {right!r}" if right else "write an IANA name such as Europe/Paris, or UTC"
+    return InvalidSchedule("timezone", f"{name!r} is not the name of a time zone; {advice}")
