@@ -34,8 +34,8 @@ MUST_HAPPEN = (
     *(f"row that failed while {step}" for step in (*STEPS, Step.FIRE, Step.PRUNE)),
     *(f"row that failed was {fate}" for fate in Fate),
     *("log: schedule starts anew, it was of a time still to come", "log: clock was set ahead"),
-    *("log: clock was set back", "log: tasks due again, the clock was set back"),
-    *("log: the clock's time is confirmed now", "log: the process stood still"),
+    *("log: clock was set back", "log: tasks due again after the clock was set back"),
+    *("log: the clock's time is confirmed now", "log: process was suspended"),
     *("wrong time", "restart of the machine", "sleep of the machine", "rated attempt"),
 )
 

@@ -37,7 +37,7 @@ async def test_engine_that_stood_still_is_well_before_its_loops_have_turned(
     await let_run()
 
     assert (at_once, engine.stuck()) == ([], [])
-    assert "the process stood still" in caplog.messages
+    assert "process was suspended" in caplog.messages
 
 
 async def test_loop_that_does_not_go_on_after_a_standstill_is_stuck_a_minute_later(

@@ -97,7 +97,7 @@ async def test_what_waits_says_why(
     (found,) = engine.waiting_for(await known(store, "task"))
 
     assert found.reason is WaitReason.OUT_OF_RESOURCES
-    assert found.detail == "the server starts fewer attempts for now: Too many open files"
+    assert found.detail == "the server starts fewer attempts at the moment: Too many open files"
     assert engine.stuck() == []
 
 

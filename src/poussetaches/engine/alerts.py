@@ -35,11 +35,11 @@ MOST_POSTS = 4  # of the same text, the first one included
 LONGEST = 200  # characters of a path, or of an error
 ACCEPTED = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
 
-# Slack's three characters of markup, as it wants them escaped; Mattermost, Teams and Google Chat
-# resolve them too.
+# Slack's three markup characters and the escapes it requires; Mattermost, Teams and Google Chat
+# understand these, too.
 _ESCAPED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_BREAK = "\u200b"  # of no width
-# What else a chat takes for markup: @everyone and @channel, and [words](https://anywhere).
+_BREAK = "\u200b"  # zero-width space
+# Other markup of chats: @everyone and @channel, and [words](https://anywhere).
 _MARKUP = re.compile(r"(?<=@)(?=\w)|(?<=\])(?=\()")
 
 K = TypeVar("K")
@@ -201,8 +201,9 @@ class Alerts:
         # Without the URL: whoever knows it may post there.
         fields = {"status": outcome.status, "error": outcome.error}
         log.warning("alert not taken", extra=fields)
-        for each in posted:
-            each.post_count += not outcome.out_of_resources
+        if not outcome.out_of_resources:
+            for each in posted:
+                each.post_count += 1
         self._unsent = [each for each in posted if each.post_count < MOST_POSTS] + self._unsent
 
     async def _send(self, texts: Sequence[str]) -> Outcome:
@@ -292,10 +293,10 @@ def described(group: FailureGroup) -> str:
 
 
 def inert(text: str) -> str:
-    """Return a text that no chat takes for markup: it quotes URLs and answers of anybody's.
+    """Return a text without chat markup, since it quotes URLs and answers that may contain some.
 
-    Nobody is mentioned, no link hides where it leads, and nothing is shown in another order than
-    it is written in.
+    It mentions nobody, no link hides its address, and no character changes the order in which the
+    others are displayed.
     """
     visible = "".join(
         character

@@ -12,7 +12,7 @@ from poussetaches.core.moment import SECOND, ClockRecord, Moment, Reading
 from poussetaches.engine.confirmed_time import ConfirmedTime
 
 LONGEST_WAIT = 10.0  # seconds; so that a jump of the wall clock is noticed
-READ_TOGETHER = 0.01  # seconds that may pass between the clocks of one reading
+READ_TOGETHER = 0.01  # seconds within which the clocks of one reading must be read
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -42,16 +42,16 @@ class Bell:
 
 
 class Clock(ABC):
-    """The wall clock says when tasks are due; the monotonic one measures how long things take.
+    """The wall clock says when tasks are due; the monotonic clock measures how long things take.
 
-    What is deleted or buried because of its age goes by the confirmed time, which is worked out
-    from the readings.
+    The confirmed time, which is derived from readings of the two, decides when something is old
+    enough to be deleted or buried.
     """
 
     @property
     @abstractmethod
     def boot_id(self) -> str:
-        """The machine and its boot that the uptime counts from; empty if unknown."""
+        """Identifies the boot of the machine that the uptime counts from; empty if unknown."""
 
     @abstractmethod
     def now(self) -> Moment:
@@ -67,7 +67,7 @@ class Clock(ABC):
 
     @abstractmethod
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait for the bell, at the longest until a monotonic time, and never over 10 s."""
+        """Wait for the bell or a monotonic time, whichever comes first, for at most 10 s."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
@@ -80,14 +80,14 @@ class Clock(ABC):
     def latest_possible(self) -> Moment:
         """Return the wall clock's time as if it had not been set back within the last hour.
 
-        It dates what is kept until a certain age.
+        Things that are kept for a certain time are dated by it.
         """
         return self._confirmed.latest_possible(self.read())
 
     def latest_confirmed(self) -> Moment | None:
         """Return the latest time that was ever confirmed, plus the time elapsed since.
 
-        Later moments were read only while the clock was ahead by mistake. None if unknown.
+        Later times were only ever read while the clock was wrongly ahead. None if unknown.
         """
         return self._confirmed.latest(self.read())
 
@@ -111,7 +111,7 @@ class SystemClock(Clock):
 
     @cached_property
     def boot_id(self) -> str:
-        """The machine and its boot that the uptime counts from; empty if unknown."""
+        """Identifies the boot of the machine that the uptime counts from; empty if unknown."""
         try:
             return _BOOT_ID.read_text(encoding="ascii").strip()
         except OSError:
@@ -152,7 +152,7 @@ class SystemClock(Clock):
 
 
 def _suspended() -> float:
-    """Return for how many seconds the machine slept since its boot; 0 where that is unknown."""
+    """Return for how many seconds the machine was suspended since its boot; 0 if unknown."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

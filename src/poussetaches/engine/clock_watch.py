@@ -1,4 +1,4 @@
-"""Notices that the wall clock was set, says so, and corrects what would be late by it."""
+"""Notices that the wall clock was set, logs it, and corrects tasks that would be late by it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from poussetaches.engine.confirmed_time import CONFIRMED_AFTER, NOTICED
 from poussetaches.engine.lanes import Lanes
 from poussetaches.store.base import LastUse, Store
 
-# A write that was under way when the clock was set back has the old time: what it stored is
-# only found later.
+# A write that was under way when the clock was set back stores the old time, so tasks are
+# corrected a second time.
 AGAIN_AFTER = 60.0  # seconds
 
 log = logging.getLogger(__name__)
 
 
 class ClockWatch:
-    """Compares the clocks at each turn of the dispatcher, and keeps them over restarts."""
+    """Compares the clocks at each turn of the dispatcher, and stores them for the next start."""
 
     def __init__(self, *, store: Store, clock: Clock, lanes: Lanes) -> None:
         self.leap = 0  # microseconds by which the clock is ahead of the confirmed time
@@ -31,29 +31,29 @@ class ClockWatch:
         self._kept: ClockRecord | None = None
         self._difference = self._measured()  # between the wall clock and the monotonic one
         self._look_at = float("-inf")  # monotonic
-        self._was: Moment | None = None  # the machine's start, before the clock was set back
-        self._corrections: list[float] = []  # monotonic times at which to look for late tasks
+        self._set_back_from: Moment | None = None  # the boot time before the clock was set back
+        self._corrections: list[float] = []  # monotonic times at which to correct late tasks
 
     async def load(self) -> None:
-        """Take up what an earlier process knew of the clock."""
+        """Restore the clock's state as an earlier process stored it."""
         kept, use = await self._store.clock(), await self._store.last_use()
         self._kept = kept
         self._clock.recall(kept, latest=use.pushed_at or use.minute)
         self._last = record = self._clock.record()
-        was = _earlier_start(kept, record, use, now=self._clock.now())
-        if was is not None and was > record.seen + NOTICED:
-            self._note_set_back(was)
+        earlier = _earlier_boot_time(kept, record, use, now=self._clock.now())
+        if earlier is not None and earlier > record.seen + NOTICED:
+            self._note_set_back(earlier)
         self.leap = _leap_of(record)
-        with suppress(StoreUnavailable):  # it is tried again at the first look
+        with suppress(StoreUnavailable):  # the first look tries again
             await self._keep(record)
         if self.leap > MINUTE:
-            log.info("clock is ahead of what is confirmed", extra=_fields(self.leap))
+            log.info("clock is ahead of the confirmed time", extra=_fields(self.leap))
 
     async def look(self) -> None:
-        """Look whether the clock was set, and do what follows of it.
+        """Check whether the clock was set, and correct tasks that are late because of it.
 
         Raises:
-            StoreUnavailable: what is left is done at the next look.
+            StoreUnavailable: the next look does the rest.
         """
         difference = self._measured()
         is_as_before = abs(difference - self._difference) < NOTICED
@@ -81,29 +81,30 @@ class ClockWatch:
         elif self.leap and not _leap_of(record):
             log.info("the clock's time is confirmed now", extra=_fields(self.leap))
 
-    def _note_set_back(self, was: Moment) -> None:
-        self._was = was if self._was is None else max(was, self._was)
+    def _note_set_back(self, earlier: Moment) -> None:
+        known = self._set_back_from
+        self._set_back_from = earlier if known is None else max(earlier, known)
         now = self._clock.monotonic()
         self._corrections = [now, now + AGAIN_AFTER]
 
     async def _correct(self, record: ClockRecord) -> None:
-        """Have what was due before the clock was set back be due now, too."""
-        if self._was is None or self._clock.monotonic() < self._corrections[0]:
+        """Make tasks due that were due before the clock was set back."""
+        if self._set_back_from is None or self._clock.monotonic() < self._corrections[0]:
             return
         now = self._clock.now()
         count = await self._store.pull_back(
             now=now,
-            was=Moment(self._was + now - record.seen),
+            was=Moment(self._set_back_from + now - record.seen),
             confirmed=self._clock.latest_confirmed() or now,
         )
-        # Tasks that were expired by the time before may be due again.
+        # Tasks that had expired by the earlier time may be due again.
         for lane, run_at in (await self._store.next_due()).items():
             self._lanes.waits(lane, run_at)
         if count:
-            log.info("tasks due again, the clock was set back", extra={"count": count})
+            log.info("tasks due again after the clock was set back", extra={"count": count})
         del self._corrections[0]
         if not self._corrections:
-            self._was = None
+            self._set_back_from = None
 
     async def _keep(self, record: ClockRecord) -> None:
         if self._kept is None or _differ(record, self._kept):
@@ -111,16 +112,16 @@ class ClockWatch:
             self._kept = record
 
 
-def _earlier_start(
+def _earlier_boot_time(
     kept: ClockRecord | None, record: ClockRecord, use: LastUse, *, now: Moment
 ) -> Moment | None:
-    """Return the machine's start by the latest time that an earlier process had, if known."""
+    """Return the boot time by the latest time that an earlier process read, if known."""
     found = []
     if kept is not None and kept.boot_id and kept.boot_id == record.boot_id:
         found.append(kept.seen)
     latest = max(use.pushed_at or 0, use.minute or 0)
     if latest > now:
-        # A minute is known by its beginning.
+        # ``use.minute`` is the beginning of a minute.
         found.append(Moment(record.seen + latest + MINUTE - now))
     return max(found, default=None)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from poussetaches.core.moment import HOUR, SECOND, ClockRecord, Moment, Reading
 
 CONFIRMED_AFTER = HOUR  # NTP daemons poll, and correct the clock, every 17 minutes at the latest
-NOTICED = SECOND  # smaller steps are ordinary corrections
+NOTICED = SECOND  # microseconds; smaller steps are ordinary corrections
 
 
 class Level(NamedTuple):
@@ -19,10 +19,10 @@ class Level(NamedTuple):
 
 
 class ConfirmedTime:
-    """Follows the earliest reading of the last hour.
+    """Follows the lowest boot time read within the last hour.
 
-    So a clock that was set back is believed at once, and one that was set ahead once it has
-    stayed ahead for ``CONFIRMED_AFTER``.
+    So a clock that was set back is trusted at once, and one that was set ahead is trusted after it
+    has stayed ahead for ``CONFIRMED_AFTER``.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -59,7 +59,7 @@ class ConfirmedTime:
         return Moment(lowest + reading.uptime)
 
     def latest_possible(self, reading: Reading) -> Moment:
-        """Return the latest time that it may be: a clock just set back may be wrong."""
+        """Return the latest time that it may be: a clock that was just set back may be wrong."""
         self._follow(reading)
         before = self._before
         if before is None or before.since <= reading.uptime - CONFIRMED_AFTER:

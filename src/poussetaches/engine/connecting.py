@@ -1,4 +1,4 @@
-"""Connections that could not be made, as outcomes: whose fault it was decides what they cost."""
+"""Failed connections as outcomes: was the target at fault, or this machine?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from poussetaches.core.task import Outcome
 
-# This process, or all of this machine, has nothing left to connect with. No origin is at fault.
+# This process or this machine has no resources left for a connection. No origin is at fault.
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # No local port, or no local address, is left for one destination. Others can be connected to.
 NO_LOCAL_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAGAIN})
@@ -28,16 +28,16 @@ def not_connected(number: int | None, reason: str) -> Outcome:
 
 
 def out_of_resources(reason: str) -> Outcome:
-    """Return the outcome of an attempt that this machine had no means to make."""
-    error = f"poussetaches has nothing left to connect with: {reason}"
+    """Return the outcome of an attempt that this machine had no resources for."""
+    error = f"poussetaches has no resources left for a connection: {reason}"
     return Outcome(error=error, out_of_resources=True)
 
 
 async def connect(addresses: Sequence[str], port: int, *, limit: float) -> Outcome | None:
-    """Connect to the first address that can be connected to, and hang up.
+    """Connect to the first address that accepts, and hang up; return None.
 
-    Return what went wrong with the last one; None when a connection was made. The addresses
-    share ``limit`` seconds evenly, so that a silent one does not hide the others.
+    If none does, return the outcome for the last one. Each address gets an equal part of ``limit``
+    seconds, so that a silent one leaves time for the others.
     """
     outcome: Outcome | None = None
     for address in addresses:
@@ -59,7 +59,7 @@ async def connect(addresses: Sequence[str], port: int, *, limit: float) -> Outco
 
 
 def is_out_of_descriptors() -> bool:
-    """Return whether no file can be opened: then errors of libraries may mean just this."""
+    """Return whether no file can be opened, which may be the cause of a library's error."""
     try:
         descriptor = os.open(os.devnull, os.O_RDONLY)
     except OSError as exc:

@@ -1,20 +1,20 @@
-"""A time limit that a process which stood still does not take for the other side's silence."""
+"""A time limit that allows for a process that was suspended."""
 
 from __future__ import annotations
 
 import asyncio
 from types import TracebackType
 
-LATE = 0.5  # seconds; timers that come later than this show that the process stood still
-GRACE = 2.0  # seconds in which what arrived meanwhile is read
+LATE = 0.5  # seconds; a timer that fires later than this shows that the process was suspended
+GRACE = 2.0  # seconds for reading what arrived meanwhile
 
 
 class Deadline:
-    """Breaks off what is awaited within it after some seconds, with ``TimeoutError``.
+    """Cancels the code within it after some seconds, and raises ``TimeoutError``.
 
-    A process that was stopped, or suspended with its machine, has read nothing for that time:
-    when it goes on, an answer may lie in the socket although the limit has passed. Otherwise it
-    is ``asyncio.timeout``, with less to do for each attempt.
+    It works like ``asyncio.timeout``, at less cost, with one difference. A process that was
+    stopped, or suspended with its machine, has read nothing meanwhile: when it resumes, an answer
+    may be in the socket's buffer although the limit has passed. It gets ``GRACE`` to read it.
     """
 
     __slots__ = ("_at", "_cancelling", "_has_passed", "_loop", "_task", "_timer")
@@ -30,7 +30,7 @@ class Deadline:
         self._timer = self._loop.call_at(self._at, self._look)
 
     def __enter__(self) -> None:
-        """Begin; the time has run since it was made."""
+        """Enter the block. The time has been running since the constructor was called."""
 
     def __exit__(
         self,
@@ -40,7 +40,7 @@ class Deadline:
     ) -> None:
         self._timer.cancel()
         if not self._has_passed or self._task.uncancel() > self._cancelling:
-            return  # in the second case somebody else has cancelled it as well
+            return  # in the second case the task was cancelled from elsewhere, too
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error
 

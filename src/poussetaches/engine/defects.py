@@ -1,4 +1,4 @@
-"""``Defects``: exceptions that nobody expected, kept from ending more than they have to."""
+"""``Defects``: unexpected exceptions, logged and counted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ log = logging.getLogger(__name__)
 
 
 class Defects:
-    """Counts and logs defects, without the text of the exceptions: it may hold secrets."""
+    """Logs and counts defects, without the text of the exceptions: it may contain secrets."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def note(self, event: str, exc: BaseException, **fields: object) -> str:
-        """Log and count a defect; return it in words."""
+        """Log and count a defect; return its description."""
         self.count += 1
         error = describe_defect(exc)
         log.error(event, extra={**fields, "error": error, "stack": stack_of(exc)})

@@ -56,7 +56,7 @@ class Made(NamedTuple):
     started_at: Moment
     duration: float  # seconds
     outcome: Outcome
-    key_sent: bool | None  # None without a key, or when nothing was sent
+    key_sent: bool | None  # None if there is no key, or nothing was sent
 
 
 class Dispatcher:
@@ -148,7 +148,7 @@ class Dispatcher:
         return self._wake_at()
 
     def _wake_at(self) -> float | None:
-        """Return when time alone lets an attempt start."""
+        """Return when an attempt may start that does not wait for an event."""
         next_step_at = self._shortage.next_step_at(self._config.max_in_flight)
         times = (self._lanes.wake_at(), next_step_at)
         return min((time for time in times if time is not None), default=None)
@@ -163,7 +163,7 @@ class Dispatcher:
             ended = asyncio.ensure_future(_all_done(self._on_wire))
             await asyncio.wait({deadline, ended}, return_when=asyncio.FIRST_COMPLETED)
             if self._clock.monotonic() > ends_at + LATE:
-                # The process stood still: answers that came meanwhile are still to be read.
+                # The process was suspended: read the answers that arrived meanwhile.
                 await asyncio.wait({ended}, timeout=GRACE)
             for waiter in (deadline, ended):
                 waiter.cancel()
@@ -209,7 +209,7 @@ class Dispatcher:
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
         self._lanes.looking(wanted)
         now = self._clock.now()
-        # What only an unconfirmed clock calls expired would be put back, and leased at once again.
+        # A task that is not expired by the confirmed time would be put back, and leased again.
         skip_expired = self._clock.confirmed() < now
         leased = await self._store.lease_due(wanted, now=now, skip_expired=skip_expired)
         for lane, next_due in leased.next_due.items():
@@ -233,7 +233,7 @@ class Dispatcher:
             self._behind_since = self._clock.monotonic()
 
     def _start(self, lease: Lease, now: Moment) -> None:
-        """Start a leased task's attempt; whatever goes wrong ends this task and no other."""
+        """Start a leased task's attempt; an unexpected exception ends this task and no other."""
         try:
             self._start_if_due(lease, now)
         except Exception as exc:
@@ -253,9 +253,9 @@ class Dispatcher:
         self._on_wire.add(asyncio.create_task(self._run(lease, lane, origin)))
 
     def _has_expired(self, lease: Lease, now: Moment) -> bool:
-        """Tell whether it is too late for an attempt; then the task dies without one.
+        """Return whether it is too late for an attempt; the task then dies without one.
 
-        If only a clock that was just set ahead says so, it is put back, and waits unsent.
+        If it has expired only by a clock that was just set ahead, it is put back instead.
         """
         expires_at = lease.task.expires_at
         if expires_at is None or expires_at > now:
@@ -282,7 +282,7 @@ class Dispatcher:
             self._recording.discard(own)
 
     async def _finished(self, lease: Lease, lane: Lane, origin: str) -> Finish:
-        """Make one attempt; return what follows, whatever goes wrong."""
+        """Make one attempt; return what follows, even after an unexpected exception."""
         made: Made | None = None
         try:
             try:
@@ -386,17 +386,17 @@ class Dispatcher:
         error = outcome.error or (None if succeeded else outcome.redirect)
         attempt = _attempt_of(task, made, error, succeeded=succeeded)
         if log.isEnabledFor(logging.WARNING if isinstance(move, Bury) else logging.INFO):
-            # Not the attempt's own error: where a redirect leads is as private as the task's URL.
+            # Not the attempt's error: the location of a redirect is as private as the task's URL.
             _log_attempt(task, attempt, move, error=outcome.error, now=now)
         self._observer.attempt_ended(task, attempt, now=now)
-        # A dead letter is kept for an age, which a clock that is behind must not shorten.
+        # A clock that is behind must not shorten the retention of a dead letter.
         ended_at = self._clock.latest_possible() if isinstance(move, Bury) else None
         return Finish(lease, move, attempt, ended_at)
 
     def _broken(
         self, lease: Lease, event: str, exc: BaseException, made: Made | None = None
     ) -> Finish:
-        """Return the end of a task that a defect of ours got in the way of."""
+        """Return the end of a task whose attempt failed with an internal error."""
         error = f"internal error: {self._defects.note(event, exc, task=lease.task.id)}"
         attempt = None if made is None else _attempt_of(lease.task, made, error, succeeded=False)
         return Finish(lease, Bury(Reason.INTERNAL_ERROR, error), attempt)
@@ -423,7 +423,7 @@ class Dispatcher:
                     log.error("outcome not recorded, attempt to be made again", extra=fields)
                     return
             except Exception as exc:
-                # The store ends what it cannot record; a defect beyond that is tried again, too.
+                # The store buries tasks that it cannot record; retry after any other defect.
                 if not is_broken:
                     is_broken = True
                     finish = self._broken(lease, "outcome could not be recorded", exc)
@@ -446,8 +446,8 @@ class Dispatcher:
 
 
 def _raise_end(exc: BaseException) -> None:
-    """Raise an exception again that ends the attempt from outside; others are its own."""
-    # What a library in Rust panics with is no Exception, and none of these.
+    """Raise an exception again that ends the task from outside; all others are defects."""
+    # A panic of a library written in Rust is neither an Exception nor any of these.
     if isinstance(exc, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit):
         raise exc
 
@@ -470,7 +470,7 @@ def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -
 
 
 def _set_back(finish: Finish, microseconds: int) -> Finish:
-    """Return an end as it is to be recorded after the clock was set back."""
+    """Return a finish with its retry moved along after the clock was set back."""
     if not isinstance(finish.move, RetryAt):
         return finish
     move = RetryAt(Moment(finish.move.run_at - microseconds))

@@ -172,7 +172,7 @@ class Engine:
 
     @property
     def internal_error_count(self) -> int:
-        """How many defects were met since the start that the store did not meet itself."""
+        """How many internal errors there were since the start, without those of the store."""
         return self.defects.count
 
     @property
@@ -182,21 +182,21 @@ class Engine:
 
     @property
     def shortage(self) -> str | None:
-        """What this machine lately had too little of for attempts; None when it had enough."""
+        """The last shortage of resources, if there was one within the last minute."""
         return self._shortage.error
 
     @property
     def clock_leap(self) -> float | None:
-        """For how many seconds the clock is ahead of the confirmed time; None when it is not."""
+        """How many seconds the clock is ahead of the confirmed time; None if it is not."""
         leap = self._clock_watch.leap
         return leap / SECOND if leap else None
 
     def confirmed(self) -> Moment:
-        """Return the time by which keys expire: a clock just set ahead does not count."""
+        """Return the time by which keys expire: it ignores a clock that was just set ahead."""
         return self._clock.confirmed()
 
     def latest_possible(self) -> Moment:
-        """Return the time from which keys last: a clock just set back does not count."""
+        """Return the time from which keys are kept: it ignores a clock that was just set back."""
         return self._clock.latest_possible()
 
     def held(self) -> dict[str, str]:
@@ -240,11 +240,11 @@ class Engine:
         return await self.prober.tick()
 
     def _note_standstill(self) -> None:
-        """Before anything else is done: what passed while nobody could act must not count.
+        """Discount the time for which the process was suspended, before anything else is done.
 
-        The prober's turns, which wait for nothing, are what the watchdog goes by.
+        The watchdog mainly relies on the prober, whose turns never wait for anything.
         """
         seconds = self._watchdog.beat()
         if seconds:
-            log.warning("the process stood still", extra={"seconds": round(seconds, 3)})
+            log.warning("process was suspended", extra={"seconds": round(seconds, 3)})
             self.origins.stood_still(seconds)

@@ -111,8 +111,8 @@ class Explainer:
         leap = seconds_between(self._clock.confirmed(), now)
         return WaitingFor(
             reason=WaitReason.CLOCK,
-            detail=f"it has expired if the clock is right, which was set ahead by {leap:.0f} s; "
-            "that is believed an hour later",
+            detail=f"it has expired by the clock, which was set ahead by {leap:.0f} s; it dies if "
+            "the clock stays so for an hour",
         )
 
     def _queue_limits(self, queue: QueueState) -> Iterator[WaitingFor]:
@@ -133,7 +133,7 @@ class Explainer:
         elif self._dispatcher.room <= 0 and self._shortage.error is not None:
             yield WaitingFor(
                 reason=WaitReason.OUT_OF_RESOURCES,
-                detail=f"the server starts fewer attempts for now: {self._shortage.error}",
+                detail=f"the server starts fewer attempts at the moment: {self._shortage.error}",
             )
         elif self._dispatcher.room <= 0:
             count = self._dispatcher.in_flight

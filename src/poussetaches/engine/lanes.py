@@ -24,7 +24,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 
 SMALL = 64  # entries; not worth tidying up below
-FORGOTTEN_AFTER = 2.0  # seconds; a bucket that fills sooner is full after any restart
+QUICKLY_FULL = 2.0  # seconds; a bucket that fills faster need not be kept: a restart takes longer
 
 
 class Lanes:
@@ -45,7 +45,7 @@ class Lanes:
         # Queues, and shares of them (else None) by their origin, by when they have room again.
         self._openings: list[tuple[float, int, str, str | None]] = []
         self._order = count()
-        self._spent: set[str] = set()  # queues whose tokens were taken since they were kept
+        self._spent: set[str] = set()  # queues whose buckets changed since they were stored
 
     # What is learnt
 
@@ -90,7 +90,7 @@ class Lanes:
         bucket = self.limits.bucket(queue)
         if bucket is not None:
             queue.bucket = bucket.taken(1)
-            if bucket.burst > bucket.rate * FORGOTTEN_AFTER:
+            if bucket.burst > bucket.rate * QUICKLY_FULL:
                 self.spent_by([queue.name])
         return share.origin
 
@@ -211,16 +211,16 @@ class Lanes:
         return min(times, default=None)
 
     def spent_by(self, queues: Iterable[str]) -> None:
-        """Note that attempts of queues took tokens."""
+        """Mark the buckets of queues as changed since they were stored."""
         self._spent.update(queues)
 
     @property
     def has_spent(self) -> bool:
-        """Tell whether attempts took tokens that are to be kept over a restart."""
+        """Whether a bucket has changed since it was stored."""
         return bool(self._spent)
 
     def take_spent(self) -> dict[str, float]:
-        """Return in how many seconds the queues of which tokens were taken have all of them."""
+        """Return the changed buckets by queue, as the seconds until each is full."""
         spent, self._spent = self._spent, set()
         found = {}
         for name in sorted(spent):

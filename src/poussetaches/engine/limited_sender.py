@@ -20,9 +20,9 @@ MOST_SENDERS = 64  # pairs of a name and an address whose connections are kept
 class LimitedSender:
     """Sends to what is allowed by name as ``sender`` does, and to other names by address.
 
-    Such a name is resolved here, each of its addresses is checked for each attempt, and the
-    connection is made to one that was checked (docs/decisions/0021-allowed-targets.md): a name
-    that is resolved to something else a moment later leads nowhere else.
+    Such a name is resolved here, all of its addresses are checked at each attempt, and the
+    connection is made to one of these (docs/decisions/0021-allowed-targets.md). So a name that
+    resolves to something else a moment later cannot redirect it.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class LimitedSender:
         if isinstance(addresses, Outcome):
             return addresses
         outcome = await connect(addresses, target.port, limit=self._connect_timeout)
-        if outcome is not None:
+        if outcome is not None and outcome.unreachable:
             self._resolver.expire(target.host)
         return outcome
 
     async def _allowed_addresses(self, target: Target, *, limit: float) -> Answer:
-        """Return what a name may be connected to, at least one; or what comes of an attempt."""
+        """Return the addresses of a name, at least one; or the outcome if one is not allowed."""
         addresses = await self._resolver.addresses(target.host, limit=limit)
         if isinstance(addresses, Outcome):
             return addresses

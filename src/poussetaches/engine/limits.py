@@ -18,10 +18,10 @@ class Limits:
         self._origins = origins
         self._clock = clock
         self.server_paused = False
-        self._full_at: dict[str, float] = {}  # monotonic; of queues that were not used yet
+        self._full_at: dict[str, float] = {}  # monotonic; of queues not used since the start
 
     def remember(self, queue: str, *, full_at: float) -> None:
-        """Give a queue that was not used yet all its tokens at a monotonic time, not before."""
+        """Restore the bucket of a queue: it is full at a monotonic time, not before."""
         self._full_at[queue] = full_at
 
     def is_paused(self, lane: Lane) -> bool:

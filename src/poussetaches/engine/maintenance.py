@@ -2,8 +2,8 @@
 
 What has expired is buried at every turn, so within the longest sleep of a loop; the rest, which
 costs something for each queue, is done once a minute. Disk space is then given back piece by
-piece, with pauses for those who write. How old something is goes by the confirmed time: a clock
-that is set ahead for a moment must not delete what it makes look old.
+piece, with pauses for those who write. Ages are measured by the confirmed time: a clock that is
+wrongly ahead for a moment must delete nothing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Maintenance:
         self._may_shrink = True
 
     async def _guarded(self, what: str, work: Awaitable[None]) -> None:
-        """Do one piece of work; a defect in it keeps nothing else from being done."""
+        """Do one piece of work; a defect in it does not stop the others."""
         try:
             await work
         except StoreUnavailable:

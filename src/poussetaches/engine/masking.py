@@ -1,4 +1,4 @@
-"""Hides the server's secrets in what applications answer, however they are escaped or encoded."""
+"""Masks the server's secrets in applications' answers, however they are escaped or encoded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from html.entities import html5
 from typing import NamedTuple
 
 MASKED = "***"
-SHORTEST_MASKED = 8  # characters of a secret; a shorter one may be a word that an answer means
-MOST_LAYERS = 4  # escapes within escapes, such as a URL in JSON in HTML
-# Bytes of an answer for one of a secret, escaped at length: more is read than is kept, so that a
-# secret at the cut is seen whole.
+SHORTEST_MASKED = 8  # characters; a shorter secret may be an ordinary word of an answer
+MOST_LAYERS = 4  # nested escapes, such as a URL in JSON in HTML
+# Bytes of an answer per byte of a secret in its longest escape. More is read than is kept, so that
+# a secret across the cut is recognised.
 LONGEST_ESCAPE = 16
 LAST_BYTE = 0xFF
 
 # One escaped character of URLs, HTML, JSON and most languages' string literals. Each alternative
-# begins with a plain character, so that the search for them is a fast one.
+# begins with a literal character, which makes the search fast.
 _ESCAPE = re.compile(
     rb"%(?:u00)?(?P<url>[0-9a-fA-F]{2})"
     rb"|&#(?P<decimal>[0-9]{1,9});?|&#[xX](?P<hex>[0-9a-fA-F]{1,8});?|&(?P<name>[a-zA-Z]{2,8});"
@@ -35,19 +35,19 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Masking:
-    """Puts ``***`` in the place of secrets."""
+    """Replaces secrets by ``***``."""
 
     def __init__(self, secrets: Iterable[bytes] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret)}
-        # Both the secret and what is left of it when everything in it that looks like an escape
-        # is resolved: a text is searched before and after that.
+        # A text is searched before and after its escapes are resolved, so a secret that itself
+        # contains something like an escape is looked for in both forms.
         resolved = {form for form in map(_resolved, forms) if len(form) >= SHORTEST_MASKED}
         self._forms = sorted(forms | resolved)
+        # Bytes beyond a cut that are needed to mask a secret across it.
         self.margin = LONGEST_ESCAPE * max(map(len, self._forms), default=0)
-        """How many bytes beyond a cut must be known to mask a secret at it."""
 
     def cut(self, text: bytes, limit: int) -> bytes:
-        """Return the first bytes of a text, without the secrets that begin there."""
+        """Return the first bytes of a text, with the secrets that begin there masked."""
         kept, end = bytearray(), 0
         for span in self._spans(text):
             if span.start >= limit:
@@ -57,12 +57,12 @@ class Masking:
         return bytes(kept) + text[end:limit]
 
     def masked(self, text: str) -> str:
-        """Return a text without secrets."""
+        """Return a text with its secrets masked."""
         raw = text.encode(errors="surrogateescape")
         return self.cut(raw, len(raw)).decode(errors="surrogateescape")
 
     def _spans(self, text: bytes) -> list[_Span]:
-        """Return where the secrets are, in order and apart from each other."""
+        """Return where the secrets are, in order and without overlaps."""
         if len(text) < SHORTEST_MASKED or not self._is_in(text):
             return []
         found = [span for layer in _located_layers(text) for span in layer.spans_of(self._forms)]
@@ -75,14 +75,10 @@ class Masking:
         return merged
 
     def _is_in(self, text: bytes) -> bool:
-        """Return whether a text holds a secret. Nearly none does, so this is the fast part."""
+        """Return whether a text contains a secret. Hardly any does, so this must be fast."""
         if not self._forms:
             return False
-        for layer in _layers(text):
-            for form in self._forms:
-                if form in layer:
-                    return True
-        return False
+        return any(form in layer for layer in _layers(text) for form in self._forms)
 
 
 class _Span(NamedTuple):
@@ -93,13 +89,13 @@ class _Span(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """A text with escapes resolved, and where each of its bytes was in the original."""
+    """A text with escapes resolved, and the place of each of its bytes in the original."""
 
     text: bytes
     places: list[_Span]
 
     def spans_of(self, forms: Iterable[bytes]) -> Iterator[_Span]:
-        """Yield the places of forms in the original."""
+        """Yield the places in the original where forms are found."""
         for form in forms:
             at = self.text.find(form)
             while at >= 0:
@@ -127,7 +123,7 @@ class _Layer(NamedTuple):
 
 
 def _layers(text: bytes) -> Iterator[bytes]:
-    """Yield a text, it in one line, and what it is each time that its escapes are resolved."""
+    """Yield a text, the text on one line, and the result of each round of resolving escapes."""
     yield text
     if b"\n" in text or b"\r" in text:
         text = text.translate(None, _LINE_ENDS)
@@ -141,7 +137,7 @@ def _layers(text: bytes) -> Iterator[bytes]:
 
 
 def _located_layers(text: bytes) -> Iterator[_Layer]:
-    """Do what ``_layers`` does, which is much faster, and say where each byte was."""
+    """Yield what ``_layers`` does, with the place of each byte. Much slower."""
     layer = _Layer(text, [_Span(at, at + 1) for at in range(len(text))])
     yield layer
     layer = layer.joined()
@@ -160,7 +156,7 @@ def _resolved(text: bytes) -> bytes:
 
 
 def _character(match: re.Match[bytes]) -> bytes:
-    """Return the byte that an escape stands for; an escape of a wider character as it is."""
+    """Return the byte that an escape stands for; leave escapes of wider characters unchanged."""
     kind = match.lastgroup
     if kind is None:
         return b""
@@ -171,7 +167,7 @@ def _character(match: re.Match[bytes]) -> bytes:
 
 
 def _forms(secret: bytes) -> Iterator[bytes]:
-    """Yield a secret, and it in hex and base64 at each place that it can have in a text."""
+    """Yield a secret as it is, in hex, and in base64 at each of the three alignments."""
     if len(secret) < SHORTEST_MASKED:
         return
     yield secret
@@ -180,14 +176,14 @@ def _forms(secret: bytes) -> Iterator[bytes]:
     yield secret.hex().upper().encode()
     for encoded in (
         base64.b64encode(secret).rstrip(b"="),
-        *map(_base64_at, (secret,) * 3, range(3)),
+        *(_base64_at(secret, shift) for shift in range(3)),
     ):
         yield encoded
         yield encoded.translate(_URL_SAFE)
 
 
 def _base64_at(secret: bytes, shift: int) -> bytes:
-    """Return a secret in base64 behind so many bytes, without what depends on its neighbours."""
+    """Return a secret in base64 after ``shift`` bytes, less the digits that neighbours affect."""
     encoded = base64.b64encode(bytes(shift) + secret)
     first = (0, 2, 3)[shift]
     return encoded[first : 8 * (shift + len(secret)) // 6]

@@ -19,32 +19,32 @@ class Observer(Protocol):
         """Take note of what an attempt that counts came to."""
 
     def attempt_put_back(self, task: Task) -> None:
-        """Take note of an attempt that did not count."""
+        """Record that an attempt did not count."""
 
 
 class GuardedObserver:
-    """Passes on to another observer; what that raises is a defect, and costs no attempt."""
+    """Passes calls on to another observer; its exceptions are defects, and cost no attempt."""
 
     def __init__(self, observer: Observer, defects: Defects) -> None:
         self._observer = observer
         self._defects = defects
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
-        """Take note that an attempt starts."""
+        """Record that an attempt starts."""
         try:
             self._observer.attempt_started(task, now=now)
         except Exception as exc:
             self._note(exc, task)
 
     def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
-        """Take note of what an attempt came to."""
+        """Record the result of an attempt."""
         try:
             self._observer.attempt_ended(task, attempt, now=now)
         except Exception as exc:
             self._note(exc, task)
 
     def attempt_put_back(self, task: Task) -> None:
-        """Take note of an attempt that did not count."""
+        """Record that an attempt did not count."""
         try:
             self._observer.attempt_put_back(task)
         except Exception as exc:

@@ -5,8 +5,9 @@ probes it, less and less often; the first that succeeds lets it go with one slot
 answer doubles the slots. An origin away for longer than ``hold_for`` is still probed, but its
 due tasks are charged a failed attempt each, and so follow their own policy to its end.
 
-Probes are limited in number, and a quarter of them is kept for origins that answered the last one
-quickly, be it with a refusal: silent ones, however many, do not keep these from being found.
+The number of concurrent probes is limited, and a quarter of them is reserved for origins that
+answered the last probe quickly, even if with a refusal. So silent origins, however many, do not
+delay the probes of those.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from itertools import count
 from typing import NamedTuple
 
 LONGEST_PROBE_INTERVAL = 30.0  # seconds
-MOST_PROBES = 128  # at once; each takes a descriptor, and a silent host takes it for a while
-SLOW_PROBE = 1.0  # seconds
+MOST_PROBES = 128  # concurrent; each takes a descriptor, and a silent host keeps it for a while
+SLOW_PROBE = 1.0  # seconds; a probe that takes as long counts as slow
 ALL_SLOTS = 1024  # an origin that has so many again is like any other
 
 
@@ -39,7 +40,7 @@ class Away:
 
 
 class Planned(NamedTuple):
-    """A probe to come; those of one time have their order. Void if its origin disagrees."""
+    """A planned probe, void once its origin has another plan; ``order`` breaks ties of time."""
 
     at: float
     order: int
@@ -57,7 +58,7 @@ class Origins:
         self._planned: dict[bool, list[Planned]] = {False: [], True: []}  # heaps, by ``slow``
         self._order = count()
         self._away: dict[str, Away] = {}
-        self._absent: dict[str, float] = {}  # since when, the first refusal of an absence first
+        self._absent: dict[str, float] = {}  # since when (monotonic), earliest first
         self._resolved: set[str] = set()
         self._on_wire: Counter[str] = Counter()
         self._opened: dict[str, None] = {}  # in their order
@@ -95,7 +96,7 @@ class Origins:
     def refused(self, origin: str, error: str, now: float, *, took: float = 0.0) -> bool:
         """Hold an origin that could not be connected to; return whether it was not held before.
 
-        ``took`` is for how many seconds that was tried.
+        ``took`` is the duration of the attempt in seconds.
         """
         is_held = self.is_held(origin)
         away = self._away.setdefault(origin, Away(error))
@@ -122,7 +123,7 @@ class Origins:
             del self._away[origin]
 
     def stood_still(self, seconds: float) -> None:
-        """Do not count a time in which nobody could have seen that an origin is back."""
+        """Discount time in which the process was suspended and could not see an origin return."""
         for origin, refused_at in self._absent.items():
             self._away[origin].refused_at = self._absent[origin] = refused_at + seconds
 
@@ -152,7 +153,7 @@ class Origins:
         return away.refused_at + self._hold_for
 
     def charges(self) -> Iterator[tuple[str, float]]:
-        """Yield the held origins and from when their due tasks are charged, the earliest first."""
+        """Yield the held origins and when their due tasks begin to be charged, earliest first."""
         for origin, refused_at in self._absent.items():
             if self._away[origin].held:
                 yield origin, refused_at + self._hold_for
@@ -165,7 +166,7 @@ class Origins:
     def begin_probes(self, now: float) -> list[str]:
         """Return the origins to be probed now; each waits for ``probed`` or ``not_probed``.
 
-        When there are more than may be probed at once, the one due longest comes first.
+        If there are too many, the longest overdue come first.
         """
         begun = []
         while (planned := self._next_probe()) is not None and planned.at <= now:
@@ -180,7 +181,7 @@ class Origins:
     def probed(self, origin: str, error: str | None, now: float, *, took: float = 0.0) -> None:
         """Let an origin go that could be connected to, or plan its next probe.
 
-        ``took`` is for how many seconds that was tried.
+        ``took`` is the duration of the probe in seconds.
         """
         away = self._end_probe(origin)
         if error is None:
@@ -194,12 +195,12 @@ class Origins:
         self._plan_probe(origin, away, now + away.interval)
 
     def not_probed(self, origin: str, now: float) -> None:
-        """Plan a probe that this machine could not make: it says nothing of the origin."""
+        """Plan another probe, since this machine had no resources for the last one."""
         away = self._end_probe(origin)
         self._plan_probe(origin, away, now + away.interval)
 
     def next_probe_at(self) -> float | None:
-        """Return when the next probe is due; None when none is, or one has to end first."""
+        """Return when the next probe is due; None if there is none or another must end first."""
         planned = self._next_probe()
         return None if planned is None else planned.at
 
@@ -212,7 +213,7 @@ class Origins:
         heapq.heappush(self._planned[away.slow], Planned(at, next(self._order), origin))
 
     def _next_probe(self) -> Planned | None:
-        """Return the probe that is due first, of those that may begin."""
+        """Return the earliest planned probe that the limits allow."""
         found = []
         for is_slow, planned in self._planned.items():
             while planned and not self._is_valid(planned[0], is_slow=is_slow):

@@ -1,4 +1,4 @@
-"""What is said of an answer that redirects: where to, and which mistake that usually is."""
+"""Error messages for redirects: the location, and the likely mistake in the URL."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _USER = re.compile(r"^((?:[a-z][a-z0-9+.-]*:)?//)[^/?#]*@", re.IGNORECASE)
 
 
 def redirect_error(url: str, location: str) -> str:
-    """Return in words that a request to a URL was redirected, and what to do about it.
+    """Return the error message for a request that was redirected, with advice.
 
-    User, query and fragment of the location are left out: they may hold secrets.
+    It omits user, query and fragment of the location, which may contain secrets.
     """
     return (
         f"a redirect to {_shown(location)}, and redirects are not followed{_advice(url, location)}"
@@ -38,7 +38,7 @@ def _shown(location: str) -> str:
 def _advice(url: str, location: str) -> str:
     try:
         given, wanted = urlsplit(url), urlsplit(urljoin(url, location))
-    except ValueError:  # the location is no URL
+    except ValueError:  # the location is not a URL
         return ""
     if (given.scheme, wanted.scheme) == ("http", "https") and _is_same(given, wanted):
         return ": write the URL with https"
@@ -50,5 +50,5 @@ def _advice(url: str, location: str) -> str:
 
 
 def _is_same(given: SplitResult, wanted: SplitResult) -> bool:
-    """Return whether two URLs differ in nothing but scheme, port and query."""
+    """Return whether two URLs have the same host and path."""
     return (given.hostname, given.path or "/") == (wanted.hostname, wanted.path or "/")

@@ -50,7 +50,7 @@ def build_request(
     """Return the request of a task's next attempt.
 
     Raises:
-        InvalidTask: its URL is a path, and leads nowhere at the moment; or it cannot be sent to.
+        InvalidTask: its URL is a path and there is no base URL, or the whole URL is invalid.
     """
     url = queues.url_of(task)
     if url is None:
@@ -84,7 +84,7 @@ def build_request(
 
 
 class Unsigned(NamedTuple):
-    """What is to be signed."""
+    """A request that is to be signed."""
 
     method: str
     url: str
@@ -98,8 +98,8 @@ def signature_headers(
 ) -> dict[str, str]:
     """Return the headers that sign a request.
 
-    A request signature is for the application alone (``is_ours``): whoever else got one could
-    have chosen a URL whose path is that of one of the application's tasks.
+    Only the application gets a request signature (``is_ours``). Any other receiver could have had
+    a URL with the path of one of the application's tasks pushed, and replay the request there.
 
     Raises:
         InvalidTask: the URL cannot be sent to.
@@ -122,7 +122,7 @@ def signature_headers(
 
 
 def _path_and_query(url: str) -> tuple[str, str]:
-    """Return path and query as the HTTP client will write them."""
+    """Return path and query as the HTTP client writes them."""
     try:
         parsed = Url(url)
     except ValueError as exc:

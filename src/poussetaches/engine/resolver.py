@@ -1,4 +1,4 @@
-"""``Resolver``: the addresses of hosts, looked up in threads that no other work waits for."""
+"""``Resolver``: looks up the addresses of hosts, in threads of its own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from poussetaches.engine.connecting import (
     out_of_resources,
 )
 
-MOST_LOOKUPS = 256  # threads; a DNS server that is silent holds each for 10 s and longer
-MOST_NAMES = 4096  # that are remembered
-FORGOTTEN_AT_ONCE = 256  # names, when there are more; choosing them takes some time
-FRESH = 5.0  # seconds that addresses are used without another lookup
-FRESH_FAILURE = 1.0  # seconds that a name is not looked up again after a lookup failed
+MOST_LOOKUPS = 256  # threads; a silent DNS server blocks each for 10 s or longer
+MOST_NAMES = 4096  # in the cache
+FORGOTTEN_AT_ONCE = 256  # names to evict when the cache is full; choosing them takes some time
+FRESH = 5.0  # seconds for which addresses are cached
+FRESH_FAILURE = 1.0  # seconds for which a failure is cached
 SLOW = 1.0  # seconds; a lookup that takes longer may well take very long
-PART = 4  # one in so many free threads may be taken until the lookups there have become slow
-RETRY = 0.1  # seconds until names that found no thread are tried again, at the latest
+PART = 4  # quick lookups may use one in four of the threads that slow ones leave
+RETRY = 0.1  # seconds until queued names are tried again, at the latest
 
 NEVER = float("-inf")
 
@@ -36,26 +36,26 @@ Answer = tuple[str, ...] | Outcome
 
 
 def look_up(host: str) -> list[str]:
-    """Return the addresses of a host as the system knows them. It may block for a long time."""
+    """Return the addresses of a host from the system's resolver. It may block for a long time."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Standing(IntEnum):
-    """How likely a lookup is to be quick. The values are the order in which names get threads."""
+    """How likely a lookup is to be quick. Names get threads in the order of the values."""
 
     GOOD = 0  # the last lookup found addresses quickly
-    NEW = 1  # it was never looked up, or found missing quickly
+    NEW = 1  # never looked up, or the last lookup failed quickly
     SLOW = 2  # the last lookup was slow
 
 
 @dataclass(slots=True, eq=False)
 class Name:
-    """What is known of a host's name. Moments are monotonic."""
+    """A host's name in the cache. Moments are monotonic."""
 
     host: str
     standing: Standing = Standing.NEW
-    addresses: tuple[str, ...] = ()  # that were found last
+    addresses: tuple[str, ...] = ()  # that the last successful lookup found
     found_at: float = NEVER
     failure: Outcome | None = None
     failed_at: float = NEVER
@@ -63,13 +63,13 @@ class Name:
     waiting_count: int = 0  # attempts and probes that wait for it
 
     def fresh_answer(self, now: float) -> Answer | None:
-        """Return the last answer while no other lookup is worth it."""
+        """Return the cached answer; None if it is too old."""
         if now < self.found_at + FRESH:
             return self.addresses
         return self.failure if now < self.failed_at + FRESH_FAILURE else None
 
     def learn(self, answer: Answer, *, now: float, took: float) -> None:
-        """Keep an answer that took some seconds to come."""
+        """Cache an answer; ``took`` is the duration of its lookup in seconds."""
         if not isinstance(answer, Outcome):
             self.addresses, self.found_at, self.failure = answer, now, None
             self.standing = Standing.GOOD
@@ -83,11 +83,11 @@ class Name:
 
 
 class Resolver:
-    """Looks each name up in a thread of its own, one lookup at a time, and keeps the addresses.
+    """Looks each name up in a thread of its own, one lookup per name at a time, and caches it.
 
-    A thread that waits for a silent DNS server cannot be ended. So threads are limited in number,
-    and each counts until it has ended by itself. Names whose DNS is silent, however many there
-    are, leave threads to the others (docs/decisions/0034-lookups.md).
+    A thread that waits for a silent DNS server cannot be ended. So the number of threads is
+    limited, and a thread counts until its lookup returns. Names whose DNS is silent, however many,
+    leave threads to the others (docs/decisions/0034-lookups.md).
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Resolver:
             Standing.SLOW: max(1, most // 2),
         }
         self._names: dict[str, Name] = {}
-        # Who asked last comes last, and gets the next thread: the others may have given up.
+        # The last one gets the next thread: attempts that asked earlier may have given up.
         self._queues: dict[Standing, dict[Name, None]] = {standing: {} for standing in Standing}
         self._begun_at: dict[Name, float] = {}  # of the lookups under way
         self._retry: asyncio.TimerHandle | None = None
@@ -116,10 +116,10 @@ class Resolver:
         return len(self._begun_at)
 
     async def addresses(self, host: str, *, limit: float) -> Answer:
-        """Return the addresses of a host, at least one; or what becomes of an attempt.
+        """Return the addresses of a host, at least one; or the outcome of the failed lookup.
 
-        An address is its own. A lookup that takes longer than ``limit`` seconds goes on, for
-        whoever asks next. While no thread is free, addresses that were found before are used.
+        An IP address is returned unchanged. A lookup that takes longer than ``limit`` seconds
+        goes on, for later calls. While no thread is free, outdated addresses are used.
         """
         name = self._names.get(host)
         if name is None:
@@ -132,7 +132,7 @@ class Resolver:
         return await self._look_up_again(name, limit) if answer is None else answer
 
     def expire(self, host: str) -> None:
-        """Look a host up again when it is asked for next: its addresses do not answer."""
+        """Stop using the cached addresses of a host, which do not answer."""
         name = self._names.get(host)
         if name is not None:
             name.found_at = NEVER
@@ -166,7 +166,7 @@ class Resolver:
         return unresolved(name.host, f"{self.thread_count} other lookups are under way")
 
     def _ask(self, name: Name) -> asyncio.Future[Answer]:
-        """Return the lookup of a name, which is next in its queue if it has no thread."""
+        """Return the lookup of a name; put it first in its queue if it has no thread yet."""
         if name.lookup is None:
             name.lookup = asyncio.get_running_loop().create_future()
         lookup = name.lookup
@@ -189,11 +189,11 @@ class Resolver:
         self._start_queued()
 
     def _has_thread_for(self, standing: Standing) -> bool:
-        """Return whether a name may be given a thread.
+        """Return whether a name may have a thread.
 
-        Lookups that have become slow take a thread for long. The others may take a part of what
-        is left, and once they have become slow, too, the same part of what is left then: so
-        there always is a thread for the next one that is quick.
+        Lookups that have become slow block their threads for long. The others may use only one in
+        ``PART`` of the threads that these leave. If they become slow as well, the same part of the
+        rest is free, so there always is a thread for the next quick lookup.
         """
         slow_since = self._monotonic() - SLOW
         slow = sum(begun_at <= slow_since for begun_at in self._begun_at.values())
@@ -224,7 +224,7 @@ class Resolver:
         self._start_queued()
 
     def _answer(self, host: str) -> Answer:
-        """Return what a lookup came to. Runs in a thread, and may take long."""
+        """Look a host up. Runs in a thread, and may take long."""
         try:
             found = tuple(self._look_up(host))
         except socket.gaierror as exc:
@@ -233,11 +233,11 @@ class Resolver:
             reason = exc.strerror or str(exc)
             is_ours = exc.errno in EXHAUSTED
             failure = out_of_resources(reason) if is_ours else unresolved(host, reason)
-        except ValueError as exc:  # as of a label too long for the DNS
+        except ValueError as exc:  # such as a label that is too long for the DNS
             failure = unresolved(host, str(exc), unknown=True)
         else:
             return found or unresolved(host, "it has no addresses", unknown=True)
-        # Without descriptors the files of hosts and servers cannot be read, either.
+        # Without descriptors, /etc/hosts and /etc/resolv.conf cannot be read.
         return out_of_resources("Too many open files") if is_out_of_descriptors() else failure
 
 

@@ -70,7 +70,7 @@ class Scheduler:
         """Fire some schedules at once; one that cannot be fired is paused.
 
         Raises:
-            StoreUnavailable: one could not be kept; all are over by then.
+            StoreUnavailable: one could not be stored; the others are finished by then.
         """
         found: list[tuple[Schedule, Sequence[Moment]]] = []
         for schedule in schedules:
@@ -89,7 +89,7 @@ class Scheduler:
                 raise result
 
     async def _pause(self, schedule: Schedule, exc: Exception, now: Moment) -> None:
-        """Pause a schedule that a defect of ours keeps from being fired: others must be."""
+        """Pause a schedule that failed with an internal error, so that the others go on."""
         self._defects.note("schedule paused by an internal error", exc, schedule=schedule.name)
 
         def paused(known: Schedule | None) -> Schedule | None:
@@ -128,10 +128,10 @@ class Scheduler:
         )
 
     async def _start_stranded_anew(self, now: Moment) -> None:
-        """Move schedules that stand still since the clock was set back.
+        """Restart schedules that would wait for long since the clock was set back.
 
-        If it was set back by less than a day, only those whose time was never confirmed: no
-        occurrence of a time that was right is fired twice.
+        If it was set back by less than a day, this applies only to schedules that fired at a time
+        that was never confirmed, so that no occurrence of a correct time is fired twice.
         """
         after, confirmed = Moment(now + DAY), self._clock.latest_confirmed()
         if confirmed is not None:

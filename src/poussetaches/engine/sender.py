@@ -47,7 +47,7 @@ _CERTIFICATES = {
     "UnknownIssuer": "no authority that the system or SSL_CERT_FILE trusts signed its certificate",
     "CaUsedAsEndEntity": "its certificate is an authority's own (CA:TRUE), and not a server's",
 }
-# Its limits: 100 headers, and 408 KiB of them.
+# The client's error for more than 100 headers, or more than 408 KiB of them.
 _HEAD_TOO_LARGE = "message head is too large"
 NO_AUTHORITIES = (
     "no secure connection: no certificate authority is trusted here ({}); install ca-certificates "
@@ -128,12 +128,12 @@ class HttpSender:
         left = max(0.001, request.timeout - (time.monotonic() - begun_at))
         status: int | None = None
         try:
-            # Not the client's own timeout, which does not look at what has arrived.
+            # Not the client's own timeout: it ignores data that arrived during a suspension.
             with Deadline(left):
                 async with builder.build_streamed() as response:
                     status = response.status
                     return await self._answered(request, response)
-        except DetailedPyreqwestError as exc:  # some of them are timeouts, of connecting
+        except DetailedPyreqwestError as exc:  # including timeouts while connecting
             return await self._failed(target, exc, status)
         except TimeoutError:
             return Outcome(status=status, error=f"no answer within {request.timeout:g} s")

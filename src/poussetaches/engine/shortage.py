@@ -1,4 +1,4 @@
-"""``Shortage``: how attempts slow down while this machine has too little to make them with."""
+"""``Shortage``: fewer attempts while this machine is out of descriptors, memory or ports."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from poussetaches.engine.clock import Clock
 
 NEVER = float("-inf")
 STEP = 1.0  # seconds without any start, and until twice as many attempts may be in flight
-REPORTED_FOR = 60.0  # seconds that a shortage is reported after it was met last
+REPORTED_FOR = 60.0  # seconds for which a shortage is reported after it last occurred
 PLENTY = 10_000  # attempts; no setting allows more
 
 log = logging.getLogger(__name__)
 
 
 class Shortage:
-    """Remembers that descriptors, memory or ports ran out, and how many attempts fitted.
+    """Remembers that descriptors, memory or ports ran out, and how many attempts were in flight.
 
-    No attempt and no probe starts in the next second, so that what was put back is not tried in a
-    busy loop. From then on as many attempts may be in flight as were when it happened, and twice
-    as many with each further second.
+    No attempt and no probe starts in the next second, so that tasks that were put back are not
+    tried in a busy loop. Then as many attempts may be in flight as there were when it happened,
+    and twice as many with each further second.
     """
 
     def __init__(self, clock: Clock, *, in_flight: Callable[[], int]) -> None:
@@ -29,26 +29,26 @@ class Shortage:
         self._in_flight = in_flight
         self._error = ""
         self._seen_at = self._logged_at = NEVER  # monotonic
-        self._most: int | None = None  # attempts in flight; None is no limit of ours
-        self._fitting = 1  # attempts that were in flight when it was met
-        self._step_at = NEVER  # when more may be
+        self._most: int | None = None  # attempts in flight; None if not limited
+        self._fitting = 1  # attempts in flight when the last shortage occurred
+        self._step_at = NEVER  # monotonic; when the limit is raised
 
     @property
     def error(self) -> str | None:
-        """What ran out within the last minute; None when nothing did."""
+        """The error of a shortage within the last minute; None if there was none."""
         is_over = self._clock.monotonic() >= self._seen_at + REPORTED_FOR
         return None if is_over else self._error
 
     @property
     def pause_ends_at(self) -> float | None:
-        """Until when nothing is to be started, monotonic; None when something may be."""
+        """When attempts and probes may start again (monotonic); None if they may now."""
         self._catch_up()
         return self._step_at if self._most == 0 else None
 
     def met(self, outcome: Outcome) -> None:
-        """Remember a shortage that an attempt or a probe has just met.
+        """Record a shortage that an attempt or a probe has just met.
 
-        One that concerns a single destination is that origin's to be held for, and is reported.
+        If it concerns a single destination, it is only reported: that origin is held instead.
         """
         now = self._clock.monotonic()
         self._error, self._seen_at = outcome.error or "", now
@@ -60,12 +60,12 @@ class Shortage:
             self._step_at = now + STEP
 
     def most_in_flight(self, most: int) -> int:
-        """Return how many attempts may be in flight at this moment, of ``most`` at other times."""
+        """Return how many attempts may be in flight now; ``most`` if there is no shortage."""
         self._catch_up()
         return most if self._most is None else min(most, self._most)
 
     def next_step_at(self, most: int) -> float | None:
-        """Return when more attempts may be in flight; None when ``most`` may be already."""
+        """Return when more attempts may be in flight; None if ``most`` may be now."""
         return None if self.most_in_flight(most) >= most else self._step_at
 
     def _catch_up(self) -> None:

@@ -16,7 +16,7 @@ _numbers = count(1)
 
 
 class VirtualClock(Clock):
-    """All clocks; they move only by ``advance``. Counts whole microseconds."""
+    """Clocks that move only by ``advance``. They count whole microseconds."""
 
     def __init__(self, now: Moment) -> None:
         self._now = now

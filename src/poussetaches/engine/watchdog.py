@@ -1,4 +1,4 @@
-"""The watchdog behind ``/healthz``: which loops do not turn, though the process runs."""
+"""The watchdog behind ``/healthz``: finds loops that are stuck."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from poussetaches.engine.clock import LONGEST_WAIT, Clock
 from poussetaches.engine.loop import Loop
 
 STUCK_AFTER = 60.0  # seconds; six times the longest sleep of a loop
-STANDSTILL = 3 * LONGEST_WAIT  # seconds without a beat: no loop sleeps for so long
+STANDSTILL = 3 * LONGEST_WAIT  # seconds without a beat; no loop sleeps for so long
 
 
 class Watchdog:
-    """Tells loops that are stuck from a process that stood still, as a suspended one does.
+    """Distinguishes stuck loops from a suspended process.
 
-    A loop that waits for nobody else has it beat at each turn. After a standstill everybody has
-    ``STUCK_AFTER`` from when the process went on.
+    A loop that never waits for anything calls ``beat`` at each turn. After a suspension, every
+    loop has ``STUCK_AFTER`` from when the process resumed.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,7 +28,7 @@ class Watchdog:
         self._beat_at = self._clock.monotonic()
 
     def beat(self) -> float:
-        """Note that the process runs; return for how many seconds it stood still before."""
+        """Record that the process runs; return for how many seconds it was suspended before."""
         if self._beat_at is None:
             return 0.0  # the loops are turned by hand, and time passes between their turns
         now = self._clock.monotonic()
@@ -39,10 +39,10 @@ class Watchdog:
         return now - before
 
     def stuck(self, loops: Iterable[Loop], *, behind_since: float | None) -> list[str]:
-        """Return what ought to move and does not, in words."""
+        """Return a description of each loop or task that is stuck."""
         now = self._clock.monotonic()
         if self._beat_at is not None and now - self._beat_at >= STANDSTILL:
-            return []  # it has just gone on, and no loop has had its turn
+            return []  # it has just resumed, and no loop has had its turn
         found = [
             f"the {loop.name} has not turned for {now - loop.last_turn_at:.0f} s"
             for loop in loops
