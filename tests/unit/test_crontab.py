@@ -236,9 +236,11 @@ def test_line_that_cannot_be_read_is_refused(line: str, message: str) -> None:
         ("0 0 1 */18 *", "'*/18': the step in the month must be 1 to 12, as in */2"),
         ("0 0 * * */14", "'*/14': the step in the weekday must be 1 to 7, as in */2"),
         ("0-29/90 * * * *", "'0-29/90': the step in the minute must be 1 to 60; write @every 90m"),
+        ("0 0 L/5 * *", "'L/5': L takes no step; write L alone"),
+        ("0 0 1,lw/2 * *", "'lw/2': LW takes no step; write LW alone"),
     ],
 )
-def test_step_that_is_too_large_is_refused_for_a_new_schedule(line: str, message: str) -> None:
+def test_step_without_effect_is_refused_for_a_new_schedule(line: str, message: str) -> None:
     read_crontab(line)
 
     with pytest.raises(InvalidSchedule) as caught:

@@ -174,19 +174,21 @@ def read_crontab(line: str) -> Crontab:
 
 
 def check_steps(line: str) -> None:
-    """Check that no step is too large for its field, as ``*/90`` is for the minute.
+    """Check that each step of a readable line has an effect, which ``*/90`` minutes have not.
 
-    ``read_crontab`` accepts such a step, which selects the first value alone: earlier versions
-    did, and stored schedules may have one.
+    ``read_crontab`` ignores such a step, since earlier versions did, and stored schedules may have
+    one.
 
     Raises:
-        InvalidSchedule: a step is too large.
+        InvalidSchedule: a step is too large, or follows ``L`` or ``LW``.
     """
     for field, text in zip(_FIELDS, _split(line), strict=True):
         for part in text.split(","):
-            step = part.partition("/")[2]
-            if step and int(step) > field.size:
+            base, has_step, step = part.upper().partition("/")
+            if has_step and int(step) > field.size:
                 raise _wrong_step(field, part)
+            if has_step and field is _DAY and base in _SPECIAL_DAYS:
+                raise _error(f"{part!r}: {base} takes no step; write {base} alone")
 
 
 def _split(line: str) -> list[str]:
