@@ -1,4 +1,4 @@
-"""When crontab lines are due, compared with a walk through time (``tests/slow_crontab.py``)."""
+"""Due times of crontab lines, compared with a walk through time (``tests/slow_crontab.py``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URLs that nobody would write: refused at the push, or read by everybody as the parser does."""
+"""Generated URLs are refused when pushed, or all parsers read them as ours does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from poussetaches.engine.request import Request
 from poussetaches.engine.sender import HttpSender
 from tests.factories import NOW, make_ended, make_task
 
-# Marks that delimit, and what normalises to them (NFKC), is removed, or is half a character.
+# Delimiters, characters that NFKC turns into delimiters or removes, and halves of surrogate pairs.
 MARKS = [
     *"[]@:/?#%\\|^{}<>\"'`,;=&+~!$*() \t\r\n\x00\x7f",
     *("\uff20", "\uff0f", "\uff1a", "\uff03", "\uff1f", "\u2100", "\u2048", "\ufe55", "\uff3b"),
@@ -153,7 +153,7 @@ def assert_is_read_alike(url: str) -> None:
 
 
 def assert_tasks_can_be_written(url: str, error: str) -> None:
-    """Check that nothing is raised for a task where it is written, whatever becomes of it."""
+    """Check that a task with this URL can be stored, and buried."""
     task = make_task(url=url, on_dead=url)
     assert task.lane.queue == "default"
     dead = make_ended("dead", TaskState.DEAD, url=url, last_error=error)

@@ -67,7 +67,7 @@ async def states(service: Service, *ids: str) -> list[str]:
 
 
 async def slow_down(service: Service) -> None:
-    """Have a queue begin an attempt in ten minutes, so that most tasks wait."""
+    """Limit a queue to one attempt in ten minutes, so that most tasks wait."""
     await ask(service, "PUT", "/v1/queues/slow", {"rate": 1 / 600, "burst": 1})
 
 
@@ -310,7 +310,7 @@ async def test_attempt_over_which_the_clock_leaps_is_not_the_last_for_its_age(
     assert [sender.attempts_of(id) for id in (aging, expiring)] == [[1, 2]] * 2
 
 
-# What is true is believed in the end
+# A lasting leap is confirmed
 
 
 async def test_leap_that_lasts_is_believed_an_hour_later(
@@ -343,10 +343,10 @@ async def test_time_for_which_the_machine_slept_is_believed_at_once(
     assert await states(service, dead) == ["gone"]
 
 
-# It is said
+# Logs and statistics
 
 
-async def test_leap_is_said_in_the_log_and_the_statistics(
+async def test_leap_is_in_the_log_and_the_statistics(
     service: Service, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -1,4 +1,4 @@
-"""URLs that parsers differ over: refused at the push; stored by an earlier version, no trouble."""
+"""URLs that parsers disagree about: refused when pushed, delivered if stored earlier."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def started(path: Path, clock: FakeClock, sender: ScriptedSender) -> Servi
         ),
     ],
 )
-async def test_url_that_parsers_differ_over_is_refused(
+async def test_url_that_parsers_disagree_about_is_refused(
     service: Service, method: str, to: str, body: object, url: str
 ) -> None:
     known = await request(service.app, "POST", "/v1/tasks", {"url": GOOD})

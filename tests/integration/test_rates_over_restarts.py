@@ -1,4 +1,4 @@
-"""A rate holds over restarts: how a server ends gives no queue a full burst."""
+"""A rate holds over restarts: neither a stop nor a crash gives a queue another burst."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def sender() -> AsyncIterator[HttpSender]:
 
 @pytest.fixture
 async def nowhere() -> AsyncIterator[HttpSender]:
-    """Return a sender on a machine that knows no name."""
+    """Return a sender for which no name exists."""
 
     def look_up(host: str) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -189,7 +189,7 @@ async def test_https_to_a_refused_port_is_unreachable(
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
-    """Have this process open as many files as it may."""
+    """Use up this process's file descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as stack:
         highest = stack.enter_context(Path(os.devnull).open()).fileno()
@@ -204,7 +204,7 @@ def no_descriptors() -> Iterator[None]:
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9", "https://127.0.0.1:9", "http://localhost:9"]
 )
-async def test_want_of_descriptors_is_no_fault_of_the_target(sender: HttpSender, url: str) -> None:
+async def test_lack_of_descriptors_is_not_the_targets_fault(sender: HttpSender, url: str) -> None:
     assert sender.trust_problem() is None  # a client that has read its authorities
     with no_descriptors():
         outcome = await sender.send(request_to(url))
@@ -217,7 +217,7 @@ async def test_want_of_descriptors_is_no_fault_of_the_target(sender: HttpSender,
         assert "Too many open files" in (found.error or "")
 
 
-async def test_authorities_that_could_not_be_read_for_want_of_descriptors_are_read_later(
+async def test_authorities_that_could_not_be_read_without_descriptors_are_read_later(
     sender: HttpSender, closed_port: int
 ) -> None:
     request = request_to(f"https://127.0.0.1:{closed_port}/")
@@ -375,7 +375,7 @@ async def test_redirect_is_an_answer_and_not_followed(sender: HttpSender, status
     ],
     ids=["no location", "empty", "not ASCII", "created", "not modified"],
 )
-async def test_answer_that_leads_nowhere_is_no_redirect(
+async def test_answer_without_a_location_or_a_redirecting_status_is_not_a_redirect(
     sender: HttpSender, lines: tuple[str, ...]
 ) -> None:
     outcome = await outcome_of(sender, head(*lines, "Content-Length: 0"))

@@ -61,7 +61,7 @@ def test_other_json_value_is_another_push(first: bytes, second: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", [BodyKind.TEXT, BodyKind.BASE64, None])
-def test_body_that_was_not_pushed_as_json_counts_by_its_bytes(kind: BodyKind | None) -> None:
+def test_body_that_was_not_pushed_as_json_is_compared_byte_by_byte(kind: BodyKind | None) -> None:
     assert not same(
         make_task(body=b'{"a":1}', body_kind=kind), make_task(body=b'{"a": 1}', body_kind=kind)
     )
@@ -75,14 +75,14 @@ def test_other_target_is_another_push() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"b": 1, "a": 2}', b"[1]", b"not json"])
-def test_digest_of_a_former_version_matches_the_same_bytes(body: bytes) -> None:
+def test_digest_of_an_earlier_version_matches_the_same_bytes(body: bytes) -> None:
     task = of_json(body)
     former = hashlib.sha256(f"{task.method}\n{task.url}\n".encode() + body).digest()
 
     assert former in content_digests(task)
 
 
-def test_long_body_counts_by_its_bytes() -> None:
+def test_long_body_is_compared_byte_by_byte() -> None:
     long = b"[" + b" " * LONGEST_CANONICAL_BODY + b"]"
 
     assert same(of_json(long), of_json(long))

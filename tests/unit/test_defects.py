@@ -1,4 +1,4 @@
-"""A defect ends one task, one attempt or one schedule, visibly; nothing stays running."""
+"""An internal error ends one task, attempt or schedule, visibly; no task stays *running*."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ JITTERED = RetryPolicy(jitter=0.5)
 
 
 class Panic(BaseException):
-    """What a library written in Rust raises when it panics: it is no Exception."""
+    """A panic of a library written in Rust, which is not an ``Exception``."""
 
 
 class FailingRandom(Random):
-    """Chance that breaks down when it is told to."""
+    """A source of randomness that fails when it is told to."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -49,50 +49,50 @@ class FailingRandom(Random):
 
     @classmethod
     def broken(cls) -> FailingRandom:
-        """Return one that breaks down at once."""
+        """Return one that fails at once."""
         random = cls()
         random.breaks = True
         return random
 
     def random(self) -> float:
-        """Return a number, or break down."""
+        """Return a number, or fail."""
         if self.breaks:
             raise ZeroDivisionError(SECRET)
         return super().random()
 
     def getrandbits(self, k: int, /) -> int:
-        """Return some bits, or break down."""
+        """Return some bits, or fail."""
         if self.breaks:
             raise ZeroDivisionError(SECRET)
         return super().getrandbits(k)
 
 
 class FailingObserver:
-    """Breaks down at whatever it is told."""
+    """Fails at every call."""
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
-        """Break down."""
+        """Fail."""
         raise ZeroDivisionError(SECRET)
 
     def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
-        """Break down."""
+        """Fail."""
         raise ZeroDivisionError(SECRET)
 
     def attempt_put_back(self, task: Task) -> None:
-        """Break down."""
+        """Fail."""
         raise ZeroDivisionError(SECRET)
 
 
 class FailingListener:
-    """Breaks down at whatever it is told."""
+    """Fails at every call."""
 
     def committed(self, news: News) -> None:
-        """Break down."""
+        """Fail."""
         raise ZeroDivisionError(SECRET)
 
 
 class FailingStore(SqliteStore):
-    """A store with a defect that it does not get over itself, in some of its methods."""
+    """A store some of whose methods fail with an unexpected exception."""
 
     def __init__(self) -> None:
         runner = InlineRunner()
@@ -100,7 +100,7 @@ class FailingStore(SqliteStore):
         self.failing: dict[str, int] = {}  # how often methods are to fail from now on
 
     def fail(self, method: str, *, times: int = 1_000_000) -> None:
-        """Have a method break down."""
+        """Make the next calls of a method fail."""
         self.failing[method] = times
 
     def _fail_if_told(self, method: str) -> None:
@@ -111,7 +111,7 @@ class FailingStore(SqliteStore):
     async def lease_due(
         self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
     ) -> Leased:
-        """Lease due tasks; have one be no task that can be worked with."""
+        """Lease due tasks, and make the task ``odd`` unusable."""
         leased = await super().lease_due(lanes, now=now, skip_expired=skip_expired)
         leases = [
             Lease(msgspec.structs.replace(lease.task, run_at="soon"), lease.token)
@@ -122,12 +122,12 @@ class FailingStore(SqliteStore):
         return Leased(leases, leased.next_due)
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        """Record an end, or break down."""
+        """Record an end, or fail."""
         self._fail_if_told("finish")
         return await super().finish(finish, now=now)
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
-        """Bury what has expired, or break down."""
+        """Bury expired tasks, or fail."""
         self._fail_if_told("expire")
         return await super().expire(now=now, limit=limit, confirmed=confirmed)
 
@@ -141,34 +141,34 @@ class FailingStore(SqliteStore):
         limit: int,
         confirmed: Moment | None = None,
     ) -> int:
-        """Prune, or break down in the first of the queues."""
+        """Prune, or fail in the first of the queues."""
         if queue == "a":
             self._fail_if_told("prune")
         return await super().prune(queue, state, keep, now=now, limit=limit, confirmed=confirmed)
 
     async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
-        """Tidy, or break down."""
+        """Tidy, or fail."""
         self._fail_if_told("tidy")
         return await super().tidy(now=now, limit=limit, confirmed=confirmed)
 
     async def shrink(self) -> bool:
-        """Give room back, or break down."""
+        """Shrink, or fail."""
         self._fail_if_told("shrink")
         return await super().shrink()
 
     async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
-        """Keep what is left of rates, or break down."""
+        """Store buckets, or fail."""
         self._fail_if_told("keep_buckets")
         await super().keep_buckets(buckets)
 
     async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
-        """Fire a schedule, or break down for one of them."""
+        """Fire a schedule, or fail for one of them."""
         if schedule.name == "t":
             self._fail_if_told("fire")
         return await super().fire(schedule, run, now=now)
 
     async def move_schedule(self, schedule: Schedule) -> None:
-        """Move a schedule, or break down for one of them."""
+        """Move a schedule, or fail for one of them."""
         if schedule.name == "t":
             self._fail_if_told("move_schedule")
         await super().move_schedule(schedule)
@@ -381,7 +381,7 @@ async def test_observer_that_breaks_down_costs_nothing(
     await engine.stop(0)
 
 
-async def test_listener_that_breaks_down_keeps_nothing_from_being_told_or_done(
+async def test_listener_that_breaks_down_affects_neither_tasks_nor_other_listeners(
     engine: Engine, failing_store: FailingStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     notes = Notes()
@@ -438,7 +438,7 @@ async def test_schedule_that_cannot_be_fired_is_paused_and_the_others_are_fired(
 async def test_schedule_whose_times_cannot_be_found_is_paused_and_the_others_are_fired(
     engine: Engine, failing_store: FailingStore
 ) -> None:
-    # Beyond what a datetime can hold: as a damaged row might have it.
+    # Too late for a datetime, as a damaged row may have it.
     never = Moment(2**62)
     odd = make_schedule("t", cron="0 0 * * *", anchor_at=never, created_at=never)
     for schedule in (make_schedule("s"), odd, *(make_schedule(f"u{n}") for n in range(120))):

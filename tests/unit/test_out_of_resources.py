@@ -1,4 +1,4 @@
-"""What this machine has too little of costs no task an attempt, and stops nothing for long."""
+"""A shortage of resources on this machine costs no task an attempt, and delays it briefly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_attempt_that_could_not_be_made_is_put_back_uncounted(
     assert (await known(store, "task")).state is TaskState.SUCCEEDED
 
 
-async def test_it_is_not_tried_again_at_once(
+async def test_attempt_is_not_repeated_at_once_during_a_shortage(
     engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:
     sender.always(NO_DESCRIPTORS)
@@ -65,7 +65,7 @@ async def test_tick_asks_to_be_called_when_attempts_may_start_again(
     assert await engine.dispatcher.tick() == clock.monotonic() + 1
 
 
-async def test_as_many_attempts_are_made_as_fitted(
+async def test_concurrency_after_a_shortage_is_what_it_was_when_it_occurred(
     engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:
     await add(store, 10)
@@ -81,13 +81,13 @@ async def test_as_many_attempts_are_made_as_fitted(
     await engine.dispatcher.tick()
     await let_run()
 
-    # Two were in flight in spite of it, and the one that met it last.
+    # Two were still in flight, and the one that met the shortage last.
     assert len(sender.requests) - started == 1
     sender.hangs_no_more()
     await engine.settle()
 
 
-async def test_what_waits_says_why(
+async def test_waiting_task_names_the_shortage(
     engine: Engine, store: SqliteStore, sender: ScriptedSender
 ) -> None:
     sender.replies(NO_DESCRIPTORS)
@@ -101,7 +101,7 @@ async def test_what_waits_says_why(
     assert engine.stuck() == []
 
 
-async def test_want_of_ports_holds_that_origin_alone(
+async def test_lack_of_ports_holds_that_origin_alone(
     engine: Engine, store: SqliteStore, sender: ScriptedSender
 ) -> None:
     sender.replies(NO_PORTS, to=f"{APP}/task")
@@ -117,7 +117,7 @@ async def test_want_of_ports_holds_that_origin_alone(
     assert engine.shortage == "no local port"
 
 
-async def test_probe_that_could_not_be_made_says_nothing_of_its_origin(
+async def test_probe_that_could_not_be_made_does_not_count_as_a_failure_of_its_origin(
     engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:
     sender.replies(AWAY)

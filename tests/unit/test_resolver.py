@@ -1,4 +1,4 @@
-"""Lookups of names: shared, kept, limited in number, and never in each other's way."""
+"""Lookups of names are shared, cached and limited in number, and slow ones do not delay others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_FOUND = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 class Dns:
-    """A DNS whose answers are said by the test; names that are silent keep their threads."""
+    """A DNS with the answers that a test sets; lookups of all other names block their threads."""
 
     def __init__(self) -> None:
         self.addresses: dict[str, Sequence[str]] = {}
@@ -31,7 +31,7 @@ class Dns:
         self._gives_up = threading.Event()
 
     def look_up(self, host: str) -> Sequence[str]:
-        """Return what the test said; names that it did not mention are silent."""
+        """Return or raise what the test set; block for all other names."""
         self.asked[host] += 1
         if host in self.errors:
             raise self.errors[host]
@@ -67,13 +67,13 @@ async def resolved(resolver: Resolver, host: str) -> Answer:
 
 
 async def ask_silent(resolver: Resolver, count: int) -> list[Outcome]:
-    """Ask for names whose DNS is silent, all at once, and wait no time for an answer."""
+    """Ask for names whose DNS is silent, all at once, without waiting for an answer."""
     asks = (resolver.addresses(f"silent{number}.example", limit=0) for number in range(count))
     answers = await asyncio.gather(*asks)
     return [answer for answer in answers if isinstance(answer, Outcome)]
 
 
-async def test_addresses_are_kept_for_some_seconds(resolver: Resolver, dns: Dns) -> None:
+async def test_addresses_are_cached_for_some_seconds(resolver: Resolver, dns: Dns) -> None:
     dns.addresses["app.example"] = ["10.0.0.1", "10.0.0.2"]
     assert await resolved(resolver, "app.example") == ("10.0.0.1", "10.0.0.2")
     dns.addresses["app.example"] = ["10.0.0.3"]
@@ -86,7 +86,7 @@ async def test_addresses_are_kept_for_some_seconds(resolver: Resolver, dns: Dns)
     assert dns.asked["app.example"] == 2
 
 
-async def test_failure_is_kept_for_less_time(resolver: Resolver, dns: Dns) -> None:
+async def test_failure_is_cached_for_a_shorter_time(resolver: Resolver, dns: Dns) -> None:
     dns.errors["gone.example"] = NOT_FOUND
     for _ in range(3):
         await resolved(resolver, "gone.example")
@@ -134,7 +134,7 @@ async def test_name_is_looked_up_once_for_all_who_ask(resolver: Resolver, dns: D
     ("error", "expected"),
     [
         (NOT_FOUND, Outcome(unreachable=True, unknown_host=True)),
-        # Nothing is known of a name whose servers do not answer: it may be as good as any.
+        # If the DNS does not answer, the name may well exist.
         (socket.gaierror(socket.EAI_AGAIN, "Try again"), Outcome(unreachable=True)),
         (UnicodeError("label too long"), Outcome(unreachable=True, unknown_host=True)),
         (OSError(errno.EIO, "Input/output error"), Outcome(unreachable=True)),
@@ -184,9 +184,7 @@ async def test_name_that_is_gone_is_not_reached_by_its_old_addresses(
     assert isinstance(await resolver.addresses("app.example", limit=0), Outcome)
 
 
-async def test_who_waits_for_too_long_is_told_and_the_lookup_goes_on(
-    resolver: Resolver, dns: Dns
-) -> None:
+async def test_caller_gets_a_timeout_and_the_lookup_goes_on(resolver: Resolver, dns: Dns) -> None:
     outcome = await resolver.addresses("silent.example", limit=0)
 
     assert outcome == Outcome(
@@ -229,7 +227,7 @@ async def test_new_name_waits_a_second_for_silent_ones_at_the_most(dns: Dns, sec
     assert await resolved(resolver, "app.example") == ("10.0.0.1",)
 
 
-async def test_who_asked_last_is_given_the_next_thread(dns: Dns) -> None:
+async def test_name_that_was_asked_for_last_gets_the_next_thread(dns: Dns) -> None:
     resolver = resolver_of(dns, most=1)
     await ask_silent(resolver, 1)
     dns.errors["last.example"] = dns.errors["first.example"] = NOT_FOUND
@@ -271,7 +269,7 @@ async def test_addresses_are_used_for_longer_while_no_thread_is_free(dns: Dns) -
     assert dns.asked["app.example"] == 1
 
 
-async def test_names_are_not_all_remembered(dns: Dns) -> None:
+async def test_cache_is_bounded_and_names_that_were_not_found_are_evicted_first(dns: Dns) -> None:
     resolver = resolver_of(dns)
     names = [f"app{number}.example" for number in range(MOST_NAMES + 1)]
     dns.addresses = dict.fromkeys(names, ("10.0.0.1",))
@@ -282,13 +280,12 @@ async def test_names_are_not_all_remembered(dns: Dns) -> None:
     await resolved(resolver, names[-1])
     await resolved(resolver, "missing.example")
 
-    # Names that were not found are forgotten first.
     assert dns.asked["missing.example"] == 2
     assert dns.asked[names[-1]] == 1
 
 
 class NoThread:
-    """A thread on a machine that has no room for one."""
+    """A thread that cannot be started."""
 
     def __init__(self, **_: object) -> None:
         """Begin nothing."""
@@ -298,7 +295,7 @@ class NoThread:
         raise RuntimeError("can't start new thread")
 
 
-async def test_want_of_threads_is_our_own_trouble(
+async def test_lack_of_threads_is_a_shortage_of_this_machine(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver_module, "Thread", NoThread)

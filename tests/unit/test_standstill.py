@@ -1,4 +1,4 @@
-"""A process that stood still, and goes on: what passed meanwhile is nobody's fault."""
+"""A process that was suspended and resumes: the time in between counts against nothing."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_zone_that_does_not_exist_cannot_be_read(name: str) -> None:
 
 @pytest.fixture
 def odd_files(tmp_path: Path) -> Iterator[None]:
-    """Have the time zones of a machine with copies of Paris under other names."""
+    """Use a zone folder in which copies of Paris have other names."""
     paris = resources.files("tzdata").joinpath("zoneinfo", "Europe", "Paris").read_bytes()
     (tmp_path / "right").mkdir()
     for name in ("localtime", "posixrules", "right/Odd"):

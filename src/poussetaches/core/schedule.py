@@ -123,7 +123,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """A schedule with the same name and identity changes nothing when it is defined."""
+        """The values that decide whether defining the schedule again changes it."""
         return (self.name, self.owner, self.definition, self.declared)
 
 

@@ -83,7 +83,7 @@ class Name:
 
 
 class Resolver:
-    """Looks each name up in a thread of its own, one lookup per name at a time, and caches it.
+    """Looks up each name in a thread of its own, once at a time, and caches its addresses.
 
     A thread that waits for a silent DNS server cannot be ended. So the number of threads is
     limited, and a thread counts until its lookup returns. Names whose DNS is silent, however many,
