@@ -101,6 +101,7 @@ def test_program_that_listens_in_the_place_of_the_application_gets_nothing(
     run = Run(tmp_path / "data", [str(program), "-b", f"127.0.0.1:{port}", "app:app"])
     try:
         run.start()
+        run.says("application started")  # before that, run itself refuses the address
         with receiving(port=port) as stranger:
             run.push_path("/welcome")
             run.says("another program listens in place of the application")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from poussetaches.core.errors import AddressTaken
@@ -34,27 +35,40 @@ NO_RECEIVER = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 log = logging.getLogger(__name__)
 
 
-async def application_answers(settings: Settings, find_stranger: Callable[[], str | None]) -> None:
-    """Wait until the application answers a probe, with any status, or for long enough.
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """The program that listens where the application should."""
 
-    Nothing is sent while ``find_stranger`` names another program that listens in its place.
+    is_application: bool
+    name: str = ""  # for messages about another program
 
-    A connection would not do: gunicorn listens before its workers can answer. For a receiver it
-    is the first request, at which it declares its queues and schedules.
+
+FindListener = Callable[[], Listener | None]
+
+
+async def application_answers(settings: Settings, find_listener: FindListener) -> None:
+    """Wait until the application answers a probe, with any status, or for at most 30 seconds.
+
+    Nothing is sent until ``find_listener`` says that the application listens. It is called in a
+    thread.
+
+    A connection is not enough: gunicorn listens before its workers can answer. For a receiver the
+    probe is the first request, at which it declares its queues and schedules.
 
     Raises:
-        AddressTaken: another program listens in the application's place.
+        AddressTaken: another program listens in place of the application.
     """
     clock = SystemClock()
     sender = HttpSender(connect_timeout=settings.connect_timeout, now=clock.now)
     try:
         async with asyncio.timeout(LIMIT):
-            outcome = await _answer(sender, settings, clock, find_stranger)
+            outcome = await _answer(sender, settings, clock, find_listener)
         status = await _declaration(outcome, sender, settings, clock)
     except TimeoutError:
-        if (stranger := find_stranger()) is not None:
+        listener = await asyncio.to_thread(find_listener)
+        if listener is not None and not listener.is_application:
             raise AddressTaken(
-                f"{stranger} listens at {_shown_url(settings)} in place of the application;"
+                f"{listener.name} listens at {_shown_url(settings)} in place of the application;"
                 " nothing was sent to it. Stop it, or give the application another port; if tasks"
                 " are to go there, say so with --base-url"
             ) from None
@@ -68,18 +82,19 @@ async def application_answers(settings: Settings, find_stranger: Callable[[], st
 
 
 async def _answer(
-    sender: Sender, settings: Settings, clock: Clock, find_stranger: Callable[[], str | None]
+    sender: Sender, settings: Settings, clock: Clock, find_listener: FindListener
 ) -> Outcome:
-    stranger = None
+    reported = None
     while True:
-        former, stranger = stranger, find_stranger()
-        if stranger is None:
+        listener = await asyncio.to_thread(find_listener)
+        if listener is not None and listener.is_application:
             outcome = await sender.send(probe_request(settings, clock))
             if outcome.status is not None:
                 return outcome
-        elif stranger != former:
-            fields = {"program": stranger, "url": _shown_url(settings)}
+        elif listener is not None and listener != reported:
+            fields = {"program": listener.name, "url": _shown_url(settings)}
             log.warning("another program listens in place of the application", extra=fields)
+            reported = listener
         await asyncio.sleep(INTERVAL)
 
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from poussetaches.core.errors import AddressTaken
 from poussetaches.core.signature import PREFIX as SECRET_PREFIX
 from poussetaches.core.target import parse_target
-from poussetaches.server.answering import application_answers
+from poussetaches.server.answering import Listener, application_answers
 from poussetaches.server.child import Child
 from poussetaches.server.listener import reachable_address
-from poussetaches.server.port_owner import belongs_to, describe, is_taken, listeners
+from poussetaches.server.port_owner import is_taken, listener_name, may_listen, process_tree
 from poussetaches.settings import Settings
 
 END_LIMIT = 45.0  # seconds; above the 30 s that gunicorn gives its workers
-# Those that tell a server of applications to reload, and the like.
 # A former process may still be ending: 5 seconds in all.
 FREE_ATTEMPTS = 50
-FREE_INTERVAL = 0.1
+FREE_INTERVAL = 0.1  # seconds
+# Application servers reload, or change their number of workers, on these.
 PASSED_ON = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -105,7 +105,7 @@ class Application:
         Raises:
             AddressTaken: another program answers in its place.
         """
-        await application_answers(self._settings, self._find_stranger)
+        await application_answers(self._settings, self._find_listener)
 
     async def end(self, number: int | None) -> int:
         """End the processes; return the application's status, or that of the first to end."""
@@ -136,23 +136,22 @@ class Application:
                 "base URL is in use before the application was started", extra={"url": base_url}
             )
 
-    def _find_stranger(self) -> str | None:
-        """Return the program that listens in the application's place, if there is one.
+    def _find_listener(self) -> Listener | None:
+        """Return the program that listens at the base URL, None if none does.
 
-        A base URL that was given may lead to a proxy: only the address that the command itself
-        names must be the application's.
+        A base URL that was given may lead to a proxy: only at the address that the command itself
+        names does the listener have to be the application.
         """
         url = self._commands.receiver.url
         process_id = self._children[-1].process_id
         if url is None or url != self._settings.base_url or process_id is None:
-            return None
+            return Listener(is_application=True)
         _, host, port = parse_target(url)
-        if not is_taken(host, port):  # quicker than finding out who listens
+        if not is_taken(host, port):
             return None
-        found = listeners(host, port)
-        if not found or any(each is None or belongs_to(each, process_id) for each in found):
-            return None
-        return describe(found)
+        if may_listen(process_tree(process_id), host, port):
+            return Listener(is_application=True)
+        return Listener(is_application=False, name=listener_name(host, port))
 
     def _hear(self, stop: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -192,7 +191,7 @@ async def _wait_until_free(url: str) -> None:
             return
         await asyncio.sleep(FREE_INTERVAL)
     raise AddressTaken(
-        f"{describe(listeners(host, port))} already listens at {url}, where the application is to"
+        f"{listener_name(host, port)} already listens at {url}, where the application is to"
         " listen; stop it, or give the application another port"
     )
 

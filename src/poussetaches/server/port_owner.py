@@ -1,4 +1,4 @@
-"""Which process listens at a TCP address of this machine (docs/decisions/0037-port-owners.md)."""
+"""Finds the process that listens at a TCP address (docs/decisions/0037-port-owners.md)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import psutil
 
+if TYPE_CHECKING:
+    from psutil._ntuples import pconn, sconn
+
 WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, nothing listens on them here
-LOOKS = 3  # a socket that is opened during a look has no process in it
 CONNECT_TIMEOUT = 1.0  # seconds; a local address answers at once
 
 
@@ -23,52 +26,58 @@ def is_taken(host: str, port: int) -> bool:
     return True
 
 
-def listeners(host: str, port: int) -> set[int | None]:
-    """Return the ids of the processes that listen at an address.
+def may_listen(processes: Iterable[psutil.Process], host: str, port: int) -> bool:
+    """Return whether one of the processes listens at an address.
 
-    A process of another user, or any process on systems that hide them, is ``None``.
+    True as well when the sockets of one cannot be read, as those of another user's process.
     """
-    found: set[int | None] = {None}
-    for _ in range(LOOKS):
-        found = _look(host, port)
-        if None not in found:
-            break
-    return found
-
-
-def _look(host: str, port: int) -> set[int | None]:
-    try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, port)} | WILDCARDS
-        connections = psutil.net_connections("tcp")
-    except (OSError, psutil.Error):
-        return {None}
-    return {
-        each.pid
-        for each in connections
-        if each.status == psutil.CONN_LISTEN and each.laddr
-        if each.laddr.port == port and each.laddr.ip in addresses
-    }
-
-
-def belongs_to(process_id: int, parent: int) -> bool:
-    """Return whether a process is the parent, a descendant, or a member of its session."""
-    with suppress(OSError):
-        if os.getsid(process_id) == parent:
+    addresses = _addresses(host)
+    for process in processes:
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:
             return True
-    return process_id in {parent, *_descendants(parent)}
+        if any(_is_listener(each, addresses, port) for each in connections):
+            return True
+    return False
 
 
-def describe(process_ids: Iterable[int | None]) -> str:
-    """Return the name and id of the first process that can be seen."""
-    for process_id in process_ids:
-        if process_id is not None:
-            with suppress(psutil.Error):
-                return f"{psutil.Process(process_id).name()} (process {process_id})"
+def process_tree(parent: int) -> list[psutil.Process]:
+    """Return a process, its descendants, and the members of the session that it leads."""
+    found = {}
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(parent)
+        found = {each.pid: each for each in (process, *process.children(recursive=True))}
+    for process_id in psutil.pids():
+        if process_id not in found:
+            with suppress(OSError, psutil.NoSuchProcess):
+                if os.getsid(process_id) == parent:
+                    found[process_id] = psutil.Process(process_id)
+    return list(found.values())
+
+
+def listener_name(host: str, port: int) -> str:
+    """Return the name and id of the process that listens at an address, as far as visible."""
+    addresses = _addresses(host)
+    with suppress(OSError, psutil.Error):
+        for each in psutil.net_connections("tcp"):
+            if each.pid is not None and _is_listener(each, addresses, port):
+                return f"{psutil.Process(each.pid).name()} (process {each.pid})"
     return "another process"
 
 
-def _descendants(parent: int) -> Iterable[int]:
+def _addresses(host: str) -> set[str]:
     try:
-        return [child.pid for child in psutil.Process(parent).children(recursive=True)]
-    except psutil.Error:
-        return []
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return WILDCARDS
+    return {str(info[4][0]) for info in found} | WILDCARDS
+
+
+def _is_listener(connection: pconn | sconn, addresses: set[str], port: int) -> bool:
+    address = connection.laddr
+    if not address or connection.status != psutil.CONN_LISTEN:
+        return False
+    return address.port == port and address.ip in addresses
