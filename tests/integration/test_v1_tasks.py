@@ -213,15 +213,14 @@ def test_key_of_another_push_is_a_conflict(client: Client, other: dict[str, obje
     assert problem(answer)[:2] == (409, "key-conflict")
 
 
-def test_key_of_a_task_that_is_gone_still_answers(client: Client) -> None:
-    task_id = client.push(key="three")
+def test_deleting_a_task_frees_its_key(client: Client) -> None:
+    task_id = client.push(key="three", json=1)
     client.send("DELETE", f"/v1/tasks/{task_id}")
 
-    again = client.post("/v1/tasks", url=URL, key="three")
+    again = client.post("/v1/tasks", url=URL, key="three", json=2)
 
-    assert again.status == 200
-    assert again.json == {"id": task_id, "state": "pruned"}
-    assert again.headers["poussetaches-existing"] == "true"
+    assert again.status == 201
+    assert "poussetaches-existing" not in again.headers
 
 
 def test_unique_keeps_or_replaces_the_task_that_waits(client: Client) -> None:
