@@ -1,4 +1,4 @@
-"""What keeps a text from being JSON is said in words."""
+"""The error for a body that is not valid JSON names the cause and the position."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def reason(body: bytes) -> str:
         (b'"' + LONG + rb'\ud800"', rf"\ud800 at byte {START + 100_001} is half of"),
         (rb'"\ud83d\ude00\x"', f"invalid escaped character at byte {START + 14}"),
         (rb'"\\ud800\x"', f"invalid escaped character at byte {START + 9}"),
-        (b"NaN", f"NaN at byte {START} is no JSON; send null or a text"),
-        (b"[1, -Infinity]", f"Infinity at byte {START + 5} is no JSON"),
+        (b"NaN", f"NaN at byte {START} is not valid JSON; send null or a string"),
+        (b"[1, -Infinity]", f"Infinity at byte {START + 5} is not valid JSON"),
         (b'"\xe9"', f"byte {START + 1} is not UTF-8"),
         (b'"' + LONG + '"é'.encode("latin-1"), f"byte {START + 100_002} is not UTF-8"),
         (b'"' + "é".encode() * 100_000 + b'\xff"', f"byte {START + 200_001} is not UTF-8"),
@@ -48,7 +48,7 @@ def reason(body: bytes) -> str:
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_value_that_is_no_json_is_named(value: bytes, said: str) -> None:
+def test_error_names_the_invalid_value(value: bytes, said: str) -> None:
     assert said in reason(TASK % value)
 
 
@@ -60,14 +60,23 @@ def test_value_that_is_no_json_is_named(value: bytes, said: str) -> None:
             "it begins with a byte order mark; send UTF-8 without one",
         ),
         ((TASK % b"1").decode().encode("utf-16"), "it is UTF-16"),
-        (gzip.compress(TASK % b"1"), "it is compressed with gzip; send it as it is"),
+        (gzip.compress(TASK % b"1"), "it is compressed with gzip; send it uncompressed"),
         (b"", "it is empty"),
         (b'{"url": "http', "it ends too early"),
         (rb'{"url": "\ud83d\ude', "it ends too early"),
         (rb'{"url": "\ud83d', "it ends too early"),
         (b"url=http://app.test/", "invalid character at byte 0"),
     ],
-    ids=["BOM", "UTF-16", "gzip", "empty", "cut off", "cut in a pair", "cut behind half", "form"],
+    ids=[
+        "BOM",
+        "UTF-16",
+        "gzip",
+        "empty",
+        "truncated",
+        "truncated in an escape",
+        "truncated in a pair",
+        "form",
+    ],
 )
-def test_body_that_is_no_json_is_named(body: bytes, said: str) -> None:
+def test_error_names_what_is_wrong_with_the_body(body: bytes, said: str) -> None:
     assert said in reason(body)

@@ -1,4 +1,4 @@
-"""What keeps a text from being JSON, in words that say what to change."""
+"""Problems of bodies that are not valid JSON, with the cause and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from http import HTTPStatus
 
 from poussetaches.api.problems import Problem
 
-# Of these, msgspec would only say that the first byte is wrong.
-_BEGINNINGS = (
+# For these, msgspec would only report the first byte as invalid.
+_SIGNATURES = (
     (b"\xef\xbb\xbf", "it begins with a byte order mark; send UTF-8 without one"),
     (b"\xff\xfe", "it is UTF-16, as its byte order mark says; send UTF-8"),
     (b"\xfe\xff", "it is UTF-16, as its byte order mark says; send UTF-8"),
-    (b"\x1f\x8b", "it is compressed with gzip; send it as it is"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; send it as it is"),
-    (b"\x78\x01", "it is compressed with deflate; send it as it is"),
-    (b"\x78\x9c", "it is compressed with deflate; send it as it is"),
-    (b"\x78\xda", "it is compressed with deflate; send it as it is"),
+    (b"\x1f\x8b", "it is compressed with gzip; send it uncompressed"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; send it uncompressed"),
+    (b"\x78\x01", "it is compressed with deflate; send it uncompressed"),
+    (b"\x78\x9c", "it is compressed with deflate; send it uncompressed"),
+    (b"\x78\xda", "it is compressed with deflate; send it uncompressed"),
 )
-_NOT_NUMBERS = (b"NaN", b"Infinity")  # as JavaScript and Python have them
+_NOT_NUMBERS = (b"NaN", b"Infinity")  # numbers in JavaScript and Python, but not in JSON
 _MESSAGE = re.compile(r"(?:JSON is malformed: )?(?P<reason>.*) \(byte (?P<place>[0-9]+)\)")
 _TRUNCATED = "Input data was truncated"
 _HALF_PAIR = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
-_NEAR = 12  # bytes, of a pair
+_PAIR_LENGTH = 12  # bytes, of an escaped surrogate pair
 
 
 def bad_json(
     body: bytes | bytearray, error: Exception, *, field: str = "", offset: int = 0
 ) -> Problem:
-    """Return the problem of a text that could not be decoded, which may be a field of a body.
+    """Return the problem of a body, or of one field of it, that could not be decoded.
 
-    ``offset`` is where in the body the text begins.
+    ``offset`` is the position in the whole body at which ``body`` begins.
     """
     what = f"{field}: not" if field else "the body is not"
     detail = f"{what} valid JSON: {_reason(body, error, offset)}"
@@ -46,8 +46,8 @@ def _reason(body: bytes | bytearray, error: Exception, offset: int) -> str:
     if not body:
         return "it is empty"
     if offset == 0:
-        for beginning, reason in _BEGINNINGS:
-            if body.startswith(beginning):
+        for signature, reason in _SIGNATURES:
+            if body.startswith(signature):
                 return reason
     if isinstance(error, UnicodeDecodeError):
         return f"byte {offset + error.start} is not UTF-8"
@@ -55,7 +55,7 @@ def _reason(body: bytes | bytearray, error: Exception, offset: int) -> str:
 
 
 def _malformed(body: bytes | bytearray, message: str, offset: int) -> str:
-    """Return what a message of msgspec's says, with the text that it is about."""
+    """Return msgspec's message with the position in the body, or a clearer one."""
     match = _MESSAGE.fullmatch(message)
     place = int(match["place"]) if match else len(body)
     half = _half_pair(body, place, message)
@@ -66,17 +66,18 @@ def _malformed(body: bytes | bytearray, message: str, offset: int) -> str:
         return "it ends too early" if message == _TRUNCATED else message
     for number in _NOT_NUMBERS:
         if body.startswith(number, place):
-            return f"{number.decode()} at byte {offset + place} is no JSON; send null or a text"
+            where = f"{number.decode()} at byte {offset + place}"
+            return f"{where} is not valid JSON; send null or a string"
     return f"{match['reason']} at byte {offset + place}"
 
 
 def _half_pair(body: bytes | bytearray, place: int, message: str) -> int | None:
-    """Return where half of a surrogate pair is, if there is one at the place of an error."""
-    match = _HALF_PAIR.search(body, max(0, place - _NEAR), place + _NEAR)
+    """Return the position of an unpaired surrogate near an error, None if there is none."""
+    match = _HALF_PAIR.search(body, max(0, place - _PAIR_LENGTH), place + _PAIR_LENGTH)
     if match is None:
         return None
-    before = bytes(body[max(0, match.start() - _NEAR) : match.start()])
+    before = bytes(body[max(0, match.start() - _PAIR_LENGTH) : match.start()])
     is_escaped = (len(before) - len(before.rstrip(b"\\"))) % 2 == 1
-    # What follows may be the beginning of the other half: then it is the text that is cut off.
-    is_cut_off = message == _TRUNCATED and body[match.end() : match.end() + 1] in (b"", b"\\")
-    return None if is_escaped or is_cut_off else match.start()
+    # A backslash may begin the other half: then the body is truncated inside a pair.
+    is_truncated = message == _TRUNCATED and body[match.end() : match.end() + 1] in (b"", b"\\")
+    return None if is_escaped or is_truncated else match.start()

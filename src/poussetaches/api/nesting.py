@@ -1,7 +1,6 @@
-"""How deep the arrays and objects of a JSON text are nested.
+"""Measures how deep the arrays and objects of a JSON text are nested.
 
-Bodies are large, and nothing else happens while one is looked at. So texts are gone over a fixed
-number of times, each time in C.
+Bodies can be large, and this blocks the event loop. So each step is one pass over the text in C.
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ def is_too_deep(json: bytes) -> bool:
     if json.count(b"[") + json.count(b"{") <= MAX_DEPTH:
         return False
     found, _ = brackets(json)
-    # Most of them hold no others. Without these, the rest is one less deep.
+    # Most pairs are empty by now; removing those shortens the text, and the depth by one.
     return max(depths(found.replace(b"[]", b""), start=1)) > MAX_DEPTH
 
 
 def brackets(json: bytes, *, is_in_string: bool = False) -> tuple[bytes, bool]:
-    """Return the brackets outside of strings, braces as brackets; and whether it ends in one.
+    """Return the brackets outside strings, braces as brackets, and whether it ends in a string.
 
-    ``is_in_string`` says whether the text begins within a string.
+    ``is_in_string`` says whether the text begins inside a string.
     """
     if b"\\" in json:
-        # In this order: a quote behind an escaped backslash ends its string.
+        # In this order: a quote after an escaped backslash ends its string.
         json = json.replace(rb"\\", b"").replace(rb"\"", b"")
     text = json.translate(_OPENING, _IRRELEVANT)
-    text = text.replace(b'""', b"")  # what is between the others is within a string, or is not
+    text = text.replace(b'""', b"")  # the remaining quotes begin and end strings in turn
     parts = text.split(b'"')
     has_odd_quotes = len(parts) % 2 == 0
     return b"".join(parts[is_in_string::2]), is_in_string != has_odd_quotes
 
 
 def depths(found: bytes, *, start: int) -> accumulate[int]:
-    """Return the depth before the first bracket and behind each."""
+    """Return the depth before the first bracket and after each."""
     return accumulate(array("b", found.translate(_STEPS)), initial=start)
