@@ -129,7 +129,9 @@ def problem_codes() -> set[str]:
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func).rpartition(".")[2]
-            place = {"Problem": 1, "Kind": 1, "invalid": 0, "_refuse": 0}.get(name)
+            place = {"Problem": 1, "Kind": 1, "invalid": 0, "unavailable": 0, "_refuse": 0}.get(
+                name
+            )
             given = [] if place is None else node.args[place : place + 1]
             given += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             for argument in given:

@@ -15,6 +15,7 @@ from starlette.types import Message
 from poussetaches.api import batch
 from poussetaches.api.batch import BATCHES, MOST_QUEUED, BatchRoutes
 from poussetaches.api.problems import Problem
+from poussetaches.api.pushing import Pushing
 from poussetaches.api.task_builder import TaskLimits
 from poussetaches.engine.engine import Engine
 from poussetaches.store.sqlite import SqliteStore
@@ -92,15 +93,14 @@ async def test_others_have_a_turn_between_large_tasks(
 def batch_routes(
     store: SqliteStore, engine: Engine, *, max_batch: int, max_body: int = 1000
 ) -> BatchRoutes:
-    return BatchRoutes(
+    pushing = Pushing(
         store=store,
         engine=engine,
         now=lambda: NOW,
         random=seeded(),
         limits=TaskLimits(max_body=max_body),
-        max_request=2 * max_body,
-        max_batch=max_batch,
     )
+    return BatchRoutes(pushing, max_request=2 * max_body, max_batch=max_batch)
 
 
 async def test_batch_is_refused_while_too_many_wait_for_their_turn(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from http import HTTPStatus
-from random import Random
 from typing import Annotated, NoReturn
 
 import msgspec
@@ -16,15 +15,14 @@ from starlette.responses import Response
 from poussetaches.api.bad_json import bad_json
 from poussetaches.api.batch_document import BatchDocument
 from poussetaches.api.endpoint import JSON, Endpoint, answer
-from poussetaches.api.engine_view import EngineView
-from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
+from poussetaches.api.problems import FieldError, Problem, unavailable
+from poussetaches.api.pushing import Pushing
 from poussetaches.api.reading import check_encoding, cut_off, throw_away, too_large
-from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
+from poussetaches.api.task_builder import TaskBuilder
 from poussetaches.api.task_fields import TaskFields
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
-from poussetaches.core.moment import Moment
 from poussetaches.core.refusal import place_of
-from poussetaches.store.base import Push, Store
+from poussetaches.store.base import Push
 
 MAX_TASKS = 10_000
 MAX_ERRORS = 20  # refused tasks that are named
@@ -39,7 +37,7 @@ LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
 class BatchFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Many pushes; either all are kept or none is."""
+    """Many pushes; either all are stored or none is."""
 
     tasks: Annotated[list[TaskFields], Meta(max_length=MAX_TASKS)]
 
@@ -54,26 +52,12 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 class BatchRoutes:
     """Serves batch pushes."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        now: Callable[[], Moment],
-        random: Random,
-        limits: TaskLimits,
-        max_request: int,
-        max_batch: int,
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._now = now
-        self._random = random
-        self._limits = limits
+    def __init__(self, pushing: Pushing, *, max_request: int, max_batch: int) -> None:
+        self._pushing = pushing
         self._max_request = max_request
         self._max_batch = max_batch
         self._turns = asyncio.Semaphore(BATCHES)
-        self._count = 0  # that are read, or wait for their turn
+        self._count = 0  # batches being read, or waiting to be
 
     def endpoints(self) -> list[Endpoint]:
         """Return the row of the API."""
@@ -92,11 +76,10 @@ class BatchRoutes:
         ]
 
     async def push(self, request: Request) -> Response:
-        """Keep many tasks, all or none."""
+        """Store many tasks, all or none."""
         if self._count >= BATCHES + MOST_QUEUED:
             detail = f"{self._count} batches are being pushed; retry later"
-            headers = {"Retry-After": str(RETRY_AFTER)}
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)
+            raise unavailable("busy", detail)
         self._count += 1
         try:
             async with self._turns:
@@ -105,23 +88,15 @@ class BatchRoutes:
             self._count -= 1
 
     async def _push(self, request: Request) -> Response:
-        now = self._now()
-        builder = TaskBuilder(
-            self._engine.queues,
-            self._limits,
-            now=now,
-            random=self._random,
-            trace=trace_of(request.scope["headers"]),
-        )
+        builder = self._pushing.builder(request)
         pushes = _Pushes(builder, are_lines=_are_lines(request), most=self._max_request)
         await _read(request, pushes, limit=self._max_batch)
-        return await self._keep(pushes)
+        return await self._store(pushes)
 
-    async def _keep(self, pushes: _Pushes) -> Response:
+    async def _store(self, pushes: _Pushes) -> Response:
         made = pushes.made()
-        latest, confirmed = self._engine.latest_possible(), self._engine.confirmed()
         try:
-            pushed = await self._store.push(made, now=latest, confirmed=confirmed) if made else []
+            pushed = await self._pushing.store(made) if made else []
         except KeyConflict as exc:
             place = pushes.place_of(exc.place)
             error = FieldError(pushes.field(place, "key"), str(exc))

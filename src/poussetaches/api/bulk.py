@@ -7,12 +7,11 @@ import logging
 from array import array
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from http import HTTPStatus
 from typing import Any, NoReturn
 
 import msgspec
 
-from poussetaches.api.problems import RETRY_AFTER, Problem, after_change
+from poussetaches.api.problems import after_change, unavailable
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
@@ -116,8 +115,7 @@ class Bulk:
     def _check_going_on(self, count: int) -> None:
         if self._stopping:
             detail = f"the server stops; {count} tasks were changed, repeat the call for the rest"
-            headers = {"Retry-After": str(RETRY_AFTER)}
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", detail, headers=headers)
+            raise unavailable("stopping", detail)
 
 
 def deleted(task: Task) -> None:

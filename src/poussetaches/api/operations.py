@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,7 +12,7 @@ from starlette.responses import Response
 
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.problems import RETRY_AFTER, Problem
+from poussetaches.api.problems import unavailable
 from poussetaches.api.views import Time, shown
 from poussetaches.core.errors import QueueNotFound
 from poussetaches.core.moment import Moment, seconds_between
@@ -33,12 +32,12 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Liveness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The server does its work. Counts are since its start, and left out while they are 0."""
+    """The server works. Counts begin at its start, and are left out while they are 0."""
 
     status: Literal["ok"]
-    unreadable_rows: int = 0  # that were set aside
+    unreadable_rows: int = 0  # rows set aside because they could not be read
     internal_errors: int = 0  # each ended one task, attempt, schedule or turn of a loop
-    shortage: str | None = None  # what attempts were put back for within the last minute
+    shortage: str | None = None  # the resource that attempts lacked within the last minute
 
 
 class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +85,7 @@ class StatsView(msgspec.Struct, frozen=True, kw_only=True):
     oldest_due_age: float | None  # seconds
     in_flight: int
     paused: bool
-    clock_leap: float | None  # seconds that the clock was set ahead, until they are confirmed
+    clock_leap: float | None  # seconds that the clock is ahead of the confirmed time
     held_origins: list[HeldOrigin]
     store: StoreView
     minutes: list[MinuteView]
@@ -246,5 +245,4 @@ def _minute_view(row: MinuteRow) -> MinuteView:
 
 
 def _refuse(code: str, detail: str) -> Response:
-    headers = {"Retry-After": str(RETRY_AFTER)}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers=headers).response()
+    return unavailable(code, detail).response()

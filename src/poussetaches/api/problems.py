@@ -127,18 +127,26 @@ def problem_of(exc: PousseTachesError) -> Problem:
     status, code = next((kind for error, kind in KINDS if isinstance(exc, error)), _UNEXPECTED)
     errors = (FieldError(exc.field, exc.reason),) if isinstance(exc, Invalid) else ()
     waits = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
-    # Many clients repeat a request by themselves when they are told when to.
-    is_undone = not isinstance(exc, OutcomeUnknown)
-    headers = {"Retry-After": str(RETRY_AFTER)} if waits and is_undone else {}
+    # Many clients retry by themselves when they get a Retry-After, and would push twice.
+    may_retry = waits and not isinstance(exc, OutcomeUnknown)
+    headers = {"Retry-After": str(RETRY_AFTER)} if may_retry else {}
     return Problem(status, code, str(exc), errors=errors, headers=headers)
+
+
+def unavailable(code: str, detail: str) -> Problem:
+    """Return a 503 that tells the client to retry."""
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers=headers)
 
 
 @contextmanager
 def after_change(what: str = "the change was made", *, made: bool = True) -> Iterator[None]:
-    """Do what is left of a request whose change was made, unless there was nothing to change.
+    """Guard the rest of a request whose change is already committed.
+
+    With ``made`` false, nothing was changed yet, and a failure of the store is raised as it is.
 
     Raises:
-        OutcomeUnknown: the store failed; the caller must not take the change for undone.
+        OutcomeUnknown: the store failed; the client must not assume that nothing was changed.
     """
     try:
         yield

@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from poussetaches.api.bad_json import bad_json
-from poussetaches.api.problems import RETRY_AFTER, FieldError, Problem
+from poussetaches.api.problems import FieldError, Problem, unavailable
 from poussetaches.core.refusal import place_of
 
 V = TypeVar("V")
@@ -80,7 +80,9 @@ async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) ->
                     taken += len(piece)
                     pieces.append(piece)
                 else:
-                    refusal = _no_room()
+                    refusal = unavailable(
+                        "busy", "too many long requests are being read; retry later"
+                    )
                 if refusal is not None:
                     pieces.clear()
                     room.give_back(taken)
@@ -97,12 +99,6 @@ async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) ->
 
 def _longer_than(limit: int) -> Problem:
     return too_large(f"the request is longer than {limit} bytes (setting max_request)")
-
-
-def _no_room() -> Problem:
-    detail = "too many long requests are being read; retry later"
-    headers = {"Retry-After": str(RETRY_AFTER)}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)
 
 
 async def throw_away(stream: AsyncIterator[bytes], length: int) -> None:
@@ -134,7 +130,7 @@ def decode(
 ) -> V:
     """Return what a JSON body holds; ``code`` is the problem's when it is not allowed.
 
-    ``offset`` is where in the body it begins, if it is a part.
+    ``offset`` is the position in the whole body at which ``body`` begins.
 
     Raises:
         Problem: 400, it is not JSON; 422, it has not the right shape, with the field's name.

@@ -1,27 +1,26 @@
-"""``RequestLimits``: how many requests are answered at once, pushes of single tasks aside.
+"""``RequestLimits``: limits concurrent requests, except pushes of single tasks.
 
-A request is active until its answer begins, or until it is parked: then it only waits for
-something to happen. Each holds a connection, and an active one makes others wait for the store,
-so that more than a part of the connections may hold are refused.
+A request is active until its response begins, or until it is parked: it then waits for a task to
+end or for events. Active requests compete for the store, and parked ones keep a connection open,
+so each kind may hold only a part of the connections; the rest are refused with 503.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poussetaches.api.auth import OPEN_PATHS
-from poussetaches.api.problems import RETRY_AFTER, Problem
+from poussetaches.api.problems import Problem, unavailable
 
-MOST_ACTIVE = 256  # requests; a long list takes the store some 20 ms, one after the other
-SLOT = "poussetaches.slot"  # in the scope of an active request
+MOST_ACTIVE = 256  # requests; the store lists tasks one request at a time, in about 20 ms
+SLOT = "poussetaches.slot"  # key in the ASGI scope of an active request
 
 
 class RequestLimits:
-    """Counts the requests that are answered, as a part of the server's connections."""
+    """Counts active and parked requests; the limits are fractions of the connection limit."""
 
     def __init__(self, connections: int) -> None:
         self._most_active = max(1, min(MOST_ACTIVE, connections // 4))
@@ -31,15 +30,16 @@ class RequestLimits:
 
     @contextlib.contextmanager
     def parked(self, scope: Scope) -> Iterator[None]:
-        """Count a request as parked, and no longer as active.
+        """Count a request as parked instead of active.
 
         Raises:
             Problem: 503, too many are parked already.
         """
         if self._parked_count >= self._most_parked:
-            raise _busy(
+            raise unavailable(
+                "busy",
                 f"{self._most_parked} requests are waiting for tasks to end or for events; "
-                "retry later, or ask without wait"
+                "retry later, or without wait",
             )
         slot = scope.get(SLOT)
         if slot is not None:
@@ -57,12 +57,13 @@ class RequestLimits:
             Problem: 503, too many are active already.
         """
         if self.active_count >= self._most_active:
-            raise _busy(f"{self._most_active} requests are being answered; retry later")
+            detail = f"{self._most_active} requests are being answered; retry later"
+            raise unavailable("busy", detail)
         return _Slot(self)
 
 
 class LimitedRequests:
-    """Answers no more requests at once than the limits allow; health checks always."""
+    """Refuses requests over the limits; health checks are always answered."""
 
     def __init__(self, app: ASGIApp, request_limits: RequestLimits) -> None:
         self._app = app
@@ -80,30 +81,25 @@ class LimitedRequests:
             return
         scope[SLOT] = slot
 
-        async def leaving(message: Message) -> None:
-            slot.leave()  # how long the answer takes is up to the client
+        async def send_leaving(message: Message) -> None:
+            slot.leave()  # how long the response takes depends on the client
             await send(message)
 
         try:
-            await self._app(scope, receive, leaving)
+            await self._app(scope, receive, send_leaving)
         finally:
             slot.leave()
 
 
 class _Slot:
-    """What an active request holds."""
+    """The place of one active request among those allowed."""
 
     def __init__(self, request_limits: RequestLimits) -> None:
         self._request_limits: RequestLimits | None = request_limits
         request_limits.active_count += 1
 
     def leave(self) -> None:
-        """Be active no longer."""
+        """Stop counting the request as active; later calls do nothing."""
         if self._request_limits is not None:
             self._request_limits.active_count -= 1
             self._request_limits = None
-
-
-def _busy(detail: str) -> Problem:
-    headers = {"Retry-After": str(RETRY_AFTER)}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)

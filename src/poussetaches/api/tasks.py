@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from random import Random
 from typing import Annotated
 
 import msgspec
@@ -17,9 +16,9 @@ from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filters import REPEATED, FilterFields
 from poussetaches.api.merge_patch import Document
+from poussetaches.api.pushing import Pushing
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
 from poussetaches.api.task_fields import TaskChanges, TaskFields
 from poussetaches.api.task_patch import TaskPatch
 from poussetaches.api.views import (
@@ -80,21 +79,21 @@ class TaskRoutes:
         *,
         store: Store,
         engine: EngineView,
+        pushing: Pushing,
         watch: TaskWatch,
         request_limits: RequestLimits,
         now: Callable[[], Moment],
-        random: Random,
-        limits: TaskLimits,
+        max_body: int,
         max_request: int,
         secret_headers: frozenset[str],
     ) -> None:
         self._store = store
         self._engine = engine
+        self._pushing = pushing
         self._watch = watch
         self._request_limits = request_limits
         self._now = now
-        self._random = random
-        self._limits = limits
+        self._max_body = max_body
         self._max_request = max_request
         self._secret_headers = secret_headers
         self._pushes = msgspec.json.Decoder(TaskFields)
@@ -174,22 +173,10 @@ class TaskRoutes:
         ]
 
     async def push(self, request: Request) -> Response:
-        """Keep a task, or answer the one that an earlier push made."""
+        """Store a task, or answer the one that an earlier push made."""
         fields = decode(self._pushes, await read_body(request, limit=self._max_request))
-        now = self._now()
-        builder = TaskBuilder(
-            self._engine.queues,
-            self._limits,
-            now=now,
-            random=self._random,
-            trace=trace_of(request.scope["headers"]),
-        )
-        push = builder.build(fields)
-        if push.task.key is None:
-            [pushed] = await self._store.push([push], now=now)
-        else:
-            latest, confirmed = self._engine.latest_possible(), self._engine.confirmed()
-            [pushed] = await self._store.push([push], now=latest, confirmed=confirmed)
+        push = self._pushing.builder(request).build(fields)
+        [pushed] = await self._pushing.store([push])
         return self._answer_push(pushed)
 
     async def list_tasks(self, request: Request) -> Response:
@@ -299,7 +286,7 @@ class TaskRoutes:
         body = await read_body(request, limit=self._max_request)
         is_optional = request.method == "POST"
         changes = {} if is_optional and not body else decode(self._patches, body)
-        return TaskPatch(changes, self._engine.queues, max_body=self._limits.max_body)
+        return TaskPatch(changes, self._engine.queues, max_body=self._max_body)
 
     async def _edit(self, request: Request, edit: Edit, now: Moment) -> Response:
         task_id: str = request.path_params["id"]

@@ -15,6 +15,7 @@ from poussetaches.api.failures import FailureRoutes
 from poussetaches.api.openapi import OpenApi
 from poussetaches.api.operations import Operations
 from poussetaches.api.original import OriginalRoutes
+from poussetaches.api.pushing import Pushing
 from poussetaches.api.queues import QueueRoutes
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.schedules import ScheduleRoutes
@@ -64,7 +65,7 @@ def endpoints_of(
 
 def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
     store, engine, now, random = services.store, services.engine, services.now, services.random
-    limits = _limits(settings)
+    pushing = Pushing(store=store, engine=engine, now=now, random=random, limits=_limits(settings))
     groups = (
         OriginalRoutes(
             store=store,
@@ -77,23 +78,15 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
         TaskRoutes(
             store=store,
             engine=engine,
+            pushing=pushing,
             watch=services.watch,
             request_limits=services.request_limits,
             now=now,
-            random=random,
-            limits=limits,
+            max_body=settings.max_body,
             max_request=settings.max_request,
             secret_headers=_secret_headers(settings),
         ),
-        BatchRoutes(
-            store=store,
-            engine=engine,
-            now=now,
-            random=random,
-            limits=limits,
-            max_request=settings.max_request,
-            max_batch=settings.max_batch,
-        ),
+        BatchRoutes(pushing, max_request=settings.max_request, max_batch=settings.max_batch),
         BulkRoutes(
             services.bulk,
             engine,

@@ -18,7 +18,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from poussetaches.api.problems import RETRY_AFTER, Problem
+from poussetaches.api.problems import Problem, unavailable
 from poussetaches.api.reading import MOST_THROWN_AWAY
 from poussetaches.server.joined import JoinedTransport
 from poussetaches.server.patience import Patience
@@ -102,8 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
     def turn_away(self) -> None:
         """Close a connection for which there is no room."""
         detail = "there are too many connections; retry later"
-        headers = {"Retry-After": str(RETRY_AFTER)}
-        self._refuse(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers))
+        self._refuse(unavailable("busy", detail))
 
     def abort(self) -> None:
         """Free the descriptor now, whatever was not sent."""
