@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,13 @@ import psutil
 import pytest
 
 from poussetaches.server.answering import Listener, application_answers
-from poussetaches.server.port_owner import is_taken, listener_name, may_listen, process_tree
+from poussetaches.server.port_owner import (
+    is_taken,
+    is_to_itself,
+    listener_name,
+    may_listen,
+    process_tree,
+)
 from poussetaches.settings import load_settings
 from tests.acceptance.harness import receiving
 
@@ -44,6 +51,15 @@ def listening(*words: str) -> Iterator[tuple[int, int]]:
     with process:
         assert process.stdout is not None
         yield process.pid, int(process.stdout.readline())
+
+
+def test_connection_of_a_socket_to_itself_is_no_listener() -> None:
+    with socket.socket() as connection:
+        connection.bind(("127.0.0.1", 0))
+        _, port = connection.getsockname()
+        connection.connect(("127.0.0.1", port))
+
+        assert is_to_itself(connection, port)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from poussetaches.core.hosts import UNSPECIFIED
+
 Arguments = Sequence[str]
 Environ = Mapping[str, str]
 
 LOCAL = "127.0.0.1"
-# Addresses that stand for all of a machine, and the ones to connect to instead.
-ANYWHERE = {"": LOCAL, "0": LOCAL, "*": LOCAL, "0.0.0.0": LOCAL, "::": "::1"}  # noqa: S104
+# Hosts that mean every interface, and the addresses to connect to instead.
+EVERY_INTERFACE = {"": LOCAL, "0": LOCAL, "*": LOCAL, **UNSPECIFIED}
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 
 # Options that say what an address does not: that TLS is spoken, or that it is a socket's.
@@ -48,7 +50,7 @@ def url_of(address: str) -> str | None:
     """Return the URL of ``host:port``; None for a socket, or what else is no such address."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    host = ANYWHERE.get(host, host)
+    host = EVERY_INTERFACE.get(host, host)
     if not HOST.fullmatch(host) or not re.fullmatch(r"0*[1-9][0-9]{0,4}", port):
         return None
     return f"http://[{host}]:{int(port)}" if ":" in host else f"http://{host}:{int(port)}"

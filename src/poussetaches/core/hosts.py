@@ -1,4 +1,4 @@
-"""Names of hosts, and the names with a wildcard that stand for many."""
+"""Names and addresses of hosts, and names with a wildcard that stand for many."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+# The addresses of listeners on every interface, and those to connect to instead.
+UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens on them here
 WILDCARD = "*."  # before a name: every name that ends in it, at any depth, but not itself
 
 

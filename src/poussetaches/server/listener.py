@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from poussetaches.core.errors import CannotListen
+from poussetaches.core.hosts import UNSPECIFIED
 from poussetaches.settings import Settings
 
 BACKLOG = 2048  # connections that may wait to be accepted
@@ -24,9 +25,6 @@ BACKLOG = 2048  # connections that may wait to be accepted
 UNREAD_LIMIT = 60  # seconds
 # Per connection; Linux takes twice as much. By itself it would grow to megabytes, uncounted.
 SEND_BUFFER = 64 * 1024  # bytes
-
-# Addresses that stand for all of a machine, and the ones to connect to instead.
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens on them here
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ def reachable_address(address: str) -> str:
     if address.startswith("unix:"):
         return f"unix:{Path(address.removeprefix('unix:')).absolute()}"
     parts = urlsplit(address)
-    host = WILDCARDS.get(parts.hostname or "", parts.hostname or "")
+    host = UNSPECIFIED.get(parts.hostname or "", parts.hostname or "")
     return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"
 
 

@@ -10,20 +10,29 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from poussetaches.core.hosts import UNSPECIFIED
+
 if TYPE_CHECKING:
     from psutil._ntuples import pconn, sconn
 
-WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, nothing listens on them here
 CONNECT_TIMEOUT = 1.0  # seconds; a local address answers at once
 
 
 def is_taken(host: str, port: int) -> bool:
     """Return whether something accepts connections at an address."""
     try:
-        socket.create_connection((host, port), CONNECT_TIMEOUT).close()
+        with socket.create_connection((host, port), CONNECT_TIMEOUT) as connection:
+            return not is_to_itself(connection, port)
     except OSError:
         return False
-    return True
+
+
+def is_to_itself(connection: socket.socket, port: int) -> bool:
+    """Return whether a socket that was connected to a port of this machine is its own peer.
+
+    Linux can choose the very port as the local one if nothing listens there.
+    """
+    return bool(connection.getsockname()[1] == port)
 
 
 def may_listen(processes: Iterable[psutil.Process], host: str, port: int) -> bool:
@@ -72,8 +81,8 @@ def _addresses(host: str) -> set[str]:
     try:
         found = socket.getaddrinfo(host, None)
     except OSError:
-        return WILDCARDS
-    return {str(info[4][0]) for info in found} | WILDCARDS
+        return set(UNSPECIFIED)
+    return {str(info[4][0]) for info in found} | set(UNSPECIFIED)
 
 
 def _is_listener(connection: pconn | sconn, addresses: set[str], port: int) -> bool:
