@@ -62,3 +62,16 @@ def test_website_pushes_and_the_second_process_runs_its_tasks(tmp_path: Path) ->
     assert status == 200
     assert f"127.0.0.1:{tasks}" in attempt["response_body"]
     assert f"127.0.0.1:{website}" not in attempt["response_body"]
+
+
+def test_slots_of_declared_queues_are_compared_with_the_threads(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(f"{APP}\ntasks.queue('reports', concurrency=6)\n")
+    command = [sys.executable, "-m", "gunicorn", "--chdir", str(tmp_path), "--threads", "8"]
+    address = f"127.0.0.1:{free_port()}"
+    run = Run(tmp_path / "data", [*command, "--bind", address, "app:app"])
+    try:
+        run.start()
+        run.says("tasks can occupy every worker of the application workers=8 slots=10 ")
+        run.stop()
+    finally:
+        run.close()

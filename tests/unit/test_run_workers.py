@@ -1,14 +1,16 @@
-"""What `poussetaches run` says of a command's workers."""
+"""The workers that `poussetaches run` reads from a command, and its warnings about them."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from poussetaches.cli.workers import Workers, worker_warnings, workers_of
+from poussetaches.cli.workers import workers_of
+from poussetaches.core.queue import QueueSettings
+from poussetaches.server.workers import Workers, worker_warnings
 
 FULL = "tasks can occupy every worker of the application"
 KILLED = "gunicorn kills its worker before the timeout of tasks"
@@ -62,20 +64,58 @@ def test_workers_that_are_unlimited_or_unknown_are_not_guessed(command: str) -> 
     assert workers_of(shlex.split(command), {}) is None
 
 
+FOUR = QueueSettings(concurrency=4)
+MANY = QueueSettings(concurrency=100)
+
+
 @pytest.mark.parametrize(
-    ("command", "shared", "events"),
+    ("capacity", "shared", "queues", "slots"),
     [
-        pytest.param("gunicorn app:app", True, [FULL, KILLED], id="one sync worker"),
-        pytest.param("gunicorn -w 4 -t 600 app:app", True, [FULL], id="none left for visitors"),
-        pytest.param("gunicorn -w 5 -t 600 app:app", True, [], id="one left for visitors"),
-        pytest.param("gunicorn -w 4 -t 600 app:app", False, [], id="tasks alone"),
-        pytest.param("gunicorn -w 3 -t 600 app:app", False, [FULL], id="tasks alone, too few"),
-        pytest.param("gunicorn --threads 8 app:app", True, [], id="threads"),
+        pytest.param(4, True, [FOUR], 4, id="none-left-for-visitors"),
+        pytest.param(5, True, [FOUR], None, id="one-left-for-visitors"),
+        pytest.param(4, False, [FOUR], None, id="tasks-alone"),
+        pytest.param(3, False, [FOUR], 4, id="tasks-alone-and-too-few"),
+        pytest.param(8, True, [FOUR, FOUR], 8, id="queues-are-added-up"),
+        pytest.param(9, True, [FOUR, FOUR], None, id="enough-for-two-queues"),
+        pytest.param(256, True, [MANY, MANY, MANY], 256, id="never-more-than-max-in-flight"),
+        pytest.param(
+            3, True, [QueueSettings(concurrency=4, origin_concurrency=2)], None, id="per-origin"
+        ),
+        pytest.param(1, True, [], None, id="no-queue-leads-there"),
     ],
 )
-def test_too_few_workers_and_short_timeouts_are_warned_of(
-    command: str, shared: bool, events: list[str]
+def test_too_few_workers_for_the_slots_of_the_queues_are_warned_about(
+    capacity: int, shared: bool, queues: Sequence[QueueSettings], slots: int | None
 ) -> None:
-    found = worker_warnings(shlex.split(command), {}, concurrency=4, timeout=600.0, shared=shared)
+    found = worker_warnings(Workers(capacity), queues, max_in_flight=256, shared=shared)
 
-    assert [warning.event for warning in found] == events
+    assert [(event, fields["workers"], fields["slots"]) for event, fields in found] == (
+        [] if slots is None else [(FULL, capacity, slots)]
+    )
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_advice_names_a_second_process_unless_there_is_one(shared: bool) -> None:
+    [(_, fields)] = worker_warnings(Workers(1), [FOUR], max_in_flight=256, shared=shared)
+
+    assert ("--tasks" in str(fields["advice"])) == shared
+    assert f"at least {5 if shared else 4} workers" in str(fields["advice"])
+
+
+@pytest.mark.parametrize(
+    ("timeout", "of_queues", "events"),
+    [
+        pytest.param(30, [600.0], [KILLED], id="shorter"),
+        pytest.param(30, [10.0, 60.0], [KILLED], id="shorter-than-that-of-one-queue"),
+        pytest.param(60, [10.0, 60.0], [], id="as-long"),
+        pytest.param(None, [600.0], [], id="no-limit"),
+    ],
+)
+def test_gunicorn_timeout_that_is_shorter_than_that_of_tasks_is_warned_about(
+    timeout: float | None, of_queues: Sequence[float], events: list[str]
+) -> None:
+    queues = [QueueSettings(timeout=each) for each in of_queues]
+
+    found = worker_warnings(Workers(100, timeout), queues, max_in_flight=256, shared=True)
+
+    assert [event for event, _ in found] == events

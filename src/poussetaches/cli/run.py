@@ -18,7 +18,6 @@ import typer
 from poussetaches.cli.bind import base_url_of
 from poussetaches.cli.serve import parameter
 from poussetaches.cli.serve import signature as serve_signature
-from poussetaches.cli.workers import worker_warnings
 from poussetaches.core.errors import PousseTachesError, SettingsError
 from poussetaches.core.target import parse_target
 from poussetaches.settings import Settings, given_settings, settings_of
@@ -46,22 +45,16 @@ def run(
     urls = [base_url_of(each, os.environ) for each in commands]
     settings = completed(settings, commands, urls)
     # Here, because refusing a setting and showing the help need none of the server's libraries.
+    from poussetaches.cli.workers import workers_of  # noqa: PLC0415
     from poussetaches.server import serve  # noqa: PLC0415
     from poussetaches.server.application import Application, Command, Commands  # noqa: PLC0415
 
-    warnings = worker_warnings(
-        commands[-1],
-        os.environ,
-        concurrency=settings.concurrency,
-        timeout=settings.timeout,
-        shared=tasks is None,
-    )
+    workers = [workers_of(each, os.environ) for each in commands]
     application = Application(
-        Commands(*map(Command, programs, urls)),
+        Commands(*map(Command, programs, urls, workers)),
         settings,
         environ=os.environ,
         has_terminal=has_terminal(),
-        warnings=[(warning.event, warning.fields) for warning in warnings],
     )
     return serve(settings, application, any_port="port" not in given)
 

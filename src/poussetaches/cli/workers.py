@@ -1,13 +1,13 @@
-"""How many requests a command's server handles at once, and whether that leaves room for tasks."""
+"""Reads from a command how many requests its server handles at once."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from poussetaches.cli.bind import value_of
+from poussetaches.server.workers import Workers
 
 Arguments = Sequence[str]
 Environ = Mapping[str, str]
@@ -15,60 +15,6 @@ Environ = Mapping[str, str]
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's default
 WAITRESS_THREADS = 4  # waitress's default
 THREADED_CLASSES = ("sync", "gthread")
-
-
-@dataclass(frozen=True)
-class Workers:
-    """The requests that a server handles at once, and how long one may take, in seconds."""
-
-    capacity: int
-    timeout: float | None = None  # None without a limit
-
-
-@dataclass(frozen=True)
-class WorkerWarning:
-    """A log event with its fields."""
-
-    event: str
-    fields: Mapping[str, object]
-
-
-def worker_warnings(
-    command: Arguments, environ: Environ, *, concurrency: int, timeout: float, shared: bool
-) -> list[WorkerWarning]:
-    """Return what will go wrong when tasks are delivered to a command's server.
-
-    ``shared`` says whether the same server also handles the application's other requests.
-    """
-    workers = workers_of(command, environ)
-    if workers is None:
-        return []
-    found: list[WorkerWarning] = []
-    if workers.capacity < concurrency + shared:
-        found.append(
-            WorkerWarning(
-                "tasks can occupy every worker of the application",
-                {
-                    "workers": workers.capacity,
-                    "concurrency": concurrency,
-                    "advice": "start more workers or threads (gunicorn --threads 8), lower"
-                    " --concurrency, or start a process for tasks alone with --tasks",
-                },
-            )
-        )
-    if workers.timeout is not None and workers.timeout < timeout:
-        found.append(
-            WorkerWarning(
-                "gunicorn kills its worker before the timeout of tasks",
-                {
-                    "gunicorn_timeout": workers.timeout,
-                    "timeout": timeout,
-                    "advice": "give gunicorn --threads 8 (threads are not killed) or a longer"
-                    " --timeout, or lower the --timeout of tasks",
-                },
-            )
-        )
-    return found
 
 
 def workers_of(command: Arguments, environ: Environ) -> Workers | None:
@@ -113,7 +59,7 @@ def django(arguments: Arguments, _: Environ) -> Workers | None:
 
 
 def _number(text: str | None, default: int) -> int | None:
-    """Return a number given as text; None for anything else than a number."""
+    """Return a number given as text, None if it is not one; ``default`` without a text."""
     if text is None:
         return default
     return int(text) if text.isdecimal() else None

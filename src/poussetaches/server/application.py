@@ -11,18 +11,20 @@ from dataclasses import dataclass
 
 from poussetaches.core.errors import AddressTaken
 from poussetaches.core.signature import PREFIX as SECRET_PREFIX
-from poussetaches.core.target import parse_target
+from poussetaches.core.target import origin_of, parse_target, without_credentials
+from poussetaches.engine.queues import Queues
 from poussetaches.server.answering import Listener, application_answers
 from poussetaches.server.child import Child
 from poussetaches.server.listener import reachable_address
 from poussetaches.server.port_owner import is_taken, listener_name, may_listen, process_tree
+from poussetaches.server.workers import Workers, worker_warnings
 from poussetaches.settings import Settings
 
 END_LIMIT = 45.0  # seconds; above the 30 s that gunicorn gives its workers
-# A former process may still be ending: 5 seconds in all.
+# A previous process may still be ending: 5 seconds in all.
 FREE_ATTEMPTS = 50
 FREE_INTERVAL = 0.1  # seconds
-# Application servers reload, or change their number of workers, on these.
+# Application servers reload, or change their number of workers, on these signals.
 PASSED_ON = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -35,6 +37,7 @@ class Command:
 
     words: Sequence[str]
     url: str | None = None  # where it listens, if its arguments or environment say so
+    workers: Workers | None = None  # None when they are unlimited or unknown
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,11 @@ class Application:
         *,
         environ: Mapping[str, str],
         has_terminal: bool,
-        warnings: Sequence[tuple[str, Mapping[str, object]]] = (),
     ) -> None:
         """Take settings with a key and a base URL.
 
-        ``has_terminal`` says that a SIGHUP means that the terminal was closed. ``warnings`` are
-        log events about the commands.
+        ``has_terminal`` says that a SIGHUP means that the terminal was closed.
         """
-        self._warnings = warnings
         self._commands = commands
         self._settings = settings
         self._environ = environ
@@ -84,8 +84,6 @@ class Application:
         """
         environ = child_environment(self._environ, self._settings, address)
         commands = self._commands
-        for event, fields in self._warnings:
-            log.warning(event, extra=dict(fields))
         await self._check_addresses()
         self._children.append(
             Child("application", commands.application.words, environ=environ, reads=True)
@@ -99,13 +97,14 @@ class Application:
             await child.start()
             self._watches.append(asyncio.create_task(self._watch(child, stop)))
 
-    async def ready(self) -> None:
+    async def ready(self, queues: Queues) -> None:
         """Wait until the process that tasks are delivered to answers, or for long enough.
 
         Raises:
             AddressTaken: another program answers in its place.
         """
         await application_answers(self._settings, self._find_listener)
+        self._check_workers(queues)
 
     async def end(self, number: int | None) -> int:
         """End the processes; return the application's status, or that of the first to end."""
@@ -132,9 +131,27 @@ class Application:
         base_url = self._settings.base_url or ""
         _, host, port = parse_target(base_url)
         if commands.receiver.url != base_url and is_taken(host, port):
-            log.warning(
-                "base URL is in use before the application was started", extra={"url": base_url}
-            )
+            fields = {"url": without_credentials(base_url)}
+            log.warning("base URL is in use before the application was started", extra=fields)
+
+    def _check_workers(self, queues: Queues) -> None:
+        """Warn if tasks of the queues that are delivered to the application can block it.
+
+        Once it has answered: by then its queues are declared.
+        """
+        workers = self._commands.receiver.workers
+        if workers is None:
+            return
+        origin = origin_of(self._settings.base_url or "")
+        settings = [queues.settings_of(queue.name) for queue in queues]
+        warnings = worker_warnings(
+            workers,
+            [each for each in settings if each.base_url and origin_of(each.base_url) == origin],
+            max_in_flight=self._settings.max_in_flight,
+            shared=self._commands.tasks is None,
+        )
+        for event, fields in warnings:
+            log.warning(event, extra=dict(fields))
 
     def _find_listener(self) -> Listener | None:
         """Return the program that listens at the base URL, None if none does.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from poussetaches.engine.queues import Queues
+
 
 class Companion(Protocol):
     """Started when the server listens, and ended while it still does."""
@@ -12,8 +14,8 @@ class Companion(Protocol):
     async def start(self, address: str, stop: Callable[[], None]) -> None:
         """Start, given where the server listens; ``stop`` ends the server."""
 
-    async def ready(self) -> None:
-        """Wait until deliveries may begin."""
+    async def ready(self, queues: Queues) -> None:
+        """Wait until deliveries may begin; ``queues`` are the server's, and change meanwhile."""
 
     async def end(self, number: int | None) -> int:
         """End it by the signal that was heard, if one was; return the server's exit status."""
@@ -28,7 +30,7 @@ class Alone:
     async def start(self, address: str, stop: Callable[[], None]) -> None:
         """Start nothing."""
 
-    async def ready(self) -> None:
+    async def ready(self, queues: Queues) -> None:
         """Deliver at once."""
 
     async def end(self, number: int | None) -> int:

@@ -20,6 +20,7 @@ from poussetaches.engine.engine import Engine
 from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.observer import Observer
+from poussetaches.engine.queues import Queues
 from poussetaches.engine.resolver import Resolver
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.engine.stats import Stats
@@ -110,6 +111,11 @@ class Parts:
         self.app: ASGIApp = build_app(
             endpoints, tokens=_tokens(settings), request_limits=request_limits, hosts=hosts
         )
+
+    @property
+    def queues(self) -> Queues:
+        """The queues, with their settings."""
+        return self.engine.queues
 
     @property
     def paused(self) -> bool:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
+from poussetaches.engine.queues import Queues
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging, log_what_python_prints
 from poussetaches.server.companion import Alone, Companion
@@ -50,8 +51,12 @@ class Service(Protocol):
         """What answers requests."""
 
     @property
+    def queues(self) -> Queues:
+        """The queues, with their settings."""
+
+    @property
     def paused(self) -> bool:
-        """Tell whether deliveries are paused."""
+        """Return whether deliveries are paused."""
 
     @property
     def in_flight(self) -> int:
@@ -199,7 +204,7 @@ async def _serve(
     )
     try:
         await companion.start(http.address, stops.stop)
-        if await _comes_before(companion.ready(), stops.first.wait()):
+        if await _comes_before(companion.ready(service.queues), stops.first.wait()):
             service.start()
             await stops.first.wait()
         await _drain(service, settings, stops)

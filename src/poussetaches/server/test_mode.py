@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poussetaches.core.moment import Moment
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.driver import AttemptCount, Driver
+from poussetaches.engine.queues import Queues
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.engine.virtual_clock import VirtualClock
@@ -62,6 +63,11 @@ class TestModeServer:
     def app(self) -> ASGIApp:
         """What answers requests: always the application of the present world."""
         return self._answer
+
+    @property
+    def queues(self) -> Queues:
+        """The queues of the present world."""
+        return self._world.parts.queues
 
     @property
     def paused(self) -> bool:
