@@ -116,8 +116,10 @@ def test_refusal_says_what_is_wrong(server: Server, request_: bytes, reason: str
         b"GET /healthz HTTP/1.1\r\nHost: [::1]:7991\r\n\r\n",
         head(GET, b"Content-Encoding: identity"),
         push(b"Transfer-Encoding: Chunked", body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)),
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1 \t\r\n\r\n",
+        push(b"Transfer-Encoding: chunked ", body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)),
     ],
-    ids=["HTTP/1.0", "empty host", "IPv6", "identity", "capitals"],
+    ids=["HTTP/1.0", "empty host", "IPv6", "identity", "capitals", "spaces", "spaces of coding"],
 )
 def test_request_that_is_unusual_is_answered(server: Server, request_: bytes) -> None:
     assert say(server, request_).statuses[0] in (200, 201)

@@ -144,6 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
+        value = value.rstrip(b" \t")  # RFC 9110, section 5.5; the parser strips the front only
         if name in _CHECKED and self._in_head:
             self._check_header(name, value)
         self.headers.append((name, value))
@@ -233,7 +234,7 @@ class HttpProtocol(HttpToolsProtocol):
                 if self.parser.get_http_version() == "1.0":
                     self._stop(_not_http("HTTP/1.0 has no Transfer-Encoding"))
             case b"content-encoding":
-                if value.strip().lower() not in (b"", b"identity"):
+                if value.lower() not in (b"", b"identity"):
                     self._stop(_compressed(value))
 
     def _head_size(self) -> int:
