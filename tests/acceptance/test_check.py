@@ -90,8 +90,8 @@ def test_path_and_queue_of_the_probe_can_be_chosen(server: Server, answer: Chang
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        pytest.param((200, {}, b"<html>"), "something else than the receiver", id="catch-all"),
-        pytest.param(204, "answered 204, but something else than the receiver", id="other-route"),
+        pytest.param((200, {}, b"<html>"), "not from the task receiver", id="catch-all"),
+        pytest.param(204, "answered 204, but not from the task receiver", id="other-route"),
         pytest.param((302, {"Location": "/login"}), "a redirect to /login", id="login-page"),
         pytest.param(
             (301, {"Location": "https://shop/"}), "a redirect to https://shop/", id="https"
@@ -101,16 +101,16 @@ def test_path_and_queue_of_the_probe_can_be_chosen(server: Server, answer: Chang
         pytest.param(
             (401, {}, b"the signature is missing, wrong, or too old\n"), "SIGNING_SECRET", id="sig"
         ),
-        pytest.param((401, {}, b"Who are you?"), "a login, or another check", id="login"),
-        pytest.param((403, {}, b"CSRF verification failed."), "check against CSRF", id="csrf"),
-        pytest.param(404, "no receiver of tasks at this path", id="not-mounted"),
-        pytest.param(405, "no receiver of tasks at this path", id="other-method"),
-        pytest.param(418, "answered 418, which the receiver never does", id="unknown"),
+        pytest.param((401, {}, b"Who are you?"), "a login or another", id="login"),
+        pytest.param((403, {}, b"CSRF verification failed."), "from a CSRF check", id="csrf"),
+        pytest.param(404, "no task receiver at this path", id="not-mounted"),
+        pytest.param(405, "no task receiver at this path", id="other-method"),
+        pytest.param(418, "answered 418, which the task receiver never does", id="unknown"),
         pytest.param(500, "answered 500: the application", id="failed"),
         pytest.param((503, {}, NO_KEY), "the application has no key", id="keyless"),
         pytest.param(
             (503, {}, b"the application's settings are wrong\n"),
-            "its log says which",
+            "see its log",
             id="settings",
         ),
         pytest.param(503, "answered 503: the application, or a proxy", id="away"),
@@ -135,19 +135,19 @@ DECLARED = b'{"poussetaches": "1.1.0", "tasks": 3, "declaration": %s}'
     [
         pytest.param(
             b'{"state": "done", "refused": [{"kind": "queue", "name": "mail", "reason": "no"}]}',
-            "the server refused what the application declares (queue 'mail': no): correct it",
+            "the server refused some of the application's queues and schedules (queue 'mail': no)",
             id="refused",
         ),
         pytest.param(
             b'{"state": "failing", "reason": "401 unauthorized"}',
-            "the application cannot declare its queues and schedules (401 unauthorized): see",
+            "the application cannot declare its queues and schedules (401 unauthorized): check",
             id="failing",
         ),
         pytest.param(b'{"state": "done"}', "", id="done"),
         pytest.param(b'{"state": "none"}', "", id="nothing to declare"),
     ],
 )
-def test_what_is_not_declared_is_told_of(
+def test_refused_declarations_are_reported(
     server: Server, answer: Changeable, declaration: bytes, said: str
 ) -> None:
     answer.reply = (200, {}, DECLARED % declaration)
@@ -191,7 +191,9 @@ def test_server_without_a_key_is_named(tmp_path: Path) -> None:
         status, line = check(server.url)
 
     assert status == 1
-    assert "refused the probe, which had no key: give the server POUSSETACHES_AUTH_KEY" in line
+    assert (
+        "refused the probe because it had no key: set the server's POUSSETACHES_AUTH_KEY" in line
+    )
 
 
 def test_server_that_does_not_know_the_application_is_told_of(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ def check(
 ) -> int:
     """Send a probe through a server to its application, and say what refuses it.
 
-    Uses POUSSETACHES_API_TOKEN, as applications do. The exit status is 0 when the application's
-    receiver of tasks answered and the server has taken all queues and schedules that the code
-    declares, else 1, with one line that says what stood in the way.
+    Uses POUSSETACHES_API_TOKEN, as applications do. The exit status is 0 if the application's
+    task receiver answered and the server accepted all queues and schedules that the code declares;
+    otherwise it is 1, and one line says what is wrong and what to do.
     """
     # Here, because the other commands need none of it.
     from poussetaches.cli.probe import probe  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What ``poussetaches check`` finds, and in which words it says so."""
+"""The findings of ``poussetaches check`` and their messages."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from poussetaches.core.probe import DeclarationStatus
 
 REDIRECTS = range(300, 400)
 
-# In front of each stands the target that was probed; each ends with what to do.
+# Each follows the probed target, and ends with what to do.
 FINDINGS = {
     "refused": "nothing listens there ({error}): start the application, or correct the base_url",
     "unresolved": "{error}: correct the base_url",
     "tls": "{error}: correct the certificate, or the base_url",
-    "silent": "{error}: see what the application is busy with; it may have too few workers",
+    "silent": "{error}: check what the application is busy with; it may have too few workers",
     "broken": "the connection ended without an answer ({error}): see the application's log",
-    "not-started": "the probe was not sent, it waits ({error}): try again, or look at the queue",
+    "not-started": "the probe is still waiting ({error}): try again, or check the queue",
     "paused": "deliveries are paused ({error}): resume them",
-    "not-receiver": "answered {status}, but something else than the receiver of tasks did: mount"
-    " it in front of the routes that take every path",
-    "redirect": "answered {status} ({error}): a redirect to https or to a login stands in front of"
-    " the receiver; mount it outside of that, or correct the base_url",
-    "host": "answered 400 before the receiver saw it, as a check of the Host header does"
-    " (ALLOWED_HOSTS, TrustedHostMiddleware): mount the receiver outside of that, or allow the"
-    " host of the base_url",
-    "no-key": "refused the probe, which had no key: give the server POUSSETACHES_AUTH_KEY, the"
-    " same as the application's, and where the host is public name it by --key-target",
-    "key": "refused the key: POUSSETACHES_AUTH_KEY of the server and of the application differ",
-    "signature": "refused the signature, or found none: give the server and the application the"
-    " same POUSSETACHES_SIGNING_SECRET; where a proxy between them removes a part of the path,"
-    " name it in the application's POUSSETACHES_PUBLIC_PREFIX",
-    "clock": "refused the signature as too old or too new: set the clocks of the server and of the"
-    " application",
-    "old-server": "refused the signature, which an older server made: upgrade the server",
-    "csrf": "answered {status}, since a check against CSRF stands in front of the receiver: mount"
-    " the receiver outside of it",
-    "login": "answered {status}, and the receiver did not: a login, or another check, stands in"
-    " front of it; mount the receiver outside of that",
-    "not-mounted": "answered {status}: there is no receiver of tasks at this path; mount it, as"
-    " Tasks(app) and init_app do, or give its path by --path",
-    "keyless": "the application has no key, so it refuses everything: give it"
-    " POUSSETACHES_AUTH_KEY, the same as the server's",
-    "bad-settings": "the application's own POUSSETACHES settings are wrong: its log says which",
+    "not-receiver": "answered {status}, but not from the task receiver: mount the receiver before"
+    " catch-all routes",
+    "redirect": "answered {status} ({error}): requests are redirected, to https or a login page,"
+    " before they reach the task receiver; exempt its path, or correct the base_url",
+    "host": "answered 400, but not from the task receiver, probably from a check of the Host"
+    " header (ALLOWED_HOSTS, TrustedHostMiddleware): exempt the receiver's path, or allow the host"
+    " of the base_url",
+    "no-key": "refused the probe because it had no key: set the server's POUSSETACHES_AUTH_KEY to"
+    " the application's, and if the host is public, allow it with --key-target",
+    "key": "refused the key: the server and the application have different values of"
+    " POUSSETACHES_AUTH_KEY; set the same",
+    "signature": "refused the signature, or found none: set the same POUSSETACHES_SIGNING_SECRET"
+    " for the server and the application; if a proxy between them strips a prefix of the path, set"
+    " the application's POUSSETACHES_PUBLIC_PREFIX to it",
+    "clock": "refused the signature as too old or too new: synchronize the clocks of the server"
+    " and the application",
+    "old-server": "refused the signature because the server is too old: upgrade the server",
+    "csrf": "answered {status} from a CSRF check: exempt the task receiver's path from it",
+    "login": "answered {status}, but not from the task receiver, probably from a login or another"
+    " check: exempt the receiver's path from it",
+    "not-mounted": "answered {status}: there is no task receiver at this path; mount it with"
+    " Tasks(app) or init_app, or give its path with --path",
+    "keyless": "the application has no key, so it refuses everything: set its"
+    " POUSSETACHES_AUTH_KEY to the server's",
+    "bad-settings": "the application's POUSSETACHES_ settings are invalid: see its log",
     "failed": "answered {status}: the application, or a proxy in front of it, failed; see its log",
-    "not-declared": "tasks are delivered, but the server refused what the application declares"
-    " ({error}): correct it in the code, or allow it by the server's settings",
+    "not-declared": "tasks are delivered, but the server refused some of the application's queues"
+    " and schedules ({error}): correct them in the code, or allow them in the server's settings",
     "undeclared": "tasks are delivered, but the application cannot declare its queues and"
-    " schedules ({error}): see its log, its POUSSETACHES_URL and POUSSETACHES_API_TOKEN",
-    "unknown": "answered {status}, which the receiver never does: see what stands in front of it",
+    " schedules ({error}): check its log, POUSSETACHES_URL and POUSSETACHES_API_TOKEN",
+    "unknown": "answered {status}, which the task receiver never does: check the proxies and"
+    " middleware in front of it",
 }
 
-# By the receiver's words, in the order in which they are looked for.
+# By phrases of the receiver's errors; the first match wins.
 REFUSED_SIGNATURES = {
     "webhook-signature is not enough": "old-server",
     "s from this clock": "clock",
@@ -61,7 +62,7 @@ REFUSED_SIGNATURES = {
 
 
 def finding_of(attempt: dict[str, Any]) -> str | None:
-    """Return what an attempt at the probe shows: a name in the table, None when all is well."""
+    """Return the finding of a probe's attempt, None if all is well."""
     status, error = attempt["status"], attempt["error"]
     body: str = attempt["response_body"] or ""
     if status is None or (error and status not in REDIRECTS):
@@ -93,7 +94,7 @@ def finding_of_error(error: str) -> str:
 
 
 def finding_of_refusal(body: str, *, has_key: bool) -> str:
-    """Tell the receiver's own refusals from those in front of it."""
+    """Return the finding of a 401 or 403, of the receiver or of something in front of it."""
     if "Poussetaches-Auth-Key" in body:
         return "key" if has_key else "no-key"
     for words, name in REFUSED_SIGNATURES.items():

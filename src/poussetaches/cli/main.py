@@ -59,16 +59,16 @@ def main(args: list[str] | None = None) -> int:
 
 
 def open_standard_files() -> None:
-    """Open what was closed of standard input, output and error (``2>&-``).
+    """Open /dev/null for each closed one of standard input, output and error (``2>&-``).
 
-    Otherwise the next file takes the number: the log, or an application's errors, would be
+    Otherwise the next file opened gets its number: the log, or an application's errors, would be
     written into the database.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # of the free numbers it takes the lowest
+            opened = os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
             os.set_inheritable(opened, True)
             setattr(sys, name, os.fdopen(opened, "r" if number == 0 else "w", closefd=False))
 

@@ -79,7 +79,7 @@ def probe(url: str, *, token: str | None, queue: str, path: str) -> tuple[str, f
 def sent(
     server: ServerCalls, *, url: str, queue: str, probe_url: str
 ) -> tuple[dict[str, Any], str]:
-    """Send one probe; return what became of it, and where it went."""
+    """Send one probe; return its task and its target."""
     task_id = push(server, url=url, queue=queue, probe_url=probe_url)
     try:
         return watched(server, task_id), target_of(server, queue, probe_url)
@@ -167,10 +167,10 @@ def judge(task: dict[str, Any], target: str) -> None:
 
 
 def judge_declaration(status: DeclarationStatus, target: str) -> None:
-    """Say what the server has not taken of the application's queues and schedules.
+    """Check that the server accepted the application's queues and schedules.
 
     Raises:
-        CheckFailed: there is something.
+        CheckFailed: it refused some, or the application could not declare them.
     """
     name = finding_of_declaration(status)
     if name is not None:

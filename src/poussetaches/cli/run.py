@@ -77,12 +77,12 @@ def words_of(text: str) -> list[str]:
 def completed(
     settings: Settings, commands: Sequence[Sequence[str]], urls: Sequence[str | None]
 ) -> Settings:
-    """Return the settings with what is missing: the base URL of the last command, and a key.
+    """Return the settings, completed by the base URL of the last command and a key.
 
-    ``urls`` says where each command listens, None where that is unknown.
+    ``urls`` are the addresses at which the commands listen, None if unknown.
 
     Raises:
-        SettingsError: it cannot be told where it will listen.
+        SettingsError: the base URL is needed and unknown, or both commands have the same address.
     """
     if len(urls) > 1 and urls[0] is not None and urls[0] == urls[1]:
         raise SettingsError(

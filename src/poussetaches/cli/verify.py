@@ -42,7 +42,7 @@ def verify(
     """Look through a data folder, and say what is wrong in it. Nothing in it is changed.
 
     The exit status is 0 when all is well, 1 when something is wrong, and 2 when there is nothing
-    that can be looked at. The server may run, or be started, meanwhile.
+    that can be read. The server may be running, or be started during the check.
 
     With --crash-test, push to a server of its own, kill -9 it again and again at random moments,
     and account for every task. The exit status is 1 when one was lost or came early.
