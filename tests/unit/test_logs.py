@@ -221,7 +221,7 @@ def test_dropped_lines_are_reported_as_an_event(pipe: tuple[int, TextIO]) -> Non
 
     assert (line["level"], line["event"], line["count"]) == (
         "warning",
-        "log lines dropped, because nobody read them",
+        "log lines dropped: their reader is too slow",
         7,
     )
 

@@ -78,7 +78,7 @@ class NumbersCollector:
         )
         yield _counter(
             "dropped_log_lines",
-            "Log lines dropped since the start, because nobody read them.",
+            "Log lines dropped since the start, because their reader was too slow.",
             numbers.dropped_log_lines,
         )
         build = InfoMetricFamily("poussetaches_build", "The server's version.")

@@ -1,4 +1,4 @@
-"""Where events go: to standard error, from the level on that the settings say."""
+"""Sends log events to standard error, at the format and level of the settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def configure_logging(format: str, level: str, stream: TextIO) -> None:
     """Send the events of this process to a stream; a second call replaces the first.
 
-    Our own events are logged from ``level`` on, those of libraries from warning on.
+    ``level`` is the minimum level of our own events; libraries log warnings and above.
     """
     handler = _handler_for(stream)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
@@ -42,9 +42,9 @@ def configure_logging(format: str, level: str, stream: TextIO) -> None:
 
 
 def log_what_python_prints() -> None:
-    """Log the warnings and errors that Python would write to standard error by itself.
+    """Log the warnings and errors that Python would write directly to standard error.
 
-    Whoever writes there waits until somebody reads it.
+    A direct write blocks while nobody reads the stream.
     """
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
@@ -52,7 +52,7 @@ def log_what_python_prints() -> None:
 
 
 def dropped_line_count() -> int:
-    """Return how many lines were dropped since the start, because nobody read them."""
+    """Return how many lines were dropped since the start, because their reader was too slow."""
     return sum(
         handler.writer.dropped_count
         for handler in logging.getLogger().handlers
@@ -61,37 +61,37 @@ def dropped_line_count() -> int:
 
 
 class LineHandler(logging.Handler):
-    """Hands lines to a writer, and waits for it only at the end."""
+    """Passes lines to a writer thread, and waits for it only at the end."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self.writer = LineWriter(descriptor, report=self.report)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Have a record written."""
+        """Queue a record to be written."""
         try:
             line = self.format(record)
-        except Exception as exc:  # a field that cannot be shown: the event is worth more
+        except Exception as exc:  # a field cannot be formatted; the event still matters
             line = f"{record.name} {record.msg!r} cannot be formatted: {exc!r}"
         self.writer.write(f"{line}\n".encode(errors="backslashreplace"))
 
     def flush(self) -> None:
-        """Wait until everything is written, within bounds."""
+        """Wait until everything is written, for a few seconds at most."""
         self.writer.flush()
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Stop writing."""
         self.writer.close()
         super().close()
 
     def report(self, count: int) -> bytes:
-        """Return the line that tells how many lines were dropped."""
+        """Return the line that reports how many lines were dropped."""
         record = log.makeRecord(
             log.name,
             logging.WARNING,
             __file__,
             0,
-            "log lines dropped, because nobody read them",
+            "log lines dropped: their reader is too slow",
             (),
             None,
             extra={"count": count},
@@ -100,10 +100,10 @@ class LineHandler(logging.Handler):
 
 
 def _handler_for(stream: TextIO) -> logging.Handler:
-    """Return what writes to a stream: by itself where that cannot wait for a reader."""
+    """Return a handler for a stream: with a thread if writing could block."""
     try:
         descriptor = stream.fileno()
-    except (OSError, ValueError):  # not a file of the system's
+    except (OSError, ValueError):  # not a real file
         return logging.StreamHandler(stream)
     mode = os.fstat(descriptor).st_mode
     has_reader = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)

@@ -1,6 +1,6 @@
 """The form of a log line: one per event, as key=value text or as JSON.
 
-An event is a lower-case phrase; what belongs to it goes into ``extra`` and becomes its fields.
+An event is a lower-case phrase; its details go into ``extra`` and become its fields.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 OURS = "poussetaches"
 
-# What every record has besides its fields; `color_message` is uvicorn's second copy of its event.
+# Attributes that are not fields; `color_message` is uvicorn's second copy of its event.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
@@ -54,7 +54,7 @@ def short_name(record: logging.LogRecord) -> str:
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
-    """Return what ``extra`` brought, and the exception if there is one."""
+    """Return the fields in ``extra``, and the exception if there is one."""
     found = {name: value for name, value in vars(record).items() if name not in STANDARD}
     if record.exc_info and record.exc_info[0] is not None:
         kind, error, _ = record.exc_info
@@ -64,7 +64,7 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def as_text(value: object) -> str:
-    """Return a value as JSON has it, texts without quotes where nothing can be misread."""
+    """Return a value as JSON, strings without quotes where that is unambiguous."""
     if not isinstance(value, str):
         value = json.dumps(value, default=str)
         return value if " " not in value else json.dumps(value)

@@ -1,4 +1,4 @@
-"""``LineWriter``: writes lines without making those who log wait for those who read."""
+"""``LineWriter``: writes log lines in a thread, so that a slow reader never blocks the server."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Callable
 
 MOST_WAITING = 4 * 1024 * 1024  # bytes of lines; some 20,000
 PIECE = 64 * 1024  # bytes written at once
-END_LIMIT = 2.0  # seconds for what is left when the process ends
+END_LIMIT = 2.0  # seconds to write the last lines when the process ends
 
 
 class LineWriter:
-    """Writes lines to a descriptor in a thread of its own; what is too much is dropped.
+    """Writes lines to a descriptor in a thread of its own; drops lines when too many wait.
 
-    A pipe, a socket or a terminal that nobody reads holds up whoever writes to it, for good. The
-    thread is a daemon, and holds no lock while it writes, so that the process can end.
+    Writing to a pipe, a socket or a terminal that nobody reads blocks forever. The thread is a
+    daemon and holds no lock while it writes, so that the process can still end.
     """
 
     def __init__(
         self, descriptor: int, *, report: Callable[[int], bytes], most: int = MOST_WAITING
     ) -> None:
-        """Take what makes a line that tells how many lines were dropped before it."""
+        """Take ``report``, which returns the line that says how many lines were dropped."""
         self.dropped_count = 0
         self._descriptor = descriptor
         self._report = report
         self._most = most
         self._lines: list[bytes] = []
-        self._size = 0  # bytes that wait, or are being written
+        self._size = 0  # bytes waiting or being written
         self._unreported_count = 0
         self._is_broken = False  # the last write failed: the next line is the next attempt
         self._is_closed = False
@@ -37,7 +37,7 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """Have a line written soon, or drop it if too much waits."""
+        """Queue a line, or drop it if too many bytes are waiting."""
         with self._changed:
             if self._is_closed or self._size + len(line) > self._most:
                 self._drop(1)
@@ -47,12 +47,12 @@ class LineWriter:
             self._changed.notify_all()
 
     def flush(self, limit: float = END_LIMIT) -> bool:
-        """Wait until everything is written, or for some seconds; return whether it is."""
+        """Wait until everything is written, or for ``limit`` seconds; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._size == 0, limit)
 
     def close(self) -> None:
-        """Take no more lines; what was not flushed may be lost."""
+        """Accept no more lines; lines that were not flushed may be lost."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -67,7 +67,7 @@ class LineWriter:
                 dropped_count, self._unreported_count = self._unreported_count, 0
                 if self._is_closed and not lines:
                     return
-            # They were dropped while these lines waited, so that their number comes after them.
+            # Lines are dropped while these wait, so the report comes after them.
             is_written = self._write_all(b"".join(lines))
             is_reported = not dropped_count or self._write_all(self._report(dropped_count))
             with self._changed:
@@ -84,12 +84,12 @@ class LineWriter:
         return self._unreported_count > 0 and not self._is_broken
 
     def _write_all(self, data: bytes) -> bool:
-        """Write data; return whether that was possible."""
+        """Write data; return whether it was written."""
         view = memoryview(data)
         while view:
             try:
                 view = view[os.write(self._descriptor, view[:PIECE]) :]
-            except BlockingIOError:  # somebody who shares the file has made it so
+            except BlockingIOError:  # another process set the shared file non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:
                 return False
