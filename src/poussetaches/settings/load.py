@@ -20,7 +20,7 @@ from poussetaches.settings.values import Settings
 CONFIG = PREFIX + "CONFIG"
 # The file of settings, and what applications read of the environment that they may share with us.
 NOT_SETTINGS = frozenset({CONFIG, PREFIX + "URL", PREFIX + "MODE"})
-# Defaults in test mode: a test that hangs fails soon, and tests see all that happened.
+# Defaults in test mode: hanging tests fail soon, and tests see all ended tasks.
 TEST_DEFAULTS: Mapping[str, object] = {
     "timeout": 5.0,  # seconds
     "keep_succeeded_count": MAX_COUNT,
@@ -63,7 +63,7 @@ def load_settings(
 def given_settings(
     flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None
 ) -> dict[str, Given]:
-    """Return the settings that were given, by name; defaults are not among them.
+    """Return the settings that were given, by name, without defaults.
 
     Raises:
         SettingsError: a setting is unknown, given twice, or cannot be read.
@@ -72,10 +72,10 @@ def given_settings(
 
 
 def settings_of(given: Mapping[str, Given]) -> Settings:
-    """Return all settings: those given, and the defaults of the others.
+    """Return all settings: the given values, and defaults for the rest.
 
     Raises:
-        SettingsError: a value is impossible, alone or together with another.
+        SettingsError: a value is invalid, or conflicts with another.
     """
     values = {setting.name: setting.default for setting in SETTINGS}
     values |= {name: read(BY_NAME[name], entry) for name, entry in given.items()}

@@ -187,8 +187,8 @@ SETTINGS: tuple[Setting, ...] = (
         "key_target",
         Hosts(),
         (),
-        "Host that may get the auth key, and request signatures, besides private addresses and "
-        "names without a dot.",
+        "Host that may get the auth key and request signatures, in addition to private addresses "
+        "and names without a dot.",
     ),
     Setting(
         SECURITY,
@@ -232,7 +232,7 @@ SETTINGS: tuple[Setting, ...] = (
         "max_in_flight",
         Integer(1, 10_000),
         256,
-        "Attempts on the wire at once, over all queues; a low limit of open files lowers it.",
+        "Maximum concurrent attempts, over all queues; a low limit of open files lowers it.",
     ),
     Setting(
         LIMITS,
@@ -273,7 +273,7 @@ SETTINGS: tuple[Setting, ...] = (
         "max_request",
         Integer(1, 2 * MAX_SIZE),
         2_097_152,
-        "Largest request other than a batch, and largest task of a batch.",
+        "Maximum size of a request other than a batch, and of one task in a batch.",
     ),
     Setting(
         LIMITS,
@@ -354,7 +354,7 @@ SETTINGS: tuple[Setting, ...] = (
         "test_mode",
         Boolean(),
         False,
-        "Keep everything in memory, and let time pass only when told to; timeout is then 5, and"
-        " all ended tasks are kept.",
+        "Keep everything in memory, and move time only by API calls; the default timeout is 5 s,"
+        " and all ended tasks are kept.",
     ),
 )
