@@ -69,8 +69,8 @@ async def application_answers(settings: Settings, find_listener: FindListener) -
         if listener is not None and not listener.is_application:
             raise AddressTaken(
                 f"{listener.name} listens at {_shown_url(settings)} in place of the application;"
-                " nothing was sent to it. Stop it, or give the application another port; if tasks"
-                " are to go there, say so with --base-url"
+                " nothing was sent to it. Stop it, give the application another port, or name the"
+                " address with --base-url to deliver tasks there"
             ) from None
         fields = {"url": _shown_url(settings), "after": LIMIT}
         log.warning("no answer from the application, deliveries begin all the same", extra=fields)
@@ -101,7 +101,7 @@ async def _answer(
 async def _declaration(
     outcome: Outcome, sender: Sender, settings: Settings, clock: Clock
 ) -> DeclarationStatus:
-    """Return what became of the declaration that begins at the first request, when it is over."""
+    """Wait for the declaration that the first request starts; return its status."""
     try:
         async with asyncio.timeout(DECLARATION_LIMIT):
             while (status := declaration_in(outcome.body)).state == "pending":

@@ -156,8 +156,8 @@ class Application:
     def _find_listener(self) -> Listener | None:
         """Return the program that listens at the base URL, None if none does.
 
-        A base URL that was given may lead to a proxy: only at the address that the command itself
-        names does the listener have to be the application.
+        The base URL may lead to a proxy. The listener has to be the application only if the
+        command itself names the address.
         """
         url = self._commands.receiver.url
         process_id = self._children[-1].process_id
@@ -197,10 +197,10 @@ class Application:
 
 
 async def _wait_until_free(url: str) -> None:
-    """Wait a moment for a former process to release an address.
+    """Wait a few seconds for a previous process to release an address.
 
     Raises:
-        AddressTaken: it did not.
+        AddressTaken: the address is still in use.
     """
     _, host, port = parse_target(url)
     for _ in range(FREE_ATTEMPTS):

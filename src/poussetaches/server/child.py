@@ -35,19 +35,19 @@ class Child:
         self._stdin = None if reads else asyncio.subprocess.DEVNULL
         self._process: Process | None = None
         self._group: int | None = None  # as long as somebody of it may be there
-        self._stop_signals: set[int] = set()  # that were sent to end it
+        self._stop_signals: set[int] = set()  # sent to end it
 
     @property
     def process_id(self) -> int | None:
-        """Its process id, which is its session's too; None before the start."""
+        """Its process id, which is also its session id; None before the start."""
         return None if self._process is None else self._process.pid
 
     @property
     def status(self) -> int | None:
-        """Its exit status, as shells have it: 128 and the signal that ended it.
+        """Its exit status, as in shells: 128 plus the signal that ended it.
 
-        Ended by a signal that was sent to stop it, it ended well: 0. Servers such as uvicorn raise
-        the signal again after their shutdown, and service managers would take 143 for a failure.
+        The status is 0 if that is a signal that was sent to stop it. Servers such as uvicorn raise
+        the signal again after their shutdown, and service managers treat 143 as a failure.
         """
         code = None if self._process is None else self._process.returncode
         if code is None:
@@ -73,7 +73,7 @@ class Child:
             log.info("%s ended", self.name, extra={"status": self.status})
 
     def stop(self, number: int) -> None:
-        """Send it a signal that is to end it."""
+        """Send it a signal to end it."""
         self._stop_signals.add(number)
         self.signal(number)
 

@@ -15,7 +15,7 @@ class Companion(Protocol):
         """Start, given where the server listens; ``stop`` ends the server."""
 
     async def ready(self, queues: Queues) -> None:
-        """Wait until deliveries may begin; ``queues`` are the server's, and change meanwhile."""
+        """Wait until deliveries may begin; ``queues`` are the server's."""
 
     async def end(self, number: int | None) -> int:
         """End it by the signal that was heard, if one was; return the server's exit status."""

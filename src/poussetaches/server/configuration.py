@@ -33,7 +33,7 @@ def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
 
 
 def masking(settings: Settings) -> Masking:
-    """Return what hides the server's secrets, which an application may know, in its answers."""
+    """Return the masking of secrets that an application may know and send back in a response."""
     texts = (settings.auth_key, settings.api_token, settings.read_token, settings.alert_url)
     return Masking(
         [*(text.encode() for text in texts if text is not None), *settings.signing_secret]

@@ -1,14 +1,14 @@
-"""``Descriptors``: how many files and sockets the server may have open, and for what.
+"""``Descriptors``: divides the limit of open files among the parts of the server.
 
-Running out of them would cost callers their connections and tasks their attempts, so what the
-system allows is divided at the start: every part has a limit, and all limits together fit.
+A server that runs out of file descriptors refuses connections and fails attempts. So each part
+gets a limit of its own at the start, and the sum fits into the system's limit.
 """
 
 from __future__ import annotations
 
 import logging
 import resource
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from poussetaches.core.errors import TooFewDescriptors
@@ -16,35 +16,33 @@ from poussetaches.engine.origins import MOST_PROBES
 from poussetaches.engine.resolver import MOST_LOOKUPS
 
 MOST_CONNECTIONS = 4096
-RESERVED = 24  # for the store, the log, the event loop, and what lives for a moment
-# Connections to applications that wait for their next attempt. They are closed after 1.5 to 3 s:
-# this is room for a thousand attempts a second to as many applications.
+RESERVED = 24  # for the store, the log, the event loop, and short-lived files
+# Keep-alive connections to applications. They are closed after 1.5 to 3 s without an attempt: room
+# for a thousand attempts per second to as many applications.
 IDLE = 3072
-FEWEST_IDLE = 512  # with less room than this, no connection is kept for the next attempt
-FEWEST_PROBES = FEWEST_LOOKUPS = 4  # so that some are left when others wait for silent hosts
-FEWEST = 16  # descriptors besides what is reserved, or nothing could be served
-
-PARTS = ("max_in_flight", "connections", "probes", "lookups", "idle")
+FEWEST_IDLE = 512  # with less room, connections are closed after each attempt
+FEWEST_PROBES = FEWEST_LOOKUPS = 4  # one host that does not answer must not block the others
+FEWEST = 16  # descriptors on top of the reserved ones that the server needs to work
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptors:
-    """How many of each there may be at once."""
+    """The most connections, attempts, probes and lookups at the same time."""
 
     connections: int = MOST_CONNECTIONS  # to the API
     max_in_flight: int
     probes: int = MOST_PROBES
     lookups: int = MOST_LOOKUPS
-    idle: int = IDLE  # connections that attempts leave to those that follow
+    idle: int = IDLE  # keep-alive connections to applications
 
     @classmethod
     def divided(cls, limit: int, *, in_use: int, max_in_flight: int) -> Descriptors:
-        """Divide what a limit leaves beside the descriptors in use.
+        """Divide the descriptors of a limit that are not in use yet.
 
         Raises:
-            TooFewDescriptors: it leaves too little to serve anything.
+            TooFewDescriptors: there are too few for the server to work.
         """
         room = limit - in_use - RESERVED
         if room < FEWEST:
@@ -70,22 +68,22 @@ class Descriptors:
 
 
 def divide_descriptors(max_in_flight: int) -> Descriptors:
-    """Raise the limit of open files as far as is of use, and divide it; say what is lowered.
+    """Raise the limit of open files to what the server can use, and divide it.
+
+    Logs a warning if a part gets less than it should have.
 
     Raises:
-        TooFewDescriptors: it is too low to serve anything.
+        TooFewDescriptors: the limit is too low for the server to work.
     """
     wanted = Descriptors(max_in_flight=max_in_flight)
     in_use = sum(1 for _ in Path("/dev/fd").iterdir())
-    limit = _raised_limit(
-        in_use + RESERVED + MOST_CONNECTIONS + max_in_flight + MOST_PROBES + MOST_LOOKUPS + IDLE
-    )
+    limit = _raised_limit(in_use + RESERVED + sum(astuple(wanted)))
     if limit is None:
         return wanted
     found = Descriptors.divided(limit, in_use=in_use, max_in_flight=max_in_flight)
     lowered = {
         name: f"{getattr(found, name)} instead of {getattr(wanted, name)}"
-        for name in PARTS
+        for name in asdict(wanted)
         if getattr(found, name) < getattr(wanted, name)
     }
     if lowered:
@@ -94,7 +92,7 @@ def divide_descriptors(max_in_flight: int) -> Descriptors:
 
 
 def _raised_limit(wanted: int) -> int | None:
-    """Raise this process's limit of open files to what is wanted; return it, None for no limit."""
+    """Raise the limit of open files towards ``wanted``; return it, None if unlimited."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None

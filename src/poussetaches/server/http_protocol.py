@@ -1,7 +1,7 @@
-"""``HttpProtocol``: one connection to the API, which may come from anybody and bring anything.
+"""``HttpProtocol``: one connection to the API, from any client, well-behaved or not.
 
-uvicorn's protocol, with bounds: on what is not a body, on requests in a row, on time. What HTTP
-does not allow is answered by a problem document, like everything else that is refused.
+uvicorn's protocol with limits on heads, trailers, pipelined requests and time. Requests that HTTP
+does not allow get a problem document, like all refused requests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from poussetaches.server.patience import Patience
 
 MAX_HEAD = 64 * 1024  # bytes, of a head, of trailers, and of whatever else is no body
 MOST_IN_A_ROW = 64  # requests that may wait behind the one that is answered
-HIGH_WATER = 16 * 1024  # bytes that may wait for each client to read them, uncounted
+HIGH_WATER = 16 * 1024  # unread bytes of each client that patience does not count
 
 _LONGEST_SHOWN = 200  # characters of a header in a refusal
 _OTHER_PROTOCOLS = (
@@ -58,7 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.age = 0  # how often patience looked while nothing was answered
         self._patience = patience
         self._in_head = False
-        self._host_count = 0  # headers of this name in the present head
+        self._host_count = 0  # Host headers in the current head
         self._moved = False  # the parser got somewhere with what it was fed last
         self._unseen = 0  # bytes since it last got somewhere
         self._length = 0  # of what it is fed
@@ -80,7 +80,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def waits_for_client(self) -> bool:
-        """Return whether there is nothing that the server could do on this connection."""
+        """Return whether only the client can make progress on this connection."""
         if self.unread:
             return True
         request = self._answering
@@ -88,11 +88,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def unread(self) -> int:
-        """How many bytes of answers the client has not taken yet."""
+        """Bytes of responses that the client has not read yet."""
         return self.transport.get_write_buffer_size()
 
     def give_up(self) -> None:
-        """Close a connection that has been waited for long enough."""
+        """Close a connection whose client took too long."""
         if self._has_refused or (not self._in_head and self._answering is None):
             self.transport.close()
             return
@@ -100,12 +100,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(Problem(HTTPStatus.REQUEST_TIMEOUT, "too-slow", detail))
 
     def turn_away(self) -> None:
-        """Close a connection for which there is no room."""
+        """Refuse a new connection: there are too many."""
         detail = "there are too many connections; retry later"
         self._refuse(unavailable("busy", detail))
 
     def abort(self) -> None:
-        """Free the descriptor now, whatever was not sent."""
+        """Close the connection now; unsent data is lost."""
         self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -153,14 +153,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self._passes_over_head:
             return
         version = self.parser.get_http_version()
-        if version != "1.1" and version != "1.0":  # noqa: PLR1714 - as quick as it can be
+        if version != "1.1" and version != "1.0":  # noqa: PLR1714 - the fastest form
             self._stop(_unknown_version(version))
         if not self._host_count and version == "1.1":  # RFC 9112, section 3.2
             self._stop(_not_http("it has no Host header"))
         if self._head_length > MAX_HEAD and self._head_size() > MAX_HEAD:
             self._stop(_head_too_large())
         if len(self.pipeline) == MOST_IN_A_ROW:
-            self._stop(_not_http(f"more than {MOST_IN_A_ROW} requests wait for their answers"))
+            self._stop(_not_http(f"more than {MOST_IN_A_ROW} pipelined requests are pending"))
         self._moved = True
         self._in_head = False
         self.age = 0
@@ -207,7 +207,7 @@ class HttpProtocol(HttpToolsProtocol):
         return [header for header in self.scope["headers"] if header[0] in _FRAMING]
 
     def _diagnosed(self, data: bytes, exc: httptools.HttpParserError) -> Problem:
-        """Return why the parser could not read what came."""
+        """Return the problem of bytes that the parser could not read."""
         first: RequestResponseCycle | None = self.cycle
         if first is None:
             for begin, reason in _OTHER_PROTOCOLS:
@@ -218,7 +218,7 @@ class HttpProtocol(HttpToolsProtocol):
         return _not_http(str(exc))
 
     def _check_header(self, name: bytes, value: bytes) -> None:
-        """Refuse what uvicorn would pass over, and the parser does not look at."""
+        """Refuse header values that neither the parser nor uvicorn checks."""
         match name:
             case b"host":
                 self._host_count += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-LARGE = 64 * 1024  # bytes held, from which on they are sent: a long answer must be told to wait
+LARGE = 64 * 1024  # bytes; more are sent at once, so that long responses get backpressure
 
 
 class JoinedTransport(asyncio.Transport):
@@ -52,11 +52,11 @@ class JoinedTransport(asyncio.Transport):
         return self._transport.is_closing()
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes the system has not taken yet."""
+        """Return the bytes that the system has not accepted yet, held ones included."""
         return self._size + self._transport.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set from which size of the buffer on the protocol is told to pause writing."""
+        """Set the buffer sizes at which the protocol pauses and resumes writing."""
         self._transport.set_write_buffer_limits(high, low)
 
     def pause_reading(self) -> None:

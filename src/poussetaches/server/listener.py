@@ -20,10 +20,10 @@ from poussetaches.settings import Settings
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
-# A client that does not read for this long loses its connection (server/patience.py). The system
-# is told as well, for what is in its own buffers when the client's machine is gone.
+# The connection of a client that does not read for this long is closed (server/patience.py). The
+# system gets the same limit, for data in its own buffers when the client's machine has vanished.
 UNREAD_LIMIT = 60  # seconds
-# Per connection; Linux takes twice as much. By itself it would grow to megabytes, uncounted.
+# Per connection; Linux doubles it. Without a limit it grows to megabytes that nothing counts.
 SEND_BUFFER = 64 * 1024  # bytes
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 def reachable_address(address: str) -> str:
-    """Return what to connect to on this machine to reach a listener's address."""
+    """Return the address to connect to on this machine to reach a listener."""
     if address.startswith("unix:"):
         return f"unix:{Path(address.removeprefix('unix:')).absolute()}"
     parts = urlsplit(address)
@@ -102,7 +102,7 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
 
 
 def _bound_unread(listener: socket.socket) -> None:
-    """Bound how much of an answer the system keeps for a client, and for how long."""
+    """Limit how much of a response the system buffers for a client, and for how long."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT * 1000)

@@ -36,7 +36,7 @@ class Parts:
     """The parts of one server. They are loaded, started, drained and closed, in this order.
 
     ``observer`` is told of attempts; ``stats`` itself, or what passes on to it. Without a
-    ``sender`` they are made over HTTP. Without ``descriptors`` there may be any number of them.
+    ``sender`` they are made over HTTP. Without ``descriptors`` only the settings limit the parts.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
-"""``Patience``: how many connections there may be, and how long they may keep the server waiting.
+"""``Patience``: limits the number of connections, and how long the server waits for each client.
 
-Connections cost memory and file descriptors, of which ``descriptors`` gives them some. A
-connection counts until its descriptor is free. At the limit, those that have kept the server
-waiting longest are closed; so are clients that do not read, when their answers take too much
-memory.
+A connection counts until its descriptor is free; ``descriptors`` sets the limit. At the limit, the
+connections that the server has waited for longest are closed. When unread responses take too
+much memory, connections of clients that do not read are closed.
 """
 
 from __future__ import annotations
@@ -14,40 +13,40 @@ from typing import Protocol
 
 from poussetaches.server.listener import UNREAD_LIMIT
 
-MOST_UNREAD = 128 * 1024 * 1024  # bytes of answers that wait for their clients to read them
-INTERVAL = 5.0  # seconds between two looks
-LONGEST_WAIT = 27  # looks: above the two minutes that a batch may take
-LONGEST_UNREAD = int(UNREAD_LIMIT / INTERVAL)  # looks
-LINGER = 2  # looks: time for a client that was refused to read the reason
+MOST_UNREAD = 128 * 1024 * 1024  # bytes of responses, over all clients that do not read
+INTERVAL = 5.0  # seconds between two checks
+LONGEST_WAIT = 27  # checks: above the two minutes that a batch may take
+LONGEST_UNREAD = int(UNREAD_LIMIT / INTERVAL)  # checks
+LINGER = 2  # checks: time for a refused client to read the reason
 
 log = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
-    """What one is waited for on; ``age`` counts the looks since it last got anywhere."""
+    """A connection to the API; ``age`` counts the checks since it last made progress."""
 
     age: int
 
     @property
     def waits_for_client(self) -> bool:
-        """Return whether there is nothing that the server could do on this connection."""
+        """Return whether only the client can make progress on this connection."""
 
     @property
     def unread(self) -> int:
-        """How many bytes of answers the client has not taken yet."""
+        """Bytes of responses that the client has not read yet."""
 
     def give_up(self) -> None:
-        """Close a connection that has been waited for long enough."""
+        """Close a connection whose client took too long."""
 
     def turn_away(self) -> None:
-        """Close a connection for which there is no room."""
+        """Refuse a new connection: there are too many."""
 
     def abort(self) -> None:
-        """Free the descriptor now, whatever was not sent."""
+        """Close the connection now; unsent data is lost."""
 
 
 class Patience:
-    """Looks after the connections of one server."""
+    """Watches the connections of one server."""
 
     def __init__(
         self,
@@ -58,22 +57,22 @@ class Patience:
         most_unread: int = MOST_UNREAD,
     ) -> None:
         self._most = most
-        self._longest = longest  # looks
-        self._longest_unread = longest_unread  # looks
+        self._longest = longest  # checks
+        self._longest_unread = longest_unread  # checks
         self._most_unread = most_unread  # bytes
-        # In the order in which they came, with what was unread at the last look.
+        # In the order of arrival, with the bytes that were unread at the last check.
         self._connections: dict[Connection, int] = {}
-        self._refused: dict[Connection, None] = {}  # told why; they may go at any time
+        self._refused: dict[Connection, None] = {}  # the reason was sent; may be aborted any time
         self._aborted: set[Connection] = set()  # their descriptors are about to be free
-        # Those that are not written to until their clients read, the longest first, and how much
-        # there is to read.
+        # Connections whose writes are paused until the client reads, the longest paused first,
+        # with their unread bytes.
         self._stalled: dict[Connection, int] = {}
         self._unread = 0  # bytes, of all stalled ones
-        self._closed_count = 0  # to make room, since the last look
+        self._closed_count = 0  # connections closed to make room, since the last check
         self._timer: asyncio.TimerHandle | None = None
 
     def came(self, connection: Connection) -> None:
-        """Look after one more connection."""
+        """Watch a new connection."""
         has_room = len(self._connections) < self._most or self._make_room()
         self._connections[connection] = 0
         if not has_room:
@@ -89,24 +88,24 @@ class Patience:
         self.resumed(connection)
 
     def refused(self, connection: Connection) -> None:
-        """Wait a little for a client to read why it was refused, then free the descriptor."""
+        """Give a refused client a few seconds to read the reason, then close its connection."""
         connection.age = 0
         if connection in self._connections:
             self._refused[connection] = None
 
     def stalled(self, connection: Connection) -> None:
-        """Count an answer that is not read as fast as it was written."""
+        """Count the unread bytes of a connection whose writes are paused."""
         self.resumed(connection)
         self._count_unread(connection)
         if self._unread > self._most_unread:
             self._free_memory(connection)
 
     def resumed(self, connection: Connection) -> None:
-        """Count an answer no longer: it was read, or will never be."""
+        """Stop counting a connection's unread bytes: they were read, or never will be."""
         self._unread -= self._stalled.pop(connection, 0)
 
     def look(self) -> None:
-        """Give up the connections that have been waited for long enough."""
+        """Close the connections whose clients took too long."""
         for connection, before in list(self._connections.items()):
             unread = connection.unread
             self._connections[connection] = unread
@@ -135,7 +134,7 @@ class Patience:
 
     def _give_up(self, connection: Connection) -> None:
         if connection in self._refused or connection.unread:
-            self._abort(connection)  # it would not read why
+            self._abort(connection)  # the client would not read the reason
         else:
             connection.give_up()
 
@@ -146,10 +145,10 @@ class Patience:
         connection.abort()
 
     def _make_room(self) -> bool:
-        """Free a descriptor for a newcomer; return whether there was one to free.
+        """Free a descriptor for a new connection; return whether that was possible.
 
-        The tenth of the connections that was waited for longest is told to go, all at once, and
-        each newcomer takes the place of one of them.
+        The tenth of the connections that the server has waited for longest is refused at once;
+        each new connection then takes the place of one of them.
         """
         if not self._refused:
             waiting = [
@@ -157,7 +156,7 @@ class Patience:
                 for connection in self._connections
                 if connection.waits_for_client and connection not in self._aborted
             ]
-            waiting.sort(key=lambda connection: -connection.age)  # of one age, who came first goes
+            waiting.sort(key=lambda connection: -connection.age)  # of equal age, the oldest first
             for connection in waiting[: max(1, self._most // 10)]:
                 if not connection.unread:
                     connection.give_up()
@@ -170,8 +169,8 @@ class Patience:
         return True
 
     def _free_memory(self, newest: Connection) -> None:
-        """Close stalled connections but for the newest, until the rest is within the limit."""
-        # What was read meanwhile counts no longer, and whoever reads comes last.
+        """Close stalled connections except the newest, until the rest is within the limit."""
+        # Clients that have read since are counted anew, and closed last.
         for connection, before in list(self._stalled.items()):
             if connection.unread < before:
                 self.resumed(connection)

@@ -38,7 +38,7 @@ def is_to_itself(connection: socket.socket, port: int) -> bool:
 def may_listen(processes: Iterable[psutil.Process], host: str, port: int) -> bool:
     """Return whether one of the processes listens at an address.
 
-    True as well when the sockets of one cannot be read, as those of another user's process.
+    Also return True if the sockets of one cannot be read, as with another user's process.
     """
     addresses = _addresses(host)
     for process in processes:
@@ -68,7 +68,7 @@ def process_tree(parent: int) -> list[psutil.Process]:
 
 
 def listener_name(host: str, port: int) -> str:
-    """Return the name and id of the process that listens at an address, as far as visible."""
+    """Return the name and id of the process that listens at an address, if it is visible."""
     addresses = _addresses(host)
     with suppress(OSError, psutil.Error):
         for each in psutil.net_connections("tcp"):

@@ -35,9 +35,9 @@ from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.original_folder import take_over
 
-GARBAGE = 20_000  # objects made and kept between two looks; some 2 MB
+GARBAGE = 20_000  # objects made and kept between two collections; some 2 MB
 LOCK_CHECK = 1.0  # seconds between two checks of the folder's lock
-LOSSES = 2  # in a row; a folder that is being deleted loses its files one by one
+LOSSES = 2  # failed checks in a row; a folder being deleted loses its files one by one
 FAILED = 1  # exit status of a server that stopped by itself
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ async def _run_on_folder(
         )
         log.info("data folder opened", extra={"path": str(folder.path.resolve()), "new": is_new})
         try:
-            # Not before: a folder whose store cannot be opened is left as it is.
+            # Only now: a folder whose store cannot be opened stays unchanged.
             with folder.address_file(reachable_address(address_of(listener))):
                 parts = await _loaded(store, settings, descriptors, clock, random)
                 http = _http_server(parts.app, listener, descriptors)
@@ -151,7 +151,7 @@ async def _loaded(
     clock: SystemClock,
     random: Random,
 ) -> Parts:
-    """Return the parts of the server, for a store that has taken over what the original left."""
+    """Return the loaded parts of a server whose store has taken over the original's files."""
     await take_over(settings.data_dir, store, now=clock.now())
     if settings.start_paused:
         await store.set_paused(True)
@@ -246,18 +246,18 @@ async def _comes_before(first: Awaitable[object], other: Awaitable[object]) -> b
 
 
 class _Stops:
-    """What ends the server: signals, the end of its companion, the loss of its folder's lock."""
+    """Requests to stop the server: by signals, its companion's end, or a lost folder lock."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
-        self.failed = False  # whether it ends for a reason that a restart may mend
-        self.number: int | None = None  # the last signal that was heard
+        self.failed = False  # whether it stops because of a failure
+        self.number: int | None = None  # the last signal received
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._heard, number)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-            # A closed terminal may send several: they never end attempts at once.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+            # A closed terminal may send it more than once: it never cuts off attempts.
             loop.add_signal_handler(signal.SIGHUP, self.stop)
 
     def stop(self) -> None:
@@ -265,7 +265,7 @@ class _Stops:
         self.first.set()
 
     def fail(self) -> None:
-        """End the server as the first signal does, with another exit status."""
+        """End the server as the first signal does, with exit status 1."""
         self.failed = True
         self.first.set()
 
@@ -278,7 +278,7 @@ class _Stops:
 async def _locked(path: Path, stops: _Stops) -> AsyncIterator[DataFolder]:
     """Lock a data folder, and stop the server if the lock is lost."""
     folder = DataFolder(path)
-    await asyncio.to_thread(folder.lock)  # it may wait for a command that reads the store
+    await asyncio.to_thread(folder.lock)  # may wait for a command that reads the store
     guard = asyncio.create_task(_stop_without_lock(folder, stops))
     try:
         yield folder

@@ -1,4 +1,4 @@
-"""What is wrong with the certificate authorities that https targets are checked against."""
+"""Reports unusable certificate authorities before the first https delivery fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def report_trust(sender: HttpSender) -> None:
-    """Log what keeps https targets from being trusted; http ones are delivered to all the same."""
+    """Log why https targets cannot be verified; deliveries over http are not affected."""
     path = os.environ.get(SETTING)
     problem = None if path is None else _problem_of(path)
     if problem is not None:
@@ -29,7 +29,7 @@ def _problem_of(path: str) -> str | None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except ssl.SSLError:
-        return "it holds no certificate in PEM form"
+        return "it contains no PEM certificate"
     except OSError as exc:
         return exc.strerror or str(exc)
     return None
