@@ -95,7 +95,7 @@ TASKS = b",".join([TASK] * 50)
         (b"[" + TASKS + b"]", 422, "Expected `object`"),
         (b'{"tasks":{"a":[' + TASKS + b"]}}", 422, "Expected `array`"),
         (b'{"tasks":[' + TASKS + b',{"a":"' + b"a" * 2 * MOST + b'"}]}', 413, "tasks[50]: longer"),
-        (b'{"tasks":[' + TASKS + b"]}" + b" " * 2 * MOST, 413, "goes on"),
+        (b'{"tasks":[' + TASKS + b"]}" + b" " * 2 * MOST, 413, "continues"),
         (b"a" * 2 * MOST, 400, "byte 0"),
     ],
 )

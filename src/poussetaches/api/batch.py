@@ -27,9 +27,9 @@ from poussetaches.store.base import Push
 MAX_TASKS = 10_000
 MAX_ERRORS = 20  # refused tasks that are named
 BATCHES = 2  # read at once: each may take the memory of the largest
-MOST_QUEUED = 32  # that wait for their turn, each with some 300 KB of its body in memory
+MOST_QUEUED = 32  # waiting batches, each with some 300 KB of its body in memory
 LONGEST_READING = 120.0  # seconds, so that a client that stalls does not keep out others for good
-# Work in one go, in which nothing else happens: about 2 ms. A task counts as its bytes and these.
+# Work between two turns of the event loop, about 2 ms. A task counts as its bytes plus EACH.
 SLICE = 64 * 1024  # bytes
 EACH = 256  # bytes
 MOST_LINES = 10 * MAX_TASKS  # empty ones included
@@ -111,7 +111,7 @@ class _Pushes:
     """The pushes of one batch, and what is wrong with some of them."""
 
     def __init__(self, builder: TaskBuilder, *, are_lines: bool, most: int) -> None:
-        """Take what makes them, and the number of bytes that one may have."""
+        """Take the builder of the tasks, and the most bytes that one push may have."""
         self.are_lines = are_lines
         self.most = most
         self._builder = builder
@@ -119,24 +119,24 @@ class _Pushes:
         self._pushes: list[Push] = []
         self._places: list[int] = []  # of the pushes: indexes, or numbers of lines
         self._errors: list[FieldError] = []
-        self._count = 0  # of what was taken from a document, refused ones included
-        self._work = 0  # bytes, since others had a turn
+        self._count = 0  # tasks taken from a document, refused ones included
+        self._work = 0  # bytes since the event loop last had a turn
 
     async def add_all(self, tasks: Iterable[msgspec.Raw]) -> None:
-        """Take the next pushes of a document.
+        """Add the next pushes of a document.
 
         Raises:
-            Problem: as of ``add``.
+            Problem: as in ``add``.
         """
         for json in tasks:
             await self.add(self._count, bytes(json))
             self._count += 1
 
     async def add_line(self, number: int, line: bytes) -> None:
-        """Take one push from a line of its own; an empty line is none.
+        """Add the push of a line; empty lines are skipped.
 
         Raises:
-            Problem: as of ``add``; 413, there are too many lines.
+            Problem: as in ``add``; 413, there are too many lines.
         """
         if number > MOST_LINES:
             raise too_large(f"the batch has more than {MOST_LINES} lines")
@@ -144,12 +144,12 @@ class _Pushes:
             await self.add(number, line)
 
     async def add(self, place: int, json: bytes) -> None:
-        """Take one push, and let others have a turn now and then.
+        """Add one push; yield to the event loop from time to time.
 
         Raises:
             Problem: 400, it is not JSON; 413, it is too long; 422, there are too many, or too
                 many are refused.
-            TargetNotAllowed: nothing may be sent to where it leads.
+            TargetNotAllowed: its target is not allowed.
         """
         self.check_length(place, json)
         self._add(place, json)
@@ -159,7 +159,7 @@ class _Pushes:
             await asyncio.sleep(0)
 
     def check_length(self, place: int, json: bytes | bytearray) -> None:
-        """Refuse a push that is too long, be it complete or not.
+        """Refuse a push that is too long, even if it is incomplete.
 
         Raises:
             Problem: 413, it is.

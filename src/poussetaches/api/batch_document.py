@@ -1,8 +1,8 @@
-"""``BatchDocument``: cuts the tasks out of a batch in JSON while it arrives.
+"""``BatchDocument``: splits a batch in JSON into groups of tasks while it arrives.
 
-Decoding 64 MiB in one go takes a third of a second, in which nothing else happens. Where a group
-of tasks ends is found block by block, by counting brackets outside of strings; only the block
-with the cut is looked at token by token.
+Decoding 64 MiB at once would block the event loop for a third of a second. The end of a group is
+found block by block, by counting brackets outside strings; only the block in which a group ends is
+scanned token by token.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from poussetaches.api.nesting import brackets, depths
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, invalid, too_large
 
-GROUP = 512 * 1024  # bytes of tasks that are decoded in one go; more when one of them is larger
+GROUP = 512 * 1024  # bytes of tasks decoded at once; more if one of them is larger
 BLOCK = 8 * 1024  # bytes
 
 _WHITESPACE = b" \t\n\r"
 _HEAD = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*"tasks"[ \t\n\r]*:[ \t\n\r]*\[')
-# A string, the beginning of one that does not end here, or what structures a text.
+# A string, the quote of one that does not end in this block, or a bracket or comma.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch whose tasks are not looked into."""
+    """A batch whose tasks are not decoded yet."""
 
     tasks: list[msgspec.Raw]
 
@@ -37,7 +37,7 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _State(NamedTuple):
-    """Where in a document a block begins; between the tasks the depth is 0."""
+    """The state of the scan at the start of a block; between tasks the depth is 0."""
 
     depth: int = 0
     is_in_string: bool = False
@@ -45,31 +45,31 @@ class _State(NamedTuple):
 
 
 class BatchDocument:
-    """A batch that is given piece by piece, and taken as groups of whole tasks."""
+    """A batch that arrives in pieces and is returned in groups of whole tasks."""
 
     def __init__(self, *, most: int, group: int = GROUP, block: int = BLOCK) -> None:
-        """Take the number of bytes that one task may have."""
+        """Take the most bytes that one task may have."""
         self._most = most
         self._group = group
         self._block = block
-        self._text = bytearray()  # what was not taken
-        self._has_begun = False  # the head was taken
-        self._count = 0  # tasks taken
-        self._seen = 0  # bytes of the text that were looked at
-        self._state = _State()  # behind them
-        self._cut: tuple[int, _State] | None = None  # the last block that may have a cut
-        self._end: int | None = None  # where the list ends
-        self._offset = 0  # of the text in the document
+        self._text = bytearray()  # bytes not returned yet
+        self._has_begun = False  # the head was read
+        self._count = 0  # tasks returned
+        self._seen = 0  # bytes of the text that were scanned
+        self._state = _State()  # after the scanned bytes
+        self._cut: tuple[int, _State] | None = None  # the last block that may end a group
+        self._end: int | None = None  # position of the end of the list
+        self._offset = 0  # position of the text in the document
 
     def add(self, piece: bytes) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         self._text += piece
 
     def group(self) -> list[msgspec.Raw]:
-        """Return the next tasks; none until there are enough, or all of them are there.
+        """Return the next group of tasks; empty until enough bytes have arrived.
 
         Raises:
-            Problem: 400, it is not JSON; 413, a task is too large; 422, it is no batch.
+            Problem: 400, it is not JSON; 413, a task is too large; 422, it is not a batch.
         """
         while self._begin():
             self._look()
@@ -85,25 +85,25 @@ class BatchDocument:
         return []
 
     def rest(self) -> list[msgspec.Raw]:
-        """Return the last tasks, once all of the document was given.
+        """Return the last tasks, once the whole document was added.
 
         Raises:
-            Problem: 400, it is not JSON; 422, it is no batch.
+            Problem: 400, it is not JSON; 422, it is not a batch.
         """
         if not self._has_begun:
             return decode(_DOCUMENT, self._text).tasks
         end = self._end
         if end is None:
             self._decoded(self._text)  # it fails: the list has no end
-            raise AssertionError("a list without an end is no JSON")
+            raise AssertionError("a list without an end was decoded")
         tail = bytes(self._text[end:])
         if tail.translate(None, _WHITESPACE) != b"]}":
             decode(_DOCUMENT, b'{"tasks":[' + tail)
-            raise invalid("invalid-task", "tasks", "is given more than once")
+            raise invalid("invalid-task", "tasks", "appears more than once")
         return self._decoded(self._text[:end] + b"]")
 
     def _begin(self) -> bool:
-        """Take the head, once a group may be there; return whether it was."""
+        """Read the head once there are enough bytes for a group; return whether it was read."""
         if not self._has_begun and len(self._text) >= self._group:
             head = _HEAD.match(self._text)
             if head is not None:
@@ -112,7 +112,7 @@ class BatchDocument:
         return self._has_begun
 
     def _look(self) -> None:
-        """Look at what came, as far as the first cut behind a group."""
+        """Scan the bytes that arrived, up to the first possible end of a group."""
         while self._end is None and self._seen < len(self._text):
             if self._cut is not None and self._seen >= self._group:
                 return
@@ -149,15 +149,15 @@ class BatchDocument:
 
     def _refusal(self) -> Problem:
         if not self._has_begun:
-            decode(_DOCUMENT, self._text)  # it says what is wrong with the head
+            decode(_DOCUMENT, self._text)  # raises, naming what is wrong with the head
         if self._end is not None:
-            return too_large("the batch goes on after its end")
+            return too_large("the batch continues after the end of its JSON")
         detail = f"tasks[{self._count}]: longer than {self._most} bytes (setting max_request)"
         return too_large(detail)
 
 
 def _passed(block: bytes, state: _State) -> tuple[_State, int]:
-    """Return the state behind a block, and the lowest depth in it, if that is 0 or less."""
+    """Return the state after a block and the lowest depth in it, which is exact if at most 0."""
     if state.is_escaped:
         block = block[1:]
     found, is_in_string = brackets(block, is_in_string=state.is_in_string)
@@ -171,7 +171,7 @@ def _passed(block: bytes, state: _State) -> tuple[_State, int]:
 
 
 def _boundaries(block: bytes, state: _State) -> tuple[int | None, int | None]:
-    """Return where in a block the last comma between tasks is, and where their list ends."""
+    """Return the positions in a block of the last comma between tasks and of the list's end."""
     depth, comma = state.depth, None
     start = int(state.is_escaped)
     if state.is_in_string:

@@ -32,17 +32,17 @@ class EngineView(Protocol):
 
     @property
     def shortage(self) -> str | None:
-        """What this machine lately had too little of for attempts; None when it had enough."""
+        """The resource that attempts lacked within the last minute; None if none was short."""
 
     @property
     def clock_leap(self) -> float | None:
-        """For how many seconds the clock is ahead of the confirmed time; None when it is not."""
+        """Seconds that the clock is ahead of the confirmed time; None if it is not."""
 
     def confirmed(self) -> Moment:
-        """Return the time by which keys expire: a clock just set ahead does not count."""
+        """Return the time at which keys expire, without unconfirmed leaps of the clock ahead."""
 
     def latest_possible(self) -> Moment:
-        """Return the time from which keys last: a clock just set back does not count."""
+        """Return the time from which keys are kept, without leaps back of the clock."""
 
     def held(self) -> Mapping[str, str]:
         """Return the origins that are held, with the errors that they are held for."""

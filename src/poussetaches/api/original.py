@@ -246,12 +246,12 @@ class OriginalRoutes:
         own: deque[Entry],
         expressions: Mapping[str, str],
     ) -> AsyncIterator[bytes]:
-        """Yield a listing, a page at a time; the entries of schedules are merged with it."""
+        """Yield a listing page by page, merged with the entries of schedules."""
         start = b'{"tasks":['
         while True:
             after = page.after
             piece = [self._encoded(page, own, expressions)]
-            del page  # while the client reads, nothing is kept but what is being sent
+            del page  # while the client reads, only the bytes being sent stay in memory
             if piece[0]:
                 piece[0] = start + piece[0]
                 start = b","
@@ -264,7 +264,7 @@ class OriginalRoutes:
     def _encoded(
         self, page: SummaryPage, own: deque[Entry], expressions: Mapping[str, str]
     ) -> bytes:
-        """Return the entries of a page, and those of schedules that come before its end."""
+        """Return the entries of a page, merged with the schedules' entries up to its end."""
         entries = [self._entry_of(summary, expressions) for summary in page.tasks]
         end = entries[-1].next_run if page.after and entries else None
         while own and (end is None or own[0].next_run <= end):
@@ -353,7 +353,7 @@ def _last_error(summary: TaskSummary) -> tuple[int, str | None]:
         return CONNECTION_ERROR, _encoded(task.last_error)
     if failure is None:
         return 0, None
-    # A redirect is an answer like any other for the original, which knows no errors beside it.
+    # To the original, a redirect is an ordinary response, not an error.
     if failure.error is not None and failure.status not in REDIRECTS:
         return CONNECTION_ERROR, _encoded(failure.error)
     return failure.status or CONNECTION_ERROR, _encoded(response_text(failure))

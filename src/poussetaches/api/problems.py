@@ -143,7 +143,7 @@ def unavailable(code: str, detail: str) -> Problem:
 def after_change(what: str = "the change was made", *, made: bool = True) -> Iterator[None]:
     """Guard the rest of a request whose change is already committed.
 
-    With ``made`` false, nothing was changed yet, and a failure of the store is raised as it is.
+    If ``made`` is false, nothing was changed yet, and an error of the store is not translated.
 
     Raises:
         OutcomeUnknown: the store failed; the client must not assume that nothing was changed.

@@ -44,7 +44,7 @@ class Pushing:
     async def store(self, pushes: Sequence[Push]) -> list[Pushed]:
         """Store tasks, all or none.
 
-        A leap of the clock makes keys expire neither early nor late.
+        Leaps of the clock make keys expire neither early nor late.
 
         Raises:
             KeyConflict: a key belongs to another push.

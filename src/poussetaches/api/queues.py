@@ -59,13 +59,13 @@ NO_BASE = (
 
 
 class PatchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether a patch is all that code says of a queue, and not a person's change."""
+    """Whether a patch is a declaration: all that the code sets on a queue."""
 
     declared: bool = False
 
 
 class RetryOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the fields of a queue's retry policy come from."""
+    """The origins of the fields of a queue's retry policy."""
 
     max_attempts: Origin
     min_backoff: Origin
@@ -78,14 +78,14 @@ class RetryOrigins(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetentionOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the limits of a retention come from."""
+    """The origins of the limits of a retention."""
 
     count: Origin
     age: Origin
 
 
 class QueueOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the settings of a queue come from."""
+    """The origins of a queue's settings."""
 
     rate: Origin
     burst: Origin
@@ -371,13 +371,13 @@ class QueueRoutes:
 def check_overrides(
     overrides: QueueOverrides, *, paths_lead: bool, allowed: AllowedTargets
 ) -> None:
-    """Raise for settings that no queue may have, and for URLs that lead nowhere.
+    """Check the settings of a queue, and that its URLs lead somewhere.
 
-    ``paths_lead`` says whether there is a base URL to put a callback's path behind.
+    ``paths_lead`` says whether callbacks that are paths have a base URL.
 
     Raises:
-        InvalidQueue: there are such.
-        TargetNotAllowed: nothing may be sent to where one leads.
+        InvalidQueue: a setting is not allowed.
+        TargetNotAllowed: a URL is not allowed.
     """
     check_queue(overrides)
     for field, url in (("on_success", overrides.on_success), ("on_dead", overrides.on_dead)):

@@ -138,13 +138,13 @@ class ScheduleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class SetQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether the schedules of a set that are not allowed are left out, instead of the set."""
+    """Whether invalid schedules are left out of the set, instead of refusing the whole set."""
 
     partial: bool = False
 
 
 class UnreadSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A ``ScheduleSet`` whose schedules are to be read one by one."""
+    """A ``ScheduleSet`` whose schedules are decoded one by one."""
 
     owner: Name
     version: Version | None = None
@@ -152,7 +152,7 @@ class UnreadSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class RefusedSchedule(msgspec.Struct, frozen=True):
-    """A schedule of a set that is not allowed, by its name if it has one, and why."""
+    """A schedule of a set that was refused: its name, if it has one, and the reason."""
 
     name: str
     field: str
@@ -164,7 +164,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 def name_in(schedule: msgspec.Raw) -> str:
-    """Return the name in a schedule that may be one that cannot be read otherwise."""
+    """Return the name in a schedule that may be invalid otherwise; "" if it has none."""
     try:
         return msgspec.json.decode(schedule, type=_Named).name
     except msgspec.DecodeError:
@@ -198,7 +198,7 @@ class TemplateView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TemplateOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the values of a template come from; ``body`` stands for its form, too."""
+    """The origins of a template's values; ``body`` includes the kind of body."""
 
     url: Origin
     method: Origin
@@ -215,7 +215,7 @@ class TemplateOrigins(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the values of a schedule come from."""
+    """The origins of a schedule's values."""
 
     cron: Origin
     timezone: Origin

@@ -95,7 +95,7 @@ class ScheduleList(msgspec.Struct, frozen=True):
 
 
 class DeclaredSchedules(ScheduleList, frozen=True):
-    """The schedules of an owner by name, and those of the declared set that were refused."""
+    """The schedules of an owner by name, and the refused ones of the declared set."""
 
     refused: list[RefusedSchedule]
 
@@ -239,15 +239,15 @@ class ScheduleRoutes:
             except OwnedByAnother:
                 if not partial:
                     raise
-                continue  # a name was taken in between
+                continue  # another owner has just taken one of the names
             return await self._answer_set(given.owner, refused)
 
     async def _read_set(
         self, given: UnreadSet, *, partial: bool
     ) -> tuple[list[Schedule], list[RefusedSchedule]]:
-        """Return the schedules to keep for an owner, and those of a ``partial`` set to refuse.
+        """Return the schedules to store for an owner, and the refused ones of a ``partial`` set.
 
-        A refused schedule that the owner has already is kept as it is.
+        A refused schedule that the owner already has stays unchanged.
         """
         known = {schedule.name: schedule for schedule in await self._store.schedules(given.owner)}
         builder, found, refused = self._builder(), dict[str, Schedule](), list[RefusedSchedule]()
@@ -255,8 +255,8 @@ class ScheduleRoutes:
             name, place = name_in(unread), f"schedules[{number}]."
             try:
                 if name in found:
-                    raise invalid(CODE, f"{place}name", f"{name!r} is given twice")
-                if partial and name not in known:  # else the store finds it out
+                    raise invalid(CODE, f"{place}name", f"{name!r} appears twice")
+                if partial and name not in known:  # otherwise the store checks it
                     await self._check_owner(name, given.owner)
                 fields = self._read_declared(unread, place)
                 schedule = builder.build(name, fields, owner=given.owner, place=place)
@@ -437,7 +437,7 @@ def _not_found(name: str) -> ScheduleNotFound:
 
 
 def field_and_reason(exc: Problem | Invalid | Conflict) -> tuple[str, str]:
-    """Return which field was refused, "" for all of them, and why."""
+    """Return the refused field, "" if it is the whole schedule, and the reason."""
     if isinstance(exc, Invalid):
         return exc.field, exc.reason
     if isinstance(exc, Problem) and exc.errors:
@@ -446,7 +446,7 @@ def field_and_reason(exc: Problem | Invalid | Conflict) -> tuple[str, str]:
 
 
 def _succeeding(known: Schedule, new: Schedule) -> Schedule:
-    """Return a new definition with what it replaces has besides: owner, hidden headers and so on.
+    """Return a new definition with the owner, masked headers and declaration of the old one.
 
     Raises:
         OwnedByAnother: it is one of the original's route.

@@ -16,8 +16,8 @@ class StreamedAnswer(StreamingResponse):
     """An answer in pieces, which breaks off when the store can be read no further.
 
     Its status is out by then. Without the end that HTTP asks for (RFC 9112, section 8) no client
-    takes what came for all there is. Each piece is made once the client has read the one before,
-    so that no more than one is kept for a client that does not read.
+    takes what came for all there is. Each piece is made once the client has read the previous
+    one, so that a client that does not read costs one piece of memory.
     """
 
     async def stream_response(self, send: Send) -> None:
@@ -28,7 +28,7 @@ class StreamedAnswer(StreamingResponse):
             async for piece in self.body_iterator:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 del piece
-                # The server takes this one when the connection can be written to again.
+                # Waits until the connection is writable again.
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
         except StoreUnavailable as exc:
             log.warning("answer broken off", extra={"error": str(exc)})

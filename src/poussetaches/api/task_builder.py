@@ -178,8 +178,8 @@ def check_target(field: str, url: str, queue: str, queues: Queues) -> None:
     """Refuse a URL that leads nowhere, or where nothing may be sent.
 
     Raises:
-        InvalidTask: it is a path, and there is no base URL that it can be put behind.
-        TargetNotAllowed: nothing may be sent there.
+        InvalidTask: it is a path without a base URL, or invalid once joined to it.
+        TargetNotAllowed: the target is not allowed.
     """
     if not is_path(url):
         queues.allowed.check(field, url)
@@ -194,7 +194,7 @@ def check_target(field: str, url: str, queue: str, queues: Queues) -> None:
     try:
         parse_target(joined(base_url, url))
     except InvalidTask as exc:
-        raise InvalidTask(field, f"behind the base URL: {exc.reason}") from None
+        raise InvalidTask(field, f"joined to the base URL: {exc.reason}") from None
     queues.allowed.check(field, base_url)
 
 

@@ -41,7 +41,7 @@ class TaskWatch:
 
     @contextlib.contextmanager
     def watching(self, task_id: str) -> Iterator[Ending]:
-        """Return what is done when a task ends from now on."""
+        """Return a future that is done when the task ends from now on."""
         ending: Ending = asyncio.get_running_loop().create_future()
         if self._stopped:
             _wake(ending)
