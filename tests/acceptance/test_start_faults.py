@@ -1,4 +1,4 @@
-"""Files that cannot be used when the server starts: it says which, why and what to do."""
+"""Unusable files at the start: the error names the file, the cause and what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a server that was killed: it has every file that there can be."""
+    """Return the folder of a killed server: every file of a data folder is in it."""
     data = tmp_path_factory.mktemp("killed") / "data"
     with serving(data, "--start-paused") as server:
         server.push("http://127.0.0.1:9/")
@@ -41,7 +41,7 @@ def data(killed: Path, tmp_path: Path) -> Path:
 
 
 def refusal(data: Path, *program: object, before: Callable[[], None] = lambda: None) -> str:
-    """Start a server that cannot start; return the one line that it says."""
+    """Start a server that must refuse to start; return its one line of output."""
     words = (*(program or ("-m", "poussetaches")), "serve", "--data-dir", data)
     ended = subprocess.run(
         [sys.executable, *map(str, words), "--port", str(free_port())],
@@ -58,14 +58,14 @@ def refusal(data: Path, *program: object, before: Callable[[], None] = lambda: N
 
 
 def without_rights_of_root() -> None:
-    """Have the rights of files hold for this process, too, if it is root's."""
+    """Apply file permissions to this process even if it runs as root."""
     libc = ctypes.CDLL(None)
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def with_files_of_16_kib() -> None:
-    """Have every write fail that makes a file larger than that."""
+    """Make writes fail that grow a file beyond 16 KiB."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, resource.RLIM_INFINITY))
 
 
@@ -81,7 +81,7 @@ def test_file_that_cannot_be_opened_is_named_with_the_reason(
 
 
 @pytest.mark.parametrize("name", ["tasks.db", "tasks.db-wal"])
-def test_file_that_cannot_be_looked_at_is_named_with_the_reason(data: Path, name: str) -> None:
+def test_file_whose_status_cannot_be_read_is_named_with_the_reason(data: Path, name: str) -> None:
     said = refusal(data, failing_files.__file__, "stat", errno.EIO, data / name)
 
     assert f"{data / name} cannot be opened: {os.strerror(errno.EIO)}" in said
@@ -110,7 +110,7 @@ def test_folder_in_the_place_of_a_file_is_named(data: Path, name: str) -> None:
 
 
 def test_named_pipe_in_the_place_of_the_database_is_refused(data: Path) -> None:
-    """To open one is to wait for somebody who writes."""
+    """Opening it would block until another process writes to it."""
     (data / "tasks.db").unlink()
     os.mkfifo(data / "tasks.db")
 

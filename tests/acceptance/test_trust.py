@@ -1,4 +1,4 @@
-"""Without certificate authorities the server starts, and only https targets are out of reach."""
+"""Without certificate authorities the server starts; only attempts over https fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONCE = {"max_attempts": 1}
 @pytest.mark.parametrize(
     "content", [None, "", "no certificate\n"], ids=["missing", "empty", "bad"]
 )
-def test_broken_file_of_authorities_does_not_keep_the_server_from_http(
+def test_deliveries_over_http_work_with_a_broken_file_of_authorities(
     tmp_path: Path, content: str | None
 ) -> None:
     path = tmp_path / "authorities.pem"

@@ -30,11 +30,11 @@ GET = head(b"GET / HTTP/1.1")
 ASKS_AT_LENGTH = head(b"GET /long HTTP/1.1")
 IDLE = 5_000 if LONG else 800
 LOOKS = 2
-LONG_ANSWER = 1 << 20  # bytes; more than the system takes for a client that reads nothing
+LONG_ANSWER = 1 << 20  # bytes; more than the system buffers for a client that does not read
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what was sent, or at length."""
+    """Answer with the request body, or with a long response."""
     body = await read_body(Request(scope, receive, send), limit=1024)
     if scope["path"] == "/long":
         body = b"a" * LONG_ANSWER
@@ -74,12 +74,12 @@ class Place:
 
     @property
     def connections(self) -> list[HttpProtocol]:
-        """The connections whose descriptors are not free."""
+        """Connections whose descriptors are still in use."""
         return [one for one in self._server.server_state.connections if is_ours(one)]
 
     @property
     def unread(self) -> int:
-        """How many bytes of answers wait for clients to read them."""
+        """Bytes of responses that clients have not read yet."""
         return sum(connection.unread for connection in self.connections)
 
     async def line(self, said: bytes = b"") -> Line:
@@ -90,7 +90,7 @@ class Place:
         return line
 
     async def deaf_line(self, said: bytes = b"") -> socket.socket:
-        """Connect, and read nothing."""
+        """Connect without reading anything."""
         client = socket.socket(self._listener.family)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
@@ -223,7 +223,7 @@ def listener_path(request: pytest.FixtureRequest, path: Path) -> Path | None:
 
 
 @pytest.mark.parametrize("said", UNFINISHED.values(), ids=UNFINISHED)
-async def test_descriptor_of_a_refused_client_is_freed_though_it_neither_reads_nor_leaves(
+async def test_descriptor_of_a_refused_client_is_freed_even_if_it_does_nothing(
     listener_path: Path | None, said: bytes
 ) -> None:
     async with place(listener_path) as there:
@@ -237,7 +237,7 @@ async def test_descriptor_of_a_refused_client_is_freed_though_it_neither_reads_n
         assert (refused, there.connections) == (1, [])
 
 
-async def test_connections_never_exceed_their_number_though_nobody_leaves(
+async def test_connections_never_exceed_their_limit(
     listener_path: Path | None,
 ) -> None:
     counts = []
@@ -320,7 +320,9 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("said", STRANGERS.values(), ids=STRANGERS)
-def test_clients_that_stay_leave_descriptors_for_the_rest(tmp_path: Path, said: bytes) -> None:
+def test_idle_clients_leave_descriptors_for_the_rest_of_the_server(
+    tmp_path: Path, said: bytes
+) -> None:
     with (
         serving(tmp_path / "data", "--start-paused", max_files=640) as server,
         ExitStack() as stack,

@@ -1,4 +1,4 @@
-"""Names whose DNS never answers: they delay themselves, and nobody else."""
+"""Names whose DNS servers never answer delay only their own tasks."""
 
 from __future__ import annotations
 

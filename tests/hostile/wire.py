@@ -28,7 +28,7 @@ class Said(NamedTuple):
 
     @property
     def detail(self) -> str:
-        """What the problem that came last says."""
+        """The detail of the last problem."""
         detail: str = self._problem["detail"]
         return detail
 

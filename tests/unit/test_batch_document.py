@@ -1,4 +1,4 @@
-"""Tasks that are cut out of a batch while it arrives."""
+"""Batches in JSON are split into tasks while they arrive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INDENTS = st.sampled_from([None, 0, 1])
 
 
 def cut(document: bytes, *, piece: int, group: int, block: int) -> list[bytes]:
-    """Return the tasks of a document that comes in pieces."""
+    """Return the tasks of a document that arrives in pieces."""
     batch = BatchDocument(most=MOST, group=group, block=block)
     found: list[msgspec.Raw] = []
     for start in range(0, len(document), piece):
@@ -37,7 +37,7 @@ def cut(document: bytes, *, piece: int, group: int, block: int) -> list[bytes]:
 
 
 def decoded(document: bytes) -> list[bytes]:
-    """Return the tasks of a document as a whole."""
+    """Return the tasks of a document that is decoded at once."""
     return [bytes(task) for task in msgspec.json.decode(document, type=Envelope).tasks]
 
 
@@ -99,7 +99,9 @@ TASKS = b",".join([TASK] * 50)
         (b"a" * 2 * MOST, 400, "byte 0"),
     ],
 )
-def test_what_is_no_batch_is_refused_in_words(document: bytes, status: int, said: str) -> None:
+def test_error_for_an_invalid_batch_names_the_cause(
+    document: bytes, status: int, said: str
+) -> None:
     with pytest.raises(Problem) as caught:
         cut(document, piece=100, group=500, block=50)
 

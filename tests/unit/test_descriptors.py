@@ -1,4 +1,4 @@
-"""Descriptors are divided so that all that may be open at once fits into the limit."""
+"""The limit of open files is divided so that the sum of all parts fits into it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from poussetaches.server.descriptors import (
     divide_descriptors,
 )
 
-IN_USE = 14  # by a server that has just begun to start
+IN_USE = 14  # descriptors of a server that has just started
 
 
 @given(
     limit=st.integers(IN_USE + RESERVED + FEWEST, 100_000),
     max_in_flight=st.integers(1, 10_000),
 )
-def test_everything_fits_and_nothing_is_left_out(limit: int, max_in_flight: int) -> None:
+def test_parts_fit_into_the_limit_and_none_is_empty(limit: int, max_in_flight: int) -> None:
     found = Descriptors.divided(limit, in_use=IN_USE, max_in_flight=max_in_flight)
 
     parts = (found.connections, found.max_in_flight, found.probes, found.lookups)
@@ -40,7 +40,7 @@ def test_everything_fits_and_nothing_is_left_out(limit: int, max_in_flight: int)
 @pytest.mark.parametrize(
     ("limit", "max_in_flight", "expected"),
     [
-        # What is wanted, and not one descriptor more.
+        # Exactly enough for all parts.
         (
             IN_USE + RESERVED + MOST_CONNECTIONS + 256 + MOST_PROBES + MOST_LOOKUPS + IDLE,
             256,
@@ -64,18 +64,20 @@ def test_everything_fits_and_nothing_is_left_out(limit: int, max_in_flight: int)
         ),
     ],
 )
-def test_low_limit_is_shared_out(limit: int, max_in_flight: int, expected: Descriptors) -> None:
+def test_low_limit_is_divided_among_the_parts(
+    limit: int, max_in_flight: int, expected: Descriptors
+) -> None:
     assert Descriptors.divided(limit, in_use=IN_USE, max_in_flight=max_in_flight) == expected
 
 
-def test_limit_that_is_too_low_is_refused_with_the_lowest_that_would_do() -> None:
+def test_error_for_a_limit_that_is_too_low_names_the_minimum() -> None:
     with pytest.raises(TooFewDescriptors, match="is 53, and at least 54 are needed; raise it"):
         Descriptors.divided(53, in_use=IN_USE, max_in_flight=1)
 
     Descriptors.divided(54, in_use=IN_USE, max_in_flight=1)
 
 
-def test_limit_of_the_process_is_raised_as_far_as_is_of_use() -> None:
+def test_limit_of_the_process_is_raised() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     low = 512
     resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))

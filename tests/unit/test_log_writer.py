@@ -1,4 +1,4 @@
-"""Lines are written without waiting for whoever reads them."""
+"""Log lines are written by a thread, however slow their reader is."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Pipe:
         self.writer = LineWriter(self.into, report=report, most=20_000)
 
     def read_until(self, end: bytes) -> bytes:
-        """Return what was written, up to the line that begins so."""
+        """Return what was written, up to and including the line that contains ``end``."""
         text = b""
         while end not in text or not text.endswith(b"\n"):
             text += os.read(self.out, 65_536)
         return text
 
     def close(self) -> None:
-        """Let the writer's thread end, whatever it is at."""
+        """End the writer's thread, even if it is blocked."""
         os.close(self.out)
         self.writer.flush()
         self.writer.close()
@@ -48,7 +48,7 @@ def pipe() -> Iterator[Pipe]:
     pipe.close()
 
 
-def test_what_nobody_reads_is_dropped_and_its_number_told_when_somebody_does(pipe: Pipe) -> None:
+def test_dropped_lines_are_counted_and_reported_once_there_is_a_reader(pipe: Pipe) -> None:
     for _ in range(1000):
         pipe.writer.write(LINE)
     dropped = pipe.writer.dropped_count
@@ -61,7 +61,7 @@ def test_what_nobody_reads_is_dropped_and_its_number_told_when_somebody_does(pip
     assert pipe.read_until(b"after") == b"after\n"
 
 
-def test_flush_waits_no_longer_than_it_is_told(pipe: Pipe) -> None:
+def test_flush_waits_for_its_limit_at_most(pipe: Pipe) -> None:
     for _ in range(100):
         pipe.writer.write(LINE)
 
@@ -83,8 +83,8 @@ def test_lines_are_dropped_when_the_reader_is_gone(pipe: Pipe) -> None:
     assert pipe.writer.dropped_count == 3
 
 
-def test_pipe_that_does_not_wait_is_waited_for(pipe: Pipe) -> None:
-    """Others that share it may have set it so, and then a write fails when there is no room."""
+def test_all_lines_are_written_to_a_non_blocking_pipe(pipe: Pipe) -> None:
+    """Another process that shares the pipe may have set it so; writes fail while it is full."""
     os.set_blocking(pipe.into, False)
     for _ in range(100):
         pipe.writer.write(LINE)
@@ -94,7 +94,7 @@ def test_pipe_that_does_not_wait_is_waited_for(pipe: Pipe) -> None:
     assert pipe.writer.dropped_count == 0
 
 
-def test_end_waits_for_nobody(pipe: Pipe) -> None:
+def test_close_does_not_wait_for_a_reader(pipe: Pipe) -> None:
     for _ in range(100):
         pipe.writer.write(LINE)
 

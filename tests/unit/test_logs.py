@@ -198,7 +198,9 @@ def test_pipe_is_written_by_a_thread(pipe: tuple[int, TextIO]) -> None:
     assert dropped_line_count() == 0
 
 
-def test_event_that_cannot_be_shown_is_logged_all_the_same(pipe: tuple[int, TextIO]) -> None:
+def test_event_with_a_field_that_cannot_be_formatted_is_still_logged(
+    pipe: tuple[int, TextIO],
+) -> None:
     class Bad:
         def __str__(self) -> str:
             raise ValueError("no text")
@@ -226,7 +228,7 @@ def test_dropped_lines_are_reported_as_an_event(pipe: tuple[int, TextIO]) -> Non
     )
 
 
-def test_what_python_would_print_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_and_errors_of_python_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     for place, name in ((sys, "unraisablehook"), (threading, "excepthook")):
         monkeypatch.setattr(place, name, getattr(place, name))  # so that it is put back
     stream = io.StringIO()

@@ -19,7 +19,7 @@ JSON = st.recursive(
 
 
 @given(value=JSON, around=st.integers(MAX_DEPTH - 3, MAX_DEPTH + 1))
-def test_depth_is_that_of_arrays_and_objects_whatever_texts_hold(value: Any, around: int) -> None:
+def test_depth_counts_arrays_and_objects_only(value: Any, around: int) -> None:
     for level in range(around):
         value = [value] if level % 3 else {"]": value, "[": "{["}
 
@@ -36,7 +36,7 @@ def depth(value: Any) -> int:
 
 
 @pytest.mark.parametrize("inside", ['"]"', '"\\\\"', r'"\"["', r'"\\\"{"', '""', '"["'])
-def test_what_strings_hold_is_no_nesting(inside: str) -> None:
+def test_brackets_in_strings_are_not_nesting(inside: str) -> None:
     around = "[" * (MAX_DEPTH - 1)
     text = f"{around}[{inside},{inside}]{around.replace('[', ']')}"
     json.loads(text)

@@ -80,7 +80,7 @@ async def test_connection_is_turned_away_when_all_others_are_answered(patience: 
     assert one_too_many.fate == "turned away"
 
 
-async def test_tenth_of_the_connections_is_told_to_go_and_each_newcomer_takes_a_place() -> None:
+async def test_a_tenth_of_the_connections_is_refused_at_once_to_make_room() -> None:
     patience = Patience(most=100)
     callers = [Caller() for _ in range(102)]
 
@@ -90,7 +90,7 @@ async def test_tenth_of_the_connections_is_told_to_go_and_each_newcomer_takes_a_
     assert fates == ["aborted"] * 2 + ["given up"] * 8 + ["open"] * 92
 
 
-async def test_newcomer_that_was_turned_away_makes_room_for_the_next(patience: Patience) -> None:
+async def test_refused_new_connection_makes_room_for_the_next(patience: Patience) -> None:
     others = [Caller(waits_for_client=False) for _ in range(3)]
     refused, newcomer = Caller(), Caller()
     came(patience, *others, refused)
@@ -101,7 +101,7 @@ async def test_newcomer_that_was_turned_away_makes_room_for_the_next(patience: P
     assert (refused.fate, newcomer.fate) == ("aborted", "open")
 
 
-async def test_refused_connection_counts_until_it_went(patience: Patience) -> None:
+async def test_refused_connection_counts_until_it_is_closed(patience: Patience) -> None:
     callers = [Caller() for _ in range(3)]
     came(patience, *callers)
     for caller in callers:
@@ -126,7 +126,7 @@ async def test_refused_connection_is_aborted_when_its_client_stays(patience: Pat
     assert caller.fate == "aborted"
 
 
-async def test_client_that_does_not_read_is_given_up(patience: Patience) -> None:
+async def test_connection_of_a_client_that_does_not_read_is_aborted(patience: Patience) -> None:
     caller = Caller(unread=10)
     came(patience, caller)
 
@@ -138,7 +138,7 @@ async def test_client_that_does_not_read_is_given_up(patience: Patience) -> None
     assert fates == ["open", "open", "aborted", "aborted"]
 
 
-async def test_client_that_reads_is_waited_for(patience: Patience) -> None:
+async def test_client_that_reads_slowly_keeps_its_connection(patience: Patience) -> None:
     caller = Caller(unread=10)
     came(patience, caller)
 
@@ -150,7 +150,7 @@ async def test_client_that_reads_is_waited_for(patience: Patience) -> None:
     assert caller.fate == "open"
 
 
-async def test_answers_that_are_not_read_take_no_more_than_their_share(
+async def test_too_many_unread_bytes_abort_the_longest_stalled_connection(
     patience: Patience,
 ) -> None:
     first, second, third = callers = [Caller(unread=40) for _ in range(3)]
@@ -162,7 +162,7 @@ async def test_answers_that_are_not_read_take_no_more_than_their_share(
     assert [first.fate, second.fate, third.fate] == ["aborted", "open", "open"]
 
 
-async def test_client_that_reads_is_spared_when_answers_take_too_much(
+async def test_client_that_reads_is_aborted_last(
     patience: Patience,
 ) -> None:
     reading, deaf, newest = callers = [Caller(unread=40) for _ in range(3)]
@@ -176,7 +176,7 @@ async def test_client_that_reads_is_spared_when_answers_take_too_much(
     assert [caller.fate for caller in callers] == ["open", "aborted", "open"]
 
 
-async def test_answer_that_was_read_takes_nothing(patience: Patience) -> None:
+async def test_answer_that_was_read_no_longer_counts(patience: Patience) -> None:
     first, *others = callers = [Caller(unread=40) for _ in range(3)]
     came(patience, *callers)
     patience.stalled(first)
@@ -188,7 +188,7 @@ async def test_answer_that_was_read_takes_nothing(patience: Patience) -> None:
     assert [caller.fate for caller in callers] == ["open"] * 3
 
 
-async def test_one_answer_may_be_longer_than_all_may_be(patience: Patience) -> None:
+async def test_newest_connection_is_kept_even_over_the_limit(patience: Patience) -> None:
     other, caller = Caller(unread=1), Caller(unread=1000)
     came(patience, other, caller)
     patience.stalled(other)

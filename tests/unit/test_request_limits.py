@@ -1,4 +1,4 @@
-"""How many requests are answered at once."""
+"""The limits on concurrent requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes import let_run
 
 
 class Slow:
-    """An application that begins to answer when it is let, and ends when it is let to."""
+    """An application that starts its response at ``begins`` and completes it at ``ends``."""
 
     def __init__(self) -> None:
         self.begins = asyncio.Event()
@@ -27,7 +27,7 @@ class Slow:
 
 
 class Clients:
-    """Those who ask, each with the status of the answer, 0 while there is none."""
+    """Clients, with the statuses of their responses, 0 while there is none."""
 
     def __init__(self, app: LimitedRequests) -> None:
         self._app = app
@@ -66,7 +66,7 @@ async def test_more_requests_than_a_quarter_of_the_connections_are_refused() -> 
     await asyncio.gather(*clients.asking)
 
 
-async def test_answer_that_the_client_takes_slowly_keeps_nobody_out() -> None:
+async def test_request_whose_response_has_begun_is_not_active() -> None:
     slow = Slow()
     clients = Clients(LimitedRequests(slow, RequestLimits(16)))
     slow.begins.set()
@@ -78,7 +78,7 @@ async def test_answer_that_the_client_takes_slowly_keeps_nobody_out() -> None:
     await asyncio.gather(*clients.asking)
 
 
-async def test_request_that_fails_is_active_no_longer() -> None:
+async def test_failed_request_is_no_longer_active() -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise OSError("it failed")
 
