@@ -113,7 +113,8 @@ def test_program_that_listens_in_the_place_of_the_application_gets_nothing(
 
 def test_base_url_that_leads_to_a_proxy_is_used_with_a_warning(tmp_path: Path) -> None:
     with receiving() as proxy:
-        run = Run(tmp_path / "data", ["sleep", "1000"], "--base-url", proxy.url)
+        url = proxy.url.replace("//", "//user:password@")
+        run = Run(tmp_path / "data", ["sleep", "1000"], "--base-url", url)
         try:
             run.start()
             run.push_path("/welcome")
@@ -123,6 +124,7 @@ def test_base_url_that_leads_to_a_proxy_is_used_with_a_warning(tmp_path: Path) -
                 "the delivery",
             )
             assert run.logged("base URL is in use before the application was started")
+            assert "password" not in run.log.read_text()
             run.stop()
         finally:
             run.close()

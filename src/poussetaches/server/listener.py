@@ -76,7 +76,7 @@ def _listen_on(settings: Settings, *, any_port: bool) -> socket.socket:
         _check_guarded(str(address[0]), settings)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bound_unread(listener)
+        _limit_unread(listener)
     except OSError as exc:
         raise CannotListen(f"cannot listen on {host}: {exc.strerror}; see --host") from exc
     try:
@@ -101,7 +101,7 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
         log.info("port is in use, listening on another", extra={"port": address[1]})
 
 
-def _bound_unread(listener: socket.socket) -> None:
+def _limit_unread(listener: socket.socket) -> None:
     """Limit how much of a response the system buffers for a client, and for how long."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
