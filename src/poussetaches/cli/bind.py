@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -31,19 +31,25 @@ RUNSERVER_VALUES = ("--settings", "--pythonpath", "--verbosity", "-v")
 
 
 def base_url_of(command: Arguments, environ: Environ) -> str | None:
-    """Return the base URL of a command's application; None when that cannot be told.
+    """Return the base URL of a command's application, None if it is unknown."""
+    program, arguments = program_in(command, READERS)
+    if program is None or value_of(arguments, *ELSEWHERE):
+        return None
+    if any(map(environ.get, ELSEWHERE_ENVIRON)):
+        return None
+    address = READERS[program](arguments, environ)
+    return None if address is None else url_of(address)
 
-    What stands before the name of a known program is skipped: ``python -m``, ``uv run`` …
+
+def program_in(command: Arguments, programs: Container[str]) -> tuple[str | None, Arguments]:
+    """Return the first of some programs that is in a command, and its arguments.
+
+    Words before its name are skipped: ``python -m``, ``uv run`` …
     """
     for place, word in enumerate(command):
-        program = PurePath(word).name
-        if program in READERS:
-            arguments = command[place + 1 :]
-            if value_of(arguments, *ELSEWHERE) or any(map(environ.get, ELSEWHERE_ENVIRON)):
-                return None
-            address = READERS[program](arguments, environ)
-            return None if address is None else url_of(address)
-    return None
+        if PurePath(word).name in programs:
+            return PurePath(word).name, command[place + 1 :]
+    return None, ()
 
 
 def url_of(address: str) -> str | None:
@@ -87,14 +93,23 @@ class HostAndPort:
 
 
 def gunicorn(arguments: Arguments, environ: Environ) -> str | None:
-    given = [*shlex.split(environ.get("GUNICORN_CMD_ARGS", "")), *arguments]
+    given = gunicorn_arguments(arguments, environ)
     bind = value_of(given, "-b", "--bind")
     if bind is not None:
         return with_port(bind.removeprefix("tcp://"))
-    # What a file says is Python's affair.
-    if value_of(given, "-c", "--config") or Path("gunicorn.conf.py").exists():
+    if has_gunicorn_file(given):
         return None
     return f":{environ['PORT']}" if environ.get("PORT") else f"{LOCAL}:8000"
+
+
+def gunicorn_arguments(arguments: Arguments, environ: Environ) -> Arguments:
+    """Return gunicorn's arguments with those of its environment in front."""
+    return [*shlex.split(environ.get("GUNICORN_CMD_ARGS", "")), *arguments]
+
+
+def has_gunicorn_file(arguments: Arguments) -> bool:
+    """Return whether gunicorn reads a configuration file, which is Python and may set anything."""
+    return bool(value_of(arguments, "-c", "--config")) or Path("gunicorn.conf.py").exists()
 
 
 def hypercorn(arguments: Arguments, _: Environ) -> str | None:

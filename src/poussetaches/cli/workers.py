@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable, Mapping
 
-from poussetaches.cli.bind import value_of
+from poussetaches.cli.bind import (
+    Arguments,
+    Environ,
+    gunicorn_arguments,
+    has_gunicorn_file,
+    program_in,
+    value_of,
+)
 from poussetaches.server.workers import Workers
-
-Arguments = Sequence[str]
-Environ = Mapping[str, str]
 
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's default
 WAITRESS_THREADS = 4  # waitress's default
@@ -19,17 +21,13 @@ THREADED_CLASSES = ("sync", "gthread")
 
 def workers_of(command: Arguments, environ: Environ) -> Workers | None:
     """Return a server's workers; None when they are unlimited or unknown."""
-    for place, word in enumerate(command):
-        reader = READERS.get(PurePath(word).name)
-        if reader is not None:
-            return reader(command[place + 1 :], environ)
-    return None
+    program, arguments = program_in(command, READERS)
+    return None if program is None else READERS[program](arguments, environ)
 
 
 def gunicorn(arguments: Arguments, environ: Environ) -> Workers | None:
-    given = [*shlex.split(environ.get("GUNICORN_CMD_ARGS", "")), *arguments]
-    # A configuration file is Python and may set anything.
-    if value_of(given, "-c", "--config") or Path("gunicorn.conf.py").exists():
+    given = gunicorn_arguments(arguments, environ)
+    if has_gunicorn_file(given):
         return None
     worker_class = value_of(given, "-k", "--worker-class") or "sync"
     if worker_class not in THREADED_CLASSES:
