@@ -10,7 +10,7 @@ import msgspec
 
 from poussetaches.client.admission import IncomingRequest
 from poussetaches.client.function import TaskFunction
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.signature import SignedRequest, body_hash, sign_request
 
@@ -127,6 +127,7 @@ class RecordingPusher:
     def __init__(self, *infos: TaskInfo) -> None:
         self.pushed: list[NewTask] = []
         self.waited: list[float] = []
+        self.reports: list[tuple[str, str, ProgressReport]] = []
         self._infos = {info.id: info for info in infos}
 
     def push(self, task: NewTask) -> PushedTask:
@@ -141,6 +142,10 @@ class RecordingPusher:
     async def apush(self, task: NewTask) -> PushedTask:
         """Write a push down."""
         return self.push(task)
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Write a report down."""
+        self.reports.append((id, token, report))
 
     def get(self, id: str) -> TaskInfo:
         """Return a task that was told."""

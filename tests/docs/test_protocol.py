@@ -17,12 +17,13 @@ import pytest
 from playwright._impl._driver import compute_driver_executable  # the Node that comes with it
 
 from poussetaches.core.signature import SignedRequest, body_hash, secret_bytes, sign_request
-from tests.acceptance.harness import Receiver, Server, receiving, serving
+from tests.acceptance.harness import Delivery, Receiver, Server, receiving, serving
 from tests.docs.shell import ROOT, SERVER, code_blocks, execute, run
 
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
 ORIGINAL_PAGE = (ROOT / "docs" / "original.md").read_text()
 API = ROOT / "src" / "poussetaches" / "api"
+TOKEN = "$TOKEN"  # in examples for handlers: that of the attempt
 ANSWERING = API.parent / "server"
 
 
@@ -70,7 +71,11 @@ def application() -> Iterator[Receiver]:
         yield application
 
 
-@pytest.mark.parametrize("example", list(examples()), ids=lambda example: example.heading)
+@pytest.mark.parametrize(
+    "example",
+    [it for it in examples() if TOKEN not in it.commands],
+    ids=lambda example: example.heading,
+)
 def test_examples_of_the_page_run(example: Example, server: Server, application: Receiver) -> None:
     server.request("POST", "/v1/test/reset")
     task = {"url": f"{application.url}/tasks/welcome", "json": {"user": 42}, "queue": "mail"}
@@ -78,6 +83,30 @@ def test_examples_of_the_page_run(example: Example, server: Server, application:
     task_id = pushed.headers["poussetaches-task-id"]
 
     run(example.commands, server=server.url, application=application.url, ID=task_id)
+
+
+def test_example_of_a_report_runs_in_a_handler(server: Server) -> None:
+    server.request("POST", "/v1/test/reset")
+
+    def answer(delivery: Delivery) -> int:
+        for example in examples():
+            if TOKEN in example.commands:
+                run(
+                    example.commands,
+                    server=server.url,
+                    application="http://not-called.test",
+                    ID=delivery.headers["poussetaches-task-id"],
+                    TOKEN=delivery.headers["poussetaches-attempt-token"],
+                )
+        return 200
+
+    with receiving(answer) as application:
+        task = json.dumps({"url": application.url}).encode()
+        task_id = server.request("POST", "/v1/tasks", task).headers["poussetaches-task-id"]
+        server.request("POST", "/v1/test/run-until-idle")
+
+    [attempt] = server.request("GET", f"/v1/tasks/{task_id}").json["attempts"]
+    assert attempt["progress"]["note"] == "rows imported"
 
 
 def operations(server: Server) -> set[tuple[str, str]]:

@@ -34,6 +34,7 @@ READ: dict[str, type[msgspec.Struct]] = {
     "ListedTask": results.TaskInfo,
     "AttemptView": results.AttemptInfo,
     "WaitView": results.WaitInfo,
+    "ProgressView": results.ProgressInfo,
     "TaskList": results.TaskPage,
     "BatchAnswer": results.BatchResult,
     "BulkAnswer": results.BulkResult,
@@ -58,8 +59,10 @@ READ: dict[str, type[msgspec.Struct]] = {
 }
 OTHER_NAMES = {"TaskFields": {"body_base64": "body"}}
 MAY_BE_LEFT_OUT = {
-    "TaskView": {"attempts", "waiting_for"},
-    "ListedTask": {"attempts", "waiting_for", "headers", "json", "text", "body_base64"},
+    "TaskView": {"attempts", "waiting_for", "progress"},
+    "ListedTask": {
+        *("attempts", "waiting_for", "progress", "headers", "json", "text", "body_base64")
+    },
 }
 
 

@@ -420,3 +420,21 @@ class TestUnderUnittest(unittest.TestCase):
         self.shop.greet.push("Ada")
         self.box.run_until_idle()
         self.assertEqual(self.shop.done, ["1 Ada"])
+
+
+def test_progress_of_a_task_is_kept_with_its_attempt() -> None:
+    app = Flask(__name__)
+    tasks = FlaskTasks(app)
+
+    @tasks.task
+    def work() -> None:
+        for done in range(1, 6):
+            current_task().progress(done, 5, f"{done} of 5")
+
+    with testing(tasks, "run") as box:
+        handle = work.push()
+        box.run_until_idle()
+        [attempt] = handle.refresh().attempts
+
+    assert attempt.progress is not None
+    assert (attempt.progress.done, attempt.progress.note) == (5, "5 of 5")

@@ -117,6 +117,7 @@ def test_headers_of_ours_are_added(client: Client, app: App, receiver: Receiver)
     [delivery] = receiver.deliveries
     [attempt] = client.task(task_id)["attempts"]
     assert {name: delivery.headers[name] for name in delivery.headers if "-" in name} == {
+        "poussetaches-attempt-token": delivery.headers["poussetaches-attempt-token"],
         "poussetaches-task-id": task_id,
         "poussetaches-queue": "mail",
         "poussetaches-attempt": "1",

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
+from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Lane, QueueCounts
 from poussetaches.core.task import (
     Bury,
@@ -149,6 +150,7 @@ class TaskRules:
             "response_truncated": True,
             "key_sent": True,
             "duration": 1.5,
+            "progress": Progress(done=1, total=2.5, note="préparé", at=NOW),
         }
         for move in (RetryAt(NOW), RetryAt(NOW), Complete()):
             await store.finish(finish_of(await lease_one(store), move, **full), now=NOW)

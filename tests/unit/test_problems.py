@@ -11,6 +11,7 @@ from poussetaches.api.problems import answer_problem, problem_of
 from poussetaches.core import errors
 from poussetaches.core.errors import (
     AddressTaken,
+    AttemptOver,
     BodyTooLarge,
     CannotListen,
     CannotOpenStore,
@@ -64,6 +65,7 @@ ANSWERS = [
     (OwnedByAnother(), 409, "owned-by-another"),
     (OlderVersion(), 409, "older-version"),
     (TooMany(), 409, "too-many"),
+    (AttemptOver(), 409, "attempt-over"),
     (TooManyAttempts(), 409, "too-many-attempts"),
     (StoreFull(), 507, "store-full"),
     (StoreUnavailable("the disk is gone"), 503, "store-unavailable"),

@@ -28,7 +28,9 @@ def request_of(
     queues = Queues(config.queue, original_retry=config.original_retry)
     if settings is not None:
         queues.update({task.queue: Queue(name=task.queue, overrides=settings)})
-    return build_request(task, request_id="req", now=NOW, queues=queues, config=config)
+    return build_request(
+        task, request_id="req", token="token", now=NOW, queues=queues, config=config
+    )
 
 
 def test_headers_name_the_task_and_the_attempt() -> None:
@@ -41,6 +43,7 @@ def test_headers_name_the_task_and_the_attempt() -> None:
         "Poussetaches-Attempt": "3",
         "Poussetaches-Round": "3",
         "Poussetaches-Request-ID": "req",
+        "Poussetaches-Attempt-Token": "token",
     }
 
 

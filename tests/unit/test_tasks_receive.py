@@ -26,10 +26,11 @@ from poussetaches.client.current import NoCurrentTask, current_task
 from poussetaches.client.declare import DeclarationRefused
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.receive import Delivery, Receiver
+from poussetaches.client.results import ProgressReport
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.probe import Refusal, declaration_in
 from poussetaches.core.signature import body_hash, sign
-from tests.application import KEY, NOW, delivery, make_tasks, signed
+from tests.application import KEY, NOW, RecordingPusher, delivery, make_tasks, signed
 
 NEW_SECRET, OLD_SECRET = "the newer of two secrets", "the older of two secrets"
 Run = Callable[[Receiver, IncomingRequest], Awaitable[Reply]]
@@ -827,3 +828,37 @@ async def test_framework_may_fill_in_what_did_not_travel(run: Run) -> None:
     receiver = Receiver(tasks, call=call, acall=acall)
 
     assert (await run(receiver, delivery(handler, {"number": 14}))).body == b"42"
+
+
+async def test_progress_is_reported_with_the_token_of_the_delivery(run: Run) -> None:
+    tasks, pusher = make_tasks(), RecordingPusher()
+
+    @tasks.task
+    def work() -> None:
+        current_task().progress(1, 2)
+        current_task().progress(2, 2, "done")
+        raise ValueError
+
+    with tasks.use(pusher):
+        reply = await run(
+            receiver_of(tasks), delivery(work, Poussetaches_Attempt_Token="token-of-attempt")
+        )
+
+    assert reply.status == 500
+    assert pusher.reports == [
+        ("task-1", "token-of-attempt", ProgressReport(1, 2)),
+        ("task-1", "token-of-attempt", ProgressReport(2, 2, "done")),
+    ]
+
+
+async def test_progress_of_a_delivery_without_a_token_is_dropped(run: Run) -> None:
+    tasks, pusher = make_tasks(), RecordingPusher()
+
+    @tasks.task
+    async def work() -> None:
+        current_task().progress(1)
+
+    with tasks.use(pusher, keys=tasks.keys()):
+        reply = await run(receiver_of(tasks), delivery(work))
+
+    assert (reply.status, pusher.reports) == (200, [])

@@ -18,6 +18,7 @@ from poussetaches.api.views import (
     wait_view,
 )
 from poussetaches.core.moment import Moment
+from poussetaches.core.progress import Progress
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.task import BodyKind, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
@@ -128,7 +129,13 @@ def test_ended_task_shows_when_and_why() -> None:
 
 
 def test_attempt_shows_everything_that_is_kept() -> None:
-    attempt = make_attempt(3, round=2, key_sent=True, response_truncated=True)
+    attempt = make_attempt(
+        3,
+        round=2,
+        key_sent=True,
+        response_truncated=True,
+        progress=Progress(done=1, total=2, note="half", at=NOW),
+    )
 
     assert encoded(attempt_view(attempt)) == {
         "round": 2,
@@ -141,6 +148,7 @@ def test_attempt_shows_everything_that_is_kept() -> None:
         "response_body": "went wrong",
         "response_truncated": True,
         "auth_key": "sent",
+        "progress": {"done": 1, "total": 2, "note": "half", "at": SHOWN_NOW},
         "node": None,
     }
 
@@ -187,11 +195,13 @@ def test_what_is_waited_for_says_until_when_or_null() -> None:
 def test_only_a_task_that_waits_says_what_for() -> None:
     ended = make_ended("task", TaskState.SUCCEEDED)
 
-    detail = encoded(task_detail(ended, [make_attempt()], None, secret_headers=SECRET_HEADERS))
+    detail = encoded(
+        task_detail(ended, [make_attempt()], None, None, secret_headers=SECRET_HEADERS)
+    )
 
     assert "waiting_for" not in detail
     assert [attempt["number"] for attempt in detail["attempts"]] == [1]
-    waiting = task_detail(make_task(), [], [], secret_headers=SECRET_HEADERS)
+    waiting = task_detail(make_task(), [], [], None, secret_headers=SECRET_HEADERS)
     assert encoded(waiting)["waiting_for"] == []
 
 

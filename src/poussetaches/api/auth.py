@@ -44,9 +44,12 @@ class Tokens(NamedTuple):
 class Authentication:
     """Lets those with a token through to an application, and nobody else."""
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, endpoints: Sequence[Endpoint]) -> None:
         self._app = app
         self._tokens = tokens
+        self._own_tokens: Sequence[Route] = [
+            endpoint.route() for endpoint in endpoints if endpoint.has_own_token
+        ]
         self._reading: Sequence[Route] = [
             endpoint.route()
             for endpoint in endpoints
@@ -65,17 +68,20 @@ class Authentication:
 
     def _refusal(self, scope: Scope) -> Response | None:
         token = given_token(scope["headers"])
-        if token is not None:
-            if self._tokens.may_do_everything(token):
-                return None
-            if self._tokens.may_read(token):
-                return None if self._only_reads(scope) else _refuse_writing(scope)
+        if token is not None and self._tokens.may_do_everything(token):
+            return None
+        if _is_one_of(self._own_tokens, scope):
+            return None
+        if token is not None and self._tokens.may_read(token):
+            return None if self._only_reads(scope) else _refuse_writing(scope)
         return _ask_for_token(is_wrong=token is not None)
 
     def _only_reads(self, scope: Scope) -> bool:
-        return scope["method"] in _READING_METHODS or any(
-            route.matches(scope)[0] is Match.FULL for route in self._reading
-        )
+        return scope["method"] in _READING_METHODS or _is_one_of(self._reading, scope)
+
+
+def _is_one_of(routes: Iterable[Route], scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
 
 def given_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

@@ -42,6 +42,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     answer_media_type: str = JSON
     answer_headers: Mapping[str, str] = {}  # names and what they say, on success
     problems: Sequence[int] = ()
+    has_own_token: bool = False  # the handler checks a token that is not one of the API
     reads: bool = False  # a GET always does; so may POST when it changes nothing
     is_hot: bool = False  # comes by the thousand: goes past the router; its path has no parameter
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from poussetaches.core.moment import Moment
+from poussetaches.core.progress import Progress
 from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitingFor
 from poussetaches.engine.queues import Queues
 
 
 class EngineView(Protocol):
-    """The engine as it is seen from outside; nothing here changes it."""
+    """The engine as the API sees it."""
 
     @property
     def paused(self) -> bool:
@@ -43,6 +44,16 @@ class EngineView(Protocol):
 
     def latest_possible(self) -> Moment:
         """Return the time from which keys are kept, without leaps back of the clock."""
+
+    def progress_of(self, task_id: str) -> Progress | None:
+        """Return what the handler of a task's running attempt reported last."""
+
+    def report_progress(self, task_id: str, token: str, progress: Progress) -> Task:
+        """Keep the progress of a running attempt, and return its task.
+
+        Raises:
+            AttemptOver: no attempt of this task with this token is running.
+        """
 
     def held(self) -> Mapping[str, str]:
         """Return the origins that are held, with the errors that they are held for."""

@@ -23,9 +23,11 @@ from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.endpoint import Endpoint, read_query
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.views import Time, shown
+from poussetaches.api.views import Time, progress_view, shown
 from poussetaches.core.moment import Moment
+from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Name
+from poussetaches.core.task import Task
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.store.base import Change, News, TaskChange
 
@@ -99,10 +101,21 @@ class EventHub:
             self._add("schedules", {"at": at})
         if news.paused is not None:
             self._add("paused", {"paused": news.paused, "at": at})
-        for reader, writing in self._readers.items():
-            reader.bell.ring()
-            if self.last - reader.number > KEPT:
-                writing.cancel()
+        self._wake()
+
+    def progressed(self, task: Task, progress: Progress) -> None:
+        """Tell how far a running attempt has come, unless this second's events are used up."""
+        self.merge()
+        if self._merger.take():
+            data = {
+                "id": task.id,
+                "queue": task.queue,
+                "round": task.round,
+                "attempt": task.attempt_count + 1,
+                **msgspec.structs.asdict(progress_view(progress)),
+            }
+            self._add("progress", data, queue=task.queue)
+            self._wake()
 
     def merge(self) -> None:
         """Tell what was merged, once its second is over."""
@@ -152,6 +165,12 @@ class EventHub:
             for writing in stuck:
                 writing.cancel()
 
+    def _wake(self) -> None:
+        for reader, writing in self._readers.items():
+            reader.bell.ring()
+            if self.last - reader.number > KEPT:
+                writing.cancel()
+
     def _add(
         self,
         name: str,
@@ -188,6 +207,12 @@ class Merger:
             changes.setdefault(queue, {})[change] = count
         self._changes.clear()
         return changes
+
+    def take(self) -> bool:
+        """Use up one of this second's events; return False if none is left."""
+        has_room = self._room > 0
+        self._room -= has_room
+        return has_room
 
     def left_of(self, changes: Sequence[TaskChange]) -> Sequence[TaskChange]:
         """Return the changes that are told one by one; the others are merged and counted."""

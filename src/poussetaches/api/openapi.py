@@ -15,6 +15,7 @@ from poussetaches import __version__
 from poussetaches.api.auth import OPEN_PATHS
 from poussetaches.api.endpoint import JSON, Endpoint
 from poussetaches.api.problems import FieldError
+from poussetaches.core.progress import ATTEMPT_TOKEN
 from poussetaches.core.queue import NAME
 
 PATH = "/openapi.json"
@@ -103,11 +104,11 @@ def describe(endpoints: Sequence[Endpoint], *, has_token: bool) -> Schema:
             "responses": {_problem_name(status): _problem(status, types) for status in problems},
         },
     }
+    schemes: Schema = {"attempt": {"type": "apiKey", "in": "header", "name": ATTEMPT_TOKEN}}
+    document["components"]["securitySchemes"] = schemes
     if has_token:
-        document["components"]["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer"},
-            "basic": {"type": "http", "scheme": "basic"},
-        }
+        schemes["bearer"] = {"type": "http", "scheme": "bearer"}
+        schemes["basic"] = {"type": "http", "scheme": "basic"}
         document["security"] = [{"bearer": []}, {"basic": []}]
     return document
 
@@ -130,7 +131,9 @@ def _operation(endpoint: Endpoint, types: _Types, *, has_token: bool) -> Schema:
         operation["parameters"] = parameters
     if endpoint.body is not None:
         operation["requestBody"] = _request_body(endpoint, types)
-    if has_token and endpoint.path in OPEN_PATHS:
+    if endpoint.has_own_token:
+        operation["security"] = [{"attempt": []}]
+    elif has_token and endpoint.path in OPEN_PATHS:
         operation["security"] = []
     return operation
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from poussetaches.core.errors import (
+    AttemptOver,
     BodyTooLarge,
     EditFailed,
     Invalid,
@@ -114,6 +115,7 @@ KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (OwnedByAnother, Kind(HTTPStatus.CONFLICT, "owned-by-another")),
     (OlderVersion, Kind(HTTPStatus.CONFLICT, "older-version")),
     (TooMany, Kind(HTTPStatus.CONFLICT, "too-many")),
+    (AttemptOver, Kind(HTTPStatus.CONFLICT, "attempt-over")),
     (TooManyAttempts, Kind(HTTPStatus.CONFLICT, "too-many-attempts")),
     (StoreFull, Kind(HTTPStatus.INSUFFICIENT_STORAGE, "store-full")),
     (StoreBusy, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "busy")),

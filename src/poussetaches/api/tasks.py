@@ -200,6 +200,7 @@ class TaskRoutes:
             task,
             await self._store.attempts(task_id),
             await self._waiting_for(task),
+            self._engine.progress_of(task_id),
             secret_headers=self._secret_headers,
         )
         return answer(detail)

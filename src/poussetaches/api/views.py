@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.moment import Moment, rfc3339
+from poussetaches.core.progress import Progress
 from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
@@ -72,6 +73,15 @@ _KEY_SENT: dict[bool | None, Literal["sent", "withheld"] | None] = {
 }
 
 
+class ProgressView(msgspec.Struct, kw_only=True, frozen=True):
+    """What the handler of an attempt reported at ``at``."""
+
+    done: int | float
+    total: int | float | None
+    note: str | None
+    at: Time
+
+
 class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     """An attempt. ``duration`` is in seconds."""
 
@@ -85,6 +95,7 @@ class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     response_body: str
     response_truncated: bool
     auth_key: Literal["sent", "withheld"] | None
+    progress: ProgressView | None = None
     node: str | None = None
 
 
@@ -98,9 +109,10 @@ class WaitView(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class TaskDetail(TaskView, kw_only=True, frozen=True):
-    """A task with its attempts and, when it waits, with what it waits for."""
+    """A task with its attempts, what it waits for, and the progress of the running attempt."""
 
     attempts: list[AttemptView]
+    progress: ProgressView | UnsetType = UNSET
     waiting_for: list[WaitView] | UnsetType = UNSET
 
 
@@ -144,14 +156,17 @@ def task_detail(
     task: Task,
     attempts: Iterable[Attempt],
     waiting_for: Iterable[WaitingFor] | None,
+    progress: Progress | None,
     *,
     secret_headers: frozenset[str],
 ) -> TaskDetail:
-    """Return a task with its attempts, and with what it waits for unless that is None."""
+    """Return a task with its attempts, and with what is not None of the other two."""
     more = _content(task, secret_headers)
     more["attempts"] = [attempt_view(attempt) for attempt in attempts]
     if waiting_for is not None:
         more["waiting_for"] = [wait_view(one) for one in waiting_for]
+    if progress is not None:
+        more["progress"] = progress_view(progress)
     return _shown_as(TaskDetail, task, more)
 
 
@@ -168,6 +183,14 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         response_body=response_text(attempt),
         response_truncated=attempt.response_truncated,
         auth_key=_KEY_SENT[attempt.key_sent],
+        progress=None if attempt.progress is None else progress_view(attempt.progress),
+    )
+
+
+def progress_view(progress: Progress) -> ProgressView:
+    """Return a report of progress as it is shown."""
+    return ProgressView(
+        done=progress.done, total=progress.total, note=progress.note, at=shown(progress.at)
     )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Event,
         FailureGroup,
         NewTask,
+        ProgressInfo,
         PushedTask,
         QueueInfo,
         ScheduleInfo,
@@ -54,6 +55,7 @@ __all__ = [
     "NotUnderstood",
     "OutcomeUnknown",
     "PousseTaches",
+    "ProgressInfo",
     "PushFailed",
     "PushedTask",
     "QueueInfo",
@@ -71,7 +73,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             *("AttemptInfo", "BulkResult", "Event", "FailureGroup", "NewTask", "PushedTask"),
-            *("QueueInfo", "ScheduleInfo", "StatsInfo", "TaskInfo"),
+            *("ProgressInfo", "QueueInfo", "ScheduleInfo", "StatsInfo", "TaskInfo"),
         ),
         "results",
     ),

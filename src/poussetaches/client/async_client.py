@@ -27,7 +27,7 @@ from poussetaches.client.fields import (
     TaskPatch,
 )
 from poussetaches.client.pushing import batch_failed, key_maker, push_failed
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.server_sent import OK, SILENCE, EventReader
 from poussetaches.client.slices import keyed, slices
 from poussetaches.client.transport import AsyncHttpTransport, AsyncTransport
@@ -166,6 +166,10 @@ class AsyncClient:
     async def delete(self, id: str) -> None:
         """Delete a task in any state, with its attempts."""
         await self._do(requests.delete(id))
+
+    async def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Report the progress of a running attempt, with the token of its delivery."""
+        await self._do(requests.progress(id, token, report), self.push_timeout)
 
     async def run_many(
         self,

@@ -23,7 +23,7 @@ from poussetaches.client.fields import (
     TaskPatch,
 )
 from poussetaches.client.pushing import batch_failed, key_maker, push_failed
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.server_sent import OK, SILENCE, EventReader
 from poussetaches.client.slices import keyed, slices
 from poussetaches.client.transport import HttpTransport, Transport
@@ -198,6 +198,16 @@ class Client:
     def delete(self, id: str) -> None:
         """Delete a task in any state, with its attempts."""
         self._do(requests.delete(id))
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Report the progress of a running attempt, with the token of its delivery.
+
+        Ends within ``push_timeout`` seconds.
+
+        Raises:
+            Conflict: the attempt is over.
+        """
+        self._do(requests.progress(id, token, report), self.push_timeout)
 
     def run_many(
         self,

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from poussetaches.client.progress import LONGEST_NOTE, ProgressReporter
+from poussetaches.client.results import ProgressReport
 from poussetaches.core.errors import PousseTachesError
 
 NO_TASK = "-"  # in log lines outside of tasks
@@ -34,6 +36,23 @@ class CurrentTask:
     """Another one for each attempt."""
     deadline: datetime | None
     """When the server gives this attempt up, where the code says its timeout."""
+    reporter: ProgressReporter = field(
+        default_factory=lambda: ProgressReporter(None), repr=False, compare=False
+    )
+    """Sends what ``progress`` reports."""
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Report how far the work has come, in any unit; ``note`` is cut to 200 characters.
+
+        May be called as often as you like: at most one report a second is sent, and the last one
+        when the handler ends. Reports that cannot be sent are logged.
+
+        Raises:
+            ValueError: ``done`` or ``total`` is negative or not finite.
+        """
+        self.reporter.report(
+            ProgressReport(done, total, None if note is None else note[:LONGEST_NOTE])
+        )
 
 
 _current: ContextVar[CurrentTask] = ContextVar("poussetaches_current_task")

@@ -17,7 +17,7 @@ from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.errors import NotFound
 from poussetaches.client.receive import Receiver
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 
 KEPT = 1000  # ended tasks that are remembered for their handles; development needs no more
 
@@ -42,6 +42,9 @@ class ClientPusher:
 
     async def apush(self, task: NewTask) -> PushedTask:
         return await self._async_client().push(**fields_of(task))
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        self._client().report_progress(id, token, report)
 
     def get(self, id: str) -> TaskInfo:
         return self._client().get(id)
@@ -88,6 +91,9 @@ class ImmediatePusher:
         id, started_at = self._begin(task)
         reply = await self._receiver.adeliver(_request(task, id))
         return self._end(task, id, started_at, reply)
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Do nothing: nobody could see it before the task has ended."""
 
     def get(self, id: str) -> TaskInfo:
         if id not in self._ended:

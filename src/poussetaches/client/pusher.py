@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from poussetaches.client.config import Keys
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 
 
 class Pusher(Protocol):
@@ -29,6 +29,14 @@ class Pusher(Protocol):
 
     async def apush(self, task: NewTask) -> PushedTask:
         """Do what ``push`` does, from asynchronous code."""
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Report the progress of a running attempt.
+
+        Raises:
+            Conflict: the attempt is over.
+            ClientError: the report cannot be sent.
+        """
 
     def get(self, id: str) -> TaskInfo:
         """Return a task as it is now.

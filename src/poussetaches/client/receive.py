@@ -28,7 +28,10 @@ from poussetaches.client.containment import HandlerStopped, contained
 from poussetaches.client.current import CurrentTask, running
 from poussetaches.client.function import TaskFunction
 from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.client.progress import ProgressReporter
+from poussetaches.client.results import ProgressReport
 from poussetaches.core.probe import DeclarationStatus, ProbeAnswer, shortened
+from poussetaches.core.progress import ATTEMPT_TOKEN
 
 LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # what `poussetaches check` calls; no task has this name
@@ -85,6 +88,9 @@ class Registry(Protocol):
 
     def declaration_status(self) -> DeclarationStatus:
         """Return how far the declaration of queues and schedules has come in this process."""
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Report the progress of a running attempt; raises what ``Pusher`` raises."""
 
     def note_error(self, exc: Exception) -> None:
         """Hear of what a handler raised, but for RetryLater and GiveUp."""
@@ -159,6 +165,8 @@ class Receiver:
                     value = run_to_end(value)
         except Exception as exc:  # whatever a handler raises is the outcome of the attempt
             return self._failed(delivery, exc)
+        finally:
+            delivery.current.reporter.finish()
         return _succeeded(delivery, value)
 
     async def adeliver(self, request: IncomingRequest) -> Reply:
@@ -173,6 +181,9 @@ class Receiver:
                     value = await value
         except Exception as exc:  # whatever a handler raises is the outcome of the attempt
             return self._failed(delivery, exc)
+        finally:
+            if delivery.current.reporter.is_pending:
+                await asyncio.to_thread(delivery.current.reporter.finish)
         return _succeeded(delivery, value)
 
     def _taken(self, request: IncomingRequest) -> Intake:
@@ -215,7 +226,14 @@ class Receiver:
             round=_number(request.header("poussetaches-round")),
             request_id=request.header("poussetaches-request-id") or "",
             deadline=None if timeout is None else arrived_at + timedelta(seconds=timeout),
+            reporter=self._reporter(request),
         )
+
+    def _reporter(self, request: IncomingRequest) -> ProgressReporter:
+        id, token = request.header("poussetaches-task-id"), request.header(ATTEMPT_TOKEN)
+        if id is None or token is None:  # delivered by an older server, or by none
+            return ProgressReporter(None)
+        return ProgressReporter(partial(self._tasks.report_progress, id, token))
 
     def _failed(self, delivery: Delivery, exc: Exception) -> Reply:
         current = delivery.current

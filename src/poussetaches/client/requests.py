@@ -19,7 +19,7 @@ from poussetaches.client.fields import (
     TaskPatch,
 )
 from poussetaches.client.json_values import encode_request
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.wire import (
     Answer,
     Call,
@@ -28,6 +28,7 @@ from poussetaches.client.wire import (
     read_as,
     read_nothing,
 )
+from poussetaches.core.progress import ATTEMPT_TOKEN
 
 T = TypeVar("T")
 
@@ -115,6 +116,14 @@ def edit(id: str, patch: TaskPatch) -> Request[TaskInfo]:
 
 def delete(id: str) -> Request[None]:
     return Request(Call("DELETE", _path("/v1/tasks", id)), read_nothing)
+
+
+def progress(id: str, token: str, report: ProgressReport) -> Request[None]:
+    """Return the report of an attempt's progress, authorised by the attempt's own token."""
+    body = encode_request({"done": report.done, "total": report.total, "note": report.note})
+    headers = ((ATTEMPT_TOKEN, token),)
+    call = Call("POST", _path("/v1/tasks", id, "progress"), body=body, headers=headers)
+    return Request(call, read_nothing)
 
 
 def change_many(

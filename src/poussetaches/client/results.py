@@ -6,6 +6,7 @@ Moments are aware datetimes in UTC, durations and ages are seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -41,6 +42,28 @@ class NewTask(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] | None = None
 
 
+class ProgressReport(msgspec.Struct, frozen=True):
+    """How far a handler has come: ``done`` of ``total``, in any unit, and a note for people."""
+
+    done: float
+    total: float | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, amount in (("done", self.done), ("total", self.total)):
+            if amount is not None and not (math.isfinite(amount) and amount >= 0):
+                raise ValueError(f"progress: {name} is {amount}, and must be a number from 0 up")
+
+
+class ProgressInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a handler reported at ``at``: ``done`` of ``total``, in any unit."""
+
+    done: float
+    total: float | None
+    note: str | None
+    at: datetime
+
+
 class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt; ``status`` is None when no answer came, and ``error`` says why.
 
@@ -57,6 +80,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     response_body: str
     response_truncated: bool
     auth_key: str | None  # "sent", "withheld", or None where the server has no key
+    progress: ProgressInfo | None = None  # reported last
     node: str | None = None
 
 
@@ -106,6 +130,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     body_base64: str | None = None
     attempts: tuple[AttemptInfo, ...] = ()
     waiting_for: tuple[WaitInfo, ...] = ()
+    progress: ProgressInfo | None = None  # of the running attempt
 
     @property
     def has_ended(self) -> bool:

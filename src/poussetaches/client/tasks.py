@@ -53,7 +53,7 @@ from poussetaches.client.names import SERVER_NAME, TASK_NAME, Source, check_name
 from poussetaches.client.options import Options, TaskOptions, default_options, retry_rule
 from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receive import PROBE, Receiver
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.core.errors import InvalidSchedule, SettingsError
 from poussetaches.core.probe import DeclarationStatus
 from poussetaches.core.schedule import check_new_expression
@@ -304,6 +304,10 @@ class Tasks:
         of_queue = cast("Retry", self._queue_of(task).get("retry", {}))
         retry: Retry = {**of_queue, **task.default_options.retry}
         return retry.get("max_retry_after", MAX_RETRY_AFTER)
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Report the progress of a running attempt, to where pushes go."""
+        self.pusher().report_progress(id, token, report)
 
     def note_error(self, exc: Exception) -> None:
         """Tell the test under way, if there is one, of what a handler raised."""

@@ -112,6 +112,10 @@ class TooMany(Conflict):
     """There are as many as are allowed."""
 
 
+class AttemptOver(Conflict):
+    """The attempt is over: it ended, timed out, or the server restarted; or the token is wrong."""
+
+
 class TooManyAttempts(Conflict):
     """10,000 attempts were made and more is due: do tasks push each other without end?"""
 

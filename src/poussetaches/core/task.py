@@ -9,6 +9,7 @@ import msgspec
 
 from poussetaches.core.failures import FailureGroup, first_line, group_of
 from poussetaches.core.moment import SECOND, Moment, later, seconds_between
+from poussetaches.core.progress import Progress
 from poussetaches.core.queue import DEFAULT_QUEUE, Lane
 from poussetaches.core.retry import (
     TEN_YEARS,
@@ -130,6 +131,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     response_body: bytes = b""
     response_truncated: bool = False
     key_sent: bool | None = None  # None if there was no key to send
+    progress: Progress | None = None  # the last report of its handler
 
     @property
     def summary(self) -> str | None:

@@ -22,3 +22,4 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     allowed: AllowedTargets = AllowedTargets()
     key_targets: frozenset[str] = frozenset()
     signing_secrets: tuple[bytes, ...] = ()  # each signs every delivery
+    attempt_secret: bytes = b""  # makes the tokens of attempts; new at each start

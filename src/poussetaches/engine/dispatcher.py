@@ -13,6 +13,7 @@ import msgspec
 from poussetaches.core.errors import InvalidTask, StoreUnavailable
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
+from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import (
     Attempt,
@@ -37,6 +38,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.rates import Rates
 from poussetaches.engine.request import build_request
+from poussetaches.engine.running import RunningAttempts
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
 from poussetaches.store.base import Finish, Lease, Store
@@ -57,6 +59,7 @@ class Made(NamedTuple):
     duration: float  # seconds
     outcome: Outcome
     key_sent: bool | None  # None if there is no key, or nothing was sent
+    progress: Progress | None = None
 
 
 class Dispatcher:
@@ -75,6 +78,7 @@ class Dispatcher:
         rates: Rates,
         clock: Clock,
         clock_watch: ClockWatch,
+        running: RunningAttempts,
         random: Random,
         bell: Bell,
         probe_bell: Bell,
@@ -92,6 +96,7 @@ class Dispatcher:
         self._keeping: asyncio.Task[None] | None = None
         self._clock = clock
         self._clock_watch = clock_watch
+        self._running = running
         self._random = random
         self._bell = bell
         self._probe_bell = probe_bell
@@ -300,9 +305,15 @@ class Dispatcher:
         request_id = new_request_id(self._random)
         now, started = self._clock.now(), self._clock.monotonic()
         key_sent: bool | None = None
+        token = self._running.begin(task, request_id)
         try:
             request = build_request(
-                task, request_id=request_id, now=now, queues=self._queues, config=self._config
+                task,
+                request_id=request_id,
+                token=token,
+                now=now,
+                queues=self._queues,
+                config=self._config,
             )
             outcome = await self._sender.send(request)
             if self._config.auth_key is not None:
@@ -313,7 +324,10 @@ class Dispatcher:
             _raise_end(exc)
             error = self._defects.note("attempt broke down", exc, task=task.id)
             outcome = Outcome(error=f"poussetaches could not make the request: {error}")
-        return Made(request_id, now, self._clock.monotonic() - started, outcome, key_sent)
+        finally:
+            progress = self._running.end(task.id)
+        duration = self._clock.monotonic() - started
+        return Made(request_id, now, duration, outcome, key_sent, progress)
 
     def _finish_of(self, lease: Lease, origin: str, made: Made) -> Finish:
         """Return what an attempt came to, having learnt what it says of its origin."""
@@ -466,6 +480,7 @@ def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -
         response_body=outcome.body,
         response_truncated=outcome.truncated,
         key_sent=made.key_sent,
+        progress=made.progress,
     )
 
 

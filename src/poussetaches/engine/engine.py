@@ -6,6 +6,7 @@ import logging
 from random import Random
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
+from poussetaches.core.progress import Progress
 from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitingFor
 from poussetaches.engine.clock import Bell, Clock
@@ -22,6 +23,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.rates import Rates
+from poussetaches.engine.running import RunningAttempts
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
@@ -59,6 +61,7 @@ class Engine:
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self._clock_watch = ClockWatch(store=store, clock=clock, lanes=self.lanes)
         self._rates = Rates(store=store, clock=clock, lanes=self.lanes, defects=self.defects)
+        self._running = RunningAttempts(config.attempt_secret)
         self.dispatcher = Dispatcher(
             store=store,
             sender=sender,
@@ -70,6 +73,7 @@ class Engine:
             rates=self._rates,
             clock=clock,
             clock_watch=self._clock_watch,
+            running=self._running,
             random=random,
             bell=self._bell,
             probe_bell=probe_bell,
@@ -198,6 +202,18 @@ class Engine:
     def latest_possible(self) -> Moment:
         """Return the time from which keys are kept: it ignores a clock that was just set back."""
         return self._clock.latest_possible()
+
+    def progress_of(self, task_id: str) -> Progress | None:
+        """Return what the handler of a task's running attempt reported last."""
+        return self._running.progress_of(task_id)
+
+    def report_progress(self, task_id: str, token: str, progress: Progress) -> Task:
+        """Keep the progress of a running attempt, and return its task.
+
+        Raises:
+            AttemptOver: no attempt of this task with this token is running.
+        """
+        return self._running.report(task_id, token, progress)
 
     def held(self) -> dict[str, str]:
         """Return the origins that are held, with the errors that they are held for."""

@@ -12,6 +12,7 @@ from pyreqwest.http import Url
 from poussetaches import __version__
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
+from poussetaches.core.progress import ATTEMPT_TOKEN
 from poussetaches.core.signature import SignedRequest, body_hash, sign, sign_request
 from poussetaches.core.target import is_path, may_have_key, parse_target
 from poussetaches.core.task import BodyKind, Task
@@ -45,7 +46,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_request(
-    task: Task, *, request_id: str, now: Moment, queues: Queues, config: EngineConfig
+    task: Task,
+    *,
+    request_id: str,
+    token: str,
+    now: Moment,
+    queues: Queues,
+    config: EngineConfig,
 ) -> Request:
     """Return the request of a task's next attempt.
 
@@ -69,6 +76,7 @@ def build_request(
         "Poussetaches-Attempt": str(number),
         "Poussetaches-Round": str(task.round),
         "Poussetaches-Request-ID": request_id,
+        ATTEMPT_TOKEN: token,
     }
     if config.auth_key is not None and may_have_key(url, config.key_targets):
         headers[KEY_HEADER] = config.auth_key

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings, Retention
 from poussetaches.core.retry import RetryPolicy
@@ -29,6 +31,7 @@ def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
         allowed=AllowedTargets(settings.allow_target),
         key_targets=frozenset(settings.key_target),
         signing_secrets=settings.signing_secret,
+        attempt_secret=secrets.token_bytes(32),
     )
 
 

@@ -15,6 +15,7 @@ from poussetaches.api.failures import FailureRoutes
 from poussetaches.api.openapi import OpenApi
 from poussetaches.api.operations import Operations
 from poussetaches.api.original import OriginalRoutes
+from poussetaches.api.progress import ProgressRoutes
 from poussetaches.api.pushing import Pushing
 from poussetaches.api.queues import QueueRoutes
 from poussetaches.api.request_limits import RequestLimits
@@ -54,6 +55,7 @@ def endpoints_of(
     endpoints = [
         *_of_pushes(services, settings),
         *_of_definitions(services, settings),
+        *ProgressRoutes(engine=services.engine, events=services.hub, now=services.now).endpoints(),
         *EventRoutes(services.hub, services.request_limits).endpoints(),
         *_of_operations(services),
     ]

@@ -11,7 +11,7 @@ import msgspec
 
 from poussetaches.client.errors import NotFound
 from poussetaches.client.function import TaskFunction
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.tasks import Tasks
 
 
@@ -72,6 +72,9 @@ class RecordBox:
     async def apush(self, task: NewTask) -> PushedTask:
         """Collect a push."""
         return self.push(task)
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        """Do nothing: no task runs."""
 
     def get(self, id: str) -> TaskInfo:
         """Refuse: nothing is known of a task that is only recorded."""

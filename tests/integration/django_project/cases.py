@@ -32,7 +32,7 @@ from poussetaches.client.admission import MOST_OF_STRANGERS, PIECE
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.client import Client as Poussetaches
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.django import RetryLater, Tasks, push_on_commit
 from poussetaches.django.checks import check_middleware, check_names, check_settings
 from poussetaches.django.management.commands.poussetaches_dev import command_line
@@ -60,6 +60,9 @@ class Away:
 
     async def apush(self, task: NewTask) -> PushedTask:
         return self.push(task)
+
+    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
+        raise NoAnswer("it is away")
 
     def get(self, id: str) -> TaskInfo:
         raise NoAnswer("it is away")

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from poussetaches.core.moment import Moment
+from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
@@ -36,7 +37,7 @@ PLAIN_COLUMNS = (
 )
 ATTEMPT_COLUMNS = (
     "round, number, request_id, started_at, duration, succeeded, status, error, "
-    "response_truncated, key_sent, response_body"
+    "response_truncated, key_sent, progress, response_body"
 )
 SCHEDULE_COLUMNS = (
     "name, owner, cron, timezone, task, created_at, anchor_at, next_run_at, misfire, "
@@ -66,6 +67,7 @@ _BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to giv
 _encode = msgspec.json.encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
+_decode_progress = msgspec.json.Decoder(Progress).decode
 _decode_retry = msgspec.json.Decoder(RetryOverrides).decode
 _decode_overrides = msgspec.json.Decoder(QueueOverrides).decode
 _decode_task = msgspec.json.Decoder(Task).decode
@@ -228,6 +230,7 @@ def attempt_values(attempt: Attempt) -> tuple[object, ...]:
         attempt.error,
         attempt.response_truncated,
         _NO_KEY if attempt.key_sent is None else attempt.key_sent,
+        None if attempt.progress is None else _encode(attempt.progress).decode(),
         attempt.response_body or None,
     )
 
@@ -245,7 +248,8 @@ def attempt_from_row(row: Row) -> Attempt:
         error=row[7],
         response_truncated=bool(row[8]),
         key_sent=None if row[9] == _NO_KEY else bool(row[9]),
-        response_body=row[10] or b"",
+        progress=_decode_progress(row[10]) if row[10] else None,
+        response_body=row[11] or b"",
     )
 
 

@@ -99,6 +99,9 @@ CREATE INDEX tasks_failures ON tasks (state, failure_group, seq, failed_at)
 CREATE INDEX tasks_failing ON tasks (queue)
     WHERE state = 'waiting' AND failure_group IS NOT NULL;
 
+-- The last report of the handler, as JSON.
+ALTER TABLE attempts ADD COLUMN progress TEXT;
+
 CREATE TABLE labels (
     name TEXT NOT NULL,
     value TEXT NOT NULL,

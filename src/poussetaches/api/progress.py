@@ -1,0 +1,72 @@
+"""Progress reports: handlers say how far they have come, with the token of their attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.engine_view import EngineView
+from poussetaches.api.events import EventHub
+from poussetaches.api.problems import Problem
+from poussetaches.api.reading import decode, read_body
+from poussetaches.core.moment import Moment
+from poussetaches.core.progress import ATTEMPT_TOKEN, Progress
+
+LONGEST = 4096  # bytes of a report
+LONGEST_NOTE = 200  # characters
+LARGEST = 2**53  # what a float still counts by ones
+
+Amount = Annotated[int, Meta(ge=0, le=LARGEST)] | Annotated[float, Meta(ge=0, le=LARGEST)]
+
+
+class ProgressFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is ``done`` of a ``total``, in any unit, and a word for people."""
+
+    done: Amount
+    total: Amount | None = None
+    note: Annotated[str, Meta(max_length=LONGEST_NOTE)] | None = None
+
+
+class ProgressRoutes:
+    """Takes reports for the engine, and tells them to those who read events."""
+
+    def __init__(self, *, engine: EngineView, events: EventHub, now: Callable[[], Moment]) -> None:
+        self._engine = engine
+        self._events = events
+        self._now = now
+        self._reports = msgspec.json.Decoder(ProgressFields)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the rows of the API."""
+        return [
+            Endpoint(
+                method="POST",
+                path="/v1/tasks/{id}/progress",
+                handler=self.report,
+                summary="Report the progress of a running attempt, with its token",
+                tag="Tasks",
+                body=ProgressFields,
+                answers={204: None},
+                problems=(HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT),
+                has_own_token=True,
+            )
+        ]
+
+    async def report(self, request: Request) -> Response:
+        """Keep the latest report of a running attempt."""
+        token = request.headers.get(ATTEMPT_TOKEN)
+        if token is None:
+            detail = f"{ATTEMPT_TOKEN} is missing; each delivery has one, for reports on it"
+            raise Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail)
+        fields = decode(self._reports, await read_body(request, limit=LONGEST))
+        progress = Progress(done=fields.done, total=fields.total, note=fields.note, at=self._now())
+        task = self._engine.report_progress(request.path_params["id"], token, progress)
+        self._events.progressed(task, progress)
+        return Response(status_code=HTTPStatus.NO_CONTENT)

@@ -1,0 +1,34 @@
+"""``Progress``: how far a running attempt has come, as its handler reports it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import msgspec
+
+from poussetaches.core.moment import Moment
+
+# The header of deliveries that reports on them must have, too.
+ATTEMPT_TOKEN = "Poussetaches-Attempt-Token"  # noqa: S105
+
+_TOKEN_SIZE = 16  # bytes
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """The state that was reported at ``at``: ``done`` of ``total``, in any unit."""
+
+    done: int | float
+    total: int | float | None = None
+    note: str | None = None
+    at: Moment
+
+
+def attempt_token(secret: bytes, request_id: str) -> str:
+    """Return the token that allows a handler to report the progress of its attempt."""
+    return hashlib.blake2b(request_id.encode(), key=secret, digest_size=_TOKEN_SIZE).hexdigest()
+
+
+def is_token_of(token: str, secret: bytes, request_id: str) -> bool:
+    """Return whether a token is that of an attempt, in a time that reveals nothing of it."""
+    return hmac.compare_digest(token.encode(), attempt_token(secret, request_id).encode())
