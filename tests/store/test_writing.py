@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +67,24 @@ def test_file_that_could_not_be_completed_leaves_nothing(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     assert list(path.parent.iterdir()) == []
+
+
+def test_file_in_a_folder_that_cannot_be_synced_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems cannot sync folders."""
+    fsync = os.fsync
+
+    def fsync_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_files)
+
+    write(path, b"all")
+
+    assert path.read_bytes() == b"all"
 
 
 def test_what_a_killed_writer_left_is_deleted_by_the_next(path: Path) -> None:

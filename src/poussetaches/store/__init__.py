@@ -20,6 +20,7 @@ from poussetaches.store.sqlite.copying import export, import_into
 from poussetaches.store.sqlite.log_owner import check_no_log_remains
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.verify import verify
+from poussetaches.store.sqlite.wal import files_of
 from poussetaches.store.writing import put_in_place, whole_file
 
 __all__ = [
@@ -125,9 +126,7 @@ async def import_store(
         )
     check_no_log_remains(path)
     beside = path.with_name("tasks.db.importing")
-    suffixes = ("", "-wal", "-shm", "-journal")
-    belonging = [beside.with_name(beside.name + suffix) for suffix in suffixes]
-    for each in belonging:  # of an import that was cut off
+    for each in files_of(beside):  # of an import that was killed
         each.unlink(missing_ok=True)
     try:
         count = await import_into(beside, file, progress, now=now, random=random)
@@ -135,6 +134,6 @@ async def import_store(
     except OSError as exc:
         raise CannotWriteFile(f"{path} cannot be written: {exc.strerror or exc}") from exc
     finally:
-        for each in belonging:
+        for each in files_of(beside):
             each.unlink(missing_ok=True)
     return count

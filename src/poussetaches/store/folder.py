@@ -13,8 +13,9 @@ from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store import folder_lock
-from poussetaches.store.advice import advice_on
+from poussetaches.store.advice import CHANGE_OWNER, advice_on
 from poussetaches.store.folder_lock import FolderLock
+from poussetaches.store.writing import PRIVATE_MODE, open_private, sync_folder
 
 DATABASE = "tasks.db"
 RESERVE = "reserve"
@@ -24,11 +25,9 @@ PRIVATE = (
     *(f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")),
     *(RESERVE, ADDRESS, folder_lock.FILE),
 )
-PRIVATE_MODE = 0o600
 OTHERS = 0o077  # every right of the group and of all others
 
 SERVER = "another server"
-OWNER = "give it to the user that runs poussetaches"
 # Commands that read the store keep servers from starting while they open the database, which may
 # have to index a log of 64 MiB.
 PATIENCE = 5.0  # seconds
@@ -81,7 +80,7 @@ class DataFolder:
         except OSError as exc:
             raise CannotOpenStore(
                 f"the data folder {self.path} cannot be written to: {exc.strerror}"
-                f"{advice_on(exc, OWNER)}, or name another with --data-dir"
+                f"{advice_on(exc, CHANGE_OWNER)}, or name another with --data-dir"
             ) from exc
         try:
             self._take(lock, patience)
@@ -98,8 +97,7 @@ class DataFolder:
         path = self.path / ADDRESS
         try:
             path.unlink(missing_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
+            with os.fdopen(open_private(path, os.O_WRONLY | os.O_EXCL), "w") as file:
                 file.write(f"{address}\n")
         except OSError as exc:  # a full disk must not keep the server from starting
             log.warning("address not written", extra={"path": str(path), "error": exc.strerror})
@@ -216,31 +214,13 @@ def _make_folder(path: Path, mode: int = 0o700) -> bool:
         if not path.is_dir():
             raise
         return False
-    _sync(path.parent)
+    sync_folder(path.parent)
     return True
-
-
-def _sync(folder: Path) -> None:
-    """Sync a folder; one that this user may not list, or that cannot be synced, is left out."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as exc:
-        if exc.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _hide_from_git(folder: Path) -> None:
     """Keep a folder out of commits: it is often made inside of a project."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with suppress(OSError):  # a full disk: nothing depends on it
-        descriptor = os.open(folder / ".gitignore", flags, PRIVATE_MODE)
-        try:
-            os.write(descriptor, b"*\n")
-        finally:
-            os.close(descriptor)
+        descriptor = open_private(folder / ".gitignore", os.O_WRONLY | os.O_EXCL)
+        with os.fdopen(descriptor, "w") as file:
+            file.write("*\n")

@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from poussetaches.store.writing import open_private
+
 FILE = "lock"
 OWNER_SIZE = 32  # bytes
 
@@ -30,7 +32,7 @@ class FolderLock:
         self._folder: int | None = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             if create:
-                self._file = os.open(self._file_path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._file = open_private(self._file_path, os.O_RDWR)
             else:
                 with suppress(FileNotFoundError):  # no server has been here
                     self._file = os.open(self._file_path, os.O_RDONLY)

@@ -30,7 +30,9 @@ from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurrence
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
+from poussetaches.store.advice import CHANGE_OWNER, advice_on
 from poussetaches.store.base import Store
+from poussetaches.store.writing import sync_folder
 
 # Ended tasks come first: one that is in two folders must not run again.
 FOLDERS = {
@@ -194,8 +196,8 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _unreadable(folder: Path, exc: OSError) -> CannotOpenStore:
     return CannotOpenStore(
-        f"the original's folder {folder} cannot be read: {exc.strerror}; give it to the user "
-        "that runs poussetaches"
+        f"the original's folder {folder} cannot be read: {exc.strerror}"
+        f"{advice_on(exc, CHANGE_OWNER)}"
     )
 
 
@@ -382,8 +384,8 @@ def _set_aside(folder: Path, folders: Sequence[Path], broken: Sequence[Path]) ->
         for path in folders:
             path.rename(_free(aside / path.name))
         # Renames that a power cut undoes would bring back tasks that have ended since.
-        for path in (aside_broken, aside, folder):
-            _sync(path)
+        for path in (*([aside_broken] if broken else []), aside, folder):
+            sync_folder(path)
     except OSError as exc:
         raise CannotOpenStore(
             f"the original's files in {folder} cannot be moved to {aside}: {exc.strerror}; move "
@@ -398,13 +400,3 @@ def _free(path: Path) -> Path:
         return path
     numbered = (path.with_name(f"{path.name}-{n}") for n in count(2))
     return next(other for other in numbered if not os.path.lexists(other))
-
-
-def _sync(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from poussetaches.core.errors import CannotWriteFile
+
+PRIVATE_MODE = 0o600
 
 
 @contextmanager
@@ -26,7 +29,7 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[Path]:
     try:
         with _temporary_folder(path) as folder:
             beside = folder / path.name
-            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(open_private(beside, os.O_WRONLY | os.O_EXCL))
             yield beside
             _refuse_existing(path, replace=replace)
             put_in_place(beside, path)
@@ -36,9 +39,33 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[Path]:
 
 def put_in_place(beside: Path, path: Path) -> None:
     """Give a complete file its final name, durably."""
-    _sync(beside)
+    descriptor = os.open(beside, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     beside.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file and return its descriptor; a new one can be used by its owner alone."""
+    return os.open(path, flags | os.O_CREAT, PRIVATE_MODE)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, unless it cannot be read or its file system cannot."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_existing(path: Path, *, replace: bool) -> None:
@@ -110,11 +137,3 @@ def _open_folder(folder: Path) -> int:
 
 def _lock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

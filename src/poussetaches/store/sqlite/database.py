@@ -22,6 +22,7 @@ from poussetaches.store.sqlite.log_owner import files_problem
 from poussetaches.store.sqlite.upgrade import STEPS
 from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
 from poussetaches.store.statements import load_migrations
+from poussetaches.store.writing import open_private
 
 OLDEST_SQLITE = (3, 38)  # the first with JSON functions and STRICT tables for certain
 CACHE_KIB = 16_384
@@ -59,7 +60,9 @@ def connect(path: Path | None, *, must_exist: bool = False) -> sqlite3.Connectio
     if path is None:
         return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     if not must_exist and not path.exists():
-        _create_private(path)
+        # SQLite would leave the file's mode to the umask; it gives log and index the same mode.
+        with suppress(FileNotFoundError):  # without its folder, SQLite says what is wrong
+            os.close(open_private(path, os.O_RDWR))
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -67,18 +70,6 @@ def connect(path: Path | None, *, must_exist: bool = False) -> sqlite3.Connectio
         check_same_thread=False,
         cached_statements=256,
     )
-
-
-def _create_private(path: Path) -> None:
-    """Create an empty file for its owner alone; SQLite gives its log and index the same mode."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except FileNotFoundError:
-        return  # there is no folder for it
-    try:
-        os.fchmod(descriptor, 0o600)  # whatever the umask
-    finally:
-        os.close(descriptor)
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

@@ -6,6 +6,8 @@ import errno
 import os
 from pathlib import Path
 
+from poussetaches.store.writing import open_private
+
 RESERVE = 16 * 1024 * 1024  # bytes; room for some ten thousand outcomes
 # Bytes that must be free besides. Without them the room just given up would be taken back before
 # anything was written to it, and again, for as long as the disk is full.
@@ -35,7 +37,7 @@ class Reserve:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         if not missing:
             return
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = open_private(self._path, os.O_RDWR)
         try:
             os.posix_fallocate(descriptor, 0, self._size)
             os.fsync(descriptor)

@@ -97,9 +97,17 @@ def journal_of(database: Path) -> Path:
     return database.with_name(f"{database.name}-journal")
 
 
+def files_of(database: Path) -> list[Path]:
+    """Return the paths of a database and of every file that SQLite makes beside it."""
+    return [database, log_of(database), index_of(database), journal_of(database)]
+
+
 def is_empty(path: Path) -> bool:
     """Return whether a file is empty or missing."""
-    return not path.exists() or not path.stat().st_size
+    try:
+        return not path.stat().st_size
+    except FileNotFoundError:
+        return True
 
 
 def read_header(database: Path) -> Header | None:
