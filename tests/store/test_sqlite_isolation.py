@@ -172,6 +172,11 @@ async def supersede(scene: Scene) -> None:
     assert (await known(scene.store, "run")).state is TaskState.WAITING
 
 
+async def pull_back(scene: Scene) -> None:
+    await add_three(scene, created_at=LATER, run_at=LATER)
+    assert await scene.store.pull_back(now=NOW, was=LATER, confirmed=NOW) == 2
+
+
 def cancelled(task: Task) -> Task:
     return cancel(task, now=NOW)
 
@@ -211,6 +216,7 @@ PLACES = [
     Place(delete_many, Step.EDIT, GONE),
     Place(delete_runs, Step.END_RUN, GONE),
     Place(supersede, Step.BURY, "superseded"),
+    Place(pull_back, Step.PULL_BACK, "waiting"),
 ]
 at_each_place = pytest.mark.parametrize("place", PLACES, ids=lambda place: place.act.__name__)
 
@@ -643,6 +649,17 @@ async def test_rows_left_alone_do_not_hide_those_behind_them(scene: Scene) -> No
 
     rows = scene.rows("SELECT state, count(*) FROM tasks GROUP BY state ORDER BY state")
     assert rows == [("dead", 10), ("waiting", 20)]
+
+
+async def test_task_left_alone_is_not_corrected_again_after_the_clock_was_set_back(
+    scene: Scene,
+) -> None:
+    steps = (Step.PULL_BACK, Step.BURY_FAILED, Step.SET_ASIDE)
+    scene.faults.fail(*steps, keys=POISON, error=KeyError())
+    await pull_back(scene)
+
+    assert await scene.store.pull_back(now=NOW, was=LATER, confirmed=NOW) == 0
+    assert scene.store.internal_error_count == 1
 
 
 async def test_disk_that_breaks_while_a_row_is_isolated_is_trouble(tmp_path: Path) -> None:

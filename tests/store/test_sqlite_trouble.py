@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sqlite3
@@ -20,7 +21,8 @@ from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
 from poussetaches.store.base import Finish, News, Push
-from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite import SqliteStore, connections
+from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.reserve import Reserve
 from tests.factories import NOW, make_ended, make_schedule, make_task
 from tests.store.driving import (
@@ -602,6 +604,57 @@ async def test_log_that_was_cut_short_is_noticed_before_pages_are_given_back(
         await store.shrink()
 
     assert store.trouble is not None
+
+
+async def test_memory_error_while_pages_are_freed_stops_no_write(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: sqlite3.Connection) -> None:
+        raise MemoryError
+
+    await store.add(make_task("large", body=bytes(100_000)))
+    await store.edit("large", lambda _: None, now=NOW)
+    with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="out of memory"):
+        patch.setattr(connections, "number_commit", fail)
+        await store.shrink()
+
+    await store.add(make_task("a"))
+
+    assert store.trouble is None
+
+
+def open_files_in(folder: Path) -> list[Path]:
+    """Return the files of a folder that this process has open."""
+    links = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    return [link for link in links if folder in link.parents]
+
+
+async def test_store_closes_its_files_when_its_log_can_no_longer_be_read(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    store = inline_store(path, disk=disk)
+    await store.open()
+    monkeypatch.setattr(connections, "is_empty", fail)
+
+    await store.close()
+
+    assert open_files_in(path.parent) == []
+
+
+async def test_memory_error_while_reading_is_unavailability_and_no_trouble(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="out of memory"):
+        patch.setattr(Reading, "task", fail)
+        await store.get("a")
+
+    assert store.trouble is None
 
 
 async def test_log_that_was_cut_short_is_not_brought_into_the_database(

@@ -159,7 +159,7 @@ WHERE seq IN (SELECT value FROM json_each(:numbers)) AND state = 'waiting' AND r
         ELSE run_at <= created_at
             OR (run_at <= :was AND (forced OR created_at > :now OR round > 1))
     END
-RETURNING lane, run_at;
+RETURNING seq, lane, run_at;
 
 -- lanes_numbered: some of them
 SELECT id, queue, origin, forced FROM lanes WHERE id IN (SELECT value FROM json_each(?));

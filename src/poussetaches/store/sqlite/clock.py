@@ -10,8 +10,9 @@ import msgspec
 from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import Lane
 from poussetaches.store.base import LastUse
+from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
 from poussetaches.store.sqlite.reads import Reading, as_list
-from poussetaches.store.sqlite.transaction import SqliteTransaction
+from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 
 SLICE = 500  # tasks in one transaction: keeps it under ~50 ms
 
@@ -37,9 +38,9 @@ def record(reading: Reading) -> ClockRecord | None:
 
 
 def keep_record(tx: SqliteTransaction, records: Sequence[ClockRecord]) -> Sequence[None]:
-    """Keep what must be known of the clock after a restart."""
-    for each in records:
-        text = msgspec.json.encode(each).decode()
+    """Store clock records."""
+    for one in records:
+        text = msgspec.json.encode(one).decode()
         tx.connection.execute(tx.sql["put_server_value"], ("clock", text))
     return [None] * len(records)
 
@@ -62,15 +63,35 @@ def pull_back(tx: SqliteTransaction, items: Sequence[PullingBack]) -> Sequence[i
 
 
 def _pull_back_one(tx: SqliteTransaction, item: PullingBack) -> int:
-    values = {**item._asdict(), "numbers": as_list(item.numbers)}
-    changed = tx.connection.execute(tx.sql["pull_back"], values).fetchall()
+    left = tx.left()
+    were_changed = each(
+        tx,
+        Step.PULL_BACK,
+        [seq for seq in item.numbers if seq not in left],
+        lambda some: _pull_back_some(tx, item, some),
+        give_up=lambda seq, defect: _give_up(tx, seq, defect, item.now),
+    )
+    return sum(were_changed)
+
+
+def _pull_back_some(
+    tx: SqliteTransaction, item: PullingBack, numbers: Sequence[int]
+) -> Sequence[bool]:
+    values = {**item._asdict(), "numbers": as_list(numbers)}
+    rows = tx.connection.execute(tx.sql["pull_back"], values).fetchall()
     lanes = {
         number: Lane(queue, origin, bool(forced))
         for number, queue, origin, forced in tx.reading.all(
-            "lanes_numbered", as_list([number for number, _ in changed])
+            "lanes_numbered", as_list([lane for _, lane, _ in rows])
         )
     }
-    for number, run_at in changed:
-        if number in lanes:  # else nobody sends it, as `verify` says
-            tx.task_waits(lanes[number], run_at)
-    return len(changed)
+    for _, lane, run_at in rows:
+        if lane in lanes:  # else nobody sends it, as `verify` says
+            tx.task_waits(lanes[lane], run_at)
+    changed = {seq for seq, _, _ in rows}
+    return [seq in changed for seq in numbers]
+
+
+def _give_up(tx: SqliteTransaction, seq: int, defect: Defect, now: Moment) -> bool:
+    give_up_task(tx, seq, defect, now=now)
+    return False

@@ -37,11 +37,11 @@ R = TypeVar("R")
 SHRINK_PAGES = 2000  # given back to the disk at a time, in so many transactions
 SHRINK_STEPS = 400  # a page takes up to 2 ms: SQLite looks for it in the list of all free ones
 
-# What the reserve meets on a full disk; a folder that is gone has no room either.
+# Errors that claiming the reserve raises on a full disk; a missing folder counts as full.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
 
-# What SQLite answers when a commit did not reach the frame that ends it in the log. With any other
-# error the frame may be there, and is then read when the database is opened again.
+# Errors of a commit whose last frame was not written to the log. After any other error the frame
+# may be there, and is then replayed when the database is opened again.
 UNDONE = (
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
     sqlite3.SQLITE_IOERR_WRITE,
@@ -153,7 +153,7 @@ class Connections:
         for listener in self.listeners:
             try:
                 listener.committed(news)
-            except Exception as exc:  # what is committed, or leased, must not be lost by it
+            except Exception as exc:  # the commit or lease stands, whatever a listener raises
                 error = {"error": describe_defect(exc), "stack": stack_of(exc)}
                 log.error("listener failed", extra=error)
 
@@ -204,13 +204,13 @@ class Connections:
         )
 
     def _commit_in_place(self, connection: sqlite3.Connection) -> None:
-        """Commit, and say of an error whether what was written may be on disk.
+        """Commit; the error says whether the changes may be on disk.
 
         Raises:
-            OutcomeUnknown: it may be.
-            StoreUnavailable: it is not.
+            OutcomeUnknown: they may be.
+            StoreUnavailable: they are not.
         """
-        # Each commit comes by here, and each check hands the interpreter's lock over: two will do.
+        # Every commit pays for these checks, and each releases the interpreter's lock: only two.
         if self._place is not None:
             self._check(self._place.check_log)
         try:
@@ -224,7 +224,7 @@ class Connections:
             raise _may_have_lasted(trouble) from exc
         if self._place is not None:
             try:
-                # Afterwards: what is acknowledged must be where the next start looks for it.
+                # After the commit: what is acknowledged must be where the next start reads it.
                 self._check(self._place.check_file)
             except StoreUnavailable as exc:
                 raise _may_have_lasted(exc) from exc
@@ -262,7 +262,7 @@ class Connections:
         )
 
     def _announce_trouble(self) -> None:
-        """Have the way out of new trouble begun at once."""
+        """Tell listeners of new trouble, so that recovery starts at once."""
         if self.trouble is not None and self.trouble is not self._announced:
             self._announced = self.trouble
             self.tell(News(trouble=True))
@@ -279,7 +279,7 @@ class Connections:
         return trouble
 
     def _note_trouble(self, trouble: StoreTrouble, exc: Exception) -> None:
-        """Be in trouble from now on, if it is any worse than what there is."""
+        """Record this trouble unless the same or a worse one is already recorded."""
         if self.trouble is not None and (trouble.full or not self.trouble.full):
             return
         self.trouble = trouble
@@ -306,7 +306,7 @@ class Connections:
             reading = Reading(opened, self._sql, self.known.leases.__contains__)
             try:
                 return read(reading)
-            except sqlite3.Error as exc:
+            except (sqlite3.Error, MemoryError) as exc:
                 raise self._trouble_of(exc) or exc from exc
             finally:
                 bad.extend(reading.bad)
@@ -353,8 +353,8 @@ class Connections:
     async def _disconnect_both(self) -> None:
         # Each by its own runner: a connection must not be closed while it is being used.
         if self._place is not None and await self._writer.run(self._place.find_cut):
-            # The last connection to be closed brings the log into the database, unless it may
-            # only read. From what is left of a log, the database would be a mixture.
+            # The last connection to close checkpoints the log, unless it is read-only. So the
+            # reader closes last: a part of a log would corrupt the database.
             await self._writer.run(self._disconnect)
         await self._reader.run(self._disconnect_reader)
         await self._writer.run(self._disconnect)
@@ -373,11 +373,15 @@ class Connections:
 
     def _report_remaining_log(self) -> None:
         """Log that closing did not bring the log into the file, such as on a full disk."""
-        if self.path is not None and not is_empty(log_of(self.path)):
-            log.warning(
-                "the database's log could not be emptied: it is part of the data",
-                extra={"log": str(log_of(self.path))},
-            )
+        if self.path is None:
+            return
+        wal = log_of(self.path)
+        with suppress(OSError):  # a failing disk must not keep the store from stopping
+            if not is_empty(wal):
+                log.warning(
+                    "the database's log could not be emptied: it is part of the data",
+                    extra={"log": str(wal)},
+                )
 
     def _let_go(self) -> None:
         if self._place is not None:
@@ -460,7 +464,7 @@ class Connections:
         except OSError as exc:
             if exc.errno in NO_ROOM:
                 raise StoreFull from exc
-            # Only a full disk needs it, and only to be less tedious.
+            # It is only needed on a full disk, and the store works without it.
             log.warning("reserve cannot be claimed", extra={"error": str(exc)})
 
     def _give_back_pages(self) -> bool:
@@ -480,12 +484,13 @@ class Connections:
             self._connection.executescript(f"BEGIN IMMEDIATE; PRAGMA incremental_vacuum({pages});")
             number_commit(self._connection)
             self._connection.execute("COMMIT")
-        except sqlite3.Error as exc:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+        except (sqlite3.Error, MemoryError) as exc:
+            with suppress(sqlite3.Error):  # then recovering opens a new connection
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             raise self._trouble_of(exc) or exc from exc
         return True
 
 
 def _may_have_lasted(exc: Exception) -> OutcomeUnknown:
-    return OutcomeUnknown(f"the change may have been made or not: {exc}")
+    return OutcomeUnknown(f"the change may or may not have been made: {exc}")

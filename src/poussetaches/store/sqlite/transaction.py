@@ -39,6 +39,7 @@ class Step(StrEnum):
     PRUNE = "pruning the task"
     EDIT = "changing the task"
     REPLACE = "replacing the body"
+    PULL_BACK = "correcting the time of the task"
     END_RUN = "ending the run of a deleted schedule"
     DELETE_SCHEDULE = "deleting the schedule"
     FIRE = "firing the schedule"
