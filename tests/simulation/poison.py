@@ -30,7 +30,7 @@ GARBAGE = ("headers = '{'", "expected = '7'", "retry = '[]'", "url = 'ftp://x/'"
 # What the log says of a defect, or of a row: nothing of it may come without a fault.
 DEFECTS = frozenset(
     {
-        *("row could not be processed", "news of a commit failed", "listener failed"),
+        *("row could not be processed", "listeners not told of a commit", "listener failed"),
         *("attempt could not be started", "attempt could not be judged", "attempt broke down"),
         *("outcome could not be recorded", "task could not be charged", "maintenance failed"),
         *("observer of attempts failed", "schedule paused by an internal error"),

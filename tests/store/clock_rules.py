@@ -1,4 +1,4 @@
-"""The rules of ``Store`` about the clock: what it keeps of it, and what a leap must not do."""
+"""The rules of ``Store`` about the clock: its record, and the effects of a clock leap."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from poussetaches.store.base import Finish, LastUse, MinuteRow, Push, Store
 from tests.factories import NOW, make_ended, make_task
 from tests.store.driving import LANE, Notes, end, known, lease_all, lease_one
 
-AHEAD = Moment(NOW + DAY)  # what a clock reads that is set back to NOW
+AHEAD = Moment(NOW + DAY)  # the time before the clock is set back to NOW
 CLOCK = ClockRecord(boot_id="b", seen=Moment(5), confirmed=Moment(3), highest=None)
 KEEP = Retention(count=1000, age=86_400.0)
 
 
 async def set_back(store: Store, *, now: Moment = NOW, confirmed: Moment = NOW) -> int:
-    """Correct what a clock that was a day ahead leaves too late."""
+    """Correct the tasks after the clock was a day ahead."""
     return await store.pull_back(now=now, was=AHEAD, confirmed=confirmed)
 
 
@@ -32,10 +32,10 @@ def pushed_ahead(id: str = "a", **fields: object) -> Task:
 class ClockRules:
     """What every store must do about the clock. Subclasses provide the ``store`` fixture."""
 
-    # What is kept
+    # The record
 
     async def test_record_of_the_clock_is_kept(self, store: Store) -> None:
-        """``keep_clock``: keep what must be known of the clock after a restart."""
+        """``keep_clock``: store the clock record."""
         before = await store.clock()
         await store.keep_clock(CLOCK)
         latest = msgspec.structs.replace(CLOCK, boot_id="c", highest=Moment(2))
@@ -43,8 +43,8 @@ class ClockRules:
 
         assert (before, await store.clock()) == (None, latest)
 
-    async def test_rows_tell_until_when_the_store_was_in_use(self, store: Store) -> None:
-        """``last_use``: of the task that was added last, and of the latest minute row."""
+    async def test_rows_show_when_the_store_was_last_in_use(self, store: Store) -> None:
+        """``last_use``: by the task added last, and by the latest minute row."""
         new = await store.last_use()
         await store.add(make_task("a", created_at=AHEAD))
         await store.add(make_task("b"))
@@ -56,7 +56,7 @@ class ClockRules:
     # A clock that was set ahead
 
     async def test_key_expires_by_the_confirmed_time(self, store: Store) -> None:
-        """``push``: ``confirmed`` decides what is past its time, ``now`` dates what is written."""
+        """``push``: keys expire by ``confirmed``, and rows are dated with ``now``."""
         push = Push(task=make_task("a", key="k"), key_ttl=60.0)
         [first] = await store.push([push], now=NOW)
         again = Push(task=make_task("b", key="k"), key_ttl=60.0)
@@ -72,7 +72,7 @@ class ClockRules:
         assert (new.task_id, later_on.task_id) == ("b", "b")
 
     async def test_task_expires_by_the_confirmed_time(self, store: Store) -> None:
-        """``expire``: ``confirmed`` decides what is past its time."""
+        """``expire``: tasks expire by ``confirmed``."""
         await store.add(make_task("a", expires_at=later(NOW, 60)))
 
         early = await store.expire(now=AHEAD, confirmed=later(NOW, 59), limit=10)
@@ -82,7 +82,7 @@ class ClockRules:
         assert (await known(store, "a")).ended_at == AHEAD
 
     async def test_retention_goes_by_the_confirmed_time(self, store: Store) -> None:
-        """``prune``: ``confirmed`` decides what is past its time."""
+        """``prune``: retention goes by ``confirmed``."""
         await store.restore([(make_ended("a", TaskState.DEAD), [])])
         dead = ("default", TaskState.DEAD, KEEP)
 
@@ -92,7 +92,7 @@ class ClockRules:
         assert (early, passed) == (0, 1)
 
     async def test_tidying_goes_by_the_confirmed_time(self, store: Store) -> None:
-        """``tidy``: ``confirmed`` decides what is past its time."""
+        """``tidy``: keys expire by ``confirmed``."""
         await store.push([Push(task=make_task("a", key="k"), key_ttl=60.0)], now=NOW)
 
         early = await store.tidy(now=AHEAD, confirmed=NOW, limit=10)
@@ -100,8 +100,8 @@ class ClockRules:
 
         assert (early, passed) == (0, 1)
 
-    async def test_expired_tasks_are_passed_over_when_asked_to(self, store: Store) -> None:
-        """``lease_due``: with ``skip_expired``, tasks past ``expires_at`` are passed over."""
+    async def test_expired_tasks_are_skipped_on_request(self, store: Store) -> None:
+        """``lease_due``: with ``skip_expired``, tasks past ``expires_at`` are skipped."""
         for id, priority, end_at in (("a", 5, NOW), ("b", 5, NOW), ("c", 0, NOW), ("d", 0, AHEAD)):
             await store.add(make_task(id, priority=priority, expires_at=end_at))
         await store.add(make_task("e", run_at=Moment(NOW + 7)))
@@ -115,8 +115,10 @@ class ClockRules:
 
     # A clock that was set back
 
-    async def test_tasks_that_were_due_are_due(self, store: Store) -> None:
-        """``pull_back``: pushed without delay, told to run, requeued, or late already."""
+    async def test_tasks_that_were_due_are_due_after_the_clock_was_set_back(
+        self, store: Store
+    ) -> None:
+        """``pull_back``: pushed without a delay, told to run, or requeued."""
         at = Moment(AHEAD - MINUTE)
         for task in (
             pushed_ahead("at once"),
@@ -137,8 +139,10 @@ class ClockRules:
         assert sorted(await lease_all(store)) == ["at once", "delayed", "requeued", "told to run"]
         assert (await known(store, "at once")).due_at == NOW
 
-    async def test_delays_and_moments_are_left_alone(self, store: Store) -> None:
-        """``pull_back``: other delays and moments stay."""
+    async def test_delayed_tasks_stay_unchanged_when_the_clock_is_set_back(
+        self, store: Store
+    ) -> None:
+        """``pull_back``: other tasks stay unchanged."""
         tasks = [
             make_task("due before", created_at=Moment(NOW - 5), run_at=NOW),
             make_task("delayed before", run_at=Moment(AHEAD - 1)),
@@ -151,8 +155,10 @@ class ClockRules:
         assert await set_back(store) == 0
         assert [await store.get(task.id) for task in tasks] == tasks
 
-    async def test_retry_of_a_wrong_time_waits_from_now_on(self, store: Store) -> None:
-        """``pull_back``: a retry whose attempt failed after ``confirmed`` begins its wait anew."""
+    async def test_delay_of_a_retry_starts_again_when_the_clock_is_set_back(
+        self, store: Store
+    ) -> None:
+        """``pull_back``: if an attempt failed after ``confirmed``, its delay starts at ``now``."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         failed_at = Moment(AHEAD - HOUR)
@@ -165,7 +171,7 @@ class ClockRules:
         assert (confirmed, counts, once_more) == (0, [1, 0], 0)
         assert (await known(store, "a")).run_at == later(NOW, 90)
 
-    async def test_all_of_many_are_corrected(self, store: Store) -> None:
+    async def test_tasks_are_corrected_in_several_commits(self, store: Store) -> None:
         """``pull_back`` returns how many tasks were changed."""
         await store.push([Push(task=pushed_ahead(f"task-{n}")) for n in range(1200)], now=AHEAD)
 
@@ -179,10 +185,10 @@ class ClockRules:
             pytest.param(pushed_ahead(created_at=NOW), AHEAD - MINUTE, id="delayed"),
         ],
     )
-    async def test_task_put_back_after_the_clock_is_as_late_as_it_was_meant_to_be(
+    async def test_task_put_back_after_the_clock_was_set_back_keeps_only_its_own_delay(
         self, store: Store, task: Task, run_at: Moment
     ) -> None:
-        """``finish``: what was leased was due, and waits again only if it was to be late."""
+        """``finish``: a task put back is due at once, unless it was delayed."""
         await store.restore([(task, [])])
         lease = await lease_one(store, now=AHEAD)
 
@@ -190,8 +196,10 @@ class ClockRules:
 
         assert (await known(store, "a")).run_at == run_at
 
-    async def test_end_of_a_corrected_task_stands(self, store: Store) -> None:
-        """``pull_back`` changes nothing of a task that has ended meanwhile."""
+    async def test_ended_task_stays_unchanged_when_the_clock_is_set_back(
+        self, store: Store
+    ) -> None:
+        """``pull_back`` changes only waiting tasks."""
         await store.add(pushed_ahead("a"))
         lease = await lease_one(store, now=AHEAD)
         await store.finish(Finish(lease, Bury(Reason.EXPIRED)), now=AHEAD)

@@ -47,7 +47,7 @@ class PushRules:
     """What every store must do with pushes. Subclasses provide the ``store`` fixture."""
 
     async def test_pushed_tasks_are_kept_in_order(self, store: Store) -> None:
-        """``push``: keep new tasks."""
+        """``push``: add new tasks."""
         tasks = [make_task(id, queue=f"q-{id}", labels={"n": id}) for id in "cab"]
 
         pushed = await push(store, *tasks)
@@ -58,7 +58,7 @@ class PushRules:
         await assert_counts_are_true(store, list("abc"))
 
     async def test_nothing_pushed_is_nothing_kept(self, store: Store) -> None:
-        """``push``: keep new tasks."""
+        """``push``: add new tasks."""
         assert await push(store) == []
         assert await counts_of(store) == {}
 
@@ -80,7 +80,7 @@ class PushRules:
     # Keys
 
     async def test_key_given_again_answers_with_the_first_task(self, store: Store) -> None:
-        """``push``: a push whose ``key`` was given comes to the task of then."""
+        """``push``: a repeated push returns the existing task."""
         first = make_task("first", key="k")
         await push(store, first)
 
@@ -91,7 +91,7 @@ class PushRules:
         await assert_counts_are_true(store, ["first"])
 
     async def test_key_answers_whatever_became_of_its_task(self, store: Store) -> None:
-        """``push``: whatever became of it."""
+        """``push``: it returns that task in any state."""
         await push(store, make_task("first", key="k"))
         lease = await lease_one(store)
         [while_running] = await push(store, make_task("again", key="k"))
@@ -117,7 +117,7 @@ class PushRules:
         assert pushed == Pushed("first", None, True)
 
     async def test_key_is_free_once_its_task_was_deleted(self, store: Store) -> None:
-        """``push``: unless it was deleted."""
+        """``push``: unless the task was deleted."""
         waiting = [
             make_task(name, key=key, run_at=LATER) for name, key in (("one", "a"), ("two", "b"))
         ]
@@ -143,7 +143,7 @@ class PushRules:
         ]
 
     async def test_key_is_free_once_its_queue_was_deleted(self, store: Store) -> None:
-        """``push``: or its queue."""
+        """``push``: unless its queue was deleted."""
         await push(store, make_task("first", key="k", queue="mail"))
         await end(store, (await store.lease_due({MAIL: 1}, now=NOW)).leases[0], Complete())
         await store.prune(
@@ -156,7 +156,7 @@ class PushRules:
         assert (pushed.task_id, pushed.existing) == ("again", False)
 
     async def test_key_stays_when_its_task_was_cancelled_or_expired(self, store: Store) -> None:
-        """``push``: whatever became of it."""
+        """``push``: it returns that task in any state."""
         await push(store, make_task("cancelled", key="a", run_at=LATER))
         await push(store, make_task("expired", key="b", run_at=LATER, expires_at=NOW))
         await store.edit(
@@ -172,7 +172,7 @@ class PushRules:
         ]
 
     async def test_key_stands_for_its_task_for_its_time(self, store: Store) -> None:
-        """``push``: less than that push's ``key_ttl`` ago."""
+        """``push``: less than its ``key_ttl`` ago."""
         await push(store, make_task("first", key="k"), key_ttl=10.0)
 
         [before] = await push(store, make_task("b", key="k"), now=Moment(NOW + 10 * SECOND - 1))
@@ -191,7 +191,7 @@ class PushRules:
         assert [pushed.existing for pushed in (before, then, after)] == [True, False, True]
 
     async def test_keys_are_their_queues(self, store: Store) -> None:
-        """``push``: given in its queue."""
+        """``push``: a push repeats another of its queue."""
         pushed = await push(store, make_task("a", key="k"), make_task("b", key="k", queue="mail"))
 
         assert [one.task_id for one in pushed] == ["a", "b"]
@@ -207,7 +207,7 @@ class PushRules:
     async def test_key_of_another_push_is_refused(
         self, store: Store, other: dict[str, object]
     ) -> None:
-        """``push``: a key stands for another url, method or body; with the push's place."""
+        """``push``: the key was pushed with another URL, method or body; with the push's place."""
         await push(store, make_task("first", key="k"))
 
         with pytest.raises(KeyConflict, match="'k' was used for a push with another") as caught:
@@ -218,7 +218,7 @@ class PushRules:
         await assert_counts_are_true(store, ["first"])
 
     async def test_key_stands_for_a_json_value(self, store: Store) -> None:
-        """``push``: in JSON, spaces and the order of an object's keys make no difference."""
+        """``push``: JSON bodies are compared as values."""
         first = make_task("first", key="k", body=b'{"a":1,"b":2.0}', body_kind=BodyKind.JSON)
         same = make_task("same", key="k", body=b'{"b": 2.0, "a": 1}', body_kind=BodyKind.JSON)
         other = make_task("other", key="k", body=b'{"a":1,"b":2}', body_kind=BodyKind.JSON)
@@ -248,7 +248,7 @@ class PushRules:
         await assert_counts_are_true(store, ["first", "a", "d"])
 
     async def test_pushes_of_one_call_see_each_other(self, store: Store) -> None:
-        """``push``: tasks that were pushed before answer for them."""
+        """``push``: a repeated push returns the existing task."""
         pushed = await push(store, make_task("a", key="k"), make_task("b", key="k"))
 
         with pytest.raises(KeyConflict) as caught:
@@ -261,7 +261,7 @@ class PushRules:
     # One at a time
 
     async def test_waiting_task_with_the_same_value_stays(self, store: Store) -> None:
-        """``push``: a push whose ``unique`` a waiting task of its queue has comes to it."""
+        """``push``: a push with the ``unique`` of a waiting task returns that task."""
         first = make_task("first", unique="u", body=b"first")
         await push(store, first)
 
@@ -273,7 +273,7 @@ class PushRules:
         assert await store.get("first") == first
 
     async def test_waiting_task_with_the_same_value_is_replaced(self, store: Store) -> None:
-        """``push``: which gets its body and ``run_at`` when it replaces."""
+        """``push``: the task gets the body and ``run_at`` of the push if it replaces."""
         first = make_task("first", unique="u", body=b"first", attempt_count=2, attempt_total=2)
         await store.add(first)
         notes = Notes()
@@ -301,7 +301,7 @@ class PushRules:
         await assert_counts_are_true(store, ["first", "new"])
 
     async def test_running_task_does_not_stand_in_the_way(self, store: Store) -> None:
-        """``push``: a running or ended task does not stand in the way."""
+        """``push``: running and ended tasks do not count."""
         await push(store, make_task("first", unique="u"))
         lease = await lease_one(store)
 
@@ -313,7 +313,7 @@ class PushRules:
         assert await end(store, lease, RetryAt(NOW)) is True
 
     async def test_only_the_first_of_one_call_waits(self, store: Store) -> None:
-        """``push``: tasks that were pushed before answer for them."""
+        """``push``: a repeated push returns the existing task."""
         pushed = await push(
             store, *(make_task(id, unique="u", body=id.encode()) for id in "abc"), replaces=True
         )
@@ -328,7 +328,7 @@ class PushRules:
     async def test_key_of_a_push_that_found_a_waiting_task_stands_for_it(
         self, store: Store
     ) -> None:
-        """``push``: a push whose ``key`` was given comes to the task of then."""
+        """``push``: a repeated push returns the existing task."""
         await push(store, make_task("first", unique="u"))
         await push(store, make_task("b", unique="u", key="k"))
         await end(store, await lease_one(store), Complete())

@@ -53,7 +53,7 @@ def refused(queue: Queue | None) -> Queue:
 
 
 def bucket(full_at: Moment) -> BucketRecord:
-    """Return what is kept of the tokens of a queue."""
+    """Return a bucket that is full again at a moment."""
     return BucketRecord(boot_id="boot", full_at_uptime=7, full_at=full_at)
 
 
@@ -319,7 +319,7 @@ class QueueRules:
     # Tokens
 
     async def test_buckets_are_kept_by_queue(self, store: Store) -> None:
-        """``keep_buckets``: keep when queues have all their tokens again."""
+        """``keep_buckets``: store when the buckets of queues are full again."""
         await store.keep_buckets({"a": bucket(NOW), "b": bucket(NOW)})
         await store.keep_buckets({"b": bucket(LATER)})
         await store.set_paused(True)

@@ -232,7 +232,7 @@ class TaskRules:
         assert (ids_of(rest.tasks), rest.after) == (["c"], None)
 
     async def test_page_of_large_tasks_is_short(self, store: Store) -> None:
-        """``list_enveloped``: a page may end before the limit, when it is large."""
+        """``list_enveloped``: a page of large tasks may end before the limit."""
         body = b"x" * 1_000_000
         for number in range(5):
             run_at = Moment(NOW + number)

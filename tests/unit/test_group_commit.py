@@ -324,7 +324,7 @@ async def test_announcement_that_breaks_down_leaves_nobody_waiting(
 
     assert list(results) == ["A", "B"]
     assert await group.write(note, "c") == "C"
-    assert caplog.messages == ["news of a commit failed"] * 2
+    assert caplog.messages == ["listeners not told of a commit"] * 2
 
 
 async def test_writes_that_fail_are_tried_once_more_with_their_rows_isolated() -> None:

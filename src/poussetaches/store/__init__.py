@@ -52,7 +52,7 @@ async def open_store(
             reserve=Reserve(folder.reserve),
         )
         await store.open()
-    except OSError as exc:  # such as of a file of this package
+    except OSError as exc:  # such as for a file of this package
         raise CannotOpenStore(cannot_be_opened(exc, folder.database)) from exc
     return store
 

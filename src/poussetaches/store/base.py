@@ -1,11 +1,11 @@
 """The contract that every kind of store keeps; ``tests/store/contract.py`` holds each to it.
 
-A store knows states and leases, and nothing of HTTP or of when to try again. Where a method takes
-``now`` and ``confirmed``, the first dates what is written, and the second, if it is earlier,
-decides what is past its time: a clock that was just set ahead deletes nothing. Every method is
+A store knows states and leases, but neither HTTP nor retry rules. If a method takes ``now`` and
+``confirmed``, rows are dated with ``now``, and expiry and retention go by ``confirmed``, which is
+``now`` by default: a clock that was just set ahead deletes nothing. Every method is
 atomic, and many calls may share one commit: when a method that writes returns, it is on disk.
 All of them raise ``StoreUnavailable`` (``StoreFull`` when the disk is full) and have then
-changed nothing, unless it is ``OutcomeUnknown``: then nobody can know before the next reading.
+changed nothing, except for ``OutcomeUnknown``: only the next read shows whether they have.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ class MinuteRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastUse(msgspec.Struct, frozen=True):
-    """Until when a store was in use; each is None where there are no such rows."""
+    """When a store was last in use; a field is None if there are no such rows."""
 
-    pushed_at: Moment | None  # when the task that was added last was made
-    minute: Moment | None  # the beginning of the latest minute row, whenever it was written
+    pushed_at: Moment | None  # ``created_at`` of the task added last
+    minute: Moment | None  # the start of the latest minute, in whatever order they were added
 
 
 class StoreSize(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +131,7 @@ class Finish(msgspec.Struct, frozen=True):
     lease: Lease
     move: Move
     attempt: Attempt | None = None  # None when the attempt does not count
-    ended_at: Moment | None = None  # of a task that dies; None is when it is recorded
+    ended_at: Moment | None = None  # of a task that dies; None stands for ``now``
 
 
 class SummaryPage(msgspec.Struct, frozen=True):
@@ -219,16 +219,17 @@ class Store(Protocol):
     async def push(
         self, pushes: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
     ) -> list[Pushed]:
-        """Keep new tasks, all or none, unless tasks that were pushed before answer for them.
+        """Add new tasks, all or none; a repeated push returns the existing task.
 
-        A push whose ``key`` was given in its queue less than that push's ``key_ttl`` ago comes
-        to the task of then, whatever became of it, unless it was deleted, or its queue. A push
-        whose ``unique`` a waiting task of its queue has comes to that task, which gets its body
-        and ``run_at`` when it replaces.
-        A running or ended task does not stand in the way.
+        A push repeats another of its queue if that one had the same ``key``, less than its
+        ``key_ttl`` ago. It returns that task in any state, unless the task or its queue was
+        deleted. A push with the ``unique`` of a waiting task of its queue returns that task, which
+        gets the body and ``run_at`` of the push if it replaces. Running and ended tasks do not
+        count.
 
         Raises:
-            KeyConflict: a key stands for another url, method or body; with the push's place.
+            KeyConflict: the key was pushed with another URL, method or body (JSON bodies are
+                compared as values); with the push's place.
             StoreBusy: more waits to be written than the disk can take at the moment.
         """
 
@@ -270,7 +271,7 @@ class Store(Protocol):
         changed. Ends by an edit make their callbacks.
 
         Raises:
-            EditFailed: ``edit`` raised what is no error of ours.
+            EditFailed: ``edit`` raised an unexpected exception.
             TaskFailed: the change could not be written; the task was buried or set aside.
         """
 
@@ -295,7 +296,7 @@ class Store(Protocol):
     ) -> SummaryPage:
         """Return tasks pushed in the original's envelope, earliest ``run_at`` first, then by id.
 
-        A page may end before the limit, when it is large. Waiting includes running. Runs of
+        A page of large tasks may end before the limit. Waiting includes running. Runs of
         schedules are left out of the waiting ones.
         """
 
@@ -308,7 +309,7 @@ class Store(Protocol):
 
         A task is due when it is waiting and ``run_at <= now``; among equals the earliest
         ``run_at`` comes first, then the one added first. No task is ever leased twice at once.
-        With ``skip_expired``, tasks past their ``expires_at`` are passed over.
+        With ``skip_expired``, tasks past their ``expires_at`` are skipped.
         For each lane asked for, ``next_due`` says when its next task that is not leased is due,
         None when there is none.
         """
@@ -320,12 +321,13 @@ class Store(Protocol):
         """Return the lanes that had a task added since a moment, to within an hour."""
 
     async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
-        """Correct the ``run_at`` that a clock set back from ``was`` to ``now`` leaves too late.
+        """Correct ``run_at`` after the clock was set back from ``was`` to ``now``.
 
-        A task that waits for a moment after ``now`` is due at once if it was pushed without a
-        delay, or was due at ``was`` and was pushed after ``now``, told to run, or requeued. A
-        retry whose attempt failed after ``confirmed``, so by a wrong clock, has its wait begin at
-        ``now``. Other delays and moments stay. Returns how many tasks were changed.
+        Of the tasks with a ``run_at`` after ``now``, those become due at once that were pushed
+        without a delay, and those that were due at ``was`` and were pushed after ``now``, told to
+        run, or requeued. If an attempt failed after ``confirmed``, the clock was wrong, and the
+        delay before the retry starts at ``now``. Other tasks stay unchanged. Returns how many
+        tasks were changed.
         """
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
@@ -350,10 +352,10 @@ class Store(Protocol):
         """
 
     async def buckets(self) -> dict[str, BucketRecord]:
-        """Return what was kept of the tokens of queues, also of some that are gone."""
+        """Return the stored token buckets by queue, which may include deleted queues."""
 
     async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
-        """Keep when queues have all their tokens again; ``tidy`` deletes it once they have."""
+        """Store when the buckets of queues are full again; ``tidy`` deletes those that are."""
 
     # Schedules
 
@@ -436,7 +438,7 @@ class Store(Protocol):
     # Maintenance
 
     async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
-        """Delete up to ``limit`` rows of each kind that nobody needs any more; tell how many.
+        """Delete up to ``limit`` unneeded rows of each kind; return how many.
 
         These are keys past their time; lanes without waiting tasks, and queues without any
         tasks that nobody configured or paused, unused for a day (``default`` stays); minute
@@ -444,7 +446,7 @@ class Store(Protocol):
         """
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
-        """Bury up to ``limit`` waiting tasks past their ``expires_at``; tell how many.
+        """Bury up to ``limit`` waiting tasks past their ``expires_at``; return how many.
 
         Fewer when they are large, but one at least while there are any. Leased ones are left
         to their attempt.
@@ -481,13 +483,13 @@ class Store(Protocol):
     # The clock
 
     async def clock(self) -> ClockRecord | None:
-        """Return what was kept of the clock, None when nothing was."""
+        """Return the stored clock record; None if there is none."""
 
     async def keep_clock(self, record: ClockRecord) -> None:
-        """Keep what must be known of the clock after a restart."""
+        """Store the clock record, for the next start."""
 
     async def last_use(self) -> LastUse:
-        """Return until when the store was in use, as far as its rows tell."""
+        """Return when the store was last in use, judging by its rows."""
 
     # Statistics
 
@@ -523,8 +525,8 @@ class Store(Protocol):
     def internal_error_count(self) -> int:
         """How many rows could not be processed since the store was opened.
 
-        Whatever is raised for one row ends that row alone, in every method that writes: a task
-        dies as *internal_error*, or its row is set aside; a schedule is paused.
+        In every method that writes, an exception at one row affects that row alone: a task dies
+        with the reason *internal_error*, or its row is set aside; a schedule is paused.
         """
 
     async def recover(self) -> None:

@@ -28,12 +28,12 @@ PRIVATE = (
 OTHERS = 0o077  # every right of the group and of all others
 
 SERVER = "another server"
-# Commands that read the store keep servers from starting while they open the database, which may
-# have to index a log of 64 MiB.
+# Commands that read the store block the start of a server while they open the database, which may
+# mean indexing a log of 64 MiB.
 PATIENCE = 5.0  # seconds
 RETRY = 0.05  # seconds
 
-# What flock says where there are no locks, as opposed to a lock that another process has.
+# Errors of flock on file systems without locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class DataFolder:
 
     @property
     def is_new(self) -> bool:
-        """Whether no task was ever stored in it, as far as can be seen."""
+        """Whether it has no database yet; False if that is unknown."""
         try:
             return not self.database.exists()
         except OSError:
@@ -67,8 +67,8 @@ class DataFolder:
     def lock(self, *, user: str = SERVER, patience: float = PATIENCE) -> None:
         """Make the folder and take its lock, which ends with the process at the latest.
 
-        ``user`` is what others are told of who has it. A command that is opening the store to
-        read it is waited for, ``patience`` seconds at most.
+        ``user`` names the holder in the errors of other processes. Waits up to ``patience``
+        seconds for commands that are opening the store for reading.
 
         Raises:
             CannotOpenStore: it cannot be made or written to, or another process uses it.
@@ -93,7 +93,7 @@ class DataFolder:
 
     @contextmanager
     def address_file(self, address: str) -> Iterator[None]:
-        """Keep the server's address in the file ``address`` within the block, for its clients."""
+        """Publish the server's address in the file ``address`` during the block."""
         path = self.path / ADDRESS
         try:
             path.unlink(missing_ok=True)
@@ -116,8 +116,8 @@ class DataFolder:
     def has_lost_lock(self) -> bool:
         """Return whether the file that was locked is no longer the folder's.
 
-        Then another process may lock the one in its place. A folder that was moved or deleted as
-        a whole has lost nothing here: the store notices that.
+        Then another process can lock the new one. A folder that was moved or deleted as a whole
+        does not count: the store notices that.
         """
         return self._lock is not None and self._lock.is_lost()
 
@@ -142,7 +142,7 @@ class DataFolder:
         give_up_at = time.monotonic() + patience
         try:
             while not lock.take_alone():
-                # A lock that can be shared is one that commands share in order to read.
+                # If a shared lock can be taken, the holders are commands that read.
                 if not lock.take_shared():
                     raise CannotOpenStore(self._in_use_by(lock.owner))
                 lock.release()
@@ -168,7 +168,7 @@ class DataFolder:
         )
 
     def _restrict_files(self) -> None:
-        """Take files from other users; older versions left their modes to the umask."""
+        """Revoke other users' access to files; older versions left their modes to the umask."""
         for name in PRIVATE:
             path = self.path / name
             if not _is_open_to_others(path):
@@ -184,11 +184,11 @@ class ReadLock:
     """Keeps servers from starting while a store is opened to be read."""
 
     def __init__(self, lock: FolderLock | None, *, in_use: bool) -> None:
-        self.in_use = in_use  # by a server, as far as this user can know
+        self.in_use = in_use  # by a server; True if this user cannot know
         self._lock = lock
 
     def release(self) -> None:
-        """Let servers start. May be called twice."""
+        """Allow servers to start. May be called twice."""
         if self._lock is not None:
             self._lock.release()
 
@@ -196,7 +196,7 @@ class ReadLock:
 def _is_open_to_others(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
-    except OSError:  # there is none, or opening it says what is wrong
+    except OSError:  # there is none, or opening it raises the error
         return False
     return stat.S_ISREG(mode) and bool(mode & OTHERS)
 
@@ -219,7 +219,7 @@ def _make_folder(path: Path, mode: int = 0o700) -> bool:
 
 
 def _hide_from_git(folder: Path) -> None:
-    """Keep a folder out of commits: it is often made inside of a project."""
+    """Make git ignore a folder, which is often inside a project."""
     with suppress(OSError):  # a full disk: nothing depends on it
         descriptor = open_private(folder / ".gitignore", os.O_WRONLY | os.O_EXCL)
         with os.fdopen(descriptor, "w") as file:

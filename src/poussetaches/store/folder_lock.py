@@ -16,8 +16,8 @@ OWNER_SIZE = 32  # bytes
 class FolderLock:
     """A lock on a folder itself and on the file ``lock`` in it.
 
-    Two locks, because each can fail alone: cleaners and copiers delete files, and some file
-    systems cannot lock folders. Version 1.0 knows the file alone.
+    Two locks, because each can fail: clean-up and copy programs delete files, and some file
+    systems cannot lock folders. Version 1.0 only locks the file.
     """
 
     def __init__(self, folder: Path, *, create: bool) -> None:
@@ -42,13 +42,13 @@ class FolderLock:
 
     @property
     def owner(self) -> str:
-        """What the process that locked it alone last has written into the file."""
+        """The text written by the last process that locked it exclusively."""
         if self._file is None:
             return ""
         return os.pread(self._file, OWNER_SIZE, 0).decode("ascii", "replace").strip()
 
     def take_alone(self) -> bool:
-        """Lock it for this process alone; return False if another process has it.
+        """Take an exclusive lock; return False if another process holds any lock.
 
         Raises:
             OSError: the file system has no locks.
@@ -56,7 +56,7 @@ class FolderLock:
         return self._take(fcntl.LOCK_EX)
 
     def take_shared(self) -> bool:
-        """Lock it so that others may only share it; return False if one has it alone.
+        """Take a shared lock; return False if another process holds an exclusive one.
 
         Raises:
             OSError: the file system has no locks.
@@ -64,14 +64,14 @@ class FolderLock:
         return self._take(fcntl.LOCK_SH)
 
     def name_owner(self, owner: str) -> None:
-        """Write into the file who has locked it alone."""
+        """Write the holder of the exclusive lock into the file."""
         assert self._file is not None
-        with suppress(OSError):  # on a full disk nobody is told who has it
+        with suppress(OSError):  # on a full disk the holder stays unnamed
             os.truncate(self._file, 0)
             os.pwrite(self._file, f"{owner}\n".encode(), 0)
 
     def is_lost(self) -> bool:
-        """Return whether the folder is where it was, and the file in it is not the locked one."""
+        """Return whether the folder is still there but its file is no longer the locked one."""
         assert self._folder is not None
         assert self._file is not None
         try:
@@ -83,7 +83,7 @@ class FolderLock:
             return not os.path.samestat(self._file_path.stat(), os.fstat(self._file))
         except FileNotFoundError:
             return True
-        except OSError:  # a disk that fails says nothing of who could lock what
+        except OSError:  # a failing disk does not prove it
             return False
 
     def release(self) -> None:
@@ -94,7 +94,7 @@ class FolderLock:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Unlock it, and close what was opened. May be called twice."""
+        """Unlock it and close the files. May be called twice."""
         descriptors = (self._folder, self._file)
         self._folder = self._file = None
         for descriptor in descriptors:
@@ -105,7 +105,7 @@ class FolderLock:
         assert self._folder is not None
         try:
             taken = _flock(self._folder, kind)
-        except OSError:  # network file systems cannot lock folders: the file's lock must do
+        except OSError:  # some network file systems cannot lock folders: the file's lock is enough
             taken = True
         if taken and self._file is not None:
             taken = _flock(self._file, kind)

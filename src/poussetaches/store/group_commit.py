@@ -46,7 +46,7 @@ class Begin(Protocol[T_co]):
     """Begins transactions."""
 
     def __call__(self, *, isolates_rows: bool) -> T_co:
-        """Begin one; if it isolates rows, a row that cannot be written is kept from the others."""
+        """Begin one; if it isolates rows, a row that fails does not fail the others."""
 
 
 class _Waiting(Generic[T]):
@@ -75,10 +75,9 @@ class _Waiting(Generic[T]):
 class GroupCommit(Generic[T]):
     """Collects writes and commits them together.
 
-    Calls of the same ``write`` are handed to it as one list. A write that fails takes no other
-    with it: the transaction is undone, and all are tried again in one that keeps a row that fails
-    from the other rows. If a write as a whole still fails, each is tried alone. Trouble of the
-    store itself is everybody's.
+    Calls of the same ``write`` are passed to it as one list. A write that fails does not fail the
+    others: the transaction is rolled back, and all are retried in one that isolates rows. If a
+    write as a whole still fails, each is retried alone. A failure of the store itself fails all.
 
     A lone write is committed at once. Under load a commit waits for company, as long as it comes
     and at most ``window`` seconds: fewer, larger commits are cheaper than many small ones.
@@ -147,9 +146,9 @@ class GroupCommit(Generic[T]):
         for transaction in committed:
             try:
                 self._announce(transaction)
-            except Exception as exc:  # whoever waits for the commit must have its result
+            except Exception as exc:  # callers must still get the commit's result
                 error = {"error": describe_defect(exc), "stack": stack_of(exc)}
-                log.error("news of a commit failed", extra=error)
+                log.error("listeners not told of a commit", extra=error)
         if not committed:
             self._announce_failure()
 

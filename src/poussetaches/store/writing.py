@@ -20,7 +20,7 @@ PRIVATE_MODE = 0o600
 def whole_file(path: Path, *, replace: bool) -> Iterator[Path]:
     """Yield an empty file to write; rename it to ``path`` once the block has ended without error.
 
-    Only its owner may read it: it holds what tasks hold.
+    Only its owner may read it, since tasks hold personal data.
 
     Raises:
         CannotWriteFile: it exists already, or cannot be written.
@@ -49,12 +49,12 @@ def put_in_place(beside: Path, path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file and return its descriptor; a new one can be used by its owner alone."""
+    """Open or create a file and return its descriptor; only the owner can use a new file."""
     return os.open(path, flags | os.O_CREAT, PRIVATE_MODE)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, unless it cannot be read or its file system cannot."""
+    """Make the names in a folder durable, if the user may read it and the file system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:

@@ -25,10 +25,10 @@ DELETE FROM labels WHERE task = ?;
 -- key: what it stands for
 SELECT task_id, content FROM keys WHERE queue = ? AND key = ? AND expires_at > ?;
 
--- free_key: if it stands for this task
+-- free_key: if it belongs to this task
 DELETE FROM keys WHERE queue = ? AND key = ? AND task_id = ?;
 
--- free_keys_of_queue: whatever they stand for
+-- free_keys_of_queue: of any task
 DELETE FROM keys WHERE queue = ?;
 
 -- put_key: new, or in the place of one past its time
@@ -126,7 +126,7 @@ SELECT json_group_array(json_array(wanted.lane, (
 )))
 FROM (SELECT value ->> 0 AS lane, value ->> 1 AS below FROM json_each(?)) AS wanted;
 
--- first_unexpired: the same without those past their end
+-- first_unexpired: the same without expired tasks
 SELECT json_group_array(json_array(wanted.lane, (
     SELECT json_group_array(json_array(seq, run_at, priority))
     FROM (
@@ -142,10 +142,10 @@ SELECT json_group_array(json_array(wanted.lane, (
 )))
 FROM (SELECT value ->> 0 AS lane, value ->> 1 AS below FROM json_each(:wanted)) AS wanted;
 
--- waiting_after: a moment, found in the index alone
+-- waiting_after: a moment; reads the index alone
 SELECT seq FROM tasks INDEXED BY tasks_due WHERE state = 'waiting' AND run_at > ?;
 
--- pull_back: what a clock that was set back leaves too late
+-- pull_back: after the clock was set back
 UPDATE tasks SET
     run_at = CASE
         WHEN attempt_count > 0 AND NOT forced THEN min(run_at, :now + run_at - failed_at)
@@ -164,7 +164,7 @@ RETURNING seq, lane, run_at;
 -- lanes_numbered: some of them
 SELECT id, queue, origin, forced FROM lanes WHERE id IN (SELECT value FROM json_each(?));
 
--- last_use: when the task added last was made, and the latest minute
+-- last_use: creation of the task added last, and the latest minute
 SELECT
     (SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1),
     (SELECT max(minute) FROM minutes);
@@ -344,14 +344,14 @@ SELECT value FROM server WHERE name = ?;
 INSERT INTO server (name, value) VALUES (?, ?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
--- kept_clock: what was kept of the clock; a text that is not UTF-8 must not stop the start
+-- kept_clock: the clock record; a text that is not UTF-8 must not stop the start
 SELECT CAST(value AS BLOB) FROM server WHERE name = 'clock';
 
--- buckets: of queues, as they were kept
+-- buckets: of all queues
 SELECT CAST(substr(name, 8) AS BLOB), CAST(value AS BLOB) FROM server
 WHERE name >= 'bucket:' AND name < 'bucket;';
 
--- delete_full_buckets: by a moment; what cannot be read, too
+-- delete_full_buckets: full by a moment, or unreadable
 DELETE FROM server WHERE name IN (
     SELECT name FROM server WHERE name >= 'bucket:' AND name < 'bucket;'
         AND CASE WHEN json_valid(value) THEN ifnull(value ->> 'full_at', 0) ELSE 0 END <= ?

@@ -1,4 +1,4 @@
-"""What is kept of the clock, and the moments that a clock set back leaves in the future."""
+"""The clock record, and the correction of tasks after the clock was set back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _decode_record = msgspec.json.Decoder(ClockRecord).decode
 
 
 class PullingBack(NamedTuple):
-    """Tasks that wait for a moment after ``now``, to which the clock was set back from ``was``."""
+    """Tasks due after ``now``, to which the clock was set back from ``was``."""
 
     numbers: Sequence[int]
     now: Moment
@@ -29,7 +29,7 @@ class PullingBack(NamedTuple):
 
 
 def record(reading: Reading) -> ClockRecord | None:
-    """Return what was kept of the clock; None when there is nothing that can be read."""
+    """Return the stored clock record; None if there is none that can be read."""
     content = reading.value("kept_clock")
     try:
         return _decode_record(content) if isinstance(content, bytes) else None
@@ -46,19 +46,19 @@ def keep_record(tx: SqliteTransaction, records: Sequence[ClockRecord]) -> Sequen
 
 
 def last_use(reading: Reading) -> LastUse:
-    """Return until when the store was in use."""
+    """Return when the store was last in use."""
     row = reading.one("last_use")
     assert row is not None
     return LastUse(*row)
 
 
 def waiting_after(reading: Reading, now: Moment) -> list[int]:
-    """Return the numbers of the tasks that wait for a moment after another."""
+    """Return the numbers of the waiting tasks that are due after a moment."""
     return [seq for (seq,) in reading.all("waiting_after", now)]
 
 
 def pull_back(tx: SqliteTransaction, items: Sequence[PullingBack]) -> Sequence[int]:
-    """Correct the moments that a clock set back leaves too late; return how many."""
+    """Correct ``run_at`` after the clock was set back; return how many tasks were changed."""
     return [_pull_back_one(tx, item) for item in items]
 
 
@@ -86,7 +86,7 @@ def _pull_back_some(
         )
     }
     for _, lane, run_at in rows:
-        if lane in lanes:  # else nobody sends it, as `verify` says
+        if lane in lanes:  # else the task is never sent, which `verify` reports
             tx.task_waits(lanes[lane], run_at)
     changed = {seq for seq, _, _ in rows}
     return [seq in changed for seq in numbers]

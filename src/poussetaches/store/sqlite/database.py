@@ -85,7 +85,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA busy_timeout = 5000")
         # In memory, as the writer's: another disk that is full is no trouble of the store's.
         connection.execute("PRAGMA temp_store = MEMORY")
-        # From its first reading on it holds a lock, so that it can be the last one to be closed.
+        # The first read takes a lock, which it then holds, so that it can close last.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error:
         connection.close()
@@ -129,11 +129,10 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
     for number, script in migrations:
         if number > version:
             _migrate(connection, number, script)
-    # Last, so that after an upgrade that fails the older version can still open the database.
+    # Last, so that the older version can still open the database if an upgrade fails.
     _start_numbering(connection)
     if version < newest:
-        # The tables are then in the file itself, which is not taken for an empty one if its log
-        # is lost.
+        # So the tables are in the file itself: it does not look empty if its log is lost.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute("PRAGMA temp_store = MEMORY")
 
@@ -171,8 +170,8 @@ def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
 def _start_numbering(connection: sqlite3.Connection) -> None:
     """Number commits from now on, unless they are numbered already.
 
-    The first number is written to the file, not to the log: so a log with numbers is never beside
-    its database without one.
+    The first number is written to the file, not to the log, so that a log with numbers never
+    belongs to a database without one.
     """
     if is_numbered(read_version(connection)):
         return
@@ -182,15 +181,15 @@ def _start_numbering(connection: sqlite3.Connection) -> None:
             _set_journal_mode(connection, "WAL")
             read_version(connection)  # makes the log, which is only made when it is needed
     except sqlite3.OperationalError as exc:
-        # While others read, the log cannot be brought into the file: the next start numbers.
+        # While others read, the journal mode cannot change: the next start numbers.
         if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
 
 
 def detach_log(connection: sqlite3.Connection) -> None:
-    """Bring the whole log into the database's file and delete the log.
+    """Checkpoint the whole log into the database's file and delete the log.
 
-    Closing the last connection does so as well, but ignores errors, such as a full disk.
+    Closing the last connection does so too, but ignores errors such as a full disk.
 
     Raises:
         sqlite3.Error: the file does not hold everything.
@@ -201,7 +200,7 @@ def detach_log(connection: sqlite3.Connection) -> None:
 
 
 def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> str:
-    """Set the journal mode; return the mode that is in force, which may be another."""
+    """Set the journal mode; return the resulting mode, which may be another."""
     found: str = connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0]
     return found
 
@@ -244,7 +243,7 @@ def _why_not_opened(exc: sqlite3.Error, path: Path | None) -> str:
 
 
 def _refusal_of_system(path: Path) -> OSError | None:
-    """Return why the files of a closed database cannot be opened, which SQLite does not say."""
+    """Return the error of opening a closed database's files, since SQLite hides it."""
     opened = []
     try:
         for each in (path, log_of(path), index_of(path)):
@@ -277,7 +276,7 @@ def _check_files(path: Path) -> None:
 def translated(exc: sqlite3.Error, path: Path | None = None) -> StoreUnavailable | None:
     """Return an error that is the store's trouble in our words; None for any other.
 
-    ``path`` is the database's, whose disk tells a full one from one that fails.
+    ``path`` is the database; the free space of its disk distinguishes a full from a failing one.
     """
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
@@ -300,7 +299,7 @@ def translated(exc: sqlite3.Error, path: Path | None = None) -> StoreUnavailable
 
 
 def _has_little_room(path: Path | None) -> bool:
-    """Return whether the disk is full, as far as can be seen."""
+    """Return whether the disk has little free space; False if that is unknown."""
     if path is None:
         return False
     try:

@@ -25,7 +25,7 @@ class TimedFinish(msgspec.Struct, frozen=True, gc=False):
 
 
 def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
-    """Record the ends of attempts; tell which leases were still ours."""
+    """Record the ends of attempts; return which leases were still ours."""
     return each(
         tx,
         Step.RECORD,

@@ -1,9 +1,9 @@
-"""Keeping what goes wrong with one row from the other rows of its write.
+"""Isolation of a row that fails from the other rows of its write.
 
-A write hands its rows to ``each``, which has them written together. If anything is raised, group
-commit undoes the transaction and calls the write again in one that isolates rows: each row is then
-written within a savepoint of its own, and one that fails is given up. A task that is given up is
-buried; where that fails, too, its row is set aside; and where even that fails, it is left alone.
+A write passes its rows to ``each``, which writes them together. If anything is raised, group
+commit rolls back the transaction and calls the write again in one that isolates rows: each row is
+then written within its own savepoint, and a row that fails is given up. A task that is given up is
+buried. If that fails too, its row is set aside; if even that fails, it is left alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from poussetaches.store.sqlite.unreadable import clear_away, set_row_aside
 I = TypeVar("I")  # noqa: E741 - a row of a write
 R = TypeVar("R")
 
-# Does something about a row that failed; returns what became of it, None if it is gone.
+# Handles a row that failed; returns what became of it, None if the row is gone.
 Remedy = Callable[[], Fate | None]
 
 
@@ -40,12 +40,12 @@ class Defect(NamedTuple):
 
     @classmethod
     def of(cls, exc: Exception, step: Step) -> Defect:
-        """Return what an exception says of a step."""
+        """Return the defect that an exception in a step stands for."""
         return cls(step, describe_defect(exc), stack_of(exc))
 
     @property
     def text(self) -> str:
-        """The defect, for people who look at the task."""
+        """The defect as a task shows it."""
         return f"internal error while {self.step}: {self.error}"
 
 
@@ -57,7 +57,7 @@ def each(
     *,
     give_up: Callable[[I, Defect], R],
 ) -> list[R]:
-    """Write rows; where rows are isolated, ``give_up`` is called for those that fail."""
+    """Write rows; if rows are isolated, call ``give_up`` for each one that fails."""
     if not tx.isolates_rows:
         results = list(write(rows))
         tx.reach(step, rows)
@@ -83,7 +83,7 @@ def _alone(
 
 
 def raise_trouble(tx: SqliteTransaction, exc: Exception) -> None:
-    """Raise an exception again that is the trouble of the store or the machine, not a row's."""
+    """Raise an exception again if the store or the machine caused it, not a row."""
     if isinstance(exc, StoreUnavailable | MemoryError) or not tx.connection.in_transaction:
         raise exc
     if isinstance(exc, sqlite3.Error) and database.translated(exc) is not None:
@@ -93,9 +93,9 @@ def raise_trouble(tx: SqliteTransaction, exc: Exception) -> None:
 def give_up_task(
     tx: SqliteTransaction, seq: int, defect: Defect, *, now: Moment, attempts: int = 0
 ) -> Fate | None:
-    """Bury a task that could not be written, or set its row aside; ``attempts`` were made of it.
+    """Bury a task that could not be written, or set its row aside; count ``attempts`` more.
 
-    One that has ended stays as it is, and so does one that runs: its attempt will have an end.
+    An ended task stays as it is, and so does a running one, which its attempt will end.
     """
     return _first_that_works(
         tx,
@@ -124,7 +124,7 @@ class SettingAside(NamedTuple):
 
 
 def set_aside(tx: SqliteTransaction, items: Sequence[SettingAside]) -> Sequence[bool]:
-    """Move unreadable rows to the table of such; return which were still there."""
+    """Move rows to the table ``unreadable``; return which ones still existed."""
     return each(
         tx,
         Step.SET_ASIDE,
@@ -153,17 +153,17 @@ def give_up_schedule(
 def give_up_new(
     tx: SqliteTransaction, table: str, key: str, content: str, defect: Defect, *, now: Moment
 ) -> None:
-    """Keep what could not be stored in its table as JSON, in the table of unreadable rows."""
+    """Store a record as JSON in ``unreadable`` if it could not be written to its own table."""
     tx.connection.execute(tx.sql["add_unreadable"], (now, table, defect.text, content))
     tx.set_aside.append(Unreadable(table, key, defect.text))
     _note(tx, Unreadable(table, key, defect.text), defect, Fate.SET_ASIDE)
 
 
 def as_content(record: object) -> str:
-    """Return what was to be stored as JSON, whatever it holds."""
+    """Return a record as JSON, even one that JSON cannot represent."""
     try:
         return msgspec.json.encode(record).decode()
-    except Exception:  # as half of a surrogate pair
+    except Exception:  # such as for an unpaired surrogate
         return msgspec.json.encode({"record": ascii(record)}).decode()
 
 
@@ -189,7 +189,7 @@ def _first_that_works(
 
 
 def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
-    """Have it logged and counted that a row was left as it was."""
+    """Note that a row was left as it was, to be logged and counted."""
     _note(tx, row, defect, Fate.LEFT)
 
 

@@ -29,7 +29,9 @@ class Known:
     queues: dict[str, Queue] = field(default_factory=dict)  # all of them
     lanes: dict[Lane, KnownLane] = field(default_factory=dict)  # some of those on disk
     groups: set[str] = field(default_factory=set)  # ids of some of those on disk
-    left: set[int] = field(default_factory=set)  # tasks that could not even be set aside
+    left: set[int] = field(
+        default_factory=set
+    )  # numbers of tasks that could not even be set aside
 
     def forget_rows(self) -> None:
         """Forget which lanes and failure groups are there: they are looked up again."""

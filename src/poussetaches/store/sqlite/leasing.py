@@ -47,9 +47,9 @@ class Search:
 
 
 class Leasing:
-    """One look at what is due, over a reading; ``skip`` are rows known to be unreadable.
+    """A search for due tasks; ``skip`` are rows known to be unreadable.
 
-    Nor are tasks looked at that were left alone after an internal error.
+    It also skips tasks that were left alone after an internal error.
     """
 
     def __init__(self, reading: Reading, known: Known, skip: set[int]) -> None:
@@ -154,7 +154,7 @@ class Leasing:
     def _rows(self, limit: int, wanted: str) -> object:
         if self._expired_by is None:
             return self._reading.value("first_waiting", limit, wanted)
-        # Apart: to look at expires_at is to read the rows, too, and not the index alone.
+        # A statement of its own: the other reads the index alone, without expires_at.
         [(rows,)] = self._reading.all(
             "first_unexpired", now=self._expired_by, limit=limit, wanted=wanted
         )

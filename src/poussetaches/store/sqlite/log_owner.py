@@ -38,8 +38,7 @@ class FilesProblem(NamedTuple):
 def files_problem(path: Path) -> FilesProblem | None:
     """Return why SQLite must not open a database with what is beside it.
 
-    SQLite would replay a log onto any database, and delete it if the database is empty. No server
-    may be using the files.
+    No server may be using the files.
     """
     if is_empty(path):
         return orphan_problem(path)
@@ -56,7 +55,7 @@ def files_problem(path: Path) -> FilesProblem | None:
 
 def orphan_problem(path: Path) -> FilesProblem | None:
     """Return what is wrong if a database is empty or missing, but its log is not."""
-    # A journal that undoes the making of a new database holds nothing.
+    # A journal of the creation of a database holds no data.
     orphans = [each for each in orphaned_files(path) if not undoes_creation(each)]
     if not orphans or not is_empty(path):
         return None
@@ -82,10 +81,10 @@ def check_no_log_remains(path: Path) -> None:
 
 
 def _unrelated_file(database: Path) -> Path | None:
-    """Return the log or journal beside a database that would destroy it, being another's.
+    """Return the log or journal of another database, which would destroy this one.
 
-    No server may be using the database. Of databases without numbered commits, as version 1.0.0
-    wrote them, nothing is known.
+    No server may be using the database. A log passes if neither file has numbered commits, which
+    version 1.0.0 did not write.
     """
     header = read_header(database)
     if header is None:
@@ -97,7 +96,7 @@ def _unrelated_file(database: Path) -> Path | None:
 
 
 def _continues(log: Path, header: Header) -> bool:
-    """Return whether a log's first commit follows a file, or the file has some of it already."""
+    """Return whether a log's first commit follows the file's last, or is in the file already."""
     versions: list[Header] = []
     sizes = set()
     for frame in frames_of(log):
@@ -106,8 +105,8 @@ def _continues(log: Path, header: Header) -> bool:
         if frame.size_after:
             sizes.add(frame.size_after)
     if not versions:
-        # Only other programs, such as the sqlite3 shell, commit without writing the first page;
-        # and who does not write it does not change the number of pages.
+        # Only other programs, such as the sqlite3 shell, commit without writing the first page,
+        # and such commits do not change the number of pages.
         return header.page_count is None or sizes <= {header.page_count}
     if header in versions:
         return True

@@ -18,9 +18,9 @@ from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
 
 WAIT = 5000  # milliseconds for a server that holds the database for a moment
 
-IMMUTABLE = "&immutable=1"  # nothing but the database's own file is looked at, without locks
+IMMUTABLE = "&immutable=1"  # only the database's file is read, without locks
 
-# What SQLite answers where it cannot make its files: there is no room, or nobody may write.
+# Errors if SQLite cannot create its files, for want of room or permission.
 CANNOT_WRITE = (
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
@@ -32,12 +32,12 @@ SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
 
 
 class Look(NamedTuple):
-    """A connection that cannot write, and what is known of the files."""
+    """A read-only connection, and the state of the files."""
 
     connection: sqlite3.Connection
     in_use: bool  # by a server
     missing_pages: int
-    problem: FilesProblem | None  # for which the log was not read
+    problem: FilesProblem | None  # because of which the log was not read
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def looking(
 ) -> Iterator[Look]:
     """Open a folder's database for reading, in one transaction; a server may start meanwhile.
 
-    ``salvage`` reads what there is of a file that is shorter than it should be.
+    ``salvage`` reads the rest of a file that was cut short.
 
     Raises:
         CannotOpenStore: there is none, it cannot be read, or its log belongs to another.
@@ -54,7 +54,7 @@ def looking(
     """
     path = folder.database
     with folder.reading() as lock:
-        # Before SQLite opens the files: to close a file releases the locks that the process has
+        # Before SQLite opens the files, since closing a file releases all locks of the process
         # on it.
         problem, absent = _check_files(
             path, in_use=lock.in_use, skip_unrelated_log=skip_unrelated_log
@@ -87,10 +87,10 @@ def _check_files(
 
 
 def _connect_beside(path: Path, lock: ReadLock) -> sqlite3.Connection:
-    """Return a connection whose transaction has begun, beside a server that runs or will run.
+    """Return a connection with an open transaction; a server may run or start meanwhile.
 
-    SQLite's own locks keep what it reads from then on. Where it cannot make the files that these
-    need, or the database has no log yet, servers cannot start before the folder is unlocked.
+    From then on SQLite's own locks protect what it reads. If it cannot create the files that they
+    need, or the database has no log yet, no server can start before the folder is unlocked.
     """
     connection = _connect(path, "" if lock.in_use else _means(path))
     try:
@@ -100,7 +100,7 @@ def _connect_beside(path: Path, lock: ReadLock) -> sqlite3.Connection:
     except sqlite3.DatabaseError as exc:
         cannot_write = getattr(exc, "sqlite_errorcode", 0) & 0xFF in CANNOT_WRITE
         if lock.in_use or not is_empty(log_of(path)) or not cannot_write:
-            return connection  # who reads is told what is wrong
+            return connection  # the next read raises the error
         connection.close()
         return _connect(path, IMMUTABLE)
     if has_log:
@@ -121,13 +121,13 @@ def _connect(path: Path, means: str) -> sqlite3.Connection:
 
 
 def _means(path: Path) -> str:
-    """Return how to read without changing the index of the log that a server left."""
+    """Return the URI parameters for reading without changing an existing index of the log."""
     return "" if is_empty(log_of(path)) or not index_of(path).exists() else "&readonly_shm=1"
 
 
 @contextmanager
 def _leaving_no_files(path: Path) -> Iterator[None]:
-    """Delete the log and its index that SQLite makes, unless another process uses them by now."""
+    """Delete the log and index that SQLite creates, unless another process uses them by now."""
     made = [file for file in (log_of(path), index_of(path)) if not file.exists()]
     try:
         yield
@@ -140,7 +140,7 @@ def _delete_unused(path: Path, files: list[Path]) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
-        return  # then nothing was made
+        return  # then SQLite created nothing
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
         for file in files:
@@ -148,6 +148,6 @@ def _delete_unused(path: Path, files: list[Path]) -> None:
             if file != log_of(path) or is_empty(file):
                 file.unlink(missing_ok=True)
     except OSError:
-        return  # another process reads or writes: they are its own
+        return  # another process uses them
     finally:
         os.close(descriptor)

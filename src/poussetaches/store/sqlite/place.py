@@ -1,9 +1,9 @@
-"""Whether a database's files are still where they were opened, and as long as they were.
+"""Checks that the files of an open database were neither moved, replaced nor truncated.
 
 A file that was opened can be written to for as long as it is held, wherever its name has gone:
-after its folder was moved, deleted or covered by another, SQLite would go on with files that the
-next start cannot find. So it would with a log that was cut short: it writes behind the end that
-it remembers, and nothing behind a gap is read at the next start.
+after its folder was moved, deleted or mounted over, SQLite would continue with files that the
+next start cannot find. Nor does SQLite notice a truncated log: it writes behind the end that
+it remembers, and the next start reads nothing behind a gap.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from poussetaches.store.sqlite.wal_index import WalIndex
 class Place:
     """The file, the log and the log's index that a database was opened with.
 
-    The file is held open, so that no other can come to have its number meanwhile. It is closed
-    after the connections: to close a file takes away the locks that the process has on it.
+    The file stays open, so that its inode number cannot be reused. It is closed after the
+    connections, since closing a file releases all locks of the process on it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,10 +30,10 @@ class Place:
         self._index: WalIndex | None = None
         self._file_stat: os.stat_result | None = None
         self._log_stat: os.stat_result | None = None
-        self._file_size = 0  # the file has been at least that long since it was last made shorter
+        self._file_size = 0  # the size that the file must still have
 
     def keep(self) -> None:
-        """Take what is there, now that it has been opened, for what is to stay there.
+        """Remember the files as they are after opening.
 
         Raises:
             OSError: a file cannot be opened.
@@ -46,7 +46,7 @@ class Place:
         self._file_size = 0
 
     def let_shrink(self) -> None:
-        """Expect that the file is made shorter by ourselves."""
+        """Expect the file to be shortened by this process."""
         self._file_size = 0
 
     def check_is_there(self) -> None:
@@ -86,7 +86,7 @@ class Place:
             raise _CutShort(self._log, size, self._index.log_size)
 
     def find_cut(self) -> bool:
-        """Return whether one of them was cut short, as far as can be seen."""
+        """Return whether a check finds one of them cut short."""
         for check in (self.check_file, self.check_log):
             try:
                 check()
@@ -121,7 +121,7 @@ class _CutShort(StoreUnavailable):
 
 
 def _size(path: Path, known: os.stat_result) -> int:
-    """Return how long a file is that is known."""
+    """Return the size of a file, which must be the known one."""
     try:
         found = path.stat()
     except OSError as exc:

@@ -74,7 +74,7 @@ Restored = tuple[Task, Sequence[Attempt]]
 
 
 class Restoring(NamedTuple):
-    """Tasks with their attempts, as they are to be kept."""
+    """Tasks to restore, with their attempts."""
 
     tasks: Sequence[Restored]
     now: Moment
@@ -125,7 +125,7 @@ def _push_one(tx: SqliteTransaction, push: Push, call: Pushing) -> Pushed:
 
 
 def _keep(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
-    """Add a task, unless the one that waits with its ``unique`` takes its place."""
+    """Add a task, unless a task with the same ``unique`` waits."""
     found = None if push.task.unique is None else _in_the_way(tx, push.task, now)
     if found is not None and push.replaces:
         [found] = each(
@@ -155,7 +155,7 @@ def _replace(
 def _give_up(
     tx: SqliteTransaction, seq: int, defect: Defect, now: Moment
 ) -> tuple[int, Task] | None:
-    """Bury a task that could not be given another body: it is no longer in the way."""
+    """Bury a task whose body could not be replaced; the new task is then added."""
     give_up_task(tx, seq, defect, now=now)
     return None
 

@@ -55,7 +55,7 @@ def changed_queues(
 
 
 def buckets(reading: Reading) -> dict[str, BucketRecord]:
-    """Return what was kept of queues' tokens, as far as it can be read."""
+    """Return the stored token buckets that can be read."""
     found = {}
     for name, content in reading.all("buckets"):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError):
@@ -66,7 +66,7 @@ def buckets(reading: Reading) -> dict[str, BucketRecord]:
 def keep_buckets(
     tx: SqliteTransaction, calls: Sequence[Mapping[str, BucketRecord]]
 ) -> Sequence[None]:
-    """Keep when queues have all their tokens again."""
+    """Store when the buckets of queues are full again."""
     for call in calls:
         for queue, record in call.items():
             text = msgspec.json.encode(record).decode()

@@ -24,7 +24,7 @@ from poussetaches.store.sqlite.rows import (
     task_from_row,
 )
 
-MOST_BODIES = 1024 * 1024  # bytes, after which a page of the original's tasks ends
+MOST_BODIES = 1024 * 1024  # bytes of bodies, after which a page of the original's tasks ends
 
 F = TypeVar("F")
 V = TypeVar("V")

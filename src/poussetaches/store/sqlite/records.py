@@ -101,7 +101,7 @@ def _tasks(reading: Reading, *, salvage: bool) -> Iterator[Record]:
                 if not salvage:
                     raise
                 continue
-            except Exception as exc:  # it goes with the rows that cannot be read
+            except Exception as exc:  # exported with the unreadable rows
                 reading.bad.append(Unreadable("tasks", seq, describe_defect(exc)))
                 continue
             if record is not None:
@@ -156,7 +156,7 @@ def _put_call(tx: SqliteTransaction, call: Importing) -> int | None:
 
 
 def _keep_aside(tx: SqliteTransaction, record: Record, defect: Defect, now: Moment) -> bool:
-    """Keep a record that could not be put among the unreadable rows."""
+    """Store a record that could not be imported in ``unreadable``."""
     table = f"{type_of(record)}s"  # as tables are named
     key = record.task.id if isinstance(record, TaskRecord) else table
     give_up_new(tx, table, key, as_content(record), defect, now=now)

@@ -61,7 +61,7 @@ COLUMNS = {
 
 Row = Sequence[Any]
 
-_NO_KEY = 2  # in the column key_sent, which older versions made for 0 and 1
+_NO_KEY = 2  # in the column key_sent: there was no key; older versions wrote only 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
 _BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
 _encode = msgspec.json.encode
@@ -306,7 +306,7 @@ def schedule_from_row(row: Row) -> Schedule:
 
 
 def queue_values(queue: Queue) -> tuple[object, ...]:
-    """Return a queue as its name, settings, declaration, and if it is configured and paused."""
+    """Return the column values of a queue."""
     settings = None
     if queue.overrides != QueueOverrides():
         settings = _encode(queue.overrides).decode()

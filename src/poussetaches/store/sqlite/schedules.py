@@ -51,7 +51,7 @@ class Replacing(NamedTuple):
 
 
 class Moving(NamedTuple):
-    """A schedule as it is to be kept."""
+    """A schedule whose moments are stored."""
 
     schedule: Schedule
     now: Moment
@@ -97,7 +97,7 @@ def replace(
 
 
 def move(tx: SqliteTransaction, items: Sequence[Moving]) -> Sequence[bool]:
-    """Keep the moments of schedules as given; return which could be kept."""
+    """Store the moments of schedules; return which were stored."""
     return each(
         tx,
         Step.FIRE,
@@ -250,7 +250,7 @@ def _end_runs(tx: SqliteTransaction, numbers: Sequence[int], now: Moment) -> Seq
 
 
 def fire(tx: SqliteTransaction, firings: Sequence[Firing]) -> Sequence[bool]:
-    """Advance schedules and add their runs where nothing stands in the way; tell where."""
+    """Advance schedules and add their runs if nothing prevents it; return which were added."""
     return each(
         tx,
         Step.FIRE,

@@ -71,7 +71,7 @@ class SqliteStore:
 
     ``writer`` and ``reader`` run the two connections' work (a store in memory has but one
     connection), ``commit`` makes a transaction durable, ``now`` dates what is set aside, and
-    ``random`` is for the ids of callbacks. Tests have rows fail by ``row_fault``.
+    ``random`` is for the ids of callbacks. ``row_fault`` makes rows fail in tests.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class SqliteStore:
     async def push(
         self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
     ) -> list[Pushed]:
-        """Keep new tasks, unless those that were pushed before answer for them."""
+        """Add new tasks; a repeated push returns the existing task."""
         self._to.refuse_when_full()
         pushing = pushes.Pushing(items, now, confirmed or now)
         return _value(await self._to.write(pushes.push, pushing, size=pushing.size))
@@ -206,7 +206,7 @@ class SqliteStore:
             except StoreUnavailable as exc:
                 if not count:
                     raise
-                raise OutcomeUnknown(f"a part of the change was made: {exc}") from exc
+                raise OutcomeUnknown(f"part of the change was made: {exc}") from exc
             count += edited.count
             skipped.update(edited.skipped)
         return Edited(count, dict(skipped))
@@ -243,7 +243,7 @@ class SqliteStore:
         return [Lane(queue, origin, bool(forced)) for queue, origin, forced in rows]
 
     async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
-        """Correct what a clock that was set back leaves too late."""
+        """Correct ``run_at`` after the clock was set back."""
         numbers = await self._to.read(lambda reading: clock.waiting_after(reading, now))
         count = 0
         for start in range(0, len(numbers), clock.SLICE):
@@ -268,11 +268,11 @@ class SqliteStore:
         return _value(await self._to.write(queues.edit, item))
 
     async def buckets(self) -> dict[str, BucketRecord]:
-        """Return what was kept of queues' tokens."""
+        """Return the stored token buckets by queue."""
         return await self._to.look(queues.buckets)
 
     async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
-        """Keep when queues have all their tokens again."""
+        """Store when the buckets of queues are full again."""
         await self._to.write(queues.keep_buckets, buckets)
 
     # Schedules
@@ -389,15 +389,15 @@ class SqliteStore:
     # The clock
 
     async def clock(self) -> ClockRecord | None:
-        """Return what was kept of the clock."""
+        """Return the stored clock record."""
         return await self._to.look(clock.record)
 
     async def keep_clock(self, record: ClockRecord) -> None:
-        """Keep what must be known of the clock."""
+        """Store the clock record."""
         await self._to.write(clock.keep_record, record)
 
     async def last_use(self) -> LastUse:
-        """Return until when the store was in use."""
+        """Return when the store was last in use."""
         return await self._to.look(clock.last_use)
 
     # Statistics

@@ -189,7 +189,7 @@ def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
 def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
     """Delete tasks of any state; the attempt of one that runs is given up.
 
-    Their keys stand for them no longer: whoever deletes a task may want to push another.
+    Their keys are freed, so that a deleted task can be pushed again.
     """
     found = list(tasks)
     delete_rows(tx, [seq for seq, _ in found])

@@ -32,7 +32,7 @@ COUNTED: tuple[Counted, ...] = get_args(Counted)
 
 
 class Step(StrEnum):
-    """What is done to rows one by one, where a row can fail; completes "failed while …"."""
+    """A step at which a single row can fail; completes "failed while …"."""
 
     RECORD = "recording the outcome"
     BURY = "ending the task"
@@ -71,13 +71,13 @@ class RowFailure(NamedTuple):
     fate: Fate
 
 
-# Called with every row once a step is done with it, to be able to fail there: for tests.
+# Called for each row after each step, so that tests can make any of them fail.
 RowFault = Callable[[Step, object], None]
 
 
 @dataclass(slots=True)
 class Pending:
-    """What a transaction changes in memory once it is committed."""
+    """Changes in memory that a transaction makes once it is committed."""
 
     news: News = field(default_factory=News)
     set_aside: list[Unreadable] = field(default_factory=list)
@@ -87,10 +87,10 @@ class Pending:
     counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
     given_up: set[int] = field(default_factory=set)
     cancelled: set[int] = field(default_factory=set)
-    left: set[int] = field(default_factory=set)  # tasks that no remedy could be applied to
+    left: set[int] = field(default_factory=set)  # numbers of tasks
 
     def copy(self) -> Pending:
-        """Return the same, apart from this."""
+        """Return a copy, whose collections are copies too."""
         news = self.news
         return Pending(
             News(
@@ -143,12 +143,12 @@ class SqliteTransaction:
 
     @property
     def news(self) -> News:
-        """What listeners will be told of."""
+        """The news for listeners."""
         return self._pending.news
 
     @property
     def set_aside(self) -> list[Unreadable]:
-        """The rows that were moved to the table of unreadable ones."""
+        """The rows that were moved to ``unreadable``."""
         return self._pending.set_aside
 
     @property
@@ -158,13 +158,13 @@ class SqliteTransaction:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what is done within, in the database and in memory, when it raises."""
+        """Undo the block, in the database and in memory, if it raises."""
         kept, bad = self._pending.copy(), copy(self.reading.bad)
         self.connection.execute("SAVEPOINT part")
         try:
             yield
         except BaseException:
-            # Errors of the disk have undone the whole transaction already.
+            # After a disk error, SQLite has rolled back the whole transaction already.
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK TO part")
                 self.connection.execute("RELEASE part")
@@ -173,7 +173,7 @@ class SqliteTransaction:
         self.connection.execute("RELEASE part")
 
     def reach(self, step: Step, rows: Sequence[object]) -> None:
-        """Note that a step is done with some rows; tests have it fail here."""
+        """Call ``row_fault``, which only tests set, for the rows that a step has processed."""
         if self._row_fault is not None:
             for row in rows:
                 self._row_fault(step, row)
@@ -235,15 +235,15 @@ class SqliteTransaction:
         """Tell whether a leased task is not to be tried again."""
         return held.cancelled or held.seq in self._pending.cancelled
 
-    # Tasks that are beyond help
+    # Tasks that are left alone
 
     def leave(self, seq: int) -> None:
-        """Touch a task no more until the next start: no remedy could be applied to it."""
+        """Leave a task alone until the next start, since no remedy worked."""
         self.give_up(seq)
         self._pending.left.add(seq)
 
     def left(self) -> set[int]:
-        """Return the numbers of the tasks that are not to be touched."""
+        """Return the numbers of the tasks that are left alone."""
         return self._known.left | self._pending.left
 
     # Queues, lanes and failure groups

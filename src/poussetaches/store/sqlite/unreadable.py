@@ -21,7 +21,7 @@ def clear_away(tx: SqliteTransaction, now: Moment) -> None:
 
 
 def set_row_aside(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
-    """Move a row to the table of unreadable ones; return whether it was there."""
+    """Move a row to the table ``unreadable``; return whether it existed."""
     table, key, reason = row
     found = _raw(tx.connection, tx.sql[_RAW[table]], key)
     for raw in found:
@@ -42,7 +42,7 @@ def set_row_aside(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
 def raw_rows(
     connection: sqlite3.Connection, statement: Callable[[str], str], row: Unreadable
 ) -> list[sqlite3.Row]:
-    """Return what stands where a row could not be read."""
+    """Return the raw content of a row that could not be read."""
     return _raw(connection, statement(_RAW[row.table]), row.key)
 
 

@@ -41,7 +41,7 @@ def group_failures(connection: sqlite3.Connection) -> None:
             for seq, queue, url, status, error in rows:
                 try:
                     group = group_of(queue=queue, url=url, status=status, error=error)
-                except Exception:  # no row may stop the upgrade: it is met again later
+                except Exception:  # no row may stop the upgrade
                     log.error("task has no failure group", extra={"row": seq})
                     continue
                 values = (group.id, group.queue, group.url_path, group.status, group.error)

@@ -28,7 +28,7 @@ class Expiring(NamedTuple):
 
     now: Moment
     limit: int
-    confirmed: Moment  # decides what has expired
+    confirmed: Moment  # tasks past this moment have expired
 
 
 class Pruning(NamedTuple):
@@ -85,7 +85,7 @@ def expire(tx: SqliteTransaction, items: Sequence[Expiring]) -> Sequence[int]:
     """Bury waiting tasks past their ``expires_at``; tell how many."""
     counts = []
     for item in items:
-        # Leased ones, and those beyond help, may come first, and must not hide the rest.
+        # Leased tasks and those left alone may come first, and must not hide the rest.
         left = tx.left()
         looked_at = item.limit + len(tx.leased()) + len(left)
         limits = (item.confirmed, looked_at)

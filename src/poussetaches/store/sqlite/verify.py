@@ -249,10 +249,9 @@ class _Verification:
 
 
 def _process(task: Task) -> None:
-    """Work out what a server works out of every task when it ends."""
+    """Compute everything that a server computes when a task ends."""
     ended = buried(task, Reason.CANCELLED, now=task.created_at)
-    assert ended.lane == task.lane
-    assert ended.failure_group is not None
+    _ = (ended.lane, ended.failure_group)  # which parse the URL
     callback_of(ended, None, QueueOverrides(), id=task.id, now=task.created_at)
 
 

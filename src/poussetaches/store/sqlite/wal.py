@@ -52,7 +52,7 @@ class Frame(NamedTuple):
 
     page: int
     size_after: int
-    header: Header | None  # of the database, in its first page
+    header: Header | None  # of the database, if this is its first page
 
 
 class _LogHeader(NamedTuple):
@@ -66,12 +66,12 @@ class _LogHeader(NamedTuple):
 
     @property
     def salts(self) -> bytes:
-        """Two random numbers, which each frame repeats: those of earlier uses have others."""
+        """Two random numbers, which each frame repeats; older frames have other ones."""
         return self.content[16:24]
 
     @property
     def words(self) -> struct.Struct:
-        """Two words of which checksums are made."""
+        """The format of the two words that a checksum adds at a time."""
         return struct.Struct(">II" if self.content[3] & 1 else "<II")
 
     @property
@@ -118,9 +118,9 @@ def read_header(database: Path) -> Header | None:
 
 
 def frames_of(log: Path) -> Iterator[Frame]:
-    """Yield the frames of a log, as far as they are of its present use; nothing is verified.
+    """Yield the frames that were written since the log was last reset, without verifying them.
 
-    The last ones may be torn, or of a transaction that was not committed.
+    The last ones may be torn, or belong to a transaction that was not committed.
     """
     with _opened(log) as (file, start):
         while len(frame := file.read(FRAME_HEADER)) == FRAME_HEADER and frame[8:16] == start.salts:
@@ -132,7 +132,7 @@ def frames_of(log: Path) -> Iterator[Frame]:
 
 
 def has_commit(log: Path) -> bool:
-    """Return whether SQLite would replay anything of a log: it stops where a checksum is wrong."""
+    """Return whether SQLite would replay anything from a log; it stops at a wrong checksum."""
     with _opened(log) as (file, start):
         sums, size = start.checksum, FRAME_HEADER + start.page_size
         while sums is not None and len(frame := file.read(size)) == size:
@@ -148,13 +148,13 @@ def has_commit(log: Path) -> bool:
 def orphaned_files(database: Path) -> list[Path]:
     """Return the log and journal of a database that is missing or empty.
 
-    SQLite would delete them with the first look at an empty database.
+    SQLite deletes them when it first reads an empty database.
     """
     return [each for each in (log_of(database), journal_of(database)) if not is_empty(each)]
 
 
 def undoes_creation(journal: Path) -> bool:
-    """Return whether a journal, if there is one, was begun by making a new database."""
+    """Return whether there is a journal, and rolling it back empties the database."""
     if is_empty(journal):
         return False
     with journal.open("rb") as file:
@@ -164,7 +164,7 @@ def undoes_creation(journal: Path) -> bool:
 
 @contextmanager
 def _opened(log: Path) -> Iterator[tuple[BinaryIO, _LogHeader]]:
-    """Open a log behind its header; one that is missing or too short is like an empty one."""
+    """Open a log and read its header; a missing or short log counts as empty."""
     with log.open("rb") if log.exists() else BytesIO() as file:
         yield file, _LogHeader(file.read(WAL_HEADER).ljust(WAL_HEADER, b"\0"))
 

@@ -1,6 +1,6 @@
-"""The beginning of a write-ahead log's index, which says how long the log must be.
+"""The start of a write-ahead log's index, which shows how long the log must be.
 
-It lies in memory that SQLite shares between processes, so that reading it costs no system call
+It is in memory that SQLite shares between processes, so that reading it costs no system call
 (https://www.sqlite.org/walformat.html, "The WAL-Index File Format").
 """
 
@@ -22,8 +22,8 @@ _LARGEST = 1  # stands for pages of 64 KiB
 class WalIndex:
     """The index of a database that is open in this process.
 
-    It must be closed after the connections: to close a file takes away the locks that the process
-    has on it. Between two transactions of the only writer its fields belong together.
+    It must be closed after the connections, since closing a file releases all locks of the process
+    on it. Its fields are only consistent between two transactions of the only writer.
     """
 
     def __init__(self, path: Path) -> None:

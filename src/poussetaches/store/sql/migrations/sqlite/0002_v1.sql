@@ -3,7 +3,7 @@
 -- are there already are filled in afterwards: see sqlite/upgrade.py.
 
 ALTER TABLE queues ADD COLUMN settings TEXT;
--- What code declared last, as it would stand in settings.
+-- The last declaration by code, in the format of settings.
 ALTER TABLE queues ADD COLUMN declared TEXT;
 ALTER TABLE queues ADD COLUMN configured INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queues ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
@@ -135,7 +135,7 @@ ALTER TABLE schedules ADD COLUMN misfire TEXT NOT NULL DEFAULT 'once';
 ALTER TABLE schedules ADD COLUMN misfire_grace REAL;
 ALTER TABLE schedules ADD COLUMN overlap TEXT NOT NULL DEFAULT 'skip';
 ALTER TABLE schedules ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
--- The definition that code declared last, as JSON.
+-- The last declaration by code, as JSON.
 ALTER TABLE schedules ADD COLUMN declared TEXT;
 DROP INDEX schedules_due;
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE paused = 0;
