@@ -1,7 +1,7 @@
-"""``python failing_files.py KIND ERRNO PATH …``: poussetaches, where a file cannot be used.
+"""``python failing_files.py KIND ERRNO PATH …``: run poussetaches with a file that fails.
 
-``open`` fails each opening of the path by Python itself, ``stat`` each look at it. What SQLite
-opens is not seen here.
+``open`` makes Python's own opening of the path fail, ``stat`` its ``os.stat``. Files that SQLite
+opens are not affected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def fail_open(number: int, path: str) -> None:
 
 
 def fail_stat(number: int, path: str) -> None:
-    """Fail when a file is looked at."""
+    """Fail when the status of a file is read."""
     stat = os.stat
 
     def looked_at(file: int | str | Path, **options: object) -> os.stat_result:

@@ -25,6 +25,7 @@ V = TypeVar("V")
 
 PATIENCE = 30.0  # seconds; only a failing test waits this long
 KEY = "a shared key"
+NOBODY = "http://127.0.0.1:9/"  # where nothing listens
 
 
 def wait_until(look: Callable[[], V], is_right: Callable[[V], bool], what: str) -> V:
@@ -154,6 +155,26 @@ def receiving(
         receiver.close()
 
 
+@contextmanager
+def holding(
+    afterwards: Callable[[], object] = lambda: None,
+) -> Iterator[tuple[Receiver, threading.Event]]:
+    """Run a receiver that answers paths below ``/held`` only once the event is set."""
+    release = threading.Event()
+
+    def answer(delivery: Delivery) -> int:
+        if delivery.path.startswith("/held"):
+            release.wait(PATIENCE)
+            afterwards()
+        return 200
+
+    with receiving(answer) as receiver:
+        try:
+            yield receiver, release
+        finally:
+            release.set()
+
+
 def clean_environment() -> dict[str, str]:
     """Return the environment without settings of the machine's own server."""
     return {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
@@ -219,7 +240,7 @@ class Server:
                 env=self._env,
                 stderr=log,
             )  # fmt: skip
-        wait_until(self._listens, lambda yes: yes or self._process_ended(), "it to listen")
+        wait_until(self.listens, lambda yes: yes or self._process_ended(), "it to listen")
         assert not self._process_ended(), self.log.read_text()[begun:]
 
     def kill(self) -> None:
@@ -254,6 +275,13 @@ class Server:
         """Return how many files its process has open."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
+    def listens(self) -> bool:
+        """Return whether it answers that all is well."""
+        try:
+            return self.request("GET", "/healthz").status == 200
+        except OSError:
+            return False
+
     def close(self) -> None:
         """End it if it runs."""
         if self._process is not None and not self._process_ended():
@@ -277,6 +305,17 @@ class Server:
         assert answer.status == 201, answer
         return answer.headers["poussetaches-task-id"]
 
+    def push_many(self, count: int, *, size: int) -> set[str]:
+        """Push tasks whose bodies have a size in bytes, in one batch; return their ids."""
+        tasks = [{"url": NOBODY, "delay": 3600, "text": "x" * size}] * count
+        answer = self.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
+        assert answer.status == 201, answer
+        return set(answer.json["ids"])
+
+    def task_ids(self) -> set[str]:
+        """Return the ids of its tasks, which are 1,000 at most."""
+        return {task["id"] for task in self.request("GET", "/v1/tasks?limit=1000").json["tasks"]}
+
     def listing(self, name: str) -> list[dict[str, Any]]:
         """Return the tasks of a listing."""
         tasks: list[dict[str, Any]] = self.request("GET", f"/{name}").json["tasks"]
@@ -289,12 +328,6 @@ class Server:
     def logged(self, event: str) -> list[str]:
         """Return the lines of its log that hold a text."""
         return [line for line in self.log.read_text().splitlines() if re.search(event, line)]
-
-    def _listens(self) -> bool:
-        try:
-            return self.request("GET", "/healthz").status == 200
-        except OSError:
-            return False
 
     def _process_ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None

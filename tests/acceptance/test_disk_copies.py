@@ -19,24 +19,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data folder of a stopped server with many tasks."""
     folder = tmp_path_factory.mktemp("source") / "data"
     with serving(folder, "--start-paused") as server:
-        push(server, TASKS)
+        server.push_many(TASKS, size=700)
         assert server.stop() == 0
     return folder
 
 
-def push(server: Server, count: int) -> set[str]:
-    tasks = [{"url": "http://127.0.0.1:9/", "text": "x" * 700}] * count
-    answer = server.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
-    return set(answer.json["ids"])
-
-
-def waiting_in(server: Server) -> set[str]:
-    """Return the ids of the waiting tasks, which are 500 at the most."""
-    return {each["id"] for each in server.request("GET", "/v1/tasks?limit=500").json["tasks"]}
-
-
 def tasks_in(folder: Path) -> int:
-    """Return how many tasks a folder's store has, in which nothing is wrong."""
+    """Verify the store of a folder; return how many tasks it has."""
     result = ended("verify", folder, "--json")
     report = json.loads(result.stdout)
     assert report["fine"], report
@@ -83,13 +72,13 @@ def test_backup_on_a_disk_of_any_size_is_whole_or_refused(source: Path, tmp_path
     assert (statuses[0], statuses[-1]) == (1, 0)
 
 
-def test_log_that_finds_no_room_at_the_stop_is_kept_and_reported(tmp_path: Path) -> None:
+def test_log_that_cannot_be_checkpointed_at_the_stop_is_kept_and_reported(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk") as disk:
         server = Server(disk.data_dir, "--start-paused")
         server.log = tmp_path / "log"
         server.start()
         try:
-            known = push(server, 500)
+            known = server.push_many(500, size=700)
             fill(disk)
 
             status = server.stop()
@@ -98,7 +87,7 @@ def test_log_that_finds_no_room_at_the_stop_is_kept_and_reported(tmp_path: Path)
             assert server.logged("the database's log could not be emptied")
             disk.make_room()
             server.start()
-            assert waiting_in(server) == known
+            assert server.task_ids() == known
         finally:
             server.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -36,14 +35,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.close()
 
 
-def push(server: Server, count: int) -> set[str]:
-    tasks = [{"url": "http://127.0.0.1:9/", "text": "x" * 5000}] * count
-    answer = server.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
-    return set(answer.json["ids"])
-
-
 def data_in(folder: Path) -> dict[str, bytes]:
-    """Return what is in a data folder but which server had it last, and where it listened."""
+    """Return the files of a data folder, without those that name its last server."""
     files = content_of(folder)
     return {name: content for name, content in files.items() if name not in ("lock", "address")}
 
@@ -71,11 +64,11 @@ def test_truncated_database_is_refused_and_every_file_left_as_it_is(
     server: Server, end: str
 ) -> None:
     server.start()
-    push(server, 100)
+    server.push_many(100, size=5000)
     assert server.stop() == 0
     if end == "killed":
         server.start()
-        push(server, 2)
+        server.push_many(2, size=5000)
         server.kill()
     database = server.data_dir / "tasks.db"
     os.truncate(database, database.stat().st_size // 2)
@@ -94,7 +87,7 @@ def test_database_that_was_moved_away_without_its_log_is_put_back_unharmed(
 ) -> None:
     """The log holds what was acknowledged last; a new database would have deleted it."""
     server.start()
-    known = push(server, 3)
+    known = server.push_many(3, size=5000)
     server.kill()
     (server.data_dir / "tasks.db").rename(tmp_path / "away")
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.disks import mounted, read_only, unable_to_write
-from tests.acceptance.harness import Answer, Delivery, Server, ended, receiving, wait_until
-
-NOBODY = "http://127.0.0.1:9/"
+from tests.acceptance.harness import NOBODY, Answer, Delivery, Server, ended, receiving, wait_until
 
 
 @pytest.fixture
@@ -44,10 +42,6 @@ def wait_for_recovery(server: Server) -> str:
     )
     id: str = answer.json["id"]
     return id
-
-
-def ids(server: Server) -> set[str]:
-    return {each["id"] for each in server.request("GET", "/v1/tasks?limit=1000").json["tasks"]}
 
 
 def is_unavailable(answer: Answer) -> bool:
@@ -95,7 +89,7 @@ def test_device_that_fails_stops_pushes_and_attempts_and_loses_nothing(
     assert is_unavailable(refused)
     assert is_unavailable(again)
     assert (ready, while_broken) == (503, 1)
-    assert {held, known, later} <= ids(server)
+    assert {held, known, later} <= server.task_ids()
     assert Counter(each.task_id for each in receiver.deliveries) == {held: 1, known: 1}
 
 
@@ -116,7 +110,7 @@ def test_file_system_that_became_read_only_is_no_recovery(server: Server) -> Non
 
     assert is_unavailable(refusal)
     assert while_read_only == []
-    assert {known, later} <= ids(server)
+    assert {known, later} <= server.task_ids()
     assert [each.task_id for each in receiver.deliveries] == [known]
 
 
@@ -149,7 +143,7 @@ def test_folder_that_is_moved_away_and_back_needs_no_restart(
 
     assert all(is_unavailable(refusal) for refusal in refusals)
     assert (ready, made) == (503, False)
-    assert {known, later} <= ids(server)
+    assert {known, later} <= server.task_ids()
 
 
 @pytest.mark.parametrize("path", ["/v1/tasks", "/"])
@@ -169,7 +163,7 @@ def test_push_that_is_refused_while_the_folder_is_away_can_be_repeated(
     )
 
     assert [refusal.headers.get("retry-after") for refusal in refusals] == ["1"] * 3
-    assert len(ids(server)) == 1
+    assert len(server.task_ids()) == 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -189,7 +183,7 @@ def test_log_that_was_cut_short_is_noticed_before_anything_is_acknowledged(
 
     assert is_unavailable(refusal)
     assert server.logged(r"error .*store cannot be written .*tasks\.db-wal was cut short")
-    assert later <= ids(server)
+    assert later <= server.task_ids()
     server.stop()
     assert "all is well" in ended("verify", server.data_dir).stdout
 
@@ -217,7 +211,7 @@ def test_other_folder_in_the_place_of_the_one_in_use_is_not_trusted(
 
     assert all(is_unavailable(refusal) for refusal in refusals)
     assert after == before
-    assert {known, later} <= ids(server)
+    assert {known, later} <= server.task_ids()
 
 
 def test_deleted_folder_is_not_made_anew(server: Server) -> None:
@@ -246,7 +240,7 @@ def test_folder_that_another_file_system_covers_is_waited_for(server: Server) ->
 
     assert all(is_unavailable(refusal) for refusal in refusals)
     assert made == []
-    assert {known, later} <= ids(server)
+    assert {known, later} <= server.task_ids()
 
 
 def test_torn_end_of_the_log_costs_nothing_that_was_acknowledged(server: Server) -> None:
@@ -261,4 +255,4 @@ def test_torn_end_of_the_log_costs_nothing_that_was_acknowledged(server: Server)
 
     server.start()
 
-    assert ids(server) == known
+    assert server.task_ids() == known

@@ -25,15 +25,7 @@ from tests.acceptance.harness import (
     wait_until,
 )
 
-NOBODY = "http://127.0.0.1:9/"
-TASKS = 300  # with 1,000 characters each: more than a pipe holds
-
-
-def push_many(server: Server, count: int = TASKS) -> set[str]:
-    tasks = [{"url": NOBODY, "delay": 3600, "text": "x" * 1000}] * count
-    answer = server.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
-    assert answer.status == 201, answer
-    return set(answer.json["ids"])
+TASKS, SIZE = 300, 1000  # more bytes than a pipe holds
 
 
 def end(server: Server, how: str) -> None:
@@ -67,7 +59,7 @@ def command(*words: object) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def slow_export(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an export whose output nobody reads but for its first byte."""
+    """Run an export of whose output only the first byte is read."""
     with command("export", "--data-dir", data_dir) as process:
         assert process.stdout is not None
         assert process.stdout.read(1) == b"{"  # it has begun to read the store
@@ -96,7 +88,7 @@ def test_everything_in_a_folder_that_was_there_is_for_its_user_alone(tmp_path: P
     before = os.umask(0)
     try:
         with serving(data) as server:
-            push_many(server)
+            server.push_many(TASKS, size=SIZE)
             ended("backup", tmp_path / "backup.db", "--data-dir", data)
             ended("export", tmp_path / "tasks.ndjson", "--data-dir", data)
             files = [*data.iterdir(), tmp_path / "backup.db", tmp_path / "tasks.ndjson"]
@@ -136,7 +128,7 @@ def test_second_server_is_refused_and_the_first_one_stops_when_the_lock_file_is_
         assert server.stop() == 0
 
 
-def test_folder_of_an_import_is_refused_with_that(tmp_path: Path) -> None:
+def test_folder_of_an_import_is_refused_with_its_holder(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with command("import", "--data-dir", data) as importing:
         wait_until((data / "lock").exists, bool, "the import to begin")
@@ -152,21 +144,21 @@ def test_folder_of_an_import_is_refused_with_that(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("last", ["stopped", "killed"])
 def test_server_starts_while_an_export_goes_into_a_slow_pipe(tmp_path: Path, last: str) -> None:
-    """The export has the tasks of its beginning, and spoils nothing of the server's."""
+    """The export has the tasks as of its start, and does not disturb the server."""
     data = tmp_path / "data"
     server = Server(data)
     server.start()
-    before = push_many(server)
+    before = server.push_many(TASKS, size=SIZE)
     end(server, last)
 
     with slow_export(data) as export:
         server.start()
-        later = push_many(server)
+        later = server.push_many(TASKS, size=SIZE)
         end(server, last)
         server.start()
-        later |= push_many(server)
+        later |= server.push_many(TASKS, size=SIZE)
         rest, errors = export.communicate(timeout=PATIENCE)
-    now = {task["id"] for task in ended_listing(server)}
+    now = server.task_ids()
     assert server.stop() == 0
 
     assert (export.returncode, errors.decode().splitlines()[-1]) == (0, f"{TASKS} tasks exported")
@@ -176,16 +168,11 @@ def test_server_starts_while_an_export_goes_into_a_slow_pipe(tmp_path: Path, las
     assert not {"tasks.db-wal", "tasks.db-shm"} & content_of(data).keys()
 
 
-def ended_listing(server: Server) -> list[dict[str, str]]:
-    tasks: list[dict[str, str]] = server.request("GET", "/v1/tasks?limit=1000").json["tasks"]
-    return tasks
-
-
 def test_restored_backup_is_not_started_on_while_it_is_read(tmp_path: Path) -> None:
-    """It has no log, so that readers and a server would have to wait for each other."""
+    """It has no log, so readers and a server would block each other."""
     data, restored = tmp_path / "data", tmp_path / "restored"
     with serving(data) as server:
-        before = push_many(server)
+        before = server.push_many(TASKS, size=SIZE)
         assert ended("backup", tmp_path / "backup.db", "--data-dir", data).returncode == 0
     restored.mkdir()
     shutil.copy(tmp_path / "backup.db", restored / "tasks.db")
@@ -194,7 +181,7 @@ def test_restored_backup_is_not_started_on_while_it_is_read(tmp_path: Path) -> N
         refused = ended("serve", "--data-dir", restored, "--port", 0)
         rest, _ = export.communicate(timeout=PATIENCE)
     with serving(restored) as server:
-        found = {task["id"] for task in ended_listing(server)}
+        found = server.task_ids()
 
     assert "is being read by `poussetaches backup`, `export` or `verify`" in refused.stderr
     assert exported_ids(b"{" + rest) == found == before
@@ -209,7 +196,7 @@ def test_reading_a_folder_changes_no_file_of_it(
 ) -> None:
     data = tmp_path / "data"
     with serving(data) as server:
-        push_many(server)
+        server.push_many(TASKS, size=SIZE)
         end(server, last)
     before = content_of(data)
 
@@ -222,7 +209,7 @@ def test_reading_a_folder_changes_no_file_of_it(
 def test_export_that_was_killed_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as server:
-        before = push_many(server)
+        before = server.push_many(TASKS, size=SIZE)
         server.stop()
     with slow_export(data) as export:
         export.send_signal(signal.SIGKILL)
@@ -230,7 +217,7 @@ def test_export_that_was_killed_leaves_a_folder_that_can_be_used(tmp_path: Path)
 
     result = ended("export", "--data-dir", data)
     with serving(data) as server:
-        found = {task["id"] for task in ended_listing(server)}
+        found = server.task_ids()
 
     assert exported_ids(result.stdout.encode()) == before
     assert found == before
@@ -239,7 +226,7 @@ def test_export_that_was_killed_leaves_a_folder_that_can_be_used(tmp_path: Path)
 def test_folder_that_can_only_be_read_is_exported_as_it_is(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as server:
-        before = push_many(server)
+        before = server.push_many(TASKS, size=SIZE)
         server.stop()
 
     with read_only(data):
@@ -253,15 +240,15 @@ def test_log_that_was_copied_without_its_index_is_read_beside_a_server(tmp_path:
     copy.mkdir()
     server = Server(data)
     server.start()
-    before = push_many(server)
+    before = server.push_many(TASKS, size=SIZE)
     server.kill()
     for name in ("tasks.db", "tasks.db-wal"):
         shutil.copy(data / name, copy)
 
     with slow_export(copy) as export, serving(copy) as other:
-        later = push_many(other)
+        later = other.push_many(TASKS, size=SIZE)
         rest, _ = export.communicate(timeout=PATIENCE)
-        now = {task["id"] for task in ended_listing(other)}
+        now = other.task_ids()
 
     assert exported_ids(b"{" + rest) == before
     assert now == before | later

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.disks import content_of
-from tests.acceptance.harness import Server, ended, serving
+from tests.acceptance.harness import ended, serving
 
 
-def push(server: Server, count: int) -> set[str]:
-    tasks = [{"url": "http://127.0.0.1:9/", "text": "x" * 700}] * count
-    answer = server.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
-    return set(answer.json["ids"])
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
 
 
-def waiting_in(server: Server) -> set[str]:
-    """Return the ids of the waiting tasks, which are 500 at the most."""
-    return {each["id"] for each in server.request("GET", "/v1/tasks?limit=500").json["tasks"]}
-
-
-def test_restored_backup_beside_the_old_log_is_refused_by_every_command(tmp_path: Path) -> None:
-    data, file = tmp_path / "data", tmp_path / "backup.db"
+def lose_database(data: Path, copy: str, file: Path) -> set[str]:
+    """Copy a store, push more, kill the server and move its database away; return the last ids."""
     with serving(data, "--start-paused") as server:
-        push(server, 3)
-        assert ended("backup", file, "--data-dir", data).returncode == 0
-        known = push(server, 2)
+        server.push_many(3, size=700)
+        assert ended(copy, file, "--data-dir", data).returncode == 0
+        last = server.push_many(2, size=700)
         server.kill()
-    (data / "tasks.db").rename(tmp_path / "away")
+    (data / "tasks.db").rename(data.parent / "away")
+    return last
+
+
+def put_database_back(data: Path) -> set[str]:
+    """Put the database back beside its log; return the ids of the tasks that a server finds."""
+    (data.parent / "away").rename(data / "tasks.db")
+    with serving(data, "--start-paused") as server:
+        return server.task_ids()
+
+
+def test_restored_backup_beside_the_old_log_is_refused_by_every_command(data: Path) -> None:
+    file = data.parent / "backup.db"
+    last = lose_database(data, "backup", file)
     shutil.copy(file, data / "tasks.db")
     before = content_of(data)
 
@@ -40,7 +46,7 @@ def test_restored_backup_beside_the_old_log_is_refused_by_every_command(tmp_path
     ):
         pass
     verified = ended("verify", data)
-    exported = ended("export", tmp_path / "tasks.ndjson", "--data-dir", data)
+    exported = ended("export", data.parent / "tasks.ndjson", "--data-dir", data)
 
     assert content_of(data).items() - before.items() <= {("lock", content_of(data)["lock"])}
     assert verified.returncode == 1
@@ -48,19 +54,12 @@ def test_restored_backup_beside_the_old_log_is_refused_by_every_command(tmp_path
     assert "3 tasks can be read" in verified.stdout
     assert "move tasks.db-wal to another folder and keep it" in verified.stdout
     assert exported.returncode == 1
-    (tmp_path / "away").rename(data / "tasks.db")
-    with serving(data, "--start-paused") as server:
-        assert known < waiting_in(server)
+    assert last < put_database_back(data)
 
 
-def test_import_beside_the_old_log_is_refused(tmp_path: Path) -> None:
-    data, file = tmp_path / "data", tmp_path / "tasks.ndjson"
-    with serving(data, "--start-paused") as server:
-        push(server, 3)
-        assert ended("export", file, "--data-dir", data).returncode == 0
-        known = push(server, 2)
-        server.kill()
-    (data / "tasks.db").rename(tmp_path / "away")
+def test_import_beside_the_old_log_is_refused(data: Path) -> None:
+    file = data.parent / "tasks.ndjson"
+    last = lose_database(data, "export", file)
 
     imported = ended("import", file, "--data-dir", data)
     verified = ended("verify", data)
@@ -69,6 +68,4 @@ def test_import_beside_the_old_log_is_refused(tmp_path: Path) -> None:
     assert "tasks.db-wal beside it is the log of another database" in imported.stderr
     assert verified.returncode == 2
     assert "put tasks.db back beside tasks.db-wal" in verified.stderr
-    (tmp_path / "away").rename(data / "tasks.db")
-    with serving(data, "--start-paused") as server:
-        assert known < waiting_in(server)
+    assert last < put_database_back(data)

@@ -1,4 +1,4 @@
-"""A log that nobody reads, or that cannot be written, holds nothing up."""
+"""A log that nobody reads, or that cannot be written, blocks nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    """Return how the server is spoken to; tests start it themselves."""
+    """Return the server, which tests start themselves."""
     return Server(tmp_path / "data")
 
 
@@ -45,18 +45,11 @@ def started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(words, env=clean_environment(), stderr=stderr)
     try:
-        wait_until(lambda: listens(server), bool, "it to listen")
+        wait_until(server.listens, bool, "it to listen")
         yield process
     finally:
         process.kill()
         process.communicate()
-
-
-def listens(server: Server) -> bool:
-    try:
-        return server.request("GET", "/healthz").status == 200
-    except OSError:
-        return False
 
 
 def deliver_many(server: Server, receiver: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""A server that starts on tasks which an earlier version took, or which nothing can be done to."""
+"""A server that starts with tasks that an earlier version accepted, or that cannot be changed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_stored_tasks_with_odd_urls_end_like_any_other(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
-def test_server_starts_on_a_task_that_nothing_can_be_done_to(tmp_path: Path) -> None:
+def test_server_starts_with_a_task_that_cannot_be_changed(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--start-paused") as server, receiving() as receiver:
         push(server, f"{receiver.url}/refused")
         other = push(server, f"{receiver.url}/other")

@@ -1,4 +1,4 @@
-"""Servers that may open few files: what they do fits into the limit, and no attempt is lost."""
+"""Servers with a low limit of open files stay within it, and charge no attempt for it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import json
 import resource
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.harness import (
     PATIENCE,
-    Delivery,
     Receiver,
     Server,
     clean_environment,
     free_port,
+    holding,
     receiving,
     serving,
     wait_until,
@@ -31,30 +29,14 @@ TASKS = 100
 IN_FLIGHT = "10000"
 
 
-@contextmanager
-def holding() -> Iterator[tuple[Receiver, threading.Event]]:
-    """Run a receiver that does not answer before it is told to."""
-    release = threading.Event()
-
-    def answer(_: Delivery) -> int:
-        release.wait(PATIENCE)
-        return 200
-
-    with receiving(answer) as receiver:
-        try:
-            yield receiver, release
-        finally:
-            release.set()
-
-
 class KeptClient:
-    """Speaks to a server on one connection, which needs no other descriptor of the server's."""
+    """A client with one open connection, so that it needs no other descriptor of the server."""
 
     def __init__(self, server: Server) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
 
     def ask(self, method: str, path: str, **fields: object) -> Any:
-        """Make a request, and return what the answer says."""
+        """Make a request and return the JSON of its answer."""
         self._connection.request(method, path, json.dumps(fields) if fields else None)
         return json.loads(self._connection.getresponse().read())
 
@@ -63,13 +45,8 @@ class KeptClient:
         self._connection.close()
 
 
-def open_files(server: Server) -> int:
-    """Return how many descriptors a server has."""
-    return sum(1 for _ in Path(f"/proc/{server.pid}/fd").iterdir())
-
-
 def tasks_to(receiver: Receiver) -> list[dict[str, object]]:
-    return [{"url": f"{receiver.url}/{number}", "queue": "many"} for number in range(TASKS)]
+    return [{"url": f"{receiver.url}/held/{number}", "queue": "many"} for number in range(TASKS)]
 
 
 def counts(client: Client) -> dict[str, int]:
@@ -81,7 +58,7 @@ def attempts_of_all(receiver: Receiver) -> set[str]:
     return {delivery.headers["poussetaches-attempt"] for delivery in receiver.deliveries}
 
 
-def test_attempts_in_flight_are_lowered_to_what_the_limit_leaves(tmp_path: Path) -> None:
+def test_attempts_in_flight_are_reduced_to_fit_the_limit(tmp_path: Path) -> None:
     with (
         holding() as (receiver, release),
         serving(tmp_path / "data", "--max-in-flight", IN_FLIGHT, max_files=160) as server,
@@ -95,7 +72,7 @@ def test_attempts_in_flight_are_lowered_to_what_the_limit_leaves(tmp_path: Path)
         client.post("/v1/tasks/batch", tasks=tasks_to(receiver))
         wait_until(lambda: len(receiver.deliveries), lambda n: n >= most, "attempts to start")
         assert client.get("/v1/stats").json["in_flight"] == most
-        assert open_files(server) <= 160
+        assert server.file_count() <= 160
         release.set()
         wait_until(lambda: counts(client), lambda n: n["succeeded"] == TASKS, "all to succeed")
 
@@ -120,7 +97,9 @@ def test_idle_connections_leave_the_api_and_deliveries_as_they_were(tmp_path: Pa
         assert attempts_of_all(receiver) == {"1"}
 
 
-def test_want_of_descriptors_costs_no_attempt_and_is_over_with_its_cause(tmp_path: Path) -> None:
+def test_shortage_of_descriptors_charges_no_attempt_and_ends_with_its_cause(
+    tmp_path: Path,
+) -> None:
     with receiving() as receiver, serving(tmp_path / "data") as server, ExitStack() as stack:
         client = KeptClient(server)
         stack.callback(client.close)
@@ -132,7 +111,9 @@ def test_want_of_descriptors_costs_no_attempt_and_is_over_with_its_cause(tmp_pat
 
         client.ask("POST", "/v1/resume")
         health = wait_until(
-            lambda: client.ask("GET", "/healthz"), lambda found: "shortage" in found, "the want"
+            lambda: client.ask("GET", "/healthz"),
+            lambda found: "shortage" in found,
+            "the shortage",
         )
         (waiting,) = client.ask("GET", "/v1/tasks?queue=many&limit=1")["tasks"]
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
@@ -149,7 +130,7 @@ def test_want_of_descriptors_costs_no_attempt_and_is_over_with_its_cause(tmp_pat
         assert server.logged("out of resources, attempts are put back")
 
 
-def test_limit_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
+def test_limit_that_is_too_low_to_start_is_refused(tmp_path: Path) -> None:
     command = f"ulimit -n 40; exec {sys.executable} -m poussetaches serve --port {free_port()}"
 
     found = subprocess.run(

@@ -1,4 +1,4 @@
-"""Limits of a real server, over the ends that it may come to."""
+"""Rate limits of a server that is killed or stopped, and started again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.acceptance.harness import Server, receiving, wait_until
 BURST = 20
 CONCURRENCY = 4
 LIVES = 4
-A_WHILE = 0.5  # seconds in which a queue with tokens starts all that it may
+A_WHILE = 0.5  # seconds in which a queue with tokens starts all allowed attempts
 
 
 def settled(count: Sized) -> int:
-    """Return how many deliveries there are once no more come."""
+    """Return the number of deliveries once no more arrive."""
     before = -1
     while before != len(count):
         before = len(count)

@@ -91,7 +91,7 @@ class Run(Server):
     def start(self) -> None:
         """Start it, and wait until it listens."""
         self.start_process()
-        wait_until(self._listens, lambda yes: yes or self._process_ended(), "it to listen")
+        wait_until(self.listens, lambda yes: yes or self._process_ended(), "it to listen")
 
     def start_process(self) -> None:
         """Start it."""

@@ -10,9 +10,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,11 +21,11 @@ import pytest
 from tests.acceptance.harness import (
     KEY,
     PATIENCE,
-    Delivery,
     Receiver,
     Server,
     clean_environment,
     free_port,
+    holding,
     receiving,
     serving,
     wait_until,
@@ -62,26 +61,6 @@ def tries_of(server: Server, listing: str, task_id: str) -> int:
 
 def delivered(receiver: Receiver, count: int) -> None:
     wait_until(lambda: len(receiver.deliveries), lambda n: n >= count, f"{count} deliveries")
-
-
-@contextmanager
-def holding(
-    afterwards: Callable[[], object] = lambda: None,
-) -> Iterator[tuple[Receiver, threading.Event]]:
-    """Run a receiver that does not answer before it is told to."""
-    release = threading.Event()
-
-    def answer(delivery: Delivery) -> int:
-        if delivery.path == "/held":
-            release.wait(PATIENCE)
-            afterwards()
-        return 200
-
-    with receiving(answer) as receiver:
-        try:
-            yield receiver, release
-        finally:
-            release.set()
 
 
 def connection_count(server: Server) -> int:
@@ -437,7 +416,7 @@ def test_closed_terminal_does_not_stop_a_server_under_nohup(tmp_path: Path) -> N
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: _listens(server), bool, "it to listen")
+        wait_until(server.listens, bool, "it to listen")
         started.send_signal(signal.SIGHUP)
 
         assert server.request("GET", "/healthz").status == 200
@@ -446,13 +425,6 @@ def test_closed_terminal_does_not_stop_a_server_under_nohup(tmp_path: Path) -> N
     finally:
         started.kill()
         started.wait()
-
-
-def _listens(server: Server) -> bool:
-    try:
-        return server.request("GET", "/healthz").status == 200
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

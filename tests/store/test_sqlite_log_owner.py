@@ -19,6 +19,7 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.sqlite.commit_number import is_numbered, read_version
 from poussetaches.store.sqlite.database import APPLICATION_ID, connect, prepare
 from poussetaches.store.sqlite.log_owner import files_problem
+from poussetaches.store.sqlite.wal import journal_of, log_of
 from poussetaches.store.statements import load_migrations
 from tests.factories import NOW, make_task, seeded
 from tests.store.driving import assert_counts_are_true, found_by
@@ -29,7 +30,7 @@ BODY = b"x" * 3000
 
 
 class SmallLog(Disk):
-    """A disk on which the log begins anew every few commits."""
+    """A disk on which the log is reset every few commits."""
 
     def commit(self, connection: sqlite3.Connection) -> None:
         """Make the open transaction durable."""
@@ -47,10 +48,6 @@ class Snapshot(NamedTuple):
 
 def snapshot(path: Path, ids: list[str]) -> Snapshot:
     return Snapshot(content_of(path) or b"", content_of(log_of(path)) or b"", sorted(ids))
-
-
-def log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
 
 
 def put_files(folder: Path, files: dict[str, bytes]) -> Path:
@@ -81,7 +78,7 @@ async def ids_in(path: Path) -> list[str]:
 
 @pytest.fixture
 async def history(tmp_path: Path) -> list[Snapshot]:
-    """Return the files after each commit; now and then somebody reads, or pages are given back."""
+    """Return the files after each commit; some commits meet a reader, or free pages."""
     path = tmp_path / "history.db"
     snapshots, ids = [], []
     async with opened(path, disk=SmallLog()) as store:
@@ -110,7 +107,7 @@ async def test_store_killed_after_any_commit_opens_with_all_its_tasks(
         assert await ids_in(path) == each.ids
 
 
-async def test_file_and_log_of_different_moments_are_refused_unless_they_make_a_whole(
+async def test_file_and_log_of_different_moments_are_refused_unless_they_fit(
     tmp_path: Path, history: list[Snapshot]
 ) -> None:
     refused, accepted = 0, 0
@@ -186,26 +183,39 @@ async def by_backup(folders: Folders) -> bytes:
     return target.read_bytes()
 
 
+def make_version_1_0_0(connection: sqlite3.Connection) -> None:
+    """Make a database as version 1.0.0 did, with all of it in the file."""
+    number, script = load_migrations("sqlite")[0]
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(script)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {number}")
+    connection.execute("PRAGMA wal_checkpoint")
+
+
 async def of_version_1_0_0(folders: Folders) -> bytes:
     path = folders.elsewhere / "tasks.db"
-    number, script = load_migrations("sqlite")[0]
     with closing(raw(path)) as connection:
-        connection.executescript(f"PRAGMA journal_mode = WAL; {script}")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {number}")
+        make_version_1_0_0(connection)
     return path.read_bytes()
 
 
 OTHERS = [by_stopping, of_another_folder, by_import, by_backup, of_version_1_0_0]
 
 
-@pytest.mark.parametrize("other", OTHERS)
+@pytest.fixture(params=OTHERS)
+async def mixed(request: pytest.FixtureRequest, folders: Folders) -> Folders:
+    """Return the folders with another database beside the killed server's log."""
+    other: Other = request.param
+    folders.killed.database.write_bytes(await other(folders))
+    return folders
+
+
 async def test_database_put_beside_an_old_log_is_refused_and_nothing_is_changed(
-    folders: Folders, other: Other
+    mixed: Folders,
 ) -> None:
-    killed = folders.killed
-    content = await other(folders)
-    killed.database.write_bytes(content)
+    killed = mixed.killed
     before = files_of(killed.path)
 
     with pytest.raises(CannotOpenStore, match=r"tasks\.db-wal belongs to another database"):
@@ -213,18 +223,15 @@ async def test_database_put_beside_an_old_log_is_refused_and_nothing_is_changed(
     with pytest.raises(CannotOpenStore, match=r"move tasks\.db-wal to another folder"):
         export_store(killed, io.BytesIO().write, lambda *_: None, now=NOW, salvage=True)
     with pytest.raises(CannotOpenStore, match=r"tasks\.db-wal belongs to another database"):
-        back_up_store(killed, folders.elsewhere / "copy.db", lambda *_: None, replace=False)
+        back_up_store(killed, mixed.elsewhere / "copy.db", lambda *_: None, replace=False)
 
     assert files_of(killed.path) == before
 
 
-@pytest.mark.parametrize("other", OTHERS)
-async def test_verify_reports_the_log_of_another_database_and_reads_the_file_alone(
-    folders: Folders, other: Other
+def test_verify_reports_the_log_of_another_database_and_reads_the_file_alone(
+    mixed: Folders,
 ) -> None:
-    killed = folders.killed
-    content = await other(folders)
-    killed.database.write_bytes(content)
+    killed = mixed.killed
     before = files_of(killed.path)
 
     report = verify_store(killed, lambda *_: None)
@@ -307,20 +314,18 @@ def test_reading_a_folder_whose_database_is_gone_leaves_the_log(
 
 
 def journal_of_a_new_database(path: Path) -> bytes:
-    """Return the journal that a kill leaves while a database is being made."""
+    """Return the journal that a kill leaves while a database is created."""
     with closing(raw(path)) as connection:
         connection.executescript("PRAGMA cache_size = 1; BEGIN; CREATE TABLE t (a);")
         connection.executemany("INSERT INTO t VALUES (zeroblob(?))", [(1000,)] * 100)
-        return path.with_name(f"{path.name}-journal").read_bytes()
+        return journal_of(path).read_bytes()
 
 
-async def test_journal_of_a_database_that_was_being_made_does_not_empty_another(
+async def test_journal_of_an_interrupted_creation_does_not_empty_another_database(
     folders: Folders,
 ) -> None:
     path = await new_database(folders.elsewhere / "tasks.db", "a")
-    path.with_name("tasks.db-journal").write_bytes(
-        journal_of_a_new_database(folders.elsewhere / "new.db")
-    )
+    journal_of(path).write_bytes(journal_of_a_new_database(folders.elsewhere / "new.db"))
     before = files_of(folders.elsewhere)
 
     with pytest.raises(CannotOpenStore, match=r"tasks\.db-journal belongs to another database"):
@@ -329,31 +334,23 @@ async def test_journal_of_a_database_that_was_being_made_does_not_empty_another(
     assert files_of(folders.elsewhere) == before
 
 
-async def test_database_whose_making_was_cut_off_is_made(folders: Folders) -> None:
+async def test_database_whose_creation_was_interrupted_is_created(folders: Folders) -> None:
     path = folders.elsewhere / "tasks.db"
     path.touch()
-    path.with_name("tasks.db-journal").write_bytes(
-        journal_of_a_new_database(folders.elsewhere / "new.db")
-    )
+    journal_of(path).write_bytes(journal_of_a_new_database(folders.elsewhere / "new.db"))
 
     assert await ids_in(path) == []
 
 
-# Databases of version 1.0.0 have no numbers: nothing is known of their logs.
+# Databases of version 1.0.0 have no commit numbers, so their logs are accepted.
 
 
 def killed_version_1_0_0(folder: Path) -> Path:
     """Return a database of version 1.0.0 whose last commits are in its log alone."""
     folder.mkdir()
     path = folder / "before.db"
-    number, script = load_migrations("sqlite")[0]
     with closing(raw(path)) as connection:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(script)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("PRAGMA wal_checkpoint")
+        make_version_1_0_0(connection)
         connection.execute("INSERT INTO server VALUES ('paused', '1')")
         killed = snapshot(path, [])
     return put_pair(folder / "data", killed.database, killed.log)
@@ -373,7 +370,7 @@ async def test_database_of_version_1_0_0_is_upgraded_with_its_log(tmp_path: Path
         assert is_numbered(read_version(connection))
 
 
-async def test_commits_are_numbered_from_the_next_start_on_while_somebody_reads(
+async def test_numbering_starts_with_the_next_start_if_another_process_reads(
     tmp_path: Path,
 ) -> None:
     path = killed_version_1_0_0(tmp_path / "old")
@@ -419,7 +416,7 @@ async def open_each(folder: Path, states: list[dict[str, bytes]]) -> list[bool]:
     return paused
 
 
-async def test_new_database_survives_a_kill_at_any_step_of_its_making(tmp_path: Path) -> None:
+async def test_new_database_survives_a_kill_at_any_step_of_its_creation(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     states = killed_while_opening(tmp_path / "new" / "tasks.db")
 
