@@ -88,13 +88,13 @@ class Callers:
             self._promised({"id": answer.headers["poussetaches-task-id"]}, promised)
 
     async def limit_the_rated_queue(self) -> None:
-        """Give a queue a rate, for good."""
+        """Set the rate of a queue, which then keeps it."""
         answer = await self._asked("PUT", f"/v1/queues/{RATED}", RATED_LIMITS)
         if answer.status < 300:
             self.ledger.rated.is_limited = True
 
     async def push_rated(self) -> None:
-        """Push some tasks to a queue whose rate nobody changes."""
+        """Push some tasks to the queue with a constant rate."""
         if not self.ledger.rated.is_limited:
             await self.limit_the_rated_queue()
             return
@@ -147,7 +147,7 @@ class Callers:
         return fields
 
     def _note_refusal(self, answer: Answered, pushes: Sequence[dict[str, Any]]) -> None:
-        """Note pushes that were not stored, or of which nobody knows."""
+        """Note pushes that were refused, or whose outcome is unknown."""
         if answer.status in (503, 507):
             found = self.ledger.refused if _is_undone(answer) else self.ledger.unknown
             found.update(push["labels"]["push"] for push in pushes)
@@ -363,5 +363,5 @@ class Callers:
 
 
 def _is_undone(answer: Answered) -> bool:
-    """Tell whether a problem says that nothing was changed."""
+    """Return whether a problem says that nothing was changed."""
     return answer.status in (503, 507) and answer.json["type"].rpartition(":")[2] in UNDONE

@@ -19,7 +19,7 @@ from tests.simulation.loop import SimulatedClock
 from tests.simulation.machine_time import MachineTime
 
 KEPT_WITHIN = 60.0  # seconds in which tokens that were taken are on disk
-SLACK = 2.0  # seconds; the clock may be corrected by one without anybody noticing
+SLACK = 2.0  # seconds; smaller corrections of the clock go unnoticed
 AT_ONCE = 0.001  # seconds; what is under way when a promise is made may still happen
 ENDS = (Change.SUCCEEDED, Change.DIED)
 ENDED = ("succeeded", "dead")
@@ -41,14 +41,14 @@ class Row(NamedTuple):
 
 
 class Death(NamedTuple):
-    """When a task died, by its row, and in seconds that were measured."""
+    """When a task died: by its row, and in measured seconds."""
 
     ended_at: float
     at: float
 
 
 class Key(NamedTuple):
-    """The task that a key stands for, and until when at least, in seconds."""
+    """The task of a key, and the earliest time at which the key may expire, in seconds."""
 
     task_id: str
     expires_at: float
@@ -103,7 +103,7 @@ class Sent:
     number: int
     at: float
     outcome: Outcome | None = None  # one that counts
-    costs_nothing: bool = False  # the machine had nothing to make it with
+    costs_nothing: bool = False  # the machine lacked the resources for it
 
 
 @dataclass(eq=False)
@@ -145,7 +145,7 @@ class Pauses:
 
 
 class RatedQueue:
-    """A queue with a rate that nobody changes, and the tokens that it has. Times are seconds."""
+    """A queue with a constant rate, and its tokens. Times are seconds."""
 
     def __init__(self, name: str, *, rate: float, burst: int) -> None:
         self.name = name
@@ -158,7 +158,7 @@ class RatedQueue:
         self._taken_at: list[float] = []
 
     def take(self, now: float) -> bool:
-        """Take a token for an attempt; tell whether there was one."""
+        """Take a token for an attempt; return whether there was one."""
         grown = self._tokens + (now - self._at) * self._rate
         self._tokens, self._at = min(float(self._burst), grown) - 1, now
         self._taken_at.append(now)
@@ -167,16 +167,16 @@ class RatedQueue:
         return self._tokens > -0.01 or not self.is_limited
 
     def stood_still(self, seconds: float) -> None:
-        """Spare what grows in a standstill: attempts counted before it may be made after it."""
+        """Save the tokens of a standstill: attempts admitted before it may be made after it."""
         self._stood_still = min(float(self._burst), seconds * self._rate)
 
     def crashed(self, now: float) -> None:
-        """Give back what was taken just before a crash: it may not be on disk."""
+        """Return the tokens taken just before a crash: they may not be on disk."""
         lost = sum(taken_at > now - KEPT_WITHIN for taken_at in self._taken_at)
         self._tokens += lost
 
     def refill(self) -> None:
-        """Give it all tokens, as after a restart of a machine whose clock is wrong."""
+        """Fill the bucket, as after a restart of a machine with a wrong clock."""
         self._tokens = float(self._burst)
 
 
@@ -199,7 +199,7 @@ class Ledger:
         self.pauses = Pauses()
         self.changed_at = -1.0  # when somebody last began to change many tasks
         self.repeats = 0
-        self.refused: set[str] = set()  # labels of pushes that were answered as not stored
+        self.refused: set[str] = set()  # labels of pushes whose answer said "not stored"
         self.unknown: set[str] = set()  # and of those that may have been stored
         self.clock: SimulatedClock
         self.row: Callable[[str], Row | None]
@@ -229,13 +229,13 @@ class Ledger:
     def key_was_new(
         self, name: tuple[str, str], task_id: str, *, begun: Moment, ttl: float
     ) -> None:
-        """Note that a key was answered with 201: no other may have stood in its place."""
+        """Note that a push with a key was answered with 201; fail if the key was still in use."""
         at, known = self.measured(), self._keys.get(name)
         if known is not None:
             latest = self.time.latest_of_the_earliest(since=0.0, at=at)
             if latest < known.expires_at - SLACK:
                 self._fail(f"key {name} was forgotten {known.expires_at - latest:.0f} s early")
-        # A clock that is set back takes keys along that were pushed while it was ahead.
+        # Keys that were pushed while the clock was ahead also expire by a clock that is set back.
         pushed_at = min(begun / SECOND, self.clock.now() / SECOND, self.time.earliest(at))
         self._keys[name] = Key(task_id, pushed_at + ttl)
         entry = self.entries[task_id]
@@ -243,14 +243,14 @@ class Ledger:
             del self._keys[name]
 
     def deleting(self, deletion: Deletion) -> None:
-        """Note a request that deletes tasks, and may free their keys."""
+        """Note a request that deletes tasks, which may free their keys."""
         self.deletions.add(deletion)
         for name, key in list(self._keys.items()):
             if deletion.covers(key.task_id, name[0]):
                 del self._keys[name]
 
     def next_push(self) -> str:
-        """Return a label for a push, which tells it from all others."""
+        """Return a unique label for a push."""
         self._pushes += 1
         return str(self._pushes)
 
@@ -272,7 +272,7 @@ class Ledger:
 
     def _over(self, task_id: str, entry: Entry, change: Change) -> None:
         outcome, sent = entry.last_outcome, entry.last_sent
-        # What became of the last attempt of a row that failed, nobody can say.
+        # The outcome of a failed row's last attempt is unknown.
         if sent is not None and sent.outcome is not None and not self.may_fail(task_id):
             self._recorded[task_id, sent.round] = sent.number
         entry.ended = change in ENDS
@@ -459,7 +459,7 @@ class Ledger:
                 self.entries[row.id] = Entry(row.queue, ended=row.state in ENDED)
 
     def check_refusals(self, stored: Collection[str]) -> None:
-        """Compare the labels of the pushes that are on disk with what their callers were told."""
+        """Compare the labels of the pushes on disk with the answers to their callers."""
         for label in self.refused.intersection(stored):
             self._fail(f"push {label} was answered as not stored, and is there")
         lasted = self.unknown.intersection(stored)
@@ -467,7 +467,7 @@ class Ledger:
         self.seen["push of unknown outcome that was stored"] += len(lasted)
 
     def late(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Yield the tasks that wait, though nobody asked for a delay and none has failed."""
+        """Yield waiting tasks that nobody delayed and that never failed."""
         for row in rows:
             entry = self.entries.get(row.id)
             is_as_pushed = row.round == 1 and row.attempt_count == 0 and not row.forced

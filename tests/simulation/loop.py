@@ -57,8 +57,8 @@ class _Nothing(selectors.SelectSelector):
 class SimulatedClock(SystemClock):
     """The clocks of a machine whose wall clock can be set, which can sleep, and be restarted.
 
-    ``start`` numbers the machine's starts, of which this is one, and ``slept`` is for how many
-    seconds the monotonic clock stood still since then.
+    ``start`` is the number of this start of the machine, and ``slept`` the seconds for which the
+    monotonic clock has stood still since then.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class SimulatedClock(SystemClock):
         self.jumped_at = self._loop.time()
 
     def sleep_with_the_machine(self, seconds: float) -> None:
-        """Let time pass that the monotonic clock does not count."""
+        """Pass time that the monotonic clock does not count."""
         self.jump(seconds)
         self.slept += seconds
 
     def stand_still(self, seconds: float) -> None:
-        """Let time pass in which the process does nothing, as when it is stopped."""
+        """Pass time in which the process does not run, as after SIGSTOP."""
         self._loop.pass_time(seconds)
         self.jumped_at = self._loop.time()

@@ -1,15 +1,15 @@
-"""How a machine's wall clock was set, and what of its time is to be believed."""
+"""The settings of a machine's wall clock, and which of its times can be trusted."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-CONFIRMED_AFTER = 3600.0  # seconds for which a clock that was set ahead is not believed
+CONFIRMED_AFTER = 3600.0  # seconds for which a clock that was set ahead is not trusted
 SURELY_SEEN = 120.0  # seconds; a server in trouble may miss what the clock shows for less
 
 
 class Setting(NamedTuple):
-    """How far the wall clock was ahead of the time that was measured, and from when to when."""
+    """How far the wall clock was ahead of the measured time, and during which time."""
 
     offset: float
     since: float
@@ -17,14 +17,14 @@ class Setting(NamedTuple):
 
     @property
     def was_seen(self) -> bool:
-        """Tell whether a server that ran has looked at the clock meanwhile."""
+        """Whether a running server has read the clock meanwhile."""
         return self.until - self.since >= SURELY_SEEN
 
 
 class MachineTime:
     """The settings of a wall clock. All times are seconds that a clock of the machine measured.
 
-    Nothing measures the time for which a machine is off: it makes the wall clock leap ahead.
+    No clock measures the time for which a machine is off: it appears as a leap of the wall clock.
     """
 
     def __init__(self, offset: float) -> None:
@@ -42,7 +42,7 @@ class MachineTime:
         self._offset, self._since = offset, at
 
     def earliest(self, at: float) -> float:
-        """Return the earliest time that the clock has surely shown within the last hour."""
+        """Return the earliest time that a server surely read in the last hour."""
         present = Setting(self._offset, self._since, at)
         lowest = present.offset if present.was_seen else float("inf")
         for setting in reversed(self._earlier):
@@ -53,5 +53,5 @@ class MachineTime:
         return at + (lowest if lowest < float("inf") else present.offset)
 
     def latest_of_the_earliest(self, *, since: float, at: float) -> float:
-        """Return how late it was at some time since a moment, whatever the clock was set to."""
+        """Return the latest value of ``earliest`` since a moment."""
         return max([self.earliest(at), *(peak for when, peak in self._peaks if when >= since)])

@@ -1,4 +1,4 @@
-"""Fourteen ways to break the engine, each a change of a copy of the source; nobody ships them."""
+"""Fourteen ways to break the engine, each a change to a copy of the source."""
 
 from __future__ import annotations
 

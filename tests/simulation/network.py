@@ -77,7 +77,7 @@ class Network:
         self._shortage: Outcome | None = None
 
     def run_out(self) -> None:
-        """Have too few descriptors, or ports, for some of the connections from now on."""
+        """Fail some connections for want of descriptors or ports from now on."""
         self._shortage = self._random.choice((NO_DESCRIPTORS, NO_DESCRIPTORS, NO_PORTS))
 
     def have_enough(self) -> None:
@@ -86,7 +86,7 @@ class Network:
 
     @property
     def is_short(self) -> bool:
-        """Return whether connections fail for want of something of the machine's."""
+        """Whether connections fail for want of descriptors or ports."""
         return self._shortage is not None
 
     def was_charged(self, origin: str, since: float, hold_for: float) -> bool:
@@ -188,7 +188,7 @@ class Network:
         return outcome
 
     def _met_shortage(self) -> Outcome | None:
-        """Return what a connection comes to that meets the shortage; None when it does not."""
+        """Return the outcome of a connection that meets the shortage; None if it does not."""
         if self._shortage is None or self._random.random() < 0.3:
             return None
         self._seen[f"shortage: {self._shortage.error}"] += 1

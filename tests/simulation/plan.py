@@ -74,13 +74,13 @@ class Plan:
             Operation("look", 6, callers.look),
             Operation("canary", 3, self._send_canary),
             Operation("push of an odd URL", 1, self._poison.push_odd_url),
-            Operation("task that is to fail", 0.5, self._poison.have_a_task_fail),
-            Operation("pruning that is to fail", 0.2, self._poison.have_a_pruning_fail),
-            Operation("schedule that is to fail", 0.2, self._poison.have_a_schedule_fail),
+            Operation("task that is to fail", 0.5, self._poison.make_task_fail),
+            Operation("pruning that is to fail", 0.2, self._poison.make_pruning_fail),
+            Operation("schedule that is to fail", 0.2, self._poison.make_schedule_fail),
             Operation("change of a mood", 5, self._change_mood),
             Operation("push to a queue with a rate", 2, callers.push_rated),
             Operation("jump of the clock", 0.6, self._jump),
-            Operation("wrong time", 0.3, self._have_the_wrong_time),
+            Operation("wrong time", 0.3, self._set_clock_wrong),
             Operation("sleep of the machine", 0.1, self._sleep_with_the_machine),
             Operation("standstill", 0.3, self._stand_still),
             Operation("crash between two steps", 0.7, self._crash_soon),
@@ -112,8 +112,8 @@ class Plan:
         self._world.seen[f"jump of {seconds} s"] += 1
         self._world.set_clock(seconds)
 
-    async def _have_the_wrong_time(self) -> None:
-        """Set the clock, and put it right after a while."""
+    async def _set_clock_wrong(self) -> None:
+        """Set the clock wrong, and correct it after a while."""
         seconds = self._random.choice(JUMPS) * self._random.choice((-1, 1))
         self._world.set_clock(seconds)
         await asyncio.sleep(self._random.choice((0.1, 15.0, 100.0)))
@@ -125,7 +125,7 @@ class Plan:
         self._world.ledger.rated.stood_still(seconds)
 
     async def _stand_still(self) -> None:
-        """Have the process do nothing for a while; it is well as soon as it goes on."""
+        """Suspend the process for a while; it must be healthy as soon as it resumes."""
         seconds = self._random.choice(STANDSTILLS)
         self._world.clock.stand_still(seconds)
         self._world.ledger.rated.stood_still(seconds)
@@ -162,7 +162,7 @@ class Plan:
         self.heal_later()
 
     def heal_later(self) -> None:
-        """Let the disk be well again after a time, and the network."""
+        """Repair the disk and the network after a time."""
 
         async def heal() -> None:
             await asyncio.sleep(self._random.choice((0.2, 3.0, 60.0)))

@@ -1,7 +1,6 @@
-"""Poison: odd URLs, rows that an earlier version or nobody wrote, and rows that fail alone.
+"""Poison: odd URLs, rows of an earlier version, corrupt rows, and rows that fail.
 
-What is done to a row is done to a task that callers know of, and the ledger asks here whether
-its end may be that of a row that failed.
+Faults hit tasks that callers know; the ledger asks here whether one may have ended a task.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from random import Random
 from poussetaches.store.sqlite.transaction import Fate, Step
 from tests.store.faults import Key, key_of
 
-# Steps of tasks, with how much of what is done about a failure fails as well.
+# Steps of tasks, and the remedies that fail as well.
 STEPS = (Step.RECORD, Step.BURY, Step.EDIT, Step.REPLACE, Step.END_RUN)
 REMEDIES: Sequence[tuple[Step, ...]] = (
     *[()] * 6,
@@ -27,7 +26,7 @@ REMEDIES: Sequence[tuple[Step, ...]] = (
 )
 ODD_AUTHORITIES = ("user:pa[ss@", "u]@", "[zz]@", "a\uff0fb:secret@", "a\uff20b@")
 GARBAGE = ("headers = '{'", "expected = '7'", "retry = '[]'", "url = 'ftp://x/'")
-# What the log says of a defect, or of a row: nothing of it may come without a fault.
+# Log events of defects and failed rows: none may occur without an injected fault.
 DEFECTS = frozenset(
     {
         *("row could not be processed", "listeners not told of a commit", "listener failed"),
@@ -40,11 +39,11 @@ ROW_FAILED = "row could not be processed"
 
 
 class RowFailed(Exception):
-    """What is raised for a row; nobody expects it."""
+    """An unexpected exception for a row."""
 
 
 class Poison:
-    """The rows that are to fail or became unreadable, and those that did; outlives the server."""
+    """The rows that will fail or are unreadable, and those that failed; outlives the server."""
 
     def __init__(self, random: Random, seen: Counter[str]) -> None:
         self._random = random
@@ -54,14 +53,14 @@ class Poison:
         self._raised: set[tuple[Step, Key]] = set()
         self._failed: set[str] = set()  # ids of tasks
         self._unreadable: set[str] = set()  # ids of tasks
-        self.left: set[str] = set()  # ids of tasks that nothing touches until the next start
+        self.left: set[str] = set()  # ids of tasks that are left alone until the next start
 
     def may_fail(self, task_id: str) -> bool:
         """Return whether a fault was raised for a task, or its row was made unreadable."""
         return task_id in self._failed or task_id in self._unreadable
 
     def __call__(self, step: Step, row: object) -> None:
-        """Fail, if this row is to fail in this step: the store's seam for tests."""
+        """Raise if this row is to fail in this step; the store calls this as its ``row_fault``."""
         key = key_of(row)
         if step not in self._steps.get(key, ()):
             return
@@ -71,25 +70,25 @@ class Poison:
             self._failed.add(self._ids[key])
         raise RowFailed(f"{step} {key}")
 
-    # What is done to rows
+    # Faults
 
     def curse(self, seq: int, task_id: str) -> None:
-        """Have a task fail from now on, in one or more steps of its processing."""
+        """Make a task fail from now on, in one or more steps of its processing."""
         steps = self._random.sample(STEPS, self._random.randint(1, len(STEPS)))
         self._curse((seq, task_id), (*steps, *self._random.choice(REMEDIES)))
         self._ids |= {seq: task_id, task_id: task_id}
 
     def curse_pruning(self, seq: int, task_id: str) -> None:
-        """Have an ended task fail when it is pruned; it is set aside then."""
+        """Make an ended task fail when it is pruned; it is then set aside."""
         self._curse((seq,), (Step.PRUNE,))
         self._ids[seq] = task_id
 
     def curse_schedule(self, name: str) -> None:
-        """Have a schedule fail the next time that it is fired."""
+        """Make a schedule fail when it is fired."""
         self._curse((name,), (Step.FIRE,))
 
     def lift(self, name: str) -> None:
-        """Have a schedule fail no more."""
+        """Stop making a schedule fail."""
         self._steps.pop(name, None)
 
     def _curse(self, keys: tuple[Key, ...], steps: tuple[Step, ...]) -> None:
@@ -97,7 +96,7 @@ class Poison:
             self._steps[key] = frozenset(steps)
 
     def scribble(self, path: Path) -> None:
-        """Change rows while no server runs: to what an earlier version took, and to garbage."""
+        """Write URLs of earlier versions, and garbage, into rows while no server runs."""
         self.left.clear()
         if not path.exists():
             return
@@ -126,10 +125,10 @@ class Poison:
             [f"http://{authority}{host}/" for authority in ODD_AUTHORITIES] + ["//[x", "//a.test/"]
         )
 
-    # What follows
+    # Checks
 
     def unexpected(self, record: logging.LogRecord) -> str | None:
-        """Return what is wrong with a line of the log: a failure that nobody asked for."""
+        """Return the failure in a log line, if no fault was injected for it."""
         message = record.getMessage()
         fields = vars(record)
         if message == ROW_FAILED:
@@ -155,7 +154,7 @@ class Poison:
         return {json.loads(str(content))["id"] for (content,) in rows}
 
     def problems(self, look: Callable[[str], list[tuple[object, ...]]]) -> list[str]:
-        """Return what is wrong at the end: rows that failed, and had no fault."""
+        """Return the rows that failed without an injected fault."""
         died = look("SELECT id FROM tasks WHERE reason = 'internal_error'")
         failed = {str(task_id) for (task_id,) in died}
         found = [

@@ -1,4 +1,4 @@
-"""Calls that must be refused, and rows that are had fail, at random."""
+"""Random calls that must be refused, and random rows that are made to fail."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ REFUSED = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE, 507)
 
 
 class PoisonCallers:
-    """Pushes what must be refused, and has rows fail."""
+    """Pushes tasks that must be refused, and makes rows fail."""
 
     def __init__(self, world: World, random: Random) -> None:
         self._world = world
         self._random = random
 
     async def push_odd_url(self) -> None:
-        """Push a task with a URL that parsers differ over; it must be refused."""
+        """Push a URL that parsers disagree about; it must be refused."""
         url = self._world.poison.odd_url(self._random.choice(HOSTS))
         method, path, body = self._random.choice(
             [
@@ -36,20 +36,20 @@ class PoisonCallers:
         if answer.status not in REFUSED:
             self._world.fail(f"{method} {path} {body} was answered with {answer.status}")
 
-    async def have_a_task_fail(self) -> None:
-        """Have one that waits or runs fail from now on."""
+    async def make_task_fail(self) -> None:
+        """Make a waiting or running task fail from now on."""
         row = self._any_row("state = 'waiting'")
         if row is not None:
             self._world.poison.curse(*row)
 
-    async def have_a_pruning_fail(self) -> None:
-        """Have one that has ended fail when it is pruned."""
+    async def make_pruning_fail(self) -> None:
+        """Make an ended task fail when it is pruned."""
         row = self._any_row("state <> 'waiting'")
         if row is not None:
             self._world.poison.curse_pruning(*row)
 
-    async def have_a_schedule_fail(self) -> None:
-        """Have a schedule fail when it is fired, for a time."""
+    async def make_schedule_fail(self) -> None:
+        """Make a schedule fail for a time when it is fired."""
         name = self._random.choice(SCHEDULES)
         self._world.poison.curse_schedule(name)
         await asyncio.sleep(self._random.random() * 600)

@@ -22,9 +22,9 @@ from tests.simulation.server import Machine, Server
 STARTED = Moment(1_790_000_000_000_000)  # 2026-09-21 14:13:20 UTC
 LAST_LINES = 60
 JUMPS = (1, 60, 3600, 86_400, 31_536_000)  # seconds
-OFF = 0.3  # the chance that it was the machine that went down
+OFF = 0.3  # the chance that the machine went down, not only the server
 WRONG = 0.3  # the chance that its clock is wrong afterwards
-NOTICED_WITHIN = 120.0  # seconds in which a server has written down that its clock was set
+NOTICED_WITHIN = 120.0  # seconds in which a server records that its clock was set
 MANY = "10000"  # more than ever are dead
 KEEP_DEAD = 7_776_000.0  # seconds
 RATED_RATE, RATED_BURST = 100 / 3600, 10
@@ -114,7 +114,7 @@ class World:
         self.loop.stop()
 
     def sleep_until_the_next_life(self) -> None:
-        """Let no server run for a time; the machine may be off, and start with a wrong clock."""
+        """Run no server for a time; the machine may be off, and start with a wrong clock."""
         self.is_alive = False
         self.ledger.server_is_gone()
         ended_at = self.loop.time()
@@ -122,7 +122,7 @@ class World:
         self._slept = self.clock.slept
         seconds = self.random.choice((0.1, 1.0, 30.0, 4000.0))
         self._time = ended_at + seconds
-        # A leap that no server has noticed is in no record of it.
+        # A leap that no server has noticed is in no clock record.
         if self.random.random() < OFF and self.clock.jumped_at < ended_at - NOTICED_WITHIN:
             self._restart_the_machine(seconds)
 
@@ -135,13 +135,13 @@ class World:
             self.ledger.rated.refill()
 
     def set_clock(self, seconds: float) -> None:
-        """Set the wall clock ahead, or back; what only begins after a crash does not."""
+        """Set the wall clock ahead or back, unless the server has crashed."""
         if self.is_alive:
             self.clock.jump(seconds)
             self._note_setting()
 
     def sleep_with_the_machine(self, seconds: float) -> None:
-        """Let the machine sleep."""
+        """Suspend the machine, unless the server has crashed."""
         if self.is_alive:
             self.clock.sleep_with_the_machine(seconds)
 
@@ -150,7 +150,7 @@ class World:
         offset = self.clock.now() / SECOND - measured
         if self.known:
             self.ledger.time.set(offset, at=measured)
-        else:  # a store that holds nothing tells no time
+        else:  # an empty store has no record of the time
             self.ledger.time = MachineTime(offset)
 
     def _measured(self) -> float:

@@ -1,4 +1,4 @@
-"""Faults of single rows: the seam by which tests have one row fail in a step of its processing."""
+"""Faults that make single rows fail at a step of their processing."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Key = int | str
 
 
 class Faults:
-    """Raises at the rows that it was told of, each time that one reaches its step."""
+    """Raises an error whenever one of its rows reaches one of its steps."""
 
     def __init__(self) -> None:
         self.raised: Counter[Step] = Counter()
         self._errors: dict[tuple[Step, Key], Exception] = {}
 
     def fail(self, *steps: Step, keys: tuple[Key, ...], error: Exception) -> None:
-        """Have rows fail in some steps from now on; a task has two keys, its number and its id."""
+        """Make rows fail in some steps from now on; a task has two keys, its number and its id."""
         self._errors |= {(step, key): error for step in steps for key in keys}
 
     def __call__(self, step: Step, row: object) -> None:
-        """Fail, if this row is to."""
+        """Raise the error for this row and step, if there is one."""
         error = self._errors.get((step, key_of(row)))
         if error is not None:
             self.raised[step] += 1
@@ -35,7 +35,7 @@ class Faults:
 
 
 def key_of(row: object) -> Key:
-    """Return what tells a row from others, in whatever form its step has it."""
+    """Return the key of a row in any of the forms that steps use."""
     key: Key = type(row).__name__
     match row:
         case int() | str():

@@ -99,7 +99,7 @@ async def test_unreadable_row_is_exported_as_it_stands(folder: DataFolder, tmp_p
     assert "were set aside" in found.what
 
 
-def test_task_that_cannot_be_exported_goes_with_the_unreadable_rows(
+def test_task_that_cannot_be_exported_is_exported_as_an_unreadable_row(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def odd_group(task: Task) -> FailureGroup | None:
@@ -161,26 +161,26 @@ async def test_import_of_a_broken_file_says_where_and_leaves_nothing(
 
 
 class Disk:
-    """A disk that takes no more as soon as the last task was imported."""
+    """A disk that is full once the last task was imported."""
 
     def __init__(self, room: int) -> None:
         self._room = room
         self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def progress(self, what: str, done: int, expected: int | None) -> None:
-        """Fill up at the end of the import, when its log is still to become the database."""
+        """Fill the disk at the end of the import, before its log is checkpointed."""
         if done == expected:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self._room, self._limits[1]))
 
     def make_room(self) -> None:
-        """Take what is written again."""
+        """Allow writes again."""
         resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
 
 
-async def test_import_that_finds_no_room_at_its_end_says_so_and_leaves_nothing(
+async def test_import_on_a_disk_that_is_full_at_its_end_is_refused_and_leaves_nothing(
     folder: DataFolder, tmp_path: Path
 ) -> None:
-    """The log is brought into the file at the end; to close the database ignores that it fails."""
+    """The log is checkpointed at the end; closing the database would ignore the error."""
     content, disk = exported(folder), Disk(4096)
     copy = DataFolder(tmp_path / "copy")
     copy.path.mkdir()
@@ -206,7 +206,7 @@ async def test_imported_database_is_one_file_that_needs_no_log(
         assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
-async def test_what_an_import_that_was_killed_left_does_not_stop_the_next(
+async def test_files_of_a_killed_import_do_not_stop_the_next(
     folder: DataFolder, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"

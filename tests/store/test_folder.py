@@ -47,7 +47,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the numbers of the files that are synced from now on."""
+    """Return the inode numbers of the files that are synced from now on."""
     numbers: list[int] = []
     fsync = os.fsync
 
@@ -161,7 +161,7 @@ def test_files_that_we_make_are_for_our_user_alone(folder: DataFolder, umask: in
     assert mode(folder.path / "lock") == 0o600
 
 
-def test_files_of_older_versions_are_taken_from_other_users(folder: DataFolder) -> None:
+def test_files_of_older_versions_are_restricted_to_our_user(folder: DataFolder) -> None:
     names = ("tasks.db", "tasks.db-wal", "tasks.db-shm", "reserve", "lock")
     folder.path.mkdir(mode=0o755)
     for name in names:
@@ -173,7 +173,7 @@ def test_files_of_older_versions_are_taken_from_other_users(folder: DataFolder) 
     assert {name: mode(folder.path / name) for name in names} == dict.fromkeys(names, 0o600)
 
 
-def test_file_that_cannot_be_taken_from_other_users_is_told(
+def test_file_whose_mode_cannot_be_restricted_is_logged(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -226,7 +226,7 @@ def test_folder_that_another_process_locked_is_refused(folder: DataFolder) -> No
     folder.lock()
 
 
-def test_folder_that_an_import_has_is_refused_with_that(folder: DataFolder) -> None:
+def test_folder_that_an_import_locked_is_refused_with_its_holder(folder: DataFolder) -> None:
     folder.lock(user="an import")
 
     message = refusal(DataFolder(folder.path))
@@ -269,7 +269,7 @@ def test_folder_that_is_gone_as_a_whole_has_not_lost_its_lock(
     assert folder.has_lost_lock() is False
 
 
-def test_folder_that_is_being_read_is_refused_with_that(folder: DataFolder) -> None:
+def test_folder_that_is_being_read_is_refused_with_the_reason(folder: DataFolder) -> None:
     folder.path.mkdir()
 
     with folder.reading() as lock:
@@ -284,7 +284,7 @@ def test_folder_that_is_being_read_is_refused_with_that(folder: DataFolder) -> N
     )
 
 
-def test_folder_that_an_older_version_reads_is_refused_with_that(folder: DataFolder) -> None:
+def test_folder_that_an_older_version_reads_is_refused_with_the_reason(folder: DataFolder) -> None:
     folder.lock()
     folder.unlock()
     with (folder.path / "lock").open("rb") as file:
@@ -333,7 +333,7 @@ class FileSystem:
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP], ids=os.strerror)
-def test_file_system_without_locks_is_refused_with_that(
+def test_file_system_without_locks_is_refused_with_the_reason(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", FileSystem(number, of_files=True).flock)
@@ -346,7 +346,7 @@ def test_file_system_without_locks_is_refused_with_that(
         assert lock.in_use is True  # nobody can know
 
 
-def test_file_system_that_cannot_lock_folders_is_good_enough(
+def test_file_system_that_can_only_lock_files_is_accepted(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", FileSystem(errno.EBADF, of_files=False).flock)

@@ -653,7 +653,7 @@ async def test_killed_while_setting_aside_the_other_folders_follow(
     assert files_in(tmp_path) == ["original/dead/b", "original/waiting/a"]
 
 
-async def test_file_that_breaks_the_take_over_down_is_set_aside(
+async def test_file_that_raises_an_unexpected_error_is_set_aside(
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -673,7 +673,7 @@ async def test_file_that_breaks_the_take_over_down_is_set_aside(
     assert "a secret" not in caplog.text
 
 
-async def test_schedule_that_the_store_cannot_keep_stops_no_start(
+async def test_schedule_that_cannot_be_stored_stops_no_start(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def break_down(*_: object, **__: object) -> Schedule:
@@ -689,7 +689,7 @@ async def test_schedule_that_the_store_cannot_keep_stops_no_start(
     assert await store.get("a") is not None
 
 
-async def test_task_that_the_store_cannot_keep_stops_no_start(tmp_path: Path) -> None:
+async def test_task_that_cannot_be_stored_stops_no_start(tmp_path: Path) -> None:
     faults = Faults()
     faults.fail(Step.RESTORE, keys=("b",), error=KeyError())
     for id in "abc":

@@ -1,4 +1,4 @@
-"""No row stops the others: whatever is raised for one ends that one, visibly, and is counted."""
+"""A row that fails stops no other row: it alone is ended, logged and counted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ALL = ("a", "b", "c")
 LATER = Moment(NOW + HOUR)
 TOLD = "http://told.test/"
 
-# What was raised where there had been no thought of it; and what SQLite raises for one row.
+# Unexpected exceptions, and errors that SQLite raises for one row.
 ERRORS = [
     pytest.param(KeyError("a secret"), id="KeyError"),
     pytest.param(ValueError("netloc 'user:a secret' contains"), id="ValueError"),
@@ -77,7 +77,7 @@ class Scene:
             database.executescript(statement)
 
     async def states(self) -> dict[str, str]:
-        """Return the states of the tasks that there are, dead ones with their reason."""
+        """Return the states of the existing tasks; of dead ones, the reason."""
         found = {}
         for id in ALL:
             task = await self.store.get(id)
@@ -104,7 +104,7 @@ async def add_three(scene: Scene, **overrides: object) -> None:
         await scene.store.add(make_task(id, **overrides))
 
 
-# What is done to tasks, each with what becomes of the healthy ones.
+# Operations in which a task can fail.
 
 
 async def record_successes(scene: Scene) -> None:
@@ -193,7 +193,7 @@ GONE = ""
 
 
 class Place(NamedTuple):
-    """A place where a row can fail: who writes it, in which step, and the end of the others."""
+    """An operation in which a row can fail: the step, and how the other rows end."""
 
     act: Act
     step: Step
@@ -275,7 +275,7 @@ async def test_task_that_cannot_even_be_set_aside_is_left_alone(
 
 
 @at_each_place
-async def test_trouble_of_the_disk_ends_no_task(scene: Scene, place: Place) -> None:
+async def test_disk_error_ends_no_task(scene: Scene, place: Place) -> None:
     scene.faults.fail(place.step, keys=POISON, error=BROKEN)
 
     with suppress(StoreUnavailable, AssertionError):
@@ -287,7 +287,7 @@ async def test_trouble_of_the_disk_ends_no_task(scene: Scene, place: Place) -> N
 
 
 @at_each_place
-async def test_want_of_memory_ends_no_task(scene: Scene, place: Place) -> None:
+async def test_memory_error_ends_no_task(scene: Scene, place: Place) -> None:
     scene.faults.fail(place.step, keys=POISON, error=MemoryError())
 
     with suppress(StoreUnavailable, AssertionError):
@@ -299,7 +299,7 @@ async def test_want_of_memory_ends_no_task(scene: Scene, place: Place) -> None:
 
 
 async def assert_all_is_well(scene: Scene) -> None:
-    """Check that nothing of the failed row is left over, and that the store goes on."""
+    """Check that the failed row left nothing behind, and that the store still works."""
     assert scene.store.trouble is None
     counts = scene.rows(
         "SELECT queues.name, waiting, failing, succeeded, dead FROM queues ORDER BY name"
@@ -408,7 +408,7 @@ async def test_dead_task_that_cannot_be_requeued_stays_as_it_is(scene: Scene) ->
     await assert_all_is_well(scene)
 
 
-async def test_change_that_is_at_fault_leaves_its_task_alone(scene: Scene) -> None:
+async def test_edit_that_raises_leaves_its_task_unchanged(scene: Scene) -> None:
     await add_three(scene, run_at=LATER)
 
     def change(task: Task) -> Task:
@@ -493,7 +493,7 @@ async def test_schedule_that_cannot_be_moved_or_paused_is_set_aside(scene: Scene
     assert scene.store.unreadable_count == 1
 
 
-async def test_schedules_are_deleted_round_one_that_cannot_be(scene: Scene) -> None:
+async def test_schedule_that_cannot_be_deleted_stops_no_other_deletion(scene: Scene) -> None:
     for name in "stu":
         await put_schedule(scene.store, make_schedule(name, owner="app"))
     keys = ("t",)
@@ -609,7 +609,7 @@ async def test_task_whose_failure_group_cannot_be_kept_is_set_aside(scene: Scene
     await assert_all_is_well(scene)
 
 
-async def test_outcome_with_text_that_is_no_unicode_ends_its_task_alone(scene: Scene) -> None:
+async def test_outcome_with_an_unpaired_surrogate_ends_only_its_task(scene: Scene) -> None:
     await add_three(scene)
     leases = await lease_all(scene.store)
     finishes = [
@@ -662,7 +662,7 @@ async def test_task_left_alone_is_not_corrected_again_after_the_clock_was_set_ba
     assert scene.store.internal_error_count == 1
 
 
-async def test_disk_that_breaks_while_a_row_is_isolated_is_trouble(tmp_path: Path) -> None:
+async def test_disk_error_while_a_row_is_isolated_is_trouble(tmp_path: Path) -> None:
     disk, faults = Disk(), Faults()
     store = inline_store(tmp_path / "tasks.db", disk=disk, row_fault=faults)
     await store.open()

@@ -1,4 +1,4 @@
-"""Opening a store where the system refuses something."""
+"""Opening a store when the operating system refuses something."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 20  # descriptors that a store may need
 
 @contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
-    """Allow this process just some more open files."""
+    """Allow this process only a few more open files."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
     fillers = []
@@ -26,7 +26,7 @@ def descriptors_left(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
         with suppress(OSError):
             while True:
-                fillers.append(os.dup(0))  # numbers that are free below the limit
+                fillers.append(os.dup(0))  # occupies the free numbers below the limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + count, limits[1]))
         yield
     finally:
@@ -35,7 +35,7 @@ def descriptors_left(count: int) -> Iterator[None]:
             os.close(descriptor)
 
 
-async def test_store_that_lacks_a_descriptor_is_refused_with_that(tmp_path: Path) -> None:
+async def test_store_without_enough_descriptors_is_refused_with_the_reason(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data")
     said = []
     for count in range(MOST):

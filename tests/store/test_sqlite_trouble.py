@@ -288,7 +288,7 @@ INDEX_FULL = sqlite3.SQLITE_IOERR | 19 << 8
 async def test_commit_on_a_broken_disk_fails_for_every_caller(
     store: SqliteStore, disk: Disk, code: int, kind: type[StoreUnavailable]
 ) -> None:
-    """What it fails with says whether it may be on disk all the same."""
+    """The error says whether the push may be on disk."""
     disk.error = sqlite_error(code)
 
     results = await asyncio.gather(
@@ -571,7 +571,7 @@ def cut(path: Path, size: int) -> None:
 async def test_log_that_was_cut_short_is_noticed_before_the_next_push_is_acknowledged(
     store: SqliteStore, path: Path, share: float
 ) -> None:
-    """What is written behind a gap in the log is not read at the next start."""
+    """The next start reads nothing behind a gap in the log."""
     for id in "abc":
         await store.add(make_task(id))
     log = path.with_name("tasks.db-wal")
@@ -660,7 +660,7 @@ async def test_memory_error_while_reading_is_unavailability_and_no_trouble(
 async def test_log_that_was_cut_short_is_not_brought_into_the_database(
     path: Path, disk: Disk
 ) -> None:
-    """A part of what was committed would leave the database a mixture."""
+    """A part of the commits would corrupt the database."""
     async with opened(path, disk=disk) as store:
         await store.add(make_task("a"))
         empty_the_log(path)
@@ -673,7 +673,7 @@ async def test_log_that_was_cut_short_is_not_brought_into_the_database(
     assert content_of(path) == before
 
 
-async def test_log_that_starts_again_from_its_beginning_was_not_cut(
+async def test_log_that_was_reset_does_not_count_as_cut_short(
     store: SqliteStore, path: Path
 ) -> None:
     for id in "abc":
@@ -705,7 +705,9 @@ async def test_database_that_was_cut_short_is_noticed_and_left_as_it_is(
     assert sorted(await lease_all(store)) == ["a", "b", "c"]
 
 
-async def test_database_that_shrinks_by_itself_was_not_cut(store: SqliteStore, path: Path) -> None:
+async def test_database_shrunk_by_the_store_does_not_count_as_cut_short(
+    store: SqliteStore, path: Path
+) -> None:
     for n in range(40):
         await store.add(make_task(f"large {n}", body=bytes(50_000)))
     empty_the_log(path)
@@ -724,10 +726,10 @@ async def test_database_that_shrinks_by_itself_was_not_cut(store: SqliteStore, p
     assert store.trouble is None
 
 
-async def test_commit_asks_for_no_more_than_two_files(
+async def test_commit_checks_no_more_than_two_files(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each time the interpreter's lock is handed over."""
+    """Each check releases the interpreter's lock."""
     looked_at: list[str] = []
     stat = os.stat
 

@@ -413,9 +413,7 @@ async def test_queue_with_unreadable_settings_does_not_stop_the_start(
 
 
 @pytest.mark.parametrize("value", ["'{'", "'[1]'", "CAST(x'ff' AS TEXT)"])
-async def test_value_of_the_server_that_cannot_be_read_is_done_without(
-    path: Path, value: str
-) -> None:
+async def test_unreadable_value_of_the_table_server_is_ignored(path: Path, value: str) -> None:
     async with opened(path) as store:
         await store.keep_clock(ClockRecord(boot_id="b", seen=NOW, confirmed=NOW, highest=None))
         good = BucketRecord(boot_id="b", full_at_uptime=1, full_at=Moment(NOW + 1))

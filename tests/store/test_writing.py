@@ -29,7 +29,7 @@ with whole_file(Path(sys.argv[1]), replace=True) as beside:
 
 @contextmanager
 def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Have another process write a file; it is killed at the end."""
+    """Run a process that writes a file, and kill it at the end."""
     command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -87,7 +87,7 @@ def test_file_in_a_folder_that_cannot_be_synced_is_written(
     assert path.read_bytes() == b"all"
 
 
-def test_what_a_killed_writer_left_is_deleted_by_the_next(path: Path) -> None:
+def test_files_of_a_killed_writer_are_deleted_by_the_next(path: Path) -> None:
     with writing(path):
         pass
     assert len(list(path.parent.iterdir())) == 1
@@ -97,7 +97,7 @@ def test_what_a_killed_writer_left_is_deleted_by_the_next(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_process_id_that_comes_again_stops_nobody(path: Path) -> None:
+def test_repeated_process_id_stops_no_writer(path: Path) -> None:
     """In a container the backup may have the same process id each time."""
     left = path.with_name(f".{path.name}.{os.getpid()}.part")
     left.mkdir()
@@ -118,7 +118,7 @@ def test_file_that_another_process_is_writing_is_left_to_it(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_file_that_came_up_meanwhile_is_not_replaced(path: Path) -> None:
+def test_file_created_meanwhile_is_not_replaced(path: Path) -> None:
     with (
         pytest.raises(CannotWriteFile, match="is there already"),
         whole_file(path, replace=False) as beside,
