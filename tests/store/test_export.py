@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -130,6 +131,21 @@ BROKEN = [
     pytest.param(lambda lines: lines[1:], "line 1 is no header", id="no header"),
     pytest.param(lambda _: [], "line 1 is no header", id="empty"),
     pytest.param(
+        lambda lines: [lines[0].replace(b"poussetaches", b"\xff"), *lines[1:]],
+        "line 1 is no header of an export: 'utf-8' codec",
+        id="header that is not UTF-8",
+    ),
+    pytest.param(
+        lambda lines: [*lines[:8], lines[8].replace(b"task", b"\xff"), *lines[9:]],
+        "line 9: 'utf-8' codec",
+        id="not UTF-8",
+    ),
+    pytest.param(
+        lambda lines: [*lines[:8], b'{"type":"task","x":' + b"[" * 100_000 + b"\n"],
+        "line 9: maximum recursion depth",
+        id="deep",
+    ),
+    pytest.param(
         lambda lines: [lines[0].replace(b'"version":1', b'"version":2'), *lines[1:]],
         "line 1: this is",
         id="newer",
@@ -158,6 +174,25 @@ async def test_import_of_a_broken_file_says_where_and_leaves_nothing(
         await imported(tmp_path / "copy", b"".join(change(lines)))
 
     assert {file.name for file in (tmp_path / "copy").iterdir()} == {".gitignore", "lock"}
+
+
+class FailingFile(io.BytesIO):
+    """A file whose second half cannot be read."""
+
+    def __next__(self) -> bytes:
+        if self.tell() > len(self.getbuffer()) / 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().__next__()
+
+
+async def test_import_of_a_file_that_cannot_be_read_does_not_blame_the_store(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    file = FailingFile(exported(folder))
+    copy = DataFolder(tmp_path)
+
+    with pytest.raises(CannotReadExport, match="the export cannot be read: Input/output error"):
+        await import_store(copy, file, lambda *_: None, now=lambda: NOW, random=seeded())
 
 
 class Disk:

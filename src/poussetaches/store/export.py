@@ -33,6 +33,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     counts: dict[str, int]
 
 
+_NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
 _decode_header = msgspec.json.Decoder(Header).decode
 _decode_line = msgspec.json.Decoder(Record | End).decode
@@ -60,8 +61,8 @@ def read_header(file: BinaryIO) -> Header:
         CannotReadExport: it is none, or of a newer version.
     """
     try:
-        header = _decode_header(file.readline())
-    except msgspec.MsgspecError as exc:
+        header = _decode_header(next(_read_lines(file), b""))
+    except _NOT_DECODED as exc:
         raise CannotReadExport(f"line 1 is no header of an export: {exc}") from exc
     if header.format != FORMAT or header.version > VERSION:
         raise CannotReadExport(
@@ -78,14 +79,15 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, Record]]:
         CannotReadExport: a line is no record, or the end is missing or counts otherwise.
     """
     counts: Counter[str] = Counter()
-    for number, line in enumerate(file, start=2):
+    lines = _read_lines(file)
+    for number, line in enumerate(lines, start=2):
         record = _record(number, line)
         if isinstance(record, End):
             if dict(counts) != record.counts:
                 raise CannotReadExport(
                     f"line {number}: the end counts {record.counts}, but {dict(counts)} came"
                 )
-            if file.read(1):
+            if next(lines, None) is not None:
                 raise CannotReadExport(f"line {number + 1}: something follows the end")
             return
         counts[type_of(record)] += 1
@@ -93,6 +95,14 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, Record]]:
     raise CannotReadExport(
         f"the end is missing after line {sum(counts.values()) + 1}: the file was cut short"
     )
+
+
+def _read_lines(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        for line in file:  # noqa: UP028 - `yield from` would close the file with the generator
+            yield line
+    except OSError as exc:
+        raise CannotReadExport(f"the export cannot be read: {exc.strerror or exc}") from exc
 
 
 def _record(number: int, line: bytes) -> Record | End:
@@ -107,6 +117,6 @@ def _record(number: int, line: bytes) -> Record | End:
         elif isinstance(record, ScheduleRecord):
             check_stored_url(record.schedule.task.url)
             check_expression(record.schedule.cron, record.schedule.timezone)
-    except (msgspec.MsgspecError, InvalidTask, InvalidSchedule) as exc:
+    except (*_NOT_DECODED, InvalidTask, InvalidSchedule) as exc:
         raise CannotReadExport(f"line {number}: {exc}") from exc
     return record
