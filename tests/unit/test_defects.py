@@ -23,14 +23,19 @@ from poussetaches.core.retry import RetryPolicy, backoff
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
 from poussetaches.engine.config import EngineConfig
+from poussetaches.engine.defects import Defects
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.scheduler import STORE_RETRY, Scheduler
 from poussetaches.store.base import Finish, Lease, Leased, News
 from poussetaches.store.runner import InlineRunner
 from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite.transaction import Step
 from tests.conftest import run_due
 from tests.factories import NOW, make_ended, make_queue, make_schedule, make_task, seeded
 from tests.fakes import AWAY, FakeClock, ScriptedSender, let_run
 from tests.store.driving import Notes, known, put_schedule
+from tests.store.faults import Faults
+from tests.store.sqlite_files import opened
 
 SECRET = "a secret"
 JITTERED = RetryPolicy(jitter=0.5)
@@ -450,6 +455,22 @@ async def test_schedule_whose_times_cannot_be_found_is_paused_and_the_others_are
     assert (await failing_store.counts())["default"].waiting == 121
     assert [one.name for one in await failing_store.schedules(None) if one.paused] == ["t"]
     assert engine.internal_error_count == 1
+
+
+async def test_schedule_that_stays_due_is_not_tried_again_at_once(clock: FakeClock) -> None:
+    """It could be neither fired nor paused nor set aside."""
+    faults = Faults()
+    steps = (Step.FIRE, Step.PAUSE_FAILED, Step.SET_ASIDE)
+    faults.fail(*steps, keys=("t",), error=KeyError())
+    async with opened(None, row_fault=faults) as store:
+        for name in "st":
+            await put_schedule(store, make_schedule(name))
+        scheduler = Scheduler(store=store, clock=clock, random=seeded(), defects=Defects())
+
+        again_at = await scheduler.tick()
+
+        assert again_at == clock.monotonic() + STORE_RETRY
+        assert (await store.counts())["default"].waiting == 1
 
 
 # Maintenance

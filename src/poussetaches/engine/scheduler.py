@@ -64,6 +64,8 @@ class Scheduler:
             return self._clock.monotonic() + STORE_RETRY
         if next_at is None:
             return None
+        if next_at <= now:  # an internal error keeps a due schedule from being moved or paused
+            return self._clock.monotonic() + STORE_RETRY
         return self._clock.monotonic() + seconds_between(self._clock.now(), next_at)
 
     async def _fire_together(self, schedules: Sequence[Schedule], now: Moment) -> None:
