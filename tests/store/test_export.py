@@ -255,7 +255,7 @@ async def test_files_of_a_killed_import_do_not_stop_the_next(
 
 
 async def test_import_into_a_folder_with_a_store_is_refused(folder: DataFolder) -> None:
-    with pytest.raises(CannotOpenStore, match="is there already"):
+    with pytest.raises(CannotOpenStore, match="already exists"):
         await imported(folder.path, exported(folder))
 
 

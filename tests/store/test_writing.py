@@ -120,7 +120,7 @@ def test_file_that_another_process_is_writing_is_left_to_it(path: Path) -> None:
 
 def test_file_created_meanwhile_is_not_replaced(path: Path) -> None:
     with (
-        pytest.raises(CannotWriteFile, match="is there already"),
+        pytest.raises(CannotWriteFile, match="already exists"),
         whole_file(path, replace=False) as beside,
     ):
         beside.write_bytes(b"all")

@@ -122,7 +122,7 @@ async def import_store(
     path = folder.database
     if path.exists():
         raise CannotOpenStore(
-            f"{path} is there already: import into an empty folder, or move it away"
+            f"{path} already exists; import into an empty folder, or move it away"
         )
     check_no_log_remains(path)
     beside = path.with_name("tasks.db.importing")

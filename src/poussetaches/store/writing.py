@@ -70,7 +70,7 @@ def sync_folder(folder: Path) -> None:
 
 def _refuse_existing(path: Path, *, replace: bool) -> None:
     if path.exists() and not replace:
-        raise CannotWriteFile(f"{path} is there already; name another file, or give --force")
+        raise CannotWriteFile(f"{path} already exists; choose another file, or use --force")
 
 
 @contextmanager
