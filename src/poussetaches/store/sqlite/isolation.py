@@ -97,13 +97,14 @@ def give_up_task(
 
     An ended task stays as it is, and so does a running one, which its attempt will end.
     """
+    row = Unreadable("tasks", seq, defect.text)
     return _first_that_works(
         tx,
-        Unreadable("tasks", seq, defect.text),
+        row,
         defect,
         [
             (Step.BURY_FAILED, lambda: _bury(tx, seq, defect, now=now, attempts=attempts)),
-            (Step.SET_ASIDE, lambda: _set_aside(tx, Unreadable("tasks", seq, defect.text), now)),
+            (Step.SET_ASIDE, lambda: _set_aside(tx, row, now)),
         ],
     )
 
