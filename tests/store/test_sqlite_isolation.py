@@ -281,6 +281,7 @@ async def test_disk_error_ends_no_task(scene: Scene, place: Place) -> None:
     with suppress(StoreUnavailable, AssertionError):
         await place.act(scene)
 
+    assert scene.faults.raised[place.step]
     assert scene.store.trouble is not None
     assert scene.store.internal_error_count == 0
     assert "internal_error" not in {row[0] for row in scene.rows("SELECT reason FROM tasks")}
@@ -293,6 +294,7 @@ async def test_memory_error_ends_no_task(scene: Scene, place: Place) -> None:
     with suppress(StoreUnavailable, AssertionError):
         await place.act(scene)
 
+    assert scene.faults.raised[place.step]
     assert scene.store.trouble is None
     assert scene.store.internal_error_count == 0
     assert "internal_error" not in {row[0] for row in scene.rows("SELECT reason FROM tasks")}
