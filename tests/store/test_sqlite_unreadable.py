@@ -10,10 +10,12 @@ import pytest
 
 from poussetaches.core.edits import cancel
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import BucketRecord, Queue, QueueCounts, QueueOverrides
+from poussetaches.core.moment import DAY, ClockRecord, Moment
+from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Complete, RetryAt, TaskState
+from poussetaches.store import verify_store
 from poussetaches.store.base import Edited, Push
+from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import NOW, make_schedule, make_task, seeded
@@ -410,6 +412,31 @@ async def test_queue_with_unreadable_settings_does_not_stop_the_start(
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
     async with opened(path) as store:
         assert (await store.queues())["mail"] == MAIL
+
+
+@pytest.mark.parametrize("column", ["queue", "origin"])
+async def test_unreadable_lane_stops_neither_the_start_nor_other_lanes(
+    path: Path, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mail = Lane("mail", LANE.origin)
+    async with opened(path) as store:
+        await store.add(make_task("a"))
+        await store.add(make_task("b", queue="mail"))
+    scribble(path, f"{column} = CAST(x'ff' AS TEXT)", "queue = 'mail'", table="lanes")
+
+    async with opened(path) as store:
+        next_due = await store.next_due()
+        used = await store.lanes_used_since(Moment(NOW - 1))
+        await store.add(make_task("c", queue="mail"))
+        leased = await store.lease_due({LANE: 9, mail: 9}, now=NOW)
+        await store.edit("b", lambda _: None, now=NOW)
+        await store.tidy(now=Moment(NOW + 3 * DAY), limit=10)
+
+    assert (list(next_due), used) == ([LANE], [LANE])
+    assert [lease.task.id for lease in leased.leases] == ["a", "c"]
+    assert "lane cannot be read: its tasks are not sent" in caplog.messages
+    problems = verify_store(DataFolder(path.parent), lambda *_: None).problems
+    assert "lanes cannot be read, so nobody sends their tasks" in [each.what for each in problems]
 
 
 @pytest.mark.parametrize("value", ["'{'", "'[1]'", "CAST(x'ff' AS TEXT)"])

@@ -162,7 +162,8 @@ WHERE seq IN (SELECT value FROM json_each(:numbers)) AND state = 'waiting' AND r
 RETURNING seq, lane, run_at;
 
 -- lanes_numbered: some of them
-SELECT id, queue, origin, forced FROM lanes WHERE id IN (SELECT value FROM json_each(?));
+SELECT id, CAST(queue AS BLOB), CAST(origin AS BLOB), forced FROM lanes
+WHERE id IN (SELECT value FROM json_each(?));
 
 -- last_use: creation of the task added last, and the latest minute
 SELECT
@@ -222,8 +223,8 @@ SELECT min(expires_at) FROM tasks WHERE state = 'waiting' AND expires_at IS NOT 
 SELECT seq, ended_at FROM tasks WHERE queue = ? AND state = ? AND ended_at IS NOT NULL
 ORDER BY ended_at, seq LIMIT ?;
 
--- lanes: all of them
-SELECT id, queue, origin, forced FROM lanes;
+-- lanes: all of them; a text that is not UTF-8 must not stop the start
+SELECT id, CAST(queue AS BLOB), CAST(origin AS BLOB), forced FROM lanes;
 
 -- lane: its number
 SELECT id FROM lanes WHERE queue = ? AND origin = ? AND forced = ?;
@@ -234,7 +235,7 @@ ON CONFLICT (queue, origin, forced) DO UPDATE SET used_at = max(used_at, exclude
 RETURNING id;
 
 -- idle_lanes: unused since a moment, and without waiting tasks
-SELECT id, queue, origin, forced FROM lanes
+SELECT id, CAST(queue AS BLOB), CAST(origin AS BLOB), forced FROM lanes
 WHERE used_at <= ?
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE state = 'waiting' AND lane = lanes.id)
 LIMIT ?;
@@ -246,7 +247,7 @@ DELETE FROM lanes WHERE id = ?;
 DELETE FROM lanes WHERE queue = ?;
 
 -- lanes_used_since: a moment
-SELECT queue, origin, forced FROM lanes WHERE used_at >= ?;
+SELECT id, CAST(queue AS BLOB), CAST(origin AS BLOB), forced FROM lanes WHERE used_at >= ?;
 
 -- put_queue: new or changed
 INSERT INTO queues (name, settings, declared, configured, paused) VALUES (?, ?, ?, ?, ?)

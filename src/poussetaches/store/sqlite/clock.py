@@ -8,7 +8,6 @@ from typing import NamedTuple
 import msgspec
 
 from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import Lane
 from poussetaches.store.base import LastUse
 from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
 from poussetaches.store.sqlite.reads import Reading, as_list
@@ -79,12 +78,7 @@ def _pull_back_some(
 ) -> Sequence[bool]:
     values = {**item._asdict(), "numbers": as_list(numbers)}
     rows = tx.connection.execute(tx.sql["pull_back"], values).fetchall()
-    lanes = {
-        number: Lane(queue, origin, bool(forced))
-        for number, queue, origin, forced in tx.reading.all(
-            "lanes_numbered", as_list([lane for _, lane, _ in rows])
-        )
-    }
+    lanes = tx.reading.lanes("lanes_numbered", as_list([lane for _, lane, _ in rows]))
     for _, lane, run_at in rows:
         if lane in lanes:  # else the task is never sent, which `verify` reports
             tx.task_waits(lanes[lane], run_at)

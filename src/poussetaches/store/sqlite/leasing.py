@@ -83,8 +83,7 @@ class Leasing:
     def next_due(self) -> dict[Lane, Moment]:
         """Return when each lane's next task is due."""
         searches = [
-            Search(Lane(queue, origin, bool(forced)), number, 0)
-            for number, queue, origin, forced in self._reading.all("lanes")
+            Search(lane, number, 0) for number, lane in self._reading.lanes("lanes").items()
         ]
         self._search(searches, Moment(0))
         return {one.lane: one.next_due for one in searches if one.next_due is not None}

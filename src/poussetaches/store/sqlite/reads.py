@@ -5,6 +5,7 @@ A row that cannot be read never stops a reading: it goes to ``bad``, to be set a
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -12,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Lane
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.store.base import MinuteRow, SummaryPage, TaskSummary
@@ -19,12 +21,15 @@ from poussetaches.store.sqlite.rows import (
     Row,
     UnreadableRow,
     attempt_from_row,
+    lane_from_row,
     minute_from_row,
     schedule_from_row,
     task_from_row,
 )
 
 MOST_BODIES = 1024 * 1024  # bytes of bodies, after which a page of the original's tasks ends
+
+log = logging.getLogger(__name__)
 
 F = TypeVar("F")
 V = TypeVar("V")
@@ -166,6 +171,17 @@ class Reading:
     def all(self, statement: str, *parameters: object, **named: object) -> list[Row]:
         """Return every row that a statement finds; its parameters are either kind."""
         return self._connection.execute(self._sql[statement], named or parameters).fetchall()
+
+    def lanes(self, statement: str, *parameters: object) -> dict[int, Lane]:
+        """Return the lanes that a statement finds by their numbers, without unreadable ones."""
+        found = []
+        for row in self.all(statement, *parameters):
+            try:
+                found.append(lane_from_row(row))
+            except UnreadableRow as exc:  # `verify` reports it, too
+                fields = {"lane": row[0], "reason": str(exc)}
+                log.error("lane cannot be read: its tasks are not sent", extra=fields)
+        return dict(found)
 
     def statement(self, name: str) -> str:
         """Return the text of a statement."""

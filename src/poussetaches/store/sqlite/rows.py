@@ -10,7 +10,7 @@ import msgspec
 
 from poussetaches.core.moment import Moment
 from poussetaches.core.progress import Progress
-from poussetaches.core.queue import Queue, QueueOverrides
+from poussetaches.core.queue import Lane, Queue, QueueOverrides
 from poussetaches.core.retry import RetryOverrides, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
@@ -333,6 +333,19 @@ def queue_from_row(row: Row) -> Queue:
         configured=bool(configured),
         paused=bool(paused),
     )
+
+
+def lane_from_row(row: Row) -> tuple[int, Lane]:
+    """Return a lane with its number.
+
+    Raises:
+        UnreadableRow: its queue or origin is not UTF-8.
+    """
+    number, queue, origin, forced = row
+    try:
+        return number, Lane(str(queue, "utf-8"), str(origin, "utf-8"), bool(forced))
+    except UnicodeDecodeError as exc:
+        raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
 
 
 def minute_values(row: MinuteRow) -> tuple[object, ...]:

@@ -239,8 +239,8 @@ class SqliteStore:
 
     async def lanes_used_since(self, moment: Moment) -> list[Lane]:
         """Return the lanes that had a task."""
-        rows = await self._to.look(lambda reading: reading.all("lanes_used_since", moment))
-        return [Lane(queue, origin, bool(forced)) for queue, origin, forced in rows]
+        lanes = await self._to.look(lambda reading: reading.lanes("lanes_used_since", moment))
+        return list(lanes.values())
 
     async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
         """Correct ``run_at`` after the clock was set back."""

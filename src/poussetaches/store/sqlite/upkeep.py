@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from poussetaches.core.moment import DAY, Moment
-from poussetaches.core.queue import Lane, Retention
+from poussetaches.core.queue import Retention
 from poussetaches.core.task import Reason, buried
 from poussetaches.store.base import Change, MinuteRow
 from poussetaches.store.sqlite import tasks
@@ -151,9 +151,9 @@ def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
         count += tx.connection.execute(tx.sql[statement], (moment, limit)).rowcount
     # A lane's last use is written down once in a while only.
     unused_since = a_day_ago - LANE_USE_PRECISION
-    lanes = tx.connection.execute(tx.sql["idle_lanes"], (unused_since, limit)).fetchall()
-    for number, queue, origin, forced in lanes:
-        tx.forget_lane(Lane(queue, origin, bool(forced)), number)
+    lanes = tx.reading.lanes("idle_lanes", unused_since, limit)
+    for number, lane in lanes.items():
+        tx.forget_lane(lane, number)
     queues = [
         name
         for (name,) in tx.connection.execute(tx.sql["idle_queues"], (limit,)).fetchall()

@@ -22,7 +22,7 @@ from poussetaches.store.sqlite.log_owner import orphan_problem
 from poussetaches.store.sqlite.looking import Look, looking
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import RESERVE
-from poussetaches.store.sqlite.rows import COLUMNS, UnreadableRow, queue_from_row
+from poussetaches.store.sqlite.rows import COLUMNS, UnreadableRow, lane_from_row, queue_from_row
 from poussetaches.store.sqlite.salvage import Salvage
 from poussetaches.store.sqlite.wal import is_empty, log_of
 from poussetaches.store.statements import load_migrations, load_statements
@@ -214,6 +214,12 @@ class _Verification:
                 except UnreadableRow as exc:
                     where = [f"{row[0]} ({exc})"]
                     self._report.add("queues have settings that cannot be read", 1, where)
+            for row in self._reading.all("lanes"):
+                try:
+                    lane_from_row(row)
+                except UnreadableRow as exc:
+                    where = [f"{row[0]} ({exc})"]
+                    self._report.add("lanes cannot be read, so nobody sends their tasks", 1, where)
             for (name,) in self._reading.all("queue_names"):
                 self._reading.minutes(name, Moment(0))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
