@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+from markupsafe import Markup
 
 from poussetaches.client import requests
 from poussetaches.client.arguments import ArgumentError
@@ -24,6 +27,16 @@ class Order:
     total: object
 
 
+class Ratio(enum.Enum):
+    NONE = math.nan
+
+
+class OwnInt(int): ...
+
+
+class OwnDatetime(datetime): ...
+
+
 REFUSED: list[tuple[object, str, str]] = [
     (math.nan, "json", "JSON has no nan"),
     (math.inf, "json", "JSON has no inf"),
@@ -33,7 +46,9 @@ REFUSED: list[tuple[object, str, str]] = [
     ((1, {None: 1}), "json[1]", "the key None is not a string"),
     ({"order": Order(Decimal(1))}, "json.order.total", "JSON has no Decimal"),
     (Order(math.nan), "json.total", "JSON has no nan"),
-    ({"when": object()}, "", "values of object have no JSON"),
+    (Ratio.NONE, "json", "JSON has no nan"),
+    ([np.float32("inf")], "json[0]", "JSON has no inf"),
+    ({"when": object()}, "", "values of object cannot be encoded as JSON"),
 ]
 
 
@@ -54,6 +69,9 @@ SENT: list[tuple[object, object]] = [
     (Order(1), {"total": 1}),
     (datetime(2030, 1, 1, tzinfo=UTC), "2030-01-01T00:00:00Z"),
     (2**70, 2**70),
+    ({"html": Markup("<b>")}, {"html": "<b>"}),
+    ([OwnInt(1), np.int64(2), np.float32(0.5)], [1, 2, 0.5]),
+    (Order(OwnDatetime(2030, 1, 1, tzinfo=UTC)), {"total": "2030-01-01T00:00:00Z"}),
 ]
 
 

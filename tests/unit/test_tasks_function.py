@@ -118,7 +118,7 @@ def test_task_cannot_be_made_a_task_again() -> None:
 
 
 def test_argument_that_is_sure_not_to_travel_is_refused_at_the_definition() -> None:
-    with pytest.raises(DefinitionError, match="argument it: values of Tasks cannot travel"):
+    with pytest.raises(DefinitionError, match="argument it: values of Tasks cannot be encoded"):
 
         @make_tasks().task
         def handler(it: Tasks) -> None: ...
@@ -309,7 +309,7 @@ def test_result_that_was_cut_off_is_refused() -> None:
         ([make_attempt(response_body="")], int, "has no JSON"),
         ([make_attempt(response_body="<html>")], int, "is not what it says: JSON is malformed"),
         ([make_attempt(response_body='"x"')], int, "is not what it says: Expected `int`"),
-        ([make_attempt(response_body="{}")], Tasks, "values of Tasks cannot travel"),
+        ([make_attempt(response_body="{}")], Tasks, "values of Tasks cannot be encoded"),
     ],
 )
 def test_result_that_cannot_be_read_is_refused(

@@ -10,8 +10,9 @@ import msgspec
 from msgspec.inspect import CustomType, type_info
 
 from poussetaches.client import models
+from poussetaches.client.base_values import base_class, decode_as_base
 from poussetaches.client.comparison import Comparison
-from poussetaches.client.plain import SCALARS, base_of, children, to_plain
+from poussetaches.client.plain import SCALARS, children, to_plain
 from poussetaches.core.errors import PousseTachesError
 
 
@@ -100,22 +101,22 @@ def _from_json(kind: type, plain: object) -> object:
         raise CodecError(_unreadable(kind))
     if issubclass(kind, enum.Enum):
         return kind(plain)
-    return msgspec.convert(plain, base_of(kind))
+    return decode_as_base(kind, plain)
 
 
 def _is_readable(kind: type) -> bool:
     """Return whether there are values of a class that msgspec does not know by itself."""
     if models.is_read_by_pydantic(kind) or issubclass(kind, enum.Enum):
         return True
-    base = base_of(kind)
+    base = base_class(kind)
     # While freezegun stops the clock, a hint of datetime is its class, of which datetime is one.
     return base is not None and issubclass(base, kind)
 
 
 def _unreadable(kind: type) -> str:
-    base = base_of(kind)
+    base = base_class(kind)
     advice = "" if base is None else f"; annotate it as {base.__name__}"
-    return f"values of {kind.__qualname__} cannot travel as JSON{advice}"
+    return f"values of {kind.__qualname__} cannot be encoded as JSON{advice}"
 
 
 def _refuse_naive(value: object) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time
 
 from poussetaches.client import models
-from poussetaches.client.plain import SCALARS, base_value, fields_of
+from poussetaches.client.base_values import base_value
+from poussetaches.client.plain import SCALARS, fields_of
 
 _SHOWN_LENGTH = 100  # characters of a value in an error; it is one line
 

@@ -20,7 +20,7 @@ import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.function import AsyncTask, PushOptions, SyncTask, TaskFunction
-from poussetaches.client.json_values import encode_request
+from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import NewTask
 from poussetaches.core.errors import Invalid
 from poussetaches.core.schedule import RunRules

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
-import typing
-from collections.abc import Callable, Collection, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from poussetaches.client import models
+from poussetaches.client.base_values import encode_as_base
 
 Fields = dict[str, object]
 
-_NUMPY_KINDS = "biufSU"  # booleans, integers, floats and texts; not moments, which have no zone
 SCALARS = frozenset({str, int, float, bool, type(None)})  # the same in JSON and here
 _CONTAINERS = (list, tuple, set, frozenset)
 
@@ -30,32 +26,6 @@ def to_plain(value: object) -> object:
         RecursionError: it contains itself, or is nested too deeply.
     """
     return _sort_sets(value, msgspec.to_builtins(value, enc_hook=_to_builtin))
-
-
-def base_value(value: object) -> object:
-    """Return the value of a base class that a subclass travels as; others as they are.
-
-    A text marked as safe is a str, a scalar of numpy is a number, a moment of pendulum or
-    freezegun is a datetime.
-    """
-    kind = type(value)
-    if kind in _EXACT:
-        return value
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic):
-        item: object = value.item()
-        if value.dtype.kind in _NUMPY_KINDS and not isinstance(item, numpy.generic):
-            return item
-        return value
-    for base, to_base in _BASES:
-        if isinstance(value, base):
-            return to_base(base, value)
-    return value
-
-
-def base_of(kind: type) -> type | None:
-    """Return the class that values of a subclass of it travel as."""
-    return next((base for base, _ in _BASES if issubclass(kind, base)), None)
 
 
 def fields_of(value: object) -> Fields | None:
@@ -96,10 +66,7 @@ def children(value: object) -> Collection[object]:
 def _to_builtin(value: object) -> object:
     if models.is_model(type(value)):
         return models.dump(value)
-    base = base_value(value)
-    if base is value:
-        raise TypeError(f"values of {type(value).__qualname__} cannot travel as JSON")
-    return base
+    return encode_as_base(value)
 
 
 def _sort_sets(value: object, plain: object) -> object:
@@ -127,35 +94,3 @@ def _items_by_key(value: object, plain: Fields) -> Fields:
     if isinstance(value, msgspec.Struct):
         return dict(zip(value.__struct_encode_fields__, fields.values(), strict=True))
     return fields
-
-
-# The classes are passed on in this table, and never read from the module: freezegun replaces
-# `datetime` and `date` there while it stops the clock.
-_ToBase = Callable[[typing.Any, typing.Any], object]
-_BASES: tuple[tuple[type, _ToBase], ...] = (
-    (str, lambda base, it: base.__str__(it)),
-    (int, lambda base, it: base.__int__(it)),
-    (float, lambda base, it: base.__float__(it)),
-    (bytes, lambda base, it: base().join([it])),
-    (
-        datetime,
-        lambda base, it: base(
-            *(it.year, it.month, it.day, it.hour, it.minute, it.second, it.microsecond),
-            tzinfo=it.tzinfo,
-            fold=it.fold,
-        ),
-    ),
-    (date, lambda base, it: base(it.year, it.month, it.day)),
-    (
-        time,
-        lambda base, it: base(
-            *(it.hour, it.minute, it.second, it.microsecond), tzinfo=it.tzinfo, fold=it.fold
-        ),
-    ),
-    (
-        timedelta,
-        lambda base, it: base(microseconds=base.__floordiv__(it, base(microseconds=1))),
-    ),
-    (Decimal, lambda base, it: base(it)),
-)
-_EXACT = frozenset({*(base for base, _ in _BASES), bool, type(None), dict, list, tuple, set})

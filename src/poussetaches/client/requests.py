@@ -18,7 +18,7 @@ from poussetaches.client.fields import (
     ScheduleFields,
     TaskPatch,
 )
-from poussetaches.client.json_values import encode_request
+from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.wire import (
     Answer,

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from poussetaches.client.date_hooks import date_from_json
+from poussetaches.client.base_values import decode_as_base
 from poussetaches.client.errors import BY_CODE, BY_STATUS, FieldError, NotUnderstood, Refused
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def read_as(kind: type[T]) -> Callable[[Answer], T]:
     @cache  # at the first answer: an import should not build them all
     def ready() -> msgspec.json.Decoder[T]:
         # A task's JSON may have numbers that no float holds: 1E400 is infinity, as in json.loads.
-        return msgspec.json.Decoder(kind, float_hook=float, dec_hook=date_from_json)
+        return msgspec.json.Decoder(kind, float_hook=float, dec_hook=decode_as_base)
 
     def read(answer: Answer) -> T:
         check(answer)
