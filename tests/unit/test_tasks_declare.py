@@ -504,6 +504,23 @@ def test_schedule_that_cannot_be_declared_is_refused_where_it_is_written(
         tasks.schedule(name, report, **{**right, **given})
 
 
+def test_schedule_of_another_task_or_with_other_options_needs_another_name() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def first() -> None: ...
+
+    @tasks.task
+    def second() -> None: ...
+
+    tasks.schedule("nightly", first.options(queue="slow"), cron="0 6 * * *")
+    tasks.schedule("nightly", first.options(queue="slow"), cron="0 6 * * *")
+
+    for another in (first, second, first.options(queue="fast")):
+        with pytest.raises(DefinitionError, match="there is a schedule 'nightly' already"):
+            tasks.schedule("nightly", another, cron="0 6 * * *")
+
+
 def test_schedule_may_be_written_twice_when_it_says_the_same() -> None:
     tasks = make_tasks()
 

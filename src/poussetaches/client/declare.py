@@ -34,7 +34,7 @@ class Declaration:
     """Whether schedules of the owner that are not among these are to be deleted."""
 
 
-class Declarations(Protocol):
+class DeclaringClient(Protocol):
     """The part of a client that declares."""
 
     def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> object:
@@ -54,7 +54,7 @@ class DeclarationRefused(ClientError):
         self.refused = tuple(refused)
 
 
-def declare(client: Declarations, declaration: Declaration) -> None:
+def declare(client: DeclaringClient, declaration: Declaration) -> None:
     """Tell the server of everything once. What it refuses does not keep it from the rest.
 
     A set of schedules with a lower version than the server's is left alone, with a log line: it
@@ -76,7 +76,7 @@ def declare(client: Declarations, declaration: Declaration) -> None:
         raise DeclarationRefused(refused)
 
 
-def _declare_schedules(client: Declarations, declaration: Declaration) -> list[Refusal]:
+def _declare_schedules(client: DeclaringClient, declaration: Declaration) -> list[Refusal]:
     owner = declaration.owner
     try:
         declared = client.declare_schedules(owner, declaration.version, declaration.schedules)

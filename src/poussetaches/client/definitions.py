@@ -53,6 +53,15 @@ class Schedule:
     misfire_grace: float | None
     overlap: Overlap | None
 
+    @property
+    def function(self) -> TaskFunction[..., Any]:
+        """The task, without the options of its pushes."""
+        return self.task.task if isinstance(self.task, PushOptions) else self.task
+
+    def is_reloaded_by(self, later: Schedule) -> bool:
+        """Return whether a later schedule replaces this one because its module was reloaded."""
+        return self.function.source.is_reloaded_by(later.function.source)
+
     def new_task(self) -> NewTask:
         """Return the push of each run.
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
@@ -253,20 +254,20 @@ class AsyncTask(TaskFunction[P, R_co]):
         return self.function(*args, **kwargs)
 
 
+@dataclass(frozen=True)
 class PushOptions(Generic[P, R_co]):
     """A task with options for its pushes."""
 
-    def __init__(self, task: TaskFunction[P, R_co], options: Options) -> None:
-        self._task = task
-        self._options = options
+    task: TaskFunction[P, R_co]
+    options: Options
 
     def push(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Push the task with these options; raises what its own ``push`` raises."""
-        return self._task.push_with(self._options, args, kwargs)
+        return self.task.push_with(self.options, args, kwargs)
 
     async def apush(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
         """Do what ``push`` does, from asynchronous code."""
-        return await self._task.apush_with(self._options, args, kwargs)
+        return await self.task.apush_with(self.options, args, kwargs)
 
     def push_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Push the task with these options once the current transaction is committed."""
@@ -274,9 +275,9 @@ class PushOptions(Generic[P, R_co]):
 
     def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewTask:
         """Return what ``push`` would send; raises what the task's own ``prepare`` raises."""
-        return self._task.new_task(self._options, args, kwargs)
+        return self.task.new_task(self.options, args, kwargs)
 
     @property
     def application(self) -> Application:
         """The tasks that its task is one of."""
-        return self._task.application
+        return self.task.application

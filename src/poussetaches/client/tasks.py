@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from inspect import Parameter
-from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
-
-import msgspec
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from poussetaches.client.admission import IncomingRequest, Reply
-from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
+from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.config import (
     API_TOKEN,
@@ -28,45 +26,36 @@ from poussetaches.client.config import (
     read_secret,
     read_signing_secrets,
 )
-from poussetaches.client.declare import Background, Declaration, Declarations, declare
+from poussetaches.client.declarations import Declarations, check_expression
+from poussetaches.client.declare import Background, DeclaringClient, declare
 from poussetaches.client.definitions import (
-    Keep,
     Misfire,
     Overlap,
     Schedule,
     TaskDecorator,
-    check_queue_settings,
-    check_run_rules,
 )
-from poussetaches.client.fields import Retry
 from poussetaches.client.function import (
     AsyncTask,
     NoTransactions,
-    PushOptions,
     SyncTask,
     TaskFunction,
 )
 from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async, reason_not_to_run
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
-from poussetaches.client.names import SERVER_NAME, TASK_NAME, Source, check_name, name_of
+from poussetaches.client.names import TASK_NAME, Source, check_name, name_of
 from poussetaches.client.options import Options, TaskOptions, default_options, retry_rule
 from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receive import PROBE, Receiver
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
-from poussetaches.core.errors import InvalidSchedule, SettingsError
+from poussetaches.core.errors import SettingsError
 from poussetaches.core.probe import DeclarationStatus
-from poussetaches.core.schedule import check_new_expression
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEFAULT_QUEUE = "default"  # the server's
-OWNER = "app"  # of the schedules of an application without a name
-MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
 
-
-class Tasks:
+class Tasks(Declarations):
     """The tasks of one application.
 
     Nothing is connected to, and no environment read, before something is pushed or delivered.
@@ -93,14 +82,12 @@ class Tasks:
         path: str = "/_poussetaches",
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        if name is not None:
-            check_name(name, SERVER_NAME)
-        if base_url is not None:
-            check_queue_settings(name or DEFAULT_QUEUE, {"base_url": base_url})
-        self.name = name
-        self.version = version
+        self._functions: dict[str, TaskFunction[..., Any]] = {}
+        self._aliases: dict[str, TaskFunction[..., Any]] = {}
+        super().__init__(
+            name=name, version=version, base_url=base_url, functions=self._functions.values()
+        )
         self.path = path.rstrip("/")
-        self._base_url = base_url
         self._url = url
         self._token = token
         self._auth_key = auth_key
@@ -109,10 +96,6 @@ class Tasks:
         self._client = client
         self._async_client = async_client
         self._environ = environ
-        self._functions: dict[str, TaskFunction[..., Any]] = {}
-        self._aliases: dict[str, TaskFunction[..., Any]] = {}
-        self.schedules: dict[str, Schedule] = {}
-        self.queues: dict[str, dict[str, object]] = {}
         self._replaced: list[Replacement] = []
         self._pusher: Pusher | None = None
         self._lock = threading.Lock()
@@ -166,101 +149,19 @@ class Tasks:
             DefinitionError: as ``task`` does; or the function has required arguments, or the
                 expression, the time zone or another value is one that every server refuses.
         """
-        _check_cron(expression, timezone)
+        check_expression(expression, timezone)
 
         def decorate(function: Callable[..., Any], /) -> Any:
             task = self._add(function, **options)
-            check_name(self.queue_name(task.name) or task.name, SERVER_NAME)
             task.check_needs_nothing()
-            schedule = Schedule(
-                task.name, task, {}, expression, timezone, misfire, misfire_grace, overlap
+            self._add_schedule(
+                Schedule(
+                    task.name, task, {}, expression, timezone, misfire, misfire_grace, overlap
+                )
             )
-            check_run_rules(schedule)
-            self.schedules[task.name] = schedule
             return task
 
         return decorate
-
-    def schedule(
-        self,
-        name: str,
-        task: TaskFunction[..., Any] | PushOptions[..., Any],
-        *,
-        cron: str,
-        timezone: str = "UTC",
-        arguments: Mapping[str, object] | None = None,
-        misfire: Misfire | None = None,
-        misfire_grace: float | None = None,
-        overlap: Overlap | None = None,
-    ) -> None:
-        """Run a task at the times of an expression; one task may have several schedules.
-
-        ``arguments`` are given by name. ``misfire_grace`` is in seconds.
-
-        Raises:
-            DefinitionError: the name is taken or cannot be one, the expression or the time zone
-                is one that the server refuses, or the arguments do not fit.
-        """
-        _check_cron(cron, timezone)
-        check_name(self.queue_name(name) or name, SERVER_NAME)
-        schedule = Schedule(
-            name, task, dict(arguments or {}), cron, timezone, misfire, misfire_grace, overlap
-        )
-        check_run_rules(schedule)
-        try:
-            with suppress(UnknownType):  # a class further down in the module, it may be
-                schedule.new_task()
-        except ArgumentError as exc:
-            raise DefinitionError(f"schedule {name}: {exc}") from None
-        there = self.schedules.get(name)
-        if there is not None and there.task is task and there != schedule:
-            raise DefinitionError(
-                f"there is a schedule {name!r} already; give each schedule a name of its own"
-            )
-        self.schedules[name] = schedule
-
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        rate: float | str | None = None,
-        burst: int | None = None,
-        concurrency: int | None = None,
-        origin_concurrency: int | None = None,
-        timeout: float | None = None,
-        retry: Retry | None = None,
-        base_url: str | None = None,
-        on_success: str | None = None,
-        on_dead: str | None = None,
-        keep_succeeded: Keep | None = None,
-        keep_dead: Keep | None = None,
-    ) -> None:
-        """Declare settings of a queue, without a name those of the default one.
-
-        Settings that are not given stay as the server has them. Times are seconds.
-
-        Raises:
-            DefinitionError: every server refuses the name or a setting.
-        """
-        its_name = self.queue_name(name) or DEFAULT_QUEUE
-        check_name(its_name, SERVER_NAME)
-        settings: dict[str, object] = {
-            "rate": rate,
-            "burst": burst,
-            "concurrency": concurrency,
-            "origin_concurrency": origin_concurrency,
-            "timeout": timeout,
-            "retry": retry,
-            "base_url": base_url,
-            "on_success": on_success,
-            "on_dead": on_dead,
-            "keep_succeeded": keep_succeeded,
-            "keep_dead": keep_dead,
-        }
-        given = {key: value for key, value in settings.items() if value is not None}
-        declared = {**self.queues.get(its_name, {}), **given}
-        check_queue_settings(its_name, declared)
-        self.queues[its_name] = declared
 
     def is_injected(self, parameter: Parameter, hint: object) -> bool:
         """Tell whether the framework fills a parameter in on arrival; such ones never travel."""
@@ -293,17 +194,6 @@ class Tasks:
             signing_secrets=read_signing_secrets(secrets),
             public_prefix=read_public_prefix(prefix),
         )
-
-    def timeout_of(self, task: TaskFunction[..., Any]) -> float | None:
-        """Return the longest that an attempt may take, in seconds, where the code says it."""
-        timeout = task.default_options.timeout or self._queue_of(task).get("timeout")
-        return cast("float | None", timeout)
-
-    def max_retry_after_of(self, task: TaskFunction[..., Any]) -> float:
-        """Return the longest wait in seconds that an answer may ask for."""
-        of_queue = cast("Retry", self._queue_of(task).get("retry", {}))
-        retry: Retry = {**of_queue, **task.default_options.retry}
-        return retry.get("max_retry_after", MAX_RETRY_AFTER)
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
         """Report the progress of a running attempt, to where pushes go."""
@@ -394,12 +284,6 @@ class Tasks:
             labels=dict(labels) or None,
         )
 
-    def queue_name(self, name: str | None) -> str | None:
-        """Return the server's name of a queue; none is its default queue."""
-        if self.name is None:
-            return name
-        return self.name if name is None else f"{self.name}.{name}"
-
     # What tests of the application do
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
@@ -411,22 +295,7 @@ class Tasks:
 
     # What the server is told
 
-    def declaration(self) -> Declaration:
-        """Return what the code says of queues and schedules, by the server's names."""
-        queues: dict[str, dict[str, object]] = {name: {**it} for name, it in self.queues.items()}
-        if self._base_url is not None:
-            for name in self._queue_names():
-                queues[name] = {"base_url": self._base_url, **queues.get(name, {})}
-        return Declaration(
-            queues=queues,
-            owner=self.name or OWNER,
-            schedules=[self._declared(schedule) for schedule in self.schedules.values()],
-            version=self.version,
-            # Without a name, another application may have declared what is there.
-            replaces=self.name is not None or bool(self.schedules),
-        )
-
-    def declare(self, client: Declarations) -> None:
+    def declare(self, client: DeclaringClient) -> None:
         """Tell the server of the queues and schedules.
 
         What it refuses does not keep it from the rest.
@@ -495,26 +364,6 @@ class Tasks:
         self.mode()
         self.declare(self.client())
 
-    def _declared(self, schedule: Schedule) -> dict[str, object]:
-        pushed = msgspec.structs.asdict(schedule.new_task())
-        declared: dict[str, object] = {
-            "name": self.queue_name(schedule.name),
-            "cron": schedule.cron,
-            "timezone": schedule.timezone,
-            "task": {key: value for key, value in pushed.items() if value is not None},
-            "misfire": schedule.misfire,
-            "misfire_grace": schedule.misfire_grace,
-            "overlap": schedule.overlap,
-        }
-        return {key: value for key, value in declared.items() if value is not None}
-
-    def _queue_of(self, task: TaskFunction[..., Any]) -> Mapping[str, object]:
-        return self.queues.get(self.queue_name(task.default_options.queue) or DEFAULT_QUEUE, {})
-
-    def _queue_names(self) -> list[str]:
-        used = [self.queue_name(task.default_options.queue) for task in self]
-        return list(dict.fromkeys([*self.queues, *(name or DEFAULT_QUEUE for name in used)]))
-
     def _add(
         self, function: Callable[..., Any], **options: Unpack[TaskOptions]
     ) -> TaskFunction[..., Any]:
@@ -551,10 +400,3 @@ class Tasks:
                 " function a name of its own with name=, and keep that of a decorated function"
                 " with functools.wraps"
             )
-
-
-def _check_cron(expression: str, timezone: str) -> None:
-    try:
-        check_new_expression(expression, timezone)
-    except InvalidSchedule as exc:
-        raise DefinitionError(str(exc)) from None

@@ -1,0 +1,204 @@
+"""The queues and schedules of an application, as its code declares them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
+from poussetaches.client.declare import Declaration
+from poussetaches.client.definitions import (
+    Keep,
+    Misfire,
+    Overlap,
+    Schedule,
+    check_queue_settings,
+    check_run_rules,
+)
+from poussetaches.client.fields import Retry
+from poussetaches.client.function import PushOptions, TaskFunction
+from poussetaches.client.names import SERVER_NAME, check_name
+from poussetaches.core.errors import InvalidSchedule
+from poussetaches.core.schedule import check_new_expression
+
+DEFAULT_QUEUE = "default"  # the server's
+OWNER = "app"  # of the schedules of an application without a name
+MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
+
+
+class Declarations:
+    """Queues and schedules by the names that the server has for them.
+
+    ``functions`` are the application's tasks: ``base_url`` is declared for each queue they use.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None,
+        version: int | None,
+        base_url: str | None,
+        functions: Collection[TaskFunction[..., Any]],
+    ) -> None:
+        if name is not None:
+            check_name(name, SERVER_NAME)
+        if base_url is not None:
+            check_queue_settings(name or DEFAULT_QUEUE, {"base_url": base_url})
+        self.name = name
+        self.version = version
+        self.schedules: dict[str, Schedule] = {}
+        self.queues: dict[str, dict[str, object]] = {}
+        self._base_url = base_url
+        self._tasks = functions
+
+    def schedule(
+        self,
+        name: str,
+        task: TaskFunction[..., Any] | PushOptions[..., Any],
+        *,
+        cron: str,
+        timezone: str = "UTC",
+        arguments: Mapping[str, object] | None = None,
+        misfire: Misfire | None = None,
+        misfire_grace: float | None = None,
+        overlap: Overlap | None = None,
+    ) -> None:
+        """Run a task at the times of an expression; one task may have several schedules.
+
+        ``arguments`` are given by name. ``misfire_grace`` is in seconds.
+
+        Raises:
+            DefinitionError: the name is taken or cannot be one, the expression or the time zone
+                is one that the server refuses, or the arguments do not fit.
+        """
+        schedule = Schedule(
+            name, task, dict(arguments or {}), cron, timezone, misfire, misfire_grace, overlap
+        )
+        check_expression(cron, timezone)
+        try:
+            with contextlib.suppress(UnknownType):  # its class may be defined further down
+                schedule.new_task()
+        except ArgumentError as exc:
+            raise DefinitionError(f"schedule {name}: {exc}") from None
+        self._add_schedule(schedule)
+
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        rate: float | str | None = None,
+        burst: int | None = None,
+        concurrency: int | None = None,
+        origin_concurrency: int | None = None,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+        base_url: str | None = None,
+        on_success: str | None = None,
+        on_dead: str | None = None,
+        keep_succeeded: Keep | None = None,
+        keep_dead: Keep | None = None,
+    ) -> None:
+        """Declare settings of a queue, without a name those of the default one.
+
+        Settings that are not given stay as the server has them. Times are seconds.
+
+        Raises:
+            DefinitionError: every server refuses the name or a setting.
+        """
+        its_name = self.queue_name(name) or DEFAULT_QUEUE
+        check_name(its_name, SERVER_NAME)
+        settings: dict[str, object] = {
+            "rate": rate,
+            "burst": burst,
+            "concurrency": concurrency,
+            "origin_concurrency": origin_concurrency,
+            "timeout": timeout,
+            "retry": retry,
+            "base_url": base_url,
+            "on_success": on_success,
+            "on_dead": on_dead,
+            "keep_succeeded": keep_succeeded,
+            "keep_dead": keep_dead,
+        }
+        given = {key: value for key, value in settings.items() if value is not None}
+        declared = {**self.queues.get(its_name, {}), **given}
+        check_queue_settings(its_name, declared)
+        self.queues[its_name] = declared
+
+    def queue_name(self, name: str | None) -> str | None:
+        """Return the server's name of a queue; none is its default queue."""
+        if self.name is None:
+            return name
+        return self.name if name is None else f"{self.name}.{name}"
+
+    def timeout_of(self, task: TaskFunction[..., Any]) -> float | None:
+        """Return the longest that an attempt may take, in seconds, where the code says it."""
+        timeout = task.default_options.timeout or self._queue_of(task).get("timeout")
+        return cast("float | None", timeout)
+
+    def max_retry_after_of(self, task: TaskFunction[..., Any]) -> float:
+        """Return the longest wait in seconds that an answer may ask for."""
+        of_queue = cast("Retry", self._queue_of(task).get("retry", {}))
+        retry: Retry = {**of_queue, **task.default_options.retry}
+        return retry.get("max_retry_after", MAX_RETRY_AFTER)
+
+    def declaration(self) -> Declaration:
+        """Return what the code says of queues and schedules, by the server's names."""
+        queues: dict[str, dict[str, object]] = {name: {**it} for name, it in self.queues.items()}
+        if self._base_url is not None:
+            for name in self._queue_names():
+                queues[name] = {"base_url": self._base_url, **queues.get(name, {})}
+        return Declaration(
+            queues=queues,
+            owner=self.name or OWNER,
+            schedules=[self._declared(schedule) for schedule in self.schedules.values()],
+            version=self.version,
+            # Without a name, another application may have declared what is there.
+            replaces=self.name is not None or bool(self.schedules),
+        )
+
+    def _add_schedule(self, schedule: Schedule) -> None:
+        check_name(self.queue_name(schedule.name) or schedule.name, SERVER_NAME)
+        check_run_rules(schedule)
+        there = self.schedules.get(schedule.name)
+        if there is not None and there != schedule and not there.is_reloaded_by(schedule):
+            raise DefinitionError(
+                f"there is a schedule {schedule.name!r} already; give each schedule a name of its"
+                " own"
+            )
+        self.schedules[schedule.name] = schedule
+
+    def _declared(self, schedule: Schedule) -> dict[str, object]:
+        pushed = msgspec.structs.asdict(schedule.new_task())
+        declared: dict[str, object] = {
+            "name": self.queue_name(schedule.name),
+            "cron": schedule.cron,
+            "timezone": schedule.timezone,
+            "task": {key: value for key, value in pushed.items() if value is not None},
+            "misfire": schedule.misfire,
+            "misfire_grace": schedule.misfire_grace,
+            "overlap": schedule.overlap,
+        }
+        return {key: value for key, value in declared.items() if value is not None}
+
+    def _queue_of(self, task: TaskFunction[..., Any]) -> Mapping[str, object]:
+        return self.queues.get(self.queue_name(task.default_options.queue) or DEFAULT_QUEUE, {})
+
+    def _queue_names(self) -> list[str]:
+        used = [self.queue_name(task.default_options.queue) for task in self._tasks]
+        return list(dict.fromkeys([*self.queues, *(name or DEFAULT_QUEUE for name in used)]))
+
+
+def check_expression(expression: str, timezone: str) -> None:
+    """Raise for an expression or a time zone that every server refuses.
+
+    Raises:
+        DefinitionError: it is one.
+    """
+    try:
+        check_new_expression(expression, timezone)
+    except InvalidSchedule as exc:
+        raise DefinitionError(str(exc)) from None
