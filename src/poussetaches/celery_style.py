@@ -33,7 +33,7 @@ TOGETHER = (
 )
 ELSEWHERE = {
     "link": NEXT,
-    "link_error": "give on_dead=, a URL, to .options()",
+    "link_error": "give on_dead=, a task function or a URL, to .options()",
     "task_id": "the server chooses ids; give key= to .options() so that two pushes are one task",
     "time_limit": "give timeout= to .options(): the attempt has failed then, and is not killed",
     "soft_time_limit": "give timeout= to .options(), and look at current_task().deadline",

@@ -19,6 +19,7 @@ from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.receive import Delivery, Receiver
+from poussetaches.client.results import EndedTask
 from poussetaches.client.tasks import Tasks as PlainTasks
 
 try:
@@ -33,7 +34,15 @@ else:
 
 THREADS = 40  # as many as Starlette has for synchronous routes
 
-__all__ = ["GiveUp", "Pushed", "RetryLater", "TaskLogFilter", "Tasks", "current_task"]
+__all__ = [
+    "EndedTask",
+    "GiveUp",
+    "Pushed",
+    "RetryLater",
+    "TaskLogFilter",
+    "Tasks",
+    "current_task",
+]
 
 
 class Tasks(PlainTasks):

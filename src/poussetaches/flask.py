@@ -18,6 +18,7 @@ from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.receive import Delivery, Receiver, run_to_end
+from poussetaches.client.results import EndedTask
 from poussetaches.client.tasks import Tasks as PlainTasks
 from poussetaches.client.wsgi import WsgiReceiver
 from poussetaches.core.errors import PousseTachesError
@@ -25,7 +26,15 @@ from poussetaches.core.errors import PousseTachesError
 if TYPE_CHECKING:
     from poussetaches.client.client import AsyncClient, Client
 
-__all__ = ["GiveUp", "Pushed", "RetryLater", "TaskLogFilter", "Tasks", "current_task"]
+__all__ = [
+    "EndedTask",
+    "GiveUp",
+    "Pushed",
+    "RetryLater",
+    "TaskLogFilter",
+    "Tasks",
+    "current_task",
+]
 
 EXTENSION = "poussetaches"
 

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
+from poussetaches.testing import testing
 from tests.acceptance.harness import free_port, receiving, serving, wait_until
 from tests.application import RecordingPusher, make_info
 from tests.docs.shell import APPLICATION, ROOT, SERVER, code_blocks, execute, run, running
@@ -16,6 +19,7 @@ HOWTO = ROOT / "docs" / "howto"
 FASTAPI = (HOWTO / "fastapi.md").read_text()
 DJANGO = (HOWTO / "django.md").read_text()
 TESTING = (HOWTO / "testing.md").read_text()
+PYTHON = (ROOT / "docs" / "python.md").read_text()
 LONGEST_QUICKSTART = 15  # lines
 PRINTED_PORT = "8000"
 
@@ -92,10 +96,24 @@ def test_code_about_testing_passes(page: ModuleType) -> None:
 
 
 def test_client_does_what_the_reference_shows(page: ModuleType, tmp_path: Path) -> None:
-    (code,) = code_blocks((ROOT / "docs" / "python.md").read_text(), "python")
+    (code,) = (block for block in code_blocks(PYTHON, "python") if "Client(" in block)
 
     with receiving() as application, serving(tmp_path / "data") as server:
         execute(page, code.replace(SERVER, server.url).replace(APPLICATION, application.url))
 
     assert page.task.state == "succeeded"
     assert page.dead == []
+
+
+def test_callback_runs_as_the_reference_shows(
+    page: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = (block for block in code_blocks(PYTHON, "python") if "EndedTask" in block)
+    execute(page, code)
+
+    with testing(page.tasks, "run") as box:
+        pushed = page.send_welcome.options(delay=60).push(42)
+        box.client.cancel(pushed.id)
+        box.run_until_idle()
+
+    assert capsys.readouterr().out == f"{page.send_welcome.name} died (cancelled): None\n"

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poussetaches.client.modes import ImmediatePusher
-from poussetaches.fastapi import Tasks
+from poussetaches.fastapi import EndedTask, Tasks
 from poussetaches.testing import testing
 from tests.acceptance.harness import PATIENCE
 from tests.application import delivery, signed
@@ -341,3 +341,20 @@ def test_dependencies_and_arguments_may_have_any_name(is_async: bool) -> None:
         assert deliver(app, "async", delivery=1, function=2) == (200, "session 3")
     else:
         assert deliver(app, "plain", self=1, function=2) == (200, "session 3")
+
+
+def test_callback_may_have_dependencies_beside_the_ended_task() -> None:
+    tasks, told = Tasks(FastAPI(), auth_key=KEY, environ={}), list[str]()
+
+    @tasks.task(name="notify")
+    async def notify(ended: EndedTask, session: Session = "") -> None:
+        told.append(f"{session} {ended.state}")
+
+    @tasks.task(name="send", on_success=notify)
+    def send() -> None: ...
+
+    with testing(tasks, "run") as box:
+        send.push()
+        box.run_until_idle()
+
+    assert told == ["session succeeded"]

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from flask import Flask, abort, current_app, g, has_request_context, redirect, request
@@ -25,7 +26,7 @@ from poussetaches.client.client import Client
 from poussetaches.client.config import Keys
 from poussetaches.client.errors import Refused
 from poussetaches.client.function import TaskFunction
-from poussetaches.flask import GiveUp, Pushed, Tasks, current_task
+from poussetaches.flask import EndedTask, GiveUp, Pushed, Tasks, current_task
 from tests.acceptance.harness import KEY as SERVER_KEY
 from tests.acceptance.harness import receiving, serving
 from tests.application import KEY, RecordingPusher, delivery, make_info, signed
@@ -470,6 +471,50 @@ def test_server_delivers_what_the_application_pushes(tmp_path: Path, is_async: b
         result = function.push(21).result(30)
 
     assert result == f"42 at attempt 1 in {'numbers' if is_async else 'default'}"
+
+
+@pytest.mark.parametrize("is_own_url", [False, True], ids=["server's URL", "application's URL"])
+def test_server_calls_back_tasks(tmp_path: Path, is_own_url: bool) -> None:
+    told: SimpleQueue[tuple[EndedTask, object, int]] = SimpleQueue()
+    app = make_app(POUSSETACHES_AUTH_KEY=SERVER_KEY, POUSSETACHES_SIGNING_SECRET=SECRET)
+    env = {"POUSSETACHES_SIGNING_SECRET": SECRET, "POUSSETACHES_MIN_BACKOFF": "0.01"}
+
+    with listening(app) as url:
+        base_url = "http://127.0.0.1:1" if is_own_url else url
+        tasks = Tasks(app, environ={}, name="shop", base_url=url if is_own_url else None)
+
+        @tasks.task
+        def notify(ended: EndedTask) -> None:
+            result = tasks.handle(ended.id).result() if ended.state == "succeeded" else None
+            told.put((ended, result, current_task().attempt))
+            if current_task().attempt == 1:
+                raise ConnectionError
+
+        @tasks.task(queue="sums", on_success=notify, labels={"kind": "sum"})
+        def add(first: int, second: int) -> int:
+            return first + second
+
+        @tasks.task(name="shop.fail")
+        def fail() -> None:
+            raise GiveUp("no such user")
+
+        with serving(tmp_path / "data", "--base-url", base_url, env=env) as server:
+            app.config["POUSSETACHES_URL"] = server.url
+            tasks.declare(tasks.client())
+            pushed = add.push(1, 2)
+            succeeded = [told.get(timeout=30) for _ in range(2)]
+            fail.options(on_dead=notify).push()
+            died = [told.get(timeout=30) for _ in range(2)]
+
+    assert [(result, attempt) for _, result, attempt in succeeded] == [(3, 1), (3, 2)]
+    ended = succeeded[0][0]
+    assert (ended.id, ended.name, ended.state) == (pushed.id, add.name, "succeeded")
+    assert (ended.queue, ended.labels) == ("shop.sums", {"app": "shop", "kind": "sum"})
+    assert (ended.reason, ended.error, ended.attempt_count) == (None, None, 1)
+    assert [attempt for _, _, attempt in died] == [1, 2]
+    ended = died[0][0]
+    assert (ended.name, ended.state, ended.reason) == ("shop.fail", "dead", "refused")
+    assert (ended.error, ended.attempt_count) == ("no such user", 1)
 
 
 def test_sync_declares_and_says_how_much(tmp_path: Path) -> None:

@@ -19,11 +19,21 @@ from poussetaches.client.errors import ClientError, NotFound
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import TooManyAttempts
 from poussetaches.fastapi import Tasks as FastAPITasks
-from poussetaches.flask import GiveUp, RetryLater, current_task
+from poussetaches.flask import EndedTask, GiveUp, RetryLater, current_task
 from poussetaches.flask import Tasks as FlaskTasks
 from poussetaches.testing import RunBox, testing
 
 DAY = 24 * 60 * 60  # seconds
+ENDED: dict[str, Any] = {
+    "id": "task-7",
+    "queue": "default",
+    "state": "dead",
+    "reason": "cancelled",
+    "labels": {},
+    "url": "/_poussetaches/send",
+    "attempt_count": 0,
+    "last_attempt": None,
+}
 
 # Record
 
@@ -84,6 +94,24 @@ def test_recorded_task_has_no_outcome() -> None:
         pushed = send.push()
         with pytest.raises(NotFound, match="only recorded"):
             pushed.refresh()
+
+
+def test_callback_is_recorded_with_its_push_and_never_called() -> None:
+    tasks = Tasks()
+
+    @tasks.task(name="notify")
+    def notify(ended: EndedTask) -> None: ...
+
+    @tasks.task(on_dead=notify)
+    def send() -> None: ...
+
+    with testing(tasks, "record") as box:
+        send.push()
+        ended = EndedTask(**ENDED)
+        notify.push(ended)
+
+    assert [record.task.on_dead for record in box.pushed(send)] == ["/_poussetaches/notify"]
+    assert [record.arguments for record in box.pushed(notify)] == [{"ended": ended}]
 
 
 # Run
@@ -227,6 +255,74 @@ def test_task_that_asks_for_time_gets_it(box: RunBox, shop: Shop) -> None:
     box.advance(1)
 
     assert (before, shop.done.count("stubborn")) == (1, 2)
+
+
+def test_callbacks_run_and_are_tried_again_as_any_task(tasks: Tasks) -> None:
+    told: list[tuple[str, int]] = []
+
+    @tasks.task(name="notify", queue="ignored")
+    def notify(ended: EndedTask) -> None:
+        told.append((f"{ended.name} {ended.state}: {ended.error}", current_task().attempt))
+        if current_task().attempt == 1:
+            raise RuntimeError("the chat is away")
+
+    @tasks.task(name="send", on_success=notify, on_dead=notify)
+    def send(works: bool) -> str:
+        if not works:
+            raise GiveUp("no such user")
+        return "sent"
+
+    with testing(tasks, "run") as box:
+        send.push(True)
+        box.advance(hours=1)
+        send.push(False)
+        box.advance(hours=1)
+        callbacks = box.of(notify)
+
+    succeeded, died = "send succeeded: None", "send dead: no such user"
+    assert told == [(succeeded, 1), (succeeded, 2), (died, 1), (died, 2)]
+    assert [(task.queue, task.state) for task in callbacks] == [("callbacks", "succeeded")] * 2
+
+
+def test_callback_of_a_queue_reads_the_result_of_the_ended_task(tasks: Tasks) -> None:
+    results: list[object] = []
+
+    @tasks.task(name="notify")
+    async def notify(ended: EndedTask) -> None:
+        results.append(await tasks.handle(ended.id).aresult())
+
+    @tasks.task(name="send", queue="mail")
+    def send() -> str:
+        return "sent"
+
+    tasks.queue("mail", on_success=notify)
+
+    with testing(tasks, "run") as box:
+        send.push()
+        box.run_until_idle()
+
+    assert results == ["sent"]
+
+
+def test_base_urls_in_the_code_do_not_count_in_tests() -> None:
+    tasks, done = Tasks(base_url="http://shop.example.com"), list[str]()
+    tasks.queue("slow", base_url="http://slow.example.com")
+
+    @tasks.task(name="notify", queue="slow")
+    def notify(ended: EndedTask) -> None:
+        done.append(ended.name)
+
+    @tasks.task(name="send", on_success=notify)
+    def send() -> None:
+        done.append("send")
+
+    with testing(tasks, "run") as box:
+        send.push()
+        send.options(queue="slow", on_success="").push()
+        box.run_until_idle()
+
+        assert len(box.of(notify)) == 1
+    assert sorted(done) == ["send", "send", "send"]
 
 
 def test_tasks_that_push_each_other_without_end_are_stopped() -> None:

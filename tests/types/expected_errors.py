@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from poussetaches import Client
 from poussetaches.celery_style import celery_style
+from poussetaches.client.results import EndedTask
 from poussetaches.client.tasks import Tasks
 from poussetaches.django import push_on_commit
 from poussetaches.testing import testing
@@ -31,12 +32,31 @@ async def resize(name: str) -> int:
 def mail(user_id: int) -> None: ...
 
 
+@tasks.task
+def notify(ended: EndedTask) -> str:
+    return ended.name
+
+
+@tasks.task(name="anotify")
+async def anotify(ended: EndedTask, /) -> None: ...
+
+
+@tasks.task(on_success=anotify, on_dead=notify)
+def watched() -> None: ...
+
+
+@tasks.cron("@daily", on_dead=notify, on_success="/done")
+def daily() -> None: ...
+
+
 # Fine: the decorator keeps the signature and the result.
 text: str = send_welcome.push(42, text="hello").result(timeout=1)
 length: int = resize.push("a.png").result(timeout=1)
 again: str = send_welcome(1)
 send_welcome.options(delay=60, run_at=datetime.now(UTC)).push(42)
 mail.delay(42)
+tasks.queue("mail", on_dead=notify)
+send_welcome.options(on_dead=notify, on_success="").push(42)
 push_on_commit(send_welcome)(42)
 
 send_welcome.push("x")  # E: arg-type
@@ -55,6 +75,9 @@ push_on_commit(send_welcome)("x")  # E: arg-type
 push_on_commit(send_welcome, on_error="ignore")  # E: arg-type
 testing(tasks, "replay")  # E: call-overload
 Client().push("http://a.test/", delay="1h")  # E: arg-type
+send_welcome.options(on_dead=send_welcome)  # E: arg-type
+send_welcome.options(on_dead=notify.options(queue="slow"))  # E: arg-type
+tasks.queue("mail", on_dead=resize)  # E: arg-type
 
 
 async def pushing() -> None:
@@ -65,3 +88,7 @@ async def pushing() -> None:
 
 @tasks.task(priority="high")  # E: call-overload, untyped-decorator
 def urgent() -> None: ...
+
+
+@tasks.task(on_dead=resize)  # E: arg-type
+def unwatched() -> None: ...

@@ -609,7 +609,7 @@ def test_wait_that_the_server_cuts_is_logged(
     def handler() -> None:
         raise RetryLater(after=after)
 
-    receiver_of(tasks).run(delivery(handler))
+    receiver_of(tasks).run(delivery(handler, Poussetaches_Queue="slow"))
 
     found = [it.getMessage() for it in caplog.records if it.levelno == logging.WARNING]
     assert bool(found) is (cut_to is not None)
@@ -773,10 +773,13 @@ async def test_handler_knows_its_task(run: Run) -> None:
 
 
 @pytest.mark.parametrize("given", [None, 20.0])
-def test_deadline_comes_from_the_queue_or_is_not_known(given: float | None) -> None:
+def test_deadline_comes_from_the_queue_of_the_delivery_or_is_not_known(
+    given: float | None,
+) -> None:
     tasks = make_tasks()
+    tasks.queue(timeout=10)
     if given is not None:
-        tasks.queue(timeout=given)
+        tasks.queue("mail", timeout=given)
 
     @tasks.task
     def handler() -> datetime | None:

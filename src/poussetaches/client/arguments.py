@@ -2,7 +2,8 @@
 
 Each argument goes by its name. What ``*items`` takes is a list named ``"*items"``, and what
 ``**options`` takes stands beside the other names. An argument that is not given is not sent: its
-default is the one of the code that runs the task.
+default is the one of the code that runs the task. A single required ``EndedTask`` is itself the
+object: what the server posts to a callback.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 
 from poussetaches.client.codec import Codec, CodecError
 from poussetaches.client.handlers import underlying
+from poussetaches.client.results import EndedTask
 from poussetaches.core.errors import PousseTachesError
 
 _POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
@@ -86,6 +88,12 @@ class Arguments:
         kinds = [parameter.kind for parameter in self._travelling.values()]
         self._takes_any_name = _VAR_KEYWORD in kinds
         self._takes_any_number = _VAR_POSITIONAL in kinds
+        self._ended_task = self._only_ended_task()
+
+    @property
+    def is_callback_body(self) -> bool:
+        """Whether the body of a callback is the only argument, an ``EndedTask``."""
+        return self._ended_task is not None
 
     def required(self) -> Iterator[str]:
         """Yield the names of the arguments that each push must give."""
@@ -122,6 +130,8 @@ class Arguments:
                     sent |= {key: _encode(codec, key, item) for key, item in options.items()}
                 case _:
                     sent[name] = _encode(codec, name, value)
+        if self._ended_task is not None:
+            return typing.cast("dict[str, object]", sent[self._ended_task])
         return sent
 
     def decode(self, body: bytes) -> Bound:
@@ -131,10 +141,7 @@ class Arguments:
             ArgumentError: the body is no JSON object, or an argument is missing, not known, or
                 of another type.
         """
-        try:
-            given = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise ArgumentError("", f"the body is not a JSON object: {exc}") from None
+        given = self._named(body or b"{}")
         for name in self.injected & given.keys():
             raise ArgumentError(name, "it is filled in where the task runs")
         args: list[object] = []
@@ -157,6 +164,20 @@ class Arguments:
         for name in given:
             raise ArgumentError(name, "the handler has none of this name")
         return Bound(tuple(args), kwargs)
+
+    def _only_ended_task(self) -> str | None:
+        """Return the name of the only argument if that is a required ``EndedTask``."""
+        names = [name for name in self._travelling if self.hints[name] is EndedTask]
+        is_only = len(names) == len(self._travelling) == 1 and names == list(self.required())
+        return names[0] if is_only else None
+
+    def _named(self, body: bytes) -> dict[str, msgspec.Raw]:
+        if self._ended_task is not None:
+            return {self._ended_task: msgspec.Raw(body)}
+        try:
+            return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise ArgumentError("", f"the body is not a JSON object: {exc}") from None
 
     def _place(
         self,

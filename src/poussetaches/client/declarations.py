@@ -19,12 +19,14 @@ from poussetaches.client.definitions import (
     check_run_rules,
 )
 from poussetaches.client.fields import Retry
-from poussetaches.client.function import PushOptions, TaskFunction
+from poussetaches.client.function import PushOptions, TaskFunction, check_callbacks
 from poussetaches.client.names import SERVER_NAME, check_name
+from poussetaches.client.options import Callback
 from poussetaches.core.errors import InvalidSchedule
+from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 from poussetaches.core.schedule import check_new_expression
+from poussetaches.core.target import joined
 
-DEFAULT_QUEUE = "default"  # the server's
 OWNER = "app"  # of the schedules of an application without a name
 MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
 
@@ -41,6 +43,7 @@ class Declarations:
         name: str | None,
         version: int | None,
         base_url: str | None,
+        path: str,
         functions: Collection[TaskFunction[..., Any]],
     ) -> None:
         if name is not None:
@@ -49,6 +52,7 @@ class Declarations:
             check_queue_settings(name or DEFAULT_QUEUE, {"base_url": base_url})
         self.name = name
         self.version = version
+        self.path = path.rstrip("/")
         self.schedules: dict[str, Schedule] = {}
         self.queues: dict[str, dict[str, object]] = {}
         self._base_url = base_url
@@ -96,8 +100,8 @@ class Declarations:
         timeout: float | None = None,
         retry: Retry | None = None,
         base_url: str | None = None,
-        on_success: str | None = None,
-        on_dead: str | None = None,
+        on_success: Callback | None = None,
+        on_dead: Callback | None = None,
         keep_succeeded: Keep | None = None,
         keep_dead: Keep | None = None,
     ) -> None:
@@ -106,7 +110,8 @@ class Declarations:
         Settings that are not given stay as the server has them. Times are seconds.
 
         Raises:
-            DefinitionError: every server refuses the name or a setting.
+            DefinitionError: every server refuses the name or a setting; or a callback is neither
+                a URL nor a task of this application that takes one ``EndedTask``.
         """
         its_name = self.queue_name(name) or DEFAULT_QUEUE
         check_name(its_name, SERVER_NAME)
@@ -123,9 +128,12 @@ class Declarations:
             "keep_succeeded": keep_succeeded,
             "keep_dead": keep_dead,
         }
+        check_callbacks(self, on_success=on_success, on_dead=on_dead)
         given = {key: value for key, value in settings.items() if value is not None}
         declared = {**self.queues.get(its_name, {}), **given}
-        check_queue_settings(its_name, declared)
+        # A task's URL is not known yet: the base URL of its queue may be declared later.
+        urls_only = {key: it for key, it in declared.items() if not isinstance(it, TaskFunction)}
+        check_queue_settings(its_name, urls_only)
         self.queues[its_name] = declared
 
     def queue_name(self, name: str | None) -> str | None:
@@ -134,25 +142,42 @@ class Declarations:
             return name
         return self.name if name is None else f"{self.name}.{name}"
 
-    def timeout_of(self, task: TaskFunction[..., Any]) -> float | None:
-        """Return the longest that an attempt may take, in seconds, where the code says it."""
-        timeout = task.default_options.timeout or self._queue_of(task).get("timeout")
-        return cast("float | None", timeout)
+    def timeout_of(self, task: TaskFunction[..., Any], queue: str) -> float | None:
+        """Return the timeout of an attempt in a queue of the server, if the code sets it."""
+        own = None if queue == CALLBACKS_QUEUE else task.default_options.timeout
+        return cast("float | None", own or self.queues.get(queue, {}).get("timeout"))
 
-    def max_retry_after_of(self, task: TaskFunction[..., Any]) -> float:
+    def max_retry_after_of(self, task: TaskFunction[..., Any], queue: str) -> float:
         """Return the longest wait in seconds that an answer may ask for."""
-        of_queue = cast("Retry", self._queue_of(task).get("retry", {}))
-        retry: Retry = {**of_queue, **task.default_options.retry}
+        own = Retry() if queue == CALLBACKS_QUEUE else task.default_options.retry
+        retry: Retry = {**cast("Retry", self.queues.get(queue, {}).get("retry", {})), **own}
         return retry.get("max_retry_after", MAX_RETRY_AFTER)
+
+    def callback_url(self, callback: Callback | None) -> str | None:
+        """Return the URL of a callback.
+
+        The server puts a path behind the base URL of its queue ``callbacks``, which is not the
+        application's own; so a task's URL is absolute if the code sets a base URL for its queue.
+        """
+        if callback is None or isinstance(callback, str):
+            return callback
+        task = cast("TaskFunction[..., Any]", callback)
+        path = f"{self.path}/{task.name}"
+        queue = self.queue_name(task.default_options.queue) or DEFAULT_QUEUE
+        base_url = self.queues.get(queue, {}).get("base_url", self._base_url)
+        if base_url is None or not self.has_server():
+            return path
+        return joined(cast("str", base_url), path)
+
+    def has_server(self) -> bool:
+        """Return whether deliveries come from a server, by the base URLs in the code."""
+        return True
 
     def declaration(self) -> Declaration:
         """Return what the code says of queues and schedules, by the server's names."""
-        queues: dict[str, dict[str, object]] = {name: {**it} for name, it in self.queues.items()}
-        if self._base_url is not None:
-            for name in self._queue_names():
-                queues[name] = {"base_url": self._base_url, **queues.get(name, {})}
+        names = list(self.queues) if self._base_url is None else self._queue_names()
         return Declaration(
-            queues=queues,
+            queues={name: self._declared_queue(name) for name in names},
             owner=self.name or OWNER,
             schedules=[self._declared(schedule) for schedule in self.schedules.values()],
             version=self.version,
@@ -171,6 +196,14 @@ class Declarations:
             )
         self.schedules[schedule.name] = schedule
 
+    def _declared_queue(self, name: str) -> dict[str, object]:
+        settings = {"base_url": self._base_url, **self.queues.get(name, {})}
+        if settings["base_url"] is None or not self.has_server():
+            del settings["base_url"]
+        for field in settings.keys() & {"on_success", "on_dead"}:
+            settings[field] = self.callback_url(cast("Callback", settings[field]))
+        return settings
+
     def _declared(self, schedule: Schedule) -> dict[str, object]:
         pushed = msgspec.structs.asdict(schedule.new_task())
         declared: dict[str, object] = {
@@ -183,9 +216,6 @@ class Declarations:
             "overlap": schedule.overlap,
         }
         return {key: value for key, value in declared.items() if value is not None}
-
-    def _queue_of(self, task: TaskFunction[..., Any]) -> Mapping[str, object]:
-        return self.queues.get(self.queue_name(task.default_options.queue) or DEFAULT_QUEUE, {})
 
     def _queue_names(self) -> list[str]:
         used = [self.queue_name(task.default_options.queue) for task in self._tasks]

@@ -21,7 +21,7 @@ from poussetaches.client.fields import OnConflict, Retry
 from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async
 from poussetaches.client.names import source_of
-from poussetaches.client.options import Options, RetryRule, retry_with
+from poussetaches.client.options import Callback, Options, RetryRule, retry_with
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.core.errors import PousseTachesError
@@ -120,14 +120,19 @@ class TaskFunction(Generic[P, R_co]):
         unique: str | None = None,
         on_conflict: OnConflict | None = None,
         expires_at: datetime | None = None,
-        on_success: str | None = None,
-        on_dead: str | None = None,
+        on_success: Callback | None = None,
+        on_dead: Callback | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> PushOptions[P, R_co]:
         """Return the task with options for its next pushes, over those that it was defined with.
 
         ``delay`` and ``timeout`` are seconds; moments need a time zone.
+
+        Raises:
+            DefinitionError: a callback is neither a URL nor a task of this application that takes
+                one ``EndedTask``.
         """
+        check_callbacks(self._application, on_success=on_success, on_dead=on_dead)
         options = Options(
             queue=queue,
             delay=delay,
@@ -281,3 +286,28 @@ class PushOptions(Generic[P, R_co]):
     def application(self) -> Application:
         """The tasks that its task is one of."""
         return self.task.application
+
+
+def check_callbacks(application: object, **callbacks: Callback | None) -> None:
+    """Refuse callbacks that are neither URLs nor tasks of an application that take ``EndedTask``.
+
+    Raises:
+        DefinitionError: there is one; it is named.
+    """
+    for name, callback in callbacks.items():
+        if reason := _reason_not_to_call_back(application, callback):
+            raise DefinitionError(f"{name}: {reason}")
+
+
+def _reason_not_to_call_back(application: object, callback: object) -> str | None:
+    if callback is None or isinstance(callback, str):
+        return None
+    if isinstance(callback, PushOptions):
+        return f"push options do not apply to callbacks; give the task {callback.task.name} itself"
+    if not isinstance(callback, TaskFunction):
+        return f"{callback!r} is neither a URL nor a task; decorate the function with @tasks.task"
+    if callback.application is not application:
+        return f"{callback.name} is a task of another Tasks object; give its URL"
+    if not callback.arguments.is_callback_body:
+        return f"{callback.name} must take exactly one argument, annotated with EndedTask"
+    return None

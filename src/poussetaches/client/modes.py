@@ -17,7 +17,15 @@ from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.errors import NotFound
 from poussetaches.client.receive import Receiver
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.results import (
+    EndedTask,
+    LastAttempt,
+    NewTask,
+    ProgressReport,
+    PushedTask,
+    TaskInfo,
+)
+from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 
 KEPT = 1000  # ended tasks that are remembered for their handles; development needs no more
 
@@ -63,7 +71,8 @@ class ImmediatePusher:
     """Runs the handler at once, once, in this process: for development without a server.
 
     Arguments and results are encoded and decoded as on the wire. Delays, keys and retries do
-    nothing. A task that fails is dead, and the log says why.
+    nothing. A task that fails is dead, and the log says why. Callbacks that are tasks run; other
+    URLs, and the callbacks of queues, are not called.
     """
 
     def __init__(
@@ -81,7 +90,10 @@ class ImmediatePusher:
     def push(self, task: NewTask) -> PushedTask:
         id, started_at = self._begin(task)
         reply = self._receiver.deliver(_request(task, id))
-        return self._end(task, id, started_at, reply)
+        pushed, callback = self._end(task, id, started_at, reply)
+        if callback is not None:
+            self.push(callback)
+        return pushed
 
     def push_all(self, tasks: Sequence[NewTask]) -> None:
         for task in tasks:
@@ -90,7 +102,10 @@ class ImmediatePusher:
     async def apush(self, task: NewTask) -> PushedTask:
         id, started_at = self._begin(task)
         reply = await self._receiver.adeliver(_request(task, id))
-        return self._end(task, id, started_at, reply)
+        pushed, callback = self._end(task, id, started_at, reply)
+        if callback is not None:
+            await self.apush(callback)
+        return pushed
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
         """Do nothing: nobody could see it before the task has ended."""
@@ -114,12 +129,17 @@ class ImmediatePusher:
             log.info("immediate mode runs %s now, and not at its time", task.url)
         return self._new_id(), self._clock()
 
-    def _end(self, task: NewTask, id: str, started_at: float, reply: Reply) -> PushedTask:
+    def _end(
+        self, task: NewTask, id: str, started_at: float, reply: Reply
+    ) -> tuple[PushedTask, NewTask | None]:
+        """Keep a task that ended; return it, and the push of its callback if that is a task."""
         info = _ended(task, id, started_at, self._clock(), reply)
         self._ended[id] = info
         while len(self._ended) > KEPT:
             self._ended.popitem(last=False)
-        return PushedTask(id=id, existing=False, task=info)
+        url = task.on_success if info.state == "succeeded" else task.on_dead
+        callback = _callback(url, info) if url and self._receiver.takes(url) else None
+        return PushedTask(id=id, existing=False, task=info), callback
 
 
 def fields_of(task: NewTask) -> dict[str, Any]:
@@ -132,12 +152,34 @@ def _request(task: NewTask, id: str) -> IncomingRequest:
     headers = {
         "content-type": "application/json",
         "poussetaches-task-id": id,
-        "poussetaches-queue": task.queue or "default",
+        "poussetaches-queue": task.queue or DEFAULT_QUEUE,
         "poussetaches-attempt": "1",
         "poussetaches-round": "1",
         "poussetaches-request-id": id,
     }
     return IncomingRequest("POST", task.url, headers, msgspec.json.encode(task.json))
+
+
+def _callback(url: str, info: TaskInfo) -> NewTask:
+    [attempt] = info.attempts
+    ended = EndedTask(
+        id=info.id,
+        queue=info.queue,
+        state="succeeded" if info.state == "succeeded" else "dead",
+        reason=info.reason,
+        labels=info.labels,
+        url=info.url,
+        attempt_count=info.attempt_count,
+        last_attempt=LastAttempt(
+            number=attempt.number,
+            request_id=attempt.request_id,
+            started_at=attempt.started_at,
+            duration=attempt.duration,
+            status=attempt.status,
+            error=info.last_error,
+        ),
+    )
+    return NewTask(url=url, json=msgspec.to_builtins(ended), queue=CALLBACKS_QUEUE)
 
 
 def _ended(task: NewTask, id: str, started_at: float, ended_at: float, reply: Reply) -> TaskInfo:
@@ -161,7 +203,7 @@ def _ended(task: NewTask, id: str, started_at: float, ended_at: float, reply: Re
     return msgspec.convert(
         {
             "id": id,
-            "queue": task.queue or "default",
+            "queue": task.queue or DEFAULT_QUEUE,
             "state": "succeeded" if succeeded else "dead",
             "reason": None if succeeded else "exhausted",
             "url": task.url,

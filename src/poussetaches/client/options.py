@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.fields import OnConflict, Retry
+from poussetaches.client.results import EndedTask
+
+
+class CallbackTask(Protocol):
+    """A task function with one argument, an ``EndedTask``."""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+
+    def push(self, ended: EndedTask, /) -> object:
+        """Push the task."""
+
+
+Callback = str | CallbackTask  # a URL, or a task function of the same application
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +40,8 @@ class Options:
     unique: str | None = None
     on_conflict: OnConflict | None = None
     expires_at: datetime | None = None
-    on_success: str | None = None
-    on_dead: str | None = None
+    on_success: Callback | None = None
+    on_dead: Callback | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -107,8 +122,8 @@ class TaskOptions(TypedDict, total=False):
     priority: int | None
     retry: Retry | None
     labels: Mapping[str, str] | None
-    on_success: str | None
-    on_dead: str | None
+    on_success: Callback | None
+    on_dead: Callback | None
 
 
 def default_options(said: TaskOptions) -> Options:

@@ -80,10 +80,10 @@ class Registry(Protocol):
             SettingsError: the environment has something that cannot be.
         """
 
-    def timeout_of(self, function: TaskFunction[..., object]) -> float | None:
-        """Return the longest that an attempt may take, in seconds, where the code says it."""
+    def timeout_of(self, function: TaskFunction[..., object], queue: str) -> float | None:
+        """Return the timeout of an attempt in a queue of the server, if the code sets it."""
 
-    def max_retry_after_of(self, function: TaskFunction[..., object]) -> float:
+    def max_retry_after_of(self, function: TaskFunction[..., object], queue: str) -> float:
         """Return the longest wait in seconds that an answer may ask for."""
 
     def declaration_status(self) -> DeclarationStatus:
@@ -216,12 +216,13 @@ class Receiver:
     def _current(
         self, function: TaskFunction[..., object], request: IncomingRequest
     ) -> CurrentTask:
-        timeout = self._tasks.timeout_of(function)
+        queue = request.header("poussetaches-queue") or ""
+        timeout = self._tasks.timeout_of(function, queue)
         arrived_at = datetime.fromtimestamp(self._clock(), UTC)
         return CurrentTask(
             id=request.header("poussetaches-task-id") or "",
             name=function.name,
-            queue=request.header("poussetaches-queue") or "",
+            queue=queue,
             attempt=_number(request.header("poussetaches-attempt")),
             round=_number(request.header("poussetaches-round")),
             request_id=request.header("poussetaches-request-id") or "",
@@ -262,7 +263,7 @@ class Receiver:
         log.info(
             "task %s (%s) asks for %g s until its next attempt", current.name, current.id, after
         )
-        longest = self._tasks.max_retry_after_of(delivery.function)
+        longest = self._tasks.max_retry_after_of(delivery.function, current.queue)
         if after > longest:
             log.warning(
                 "task %s asks to be tried again in %g s, but max_retry_after cuts that to %g s",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -82,6 +82,47 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     auth_key: str | None  # "sent", "withheld", or None where the server has no key
     progress: ProgressInfo | None = None  # reported last
     node: str | None = None
+
+
+class LastAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The last attempt of an ended task, as callbacks report it.
+
+    ``error`` is None if the attempt succeeded; otherwise it is what was wrong, or the first line
+    of the response.
+    """
+
+    number: int
+    request_id: str
+    started_at: datetime
+    duration: float
+    status: int | None
+    error: str | None
+
+
+class EndedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that succeeded or died: the argument of a task function that is a callback.
+
+    ``queue`` is the server's name of the task's queue. Headers and body are not included.
+    """
+
+    id: str
+    queue: str
+    state: Literal["succeeded", "dead"]
+    reason: str | None  # why it died, as in "exhausted"; None if it succeeded
+    labels: dict[str, str]
+    url: str
+    attempt_count: int
+    last_attempt: LastAttempt | None  # None if no attempt was made
+
+    @property
+    def name(self) -> str:
+        """The name of a task function: the last segment of its URL."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
+    @property
+    def error(self) -> str | None:
+        """What was wrong with the last attempt; None if it succeeded or there was none."""
+        return None if self.last_attempt is None else self.last_attempt.error
 
 
 class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,17 +28,13 @@ from poussetaches.client.config import (
 )
 from poussetaches.client.declarations import Declarations, check_expression
 from poussetaches.client.declare import Background, DeclaringClient, declare
-from poussetaches.client.definitions import (
-    Misfire,
-    Overlap,
-    Schedule,
-    TaskDecorator,
-)
+from poussetaches.client.definitions import Misfire, Overlap, Schedule, TaskDecorator
 from poussetaches.client.function import (
     AsyncTask,
     NoTransactions,
     SyncTask,
     TaskFunction,
+    check_callbacks,
 )
 from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async, reason_not_to_run
@@ -85,9 +81,12 @@ class Tasks(Declarations):
         self._functions: dict[str, TaskFunction[..., Any]] = {}
         self._aliases: dict[str, TaskFunction[..., Any]] = {}
         super().__init__(
-            name=name, version=version, base_url=base_url, functions=self._functions.values()
+            name=name,
+            version=version,
+            base_url=base_url,
+            path=path,
+            functions=self._functions.values(),
         )
-        self.path = path.rstrip("/")
         self._url = url
         self._token = token
         self._auth_key = auth_key
@@ -123,7 +122,8 @@ class Tasks(Declarations):
         had, under which tasks may still be waiting. ``timeout`` is in seconds.
 
         Raises:
-            DefinitionError: the name is taken or cannot be one, or no push can ever succeed.
+            DefinitionError: the name is taken or cannot be one, no push can ever succeed, or a
+                callback is neither a URL nor a task that takes one ``EndedTask``.
         """
 
         def decorate(function: Callable[..., Any], /) -> TaskFunction[..., Any]:
@@ -279,8 +279,8 @@ class Tasks(Declarations):
             unique=options.unique,
             on_conflict=options.on_conflict,
             expires_at=options.expires_at,
-            on_success=options.on_success,
-            on_dead=options.on_dead,
+            on_success=self.callback_url(options.on_success),
+            on_dead=self.callback_url(options.on_dead),
             labels=dict(labels) or None,
         )
 
@@ -311,13 +311,18 @@ class Tasks(Declarations):
 
         Returns the thread; none when this process has begun before, or pushes go elsewhere.
         """
-        if self._replaced or self._is_immediate():
-            return None
-        return self._background.start()
+        return self._background.start() if self.has_server() else None
 
     def declaration_status(self) -> DeclarationStatus:
         """Return how far the declaration in the background has come in this process."""
         return self._background.status
+
+    def has_server(self) -> bool:
+        """Return whether deliveries come from a server; not in tests and in immediate mode."""
+        try:
+            return not self._replaced and self.mode() is not Mode.IMMEDIATE
+        except SettingsError:
+            return True  # each request would fail; the thread says once what is wrong
 
     # Settings
 
@@ -354,12 +359,6 @@ class Tasks(Declarations):
             return ImmediatePusher(self.receiver())
         return ClientPusher(self.client, self.async_client)
 
-    def _is_immediate(self) -> bool:
-        try:
-            return self.mode() is Mode.IMMEDIATE
-        except SettingsError:
-            return False  # each request would fail; the thread says once what is wrong
-
     def _declare_now(self) -> None:
         self.mode()
         self.declare(self.client())
@@ -370,6 +369,7 @@ class Tasks(Declarations):
         if isinstance(function, TaskFunction):
             raise DefinitionError(f"{function.name} is a task already")
         name = options.get("name") or name_of(function)
+        check_callbacks(self, on_success=options.get("on_success"), on_dead=options.get("on_dead"))
         if reason := reason_not_to_run(function):
             raise DefinitionError(f"{name} cannot be a task: {reason}")
         kind: type[TaskFunction[..., Any]] = AsyncTask if is_async(function) else SyncTask

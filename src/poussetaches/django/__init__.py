@@ -9,11 +9,13 @@ from __future__ import annotations
 from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.client.results import EndedTask
 from poussetaches.django.commits import push_on_commit
 from poussetaches.django.middleware import Middleware
 from poussetaches.django.tasks import Tasks
 
 __all__ = [
+    "EndedTask",
     "GiveUp",
     "Middleware",
     "Pushed",
