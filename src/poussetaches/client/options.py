@@ -93,20 +93,28 @@ def retry_rule(said: TaskOptions) -> RetryRule:
     """Return the rule of a definition.
 
     Raises:
-        DefinitionError: something in it is not a class of exceptions.
+        DefinitionError: give_up_on or retry_on is not a list or tuple of exception classes.
     """
-    rule = RetryRule(tuple(said.get("give_up_on") or ()), _tuple_or_none(said.get("retry_on")))
-    given: tuple[object, ...] = (*rule.give_up_on, *(rule.retry_on or ()))
-    for kind in given:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise DefinitionError(
-                f"give_up_on and retry_on take classes of exceptions, and {kind!r} is none"
-            )
-    return rule
+    retry_on = said.get("retry_on")
+    return RetryRule(
+        give_up_on=_exception_classes("give_up_on", said.get("give_up_on") or ()),
+        retry_on=None if retry_on is None else _exception_classes("retry_on", retry_on),
+    )
 
 
-def _tuple_or_none(kinds: Sequence[type[Exception]] | None) -> tuple[type[Exception], ...] | None:
-    return None if kinds is None else tuple(kinds)
+def _exception_classes(
+    option: str, given: Sequence[type[Exception]]
+) -> tuple[type[Exception], ...]:
+    kinds: object = given  # applications may have no type checker
+    if isinstance(kinds, list | tuple) and all(map(_is_exception_class, kinds)):
+        return tuple(given)
+    raise DefinitionError(
+        f"{option} takes exception classes, as in {option}=(ValueError, KeyError), not {given!r}"
+    )
+
+
+def _is_exception_class(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
 
 
 class TaskOptions(TypedDict, total=False):
