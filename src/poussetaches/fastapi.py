@@ -52,8 +52,8 @@ class Tasks(PlainTasks):
     in where the task runs. Those that have no other default must be given one, so that type
     checkers see that a push leaves them out.
 
-    ``threads`` is how many synchronous handlers may run at once in one process. They are not
-    those that the application's own routes wait for.
+    ``threads`` is how many synchronous handlers may run at once in one process. Routes have
+    other threads.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Tasks(PlainTasks):
         app.build_middleware_stack = build_with_receiver  # type: ignore[method-assign]
 
     def is_injected(self, parameter: inspect.Parameter, hint: object) -> bool:
-        """Tell whether a parameter is a dependency, or the request."""
+        """Return whether a parameter is a dependency, or the request."""
         kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
         if isinstance(kind, type) and issubclass(kind, HTTPConnection):
             return True
@@ -125,14 +125,14 @@ class Tasks(PlainTasks):
 
 
 class _Threads:
-    """The threads of synchronous handlers, so many in each event loop."""
+    """Limits the threads of synchronous handlers, in each event loop."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._limiter: RunVar[CapacityLimiter] = RunVar("poussetaches_threads")
 
     async def call(self, delivery: Delivery, /, **injected: object) -> object:
-        """Call a handler: a synchronous one in a thread, once there is one."""
+        """Call a handler: a synchronous one in a thread, once one is free."""
         if delivery.function.is_async:
             return delivery.call(**injected)
         limiter = self._limiter.get(None)
@@ -143,7 +143,7 @@ class _Threads:
 
 
 class _BrokenOff(Exception):
-    """Carries what breaks a test off."""
+    """Carries the exception that ends a test."""
 
     def __init__(self, reason: BaseException) -> None:
         super().__init__(reason)
@@ -151,10 +151,10 @@ class _BrokenOff(Exception):
 
 
 def _outlived(app: AsgiApp) -> AsgiApp:
-    """Return an application whose test client outlives it.
+    """Return an application whose test client sees every exception.
 
-    The client's loop ends at once when a BaseException comes out of the application, and at times
-    before the client has seen what it was.
+    A BaseException from the application ends the client's loop, sometimes before the client has
+    seen the exception.
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ from flask import Flask
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message
 
-from poussetaches.client.admission import MOST_OF_STRANGERS, PIECE, IncomingRequest
+from poussetaches.client.admission import MAX_REFUSED_BODY, PIECE, IncomingRequest
 from poussetaches.fastapi import Tasks as FastAPITasks
 from poussetaches.flask import Tasks as FlaskTasks
 from tests.application import RecordingPusher, signed
@@ -91,7 +91,7 @@ def test_body_of_a_stranger_is_dropped_as_it_comes(kind: str) -> None:
             answers = [post_to_flask(app, HEADERS[kind]()) for _ in range(STRANGERS)]
 
     assert {status for status, _ in answers} == {401}
-    assert max(count for _, count in answers) <= MOST_OF_STRANGERS + PIECE
+    assert max(count for _, count in answers) <= MAX_REFUSED_BODY + PIECE
 
 
 @pytest.mark.parametrize("kind", HEADERS)
@@ -110,7 +110,7 @@ async def test_bodies_of_many_strangers_at_once_are_dropped_as_they_come(
             )
 
     assert {status for status, _ in answers} == {401}
-    assert max(count for _, count in answers) <= MOST_OF_STRANGERS + PIECE
+    assert max(count for _, count in answers) <= MAX_REFUSED_BODY + PIECE
 
 
 async def test_stranger_who_hangs_up_is_not_answered() -> None:

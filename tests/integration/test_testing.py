@@ -430,7 +430,7 @@ def test_handler_cannot_have_tasks_run(tasks: Tasks) -> None:
 @pytest.mark.parametrize(
     "reason", [pytest.fail.Exception("enough"), KeyboardInterrupt(), SystemExit()], ids=repr
 )
-def test_handler_that_breaks_the_test_off_leaves_a_box_that_works(
+def test_handler_that_interrupts_the_test_leaves_a_box_that_works(
     tasks: Tasks, reason: BaseException
 ) -> None:
     done = []
@@ -446,7 +446,9 @@ def test_handler_that_breaks_the_test_off_leaves_a_box_that_works(
         late = note.push("late")
         with pytest.raises(type(reason)) as broken:
             box.run_until_idle()
-        assert [it.refresh().last_error for it in (empty, late)] == ["the test was broken off"] * 2
+        assert [it.refresh().last_error for it in (empty, late)] == [
+            "the test was interrupted"
+        ] * 2
         box.client.cancel(empty.id)
         box.advance(hours=1)
 

@@ -56,16 +56,26 @@ def test_answers_of_the_receiver_are_told_apart(
     assert finding == "" or finding in FINDINGS
 
 
+def changed(
+    request: IncomingRequest, *, id: str = "task-1", body: bytes | None = None
+) -> IncomingRequest:
+    """Return a signed request with another task id or another body."""
+    headers = {**request.headers, "Poussetaches-Task-ID": id}
+    return replace(request, headers=headers, body=request.body if body is None else body)
+
+
 @pytest.mark.parametrize(
     ("sign", "finding"),
     [
         (lambda it: signed(it, SECRET, at=time.time()), ""),
         (lambda it: signed(it, "another", at=time.time()), "signature"),
         (lambda it: signed(it, SECRET, at=time.time(), prefix="/shop"), "signature"),
+        (lambda it: changed(signed(it, SECRET, at=time.time()), id="task-2"), "signature"),
+        (lambda it: changed(signed(it, SECRET, at=time.time()), body=b"another"), "signature"),
         (lambda it: signed(it, SECRET, at=time.time() - 3600), "clock"),
         (lambda it: replace(it, headers={"webhook-signature": "v1,AAAA"}), "old-server"),
     ],
-    ids=["well", "wrong", "another path", "clock", "older server"],
+    ids=["well", "wrong", "another path", "another task", "another body", "clock", "older server"],
 )
 def test_refusals_of_a_signature_are_told_apart(
     sign: Callable[[IncomingRequest], IncomingRequest], finding: str

@@ -157,7 +157,7 @@ def test_last_schedule_is_taken_away_where_the_application_has_a_name() -> None:
 
 
 def test_schedule_needs_a_task_without_required_arguments() -> None:
-    with pytest.raises(DefinitionError, match="argument size: a schedule has none to give"):
+    with pytest.raises(DefinitionError, match=r"argument size: @tasks\.cron passes no arg"):
 
         @make_tasks().cron("@daily")
         def handler(size: int) -> None: ...

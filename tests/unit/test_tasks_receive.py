@@ -16,8 +16,8 @@ import pytest
 
 from poussetaches import __version__
 from poussetaches.client.admission import (
-    MOST_BODY,
-    MOST_OF_STRANGERS,
+    MAX_BODY,
+    MAX_REFUSED_BODY,
     TOLERANCE,
     IncomingRequest,
     Reply,
@@ -147,7 +147,7 @@ async def test_result_that_has_no_json_does_not_make_the_task_fail(
     reply = await run(receiver_of(tasks), delivery(handler))
 
     assert reply == Reply(200)
-    assert "task app.handler: what it returned is not kept: values of object" in caplog.text
+    assert "task app.handler: its return value is not kept: values of object" in caplog.text
 
 
 # Who may call
@@ -294,7 +294,7 @@ def test_task_id_must_be_the_signed_one() -> None:
 
     assert (reply.status, text_of(reply)) == (
         401,
-        "the signature is of another task than Poussetaches-Task-ID names\n",
+        "the signature is for another task than the one in Poussetaches-Task-ID\n",
     )
 
 
@@ -384,7 +384,7 @@ STRANGER = IncomingRequest("POST", "/_poussetaches/_check")
 PIECE_OF_BODY = bytes(64 * 1024)
 
 
-def fed(receiver: Receiver, head: IncomingRequest, *, most: int = 2 * MOST_BODY) -> int:
+def fed(receiver: Receiver, head: IncomingRequest, *, most: int = 2 * MAX_BODY) -> int:
     """Feed a request with a body without end; return how many bytes of it were wanted."""
     intake, count = receiver.admit(head), 0
     while count < most:
@@ -418,7 +418,7 @@ def test_body_of_a_stranger_is_read_a_little_and_not_kept(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert wanted <= MOST_OF_STRANGERS + len(PIECE_OF_BODY)
+    assert wanted <= MAX_REFUSED_BODY + len(PIECE_OF_BODY)
     assert peak < len(PIECE_OF_BODY)
 
 
@@ -437,9 +437,9 @@ def test_body_of_the_server_is_read_up_to_its_limit(
     intake = receiver.admit(head)
 
     wanted = fed(receiver, head)
-    intake.feed(bytes(MOST_BODY + 1))
+    intake.feed(bytes(MAX_BODY + 1))
 
-    assert MOST_BODY < wanted <= MOST_BODY + len(PIECE_OF_BODY)
+    assert MAX_BODY < wanted <= MAX_BODY + len(PIECE_OF_BODY)
     assert receiver.finish(intake).status == 413
 
 
@@ -613,7 +613,7 @@ def test_wait_that_the_server_cuts_is_logged(
 
     found = [it.getMessage() for it in caplog.records if it.levelno == logging.WARNING]
     assert bool(found) is (cut_to is not None)
-    assert all(line.endswith(f"max_retry_after cuts that to {cut_to}") for line in found)
+    assert all(line.endswith(f"max_retry_after limits that to {cut_to}") for line in found)
 
 
 async def test_task_that_gives_up_is_not_tried_again(run: Run) -> None:

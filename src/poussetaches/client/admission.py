@@ -1,4 +1,4 @@
-"""Who may deliver: a request is judged by its head, and its body is read as far as that allows."""
+"""Authentication of deliveries: by the head of a request, before its body is read."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from poussetaches.core.signature import (
 )
 
 TOLERANCE = 300  # seconds that a signature's time may be off, either way
-MOST_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 MiB by default
-# A stranger's body is read up to here, and dropped: a caller that is still sending does not read
-# an answer, and a delivery of the server's with a wrong key is to be told so.
-MOST_OF_STRANGERS = 2 * 1024 * 1024  # bytes
+MAX_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 MiB by default
+# The body of a refused request is read up to this limit and dropped: a caller that is still
+# sending reads no answer, and a server with a wrong key must get its 401.
+MAX_REFUSED_BODY = 2 * 1024 * 1024  # bytes
 PIECE = 64 * 1024  # bytes of a body that are read at once
 LONGEST_PATH = 200  # characters, in an answer and in the log
 
@@ -36,26 +36,26 @@ OLD_SERVER = (
     " the server, which is older than this package, or name this host in its key_target"
 )
 MALFORMED = "webhook-id, webhook-timestamp or Poussetaches-Signature is missing or malformed"
-OTHER_ID = "the signature is of another task than Poussetaches-Task-ID names"
+OTHER_ID = "the signature is for another task than the one in Poussetaches-Task-ID"
 OTHER_TIME = (
-    f"the signature's time is {{seconds:.0f}} s from this clock, and {TOLERANCE} s are allowed:"
-    " set the clocks"
+    f"the signature's timestamp is {{seconds:.0f}} s from this clock, more than the"
+    f" {TOLERANCE} s that are allowed: synchronize the clocks"
 )
 WRONG_SIGNATURE = (
     "the signature is wrong: the signing secrets differ, or a proxy changed the path or the query"
-    f" of {{path!r}} (name in {PUBLIC_PREFIX} what it removes)"
+    f" of {{path!r}} (set {PUBLIC_PREFIX} to the prefix that it removes)"
 )
-OTHER_BODY = "the signature is of another body"
+OTHER_BODY = "the signature is not valid for this body"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class IncomingRequest:
-    """A request as it arrived; its path as the application sees it, percent signs resolved.
+    """A request as it arrived, with the percent-decoded path that the application sees.
 
-    ``query`` is as it was sent. ``mount`` is the path that the application was mounted at, which
-    its path leaves out: SCRIPT_NAME, or the root path.
+    ``query`` is as it was sent. ``mount`` is where the application is mounted (SCRIPT_NAME or the
+    root path); ``path`` does not include it.
     """
 
     method: str
@@ -77,7 +77,7 @@ class IncomingRequest:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to send back; its headers have the body's type, and not its length."""
+    """A response; its headers include Content-Type, but not Content-Length."""
 
     status: int
     body: bytes = b""
@@ -85,8 +85,8 @@ class Reply:
 
 
 def text_reply(status: HTTPStatus, line: str) -> Reply:
-    """Return an answer of one line."""
-    # Text, not JSON: failures are grouped by the first line of their answers.
+    """Return a response of one line of text."""
+    # Text, not JSON: the server groups failures by the first line of the response.
     body = f"{line}\n".encode("utf-8", "replace")
     return Reply(status, body, {"Content-Type": "text/plain; charset=utf-8"})
 
@@ -94,9 +94,9 @@ def text_reply(status: HTTPStatus, line: str) -> Reply:
 def admit(
     head: IncomingRequest, *, keys: Callable[[], Keys], clock: Callable[[], float]
 ) -> Intake:
-    """Judge a request by its head; return what takes in its body.
+    """Check the head of a request; return the intake for its body.
 
-    ``keys`` raises SettingsError when the environment has something that cannot be.
+    ``keys`` may raise SettingsError: a setting is invalid.
     """
     try:
         asked = keys()
@@ -122,10 +122,9 @@ def admit(
 
 
 class Intake:
-    """Takes in a request's body, piece by piece.
+    """Reads a request's body, piece by piece.
 
-    Only the body of a request that was admitted by its head is kept. With a ``body_hash`` it must
-    be the one that was signed.
+    Only the bodies of admitted requests are kept. With a ``body_hash``, the body must match it.
     """
 
     def __init__(
@@ -136,15 +135,15 @@ class Intake:
         self._body_hash = body_hash
         self._hash = hashlib.sha256()
         self._pieces: list[bytes] = []
-        self._left = MOST_BODY if refusal is None else MOST_OF_STRANGERS
+        self._left = MAX_BODY if refusal is None else MAX_REFUSED_BODY
 
     def feed(self, piece: bytes) -> bool:
-        """Take the next piece of the body; return whether another one is wanted."""
+        """Add the next piece of the body; return whether to read another one."""
         self._left -= len(piece)
         if self._left < 0 and self._refusal is None:
             self._pieces.clear()
             self._refusal = text_reply(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MOST_BODY} bytes"
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MAX_BODY} bytes"
             )
         if self._refusal is None:
             self._pieces.append(piece)
@@ -153,7 +152,7 @@ class Intake:
         return self._left >= 0
 
     def end(self) -> IncomingRequest | Reply:
-        """Return the request with its body, or the answer to one that is refused."""
+        """Return the request with its body, or the response that refuses it."""
         if self._refusal is not None:
             return self._refusal
         if self._body_hash is not None:
@@ -172,7 +171,7 @@ def _reason_to_refuse(head: IncomingRequest, keys: Keys, now: float) -> str | No
 
 
 def _fault_of_signature(head: IncomingRequest, keys: Keys, now: float) -> str | None:
-    """Return what is wrong with a request's signature; None when it is right."""
+    """Return what is wrong with a request's signature; None if it is valid."""
     signature = _signature_of(head)
     if not signature:
         return OLD_SERVER if head.header("webhook-signature") else UNSIGNED
@@ -187,7 +186,7 @@ def _fault_of_signature(head: IncomingRequest, keys: Keys, now: float) -> str | 
         return OTHER_TIME.format(seconds=distance)
     path = quoted_path(head.path)
     signed = SignedRequest(head.method, path, head.query, id, int(stamp), body_hash)
-    # Whatever stands before it, the path that is signed ends with the one that is served.
+    # A proxy or a mount may have removed a prefix of the signed path.
     for prefix in {"", quoted_path(head.mount), quoted_path(keys.public_prefix)}:
         request = signed._replace(path=prefix + path)
         if verify_request(keys.signing_secrets, request, signature=signature):

@@ -1,4 +1,4 @@
-"""The receiver round an ASGI application: outside of all that the application puts in the way."""
+"""The receiver as an ASGI wrapper, outside of the application's own middleware."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class AsgiReceiver:
 
 
 def _path_of(scope: Scope) -> str:
-    """Return the path below where the application is mounted."""
+    """Return the path below the mount point of the application."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
@@ -67,7 +67,7 @@ def _headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 async def _take(receive: Receive, intake: Intake) -> bool:
-    """Take in the body; return whether somebody is still there to be answered."""
+    """Read the body; return False if the client disconnected."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

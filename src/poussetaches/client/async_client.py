@@ -232,7 +232,7 @@ class AsyncClient:
         return await self._do(requests.edit_queue(name, settings))
 
     async def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> results.QueueInfo:
-        """Declare all that the code sets on a queue."""
+        """Declare the settings that the code has for a queue."""
         return await self._do(requests.declare_queue(name, settings))
 
     async def delete_queue(self, name: str) -> None:
@@ -272,7 +272,7 @@ class AsyncClient:
         version: int | None,
         schedules: Iterable[DeclaredSchedule | Mapping[str, Any]],
     ) -> results.DeclaredSchedules:
-        """Declare the schedules of an owner, but for those that the server refuses."""
+        """Declare the schedules of an owner, except those that the server refuses."""
         return await self._do(requests.declare_schedules(owner, version, schedules))
 
     async def schedule(self, name: str) -> results.ScheduleInfo:

@@ -100,7 +100,7 @@ class Client:
     ) -> Sequence[PushedTask]:
         """Push tasks in slices of up to 10,000, each whole or not at all.
 
-        Each slice ends within ``timeout`` seconds, by default the client's, and a lost answer
+        Each slice ends within ``timeout`` seconds (default: the client's timeout). A lost answer
         makes no task twice.
 
         Raises:
@@ -280,9 +280,9 @@ class Client:
         return self._do(requests.edit_queue(name, settings))
 
     def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> results.QueueInfo:
-        """Declare all that the code sets on a queue.
+        """Declare the settings that the code has for a queue.
 
-        What somebody else changes stays until the code declares something else.
+        An operator's changes stay until the code declares different settings.
         """
         return self._do(requests.declare_queue(name, settings))
 
@@ -331,9 +331,9 @@ class Client:
         version: int | None,
         schedules: Iterable[DeclaredSchedule | Mapping[str, Any]],
     ) -> results.DeclaredSchedules:
-        """Declare the schedules of an owner, but for those that the server refuses.
+        """Declare the schedules of an owner, except those that the server refuses.
 
-        Those that are missing are deleted. One that is refused stays as the server has it.
+        Schedules that are missing are deleted. A refused one stays as it is on the server.
 
         Raises:
             Conflict: a higher version was declared before.

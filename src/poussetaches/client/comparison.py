@@ -1,4 +1,4 @@
-"""What a value loses on its way: the first difference to the one that arrives."""
+"""The first difference between a value that is sent and the one that would arrive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN_LENGTH = 100  # characters of a value in an error; it is one line
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that would change, and where it stands in the argument."""
+    """A value that would change, and its path within the argument."""
 
     sent: object
     arrived: object
@@ -28,16 +28,16 @@ class Difference:
         return f"{_short(self.sent)} would arrive as {_short(self.arrived)}{place}"
 
     def inside(self, step: str) -> Difference:
-        """Return the difference as seen from the value around it."""
+        """Return the difference with a path from the enclosing value."""
         return replace(self, path=step + self.path)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How close a value must come to the one that was sent.
+    """Compares a value that is sent with the one that would arrive.
 
-    With ``same_containers`` a tuple may not arrive as a list, nor an enum as its value: no type
-    says that this is meant. With ``same_classes`` a model may not arrive as one of a base class.
+    With ``same_containers`` (there is no type hint), a tuple may not arrive as a list, nor an enum
+    as its value. With ``same_classes``, a model may not arrive as an instance of a base class.
     """
 
     same_containers: bool
@@ -117,25 +117,25 @@ class Comparison:
             sent = sent.value
         try:
             return bool(_normal(sent) == _normal(arrived))
-        except Exception:  # a comparison may be anybody's code
+        except Exception:  # __eq__ may be the application's code
             return False
 
 
 def _normal(value: object) -> object:
-    """Return a value that is equal to another's, with the same hash, when both mean the same.
+    """Return a hashable form of a value, equal for values that mean the same.
 
-    Moments are compared as instants: two times of different zones are never equal in Python
-    when one of them is ambiguous.
+    Moments become instants: in Python, times of different zones are never equal if one of them
+    is ambiguous.
     """
     value = base_value(value)
     match value:
         case datetime():
-            # No datetime: in UTC, the first and the last moments of a calendar do not exist.
+            # Not a datetime: near datetime.min and datetime.max, conversion to UTC overflows.
             offset = value.utcoffset()
             since = value.replace(tzinfo=None, fold=0) - datetime.min
             return since if offset is None else (since - offset, "UTC")
         case time():
-            # A zone whose offset depends on the date is lost.
+            # A zone whose offset depends on the date does not arrive.
             return value.replace(tzinfo=None, fold=0), value.utcoffset(), value.tzinfo is None
         case enum.Enum():
             return value.value

@@ -22,13 +22,13 @@ MODE = PREFIX + "MODE"
 
 @dataclass(frozen=True)
 class Keys:
-    """What callers must show: each of the two that is set, and not empty, is required."""
+    """Credentials that callers must send: the key and a signature, if they are set."""
 
     auth_key: str | None = None
     signing_secrets: tuple[bytes, ...] = ()
     # The path that a proxy in front of the application removes; signatures cover it.
     public_prefix: str = ""
-    # By which the age of a signature is judged; None is the machine's.
+    # Clock for the age of signatures; None is the system clock.
     clock: Callable[[], float] | None = None
 
 
@@ -86,7 +86,7 @@ def read_signing_secrets(text: str | None) -> tuple[bytes, ...]:
 
 
 def read_public_prefix(text: str | None) -> str:
-    """Return the path under which a proxy offers the application, without a slash at its end.
+    """Return the path prefix that a proxy removes, without a slash at its end.
 
     Raises:
         SettingsError: it is not a path.

@@ -26,8 +26,8 @@ from poussetaches.client.wire import Answer, Call
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# Idle connections are kept without a limit: there are never more than threads that made calls at
-# the same time. With a limit urllib3 warns of each one that it closes.
+# Idle connections are not limited: there are at most as many as concurrent threads. With a limit,
+# urllib3 logs a warning for each connection that it drops.
 UNLIMITED = 0
 MOST_AT_ONCE = 65_536  # bytes of a stream
 

@@ -1,8 +1,7 @@
-"""Turns what a handler raises into an ordinary exception, in the thread that it is raised in.
+"""Converts exceptions of a handler that would stop more than the handler.
 
-``sys.exit()`` in a handler would end the worker, or the whole service; ``StopIteration`` cannot
-leave a coroutine, and makes some servers wait for ever; a ``CancelledError`` passes for the
-request's own cancellation.
+``sys.exit()`` would end the worker or the whole service. ``StopIteration`` cannot leave a
+coroutine, and some servers then hang. A ``CancelledError`` looks like the request's cancellation.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ CONTAINED = (
 
 
 class HandlerStopped(Exception):
-    """A handler raised an exception that must not leave it; it is the cause."""
+    """A handler raised an exception that must not leave it, which is the cause of this one."""
 
     def __init__(self, raised: BaseException) -> None:
         super().__init__(f"{type(raised).__name__}: {raised}")
@@ -29,11 +28,11 @@ class HandlerStopped(Exception):
 
 
 class NothingRan(Exception):
-    """A handler returned a generator: none of the code in it ran."""
+    """A handler returned a generator, so none of its code ran."""
 
 
 def contained(call: Callable[[], object], *, in_test: bool) -> object:
-    """Call a handler; what it returns to be awaited is contained as well.
+    """Call a handler and convert its exceptions, and those of an awaitable that it returns.
 
     Raises:
         HandlerStopped: it raised an exception that would stop more than itself.
@@ -67,7 +66,7 @@ async def _contained_await(awaitable: Awaitable[object], *, in_test: bool) -> ob
 
 
 def _is_interrupt(exc: BaseException, *, in_test: bool) -> bool:
-    """Return whether an exception ends the test under way, or is a Ctrl-C of the main thread."""
+    """Return whether an exception ends the current test, or is a Ctrl-C in the main thread."""
     if in_test:
         return isinstance(exc, KeyboardInterrupt | SystemExit)
     return (

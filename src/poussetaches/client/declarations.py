@@ -32,7 +32,7 @@ MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
 
 
 class Declarations:
-    """Queues and schedules by the names that the server has for them.
+    """The queues and schedules of an application, by the server's names.
 
     ``functions`` are the application's tasks: ``base_url`` is declared for each queue they use.
     """
@@ -105,9 +105,9 @@ class Declarations:
         keep_succeeded: Keep | None = None,
         keep_dead: Keep | None = None,
     ) -> None:
-        """Declare settings of a queue, without a name those of the default one.
+        """Declare settings of a queue, by default of the queue ``default``.
 
-        Settings that are not given stay as the server has them. Times are seconds.
+        Settings that are not given keep the server's values. Times are seconds.
 
         Raises:
             DefinitionError: every server refuses the name or a setting; or a callback is neither
@@ -137,7 +137,7 @@ class Declarations:
         self.queues[its_name] = declared
 
     def queue_name(self, name: str | None) -> str | None:
-        """Return the server's name of a queue; none is its default queue."""
+        """Return the server's name of a queue; None is the server's default queue."""
         if self.name is None:
             return name
         return self.name if name is None else f"{self.name}.{name}"
@@ -174,7 +174,7 @@ class Declarations:
         return True
 
     def declaration(self) -> Declaration:
-        """Return what the code says of queues and schedules, by the server's names."""
+        """Return the queues and schedules to declare."""
         names = list(self.queues) if self._base_url is None else self._queue_names()
         return Declaration(
             queues={name: self._declared_queue(name) for name in names},
@@ -223,10 +223,10 @@ class Declarations:
 
 
 def check_expression(expression: str, timezone: str) -> None:
-    """Raise for an expression or a time zone that every server refuses.
+    """Check the expression and the time zone of a schedule.
 
     Raises:
-        DefinitionError: it is one.
+        DefinitionError: every server refuses one of them.
     """
     try:
         check_new_expression(expression, timezone)

@@ -31,23 +31,23 @@ class Declaration:
     schedules: Sequence[Mapping[str, object]]
     version: int | None
     replaces: bool
-    """Whether schedules of the owner that are not among these are to be deleted."""
+    """Whether to delete the owner's other schedules."""
 
 
 class DeclaringClient(Protocol):
     """The part of a client that declares."""
 
     def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> object:
-        """Declare all that the code sets on a queue."""
+        """Declare the settings that the code has for a queue."""
 
     def declare_schedules(
         self, owner: str, version: int | None, schedules: Sequence[Mapping[str, object]]
     ) -> DeclaredSchedules:
-        """Declare the schedules of an owner one by one."""
+        """Declare the schedules of an owner, each on its own."""
 
 
 class DeclarationRefused(ClientError):
-    """The server refused some of the queues and schedules, and took the others."""
+    """The server refused some queues or schedules, and accepted the others."""
 
     def __init__(self, refused: Sequence[Refusal]) -> None:
         super().__init__("not declared: " + "; ".join(map(str, refused)))
@@ -55,7 +55,7 @@ class DeclarationRefused(ClientError):
 
 
 def declare(client: DeclaringClient, declaration: Declaration) -> None:
-    """Tell the server of everything once. What it refuses does not keep it from the rest.
+    """Declare everything once. A refusal does not keep the rest from being declared.
 
     A set of schedules with a lower version than the server's is left alone, with a log line: it
     is what a newer release of the application declared.
@@ -99,9 +99,9 @@ def declare_until_done(
     sleep: Callable[[float], None],
     note: Callable[[DeclarationStatus], None] = lambda status: None,
 ) -> None:
-    """Declare, again and again while the server cannot be reached or cannot store it.
+    """Declare, and retry while the server cannot be reached or cannot store it.
 
-    What it refuses for good is logged, and not repeated. ``note`` is told how it goes.
+    Refusals are logged, not retried. ``note`` gets the status after each attempt.
     """
     wait = FIRST_WAIT
     while True:
@@ -146,11 +146,11 @@ class Background:
 
     @property
     def status(self) -> DeclarationStatus:
-        """How far it has come in this process."""
+        """The status in this process."""
         return self._status if self._started_in == self._process_id() else DeclarationStatus()
 
     def start(self) -> threading.Thread | None:
-        """Begin, and return the thread; none when this process has begun before."""
+        """Start the thread and return it; None if this process has started one."""
         process_id = self._process_id()
         if self._started_in == process_id:
             return None  # without the lock: it is asked at each request

@@ -91,10 +91,10 @@ RUN_RULES_EXAMPLES: Mapping[str, object] = {
 
 
 def check_run_rules(schedule: Schedule) -> None:
-    """Raise for rules of a schedule's runs that every server refuses.
+    """Check the run rules of a schedule: misfire, misfire_grace and overlap.
 
     Raises:
-        DefinitionError: there are such; it says what is allowed.
+        DefinitionError: every server refuses one; the error says what is allowed.
     """
     rules = {
         "misfire": schedule.misfire,
@@ -107,12 +107,12 @@ def check_run_rules(schedule: Schedule) -> None:
 
 
 def check_queue_settings(queue: str, settings: Mapping[str, object]) -> None:
-    """Raise for settings of a queue that every server refuses.
+    """Check the settings of a queue.
 
     Raises:
-        DefinitionError: there are such; it says what is allowed.
+        DefinitionError: every server refuses one; the error says what is allowed.
     """
-    # Here, because most applications declare no queue, and an import should be quick.
+    # Imported here: it is slow, and most applications declare no queue.
     from poussetaches.core.queue_fields import (  # noqa: PLC0415
         EXAMPLES,
         QueueFields,
@@ -125,7 +125,7 @@ def check_queue_settings(queue: str, settings: Mapping[str, object]) -> None:
 
 
 class _Refusal(NamedTuple):
-    """A field that is not allowed, as in ``retry.dead_on[0]``, and why."""
+    """An invalid field, such as ``retry.dead_on[0]``, and the reason."""
 
     field: str
     reason: str
@@ -134,7 +134,7 @@ class _Refusal(NamedTuple):
 def _refusal_of(
     settings: Mapping[str, object], kind: type[V], check: Callable[[V], None] | None = None
 ) -> _Refusal | None:
-    """Return what the server would refuse of settings that it reads as a type."""
+    """Return the first field that the server would refuse, reading the settings as a type."""
     from poussetaches.core.refusal import allowed_values, place_of  # noqa: PLC0415
 
     try:

@@ -77,7 +77,7 @@ class Busy(Refused):
 
 
 class OutcomeUnknown(Busy):
-    """The server failed while it made the change, which may have been made or not (503)."""
+    """The server failed during the change, which may or may not have been made (503)."""
 
 
 class Full(Refused):

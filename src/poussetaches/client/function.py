@@ -205,7 +205,7 @@ class TaskFunction(Generic[P, R_co]):
         return self.new_task(self.default_options, args, kwargs)
 
     def handle(self, id: str) -> Pushed[R_co]:
-        """Return the handle of a task that was pushed earlier, by its id; nothing is sent."""
+        """Return the handle of an earlier push, by its id; no request is made."""
         earlier = PushedTask(id, existing=True)
         return Pushed(earlier, pusher=self._application.pusher(), return_type=self._return_type)
 
@@ -218,12 +218,12 @@ class TaskFunction(Generic[P, R_co]):
         return self.return_type
 
     def check(self) -> None:
-        """Refuse what is sure to fail at each push.
+        """Check the definition.
 
         Raises:
-            DefinitionError: so it is.
+            DefinitionError: every push would fail.
         """
-        with contextlib.suppress(UnknownType):  # a class further down in the module, it may be
+        with contextlib.suppress(UnknownType):  # its class may be defined further down
             self.arguments.check()
 
     def check_needs_nothing(self) -> None:
@@ -235,7 +235,8 @@ class TaskFunction(Generic[P, R_co]):
         with contextlib.suppress(UnknownType):
             for name in self.arguments.required():
                 raise DefinitionError(
-                    f"argument {name}: a schedule has none to give; give it a default"
+                    f"argument {name}: @tasks.cron passes no arguments; give it a default, or use"
+                    " tasks.schedule(…, arguments={…})"
                 )
 
 

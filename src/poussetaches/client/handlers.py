@@ -1,4 +1,4 @@
-"""What a callable runs when it is called."""
+"""The function behind a callable, and whether a task can run it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_async(function: Callable[..., object]) -> bool:
 
 
 def reason_not_to_run(function: Callable[..., object]) -> str | None:
-    """Return why calling a function runs none of its code; None when it does."""
+    """Return why calling a function would run none of its code; None if it would run it."""
     called = underlying(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         return "it is a generator, and calling it runs none of its code; remove the yield"

@@ -24,9 +24,9 @@ def is_read_by_pydantic(kind: object) -> bool:
 
 
 def fields_of(model: object) -> dict[str, object]:
-    """Return everything that a model holds: fields, further fields and private attributes.
+    """Return all fields of a model: declared, extra and private ones.
 
-    ``model_dump`` does not show all of it, nor as it is: some is excluded, some is rounded.
+    ``model_dump`` leaves out excluded fields, and applies serializers.
     """
     values = typing.cast("_Model", model)
     fields = {
@@ -38,7 +38,7 @@ def fields_of(model: object) -> dict[str, object]:
 
 
 def root_of(value: object) -> object:
-    """Return the value of a root model, which travels in its place; others as they are."""
+    """Return the root of a root model, which is sent in its place; other values as they are."""
     if is_model(type(value)) and issubclass(type(value), sys.modules["pydantic"].RootModel):
         return getattr(value, "root", value)
     return value
@@ -46,13 +46,13 @@ def root_of(value: object) -> object:
 
 def dump(model: object) -> object:
     """Return a model as plain JSON, by the names of its fields and without the computed ones."""
-    # What pydantic would warn about is found when the copy that arrives is compared.
+    # No warnings: the comparison with the copy that arrives finds what they are about.
     return typing.cast("_Model", model).model_dump(mode="json", round_trip=True, warnings=False)
 
 
 def read(kind: type, plain: object) -> object:
-    """Return the model that plain JSON stands for; its fields may go by name or by alias."""
-    # As JSON, not as Python's values: a strict model takes a text for a date only there.
+    """Return the model for plain JSON, with fields by name or by alias."""
+    # As JSON, not as Python values: strict models read a string as a date only from JSON.
     body = msgspec.json.encode(plain)
     if isinstance(kind, _ModelUnion):
         return kind.adapter.validate_json(body, **_names_and_aliases())
@@ -90,7 +90,7 @@ _UNIONS = (typing.Union, types.UnionType)
 
 
 class _ModelUnion(type):
-    """A class that stands for a union; whatever pydantic reads counts as its instance."""
+    """A class that represents a union: every value that pydantic reads is its instance."""
 
     adapter: _Adapter
 
@@ -108,7 +108,7 @@ def _adapter(hint: object) -> object:
 
 
 def _is_model_union(hint: object) -> bool:
-    if typing.get_origin(hint) is typing.Annotated:  # it may name what tells the models apart
+    if typing.get_origin(hint) is typing.Annotated:  # it may have the discriminator
         return _is_model_union(typing.get_args(hint)[0])
     if typing.get_origin(hint) not in _UNIONS:
         return False

@@ -20,8 +20,7 @@ SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 def check_name(name: str, pattern: re.Pattern[str]) -> None:
     if not pattern.fullmatch(name):
         raise DefinitionError(
-            f"{name!r} cannot be a name; give one of ASCII letters, digits, dots, dashes and"
-            " underscores"
+            f"{name!r} cannot be a name; use ASCII letters, digits, dots, dashes and underscores"
         )
 
 

@@ -67,30 +67,30 @@ class Options:
 
 
 def retry_with(retry: Retry | None, max_attempts: int | None) -> Retry:
-    """Return a policy whose most used field may be given by itself."""
+    """Return a retry policy with ``max_attempts``, if given."""
     given = Retry() if retry is None else retry
     return given if max_attempts is None else {**given, "max_attempts": max_attempts}
 
 
 @dataclass(frozen=True)
 class RetryRule:
-    """Which exceptions of a handler are worth another attempt; all of them if nothing is said.
+    """Which exceptions of a handler lead to a retry; by default all of them.
 
-    What is in ``give_up_on`` is not, whatever ``retry_on`` says.
+    ``give_up_on`` takes precedence over ``retry_on``.
     """
 
     give_up_on: tuple[type[Exception], ...] = ()
     retry_on: tuple[type[Exception], ...] | None = None
 
     def gives_up_on(self, exc: Exception) -> bool:
-        """Return whether an exception makes the task dead at once."""
+        """Return whether an exception makes the task a dead letter at once."""
         if isinstance(exc, self.give_up_on):
             return True
         return self.retry_on is not None and not isinstance(exc, self.retry_on)
 
 
 def retry_rule(said: TaskOptions) -> RetryRule:
-    """Return the rule of a definition.
+    """Return the retry rule of a definition.
 
     Raises:
         DefinitionError: give_up_on or retry_on is not a list or tuple of exception classes.

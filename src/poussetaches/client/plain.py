@@ -1,4 +1,4 @@
-"""Values as what JSON has: dicts, lists, texts, numbers, booleans and None."""
+"""Converts values to what JSON has: dicts, lists, strings, numbers, booleans and None."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def to_plain(value: object) -> object:
 
 
 def fields_of(value: object) -> Fields | None:
-    """Return what an object with fields holds, by name; None for other values."""
+    """Return the fields of an object by name; None for other values."""
     kind: type = type(value)
     if models.is_model(kind):
         return models.fields_of(value)
@@ -51,7 +51,7 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def children(value: object) -> Collection[object]:
-    """Return the values inside of one, and the keys of a dict; none for a list of scalars."""
+    """Return the values inside a value, and the keys of a dict; none for a list of scalars."""
     kind = type(value)
     if kind in SCALARS:
         return ()
@@ -80,9 +80,9 @@ def _sort_sets(value: object, plain: object) -> object:
     items: Sequence[object] = plain
     if not SCALARS.issuperset(map(type, plain)):
         values = value if isinstance(value, _CONTAINERS) else (fields_of(value) or {}).values()
-        if len(values) == len(plain):  # else a serializer of the model's own made it
+        if len(values) == len(plain):  # otherwise a custom serializer made it
             items = list(map(_sort_sets, values, plain))
-    # By their JSON: not everything in a set can be compared.
+    # By JSON: the members of a set may have no order.
     is_set = isinstance(value, set | frozenset)
     return sorted(items, key=msgspec.json.encode) if is_set else items
 

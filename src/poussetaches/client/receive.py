@@ -1,4 +1,4 @@
-"""Deliveries on the application's side: which handler runs, and what is answered."""
+"""Deliveries in the application: find the handler, run it, and respond."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Delivery:
     current: CurrentTask
 
     def call(self, /, **injected: object) -> object:
-        """Call the handler, with what the framework fills in; an async one is not awaited yet.
+        """Call the handler with what the framework injects; an async one is not awaited yet.
 
         Raises:
-            Exception: what the handler raised; HandlerStopped for what is no ordinary exception.
+            Exception: what the handler raised; HandlerStopped in place of SystemExit and its like.
         """
         function = self.function
         handler = partial(function.function, *self.bound.args, **self.bound.kwargs, **injected)
@@ -74,10 +74,10 @@ class Registry(Protocol):
         """Return the task of this name, or of this alias."""
 
     def keys(self) -> Keys:
-        """Return what callers must show.
+        """Return the credentials that callers must send.
 
         Raises:
-            SettingsError: the environment has something that cannot be.
+            SettingsError: a setting is invalid.
         """
 
     def timeout_of(self, function: TaskFunction[..., object], queue: str) -> float | None:
@@ -93,7 +93,7 @@ class Registry(Protocol):
         """Report the progress of a running attempt; raises what ``Pusher`` raises."""
 
     def note_error(self, exc: Exception) -> None:
-        """Hear of what a handler raised, but for RetryLater and GiveUp."""
+        """Note an exception of a handler, other than RetryLater and GiveUp."""
 
 
 def call(delivery: Delivery) -> object:
@@ -125,11 +125,11 @@ class Receiver:
         self._clock = clock
 
     def takes(self, path: str) -> bool:
-        """Tell whether a request to this path is for us, and nothing of the application's."""
+        """Return whether a request to this path is a delivery."""
         return path.startswith(self._tasks.path + "/")
 
     def admit(self, head: IncomingRequest) -> Intake:
-        """Judge a request by its head; return what takes in its body."""
+        """Check the head of a request; return the intake for its body."""
         return admit(head, keys=self._tasks.keys, clock=self._clock)
 
     def finish(self, intake: Intake) -> Reply:
@@ -260,13 +260,11 @@ class Receiver:
 
     def _note_wait(self, delivery: Delivery, after: float) -> None:
         current = delivery.current
-        log.info(
-            "task %s (%s) asks for %g s until its next attempt", current.name, current.id, after
-        )
+        log.info("task %s (%s) asks for a retry in %g s", current.name, current.id, after)
         longest = self._tasks.max_retry_after_of(delivery.function, current.queue)
         if after > longest:
             log.warning(
-                "task %s asks to be tried again in %g s, but max_retry_after cuts that to %g s",
+                "task %s asks for a retry in %g s, but max_retry_after limits that to %g s",
                 current.name,
                 after,
                 longest,
@@ -278,7 +276,7 @@ def _succeeded(delivery: Delivery, value: object) -> Reply:
         return Reply(HTTPStatus.OK, encode_json(value), {"Content-Type": "application/json"})
     except CodecError as exc:
         # The work is done: to fail here would do it again.
-        log.warning("task %s: what it returned is not kept: %s", delivery.function.name, exc)
+        log.warning("task %s: its return value is not kept: %s", delivery.function.name, exc)
         return Reply(HTTPStatus.OK)
 
 

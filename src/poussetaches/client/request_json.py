@@ -1,4 +1,4 @@
-"""The JSON of requests, in which no value is changed silently."""
+"""Encodes requests as JSON without changing any value silently."""
 
 from __future__ import annotations
 

@@ -328,7 +328,7 @@ class ScheduleList(msgspec.Struct, frozen=True):
 
 
 class RefusedSchedule(msgspec.Struct, frozen=True):
-    """A declared schedule that the server did not take; ``field`` is "" when it is the name."""
+    """A declared schedule that the server refused; ``field`` is "" if it refused the name."""
 
     name: str
     field: str
@@ -336,7 +336,7 @@ class RefusedSchedule(msgspec.Struct, frozen=True):
 
 
 class DeclaredSchedules(ScheduleList, frozen=True):
-    """The schedules of an owner, and those that were declared with them and refused."""
+    """The schedules of an owner, and the declared ones that the server refused."""
 
     refused: tuple[RefusedSchedule, ...] = ()
 

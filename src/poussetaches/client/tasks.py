@@ -164,7 +164,7 @@ class Tasks(Declarations):
         return decorate
 
     def is_injected(self, parameter: Parameter, hint: object) -> bool:
-        """Tell whether the framework fills a parameter in on arrival; such ones never travel."""
+        """Return whether the framework injects a parameter; injected ones are never sent."""
         return False
 
     # What deliveries ask
@@ -180,10 +180,10 @@ class Tasks(Declarations):
         return self._functions.get(name) or self._aliases.get(name)
 
     def keys(self) -> Keys:
-        """Return what callers must show, from the arguments or else the settings.
+        """Return the credentials that callers must send, from the arguments or the settings.
 
         Raises:
-            SettingsError: a setting has something that cannot be.
+            SettingsError: a setting is invalid.
         """
         if self._replaced and (keys := self._replaced[-1].keys) is not None:
             return keys
@@ -200,7 +200,7 @@ class Tasks(Declarations):
         self.pusher().report_progress(id, token, report)
 
     def note_error(self, exc: Exception) -> None:
-        """Tell the test under way, if there is one, of what a handler raised."""
+        """Report an exception of a handler to the current test, if any."""
         if self._replaced and (on_error := self._replaced[-1].on_error) is not None:
             on_error(exc)
 
@@ -220,7 +220,7 @@ class Tasks(Declarations):
             return self._pusher
 
     def test_pusher(self) -> Pusher | None:
-        """Return where pushes go in the test under way; None outside of tests."""
+        """Return where pushes go in the current test; None outside of tests."""
         return self._replaced[-1].pusher if self._replaced else None
 
     def push_on_commit(self, task: NewTask) -> None:
@@ -241,8 +241,8 @@ class Tasks(Declarations):
     ) -> Iterator[None]:
         """Send pushes elsewhere within the block, in all threads; tests do this.
 
-        ``keys`` replaces those that callers must show; ``on_error`` is called with what handlers
-        raise. Nothing is declared meanwhile.
+        ``keys`` replaces the credentials that callers must send; ``on_error`` is called with the
+        exceptions of handlers. Nothing is declared meanwhile.
         """
         self._replaced.append(Replacement(pusher, keys, on_error))
         try:
@@ -251,9 +251,9 @@ class Tasks(Declarations):
             self._replaced.pop()
 
     def handle(self, id: str) -> Pushed[Any]:
-        """Return the handle of a task that was pushed earlier, by its id; nothing is sent.
+        """Return the handle of an earlier push, by its id; no request is made.
 
-        Its result has the return type of the function, if this application has it.
+        The result has the return type of the function if this application defines it.
         """
 
         def return_type(task: TaskInfo) -> object:
@@ -296,13 +296,13 @@ class Tasks(Declarations):
     # What the server is told
 
     def declare(self, client: DeclaringClient) -> None:
-        """Tell the server of the queues and schedules.
+        """Declare the queues and schedules to the server.
 
-        What it refuses does not keep it from the rest.
+        A refusal does not keep the rest from being declared.
 
         Raises:
-            DeclarationRefused: it refused something.
-            ClientError: it did not answer, or cannot do it at the moment.
+            DeclarationRefused: the server refused some of them.
+            ClientError: the server did not answer, or cannot store them at the moment.
         """
         declare(client, self.declaration())
 
@@ -314,7 +314,7 @@ class Tasks(Declarations):
         return self._background.start() if self.has_server() else None
 
     def declaration_status(self) -> DeclarationStatus:
-        """Return how far the declaration in the background has come in this process."""
+        """Return the status of the declaration in the background, in this process."""
         return self._background.status
 
     def has_server(self) -> bool:

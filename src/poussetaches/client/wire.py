@@ -72,9 +72,9 @@ def read_as(kind: type[T]) -> Callable[[Answer], T]:
     What it returns raises ``Refused`` for a problem, and ``NotUnderstood`` for other JSON.
     """
 
-    @cache  # at the first answer: an import should not build them all
+    @cache  # lazily: building all decoders would slow down the import
     def ready() -> msgspec.json.Decoder[T]:
-        # A task's JSON may have numbers that no float holds: 1E400 is infinity, as in json.loads.
+        # A task's JSON may have numbers beyond floats: 1E400 is infinity, as in json.loads.
         return msgspec.json.Decoder(kind, float_hook=float, dec_hook=decode_as_base)
 
     def read(answer: Answer) -> T:

@@ -1,4 +1,4 @@
-"""The receiver round a WSGI application: outside of all that the application puts in the way."""
+"""The receiver as a WSGI wrapper, outside of the application's own middleware."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class WsgiReceiver:
 
 
 def _text_of(path: str) -> str:
-    """Return a path as text: PEP 3333 has each of its bytes as the character of that number."""
+    """Return a path as text; PEP 3333 passes its bytes as latin-1."""
     return path.encode("latin-1").decode("utf-8", "replace")
 
 
@@ -67,7 +67,7 @@ def _headers_of(environ: Environ) -> dict[str, str]:
 
 
 def _pieces(environ: Environ) -> Iterator[bytes]:
-    """Yield the body as it comes."""
+    """Yield the body in pieces."""
     length = environ.get("CONTENT_LENGTH") or ""
     left = math.inf if environ.get("wsgi.input_terminated") else 0
     if length.isdecimal():

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says: mistakes in the settings that would be found out late."""
+"""Checks of ``manage.py check``: mistakes in the settings that would show late."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ KNOWN = ("NAME", *(name.removeprefix(PREFIX) for name in FROM_ENVIRONMENT))
 
 
 def check_middleware(**_: Any) -> Sequence[CheckMessage]:
-    """Tell when deliveries have to pass something before they reach the middleware."""
+    """Check that the middleware comes first."""
     if [*settings.MIDDLEWARE[:1]] == [MIDDLEWARE]:
         return []
     return [
         Error(
             f"{MIDDLEWARE} is not the first of MIDDLEWARE",
-            hint="What stands before it could refuse deliveries: put it first.",
+            hint="Middleware before it could refuse deliveries: put it first.",
             id="poussetaches.E001",
         )
     ]
 
 
 def check_names(**_: Any) -> Sequence[CheckMessage]:
-    """Tell when several tasks have one name, so that they undo each other's schedules."""
+    """Check that no two Tasks() share a name and undo each other's schedules."""
     counts = Counter(tasks.name for tasks in registry)
     return [
         Error(
@@ -54,7 +54,7 @@ def check_names(**_: Any) -> Sequence[CheckMessage]:
 
 
 def check_settings(**_: Any) -> Sequence[CheckMessage]:
-    """Tell when settings.POUSSETACHES has what nothing reads."""
+    """Check settings.POUSSETACHES for unknown names and wrong types."""
     given = getattr(settings, "POUSSETACHES", {})
     known = ", ".join(KNOWN)
     if not isinstance(given, Mapping):

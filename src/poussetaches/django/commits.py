@@ -1,7 +1,7 @@
-"""``push_on_commit``: tasks that are pushed when the transaction is committed, or else never.
+"""``push_on_commit``: push tasks after a commit, and never if the transaction is rolled back.
 
-The pushes of one transaction are sent together, so that a server that is away delays a commit by
-one timeout, whatever their number.
+The pushes of a transaction are sent as one batch, so that an unreachable server delays a commit by
+a single timeout.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class Waiting(NamedTuple):
 
     @property
     def pusher(self) -> Pusher:
-        """Where it goes: to the test that it was made in, whenever that is."""
+        """Where it goes: a push made in a test always goes to that test."""
         return self.test_pusher or self.application.pusher()
 
 
 class Outage:
-    """Why the server could not be reached after a commit; the other batches need not try."""
+    """Why the server was unreachable after a commit; the other batches do not try again."""
 
     error: PushFailed | None = None
 
@@ -86,7 +86,7 @@ class Outage:
 class Batch:
     """Pushes that wait for the same commit.
 
-    Those within a savepoint are a batch apart: its rollback drops them with their callback.
+    Pushes within a savepoint are a separate batch, which its rollback drops.
     """
 
     def __init__(self, first: Waiting, outage: Outage) -> None:
@@ -95,7 +95,7 @@ class Batch:
         self.is_done = False
 
     def __call__(self) -> None:
-        """Push everything, once: Django's tests may call a callback that stays registered."""
+        """Push everything once: Django's tests may call a callback and leave it registered."""
         waiting, self.waiting, self.is_done = self.waiting, [], True
         to_raise: PousseTachesError | None = None
         for pusher in dict.fromkeys(each.pusher for each in waiting):
@@ -110,7 +110,7 @@ class Batch:
     def _push(
         self, pusher: Pusher, group: Sequence[Waiting]
     ) -> list[tuple[Waiting, PousseTachesError]]:
-        """Push tasks; return those that could not be, with the reason."""
+        """Push tasks; return the failed ones, with the errors."""
         if self.outage.error is not None:
             return [(each, self.outage.error) for each in group]
         try:
@@ -121,7 +121,7 @@ class Batch:
         except Refused as exc:
             if len(group) == 1:
                 return [(group[0], exc)]
-            # A batch is taken whole or not at all: the others must not suffer for one of them.
+            # The server refuses a batch as a whole: push them one by one.
             return [failed for each in group for failed in self._push(pusher, [each])]
         except PousseTachesError as exc:
             return [(each, exc) for each in group]
@@ -138,7 +138,7 @@ def settle() -> None:
 
 
 def _open_batch(connection: BaseDatabaseWrapper) -> Batch | None:
-    """Return the batch that a push of now belongs to, if one waits already."""
+    """Return the pending batch of the current transaction or savepoint, if any."""
     if any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
         return None  # captureOnCommitCallbacks counts callbacks
     savepoints = set(connection.savepoint_ids)
@@ -149,7 +149,7 @@ def _open_batch(connection: BaseDatabaseWrapper) -> Batch | None:
 
 
 def _outage_of(connection: BaseDatabaseWrapper) -> Outage:
-    """Return what all batches of the current transaction share."""
+    """Return the outage that all batches of the current transaction share."""
     batches = _batches(connection)
     return batches[0].outage if batches else Outage()
 

@@ -23,7 +23,7 @@ GetResponse = (
 class Middleware:
     """Answers deliveries, and hands everything else on.
 
-    It must stand first: what stands before it could refuse deliveries.
+    It must come first: middleware before it could refuse deliveries.
     """
 
     sync_capable = True
@@ -52,8 +52,8 @@ class Middleware:
 
 
 def _begin(request: HttpRequest) -> Receiver | None:
-    """Return who answers a delivery; None for a request that is none."""
-    if not hasattr(mail, "outbox"):  # as in Django's own tests, which have no server to tell
+    """Return the receiver for a delivery; None for other requests."""
+    if not hasattr(mail, "outbox"):  # Django's test runner sets it; tests have no server
         for tasks in registry:
             tasks.declare_in_background()
     tasks_here = [tasks for tasks in registry if tasks.receiver().takes(request.path_info)]
@@ -63,13 +63,13 @@ def _begin(request: HttpRequest) -> Receiver | None:
 
 
 def _owner(candidates: list[Tasks], path: str) -> Tasks:
-    """Return those of several tasks at one path that have the one that is delivered."""
+    """Return the Tasks() that has the delivered task, of several with one path."""
     known = (tasks for tasks in candidates if tasks.find(path.removeprefix(tasks.path + "/")))
     return next(known, candidates[0])
 
 
 def _taken(request: HttpRequest, receiver: Receiver) -> Intake:
-    """Return a request that was judged by its head, with its body as far as that is worth it."""
+    """Return the intake of a request, with its body read up to the intake's limit."""
     path = request.path_info
     intake = receiver.admit(
         IncomingRequest(
@@ -88,8 +88,7 @@ def _taken(request: HttpRequest, receiver: Receiver) -> Intake:
 
 def _response(reply: Reply) -> HttpResponse:
     response = HttpResponse(reply.body, status=int(reply.status), headers=dict(reply.headers))
-    # Django logs each 5xx as an error, which is mailed to ADMINS. A wait that the handler asks
-    # for is none.
+    # Django logs each 5xx as an error and mails it to ADMINS, but RetryLater is not an error.
     if "Retry-After" in reply.headers:
         response._has_been_logged = True  # type: ignore[attr-defined]  # what log_response reads
     return response

@@ -6,7 +6,7 @@ with testing(tasks, "record") as box:
     assert box.pushed(send_welcome)[0].arguments == {"user_id": 42}
 ```
 
-It alone of what applications import uses the server's own parts.
+Of the modules for applications, only this one imports the server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def testing(tasks: Tasks, mode: Literal["run"]) -> AbstractContextManager[RunBox
 def testing(
     tasks: Tasks, mode: Literal["record", "run"]
 ) -> AbstractContextManager[RecordBox] | AbstractContextManager[RunBox]:
-    """Have pushes of an application go into a box, within the block.
+    """Send the pushes of an application to a box, within the block.
 
     ``record`` collects them. ``run`` keeps them in a server of the test's own, in this process
     and in virtual time, which delivers through the application's test client when it is told to.

@@ -47,7 +47,7 @@ class RunBox:
 
     @property
     def errors(self) -> list[Exception]:
-        """What handlers raised so far, but for RetryLater and GiveUp."""
+        """The exceptions of handlers so far, except RetryLater and GiveUp."""
         return list(self._errors)
 
     @property
@@ -119,7 +119,7 @@ def running(tasks: Tasks) -> Iterator[RunBox]:
 
 
 def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
-    """Return what makes deliveries, each with the pushes that its handler put off."""
+    """Return a function that delivers, and then settles pushes that wait for a commit."""
     deliver = tasks.delivery_in_test()
 
     def deliver_and_settle(request: IncomingRequest) -> Reply:
@@ -131,7 +131,7 @@ def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
 
 
 class _Pusher(ClientPusher):
-    """Pushes to the test's server; does not wait where nothing would happen meanwhile."""
+    """Pushes to the test's server; never waits, since nothing runs meanwhile."""
 
     def wait(self, id: str, timeout: float) -> TaskInfo:
         return self.get(id)

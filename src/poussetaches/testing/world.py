@@ -33,7 +33,7 @@ from poussetaches.settings import load_settings
 BASE_URL = "http://localhost"  # where paths lead: the application's test client
 NO_EVENTS = "events are not offered in tests; ask for the tasks"
 NO_ANSWER = "the server of this test does not answer"
-BROKEN_OFF = "the test was broken off"
+BROKEN_OFF = "the test was interrupted"
 SEED = 1  # of all chance, so that retries come at the same times in every run
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class World:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have the server do something, and make its deliveries until it is done."""
+        """Run work in the server's loop, and make its deliveries until it is done."""
         if self._is_driven:
             work.close()
             raise RuntimeError("a handler cannot have tasks run: they run one after another")
@@ -123,7 +123,7 @@ class World:
             self._is_driven = False
 
     def _deliver_all(self) -> None:
-        """Make deliveries to the last; after one that breaks the test off, fail the others."""
+        """Make all deliveries; after one that interrupts the test, fail the others."""
         broken: BaseException | None = None
         while (delivery := self._waiting.get()) is not None:
             outcome = Outcome(error=BROKEN_OFF)

@@ -28,7 +28,7 @@ from django.test import (
 )
 from django.utils import translation
 
-from poussetaches.client.admission import MOST_OF_STRANGERS, PIECE
+from poussetaches.client.admission import MAX_REFUSED_BODY, PIECE
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.client import Client as Poussetaches
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
@@ -215,7 +215,7 @@ class SignatureTests(SimpleTestCase):
                 answer = WSGIHandler()(environ, start_response)
 
         self.assertEqual(answer.status_code, 401)
-        self.assertLessEqual(body.count, MOST_OF_STRANGERS + PIECE)
+        self.assertLessEqual(body.count, MAX_REFUSED_BODY + PIECE)
 
 
 def start_response(*_: object) -> Callable[[bytes], object]:
