@@ -82,6 +82,15 @@ def test_name_that_cannot_be_one_is_refused(name: str) -> None:
         make_tasks().task(name=name)(lambda: None)
 
 
+def test_aliases_that_are_a_single_string_are_refused() -> None:
+    tasks = make_tasks()
+
+    with pytest.raises(DefinitionError, match=r"^aliases takes a list of names, not 'old'$"):
+        tasks.task(name="app.new", aliases="old")(lambda: None)
+
+    assert [*tasks, tasks.find("o")] == [None]
+
+
 @pytest.mark.parametrize("taken", ["app.one", "app.former"])
 def test_name_that_is_taken_is_refused(taken: str) -> None:
     tasks = make_tasks()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -44,7 +44,7 @@ class Declarations:
         version: int | None,
         base_url: str | None,
         path: str,
-        functions: Collection[TaskFunction[..., Any]],
+        functions: Iterable[TaskFunction[..., Any]],
     ) -> None:
         if name is not None:
             check_name(name, SERVER_NAME)

@@ -134,6 +134,18 @@ class TaskOptions(TypedDict, total=False):
     on_dead: Callback | None
 
 
+def aliases_of(said: TaskOptions) -> Sequence[str]:
+    """Return the former names of a task.
+
+    Raises:
+        DefinitionError: they are a single string, which is a sequence of one-letter names.
+    """
+    aliases = said.get("aliases", ())
+    if isinstance(aliases, str):
+        raise DefinitionError(f"aliases takes a list of names, not {aliases!r}")
+    return aliases
+
+
 def default_options(said: TaskOptions) -> Options:
     """Return what a definition says for all pushes of the task."""
     return Options(

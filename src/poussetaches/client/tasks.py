@@ -39,10 +39,17 @@ from poussetaches.client.function import (
 from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async, reason_not_to_run
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
-from poussetaches.client.names import TASK_NAME, Source, check_name, name_of
-from poussetaches.client.options import Options, TaskOptions, default_options, retry_rule
+from poussetaches.client.names import name_of
+from poussetaches.client.options import (
+    Options,
+    TaskOptions,
+    aliases_of,
+    default_options,
+    retry_rule,
+)
 from poussetaches.client.pusher import Pusher, Replacement
-from poussetaches.client.receive import PROBE, Receiver
+from poussetaches.client.receive import Receiver
+from poussetaches.client.registry import TaskRegistry
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.probe import DeclarationStatus
@@ -78,14 +85,13 @@ class Tasks(Declarations):
         path: str = "/_poussetaches",
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._functions: dict[str, TaskFunction[..., Any]] = {}
-        self._aliases: dict[str, TaskFunction[..., Any]] = {}
+        self._registry = TaskRegistry()
         super().__init__(
             name=name,
             version=version,
             base_url=base_url,
             path=path,
-            functions=self._functions.values(),
+            functions=self._registry,
         )
         self._url = url
         self._token = token
@@ -170,14 +176,14 @@ class Tasks(Declarations):
     # What deliveries ask
 
     def __len__(self) -> int:
-        return len(self._functions)
+        return len(self._registry)
 
     def __iter__(self) -> Iterator[TaskFunction[..., Any]]:
-        return iter(self._functions.values())
+        return iter(self._registry)
 
     def find(self, name: str) -> TaskFunction[..., Any] | None:
         """Return the task of this name, or of this alias."""
-        return self._functions.get(name) or self._aliases.get(name)
+        return self._registry.find(name)
 
     def keys(self) -> Keys:
         """Return the credentials that callers must send, from the arguments or the settings.
@@ -381,22 +387,5 @@ class Tasks(Declarations):
             injected=self.is_injected,
             retry_rule=retry_rule(options),
         )
-        aliases = options.get("aliases", ())
-        for its_name in (task.name, *aliases):
-            check_name(its_name, TASK_NAME)
-            self._check_free(its_name, task.source)
-        task.check()
-        self._functions[task.name] = task
-        self._aliases.update(dict.fromkeys(aliases, task))
+        self._registry.add(task, aliases_of(options))
         return task
-
-    def _check_free(self, name: str, source: Source) -> None:
-        if name == PROBE:
-            raise DefinitionError(f"a task cannot be called {name}; give it another name")
-        there = self.find(name)
-        if there is not None and not there.source.is_reloaded_by(source):
-            raise DefinitionError(
-                f"there is a task {name!r} already, the function {there.source.name}; give each"
-                " function a name of its own with name=, and keep that of a decorated function"
-                " with functools.wraps"
-            )

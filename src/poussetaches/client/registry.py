@@ -1,0 +1,53 @@
+"""The task functions of an application, by name and by alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.function import TaskFunction
+from poussetaches.client.names import TASK_NAME, Source, check_name
+from poussetaches.client.receive import PROBE
+
+
+class TaskRegistry:
+    """Task functions, each with a name and aliases that no other one has."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, TaskFunction[..., Any]] = {}
+        self._aliases: dict[str, TaskFunction[..., Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __iter__(self) -> Iterator[TaskFunction[..., Any]]:
+        return iter(self._functions.values())
+
+    def find(self, name: str) -> TaskFunction[..., Any] | None:
+        """Return the task of this name, or of this alias."""
+        return self._functions.get(name) or self._aliases.get(name)
+
+    def add(self, task: TaskFunction[..., Any], aliases: Sequence[str]) -> None:
+        """Add a task, or replace it if its module was reloaded.
+
+        Raises:
+            DefinitionError: its name or an alias is taken or invalid, or every push would fail.
+        """
+        for name in (task.name, *aliases):
+            check_name(name, TASK_NAME)
+            self._check_free(name, task.source)
+        task.check()
+        self._functions[task.name] = task
+        self._aliases.update(dict.fromkeys(aliases, task))
+
+    def _check_free(self, name: str, source: Source) -> None:
+        if name == PROBE:
+            raise DefinitionError(f"a task cannot be called {name}; give it another name")
+        there = self.find(name)
+        if there is not None and not there.source.is_reloaded_by(source):
+            raise DefinitionError(
+                f"there is a task {name!r} already, the function {there.source.name}; give each"
+                " function a name of its own with name=, and keep that of a decorated function"
+                " with functools.wraps"
+            )
