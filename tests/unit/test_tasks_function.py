@@ -17,7 +17,7 @@ from poussetaches.client.config import Keys
 from poussetaches.client.current import current_task
 from poussetaches.client.errors import NotFound
 from poussetaches.client.handle import NoResult, Pushed, ResultTruncated, TaskFailed
-from poussetaches.client.modes import KEPT, ClientPusher, ImmediatePusher, fields_of
+from poussetaches.client.modes import KEPT, ClientPusher, ImmediatePusher, push_fields
 from poussetaches.client.outcome import RetryLater
 from poussetaches.client.results import NewTask, TaskInfo
 from poussetaches.client.tasks import Tasks
@@ -151,7 +151,7 @@ def test_push_says_only_what_is_set() -> None:
         pushed = send.push(42)
 
     assert (pushed.id, pushed.existing, repr(pushed)) == ("task-1", False, "<Pushed task-1>")
-    assert fields_of(pusher.pushed[0]) == fields_of(
+    assert push_fields(pusher.pushed[0]) == push_fields(
         NewTask(url="/_poussetaches/app.send", json={"user_id": 42})
     )
 

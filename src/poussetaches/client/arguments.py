@@ -26,7 +26,7 @@ _POSITIONAL_OR_KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
 _VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
 
-# Tells of a parameter, and of its type, whether the framework fills it in on arrival.
+# Returns whether the framework injects a parameter of this type on arrival.
 Injected = Callable[[inspect.Parameter, object], bool]
 
 

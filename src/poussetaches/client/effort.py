@@ -1,4 +1,4 @@
-"""How long something is tried, and how long to wait between: the same for every client."""
+"""How long a client retries a call, and how long it waits between attempts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Effort:
 
 
 def may_pass(error: ClientError) -> bool:
-    """Tell whether the same call may succeed when it is made again."""
+    """Return whether the same call may succeed when it is repeated."""
     if isinstance(error, Refused):
         return error.status >= SERVER_ERROR or error.status == TOO_MANY_REQUESTS
     return isinstance(error, NoAnswer)

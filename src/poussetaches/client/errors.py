@@ -85,7 +85,7 @@ class Full(Refused):
 
 
 class PushFailed(ClientError):
-    """Tasks were not pushed, as far as is known; the cause (``__cause__``) says why.
+    """Tasks were probably not pushed; the cause (``__cause__``) says why.
 
     ``tasks`` may be pushed again as they are: none is made twice within ten minutes, or the
     ``key_ttl`` of its own ``key``. ``pushed`` are those of the same call that were.

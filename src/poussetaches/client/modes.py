@@ -42,14 +42,14 @@ class ClientPusher:
         self._async_client = async_client
 
     def push(self, task: NewTask) -> PushedTask:
-        return self._client().push(**fields_of(task))
+        return self._client().push(**push_fields(task))
 
     def push_all(self, tasks: Sequence[NewTask]) -> None:
         client = self._client()
         client.push_many(tasks, timeout=client.push_timeout)
 
     async def apush(self, task: NewTask) -> PushedTask:
-        return await self._async_client().push(**fields_of(task))
+        return await self._async_client().push(**push_fields(task))
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
         self._client().report_progress(id, token, report)
@@ -142,7 +142,7 @@ class ImmediatePusher:
         return PushedTask(id=id, existing=False, task=info), callback
 
 
-def fields_of(task: NewTask) -> dict[str, Any]:
+def push_fields(task: NewTask) -> dict[str, Any]:
     """Return what a push says, as a client's ``push`` takes it."""
     fields: dict[str, Any] = msgspec.structs.asdict(task)
     return {name: value for name, value in fields.items() if value is not None}

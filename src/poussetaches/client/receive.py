@@ -154,7 +154,7 @@ class Receiver:
         return await self.afinish(self._taken(request))
 
     def deliver(self, request: IncomingRequest) -> Reply:
-        """Run the handler, whoever calls."""
+        """Run the handler of a request that needs no authentication."""
         delivery = self._prepare(request)
         if isinstance(delivery, Reply):
             return delivery
@@ -163,7 +163,7 @@ class Receiver:
                 value = self._call(delivery)
                 if inspect.isawaitable(value):
                     value = run_to_end(value)
-        except Exception as exc:  # whatever a handler raises is the outcome of the attempt
+        except Exception as exc:  # any exception of a handler is an outcome of the attempt
             return self._failed(delivery, exc)
         finally:
             delivery.current.reporter.finish()
@@ -179,7 +179,7 @@ class Receiver:
                 value = await self._acall(delivery)
                 if inspect.isawaitable(value):
                     value = await value
-        except Exception as exc:  # whatever a handler raises is the outcome of the attempt
+        except Exception as exc:  # any exception of a handler is an outcome of the attempt
             return self._failed(delivery, exc)
         finally:
             if delivery.current.reporter.is_pending:

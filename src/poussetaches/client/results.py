@@ -175,7 +175,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether it succeeded or is dead."""
+        """Whether it succeeded or is dead."""
         return self.state in ("succeeded", "dead")
 
 

@@ -159,7 +159,7 @@ class AsyncHttpTransport:
             await connections.close()
 
     def _opened(self) -> AsyncConnections:
-        # What was begun before a fork would wait for ever; beginning anew says what is wrong.
+        # A call that began before a fork would never end; starting anew raises the reason.
         if self._connections is None or self._pid != os.getpid():
             from poussetaches.client.async_connections import (  # noqa: PLC0415  # asyncio: 50 ms
                 AsyncConnections,

@@ -1,4 +1,4 @@
-"""What goes over the wire, and is the same for every client: calls, answers, and their reading."""
+"""Calls and responses of the API, and how responses are read; shared by all clients."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def check(answer: Answer) -> None:
 
 
 def refusal(answer: Answer) -> Refused:
-    """Return the error that a problem stands for; whatever answered, it is one."""
+    """Return the error for a problem response, whatever server sent it."""
     try:
         problem = msgspec.json.decode(answer.body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -84,7 +84,7 @@ class RunBox:
         hours: float = 0.0,
         days: float = 0.0,
     ) -> int:
-        """Let time pass, and deliver everything when it is due: retries, delays, schedules.
+        """Move the clock, and deliver everything when it is due: retries, delays, schedules.
 
         Returns how many attempts that took.
 

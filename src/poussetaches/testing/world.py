@@ -92,7 +92,7 @@ class World:
         return self._drive(self._server.run_until_idle())
 
     def advance(self, seconds: float) -> int:
-        """Let time pass, and make what becomes due; return how many attempts that took."""
+        """Move the clock, and deliver what becomes due; return how many attempts that took."""
         return self._drive(self._server.advance(seconds))
 
     def call(self, call: Call) -> Future[Answer]:
