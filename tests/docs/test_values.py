@@ -72,7 +72,8 @@ NAMES = {
     **{it.__name__: it for it in (Color, Ratio, Cents, Stamp, Point, Price)},
     **{it.__name__: it for it in (Order, GiftOrder, Refund, Return)},
     **{it.__name__: it for it in (Decimal, SafeString, Sequence, ZoneInfo, datetime, time)},
-    **{"Optional": typing.Optional, "Union": typing.Union, "UTC": UTC, "numpy": np},
+    **{"Any": typing.Any, "Optional": typing.Optional, "Union": typing.Union},
+    **{"UTC": UTC, "numpy": np},
 }
 
 

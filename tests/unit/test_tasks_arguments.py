@@ -587,6 +587,52 @@ def test_hint_that_is_read_while_the_clock_is_stopped_means_the_real_class() -> 
     assert travel(arguments, TWICE, [DAY]).kwargs == {"at": TWICE.astimezone(), "days": [DAY]}
 
 
+@dataclass
+class Untyped:
+    value: Any
+    inside: list[Untyped]
+
+
+class UntypedTuple(NamedTuple):
+    number: int
+    value: Any
+
+
+class UntypedDict(TypedDict):
+    value: Any
+
+
+class UntypedStruct(msgspec.Struct, rename="camel"):
+    value: Any
+
+
+class UntypedModel(pydantic.BaseModel, extra="allow"):
+    value: Any = None
+    inside: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (
+            UntypedModel,
+            UntypedModel.model_validate({"value": [1], "inside": {"a": [2]}, "more": [3]}),
+        ),
+        (Untyped, Untyped(None, [])),
+        (dict[str, Any], {"a": [1, {"b": None}], "c": "text", "d": 0.5}),
+        (list, [1, "a", [None]]),
+        (tuple, (1, [2])),
+        (Any | None, {"a": [1]}),
+        (Untyped, Untyped({"a": [1]}, [Untyped(None, [])])),
+        (UntypedTuple, UntypedTuple(1, [2])),
+        (UntypedDict, {"value": [2]}),
+        (list[UntypedStruct], [UntypedStruct([2])]),
+    ],
+)
+def test_plain_value_arrives_where_the_type_says_nothing(hint: object, value: object) -> None:
+    assert travel(taking(hint), value).kwargs == {"it": value}
+
+
 REFUSED: list[tuple[object, object, str]] = [
     (int, "1", "Expected `int`, got `str`"),
     (int, True, "Expected `int`, got `bool`"),
@@ -623,6 +669,36 @@ REFUSED: list[tuple[object, object, str]] = [
     (list[int], np.array([1]), "values of ndarray cannot be encoded as JSON"),
     (Any, Color.RED, "would arrive as 'red'"),
     (Any, {1}, "{1} would arrive as [1]"),
+    # Parts of a type that say nothing about the values inside.
+    (dict[str, Any], {"a": (1,)}, "(1,) would arrive as [1] - at `$.a`"),
+    (dict[str, Any], {"a": {1}}, "{1} would arrive as [1] - at `$.a`"),
+    (dict[str, Any], {"a": [Color.RED]}, "would arrive as 'red' - at `$.a[0]`"),
+    (dict[str, Any], {"a": Event(TWICE)}, "would arrive as {'at': "),
+    (dict[str, Any] | None, {"a": (1,)}, "(1,) would arrive as [1] - at `$.a`"),
+    (Any | None, (1,), "(1,) would arrive as [1]"),
+    (Annotated[list[Any], "any"], [(1,)], "(1,) would arrive as [1] - at `$[0]`"),
+    (dict, {"a": (1,)}, "(1,) would arrive as [1] - at `$.a`"),
+    (list, [[(1,)]], "(1,) would arrive as [1] - at `$[0][0]`"),
+    (tuple, ((1,),), "(1,) would arrive as [1] - at `$[0]`"),
+    (Sequence[Any], (1, (2,)), "(2,) would arrive as [2] - at `$[1]`"),
+    (tuple[int, Any], (1, (2,)), "(2,) would arrive as [2] - at `$[1]`"),
+    (Untyped, Untyped({"a": (1,)}, []), "(1,) would arrive as [1] - at `$.value.a`"),
+    (Untyped, Untyped(1, [Untyped({1}, [])]), "{1} would arrive as [1] - at `$.inside[0].value`"),
+    (UntypedTuple, UntypedTuple(1, (2,)), "(2,) would arrive as [2] - at `$[1]`"),
+    (UntypedDict, {"value": (2,)}, "(2,) would arrive as [2] - at `$.value`"),
+    (list[UntypedStruct], [UntypedStruct((2,))], "(2,) would arrive as [2] - at `$[0].value`"),
+    (UntypedModel, UntypedModel(value=(1,)), "(1,) would arrive as [1] - at `$.value`"),
+    (
+        UntypedModel,
+        UntypedModel.model_validate({"more": (1,)}),
+        "(1,) would arrive as [1] - at `$.more`",
+    ),
+    (
+        list[UntypedModel],
+        [UntypedModel(inside={"a": (1,)})],
+        "(1,) would arrive as [1] - at `$[0].inside.a`",
+    ),
+    (UntypedModel | int, UntypedModel(value={1}), "{1} would arrive as [1] - at `$.value`"),
     (Account, Account(name="a", password="x"), "'x' would arrive as '' - at `$.password`"),
     (
         Account,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import typing
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from poussetaches.client import models
 from poussetaches.client.base_values import base_class, decode_as_base
 from poussetaches.client.comparison import Comparison
 from poussetaches.client.plain import SCALARS, children, to_plain
+from poussetaches.client.type_parts import has_untyped_part
 from poussetaches.core.errors import PousseTachesError
 
 
@@ -26,9 +28,6 @@ class Codec:
     def __init__(self, hint: object) -> None:
         self._hint = hint
         self._decoder: msgspec.json.Decoder[object] | None = None
-        self._comparison = Comparison(
-            same_containers=hint is typing.Any, same_classes=models.has_model_union(hint)
-        )
 
     def impossible(self) -> str | None:
         """Return why no value of this type can travel; none when some may."""
@@ -67,6 +66,14 @@ class Codec:
             raise CodecError(_one_line(exc)) from exc
         _refuse_naive(value)
         return value
+
+    @functools.cached_property
+    def _comparison(self) -> Comparison:
+        info = type_info(models.with_model_unions(self._hint))
+        return Comparison(
+            info if has_untyped_part(info) else None,
+            same_classes=models.has_model_union(self._hint),
+        )
 
     def _ready(self) -> msgspec.json.Decoder[object]:
         # Not at the start: a type that no value travels as must not stop what never pushes one.

@@ -8,9 +8,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, time
 
+from msgspec.inspect import AnyType, Type
+
 from poussetaches.client import models
 from poussetaches.client.base_values import base_value
 from poussetaches.client.plain import SCALARS, fields_of
+from poussetaches.client.type_parts import member_for, model_part, part_at
 
 _SHOWN_LENGTH = 100  # characters of a value in an error; it is one line
 
@@ -36,29 +39,36 @@ class Difference:
 class Comparison:
     """Compares a value that is sent with the one that would arrive.
 
-    With ``same_containers`` (there is no type hint), a tuple may not arrive as a list, nor an enum
-    as its value. With ``same_classes``, a model may not arrive as an instance of a base class.
+    Where the type says nothing (``Any``), a tuple may not arrive as a list, nor an enum as its
+    value. With ``same_classes``, a model may not arrive as an instance of a base class.
     """
 
-    same_containers: bool
+    info: Type | None  # of the value; None if no part of it is Any
     same_classes: bool
 
     def difference(self, sent: object, arrived: object) -> Difference | None:
         """Return the first difference between two values."""
+        return self._difference(sent, arrived, self.info)
+
+    def _difference(self, sent: object, arrived: object, info: Type | None) -> Difference | None:
         if type(arrived) in SCALARS and type(sent) in SCALARS:
             return None if sent == arrived else Difference(sent, arrived)
+        info = None if info is None else member_for(info, arrived)
         if isinstance(arrived, dict):
-            return self._in_dict(sent, arrived)
+            return self._in_dict(sent, arrived, info)
         if isinstance(arrived, list | tuple):
-            return self._in_sequence(sent, arrived)
+            return self._in_sequence(sent, arrived, info)
         fields = fields_of(arrived)
         if fields is not None:
-            return self._in_fields(sent, arrived, fields)
-        return None if self._is_same(sent, arrived) else Difference(sent, arrived)
+            return self._in_fields(sent, arrived, fields, info=info)
+        is_same = _is_same(sent, arrived, is_untyped=isinstance(info, AnyType))
+        return None if is_same else Difference(sent, arrived)
 
-    def _in_dict(self, sent: object, arrived: dict[object, object]) -> Difference | None:
+    def _in_dict(
+        self, sent: object, arrived: dict[object, object], info: Type | None
+    ) -> Difference | None:
         items = sent if isinstance(sent, dict) else None
-        if items is None and not self.same_containers:
+        if items is None and not isinstance(info, AnyType):
             items = fields_of(sent)
         if items is None:
             return Difference(sent, arrived)
@@ -68,13 +78,15 @@ class Comparison:
         if items.keys() != arrived.keys():
             return Difference(sent, arrived)
         for key, value in items.items():
-            difference = self.difference(value, arrived[key])
+            difference = self._difference(value, arrived[key], part_at(info, key))
             if difference is not None:
                 return difference.inside(f".{key}")
         return None
 
-    def _in_sequence(self, sent: object, arrived: Sequence[object]) -> Difference | None:
-        if self.same_containers and not isinstance(sent, type(arrived)):
+    def _in_sequence(
+        self, sent: object, arrived: Sequence[object], info: Type | None
+    ) -> Difference | None:
+        if isinstance(info, AnyType) and not isinstance(sent, type(arrived)):
             return Difference(sent, arrived)
         if isinstance(sent, set | frozenset):
             return (
@@ -85,21 +97,24 @@ class Comparison:
         if sent == arrived and SCALARS.issuperset(map(type, sent)):
             return None
         for place, value in enumerate(sent):
-            difference = self.difference(value, arrived[place])
+            difference = self._difference(value, arrived[place], part_at(info, place))
             if difference is not None:
                 return difference.inside(f"[{place}]")
         return None
 
     def _in_fields(
-        self, sent: object, arrived: object, fields: dict[str, object]
+        self, sent: object, arrived: object, fields: dict[str, object], *, info: Type | None
     ) -> Difference | None:
         items = sent if isinstance(sent, dict) else fields_of(sent)
         if items is None or items.keys() != fields.keys():
             return Difference(sent, arrived)
         if not isinstance(sent, dict) and not self._may_become(type(sent), type(arrived)):
             return Difference(sent, arrived)
+        kind: type = type(arrived)
+        is_model = models.is_model(kind)
         for name, value in items.items():
-            difference = self.difference(value, fields[name])
+            part = model_part(kind, name) if is_model else part_at(info, name)
+            difference = self._difference(value, fields[name], part)
             if difference is not None:
                 return difference.inside(f".{name}")
         return None
@@ -110,15 +125,16 @@ class Comparison:
         # A generic model may be sent as one of Page, and arrive as one of Page[int].
         return issubclass(sent, arrived) or issubclass(arrived, sent)
 
-    def _is_same(self, sent: object, arrived: object) -> bool:
-        if isinstance(sent, enum.Enum) and not isinstance(arrived, enum.Enum):
-            if self.same_containers and not isinstance(sent, str | int):
-                return False
-            sent = sent.value
-        try:
-            return bool(_normal(sent) == _normal(arrived))
-        except Exception:  # __eq__ may be the application's code
+
+def _is_same(sent: object, arrived: object, *, is_untyped: bool) -> bool:
+    if isinstance(sent, enum.Enum) and not isinstance(arrived, enum.Enum):
+        if is_untyped and not isinstance(sent, str | int):
             return False
+        sent = sent.value
+    try:
+        return bool(_normal(sent) == _normal(arrived))
+    except Exception:  # __eq__ may be the application's code
+        return False
 
 
 def _normal(value: object) -> object:

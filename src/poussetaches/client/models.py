@@ -37,6 +37,12 @@ def fields_of(model: object) -> dict[str, object]:
     return fields | (values.__pydantic_extra__ or {}) | (values.__pydantic_private__ or {})
 
 
+def field_hint(kind: type, name: str) -> object:
+    """Return the type of a field; ``Any`` for extra fields and private attributes."""
+    field = typing.cast("type[_Model]", kind).model_fields.get(name)
+    return typing.Any if field is None else field.annotation
+
+
 def root_of(value: object) -> object:
     """Return the root of a root model, which is sent in its place; other values as they are."""
     if is_model(type(value)) and issubclass(type(value), sys.modules["pydantic"].RootModel):
@@ -129,8 +135,12 @@ def _names_and_aliases() -> Mapping[str, bool]:
     return {"by_alias": True, "by_name": True}
 
 
+class _Field(typing.Protocol):
+    annotation: object
+
+
 class _Model(typing.Protocol):
-    model_fields: typing.ClassVar[dict[str, object]]
+    model_fields: typing.ClassVar[dict[str, _Field]]
     __pydantic_extra__: dict[str, object] | None
     __pydantic_private__: dict[str, object] | None
 
