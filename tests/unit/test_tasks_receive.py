@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -135,19 +136,24 @@ async def test_handler_without_a_result_answers_null(run: Run) -> None:
     assert (await run(receiver_of(tasks), delivery(handler, body=b""))).body == b"null"
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(object(), "values of object cannot be"), ([None, math.nan], "JSON has no nan")],
+    ids=["object", "nan"],
+)
 async def test_result_that_has_no_json_does_not_make_the_task_fail(
-    run: Run, caplog: pytest.LogCaptureFixture
+    run: Run, caplog: pytest.LogCaptureFixture, value: object, reason: str
 ) -> None:
     tasks = make_tasks()
 
     @tasks.task(name="app.handler")
     def handler() -> object:
-        return object()
+        return value
 
     reply = await run(receiver_of(tasks), delivery(handler))
 
     assert reply == Reply(200)
-    assert "task app.handler: its return value is not kept: values of object" in caplog.text
+    assert f"task app.handler: its return value is not kept: {reason}" in caplog.text
 
 
 # Who may call

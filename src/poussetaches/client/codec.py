@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 import typing
 from datetime import datetime
 
@@ -92,11 +93,14 @@ def encode_json(value: object) -> bytes:
         CodecError: it has no JSON, or a moment in it has no zone.
     """
     try:
-        body = msgspec.json.encode(to_plain(value))
+        plain = to_plain(value)
+        body = msgspec.json.encode(plain)
     except RecursionError:
         raise CodecError("it is nested too deeply") from None
     except (TypeError, ValueError) as exc:
         raise CodecError(_one_line(exc)) from exc
+    if b"null" in body:  # as msgspec writes numbers that are not finite
+        _refuse_not_finite(plain)
     _refuse_naive(value)
     return body
 
@@ -124,6 +128,18 @@ def _unreadable(kind: type) -> str:
     base = base_class(kind)
     advice = "" if base is None else f"; annotate it as {base.__name__}"
     return f"values of {kind.__qualname__} cannot be encoded as JSON{advice}"
+
+
+def _refuse_not_finite(plain: object, path: str = "") -> None:
+    if isinstance(plain, float) and not math.isfinite(plain):
+        place = f" - at `${path}`" if path else ""
+        raise CodecError(f"JSON has no {plain}; give a finite number or None{place}")
+    if isinstance(plain, dict):
+        for key, item in plain.items():
+            _refuse_not_finite(item, f"{path}.{key}")
+    if isinstance(plain, list | tuple):
+        for index, item in enumerate(plain):
+            _refuse_not_finite(item, f"{path}[{index}]")
 
 
 def _refuse_naive(value: object) -> None:
