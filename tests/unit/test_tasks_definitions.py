@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -203,3 +205,65 @@ def test_function_defined_again_in_an_interactive_session_replaces_the_former(
         exec(f"@tasks.task\ndef job(): return {result}", session)  # noqa: S102  # as typed
 
     assert [task.function() for task in tasks] == [2]
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"retries": 3},
+            "task 'app.job': unknown option 'retries'; the options are name, aliases",
+        ),
+        (
+            {"queu": "mail"},
+            "task 'app.job': unknown option 'queu'; the options are name, aliases,",
+        ),
+        ({"timeout": 0}, "task 'app.job': timeout=0 is not allowed: must be a number from 0.1 to"),
+        ({"timeout": "1m"}, "task 'app.job': timeout='1m' is not allowed"),
+        (
+            {"max_attempts": 0},
+            "task 'app.job': retry={'max_attempts': 0} is not allowed: retry.max_",
+        ),
+        ({"retry": {"jitters": 1}}, "task 'app.job': retry={'jitters': 1} is not allowed"),
+        ({"queue": "my queue"}, "'my queue' cannot be a name"),
+        (
+            {"on_dead": "told"},
+            "task 'app.job': on_dead='told' is not allowed: must begin with http",
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_cron", [False, True], ids=["task", "cron"])
+def test_option_that_every_server_refuses_is_refused_where_it_is_written(
+    options: dict[str, Any], says: str, is_cron: bool
+) -> None:
+    tasks = make_tasks()
+    decorator = tasks.cron("@daily", name="app.job", **options) if is_cron else None
+
+    with pytest.raises(DefinitionError, match=f"^{re.escape(says)}"):
+        (decorator or tasks.task(name="app.job", **options))(lambda: None)
+
+    assert (list(tasks), tasks.schedules) == ([], {})
+
+
+def test_options_that_servers_take_are_taken() -> None:
+    job = make_tasks().task(
+        name="app.job",
+        queue="mail",
+        timeout=0.1,
+        max_attempts=1000,
+        retry={"dead_on": [404, "5xx"]},
+        on_success="/told",
+        on_dead="",
+    )(lambda: None)
+
+    assert job.prepare().on_success == "/told"
+
+
+@pytest.mark.parametrize("function", [7, "mail", property(lambda it: it), dict], ids=str)
+def test_object_that_cannot_be_called_with_known_arguments_is_refused(function: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"^app\.job cannot be a task: "):
+        make_tasks().task(name="app.job")(function)

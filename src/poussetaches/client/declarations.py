@@ -15,8 +15,8 @@ from poussetaches.client.definitions import (
     Misfire,
     Overlap,
     Schedule,
-    check_queue_settings,
     check_run_rules,
+    check_settings,
 )
 from poussetaches.client.fields import Retry
 from poussetaches.client.function import PushOptions, TaskFunction, check_callbacks
@@ -49,7 +49,7 @@ class Declarations:
         if name is not None:
             check_name(name, SERVER_NAME)
         if base_url is not None:
-            check_queue_settings(name or DEFAULT_QUEUE, {"base_url": base_url})
+            check_settings(f"queue {name or DEFAULT_QUEUE!r}", {"base_url": base_url})
         self.name = name
         self.version = version
         self.path = path.rstrip("/")
@@ -133,7 +133,7 @@ class Declarations:
         declared = {**self.queues.get(its_name, {}), **given}
         # A task's URL is not known yet: the base URL of its queue may be declared later.
         urls_only = {key: it for key, it in declared.items() if not isinstance(it, TaskFunction)}
-        check_queue_settings(its_name, urls_only)
+        check_settings(f"queue {its_name!r}", urls_only)
         self.queues[its_name] = declared
 
     def queue_name(self, name: str | None) -> str | None:

@@ -20,6 +20,8 @@ import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.function import AsyncTask, PushOptions, SyncTask, TaskFunction
+from poussetaches.client.names import SERVER_NAME, check_name
+from poussetaches.client.options import Options
 from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import NewTask
 from poussetaches.core.errors import Invalid
@@ -106,13 +108,29 @@ def check_run_rules(schedule: Schedule) -> None:
         raise _definition_error(subject, rules, refusal, RUN_RULES_EXAMPLES)
 
 
-def check_queue_settings(queue: str, settings: Mapping[str, object]) -> None:
-    """Check the settings of a queue.
+def check_task_options(name: str, options: Options) -> None:
+    """Check the options of a task that a server reads as it does a queue's.
 
     Raises:
         DefinitionError: every server refuses one; the error says what is allowed.
     """
-    # Imported here: it is slow, and most applications declare no queue.
+    if options.queue is not None:
+        check_name(options.queue, SERVER_NAME)
+    given: dict[str, object] = {"timeout": options.timeout, "retry": options.retry or None}
+    urls = {"on_success": options.on_success, "on_dead": options.on_dead}
+    given |= {field: url for field, url in urls.items() if isinstance(url, str)}
+    check_settings(f"task {name!r}", {key: it for key, it in given.items() if it is not None})
+
+
+def check_settings(subject: str, settings: Mapping[str, object]) -> None:
+    """Check settings of a queue, or of another subject that has some of them.
+
+    Raises:
+        DefinitionError: every server refuses one; the error says what is allowed.
+    """
+    if not settings:
+        return
+    # Imported here: it is slow, and most applications have no such settings.
     from poussetaches.core.queue_fields import (  # noqa: PLC0415
         EXAMPLES,
         QueueFields,
@@ -121,7 +139,7 @@ def check_queue_settings(queue: str, settings: Mapping[str, object]) -> None:
 
     refusal = _refusal_of(settings, QueueFields, lambda it: check_queue(it.overrides()))
     if refusal is not None:
-        raise _definition_error(f"queue {queue!r}", settings, refusal, EXAMPLES)
+        raise _definition_error(subject, settings, refusal, EXAMPLES)
 
 
 class _Refusal(NamedTuple):

@@ -22,8 +22,16 @@ def is_async(function: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(underlying(function))
 
 
-def reason_not_to_run(function: Callable[..., object]) -> str | None:
-    """Return why calling a function would run none of its code; None if it would run it."""
+def reason_not_to_run(function: object) -> str | None:
+    """Return why an object cannot be called as a task, or would run none of its code."""
+    if not callable(function):
+        return f"{function!r} cannot be called"
+    try:
+        # Python 3.14 resolves annotations here; their types may be defined further down.
+        with contextlib.suppress(NameError):
+            inspect.signature(function)
+    except ValueError as exc:
+        return str(exc)
     called = underlying(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         return "it is a generator, and calling it runs none of its code; remove the yield"

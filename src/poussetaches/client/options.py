@@ -134,6 +134,19 @@ class TaskOptions(TypedDict, total=False):
     on_dead: Callback | None
 
 
+def check_known(name: str, said: TaskOptions) -> None:
+    """Check the names of a definition's options.
+
+    Raises:
+        DefinitionError: there is no such option.
+    """
+    known = TaskOptions.__annotations__
+    for option in said.keys() - known.keys():
+        raise DefinitionError(
+            f"task {name!r}: unknown option {option!r}; the options are {', '.join(known)}"
+        )
+
+
 def aliases_of(said: TaskOptions) -> Sequence[str]:
     """Return the former names of a task.
 

@@ -28,7 +28,13 @@ from poussetaches.client.config import (
 )
 from poussetaches.client.declarations import Declarations, check_expression
 from poussetaches.client.declare import Background, DeclaringClient, declare
-from poussetaches.client.definitions import Misfire, Overlap, Schedule, TaskDecorator
+from poussetaches.client.definitions import (
+    Misfire,
+    Overlap,
+    Schedule,
+    TaskDecorator,
+    check_task_options,
+)
 from poussetaches.client.function import (
     AsyncTask,
     NoTransactions,
@@ -44,6 +50,7 @@ from poussetaches.client.options import (
     Options,
     TaskOptions,
     aliases_of,
+    check_known,
     default_options,
     retry_rule,
 )
@@ -376,14 +383,17 @@ class Tasks(Declarations):
             raise DefinitionError(f"{function.name} is a task already")
         name = options.get("name") or name_of(function)
         check_callbacks(self, on_success=options.get("on_success"), on_dead=options.get("on_dead"))
+        check_known(name, options)
         if reason := reason_not_to_run(function):
             raise DefinitionError(f"{name} cannot be a task: {reason}")
+        pushed_with = default_options(options)
+        check_task_options(name, pushed_with)
         kind: type[TaskFunction[..., Any]] = AsyncTask if is_async(function) else SyncTask
         task = kind(
             self,
             function,
             name=name,
-            options=default_options(options),
+            options=pushed_with,
             injected=self.is_injected,
             retry_rule=retry_rule(options),
         )
