@@ -218,8 +218,8 @@ def test_function_defined_again_in_an_interactive_session_replaces_the_former(
             "task 'app.job': unknown option 'retries'; the options are name, aliases",
         ),
         (
-            {"queu": "mail"},
-            "task 'app.job': unknown option 'queu'; the options are name, aliases,",
+            {"queue_name": "mail"},
+            "task 'app.job': unknown option 'queue_name'; the options are name, aliases,",
         ),
         ({"timeout": 0}, "task 'app.job': timeout=0 is not allowed: must be a number from 0.1 to"),
         ({"timeout": "1m"}, "task 'app.job': timeout='1m' is not allowed"),
