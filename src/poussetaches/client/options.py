@@ -134,19 +134,6 @@ class TaskOptions(TypedDict, total=False):
     on_dead: Callback | None
 
 
-def check_known(name: str, said: TaskOptions) -> None:
-    """Check the names of a definition's options.
-
-    Raises:
-        DefinitionError: there is no such option.
-    """
-    known = TaskOptions.__annotations__
-    for option in said.keys() - known.keys():
-        raise DefinitionError(
-            f"task {name!r}: unknown option {option!r}; the options are {', '.join(known)}"
-        )
-
-
 def aliases_of(said: TaskOptions) -> Sequence[str]:
     """Return the former names of a task.
 
@@ -159,8 +146,17 @@ def aliases_of(said: TaskOptions) -> Sequence[str]:
     return aliases
 
 
-def default_options(said: TaskOptions) -> Options:
-    """Return what a definition says for all pushes of the task."""
+def default_options(name: str, said: TaskOptions) -> Options:
+    """Return the options of a definition for all pushes of the task.
+
+    Raises:
+        DefinitionError: an option is unknown.
+    """
+    known = TaskOptions.__annotations__
+    for option in said.keys() - known.keys():
+        raise DefinitionError(
+            f"task {name!r}: unknown option {option!r}; the options are {', '.join(known)}"
+        )
     return Options(
         queue=said.get("queue"),
         timeout=said.get("timeout"),

@@ -50,7 +50,6 @@ from poussetaches.client.options import (
     Options,
     TaskOptions,
     aliases_of,
-    check_known,
     default_options,
     retry_rule,
 )
@@ -383,10 +382,9 @@ class Tasks(Declarations):
             raise DefinitionError(f"{function.name} is a task already")
         name = options.get("name") or name_of(function)
         check_callbacks(self, on_success=options.get("on_success"), on_dead=options.get("on_dead"))
-        check_known(name, options)
         if reason := reason_not_to_run(function):
             raise DefinitionError(f"{name} cannot be a task: {reason}")
-        pushed_with = default_options(options)
+        pushed_with = default_options(name, options)
         check_task_options(name, pushed_with)
         kind: type[TaskFunction[..., Any]] = AsyncTask if is_async(function) else SyncTask
         task = kind(
