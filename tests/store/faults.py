@@ -49,7 +49,7 @@ def key_of(row: object) -> Key:
         case Firing() | Moving():
             key = row.schedule.name
         case SettingAside():
-            key = row.row.key
+            key = row.row.label
         case TaskRecord():
             key = row.task.id
         case (Task() as task, _) | (_, Task() as task):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ from poussetaches.core.moment import DAY, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Complete, RetryAt, TaskState
 from poussetaches.store import verify_store
-from poussetaches.store.base import Edited, Push
+from poussetaches.store.base import Edited, MinuteRow, Push
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
@@ -453,3 +454,71 @@ async def test_unreadable_value_of_the_table_server_is_ignored(path: Path, value
 
         assert found == (None, {"good": good})
         assert tidied == 1
+
+
+async def fill(path: Path) -> None:
+    """Make a store with a row in every table that a text can be wrong in."""
+    async with opened(path) as store:
+        await store.add(make_task("a"))
+        mail = make_task("b", queue="mail", labels={"x": "y"}, key="k", unique="u")
+        await store.push([Push(task=mail)], now=NOW)
+        await store.edit_queue("mail", lambda _: MAIL)
+        await end(store, (await lease_all(store))["b"], RetryAt(NOW))
+        await put_schedule(store, make_schedule("s"))
+        await store.replace_schedules("owner", 1, [make_schedule("o", owner="owner")], now=NOW)
+        await store.put_minutes([MinuteRow(queue="mail", minute=NOW, pushed=1)])
+        await store.keep_clock(ClockRecord(boot_id="b", seen=NOW, confirmed=NOW, highest=None))
+
+
+async def use(path: Path) -> None:
+    """Do what a server does with a store."""
+    mail = Lane("mail", LANE.origin)
+    async with opened(path) as store:
+        await store.next_due()
+        await store.lanes_used_since(Moment(NOW - 1))
+        await store.clock()
+        await store.buckets()
+        await store.counts()
+        await store.minutes("mail", since=Moment(0))
+        await store.due_schedules(NOW)
+        await store.stranded_schedules(Moment(NOW - 1))
+        await store.schedules(None)
+        await store.latest_runs(["s"])
+        await store.failures(TaskState.WAITING)
+        await store.tasks(TaskFilter(), after=None, limit=10)
+        await store.attempts("b")
+        await store.lease_due({LANE: 9, mail: 9}, now=NOW)
+        await store.push([Push(task=make_task("c", queue="mail", key="k"))], now=NOW)
+        await store.edit_queue("mail", lambda _: MAIL)
+        await store.expire(now=NOW, limit=10)
+        await store.tidy(now=Moment(NOW + 3 * DAY), limit=10)
+        assert store.trouble is None
+
+
+async def test_text_that_is_not_utf8_stops_nothing_else_whichever_column_has_it(
+    tmp_path: Path,
+) -> None:
+    good = tmp_path / "good.db"
+    await fill(good)
+    with closing(raw(good)) as database:
+        columns = database.execute(
+            "SELECT tables.name, columns.name FROM pragma_table_list AS tables, "
+            "pragma_table_info(tables.name) AS columns "
+            "WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite%' "
+            "AND columns.type = 'TEXT'"
+        ).fetchall()
+    failed = {}
+    for table, column in columns:
+        path = tmp_path / f"{table}-{column}.db"
+        shutil.copy(good, path)
+        with closing(raw(path)) as database:
+            database.execute("PRAGMA ignore_check_constraints = 1")
+            last = f"{column} = (SELECT max({column}) FROM {table})"  # noqa: S608
+            database.execute(f"UPDATE {table} SET {column} = CAST(x'ff' AS TEXT) WHERE {last}")  # noqa: S608
+        try:
+            await use(path)
+        except Exception as exc:
+            failed[f"{table}.{column}"] = str(exc)
+
+    assert len(columns) > 40
+    assert failed == {}

@@ -23,7 +23,7 @@ INSERT INTO labels (name, value, task) VALUES (?, ?, ?);
 DELETE FROM labels WHERE task = ?;
 
 -- key: what it stands for
-SELECT task_id, content FROM keys WHERE queue = ? AND key = ? AND expires_at > ?;
+SELECT CAST(task_id AS BLOB), content FROM keys WHERE queue = ? AND key = ? AND expires_at > ?;
 
 -- free_key: if it belongs to this task
 DELETE FROM keys WHERE queue = ? AND key = ? AND task_id = ?;
@@ -259,17 +259,17 @@ SET settings = excluded.settings, declared = excluded.declared, configured = exc
 DELETE FROM queues WHERE name = ?;
 
 -- stored_queues: as they were set; a text that is not UTF-8 must not stop the start
-SELECT name, CAST(settings AS BLOB), CAST(declared AS BLOB), configured, paused FROM queues;
+SELECT CAST(name AS BLOB), CAST(settings AS BLOB), CAST(declared AS BLOB), configured, paused FROM queues;
 
 -- idle_queues: that nobody set anything on, without tasks and lanes
-SELECT name FROM queues
+SELECT CAST(name AS BLOB) FROM queues
 WHERE NOT configured AND NOT paused AND settings IS NULL AND name <> 'default'
     AND waiting = 0 AND succeeded = 0 AND dead = 0
     AND NOT EXISTS (SELECT 1 FROM lanes WHERE lanes.queue = queues.name)
 LIMIT ?;
 
 -- queues: with their counts
-SELECT name, waiting, failing, succeeded, dead FROM queues;
+SELECT CAST(name AS BLOB), waiting, failing, succeeded, dead FROM queues;
 
 -- count: add to the counts of queues
 UPDATE queues
@@ -297,25 +297,26 @@ SELECT version FROM owners WHERE name = ?;
 REPLACE INTO owners (name, version) VALUES (?, ?);
 
 -- schedule: by its name
-SELECT {schedule_columns} FROM schedules WHERE name = ?;
+SELECT {schedule_columns} FROM schedules WHERE name = CAST(? AS TEXT);
 
 -- raw_attempts: of a task, whatever the rows hold
 SELECT * FROM attempts WHERE task = ? ORDER BY ordinal;
 
 -- raw_schedule: whatever the row holds
-SELECT * FROM schedules WHERE name = ?;
+SELECT * FROM schedules WHERE name = CAST(? AS TEXT);
 
 -- owned_schedules: their names, the next to run first
-SELECT name FROM schedules WHERE owner = ? ORDER BY next_run_at, name;
+SELECT CAST(name AS BLOB) FROM schedules WHERE owner = ? ORDER BY next_run_at, name;
 
 -- all_schedules: their names, the next to run first
-SELECT name FROM schedules ORDER BY next_run_at, name;
+SELECT CAST(name AS BLOB) FROM schedules ORDER BY next_run_at, name;
 
 -- due_schedules: their names
-SELECT name FROM schedules WHERE paused = 0 AND next_run_at <= ? ORDER BY next_run_at, name;
+SELECT CAST(name AS BLOB) FROM schedules WHERE paused = 0 AND next_run_at <= ? ORDER BY next_run_at, name;
 
 -- stranded_schedules: fired, or made, at a time still to come
-SELECT name FROM schedules WHERE max(ifnull(last_fired_at, 0), created_at) > ? ORDER BY name;
+SELECT CAST(name AS BLOB) FROM schedules
+WHERE max(ifnull(last_fired_at, 0), created_at) > ? ORDER BY name;
 
 -- next_schedule_at: the earliest of all
 SELECT min(next_run_at) FROM schedules WHERE paused = 0;
@@ -336,7 +337,7 @@ WHERE name = :name AND (:last_fired_at IS NULL OR next_run_at <= :last_fired_at)
 UPDATE schedules SET paused = 1 WHERE name = ?;
 
 -- delete_schedule: by its name
-DELETE FROM schedules WHERE name = ?;
+DELETE FROM schedules WHERE name = CAST(? AS TEXT);
 
 -- server_value: one that the server keeps
 SELECT value FROM server WHERE name = ?;
@@ -377,17 +378,17 @@ INSERT INTO failure_groups (id, queue, url_path, status, error) VALUES (?, ?, ?,
 ON CONFLICT (id) DO NOTHING;
 
 -- idle_failure_groups: without tasks
-SELECT id FROM failure_groups
+SELECT CAST(id AS BLOB) FROM failure_groups
 WHERE NOT EXISTS (
     SELECT 1 FROM tasks WHERE state IN ('waiting', 'dead') AND failure_group = failure_groups.id
 )
 LIMIT ?;
 
 -- delete_failure_group: by its id
-DELETE FROM failure_groups WHERE id = ?;
+DELETE FROM failure_groups WHERE id = CAST(? AS TEXT);
 
 -- failures: the next tasks of a state in the order of their groups, counted by these
-SELECT id, queue, url_path, status, error, found.size, found.first_at, found.last_at,
+SELECT id, CAST(queue AS BLOB), CAST(url_path AS BLOB), status, CAST(error AS BLOB), found.size, found.first_at, found.last_at,
     found.newest, (SELECT CAST(id AS BLOB) FROM tasks WHERE seq = found.newest)
 FROM (
     SELECT failure_group, count(*) AS size, min(failed_at) AS first_at,
@@ -433,7 +434,7 @@ PRAGMA application_id;
 SELECT ifnull(sum(waiting + succeeded + dead), 0) FROM queues;
 
 -- queue_names: and the empty one, for all queues together
-SELECT name FROM queues UNION ALL SELECT '';
+SELECT CAST(name AS BLOB) FROM queues UNION ALL SELECT x'';
 
 -- export_server: what it keeps of itself
 SELECT name, value FROM server ORDER BY name;

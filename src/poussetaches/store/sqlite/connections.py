@@ -241,7 +241,7 @@ class Connections:
             self.unreadable_count += 1
             log.error(
                 "unreadable row set aside",
-                extra={"table": row.table, "row": row.key, "reason": row.reason},
+                extra={"table": row.table, "row": row.label, "reason": row.reason},
             )
         for failure in transaction.failures:
             self._count_failure(failure)

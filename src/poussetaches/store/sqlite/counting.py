@@ -6,6 +6,7 @@ from poussetaches.core.failures import FailureGroup
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import FailureCount
 from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.rows import text_of
 
 SLICE = 5_000  # tasks counted in one reading: keeps each under ~50 ms
 
@@ -26,11 +27,16 @@ class Counting:
         for id, queue, url_path, status, error, count, first_at, last_at, newest, example in rows:
             known = self._found.get(id)
             self._found[id] = FailureCount(
-                group=FailureGroup(queue=queue, url_path=url_path, status=status, error=error),
+                group=FailureGroup(
+                    queue=text_of(queue),
+                    url_path=text_of(url_path),
+                    status=status,
+                    error=text_of(error),
+                ),
                 count=count + (0 if known is None else known.count),
                 first_at=first_at if known is None else min(first_at, known.first_at),
                 last_at=last_at if known is None else max(last_at, known.last_at),
-                example_id=str(example, "utf-8", "replace"),
+                example_id=text_of(example),
             )
             self._last = (id, newest)
         counted: int = sum(row[5] for row in rows)

@@ -202,7 +202,7 @@ def _leave(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
 
 
 def _note(tx: SqliteTransaction, row: Unreadable, defect: Defect, fate: Fate) -> None:
-    failure = RowFailure(row.table, row.key, defect.step, defect.error, defect.stack, fate)
+    failure = RowFailure(row.table, row.label, defect.step, defect.error, defect.stack, fate)
     tx.failures.append(failure)
 
 

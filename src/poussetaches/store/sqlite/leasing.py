@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,6 +13,7 @@ from poussetaches.store.base import Lease, Leased
 from poussetaches.store.sqlite.known import Known, KnownLane
 from poussetaches.store.sqlite.leases import Leases
 from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.rows import text_of
 
 HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
 
@@ -190,5 +191,11 @@ def counts(reading: Reading, leases: Leases) -> dict[str, QueueCounts]:
             dead=dead,
             failing=failing,
         )
-        for name, waiting, failing, succeeded, dead in reading.all("queues")
+        for name, waiting, failing, succeeded, dead in _counts_by_name(reading)
     }
+
+
+def _counts_by_name(reading: Reading) -> Iterator[tuple[str, int, int, int, int]]:
+    for name, *numbers in reading.all("queues"):
+        waiting, failing, succeeded, dead = numbers
+        yield text_of(name), waiting, failing, succeeded, dead

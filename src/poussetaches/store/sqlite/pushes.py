@@ -20,6 +20,7 @@ from poussetaches.store.sqlite.isolation import (
     give_up_new,
     give_up_task,
 )
+from poussetaches.store.sqlite.rows import text_of
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
 
@@ -185,10 +186,8 @@ def _with_body_of(new: Task, waiting: Task) -> Task:
 
 def _known_key(tx: SqliteTransaction, task: Task, confirmed: Moment) -> tuple[str, bytes] | None:
     """Return the id of the task that a key stands for, and the digest of what was pushed."""
-    row: tuple[str, bytes] | None = tx.connection.execute(
-        tx.sql["key"], (task.queue, task.key, confirmed)
-    ).fetchone()
-    return row
+    row = tx.reading.one("key", task.queue, task.key, confirmed)
+    return None if row is None else (text_of(row[0]), row[1])
 
 
 def _restore_call(tx: SqliteTransaction, call: Restoring) -> int:

@@ -13,7 +13,7 @@ from poussetaches.core.errors import PousseTachesError, QueueInUse
 from poussetaches.core.queue import DEFAULT_QUEUE, BucketRecord, Queue
 from poussetaches.store.base import QueueEdit
 from poussetaches.store.sqlite.reads import Reading
-from poussetaches.store.sqlite.rows import UnreadableRow, queue_from_row
+from poussetaches.store.sqlite.rows import UnreadableRow, queue_from_row, text_of
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 
 _decode_bucket = msgspec.json.Decoder(BucketRecord).decode
@@ -32,7 +32,8 @@ def stored_queues(reading: Reading) -> dict[str, Queue]:
     """Return every queue; one whose settings cannot be read has none of its own."""
     found = {}
     for row in reading.all("stored_queues"):
-        name, _, _, configured, paused = row
+        raw_name, _, _, configured, paused = row
+        name = text_of(raw_name)
         try:
             found[name] = queue_from_row(row)
         except UnreadableRow as exc:

@@ -25,6 +25,8 @@ from poussetaches.store.sqlite.rows import (
     minute_from_row,
     schedule_from_row,
     task_from_row,
+    text_of,
+    text_or_bytes,
 )
 
 MOST_BODIES = 1024 * 1024  # bytes of bodies, after which a page of the original's tasks ends
@@ -39,8 +41,13 @@ class Unreadable(NamedTuple):
     """A row that could not be read: its table, its key there, and what was wrong."""
 
     table: str
-    key: int | str
+    key: int | str | bytes  # bytes: a name that may not be UTF-8
     reason: str
+
+    @property
+    def label(self) -> int | str:
+        """The key as it is logged."""
+        return text_of(self.key) if isinstance(self.key, bytes) else self.key
 
 
 def as_list(numbers: Sequence[int]) -> str:
@@ -124,7 +131,7 @@ class Reading:
                 found.append(summary)
                 size += len(summary.task.body)
             if count == limit or (size >= MOST_BODIES and count < len(keys)):
-                return SummaryPage(found, (Moment(run_at), str(task_id, "utf-8", "replace")))
+                return SummaryPage(found, (Moment(run_at), text_of(task_id)))
         return SummaryPage(found, None)
 
     def latest_runs(self, schedules: Iterable[str]) -> dict[str, TaskSummary]:
@@ -139,18 +146,22 @@ class Reading:
 
     # Schedules and the rest
 
-    def schedule(self, name: str) -> Schedule | None:
+    def schedule(self, name: str | bytes) -> Schedule | None:
         """Return a schedule by its name."""
         return self._read("schedules", name, lambda: self.one("schedule", name), schedule_from_row)
 
     def schedules(self, statement: str, *parameters: object) -> list[Schedule]:
         """Return the schedules whose names a statement finds."""
-        found = (self.schedule(name) for (name,) in self.all(statement, *parameters))
+        found = (self.schedule(name) for name in self.names(statement, *parameters))
         return [schedule for schedule in found if schedule is not None]
 
     def minutes(self, queue: str, since: Moment) -> list[MinuteRow]:
         """Return what happened in a queue, minute by minute."""
         return [minute_from_row(row) for row in self.all("minutes", queue, since)]
+
+    def names(self, statement: str, *parameters: object) -> list[str | bytes]:
+        """Return the names that a statement finds as bytes, decoded if they are UTF-8."""
+        return [text_or_bytes(name) for (name,) in self.all(statement, *parameters)]
 
     def value(self, statement: str, *parameters: object) -> object:
         """Return the first column of the first row; None when there is none."""
@@ -236,7 +247,7 @@ class Reading:
     def _read(
         self,
         table: str,
-        key: int | str,
+        key: int | str | bytes,
         fetch: Callable[[], F | None],
         decode: Callable[[F], V],
     ) -> V | None:

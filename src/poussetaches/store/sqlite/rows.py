@@ -314,14 +314,28 @@ def queue_values(queue: Queue) -> tuple[object, ...]:
     return (queue.name, settings, declared, queue.configured, queue.paused)
 
 
+def text_of(raw: bytes) -> str:
+    """Return a text that was read as bytes, with a replacement for what is not UTF-8."""
+    return raw.decode("utf-8", "replace")
+
+
+def text_or_bytes(raw: bytes) -> str | bytes:
+    """Return a text that was read as bytes, unchanged if it is not UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
 def queue_from_row(row: Row) -> Queue:
-    """Return the queue that a row holds; its settings come as bytes.
+    """Return the queue that a row holds; its texts come as bytes.
 
     Raises:
-        UnreadableRow: its settings cannot be read.
+        UnreadableRow: its name or its settings cannot be read.
     """
-    name, settings, declared, configured, paused = row
+    raw_name, settings, declared, configured, paused = row
     try:
+        name = str(raw_name, "utf-8")
         overrides = _decode_overrides(settings) if settings else QueueOverrides()
         declaration = _decode_overrides(declared) if declared else None
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:

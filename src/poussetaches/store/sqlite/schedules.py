@@ -175,7 +175,8 @@ def _too_many() -> TooMany:
 
 
 def _names_of(tx: SqliteTransaction, owner: str) -> list[str]:
-    return [name for (name,) in tx.reading.all("owned_schedules", owner)]
+    names = tx.reading.names("owned_schedules", owner)
+    return [name for name in names if isinstance(name, str)]
 
 
 def _put(tx: SqliteTransaction, schedule: Schedule) -> None:

@@ -291,10 +291,11 @@ class SqliteTransaction:
             groups[id] = True
         return id
 
-    def forget_group(self, id: str) -> None:
+    def forget_group(self, id: str | bytes) -> None:
         """Delete a failure group that has no tasks."""
         self.connection.execute(self.sql["delete_failure_group"], (id,))
-        self._pending.groups[id] = False
+        if isinstance(id, str):
+            self._pending.groups[id] = False
 
     # The end
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from poussetaches.core.moment import Moment
 from poussetaches.store.sqlite.reads import Unreadable
-from poussetaches.store.sqlite.rows import as_json
+from poussetaches.store.sqlite.rows import as_json, text_or_bytes
 from poussetaches.store.sqlite.tasks import delete_rows
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 
@@ -55,20 +55,15 @@ def _uncount(tx: SqliteTransaction, row: sqlite3.Row) -> None:
         tx.count(queue, "failing", -1)
 
 
-def _raw(connection: sqlite3.Connection, statement: str, key: int | str) -> list[sqlite3.Row]:
+def _raw(
+    connection: sqlite3.Connection, statement: str, key: int | str | bytes
+) -> list[sqlite3.Row]:
     """Return rows whatever they hold: a text that is not UTF-8 comes as bytes."""
     cursor = connection.cursor()
     cursor.row_factory = sqlite3.Row
     factory = connection.text_factory
-    connection.text_factory = _text_or_bytes
+    connection.text_factory = text_or_bytes
     try:
         return cursor.execute(statement, (key,)).fetchall()
     finally:
         connection.text_factory = factory
-
-
-def _text_or_bytes(raw: bytes) -> str | bytes:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw

@@ -154,15 +154,13 @@ def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
     lanes = tx.reading.lanes("idle_lanes", unused_since, limit)
     for number, lane in lanes.items():
         tx.forget_lane(lane, number)
-    queues = [
-        name
-        for (name,) in tx.connection.execute(tx.sql["idle_queues"], (limit,)).fetchall()
-        if not any(tx.counts(name).values())
-    ]
+    # A queue whose name is not UTF-8 stays, for `verify` to report.
+    idle = [name for name in tx.reading.names("idle_queues", limit) if isinstance(name, str)]
+    queues = [name for name in idle if not any(tx.counts(name).values())]
     for name in queues:
         tx.forget_queue(name)
-    groups = tx.connection.execute(tx.sql["idle_failure_groups"], (limit,)).fetchall()
-    for (id,) in groups:
+    groups = tx.reading.names("idle_failure_groups", limit)
+    for id in groups:
         tx.forget_group(id)
     return count + len(lanes) + len(queues) + len(groups)
 

@@ -22,7 +22,13 @@ from poussetaches.store.sqlite.log_owner import orphan_problem
 from poussetaches.store.sqlite.looking import Look, looking
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import RESERVE
-from poussetaches.store.sqlite.rows import COLUMNS, UnreadableRow, lane_from_row, queue_from_row
+from poussetaches.store.sqlite.rows import (
+    COLUMNS,
+    UnreadableRow,
+    lane_from_row,
+    queue_from_row,
+    text_of,
+)
 from poussetaches.store.sqlite.salvage import Salvage
 from poussetaches.store.sqlite.wal import is_empty, log_of
 from poussetaches.store.statements import load_migrations, load_statements
@@ -212,7 +218,7 @@ class _Verification:
                 try:
                     queue_from_row(row)
                 except UnreadableRow as exc:
-                    where = [f"{row[0]} ({exc})"]
+                    where = [f"{text_of(row[0])} ({exc})"]
                     self._report.add("queues have settings that cannot be read", 1, where)
             for row in self._reading.all("lanes"):
                 try:
@@ -221,14 +227,14 @@ class _Verification:
                     where = [f"{row[0]} ({exc})"]
                     self._report.add("lanes cannot be read, so nobody sends their tasks", 1, where)
             for (name,) in self._reading.all("queue_names"):
-                self._reading.minutes(name, Moment(0))
+                self._reading.minutes(text_of(name), Moment(0))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
             self._report.add(f"queues, schedules or statistics cannot be read: {exc}")
         self._tell_unreadable()
 
     def _tell_unreadable(self) -> None:
         bad, self._reading.bad = self._reading.bad, []
-        examples = [f"{row.key} of {row.table} ({row.reason})" for row in bad[:EXAMPLES]]
+        examples = [f"{row.label} of {row.table} ({row.reason})" for row in bad[:EXAMPLES]]
         if bad:
             self._report.add("rows cannot be read", len(bad), examples)
 
@@ -279,7 +285,7 @@ def _as_bytes(statement: str) -> str:
 
 
 def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text_of(value) if isinstance(value, bytes) else str(value)
 
 
 def _schema(connection: sqlite3.Connection) -> dict[str, str]:
