@@ -28,7 +28,7 @@ MUST_HAPPEN = (
     "push of unknown outcome that was stored",
     *("answer 201", "answer 409", "answer 503", "answer 507"),
     *("log: origin held", "log: origin let go", "log: schedule fired", "log: occurrence missed"),
-    *("log: occurrence skipped, the last run is not over", "log: tasks expired"),
+    *("log: occurrence skipped: last run not over, or schedule changed", "log: tasks expired"),
     *("log: store cannot be written", "log: store can be written again"),
     *("push of an odd URL", "stored URL that parsers differ over", "row that became unreadable"),
     *(f"row that failed while {step}" for step in (*STEPS, Step.FIRE, Step.PRUNE)),
