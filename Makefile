@@ -110,8 +110,10 @@ docs: $(TEST_STAMP)  ## rewrite the generated parts of docs/
 check: lint types  ## lint, types, and whether the generated docs are up to date
 	@$(BIN)/python tools/generate_docs.py --check
 
-test: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests (ARGS="-k name" for some)
-	@$(BIN)/python -m pytest $(ARGS)
+test: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests on all cores (ARGS="-k name" for some, JOBS=0 for one process)
+	@# All processes must collect the same names of tests; some names are made from sets.
+	@PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),logical) \
+	    --dist loadfile $(ARGS)
 
 chromium:
 	@$(find_chromium)

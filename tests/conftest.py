@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +13,7 @@ from poussetaches.store.sqlite import SqliteStore
 from tests.effort import LONG
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
+from tests.seconds_by_folder import SecondsByFolder
 from tests.store.sqlite_files import Disk, opened
 
 # So that failed assertions in these modules show the values. Here, because tests of every folder
@@ -43,6 +44,23 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("long" if LONG else "steady")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Print the seconds by folder at the end of a run."""
+    if not hasattr(config, "workerinput"):  # only in the process that reports
+        config.pluginmanager.register(SecondsByFolder())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape lone surrogates in captured output: reports are sent between processes as UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
 
 # Without jitter, so that a test can name the moment of the next attempt.
 EXACT = RetryPolicy(jitter=0.0)

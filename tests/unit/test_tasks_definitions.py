@@ -263,7 +263,11 @@ def test_options_that_servers_take_are_taken() -> None:
     assert job.prepare().on_success == "/told"
 
 
-@pytest.mark.parametrize("function", [7, "mail", property(lambda it: it), dict], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [7, "mail", property(lambda it: it), dict],
+    ids=["number", "text", "property", "class"],
+)
 def test_object_that_cannot_be_called_with_known_arguments_is_refused(function: Any) -> None:
     with pytest.raises(DefinitionError, match=r"^app\.job cannot be a task: "):
         make_tasks().task(name="app.job")(function)

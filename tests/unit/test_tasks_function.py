@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -106,14 +108,19 @@ def test_name_that_is_taken_is_refused(taken: str) -> None:
         def two() -> None: ...
 
 
-def test_main_module_goes_by_the_name_that_others_know_it_by() -> None:
+def test_main_module_goes_by_the_name_that_others_know_it_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def handler() -> None: ...
 
     handler.__module__ = "__main__"
+    main = ModuleType("__main__")
+    main.__file__ = "/srv/shop.py"
+    monkeypatch.setitem(sys.modules, "__main__", main)
 
     task = make_tasks().task(handler)
 
-    assert not task.name.startswith("__main__")
+    assert task.name.startswith("shop.")
 
 
 def test_task_cannot_be_made_a_task_again() -> None:
