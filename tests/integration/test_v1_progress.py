@@ -10,6 +10,7 @@ import pytest
 
 from tests.acceptance.harness import Answer, Delivery, Receiver, Reply, receiving, serving
 from tests.integration.test_v1_events import streaming
+from tests.integration.test_v1_journal import changes
 from tests.integration.v1 import Client, problem
 
 API_TOKEN, READ_TOKEN = "may do everything", "may only read"
@@ -54,7 +55,7 @@ def receiver(app: App) -> Iterator[Receiver]:
 def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("progress") / "data"
     env = {"POUSSETACHES_API_TOKEN": API_TOKEN, "POUSSETACHES_READ_TOKEN": READ_TOKEN}
-    flags = ("--test-mode", "--base-url", receiver.url, "--max-attempts", "2")
+    flags = ("--test-mode", "--log-format", "json", "--base-url", receiver.url)
     with serving(folder, *flags, env=env) as server:
         yield TokenClient(server)
 
@@ -88,7 +89,7 @@ def test_progress_is_shown_while_the_attempt_runs_and_kept_with_it(
         return 500
 
     app.handler = handler
-    task_id = client.push(url="/run")
+    task_id = client.push(url="/run", retry={"max_attempts": 2})
     run(client)
 
     [during] = seen
@@ -98,6 +99,7 @@ def test_progress_is_shown_while_the_attempt_runs_and_kept_with_it(
     assert "progress" not in after
     assert [attempt["progress"]["total"] for attempt in after["attempts"]] == [3]
     assert after["attempts"][0]["progress"] == during["progress"]
+    assert [path for _, path in changes(client) if path.endswith("/progress")] == []
 
 
 def test_attempt_that_is_over_takes_no_progress(client: Client, app: App) -> None:
@@ -110,7 +112,7 @@ def test_attempt_that_is_over_takes_no_progress(client: Client, app: App) -> Non
         return 500
 
     app.handler = handler
-    task_id = client.push(url="/run")
+    task_id = client.push(url="/run", retry={"max_attempts": 2})
     run(client)
     assert client.post("/v1/test/advance", seconds=3600).status == 200
 

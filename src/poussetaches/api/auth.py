@@ -10,10 +10,10 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.endpoint import Endpoint, matches_any
 from poussetaches.api.problems import Problem
 
 # A challenge each in a header of its own: Chromium takes one header for one challenge, and
@@ -70,18 +70,14 @@ class Authentication:
         token = given_token(scope["headers"])
         if token is not None and self._tokens.may_do_everything(token):
             return None
-        if _is_one_of(self._own_tokens, scope):
+        if matches_any(self._own_tokens, scope):
             return None
         if token is not None and self._tokens.may_read(token):
             return None if self._only_reads(scope) else _refuse_writing(scope)
         return _ask_for_token(is_wrong=token is not None)
 
     def _only_reads(self, scope: Scope) -> bool:
-        return scope["method"] in _READING_METHODS or _is_one_of(self._reading, scope)
-
-
-def _is_one_of(routes: Iterable[Route], scope: Scope) -> bool:
-    return any(route.matches(scope)[0] is Match.FULL for route in routes)
+        return scope["method"] in _READING_METHODS or matches_any(self._reading, scope)
 
 
 def given_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from poussetaches.api.reading import invalid
 from poussetaches.core.refusal import place_of
@@ -54,6 +55,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     def route(self) -> Route:
         """Return the route that serves it."""
         return Route(self.path, self.handler, methods=[self.method])
+
+
+def matches_any(routes: Iterable[Route], scope: Scope) -> bool:
+    """Return whether a request is for one of some routes, by method and path."""
+    return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
 
 class Plain(Response):

@@ -1,4 +1,4 @@
-"""The journal: a line in the log for each request that changed something, but for pushes.
+"""The journal: a line in the log for each request, except pushes, that changed something.
 
 What somebody did by hand (a pause, 40,000 tasks sent again) can so be found later.
 """
@@ -6,12 +6,12 @@ What somebody did by hand (a pause, 40,000 tasks sent again) can so be found lat
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.endpoint import Endpoint, matches_any
 
 _READING_METHODS = frozenset({"GET", "HEAD"})
 
@@ -25,13 +25,15 @@ log = logging.getLogger(__name__)
 class Journal:
     """Notes the requests that an application carries out; those that it refuses, it does not."""
 
-    def __init__(self, app: ASGIApp, *, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, app: ASGIApp, *, endpoints: Sequence[Endpoint]) -> None:
         self._app = app
         self._passed_over = _PUSHES | {
             endpoint.path
             for endpoint in endpoints
             if endpoint.only_reads and endpoint.method not in _READING_METHODS
         }
+        # Handlers report progress up to once a second: nobody's decision, and in the events.
+        self._reports = [endpoint.route() for endpoint in endpoints if endpoint.has_own_token]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and note it."""
@@ -50,7 +52,7 @@ class Journal:
         method, path = scope["method"], scope["path"]
         if method in _READING_METHODS or (method, path) == _PUSH_OF_THE_ORIGINAL:
             return False
-        return path not in self._passed_over
+        return path not in self._passed_over and not matches_any(self._reports, scope)
 
 
 def _note(scope: Scope, status: int) -> None:

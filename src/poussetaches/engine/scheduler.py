@@ -117,7 +117,9 @@ class Scheduler:
                 schedule = msgspec.structs.replace(schedule, last_task_id=run.id)
                 log.info("schedule fired", extra={**fields, "task": run.id})
             else:
-                log.info("occurrence skipped: last run not over, or schedule changed", extra=fields)
+                log.info(
+                    "occurrence skipped: last run not over, or schedule changed", extra=fields
+                )
 
     def _run_of(self, schedule: Schedule, now: Moment) -> Task:
         return msgspec.structs.replace(
