@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
-from poussetaches.client.declare import Declaration
+from poussetaches.client.declare import Declaration, RoutedQueue
 from poussetaches.client.definitions import (
     Keep,
     Misfire,
@@ -18,7 +18,7 @@ from poussetaches.client.definitions import (
     check_run_rules,
     check_settings,
 )
-from poussetaches.client.fields import Retry
+from poussetaches.client.fields import QueueFields, Retry
 from poussetaches.client.function import PushOptions, TaskFunction, check_callbacks
 from poussetaches.client.names import SERVER_NAME, check_name
 from poussetaches.client.options import Callback
@@ -168,6 +168,13 @@ class Declarations:
         if base_url is None or not self.has_server():
             return path
         return joined(cast("str", base_url), path)
+
+    def routed_queue(self, name: str | None) -> RoutedQueue | None:
+        """Return a queue of the server if the code sets its base URL, else None."""
+        settings = self._declared_queue(name or DEFAULT_QUEUE)
+        if "base_url" not in settings:
+            return None
+        return RoutedQueue(name or DEFAULT_QUEUE, cast("QueueFields", settings))
 
     def has_server(self) -> bool:
         """Return whether deliveries come from a server, by the base URLs in the code."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Unpack, cast
+from typing import NamedTuple, Protocol, Unpack, cast
 
 from poussetaches.client.errors import ClientError, Conflict, InvalidRequest
 from poussetaches.client.fields import QueueFields
@@ -32,6 +32,13 @@ class Declaration:
     version: int | None
     replaces: bool
     """Whether to delete the owner's other schedules."""
+
+
+class RoutedQueue(NamedTuple):
+    """A queue with a base URL in the code: the server's name of it, and all its settings."""
+
+    name: str
+    settings: QueueFields
 
 
 class DeclaringClient(Protocol):

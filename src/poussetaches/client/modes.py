@@ -6,7 +6,8 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +16,8 @@ import msgspec
 
 from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.client import AsyncClient, Client
-from poussetaches.client.errors import NotFound
+from poussetaches.client.declare import RoutedQueue
+from poussetaches.client.errors import ClientError, NotFound, PushFailed
 from poussetaches.client.receive import Receiver
 from poussetaches.client.results import (
     EndedTask,
@@ -33,23 +35,53 @@ log = logging.getLogger(__name__)
 
 
 class ClientPusher:
-    """Pushes to the server."""
+    """Pushes to the server.
+
+    ``routing`` returns the settings of a queue whose base URL is in the code, None for others.
+    Such a queue is declared before the first push to it: the server must not send the task to
+    the application at its own base URL, which may be another one.
+    """
 
     def __init__(
-        self, client: Callable[[], Client], async_client: Callable[[], AsyncClient]
+        self,
+        client: Callable[[], Client],
+        async_client: Callable[[], AsyncClient],
+        *,
+        routing: Callable[[str | None], RoutedQueue | None] = lambda _: None,
     ) -> None:
         self._client = client
         self._async_client = async_client
+        self._routing = routing
+        self._declared: set[str] = set()
 
     def push(self, task: NewTask) -> PushedTask:
-        return self._client().push(**push_fields(task))
+        client = self._client()
+        for queue in self._undeclared([task]):
+            with _failing([task]):
+                client.declare_queue(queue.name, **queue.settings)
+            self._declared.add(queue.name)
+        return client.push(**push_fields(task))
 
     def push_all(self, tasks: Sequence[NewTask]) -> None:
         client = self._client()
+        for queue in self._undeclared(tasks):
+            with _failing(tasks):
+                client.declare_queue(queue.name, **queue.settings)
+            self._declared.add(queue.name)
         client.push_many(tasks, timeout=client.push_timeout)
 
     async def apush(self, task: NewTask) -> PushedTask:
-        return await self._async_client().push(**push_fields(task))
+        client = self._async_client()
+        for queue in self._undeclared([task]):
+            with _failing([task]):
+                await client.declare_queue(queue.name, **queue.settings)
+            self._declared.add(queue.name)
+        return await client.push(**push_fields(task))
+
+    def _undeclared(self, tasks: Sequence[NewTask]) -> list[RoutedQueue]:
+        """Return the queues of some tasks that are to be declared first."""
+        found = {name: self._routing(name) for name in dict.fromkeys(it.queue for it in tasks)}
+        return [it for it in found.values() if it is not None and it.name not in self._declared]
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
         self._client().report_progress(id, token, report)
@@ -65,6 +97,15 @@ class ClientPusher:
 
     async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
         return await self._async_client().wait(id, timeout)
+
+
+@contextmanager
+def _failing(tasks: Sequence[NewTask]) -> Iterator[None]:
+    """Raise ``PushFailed`` if the queue of some tasks cannot be declared."""
+    try:
+        yield
+    except ClientError as exc:
+        raise PushFailed(tasks, exc) from exc
 
 
 class ImmediatePusher:

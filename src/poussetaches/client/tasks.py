@@ -369,7 +369,7 @@ class Tasks(Declarations):
     def _make_pusher(self) -> Pusher:
         if self.mode() is Mode.IMMEDIATE:
             return ImmediatePusher(self.receiver())
-        return ClientPusher(self.client, self.async_client)
+        return ClientPusher(self.client, self.async_client, routing=self.routed_queue)
 
     def _declare_now(self) -> None:
         self.mode()
