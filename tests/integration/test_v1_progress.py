@@ -239,3 +239,19 @@ def test_progress_is_told_to_those_who_read_events(client: Client, app: App) -> 
         "total": 2,
         "note": "half",
     }
+
+
+def test_deleted_task_takes_no_progress(client: Client, app: App) -> None:
+    answers = []
+
+    def handler(delivery: Delivery) -> Reply:
+        path = f"/v1/tasks/{delivery.headers['poussetaches-task-id']}"
+        assert client.send("DELETE", path).status == 204
+        answers.append(report(client, delivery, done=1))
+        return 200
+
+    app.handler = handler
+    client.push(url="/run")
+    run(client)
+
+    assert [problem(answer)[:2] for answer in answers] == [(404, "task-not-found")]

@@ -13,16 +13,18 @@ from poussetaches.api.events import (
     KEEP_ALIVE,
     KEPT,
     MOST_A_SECOND,
+    MOST_REPORTS,
     PACE,
     EventHub,
     EventStream,
 )
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.moment import rfc3339
+from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Change, News, TaskChange
-from tests.factories import seeded
+from tests.factories import NOW, make_task, seeded
 from tests.fakes import FakeClock, let_run
 
 A_PACE = 2 * PACE  # enough for a reader to be written to
@@ -236,6 +238,21 @@ def test_ids_differ_from_one_start_to_the_next(clock: FakeClock) -> None:
     hubs = [EventHub(now=clock.now, clock=clock, random=seeded(seed)) for seed in (1, 2)]
 
     assert hubs[0].id_of(1) != hubs[1].id_of(1)
+
+
+async def test_progress_reports_take_no_room_of_other_events_and_have_a_limit(
+    hub: EventHub, clock: FakeClock
+) -> None:
+    progress = Progress(done=1, at=NOW)
+    async with listening(hub) as listener:
+        await pass_time(clock)
+        for _ in range(MOST_REPORTS + 1):
+            hub.progressed(make_task(), progress)
+        push(hub, MOST_A_SECOND)
+        await pass_time(clock, 2 * PACE)
+
+        names = [event.name for event in listener.told]
+        assert names == ["progress"] * MOST_REPORTS + ["task"] * MOST_A_SECOND
 
 
 async def test_task_events_above_a_thousand_a_second_are_counted(

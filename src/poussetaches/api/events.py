@@ -33,6 +33,7 @@ from poussetaches.store.base import Change, News, TaskChange
 
 KEPT = 10_000  # events, for readers that come back or are slow
 MOST_A_SECOND = 1000  # task events; the others of the second are merged
+MOST_REPORTS = 500  # progress reports a second; the others of the second are not told
 MOST_A_WRITE = 1000  # events: some 200 KiB
 PACE = 0.1  # seconds between writes to a reader: it is told of many commits at once
 KEEP_ALIVE = 15.0  # seconds of silence, after which a reader is told that all is well
@@ -104,9 +105,9 @@ class EventHub:
         self._wake()
 
     def progressed(self, task: Task, progress: Progress) -> None:
-        """Tell how far a running attempt has come, unless this second's events are used up."""
+        """Tell how far a running attempt has come, unless this second has had enough reports."""
         self.merge()
-        if self._merger.take():
+        if self._merger.takes_report():
             data = {
                 "id": task.id,
                 "queue": task.queue,
@@ -190,6 +191,7 @@ class Merger:
     def __init__(self) -> None:
         self._second_ends_at = float("-inf")
         self._room = MOST_A_SECOND
+        self._reports = 0
         self._changes: Counter[tuple[str, Change]] = Counter()
 
     @property
@@ -201,18 +203,17 @@ class Merger:
         """Begin the next second when the last is over; return what was counted in it."""
         if now < self._second_ends_at:
             return {}
-        self._second_ends_at, self._room = now + 1.0, MOST_A_SECOND
+        self._second_ends_at, self._room, self._reports = now + 1.0, MOST_A_SECOND, 0
         changes: dict[str, dict[Change, int]] = {}
         for (queue, change), count in self._changes.items():
             changes.setdefault(queue, {})[change] = count
         self._changes.clear()
         return changes
 
-    def take(self) -> bool:
-        """Use up one of this second's events; return False if none is left."""
-        has_room = self._room > 0
-        self._room -= has_room
-        return has_room
+    def takes_report(self) -> bool:
+        """Count a progress report; return whether it is told: those beyond a number are not."""
+        self._reports += 1
+        return self._reports <= MOST_REPORTS
 
     def left_of(self, changes: Sequence[TaskChange]) -> Sequence[TaskChange]:
         """Return the changes that are told one by one; the others are merged and counted."""

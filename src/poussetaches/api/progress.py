@@ -16,10 +16,11 @@ from poussetaches.api.engine_view import EngineView
 from poussetaches.api.events import EventHub
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, read_body
+from poussetaches.api.tasks import not_found
 from poussetaches.core.moment import Moment
 from poussetaches.core.progress import ATTEMPT_TOKEN, Progress
+from poussetaches.store.base import Store
 
-LONGEST = 4096  # bytes of a report
 LONGEST_NOTE = 200  # characters
 LARGEST = 2**53  # what a float still counts by ones
 
@@ -37,10 +38,20 @@ class ProgressFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class ProgressRoutes:
     """Takes reports for the engine, and tells them to those who read events."""
 
-    def __init__(self, *, engine: EngineView, events: EventHub, now: Callable[[], Moment]) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: EngineView,
+        events: EventHub,
+        now: Callable[[], Moment],
+        max_request: int,
+    ) -> None:
+        self._store = store
         self._engine = engine
         self._events = events
         self._now = now
+        self._max_request = max_request
         self._reports = msgspec.json.Decoder(ProgressFields)
 
     def endpoints(self) -> list[Endpoint]:
@@ -54,7 +65,7 @@ class ProgressRoutes:
                 tag="Tasks",
                 body=ProgressFields,
                 answers={204: None},
-                problems=(HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT),
+                problems=(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
                 has_own_token=True,
             )
         ]
@@ -65,8 +76,11 @@ class ProgressRoutes:
         if token is None:
             detail = f"{ATTEMPT_TOKEN} is missing; each delivery has one, for reports on it"
             raise Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail)
-        fields = decode(self._reports, await read_body(request, limit=LONGEST))
+        fields = decode(self._reports, await read_body(request, limit=self._max_request))
         progress = Progress(done=fields.done, total=fields.total, note=fields.note, at=self._now())
-        task = self._engine.report_progress(request.path_params["id"], token, progress)
+        task_id: str = request.path_params["id"]
+        task = self._engine.report_progress(task_id, token, progress)
+        if await self._store.get(task_id) is None:  # its attempt may run on after it was deleted
+            raise not_found(task_id)
         self._events.progressed(task, progress)
         return Response(status_code=HTTPStatus.NO_CONTENT)

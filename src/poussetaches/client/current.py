@@ -48,11 +48,11 @@ class CurrentTask:
         when the handler ends. Reports that cannot be sent are logged.
 
         Raises:
-            ValueError: ``done`` or ``total`` is negative or not finite.
+            ValueError: ``done`` or ``total`` is no number from 0 to 2**53, or ``note`` no str.
         """
-        self.reporter.report(
-            ProgressReport(done, total, None if note is None else note[:LONGEST_NOTE])
-        )
+        if isinstance(note, str):  # a file name may hold what is not UTF-8
+            note = note[:LONGEST_NOTE].encode(errors="replace").decode()
+        self.reporter.report(ProgressReport(done, total, note))
 
 
 _current: ContextVar[CurrentTask] = ContextVar("poussetaches_current_task")

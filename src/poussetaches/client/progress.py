@@ -8,15 +8,16 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from poussetaches.client.errors import ClientError, Conflict
+from poussetaches.client.errors import Conflict
 from poussetaches.client.results import ProgressReport
 
 INTERVAL = 1.0  # seconds between two reports of an attempt
+FIRST_PAUSE = 30.0  # seconds without reports after one that failed; each time twice as long
 LONGEST_NOTE = 200  # characters; the server refuses more
 
 log = logging.getLogger(__name__)
-
 
 Send = Callable[[ProgressReport], None]
 
@@ -24,8 +25,9 @@ Send = Callable[[ProgressReport], None]
 class ProgressReporter:
     """Sends the reports of one attempt; drops them if ``send`` is None.
 
-    Within an event loop reports are sent by a thread, so that the loop is never blocked. One that
-    cannot be sent is logged: it is no reason for the task to fail.
+    A report that cannot be sent is logged, and there is a pause before the next one: neither an
+    absent nor a hanging server makes a task fail, or holds it up again and again. In an event loop
+    reports are sent from threads of their own, so that they wait for nothing and block nothing.
     """
 
     def __init__(self, send: Send | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,39 +37,71 @@ class ProgressReporter:
         self._sending = threading.Lock()  # so that reports arrive in order
         self._latest: ProgressReport | None = None
         self._next_at = -math.inf
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether a report is kept or being sent, so that ``finish`` may have to wait."""
-        return self._latest is not None or self._sending.locked()
+        self._failures = 0  # in succession
 
     def report(self, report: ProgressReport) -> None:
         """Send a report, or keep it until a later one or the end."""
-        if self._send is None:
-            return
         with self._lock:
-            self._latest, now = report, self._clock()
-            if now < self._next_at:
+            self._latest = report
+            if self._send is None or self._clock() < self._next_at:
                 return
-            self._next_at = now + INTERVAL
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.finish()
+            self._next_at = math.inf  # until this one is sent
+        if _is_in_event_loop():
+            threading.Thread(target=self._send_latest, daemon=True).start()
         else:
-            loop.run_in_executor(None, self.finish)
+            self._send_latest()
 
     def finish(self) -> None:
-        """Send the latest report if it was not sent yet."""
+        """Send the latest report if it was not sent yet, unless the one before failed."""
+        if self._is_pending():
+            self._send_latest(is_last=True)
+
+    async def afinish(self) -> None:
+        """Do what ``finish`` does, from asynchronous code."""
+        if self._is_pending():
+            await _in_own_thread(self.finish)
+
+    def _is_pending(self) -> bool:
+        return self._sending.locked() or (self._latest is not None and not self._failures)
+
+    def _send_latest(self, *, is_last: bool = False) -> None:
         with self._sending:
             with self._lock:
                 report, self._latest = self._latest, None
-            if report is None or self._send is None:
+            if report is None or self._send is None or (is_last and self._failures):
                 return
+            pause = INTERVAL
             try:
                 self._send(report)
+                self._failures = 0
             except Conflict:
                 self._send = None
                 log.warning("progress is no longer reported: the server has ended this attempt")
-            except ClientError as exc:
-                log.warning("progress was not reported: %s", exc)
+            except Exception as exc:  # whatever it is, the handler has its own work to do
+                pause = FIRST_PAUSE * 2**self._failures
+                self._failures += 1
+                log.warning("progress was not reported, next report in %g s: %s", pause, exc)
+            with self._lock:
+                self._next_at = self._clock() + pause
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _in_own_thread(work: Callable[[], None]) -> None:
+    """Do something in a thread that is not one of the loop's, which may all be busy."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def run() -> None:
+        work()
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done.wait()

@@ -182,8 +182,7 @@ class Receiver:
         except Exception as exc:  # any exception of a handler is an outcome of the attempt
             return self._failed(delivery, exc)
         finally:
-            if delivery.current.reporter.is_pending:
-                await asyncio.to_thread(delivery.current.reporter.finish)
+            await delivery.current.reporter.afinish()
         return _succeeded(delivery, value)
 
     def _taken(self, request: IncomingRequest) -> Intake:

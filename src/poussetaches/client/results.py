@@ -6,7 +6,6 @@ Moments are aware datetimes in UTC, durations and ages are seconds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -14,6 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from poussetaches.client.fields import Expected, Method, OnConflict, Retention, Retry, State
+
+LARGEST_AMOUNT = 2**53  # of progress; what a float still counts by ones
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -51,8 +52,18 @@ class ProgressReport(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name, amount in (("done", self.done), ("total", self.total)):
-            if amount is not None and not (math.isfinite(amount) and amount >= 0):
-                raise ValueError(f"progress: {name} is {amount}, and must be a number from 0 up")
+            if not _is_amount(amount) and (name, amount) != ("total", None):
+                raise ValueError(
+                    f"progress: {name} is {amount!r}, and must be a number from 0 to 2**53"
+                )
+        if not isinstance(self.note, str | None):
+            raise ValueError(f"progress: note is {self.note!r}, and must be a str")
+
+
+def _is_amount(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= LARGEST_AMOUNT
 
 
 class ProgressInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,7 +55,13 @@ def endpoints_of(
     endpoints = [
         *_of_pushes(services, settings),
         *_of_definitions(services, settings),
-        *ProgressRoutes(engine=services.engine, events=services.hub, now=services.now).endpoints(),
+        *ProgressRoutes(
+            store=services.store,
+            engine=services.engine,
+            events=services.hub,
+            now=services.now,
+            max_request=settings.max_request,
+        ).endpoints(),
         *EventRoutes(services.hub, services.request_limits).endpoints(),
         *_of_operations(services),
     ]
