@@ -9,15 +9,16 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 export PYTHONNOUSERSITE := 1
 
-BIN := .venv/bin
+BIN := .venv-test/bin
 PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 
 # A stamp names the folder, because an environment that was moved or copied must be made again.
 HERE := $(shell pwd -P | cksum | cut -d' ' -f1)
-TEST_STAMP := .venv/ready-$(HERE)
-DEMO_STAMP := .venv-demo/ready-$(HERE)
+SETUP_STAMP := .venv/ready-$(HERE)
+TEST_STAMP := .venv-test/ready-$(HERE)
 ORIGINAL_STAMP := .venv-original/ready-$(HERE)
 BENCH_STAMP := .venv-bench/ready-$(HERE)
+PINS := requirements/client.txt requirements/server.txt
 
 # Shell: sets $$base to the Python to build with, or stops with one line that says what to install.
 define find_python
@@ -71,9 +72,11 @@ elif ! command -v chromium >/dev/null; then \
 fi
 endef
 
-# $(call install_package,FOLDER): ourselves, so that changes in src/ count at once.
+# $(call install_package,FOLDER): ourselves, so that changes in src/ count at once. An environment
+# made for 1.0.0 has us under the name of the original's package.
 define install_package
 echo "installing poussetaches into $(1)"; \
+$(1)/bin/python -m pip uninstall --quiet --yes poussetaches 2>/dev/null; \
 $(1)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 endef
 
@@ -84,13 +87,13 @@ if_broken = $(if $(realpath $(1)/bin/python),,always)
     fuzz test-long bench pins clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(TEST_STAMP)  ## make .venv: the server, and what its tests need
-	@echo ".venv is ready"
+setup: $(SETUP_STAMP)  ## make .venv to use poussetaches: the server, the commands, and Flask
+	@echo ".venv is ready; activate it: . .venv/bin/activate"
 
-demo: $(DEMO_STAMP)  ## watch a server run tasks of an example application (KEEP=1 leaves it running)
-	@.venv-demo/bin/python examples/demo/demo.py $(if $(KEEP),--keep)
+demo: $(SETUP_STAMP)  ## watch a server run tasks of an example application (KEEP=1 leaves it running)
+	@.venv/bin/python examples/demo/demo.py $(if $(KEEP),--keep)
 
 format: $(TEST_STAMP)  ## write the code as the formatter wants it
 	@$(BIN)/python -m ruff check --fix --quiet . || true
@@ -141,22 +144,22 @@ pins: $(TEST_STAMP)  ## renew requirements/*.txt
 	@$(BIN)/python tools/pin.py
 
 clean:  ## delete what make and the tools made
-	@rm -rf .venv .venv-demo .venv-original .venv-bench build dist src/*.egg-info htmlcov \
+	@rm -rf .venv .venv-test .venv-original .venv-bench build dist src/*.egg-info htmlcov \
 	    .coverage .coverage.* benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	    .schemathesis
 	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
-$(TEST_STAMP): pyproject.toml requirements/runtime.txt requirements/test.txt $(call if_broken,.venv)
-	@$(call install,.venv,requirements/test.txt)
+$(SETUP_STAMP): pyproject.toml $(PINS) requirements/setup.txt $(call if_broken,.venv)
+	@$(call install,.venv,requirements/setup.txt)
 	@$(call install_package,.venv)
 	@touch $@
 
-$(DEMO_STAMP): pyproject.toml requirements/runtime.txt requirements/demo.txt $(call if_broken,.venv-demo)
-	@$(call install,.venv-demo,requirements/demo.txt)
-	@$(call install_package,.venv-demo)
+$(TEST_STAMP): pyproject.toml $(PINS) requirements/test.txt $(call if_broken,.venv-test)
+	@$(call install,.venv-test,requirements/test.txt)
+	@$(call install_package,.venv-test)
 	@touch $@
 
-$(BENCH_STAMP): pyproject.toml requirements/runtime.txt requirements/bench.txt $(call if_broken,.venv-bench)
+$(BENCH_STAMP): pyproject.toml $(PINS) requirements/bench.txt $(call if_broken,.venv-bench)
 	@$(call install,.venv-bench,requirements/bench.txt)
 	@$(call install_package,.venv-bench)
 	@touch $@

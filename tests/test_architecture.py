@@ -37,8 +37,9 @@ FRAMEWORKS = {
     "fastapi": "fastapi",
     **{"django": "django", "asgiref": "django"},
 }
-# The package itself holds the version and the names of the client; __main__ is the command line.
-TOP = {"__init__": {"client"}, "__main__": {"cli"}}
+# The package itself holds the version and the names of the client; __main__ is the command line,
+# once it has checked what is installed.
+TOP = {"__init__": {"client"}, "__main__": {"cli", "client"}}
 
 # I/O, clocks and chance: the core is given their results instead.
 NOT_IN_CORE = {

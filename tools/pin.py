@@ -15,13 +15,18 @@ RENEW = "Renew with `make pins`, which resolves pyproject.toml's dependencies an
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     dependencies: list[str] = project["project"]["dependencies"]
+    extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
     groups: dict[str, list[str]] = project["dependency-groups"]
-    runtime = resolve(dependencies)
-    write("runtime", "What the server runs on.", runtime)
-    for name in ("test", "demo", "bench"):
-        # The runtime pins are fixed first, so that all files can be installed together.
-        added = [pin for pin in resolve([*runtime, *groups[name]]) if pin not in runtime]
-        write(name, f"What `make {name}` needs besides the server.", ["-r runtime.txt", *added])
+    # What a file adds is resolved with the earlier pins, so that all can be installed together.
+    client = resolve(dependencies)
+    write("client", "What an application needs to use the package.", client)
+    server = resolve([*client, *extras["server"]])
+    added = [pin for pin in server if pin not in client]
+    purpose = "What the server and the commands need besides the client."
+    write("server", purpose, ["-r client.txt", *added])
+    for name in ("setup", "test", "bench"):
+        added = [pin for pin in resolve([*server, *groups[name]]) if pin not in server]
+        write(name, f"What `make {name}` needs besides the server.", ["-r server.txt", *added])
     write(
         "original",
         "The original's Python client: its package has our name, so it lives apart.",

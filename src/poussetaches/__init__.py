@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Task,
     )
 
-__version__ = "1.0.0"
+__version__ = "2.0.0.dev0"
 
 __all__ = [
     "POUSSETACHES_AUTH_KEY",

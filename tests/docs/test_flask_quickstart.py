@@ -20,7 +20,7 @@ CELERY = (ROOT / "docs" / "howto" / "from-celery.md").read_text()
 APP, *BLOCKS = code_blocks(FLASK, "python")
 FACTORY = [block for block in BLOCKS if block.startswith("# shop/")]
 OTHERS = [block for block in BLOCKS if block not in FACTORY]
-START, CALL, *_ = code_blocks(FLASK, "sh")
+_INSTALL, START, CALL, *_ = code_blocks(FLASK, "sh")
 LONGEST_QUICKSTART = 15  # lines
 
 

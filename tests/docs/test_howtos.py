@@ -47,9 +47,17 @@ def port_of(script: str) -> int | None:
     return int(found[0]) if found else None
 
 
+@pytest.mark.parametrize("page", sorted(HOWTO.glob("*.md")), ids=lambda page: page.stem)
+def test_page_begins_with_what_it_needs(page: Path) -> None:
+    title, *rest = page.read_text().split("\n\n")
+
+    assert title.startswith("# ")
+    assert rest[0].startswith("```sh\npip install 'poussetaches-sidecar[server]' ")
+
+
 def test_fastapi_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     app, *_ = code_blocks(FASTAPI, "python")
-    start, call, *_ = code_blocks(FASTAPI, "sh")
+    _install, start, call, *_ = code_blocks(FASTAPI, "sh")
     (tmp_path / "app.py").write_text(app)
 
     runs(tmp_path, f"{start.strip()} --port {free_port()}", call)
@@ -59,7 +67,7 @@ def test_fastapi_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
 
 def test_django_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     settings, tasks, urls, *_ = code_blocks(DJANGO, "python")
-    start, call, *_ = code_blocks(DJANGO, "sh")
+    _install, start, call, *_ = code_blocks(DJANGO, "sh")
     django = [sys.executable, "-m", "django", "startproject", "shop", "."]
     subprocess.run(django, cwd=tmp_path, check=True)
     with (tmp_path / "shop" / "settings.py").open("a") as file:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,11 @@ def run(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_version_is_the_one_in_the_project_file() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-
+def test_version_is_that_of_the_package() -> None:
     result = run("--version")
 
-    assert (result.returncode, result.stdout) == (0, f"poussetaches {project['version']}\n")
-    assert __version__ == project["version"]
+    assert (result.returncode, result.stdout) == (0, f"poussetaches {__version__}\n")
+    assert version("poussetaches-sidecar") == __version__
 
 
 def test_command_is_installed_under_its_name() -> None:

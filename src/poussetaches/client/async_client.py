@@ -26,6 +26,7 @@ from poussetaches.client.fields import (
     ScheduleFields,
     TaskPatch,
 )
+from poussetaches.client.installation import warn_of_original
 from poussetaches.client.pushing import batch_failed, key_maker, push_failed
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.server_sent import OK, SILENCE, EventReader
@@ -61,6 +62,7 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[None]] = sleep,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        warn_of_original()
         self._transport = AsyncHttpTransport(url, token) if transport is None else transport
         self._timeout = timeout
         self.push_timeout = push_timeout

@@ -22,6 +22,7 @@ from poussetaches.client.fields import (
     ScheduleFields,
     TaskPatch,
 )
+from poussetaches.client.installation import warn_of_original
 from poussetaches.client.pushing import batch_failed, key_maker, push_failed
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.server_sent import OK, SILENCE, EventReader
@@ -57,6 +58,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        warn_of_original()
         self._transport = HttpTransport(url, token) if transport is None else transport
         self._timeout = timeout
         self.push_timeout = push_timeout

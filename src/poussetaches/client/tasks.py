@@ -44,6 +44,7 @@ from poussetaches.client.function import (
 )
 from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async, reason_not_to_run
+from poussetaches.client.installation import warn_of_original
 from poussetaches.client.modes import ClientPusher, ImmediatePusher
 from poussetaches.client.names import name_of
 from poussetaches.client.options import (
@@ -91,6 +92,7 @@ class Tasks(Declarations):
         path: str = "/_poussetaches",
         environ: Mapping[str, str] = os.environ,
     ) -> None:
+        warn_of_original()
         self._registry = TaskRegistry()
         super().__init__(
             name=name,

@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, overload
 
+from poussetaches.client.installation import check_server_modules
 from poussetaches.client.tasks import Tasks
-from poussetaches.testing.record import Record, RecordBox
-from poussetaches.testing.run import RunBox, running
+
+check_server_modules("poussetaches.testing")
+
+from poussetaches.testing.record import Record, RecordBox  # noqa: E402  # needs these modules
+from poussetaches.testing.run import RunBox, running  # noqa: E402
 
 __all__ = ["Record", "RecordBox", "RunBox", "testing"]
 
