@@ -16,6 +16,7 @@ PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 HERE := $(shell pwd -P | cksum | cut -d' ' -f1)
 SETUP_STAMP := .venv/ready-$(HERE)
 TEST_STAMP := .venv-test/ready-$(HERE)
+BINARY_STAMP := .venv-binary/ready-$(HERE)
 ORIGINAL_STAMP := .venv-original/ready-$(HERE)
 BENCH_STAMP := .venv-bench/ready-$(HERE)
 PINS := requirements/client.txt requirements/server.txt
@@ -84,7 +85,7 @@ endef
 if_broken = $(if $(realpath $(1)/bin/python),,always)
 
 .PHONY: always help setup demo format lint types docs check test chromium simulate crash-test \
-    fuzz test-long bench pins clean
+    fuzz test-long binary test-binary bench pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -137,6 +138,13 @@ test-long: $(TEST_STAMP)  ## the long forms: an hour of simulation, a simulated 
 	@$(MAKE) crash-test KILLS=200 SECONDS=120
 	@$(MAKE) fuzz
 
+binary: $(BINARY_STAMP)  ## build dist/poussetaches: server and commands in one executable file
+	@.venv-binary/bin/python tools/binary/build.py
+
+test-binary: $(TEST_STAMP)  ## build dist/poussetaches anew, and test it where there is no Python
+	@$(MAKE) binary
+	@BINARY=dist/poussetaches $(BIN)/python -m pytest tests/acceptance/test_binary.py $(ARGS)
+
 bench: $(BENCH_STAMP)  ## measure the speed beside the alternatives (QUICK=1 for small sizes)
 	@.venv-bench/bin/python -m benchmarks.run $(if $(QUICK),--quick)
 
@@ -144,7 +152,7 @@ pins: $(TEST_STAMP)  ## renew requirements/*.txt
 	@$(BIN)/python tools/pin.py
 
 clean:  ## delete what make and the tools made
-	@rm -rf .venv .venv-test .venv-original .venv-bench build dist src/*.egg-info htmlcov \
+	@rm -rf .venv .venv-test .venv-binary .venv-original .venv-bench build dist src/*.egg-info htmlcov \
 	    .coverage .coverage.* benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	    .schemathesis
 	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
@@ -157,6 +165,11 @@ $(SETUP_STAMP): pyproject.toml $(PINS) requirements/setup.txt $(call if_broken,.
 $(TEST_STAMP): pyproject.toml $(PINS) requirements/test.txt $(call if_broken,.venv-test)
 	@$(call install,.venv-test,requirements/test.txt)
 	@$(call install_package,.venv-test)
+	@touch $@
+
+$(BINARY_STAMP): pyproject.toml $(PINS) requirements/binary.txt $(call if_broken,.venv-binary)
+	@$(call install,.venv-binary,requirements/binary.txt)
+	@$(call install_package,.venv-binary)
 	@touch $@
 
 $(BENCH_STAMP): pyproject.toml $(PINS) requirements/bench.txt $(call if_broken,.venv-bench)

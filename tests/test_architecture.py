@@ -22,8 +22,9 @@ LAYERS: dict[str, set[str]] = {
     "client": {"core"},
     "settings": {"core"},
     "logs": {"core"},
-    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs"},
-    "cli": {"core", "store", "client", "server", "settings", "logs"},
+    "program": set(),
+    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs", "program"},
+    "cli": {"core", "store", "client", "server", "settings", "logs", "program"},
     # What applications import; testing alone may use the server's parts.
     "flask": {"core", "client"},
     "fastapi": {"core", "client"},

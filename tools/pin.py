@@ -24,7 +24,7 @@ def main() -> None:
     added = [pin for pin in server if pin not in client]
     purpose = "What the server and the commands need besides the client."
     write("server", purpose, ["-r client.txt", *added])
-    for name in ("setup", "test", "bench"):
+    for name in ("setup", "test", "binary", "bench"):
         added = [pin for pin in resolve([*server, *groups[name]]) if pin not in server]
         write(name, f"What `make {name}` needs besides the server.", ["-r server.txt", *added])
     write(

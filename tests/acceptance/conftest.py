@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+# `make test-binary` builds the executable and names it here; other runs have none.
+collect_ignore = [] if "BINARY" in os.environ else ["test_binary.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,7 @@ V = TypeVar("V")
 PATIENCE = 30.0  # seconds; only a failing test waits this long
 KEY = "a shared key"
 NOBODY = "http://127.0.0.1:9/"  # where nothing listens
+PROGRAM = (sys.executable, "-m", "poussetaches")
 
 
 def wait_until(look: Callable[[], V], is_right: Callable[[V], bool], what: str) -> V:
@@ -185,7 +186,7 @@ def ended(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command that ends by itself."""
     return subprocess.run(
-        [sys.executable, "-m", "poussetaches", *map(str, words)],
+        [*PROGRAM, *map(str, words)],
         env={**clean_environment(), **(env or {})},
         input=given,
         capture_output=True,
@@ -196,7 +197,10 @@ def ended(
 
 
 class Server:
-    """A ``poussetaches serve`` in a process of its own, with at most ``max_files`` open files."""
+    """A ``poussetaches serve`` in a process of its own, with at most ``max_files`` open files.
+
+    ``program`` are the words that start poussetaches.
+    """
 
     def __init__(
         self,
@@ -204,10 +208,12 @@ class Server:
         *flags: str,
         env: Mapping[str, str] | None = None,
         max_files: int | None = None,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / f"{data_dir.name}.log"
         self._flags = flags
+        self._program = program
         self._shell: list[str] = []
         if max_files is not None:
             self._shell = ["sh", "-c", f'ulimit -n {max_files}; exec "$0" "$@"']
@@ -235,7 +241,7 @@ class Server:
         begun = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._shell, sys.executable, "-m", "poussetaches", "serve",
+                [*self._shell, *self._program, "serve",
                  "--port", str(self.port), "--data-dir", str(self.data_dir), *self._flags],
                 env=self._env,
                 stderr=log,
@@ -339,9 +345,10 @@ def serving(
     *flags: str,
     env: Mapping[str, str] | None = None,
     max_files: int | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[Server]:
     """Run a server."""
-    server = Server(data_dir, *flags, env=env, max_files=max_files)
+    server = Server(data_dir, *flags, env=env, max_files=max_files, program=program)
     try:
         server.start()
         yield server

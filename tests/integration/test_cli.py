@@ -147,6 +147,7 @@ def test_command_line_is_read_without_the_libraries_that_the_server_or_typer_wou
     code = (
         "import sys; from poussetaches.cli.main import main;"
         "main(['serve', '--test-mode', '--dead-on', '404', '--port', 'x']);"
+        "main(['run', '--port', 'x', '--', 'flask', 'run', '--debug']);"
         "print({'starlette', 'uvicorn', 'pyreqwest', 'pydantic'} & set(sys.modules))"
     )
 
@@ -154,5 +155,5 @@ def test_command_line_is_read_without_the_libraries_that_the_server_or_typer_wou
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     )
 
-    assert result.stderr.startswith("poussetaches: port: 'x' from flag --port")
+    assert result.stderr.count("poussetaches: port: 'x' from flag --port") == 2
     assert result.stdout == "set()\n"

@@ -7,12 +7,11 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-LAUNCHER = Path(__file__).with_name("launch.py")
+from poussetaches.program import launch_command, own_environment
+
 LOOK_INTERVAL = 0.05  # seconds between looks at processes that nobody tells us the end of
 SIGNALLED = 128  # what shells add to the signal that ended a process
 
@@ -58,8 +57,8 @@ class Child:
     async def start(self) -> None:
         """Start it."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *self._command),
-            env=self._environ,
+            *launch_command(str(os.getpid()), *self._command),
+            env=own_environment(self._environ),
             stdin=self._stdin,
             start_new_session=True,
         )

@@ -22,6 +22,7 @@ from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging, log_what_python_prints
+from poussetaches.program import is_executable
 from poussetaches.server.companion import Alone, Companion
 from poussetaches.server.descriptors import Descriptors, divide_descriptors
 from poussetaches.server.http_server import HttpServer
@@ -37,6 +38,7 @@ from poussetaches.store.original_folder import take_over
 
 GARBAGE = 20_000  # objects made and kept between two collections; some 2 MB
 LOCK_CHECK = 1.0  # seconds between two checks of the folder's lock
+REPEAT = 0.2  # seconds between signals that count as one, in the executable
 LOSSES = 2  # failed checks in a row; a folder being deleted loses its files one by one
 FAILED = 1  # exit status of a server that stopped by itself
 
@@ -253,6 +255,7 @@ class _Stops:
         self.second = asyncio.Event()
         self.failed = False  # whether it stops because of a failure
         self.number: int | None = None  # the last signal received
+        self._heard_at = -REPEAT
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._heard, number)
@@ -270,8 +273,13 @@ class _Stops:
         self.first.set()
 
     def _heard(self, number: int) -> None:
-        self.number = number
-        (self.second if self.first.is_set() else self.first).set()
+        now = asyncio.get_running_loop().time()
+        # systemd signals every process of a service, and the loader of the executable passes its
+        # signal on: one request to stop arrives twice.
+        is_repeated = is_executable and number == self.number and now - self._heard_at < REPEAT
+        self.number, self._heard_at = number, now
+        if not is_repeated:
+            (self.second if self.first.is_set() else self.first).set()
 
 
 @contextlib.asynccontextmanager

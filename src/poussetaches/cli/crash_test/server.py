@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from poussetaches.cli.server_calls import ServerCalls
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.program import own_command, own_environment
 
 START_LIMIT = 60.0  # seconds; a start after a crash reads what the log holds
 LOOK = 0.02  # seconds between two looks
@@ -27,9 +27,8 @@ class VictimServer:
         self._log = data_dir.with_name(f"{data_dir.name}.log")
         self._port = _free_port()
         self._command = [
-            *(sys.executable, "-m", "poussetaches", "serve", "--port", str(self._port)),
-            *("--data-dir", str(data_dir), "--concurrency", str(concurrency)),
-            *("--log-level", "warning"),
+            *own_command("serve", "--port", str(self._port), "--data-dir", str(data_dir)),
+            *("--concurrency", str(concurrency), "--log-level", "warning"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,7 +42,9 @@ class VictimServer:
         # Settings of the machine's own server are not for this one.
         env = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, env=env, stderr=log, stdout=log)  # noqa: S603 - ours
+            self._process = subprocess.Popen(  # noqa: S603 - ours
+                self._command, env=own_environment(env), stderr=log, stdout=log
+            )
 
     def wait_until_it_listens(self) -> None:
         """Wait for its first answer.
