@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from poussetaches.api.merge_patch import merged
+from poussetaches.core.merge_patch import merged
 
 
 # RFC 7396, appendix A; a removal at the top is no document any more.

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from poussetaches.api.merge_patch import Document
 from poussetaches.api.task_patch import TaskPatch
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
+from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import HOUR, Moment, rfc3339
 from poussetaches.core.queue import QueueOverrides
 from poussetaches.core.retry import RetryOverrides

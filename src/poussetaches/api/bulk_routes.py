@@ -15,12 +15,12 @@ from poussetaches.api.bulk import Bulk, PlacedEdit, deleted
 from poussetaches.api.endpoint import Endpoint, answer
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filters import FilterFields
-from poussetaches.api.merge_patch import Document
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.task_patch import TaskPatch
 from poussetaches.core import edits
 from poussetaches.core.errors import InvalidTask, TargetNotAllowed
 from poussetaches.core.filter import TaskFilter
+from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.retry import TEN_YEARS
 from poussetaches.core.task import Task

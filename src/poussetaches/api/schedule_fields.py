@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from poussetaches.api.merge_patch import Document, is_null
 from poussetaches.api.task_builder import TaskBuilder
 from poussetaches.api.task_fields import (
     Expected,
@@ -25,6 +24,7 @@ from poussetaches.api.task_patch import BODIES, with_known_names
 from poussetaches.api.views import Time, shown, shown_or_none, task_view
 from poussetaches.core.callback import CallbackUrl
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
+from poussetaches.core.merge_patch import Document, is_null
 from poussetaches.core.moment import Moment, datetime_of
 from poussetaches.core.queue import Name, Origin, Timeout
 from poussetaches.core.retry import RetryOverrides, StatusRule

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import msgspec
 
-from poussetaches.api.merge_patch import Document, is_null, merged_document
 from poussetaches.api.nesting import is_too_deep
 from poussetaches.api.task_builder import (
     ANY_SUCCESS,
@@ -23,6 +22,7 @@ from poussetaches.api.task_fields import (
     check_together,
 )
 from poussetaches.core.errors import InvalidTask
+from poussetaches.core.merge_patch import Document, is_null, merged_document
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.refusal import place_of
 from poussetaches.core.target import is_path

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filters import REPEATED, FilterFields
-from poussetaches.api.merge_patch import Document
 from poussetaches.api.pushing import Pushing
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.request_limits import RequestLimits
@@ -35,6 +34,7 @@ from poussetaches.api.watch import ENDED, TaskWatch, ended_or_gone
 from poussetaches.core import edits
 from poussetaches.core.errors import TaskNotFound
 from poussetaches.core.filter import TaskFilter
+from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
