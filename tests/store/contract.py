@@ -11,6 +11,7 @@ from tests.store.schedule_change_rules import ScheduleChangeRules
 from tests.store.schedule_rules import ScheduleRules
 from tests.store.search_rules import SearchRules
 from tests.store.task_rules import TaskRules
+from tests.store.version_rules import VersionRules
 
 
 class StoreContract(
@@ -23,5 +24,6 @@ class StoreContract(
     ScheduleChangeRules,
     ExportRules,
     ClockRules,
+    VersionRules,
 ):
     """The whole contract. Subclasses provide the ``store`` fixture, which opens and closes it."""

@@ -343,7 +343,7 @@ async def test_tasks_around_an_unreadable_one_are_edited(
 async def test_unreadable_task_is_set_aside_when_it_is_edited(
     store: SqliteStore, path: Path
 ) -> None:
-    scribble(path, "retry = '{\"max_attempts\": 0}'")
+    scribble(path, 'retry = \'{"max_attempts": "0"}\'')
 
     found = await store.edit("b", lambda task: task, now=NOW)
 
@@ -392,7 +392,7 @@ async def test_unreadable_task_is_not_in_the_way_of_another(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", ["{", '{"rate": -1}', '{"unknown": 1}', "\udcff"], ids=range(4)
+    "settings", ["{", '{"rate": -1}', '{"burst": "1"}', "\udcff"], ids=range(4)
 )
 async def test_queue_with_unreadable_settings_does_not_stop_the_start(
     path: Path, settings: str, caplog: pytest.LogCaptureFixture

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poussetaches.core.queue import (
+    OVERRIDES,
     Queue,
     QueueCounts,
     QueueOverrides,
@@ -17,7 +18,9 @@ from poussetaches.core.queue import (
     redeclared,
     total_of,
 )
+from poussetaches.core.queue_fields import QueueFields
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
+from poussetaches.core.stored import decode
 
 rates = st.floats(0.001, 1000)
 bursts = st.integers(1, 1000)
@@ -68,6 +71,58 @@ def test_declaration_sets_what_it_names_when_it_is_another(
     assert after.overrides == msgspec.convert(found, QueueOverrides)
     assert after.declared == msgspec.convert(declared, QueueOverrides)
     assert after.paused
+
+
+@pytest.mark.parametrize(
+    ("overrides", "before", "found"),
+    [
+        pytest.param(
+            '{"rate":1.0,"window":[1.10]}',
+            None,
+            '{"burst":3,"rate":1.0,"window":[1.10]}',
+            id="set",
+        ),
+        pytest.param(
+            '{"rate":1.0,"window":[1.10]}',
+            '{"window":[2]}',
+            '{"burst":3,"rate":1.0}',
+            id="declared",
+        ),
+        pytest.param(
+            '{"retry":{"jitter":0.5,"spread":1,"until":2}}',
+            '{"retry":{"jitter":0.1,"until":3}}',
+            '{"burst":3,"retry":{"spread":1}}',
+            id="within retry",
+        ),
+        pytest.param(
+            '{"window":{"from":9}}', '{"window":"always"}', '{"burst":3}', id="another type"
+        ),
+        pytest.param('{"burst":99999999}', None, '{"burst":3}', id="beyond the limits"),
+        pytest.param(
+            '{"concurrency":99999999}', None, '{"burst":3,"concurrency":99999999}', id="kept"
+        ),
+    ],
+)
+def test_declaration_keeps_unknown_settings_that_no_declaration_named(
+    overrides: str, before: str | None, found: str
+) -> None:
+    queue = Queue(
+        name="mail",
+        overrides=decode(OVERRIDES, overrides),
+        declared=None if before is None else decode(OVERRIDES, before),
+    )
+
+    after = redeclared(queue, QueueOverrides(burst=3))
+
+    assert after.overrides == decode(OVERRIDES, found)
+
+
+def test_same_declaration_of_another_version_changes_nothing() -> None:
+    declared = decode(OVERRIDES, '{"window":1}')
+    queue = Queue(name="mail", overrides=QueueOverrides(burst=2), declared=declared)
+
+    assert redeclared(queue, decode(OVERRIDES, '{"window":1}')) is queue
+    assert redeclared(queue, QueueOverrides()) is not queue
 
 
 def test_full_bucket_has_its_burst() -> None:
@@ -228,7 +283,7 @@ def test_only_what_is_set_is_stored() -> None:
 )
 def test_setting_that_is_not_allowed_is_refused(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(text, type=QueueOverrides)
+        msgspec.json.decode(text, type=QueueFields)
 
 
 def test_counts_of_queues_add_up() -> None:

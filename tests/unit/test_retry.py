@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poussetaches.core.retry import (
+    TEN_YEARS,
     RetryOverrides,
     RetryPolicy,
     StatusRule,
@@ -89,6 +90,24 @@ def test_backoff_never_shrinks_before_jitter(policy: RetryPolicy, attempt: int) 
 
 def test_backoff_without_a_cap_ends_at_ten_years() -> None:
     assert backoff(ORIGINAL, 1000, CERTAIN) == pytest.approx(315_360_000)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RetryPolicy(min_backoff=-5.0),
+        RetryPolicy(max_backoff=-5.0),
+        RetryPolicy(multiplier=-2.0),
+        RetryPolicy(jitter=9.0),
+        RetryPolicy(jitter=1e300),
+        RetryPolicy(min_backoff=1e300, max_backoff=None, multiplier=1e300),
+    ],
+    ids=str,
+)
+def test_stored_policy_beyond_all_limits_waits_a_time_that_exists(policy: RetryPolicy) -> None:
+    waits = [backoff(policy, attempt, seeded(attempt)) for attempt in range(1, 200)]
+
+    assert all(0 <= wait <= 2 * TEN_YEARS for wait in waits)
 
 
 @pytest.mark.parametrize(

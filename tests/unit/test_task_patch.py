@@ -13,7 +13,8 @@ from poussetaches.core.errors import BodyTooLarge, InvalidTask
 from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import HOUR, Moment, rfc3339
 from poussetaches.core.queue import QueueOverrides
-from poussetaches.core.retry import RetryOverrides
+from poussetaches.core.retry import RETRY, RetryOverrides
+from poussetaches.core.stored import decode
 from poussetaches.core.task import BodyKind, Task, TaskState
 from poussetaches.engine.queues import Queues
 from tests.factories import NOW, make_ended, make_task
@@ -240,6 +241,36 @@ def test_patch_that_does_not_fit_the_task_is_refused(changes: dict[str, Any], fi
         patch.applied(task, now=NOW)
 
     assert caught.value.field == field
+
+
+def test_patch_of_a_retry_policy_keeps_what_another_version_wrote() -> None:
+    stored = '{"max_attempts":1000000,"min_backoff":2.0,"spread":{"by":1.10}}'
+    task = make_task(retry=decode(RETRY, stored))
+
+    changed = patched(task, retry={"jitter": 0.5, "min_backoff": None})
+
+    assert changed.retry == decode(
+        RETRY, '{"max_attempts":1000000,"jitter":0.5,"spread":{"by":1.10}}'
+    )
+
+
+def test_patch_of_another_field_keeps_what_another_version_wrote() -> None:
+    task = make_task(
+        retry=decode(RETRY, '{"jitter":9.0,"spread":1}'), expected=(700,), timeout=1e9
+    )
+
+    assert patched(task, priority=1) == msgspec.structs.replace(task, priority=1)
+
+
+def test_null_resets_a_retry_policy_with_all_that_another_version_wrote() -> None:
+    assert patched(make_task(retry=decode(RETRY, '{"spread":1}')), retry=None).retry is None
+
+
+def test_member_that_only_another_version_knows_is_not_patched() -> None:
+    with pytest.raises(InvalidTask) as caught:
+        patch_of({"retry": {"spread": 2}})
+
+    assert caught.value.field == "retry.spread"
 
 
 def test_path_is_allowed_where_the_task_s_queue_has_a_base_url() -> None:

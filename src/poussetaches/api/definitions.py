@@ -13,8 +13,9 @@ from poussetaches.api.bad_json import bad_json
 from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, invalid
+from poussetaches.core import stored
 from poussetaches.core.merge_patch import merged
-from poussetaches.core.queue import NAME, NAME_IN_WORDS
+from poussetaches.core.queue import NAME, NAME_IN_WORDS, OVERRIDES, QueueOverrides
 
 V = TypeVar("V")
 
@@ -51,8 +52,8 @@ def decode_definition(
         raise
 
 
-def patched(document: object, patch: bytes, *, code: str) -> bytes:
-    """Return what something said, with a merge patch applied to it, in JSON.
+def patched(document: bytes, patch: bytes, *, code: str) -> bytes:
+    """Return a JSON text with a merge patch applied to it.
 
     Raises:
         Problem: 400, the patch is not JSON; 422, it is nested too deeply.
@@ -60,6 +61,19 @@ def patched(document: object, patch: bytes, *, code: str) -> bytes:
     if is_too_deep(patch):
         raise invalid(code, "", f"is nested more than {MAX_DEPTH} deep")
     try:
-        return merged(msgspec.json.encode(document), patch)
+        return merged(document, patch)
     except msgspec.DecodeError as exc:
         raise bad_json(patch, exc) from None
+
+
+def patched_overrides(
+    known: QueueOverrides, patch: bytes, given: QueueOverrides, *, code: str
+) -> QueueOverrides:
+    """Return a queue's stored settings with a merge patch applied; ``given`` is the patch alone.
+
+    Raises:
+        Problem: 422, the patch is nested too deeply.
+    """
+    if given.rate is not None:  # the patch may have it as a text
+        patch = merged(patch, msgspec.json.encode({"rate": given.rate}))
+    return stored.decode(OVERRIDES, patched(stored.encode(known), patch, code=code))

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.bulk import Bulk
-from poussetaches.api.definitions import decode_definition, name_of, patched
+from poussetaches.api.definitions import decode_definition, name_of, patched_overrides
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import after_change
@@ -260,7 +260,7 @@ class QueueRoutes:
             return await self._set(name, lambda known: redeclared(known, given))
 
         def change(known: Queue) -> Queue:
-            overrides = self._decoded(patched(known.overrides, patch, code=CODE))
+            overrides = patched_overrides(known.overrides, patch, given, code=CODE)
             return msgspec.structs.replace(known, overrides=overrides)
 
         return await self._set(name, change)

@@ -20,14 +20,12 @@ from poussetaches.api.task_fields import (
     TaskFields,
     Url,
 )
-from poussetaches.api.task_patch import BODIES, with_known_names
 from poussetaches.api.views import Time, shown, shown_or_none, task_view
 from poussetaches.core.callback import CallbackUrl
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
-from poussetaches.core.merge_patch import Document, is_null
 from poussetaches.core.moment import Moment, datetime_of
-from poussetaches.core.queue import Name, Origin, Timeout
-from poussetaches.core.retry import RetryOverrides, StatusRule
+from poussetaches.core.queue import Name, Origin
+from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout
 from poussetaches.core.schedule import (
     MAX_EXPRESSION,
     MAX_SCHEDULES,
@@ -64,8 +62,6 @@ HINTS = {
 }
 SET_HINTS = {field: hint for field, hint in HINTS.items() if field != "name"}
 
-_DOCUMENT = msgspec.json.Decoder(Document)
-
 Cron = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION, examples=["@hourly"])]
 Timezone = Annotated[str, Meta(min_length=1, max_length=100, examples=["Europe/Paris"])]
 Version = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -82,7 +78,7 @@ class _AnyTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     priority: Annotated[int, Meta(ge=-100, le=100)] | None = None
     expected: Expected | None = None
     timeout: Timeout | None = None
-    retry: RetryOverrides | None = None
+    retry: RetryFields | None = None
     on_success: CallbackUrl | None = None
     on_dead: CallbackUrl | None = None
 
@@ -189,9 +185,9 @@ class TemplateView(msgspec.Struct, frozen=True, kw_only=True):
     body_base64: str | UnsetType = UNSET
     queue: str
     priority: int
-    expected: tuple[StatusRule, ...]
+    expected: tuple[StatusField, ...]
     timeout: float | None
-    retry: RetryOverrides | None
+    retry: RetryFields | None
     on_success: str | None
     on_dead: str | None
     labels: dict[str, str]
@@ -331,47 +327,6 @@ def template_view(task: Task, *, secret_headers: frozenset[str]) -> TemplateView
         on_dead=view.on_dead,
         labels=view.labels,
     )
-
-
-def said(schedule: Schedule, patch: bytes) -> dict[str, object]:
-    """Return what a schedule says, for a merge patch that is to be applied to it.
-
-    A body that is patched in another form is left out: the patch means that one, not both.
-    """
-    view = template_view(schedule.task, secret_headers=frozenset())
-    task = _DOCUMENT.decode(msgspec.json.encode(view))
-    named = _bodies_in(patch)
-    if not all(map(is_null, named.values())):
-        task = {name: value for name, value in task.items() if name not in BODIES or name in named}
-    return {
-        "cron": schedule.cron,
-        "timezone": schedule.timezone,
-        "task": task,
-        "misfire": schedule.misfire,
-        "misfire_grace": schedule.misfire_grace,
-        "overlap": schedule.overlap,
-    }
-
-
-def with_known_headers(patch: bytes, task: Task) -> bytes:
-    """Return a merge patch with headers in the spelling of a task, and without masked values."""
-    try:
-        document = _DOCUMENT.decode(patch)
-        changes = _DOCUMENT.decode(document["task"])
-        changes["headers"] = with_known_names(changes["headers"], task.headers)
-    except (KeyError, msgspec.DecodeError):  # it has no headers, or will be refused for what it is
-        return patch
-    document["task"] = msgspec.Raw(msgspec.json.encode(changes))
-    return msgspec.json.encode(document)
-
-
-def _bodies_in(patch: bytes) -> Document:
-    """Return the bodies that a patch gives its task; none when it cannot be read."""
-    try:
-        task = _DOCUMENT.decode(patch).get("task", msgspec.Raw(b"{}"))
-        return {name: value for name, value in _DOCUMENT.decode(task).items() if name in BODIES}
-    except msgspec.DecodeError:
-        return {}
 
 
 def occurrence(moment: Moment, timezone: str) -> Occurrence:

@@ -38,10 +38,9 @@ from poussetaches.api.schedule_fields import (
     UnreadSet,
     name_in,
     occurrence,
-    said,
     schedule_view,
-    with_known_headers,
 )
+from poussetaches.api.schedule_patch import said, with_known_headers, with_the_rest
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits
 from poussetaches.api.tasks import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view, unmasked
@@ -391,7 +390,7 @@ class ScheduleRoutes:
         patch = with_known_headers(patch, known.task)
         document = patched(said(known, patch), patch, code=CODE)
         fields = decode_definition(self._decoder, document, hints=HINTS, code=CODE)
-        return self._builder().build(known.name, fields)
+        return with_the_rest(self._builder().build(known.name, fields), known, patch)
 
     async def _known(self, request: Request) -> Schedule:
         name: str = request.path_params["name"]

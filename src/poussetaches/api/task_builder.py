@@ -96,7 +96,7 @@ class TaskBuilder:
             priority=fields.priority or 0,
             expected=fields.expected or ANY_SUCCESS,
             timeout=fields.timeout,
-            retry=fields.retry,
+            retry=None if fields.retry is None else fields.retry.overrides(),
             key=fields.key,
             unique=fields.unique,
             labels=fields.labels or {},

@@ -19,8 +19,9 @@ from msgspec import Meta
 from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.callback import URL_EXAMPLES, CallbackUrl, check_callback
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
-from poussetaches.core.queue import Name, Timeout
-from poussetaches.core.retry import TEN_YEARS, RetryOverrides, StatusRule, check_retry
+from poussetaches.core.queue import Name
+from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout, check_retry
+from poussetaches.core.retry import TEN_YEARS
 from poussetaches.core.target import MAX_URL, check_url
 from poussetaches.core.task import BodyKind
 
@@ -46,7 +47,7 @@ LabelName = Annotated[
 LabelValue = Annotated[str, Meta(max_length=200, pattern=_TEXT, description=_IN_WORDS)]
 Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=16)]
 Headers = Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)]
-Expected = Annotated[tuple[StatusRule, ...], Meta(min_length=1, max_length=32)]
+Expected = Annotated[tuple[StatusField, ...], Meta(min_length=1, max_length=32)]
 Time = Annotated[datetime, Meta(tz=True)]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -66,7 +67,7 @@ class _Changeable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     run_at: Time | None = None
     expected: Expected | None = None
     timeout: Timeout | None = None
-    retry: RetryOverrides | None = None
+    retry: RetryFields | None = None
     expires_at: Time | None = None
     on_success: CallbackUrl | None = None
     on_dead: CallbackUrl | None = None

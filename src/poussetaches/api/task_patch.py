@@ -21,10 +21,13 @@ from poussetaches.api.task_fields import (
     body_of,
     check_together,
 )
+from poussetaches.core import stored
 from poussetaches.core.errors import InvalidTask
-from poussetaches.core.merge_patch import Document, is_null, merged_document
+from poussetaches.core.merge_patch import Document, is_null, merged, merged_document
 from poussetaches.core.moment import Moment, later
+from poussetaches.core.queue_fields import check_retry
 from poussetaches.core.refusal import place_of
+from poussetaches.core.retry import RETRY, RetryOverrides
 from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind, Task, TaskState
 from poussetaches.engine.masking import MASKED
@@ -83,6 +86,8 @@ class TaskPatch:
         changed: dict[str, object] = {
             name: _VALUES[name](fields) for name in self._changes if name in _VALUES
         }
+        if "retry" in self._changes:
+            changed["retry"] = patched_retry(task.retry, self._changes["retry"])
         changed |= self._changed_body(fields, task)
         changed |= self._changed_times(fields, task, now=now)
         return msgspec.structs.replace(task, **changed)
@@ -103,11 +108,7 @@ class TaskPatch:
     def _merged_into(self, task: Task) -> Document:
         """Return what is to be of the fields that are named."""
         changes, known = dict(self._changes), {}
-        for name, value in (
-            ("headers", task.headers),
-            ("labels", task.labels),
-            ("retry", task.retry),
-        ):
+        for name, value in (("headers", task.headers), ("labels", task.labels)):
             if name in changes:
                 known[name] = msgspec.Raw(msgspec.json.encode(value))
         if "headers" in changes:
@@ -151,7 +152,6 @@ _VALUES: dict[str, Callable[[TaskFields], object]] = {
     "priority": lambda fields: fields.priority or 0,
     "expected": lambda fields: fields.expected or ANY_SUCCESS,
     "timeout": lambda fields: fields.timeout,
-    "retry": lambda fields: fields.retry,
     "labels": lambda fields: fields.labels or {},
     "on_success": lambda fields: fields.on_success,
     "on_dead": lambda fields: fields.on_dead,
@@ -163,6 +163,20 @@ def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:
         return decoder.decode(msgspec.json.encode(document))
     except msgspec.ValidationError as exc:
         raise InvalidTask(*place_of(str(exc), decoder.type)) from None
+
+
+def patched_retry(known: RetryOverrides | None, change: msgspec.Raw) -> RetryOverrides | None:
+    """Return a stored retry policy with a merge patch applied that is valid by itself.
+
+    Raises:
+        InvalidTask: two of its values contradict each other.
+    """
+    if is_null(change):
+        return None
+    before = b"{}" if known is None else stored.encode(known)
+    retry = stored.decode(RETRY, merged(before, bytes(change)))
+    check_retry(retry)
+    return retry
 
 
 def with_known_names(change: msgspec.Raw, headers: dict[str, str]) -> msgspec.Raw:

@@ -12,7 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
-from poussetaches.core.retry import RetryOverrides, StatusRule
+from poussetaches.core.queue_fields import RetryFields, StatusField
+from poussetaches.core.retry import overrides_of
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.masking import MASKED
@@ -38,9 +39,9 @@ class ListedTask(msgspec.Struct, kw_only=True, frozen=True):
     url: str
     method: str
     priority: int
-    expected: tuple[StatusRule, ...]
+    expected: tuple[StatusField, ...]
     timeout: float | None
-    retry: RetryOverrides | None
+    retry: RetryFields | None
     key: str | None
     unique: str | None
     labels: dict[str, str]
@@ -251,7 +252,7 @@ def _shown_as(kind: Callable[..., V], task: Task, more: dict[str, object]) -> V:
         priority=task.priority,
         expected=task.expected,
         timeout=task.timeout,
-        retry=task.retry,
+        retry=None if task.retry is None else RetryFields(**overrides_of(task.retry)),
         key=task.key,
         unique=task.unique,
         labels=task.labels,

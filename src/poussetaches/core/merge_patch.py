@@ -8,15 +8,15 @@ import msgspec
 
 Document = dict[str, msgspec.Raw]  # an object, whose values are JSON text
 
-_DECODER = msgspec.json.Decoder(Document)
+document_in = msgspec.json.Decoder(Document).decode
 
 
 def merged(target: bytes, patch: bytes) -> bytes:
     """Return a JSON text with a merge patch applied: null removes, objects go by their names."""
-    if not _is_object(patch):
+    if not is_object(patch):
         return patch
-    known = _DECODER.decode(target) if _is_object(target) else {}
-    return msgspec.json.encode(merged_document(known, _DECODER.decode(patch)))
+    known = document_in(target) if is_object(target) else {}
+    return msgspec.json.encode(merged_document(known, document_in(patch)))
 
 
 def merged_document(target: Mapping[str, msgspec.Raw], patch: Document) -> Document:
@@ -36,5 +36,6 @@ def is_null(value: msgspec.Raw) -> bool:
     return bytes(value) == b"null"
 
 
-def _is_object(json: bytes) -> bool:
+def is_object(json: bytes) -> bool:
+    """Return whether a JSON text is an object."""
     return json.lstrip()[:1] == b"{"

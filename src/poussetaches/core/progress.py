@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-import msgspec
-
 from poussetaches.core.moment import Moment
+from poussetaches.core.stored import Stored
 
 # The header of deliveries that reports on them must have, too.
 ATTEMPT_TOKEN = "Poussetaches-Attempt-Token"  # noqa: S105
@@ -15,7 +14,7 @@ ATTEMPT_TOKEN = "Poussetaches-Attempt-Token"  # noqa: S105
 _TOKEN_SIZE = 16  # bytes
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class Progress(Stored, frozen=True, kw_only=True):
     """The state that was reported at ``at``: ``done`` of ``total``, in any unit."""
 
     done: int | float

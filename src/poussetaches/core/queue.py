@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from poussetaches.core.merge_patch import document_in, is_object, merged
 from poussetaches.core.moment import Moment
-from poussetaches.core.retry import RetryOverrides, RetryPolicy, Wait, overrides_of
+from poussetaches.core.retry import RetryOverrides, RetryPolicy, overrides_of
+from poussetaches.core.stored import Stored, decode, encode
 
 DEFAULT_QUEUE = "default"
 CALLBACKS_QUEUE = "callbacks"
@@ -24,17 +26,11 @@ MIN_RATE = 1e-6  # attempts a second: one in eleven days; less is a pause, not a
 MAX_RATE = 1e6
 
 Name = Annotated[str, Meta(pattern=NAME, description=NAME_IN_WORDS)]
-Rate = Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE)]  # attempts a second
-Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
-Slots = Annotated[int, Meta(ge=1, le=10_000)]
-Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]  # seconds
 
 RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # "100/h" and its like
 _RATE = re.compile(RATE)
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
 
-Document = dict[str, Any]
 Origin = Literal["operator", "code", "server"]
 Origins = dict[str, Any]  # an Origin for each setting; Origins for a setting that is an object
 
@@ -75,29 +71,25 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_dead: Retention = Retention(count=100_000, age=7_776_000.0)
 
 
-class RetentionOverrides(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
+class RetentionOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     """What a queue sets of a retention. Null takes what the server has."""
 
-    count: Count | None = None
-    age: Wait | None = None
+    count: int | None = None
+    age: float | None = None
 
     def over(self, retention: Retention) -> Retention:
         """Return a retention with what is set here in the place of its own."""
         return msgspec.structs.replace(retention, **overrides_of(self))
 
 
-class QueueOverrides(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
+class QueueOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     """What was set on one queue. Null takes what the server has."""
 
-    rate: Rate | None = None
-    burst: Burst | None = None
-    concurrency: Slots | None = None
-    origin_concurrency: Slots | None = None
-    timeout: Timeout | None = None
+    rate: Annotated[float, Meta(gt=0)] | None = None  # waits are quotients by it
+    burst: int | None = None
+    concurrency: int | None = None
+    origin_concurrency: int | None = None
+    timeout: float | None = None
     retry: RetryOverrides | None = None
     base_url: str | None = None
     on_success: str | None = None
@@ -115,6 +107,9 @@ class QueueOverrides(
         if self.keep_dead is not None:
             changes["keep_dead"] = self.keep_dead.over(settings.keep_dead)
         return msgspec.structs.replace(settings, **changes)
+
+
+OVERRIDES = msgspec.json.Decoder(QueueOverrides)
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,33 +131,25 @@ def redeclared(queue: Queue, declared: QueueOverrides) -> Queue:
     """
     if queue.declared == declared:
         return queue
-    document = msgspec.to_builtins(queue.overrides)
+    document = encode(queue.overrides)
     if queue.declared is not None:
-        document = _without(document, msgspec.to_builtins(queue.declared))
-    document = _with(document, msgspec.to_builtins(declared))
-    overrides = msgspec.convert(document, QueueOverrides)
+        document = _without(document, encode(queue.declared)) or b"{}"
+    overrides = decode(OVERRIDES, merged(document, encode(declared)))
     return msgspec.structs.replace(queue, overrides=overrides, declared=declared, configured=True)
 
 
-def _without(document: Document, others: Document) -> Document:
-    """Return a document without the fields that another one has, objects recursively."""
-    left: Document = {}
-    for name, value in document.items():
-        other = others.get(name)
-        if other is None:
-            left[name] = value
-        elif isinstance(value, dict) and (within := _without(value, other)):
-            left[name] = within
-    return left
-
-
-def _with(document: Document, others: Document) -> Document:
-    """Return a document with the fields of another one merged in, objects recursively."""
-    merged = dict(document)
-    for name, other in others.items():
-        value = merged.get(name)
-        merged[name] = _with(value, other) if isinstance(value, dict) else other
-    return merged
+def _without(json: bytes, other: bytes) -> bytes | None:
+    """Return a JSON text without the members that another one has; None if nothing is left."""
+    if not (is_object(json) and is_object(other)):
+        return None
+    left, others = document_in(json), document_in(other)
+    for name in left.keys() & others.keys():
+        within = _without(bytes(left[name]), bytes(others[name]))
+        if within is None:
+            del left[name]
+        else:
+            left[name] = msgspec.Raw(within)
+    return msgspec.json.encode(left) if left else None
 
 
 def origins_of(queue: Queue) -> Origins:

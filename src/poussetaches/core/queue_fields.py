@@ -1,6 +1,7 @@
-"""The settings of a queue as they are written, and the rules for them.
+"""The settings of queues and retry policies as requests give them, and the rules for them.
 
-The API checks requests with them, the client the declarations of code.
+The API checks requests with them, the client the declarations of code. What they become is
+stored, and read again without these limits.
 """
 
 from __future__ import annotations
@@ -14,18 +15,28 @@ from msgspec import Meta
 from poussetaches.core.callback import CallbackUrl, check_callback
 from poussetaches.core.errors import InvalidQueue, InvalidTask
 from poussetaches.core.queue import (
+    MAX_RATE,
+    MIN_RATE,
     RATE,
-    Burst,
     QueueOverrides,
-    Rate,
     RetentionOverrides,
-    Slots,
-    Timeout,
     parse_rate,
 )
-from poussetaches.core.retry import RetryOverrides, check_retry
+from poussetaches.core.retry import RetryOverrides, Wait
 from poussetaches.core.target import MAX_URL, check_base_url
 
+# A status or a class of statuses: 200 or "2xx".
+Status = Annotated[int, Meta(ge=100, le=599)]
+StatusClass = Annotated[
+    str,
+    Meta(pattern=r"^[1-5]xx$(?!\n)", description='a status, or a class of statuses like "2xx"'),
+]
+StatusField = Status | StatusClass
+Rate = Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE)]  # attempts a second
+Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
+Slots = Annotated[int, Meta(ge=1, le=10_000)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]  # seconds
 RateText = Annotated[
     str,
     Meta(
@@ -52,6 +63,38 @@ EXAMPLES: Mapping[str, object] = {
 BaseUrl = Annotated[str, Meta(max_length=MAX_URL, examples=["http://127.0.0.1:5000"])]
 
 
+class RetryFields(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Fields of the retry policy of a task or a queue. Null takes what the next one up has."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    min_backoff: Wait | None = None
+    multiplier: Annotated[float, Meta(ge=1, le=1000)] | None = None
+    max_backoff: Wait | None = None
+    jitter: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_age: Wait | None = None
+    max_retry_after: Wait | None = None
+    dead_on: Annotated[tuple[StatusField, ...], Meta(max_length=32)] | None = None
+
+    def overrides(self) -> RetryOverrides:
+        """Return the fields as they are stored."""
+        return RetryOverrides(**msgspec.structs.asdict(self))
+
+
+class RetentionFields(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a queue sets of a retention. Null takes what the server has."""
+
+    count: Count | None = None
+    age: Wait | None = None
+
+    def overrides(self) -> RetentionOverrides:
+        """Return the fields as they are stored."""
+        return RetentionOverrides(**msgspec.structs.asdict(self))
+
+
 class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of a queue. A field that is null or missing has the server's value."""
 
@@ -60,15 +103,15 @@ class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     concurrency: Slots | None = None
     origin_concurrency: Slots | None = None
     timeout: Timeout | None = None
-    retry: RetryOverrides | None = None
+    retry: RetryFields | None = None
     base_url: BaseUrl | None = None
     on_success: CallbackUrl | None = None
     on_dead: CallbackUrl | None = None
-    keep_succeeded: RetentionOverrides | None = None
-    keep_dead: RetentionOverrides | None = None
+    keep_succeeded: RetentionFields | None = None
+    keep_dead: RetentionFields | None = None
 
     def overrides(self) -> QueueOverrides:
-        """Return the settings as a queue keeps them.
+        """Return the settings as they are stored.
 
         Raises:
             InvalidQueue: the rate is out of range.
@@ -78,7 +121,22 @@ class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             rate = parse_rate(rate)
             if rate is None:
                 raise InvalidQueue("rate", "must be from 0.000001 to 1,000,000 a second")
-        return QueueOverrides(**{**msgspec.structs.asdict(self), "rate": rate})
+        fields = msgspec.structs.asdict(self)
+        for name in ("retry", "keep_succeeded", "keep_dead"):
+            if fields[name] is not None:
+                fields[name] = fields[name].overrides()
+        return QueueOverrides(**{**fields, "rate": rate})
+
+
+def check_retry(retry: RetryFields | RetryOverrides) -> None:
+    """Check that the shortest backoff is not longer than the longest.
+
+    Raises:
+        InvalidTask: it is longer.
+    """
+    shortest, longest = retry.min_backoff, retry.max_backoff
+    if shortest is not None and longest is not None and shortest > longest:
+        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
 
 
 def check_queue(overrides: QueueOverrides) -> None:

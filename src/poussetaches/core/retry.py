@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from poussetaches.core.errors import InvalidTask
+from poussetaches.core.stored import Stored
 
 TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 
-# A status or a class of statuses: 200 or "2xx".
-Status = Annotated[int, Meta(ge=100, le=599)]
-StatusClass = Annotated[
-    str,
-    Meta(pattern=r"^[1-5]xx$(?!\n)", description='a status, or a class of statuses like "2xx"'),
-]
-StatusRule = Status | StatusClass
-StatusRules = Annotated[tuple[StatusRule, ...], Meta(max_length=32)]
+StatusRule = int | str  # a status, or a class of statuses: 200 or "2xx"
 
-Wait = Annotated[float, Meta(ge=0, le=TEN_YEARS)]  # seconds
+Wait = Annotated[float, Meta(ge=0, le=TEN_YEARS)]  # seconds; as requests give them
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,39 +30,30 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     dead_on: tuple[StatusRule, ...] = ()
 
 
-class RetryOverrides(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
+class RetryOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     """What a task or a queue sets of its policy. Null takes what the next one up has."""
 
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
-    min_backoff: Wait | None = None
-    multiplier: Annotated[float, Meta(ge=1, le=1000)] | None = None
-    max_backoff: Wait | None = None
-    jitter: Annotated[float, Meta(ge=0, le=1)] | None = None
-    max_age: Wait | None = None
-    max_retry_after: Wait | None = None
-    dead_on: StatusRules | None = None
+    max_attempts: int | None = None
+    min_backoff: float | None = None
+    multiplier: float | None = None
+    max_backoff: float | None = None
+    jitter: float | None = None
+    max_age: float | None = None
+    max_retry_after: float | None = None
+    dead_on: tuple[StatusRule, ...] | None = None
 
     def over(self, policy: RetryPolicy) -> RetryPolicy:
         """Return a policy with what is set here in the place of its own."""
         return msgspec.structs.replace(policy, **overrides_of(self))
 
 
-def check_retry(retry: RetryOverrides) -> None:
-    """Check that the shortest backoff is not longer than the longest.
-
-    Raises:
-        InvalidTask: it is longer.
-    """
-    shortest, longest = retry.min_backoff, retry.max_backoff
-    if shortest is not None and longest is not None and shortest > longest:
-        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
+RETRY = msgspec.json.Decoder(RetryOverrides)
 
 
-def overrides_of(overrides: msgspec.Struct) -> dict[str, object]:
-    """Return the fields of a struct that are set, by their names."""
+def overrides_of(overrides: Stored) -> dict[str, Any]:
+    """Return the fields of a struct that are set and known, by their names."""
     found = msgspec.structs.asdict(overrides)
+    del found["unknown"]
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -81,7 +65,8 @@ def backoff(policy: RetryPolicy, attempt: int, random: Random) -> float:
     except OverflowError:
         wait = longest
     wait = min(wait, float(TEN_YEARS))  # an uncapped policy ends there
-    return wait * random.uniform(1 - policy.jitter, 1 + policy.jitter)
+    wait *= random.uniform(1 - policy.jitter, 1 + policy.jitter)
+    return min(max(0.0, wait), 2.0 * TEN_YEARS)  # a stored policy may have any values
 
 
 def matches(status: int, rules: tuple[StatusRule, ...]) -> bool:

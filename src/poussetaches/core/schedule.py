@@ -20,6 +20,7 @@ from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.queue import Origins
 from poussetaches.core.retry import Wait
+from poussetaches.core.stored import Stored
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.core.time_zone import check_zone_name, zone_named
 
@@ -76,7 +77,7 @@ class RunRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     overlap: Overlap | None = None
 
 
-class Definition(msgspec.Struct, frozen=True, kw_only=True):
+class Definition(Stored, frozen=True, kw_only=True):
     """A schedule as it was written, without the state that it has acquired since."""
 
     cron: str

@@ -19,6 +19,7 @@ from poussetaches.core.retry import (
     backoff,
     matches,
 )
+from poussetaches.core.stored import Stored
 from poussetaches.core.target import origin_of
 
 MAX_DELAY = TEN_YEARS  # seconds; the farthest ahead that a task may be planned
@@ -54,7 +55,7 @@ class BodyKind(StrEnum):
     BASE64 = "body_base64"
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(Stored, frozen=True, kw_only=True):
     """One unit of work: a request to make, and how far it has come."""
 
     id: str
@@ -64,7 +65,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     due_at: Moment  # when this round was first due; ages are counted from here
     queue: str = DEFAULT_QUEUE
     method: str = "POST"
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
     body_kind: BodyKind | None = None
     envelope: bool = False  # deliver the body as the payload of the original's envelope
@@ -74,7 +75,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryOverrides | None = None  # field by field over the queue's policy
     key: str | None = None  # pushing it again returns this task
     unique: str | None = None  # one task with this value waits in a queue
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     on_success: str | None = None  # URL that is told of the end; None is the queue's
     on_dead: str | None = None
     schedule: str | None = None

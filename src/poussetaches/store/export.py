@@ -11,6 +11,7 @@ import msgspec
 from poussetaches.core.errors import CannotReadExport, InvalidSchedule, InvalidTask
 from poussetaches.core.moment import Moment
 from poussetaches.core.schedule import check_expression
+from poussetaches.core.stored import decode, encode
 from poussetaches.core.target import check_stored_url
 from poussetaches.store.records import Record, ScheduleRecord, TaskRecord
 
@@ -34,19 +35,18 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
 
 
 _NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_encode = msgspec.json.Encoder().encode
 _decode_header = msgspec.json.Decoder(Header).decode
-_decode_line = msgspec.json.Decoder(Record | End).decode
+_LINE: msgspec.json.Decoder[Record | End] = msgspec.json.Decoder(Record | End)
 
 
 def lines_of(header: Header, records: Iterable[Record]) -> Iterator[bytes]:
     """Yield the lines of an export."""
     counts: Counter[str] = Counter()
-    yield _encode(header) + b"\n"
+    yield encode(header) + b"\n"
     for record in records:
         counts[type_of(record)] += 1
-        yield _encode(record) + b"\n"
-    yield _encode(End(counts=dict(sorted(counts.items())))) + b"\n"
+        yield encode(record) + b"\n"
+    yield encode(End(counts=dict(sorted(counts.items())))) + b"\n"
 
 
 def type_of(record: Record) -> str:
@@ -109,7 +109,7 @@ def _record(number: int, line: bytes) -> Record | End:
     try:
         if not line.endswith(b"\n"):
             raise CannotReadExport(f"line {number} is cut off")
-        record: Record | End = _decode_line(line)
+        record = decode(_LINE, line.removesuffix(b"\n"))
         if isinstance(record, TaskRecord):
             check_stored_url(record.task.url)
             if len(record.ordinals) != len(record.attempts):

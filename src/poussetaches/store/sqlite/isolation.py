@@ -17,6 +17,7 @@ import msgspec
 from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.moment import Moment
+from poussetaches.core.stored import encode
 from poussetaches.core.task import Reason, TaskState, buried
 from poussetaches.store.base import Change
 from poussetaches.store.sqlite import database, tasks
@@ -163,7 +164,7 @@ def give_up_new(
 def as_content(record: object) -> str:
     """Return a record as JSON, even one that JSON cannot represent."""
     try:
-        return msgspec.json.encode(record).decode()
+        return encode(record).decode()
     except Exception:  # such as for an unpaired surrogate
         return msgspec.json.encode({"record": ascii(record)}).decode()
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from poussetaches.core import stored
 from poussetaches.core.moment import Moment
 from poussetaches.core.progress import Progress
-from poussetaches.core.queue import Lane, Queue, QueueOverrides
-from poussetaches.core.retry import RetryOverrides, StatusRule
+from poussetaches.core.queue import OVERRIDES, Lane, Queue, QueueOverrides
+from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
@@ -64,14 +66,14 @@ Row = Sequence[Any]
 _NO_KEY = 2  # in the column key_sent: there was no key; older versions wrote only 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
 _BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
-_encode = msgspec.json.encode
+_encode = stored.encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
-_decode_progress = msgspec.json.Decoder(Progress).decode
-_decode_retry = msgspec.json.Decoder(RetryOverrides).decode
-_decode_overrides = msgspec.json.Decoder(QueueOverrides).decode
-_decode_task = msgspec.json.Decoder(Task).decode
-_decode_definition = msgspec.json.Decoder(Definition).decode
+_decode_progress = partial(stored.decode, msgspec.json.Decoder(Progress))
+_decode_retry = partial(stored.decode, RETRY)
+_decode_overrides = partial(stored.decode, OVERRIDES)
+_decode_task = partial(stored.decode, msgspec.json.Decoder(Task))
+_decode_definition = partial(stored.decode, msgspec.json.Decoder(Definition))
 
 
 class UnreadableRow(Exception):
