@@ -8,12 +8,12 @@ from benchmarks.answers import Answer, Table, publish
 from benchmarks.filling import BATCH, make_task, now, opened
 from benchmarks.measuring import high, middle, scaled, timed
 from benchmarks.sidecar import on_disk
-from poussetaches.core.task import Outcome, PutBack
+from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
 from poussetaches.engine.request import Request
-from poussetaches.store.base import Finish, Push, Store
+from poussetaches.store.base import Push, Store
 
 DELAYED = scaled(1_000_000, quick=30_000)
 HELD = scaled(100_000, quick=10_000)
@@ -58,7 +58,7 @@ async def look(engine: Engine, store: Store) -> None:
     assert len(leased.leases) == 1, leased
     for lane, next_due in leased.next_due.items():
         engine.lanes.looked(lane, next_due)
-    await store.finish(Finish(leased.leases[0], PutBack()), now=now())
+    await store.give_back(leased.leases[0], now=now())
 
 
 async def looks(store: Store) -> list[float]:

@@ -66,6 +66,10 @@ class FakeClock(VirtualClock):
         self._restarts += 1
 
 
+class Panic(BaseException):
+    """A panic of a library written in Rust, which is not an ``Exception``."""
+
+
 class CreepingClock(FakeClock):
     """A clock on which a microsecond passes at each look, as time does within a tick."""
 

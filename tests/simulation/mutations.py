@@ -40,8 +40,8 @@ MUTATIONS = (
     Mutation(
         "finish a task twice",
         "store/sqlite/finishes.py",
-        "    tasks.record(tx, changes)\n",
-        "    tasks.record(tx, changes)\n    tasks.record(tx, changes[:1])\n",
+        "    tasks.record(tx, changes)\n    _record_attempts(",
+        "    tasks.record(tx, changes)\n    tasks.record(tx, changes[:1])\n    _record_attempts(",
     ),
     Mutation(
         "lose the bell",

@@ -18,7 +18,7 @@ from poussetaches.store.sqlite.transaction import Fate, Step
 from tests.store.faults import Key, key_of
 
 # Steps of tasks, and the remedies that fail as well.
-STEPS = (Step.RECORD, Step.BURY, Step.EDIT, Step.REPLACE, Step.END_RUN)
+STEPS = (Step.RECORD, Step.GIVE_BACK, Step.BURY, Step.EDIT, Step.REPLACE, Step.END_RUN)
 REMEDIES: Sequence[tuple[Step, ...]] = (
     *[()] * 6,
     *[(Step.BURY_FAILED,)] * 3,

@@ -8,7 +8,7 @@ import pytest
 from poussetaches.core.errors import KeyConflict
 from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, ClockRecord, Moment, later
 from poussetaches.core.queue import Retention
-from poussetaches.core.task import Bury, PutBack, Reason, RetryAt, Task, TaskState
+from poussetaches.core.task import Bury, Reason, RetryAt, Task, TaskState
 from poussetaches.store.base import Finish, LastUse, MinuteRow, Push, Store
 from tests.factories import NOW, make_ended, make_task
 from tests.store.driving import LANE, Notes, end, known, lease_all, lease_one
@@ -188,11 +188,11 @@ class ClockRules:
     async def test_task_put_back_after_the_clock_was_set_back_keeps_only_its_own_delay(
         self, store: Store, task: Task, run_at: Moment
     ) -> None:
-        """``finish``: a task put back is due at once, unless it was delayed."""
+        """``give_back``: due at once if the clock was set back, unless it was delayed."""
         await store.restore([(task, [])])
         lease = await lease_one(store, now=AHEAD)
 
-        await store.finish(Finish(lease, PutBack()), now=NOW)
+        await store.give_back(lease, now=NOW)
 
         assert (await known(store, "a")).run_at == run_at
 

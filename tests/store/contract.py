@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.store.clock_rules import ClockRules
 from tests.store.edit_rules import EditRules
 from tests.store.export_rules import ExportRules
+from tests.store.give_back_rules import GiveBackRules
 from tests.store.push_rules import PushRules
 from tests.store.queue_rules import QueueRules
 from tests.store.schedule_change_rules import ScheduleChangeRules
@@ -16,6 +17,7 @@ from tests.store.version_rules import VersionRules
 
 class StoreContract(
     TaskRules,
+    GiveBackRules,
     PushRules,
     EditRules,
     SearchRules,

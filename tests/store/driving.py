@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.filter import TaskFilter
@@ -15,6 +16,12 @@ from tests.factories import NOW, make_attempt, make_schedule, make_task
 
 LANE = make_task().lane
 ELSEWHERE = "http://elsewhere.test/"
+
+
+class GiveBack(NamedTuple):
+    """In the place of a move: the attempt does not count."""
+
+    error: str | None = None
 
 
 class Notes:
@@ -95,8 +102,10 @@ def finish_of(lease: Lease, move: Move, **attempt: object) -> Finish:
     return Finish(lease, move, make_attempt(number, **overrides))
 
 
-async def end(store: Store, lease: Lease, move: Move, *, now: Moment = NOW) -> bool:
-    """End an attempt that counts."""
+async def end(store: Store, lease: Lease, move: Move | GiveBack, *, now: Moment = NOW) -> bool:
+    """End an attempt, which counts unless its lease is given back."""
+    if isinstance(move, GiveBack):
+        return await store.give_back(lease, now=now, error=move.error)
     return await store.finish(finish_of(lease, move), now=now)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from poussetaches.core.task import Task
 from poussetaches.store.records import TaskRecord
 from poussetaches.store.sqlite.edits import Editing, Placed
-from poussetaches.store.sqlite.finishes import TimedFinish
+from poussetaches.store.sqlite.finishes import GiveBack, TimedFinish
 from poussetaches.store.sqlite.isolation import SettingAside
 from poussetaches.store.sqlite.schedules import Firing, Moving
 from poussetaches.store.sqlite.transaction import Step
@@ -42,6 +42,8 @@ def key_of(row: object) -> Key:
             key = row
         case TimedFinish():
             key = row.finish.lease.task.id
+        case GiveBack():
+            key = row.lease.task.id
         case Editing():
             key = row.task_id
         case Placed():

@@ -12,11 +12,12 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, HOUR, SECOND, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, QueueCounts, Retention
 from poussetaches.core.schedule import declared_as_written
-from poussetaches.core.task import Attempt, Bury, Complete, PutBack, Reason, RetryAt, TaskState
+from poussetaches.core.task import Attempt, Bury, Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import Finish, Lease, MinuteRow, Push, Store
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
 from tests.store.driving import (
     LANE,
+    GiveBack,
     Notes,
     assert_counts_are_true,
     counts_of,
@@ -372,21 +373,20 @@ class ScheduleRules:
         ("move", "attempts"),
         [
             pytest.param(RetryAt(NEXT), [make_attempt()], id="retry"),
-            pytest.param(PutBack(), [], id="put back"),
+            pytest.param(GiveBack(), [], id="put back"),
         ],
     )
     async def test_run_cancelled_while_it_runs_is_not_repeated(
-        self, store: Store, move: RetryAt | PutBack, attempts: list[Attempt]
+        self, store: Store, move: RetryAt | GiveBack, attempts: list[Attempt]
     ) -> None:
-        """``finish``: a task that was cancelled while it ran is dead, not tried again."""
+        """``finish``, ``give_back``: a task that was cancelled while it ran is dead."""
         await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
         lease = await lease_one(store)
         await store.delete_schedules("original", now=NOW)
         running = await known(store, "a")
 
-        attempt = attempts[0] if attempts else None
-        was_ours = await store.finish(Finish(lease, move, attempt), now=NEXT)
+        was_ours = await end(store, lease, move, now=NEXT)
 
         task = await known(store, "a")
         assert (running.state, was_ours) == (TaskState.RUNNING, True)

@@ -11,8 +11,8 @@ from poussetaches.core.edits import run
 from poussetaches.core.failures import FailureGroup, group_of
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
-from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
-from poussetaches.store.base import SCAN, FailureCount, Finish, Push, Store
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
+from poussetaches.store.base import SCAN, FailureCount, Push, Store
 from tests.factories import NOW, make_ended, make_task
 from tests.store.driving import (
     ELSEWHERE,
@@ -208,9 +208,7 @@ class SearchRules:
         for n, move in enumerate(moves):
             finish = finish_of(leases[str(n)], move, response_body=b"no user %d" % n)
             await store.finish(finish, now=Moment(NOW + n))
-        await store.finish(
-            Finish(next(iter((await lease_all(store, now=LATER)).values())), PutBack()), now=LATER
-        )
+        await store.give_back(next(iter((await lease_all(store, now=LATER)).values())), now=LATER)
 
         failing, dead = await store.failures(WAITING), await store.failures(DEAD)
 

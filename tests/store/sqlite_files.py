@@ -31,11 +31,13 @@ class Disk:
     def __init__(self) -> None:
         self.error: sqlite3.Error | None = None
         self.keeps_what_fails = False  # as after a sync that failed: nobody can know
+        self.commit_count = 0  # those that failed included
         self._connection: sqlite3.Connection | None = None
 
     def commit(self, connection: sqlite3.Connection) -> None:
         """Make the open transaction durable, or fail."""
         self._connection = connection
+        self.commit_count += 1
         if self.error is None or self.keeps_what_fails:
             connection.execute("COMMIT")
         if self.error is not None:

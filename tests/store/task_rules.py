@@ -13,7 +13,6 @@ from poussetaches.core.task import (
     Bury,
     Complete,
     Move,
-    PutBack,
     Reason,
     RetryAt,
     TaskState,
@@ -23,6 +22,7 @@ from tests.factories import NOW, make_attempt, make_ended, make_task
 from tests.store.driving import (
     ELSEWHERE,
     LANE,
+    GiveBack,
     Notes,
     assert_counts_are_true,
     counts_of,
@@ -483,13 +483,6 @@ class TaskRules:
                 {"state": TaskState.DEAD, "reason": Reason.EXPIRED, "ended_at": LATER},
                 id="bury without an attempt",
             ),
-            pytest.param(PutBack(), False, {}, id="put back"),
-            pytest.param(
-                PutBack("connection refused"),
-                False,
-                {"last_error": "connection refused", "last_status": None},
-                id="put back with an error",
-            ),
         ],
     )
     async def test_finish_moves_the_task(
@@ -537,18 +530,18 @@ class TaskRules:
 
     @pytest.mark.parametrize(
         "again",
-        [Complete(), RetryAt(LATER), Bury(Reason.REFUSED), PutBack("gone")],
+        [Complete(), RetryAt(LATER), Bury(Reason.REFUSED), GiveBack("gone")],
         ids=lambda move: type(move).__name__,
     )
     @pytest.mark.parametrize(
         "first",
-        [Complete(), RetryAt(NOW), Bury(Reason.EXHAUSTED), PutBack()],
+        [Complete(), RetryAt(NOW), Bury(Reason.EXHAUSTED), GiveBack()],
         ids=lambda move: type(move).__name__,
     )
     async def test_lost_lease_changes_nothing(
-        self, store: Store, first: Move, again: Move
+        self, store: Store, first: Move | GiveBack, again: Move | GiveBack
     ) -> None:
-        """``finish``: returns whether the lease was still ours; if not, nothing is changed."""
+        """``finish`` and ``give_back``: if the lease is not ours any more, nothing is changed."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         await end(store, lease, first)
@@ -576,7 +569,7 @@ class TaskRules:
         """A lease's token tells it from every other lease of that task."""
         await store.add(make_task("a"))
         old = await lease_one(store)
-        await store.finish(Finish(old, PutBack()), now=NOW)
+        await store.give_back(old, now=NOW)
         new = await lease_one(store)
 
         late = await end(store, old, Complete())
@@ -590,7 +583,12 @@ class TaskRules:
         ids = [f"{n:03}" for n in range(60)]
         await asyncio.gather(*(store.add(make_task(id, queue=f"q{int(id) % 3}")) for id in ids))
         leases = await lease_all(store)
-        moves: list[Move] = [Complete(), RetryAt(LATER), Bury(Reason.REFUSED), PutBack()]
+        moves: list[Move | GiveBack] = [
+            Complete(),
+            RetryAt(LATER),
+            Bury(Reason.REFUSED),
+            GiveBack(),
+        ]
 
         were_ours = await asyncio.gather(
             *(end(store, leases[id], moves[int(id) % 4]) for id in ids)
@@ -613,9 +611,9 @@ class TaskRules:
         for id in ids:
             await store.add(make_task(id, queue="mail"))
             await assert_counts_are_true(store, ids)
-        moves: list[Move] = [
-            *(RetryAt(NOW), PutBack("refused"), RetryAt(NOW), Complete()),
-            *(PutBack(), Bury(Reason.REFUSED)),
+        moves: list[Move | GiveBack] = [
+            *(RetryAt(NOW), GiveBack("refused"), RetryAt(NOW), Complete()),
+            *(GiveBack(), Bury(Reason.REFUSED)),
         ]
         for move in moves:
             [lease] = (await store.lease_due({lane: 1}, now=NOW)).leases
@@ -648,7 +646,7 @@ class TaskRules:
         await end(store, lease, RetryAt(Moment(LATER + 7)))
         told_of_retry, notes.news = notes.waits, []
         lease = await lease_one(store, now=Moment(LATER + 7))
-        await store.finish(Finish(lease, PutBack()), now=LATER)
+        await store.give_back(lease, now=Moment(LATER + 7))
 
         assert told_of_add == [(LANE, LATER)]
         assert told_of_retry == [(LANE, LATER + 7)]

@@ -9,9 +9,9 @@ import pytest
 
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.core.moment import Moment
-from poussetaches.core.task import PutBack, Reason, RetryAt, TaskState
+from poussetaches.core.task import Reason, RetryAt, TaskState
 from poussetaches.store import open_store
-from poussetaches.store.base import Finish, Store
+from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
@@ -128,7 +128,7 @@ async def test_lease_of_an_earlier_life_is_lost(path: Path) -> None:
         old = await lease_one(store)
 
     async with opened(path) as store:
-        was_ours = await store.finish(Finish(old, PutBack()), now=NOW)
+        was_ours = await store.give_back(old, now=NOW)
 
         assert was_ours is False
 

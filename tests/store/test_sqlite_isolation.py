@@ -21,8 +21,8 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Retention
 from poussetaches.core.schedule import Overlap
-from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, Task, TaskState
-from poussetaches.store.base import Edited, Finish, Push, Pushed
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task, TaskState
+from poussetaches.store.base import Edited, Push, Pushed
 from poussetaches.store.records import QueueRecord, TaskRecord
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import Step
@@ -129,8 +129,8 @@ async def record_deaths(scene: Scene) -> None:
 async def put_back(scene: Scene) -> None:
     await add_three(scene)
     leases = await lease_all(scene.store)
-    finishes = (Finish(lease, PutBack("away")) for lease in leases.values())
-    await asyncio.gather(*(scene.store.finish(finish, now=NOW) for finish in finishes))
+    backs = (scene.store.give_back(lease, now=NOW, error="away") for lease in leases.values())
+    await asyncio.gather(*backs)
 
 
 async def expire(scene: Scene) -> None:
@@ -209,7 +209,7 @@ PLACES = [
     Place(record_successes, Step.RECORD, "succeeded"),
     Place(record_failures, Step.RECORD, "waiting"),
     Place(record_deaths, Step.RECORD, "exhausted"),
-    Place(put_back, Step.RECORD, "waiting"),
+    Place(put_back, Step.GIVE_BACK, "waiting"),
     Place(expire, Step.BURY, "expired"),
     Place(cancel_each, Step.EDIT, "cancelled"),
     Place(cancel_many, Step.EDIT, "cancelled"),

@@ -6,11 +6,18 @@ from contextlib import closing
 
 import pytest
 
-from poussetaches.core.task import Bury, Complete, Move, PutBack, Reason, RetryAt, TaskState
-from poussetaches.store.base import Finish, Push, Store
+from poussetaches.core.task import Bury, Complete, Move, Reason, RetryAt, TaskState
+from poussetaches.store.base import Push, Store
 from poussetaches.store.sqlite.many import SIZES, write_rows
 from tests.factories import NOW, make_task
-from tests.store.driving import assert_counts_are_true, finish_of, known, lease_all
+from tests.store.driving import (
+    GiveBack,
+    assert_counts_are_true,
+    end,
+    finish_of,
+    known,
+    lease_all,
+)
 from tests.store.sqlite_files import opened
 
 MANY = sum(SIZES) + 3
@@ -68,7 +75,6 @@ async def test_many_attempts_that_end_together_each_end_in_their_own_way() -> No
             RetryAt(NOW),
             Complete(),
             Bury(Reason.REFUSED),
-            PutBack(),
             Complete(),
         ]
         ends = [finish_of(leases[id], moves[n % len(moves)]) for n, id in enumerate(ids)]
@@ -93,7 +99,4 @@ async def _fail_some(store: Store, ids: list[str]) -> None:
     await store.push([Push(task=make_task(id)) for id in ids], now=NOW)
     leases = await lease_all(store)
     for number, id in enumerate(ids):
-        put_back = Finish(leases[id], PutBack())
-        await store.finish(
-            put_back if number % 4 else finish_of(leases[id], RetryAt(NOW)), now=NOW
-        )
+        await end(store, leases[id], GiveBack() if number % 4 else RetryAt(NOW))

@@ -31,16 +31,17 @@ from poussetaches.core.task import (
     Bury,
     Complete,
     Move,
-    PutBack,
     Reason,
     RetryAt,
     Task,
     TaskState,
 )
-from poussetaches.store.base import Edit, Edited, FailureCount, Finish, Lease, Push
-from tests.factories import NOW, make_attempt, make_schedule, make_task
+from poussetaches.store.base import Edit, Edited, FailureCount, Lease, Push
+from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import (
+    GiveBack,
     counted,
+    end,
     fired,
     found_by,
     ids_of,
@@ -79,7 +80,7 @@ lanes = st.sampled_from(LANES)
 seconds = st.integers(-3, 3).map(lambda n: n * 1_000_000)
 limits = st.integers(1, 4)
 moves = st.one_of(
-    st.sampled_from([Complete(), Bury(Reason.EXHAUSTED), PutBack("refused"), PutBack()]),
+    st.sampled_from([Complete(), Bury(Reason.EXHAUSTED), GiveBack("refused"), GiveBack()]),
     seconds.map(lambda delay: RetryAt(Moment(NOW + delay))),
 )
 # What a push may say, its moments as seconds from now.
@@ -232,12 +233,14 @@ class StoreAgainstModel(RuleBasedStateMachine):
         """
         if self.disk.error is None:
             return self.run(call())
+        asked = self.disk.commit_count
         try:
-            self.run(call())
+            answer = self.run(call())
         except StoreUnavailable:
             pass
         else:
-            raise AssertionError("the disk failed, and nobody noticed")
+            assert self.disk.commit_count == asked, "the disk failed, and nobody noticed"
+            return answer  # there was nothing to write
         self.disk.error = None
         self.run(self.store.recover())
         return LOST if self.disk.keeps_what_fails else self.run(call())
@@ -294,7 +297,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         return multiple(*leased.leases)
 
     @rule(limit=limits, move=moves)
-    def run_due(self, limit: int, move: Move) -> None:
+    def run_due(self, limit: int, move: Move | GiveBack) -> None:
         """Lease some of what is due, and end its attempts alike."""
         leased = self.run(self.store.lease_due(dict.fromkeys(LANES, limit), now=self.now))
         for lease in leased.leases:
@@ -302,40 +305,37 @@ class StoreAgainstModel(RuleBasedStateMachine):
             self.finish_one(lease, move, again=False)
 
     @rule(lease=consumes(leases), move=moves, again=st.booleans())
-    def finish(self, lease: Lease, move: Move, again: bool) -> None:
+    def finish(self, lease: Lease, move: Move | GiveBack, again: bool) -> None:
         """End an attempt, perhaps twice."""
         self.finish_one(lease, move, again=again)
 
-    def finish_one(self, lease: Lease, move: Move, *, again: bool) -> None:
+    def finish_one(self, lease: Lease, move: Move | GiveBack, *, again: bool) -> None:
         """End an attempt, and have the model do so."""
-        attempt = None
-        if not isinstance(move, PutBack):
-            attempt = make_attempt(lease.task.attempt_count + 1)
-        end = Finish(lease, move, attempt)
-
-        answer = self.write(lambda: self.store.finish(end, now=self.now))
+        answer = self.write(lambda: end(self.store, lease, move, now=self.now))
 
         id = self.model.leases.pop(lease.token)
         was = self.model.tasks.get(id)
-        if answer is LOST and isinstance(move, PutBack) and not (was and was.cancelled):
+        if answer is LOST and isinstance(move, GiveBack) and not (was and was.cancelled):
             # That it waits again is nowhere on disk: it is still ours, to be put back again.
-            answer = self.run(self.store.finish(end, now=self.now))
+            answer = self.run(end(self.store, lease, move, now=self.now))
         assert answer in (LOST, was is not None)
         if again:
-            assert self.run(self.store.finish(end, now=self.now)) is False
+            assert self.run(end(self.store, lease, move, now=self.now)) is False
         if was is None:
             return
         self.model.change(id, state=TaskState.WAITING, cancelled=False)
-        if attempt is not None:
+        if isinstance(move, GiveBack):
+            if move.error is not None:
+                self.model.change(id, last_status=None, last_error=move.error)
+        else:
+            succeeded = isinstance(move, Complete)
             self.model.change(
                 id,
                 attempt_count=was.attempt_count + 1,
                 attempt_total=was.attempt_total + 1,
-                last_status=500,
-                last_error="went wrong",
+                last_status=200 if succeeded else 500,
+                last_error=None if succeeded else "went wrong",
             )
-        elif isinstance(move, PutBack) and move.error is not None:
-            self.model.change(id, last_status=None, last_error=move.error)
         match move:
             case Complete():
                 self.model.change(id, state=TaskState.SUCCEEDED, ended_at=self.now)

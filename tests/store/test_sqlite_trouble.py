@@ -19,8 +19,8 @@ from poussetaches.core.errors import (
 )
 from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
-from poussetaches.core.task import Bury, Complete, PutBack, Reason, RetryAt, TaskState
-from poussetaches.store.base import Finish, News, Push
+from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
+from poussetaches.store.base import News, Push
 from poussetaches.store.sqlite import SqliteStore, connections
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.reserve import Reserve
@@ -383,11 +383,11 @@ async def test_task_put_back_though_its_commit_failed_can_be_put_back_again(
     lease = await lease_one(store)
     disk.error, disk.keeps_what_fails = BROKEN, True
     with pytest.raises(StoreUnavailable):
-        await store.finish(Finish(lease, PutBack("refused")), now=NOW)
+        await store.give_back(lease, now=NOW, error="refused")
     disk.error = None
     await store.recover()
 
-    await store.finish(Finish(lease, PutBack("refused")), now=NOW)
+    await store.give_back(lease, now=NOW, error="refused")
 
     assert (await known(store, "a")).state is TaskState.WAITING
     await assert_counts_are_true(store, ["a"])

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from poussetaches.core.defect import describe_defect, stack_of
+from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.queue import (
     BucketRecord,
@@ -25,6 +26,7 @@ from poussetaches.core.task import Attempt, Reason, Task, TaskState
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.recorder import OUTCOME_TRIES
 from poussetaches.engine.scheduler import STORE_RETRY, Scheduler
 from poussetaches.store.base import Finish, Lease, Leased, News
 from poussetaches.store.runner import InlineRunner
@@ -32,17 +34,13 @@ from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import Step
 from tests.conftest import run_due
 from tests.factories import NOW, make_ended, make_queue, make_schedule, make_task, seeded
-from tests.fakes import AWAY, FakeClock, ScriptedSender, let_run
+from tests.fakes import AWAY, FakeClock, Panic, ScriptedSender, let_run
 from tests.store.driving import Notes, known, put_schedule
 from tests.store.faults import Faults
 from tests.store.sqlite_files import opened
 
 SECRET = "a secret"
 JITTERED = RetryPolicy(jitter=0.5)
-
-
-class Panic(BaseException):
-    """A panic of a library written in Rust, which is not an ``Exception``."""
 
 
 class FailingRandom(Random):
@@ -103,15 +101,21 @@ class FailingStore(SqliteStore):
         runner = InlineRunner()
         super().__init__(None, writer=runner, reader=runner, now=lambda: NOW, random=seeded())
         self.failing: dict[str, int] = {}  # how often methods are to fail from now on
+        self.error: BaseException = ZeroDivisionError(SECRET)
+        self.released = asyncio.Event()  # ``finish`` waits for it
+        self.released.set()
 
-    def fail(self, method: str, *, times: int = 1_000_000) -> None:
+    def fail(
+        self, method: str, *, times: int = 1_000_000, error: BaseException | None = None
+    ) -> None:
         """Make the next calls of a method fail."""
         self.failing[method] = times
+        self.error = error or ZeroDivisionError(SECRET)
 
     def _fail_if_told(self, method: str) -> None:
         if self.failing.get(method, 0):
             self.failing[method] -= 1
-            raise ZeroDivisionError(SECRET)
+            raise self.error
 
     async def lease_due(
         self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
@@ -129,7 +133,13 @@ class FailingStore(SqliteStore):
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
         """Record an end, or fail."""
         self._fail_if_told("finish")
+        await self.released.wait()
         return await super().finish(finish, now=now)
+
+    async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
+        """Give up a lease, or fail."""
+        self._fail_if_told("give_back")
+        return await super().give_back(lease, now=now, error=error)
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Bury expired tasks, or fail."""
@@ -220,7 +230,9 @@ async def assert_nothing_runs(store: SqliteStore) -> None:
 # Attempts
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(SECRET), Panic(SECRET)], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(SECRET), Panic(SECRET), asyncio.CancelledError(SECRET)], ids=repr
+)
 async def test_sender_that_breaks_down_costs_an_attempt(
     engine: Engine,
     failing_store: FailingStore,
@@ -325,27 +337,147 @@ async def test_task_that_cannot_be_started_dies_and_the_others_are_started(
     await assert_nothing_runs(failing_store)
 
 
-async def test_outcome_that_cannot_be_recorded_ends_its_task(
-    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    await failing_store.add(make_task())
-    failing_store.fail("finish", times=3)
-
-    await engine.dispatcher.tick()
-    await let_run()
-    for _ in range(4):
+async def retry(clock: FakeClock, times: int) -> None:
+    """Let the recorder try so many times again."""
+    for _ in range(times):
         clock.advance(1)
         await let_run()
 
-    task = await known(failing_store, "task")
-    assert (task.state, task.reason) == (TaskState.DEAD, Reason.INTERNAL_ERROR)
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(ZeroDivisionError(SECRET), Panic(SECRET), asyncio.CancelledError(SECRET)),
+        *(StopIteration(SECRET), MemoryError(SECRET)),
+    ],
+    ids=repr,
+)
+async def test_outcome_that_could_not_be_recorded_is_recorded_by_a_later_try(
+    engine: Engine,
+    failing_store: FailingStore,
+    clock: FakeClock,
+    error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.fail("finish", times=3, error=error)
+
+    await engine.dispatcher.tick()
+    await let_run()
+    await retry(clock, 3)
+
+    assert (await known(failing_store, "task")).state is TaskState.SUCCEEDED
     assert caplog.messages.count("outcome could not be recorded") == 1
+    assert SECRET not in caplog.text
     assert engine.internal_error_count == 1
     await assert_nothing_runs(failing_store)
 
 
-async def test_stop_does_not_wait_for_what_cannot_be_recorded(
+async def test_each_error_of_a_recording_is_logged_and_counted(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.fail("finish", error=KeyError())
+    await engine.dispatcher.tick()
+    await let_run()
+    for error in (KeyError(), IndexError(), KeyError()):
+        failing_store.fail("finish", times=1, error=error)
+        await retry(clock, 1)
+    await retry(clock, 1)
+
+    assert caplog.messages.count("outcome could not be recorded") == 3
+    assert engine.internal_error_count == 3
+    assert (await known(failing_store, "task")).state is TaskState.SUCCEEDED
+
+
+async def test_outcome_that_can_never_be_recorded_ends_its_task(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.fail("finish", times=OUTCOME_TRIES)
+
+    await engine.dispatcher.tick()
+    await let_run()
+    await retry(clock, OUTCOME_TRIES)
+
+    task = await known(failing_store, "task")
+    assert (task.state, task.reason) == (TaskState.DEAD, Reason.INTERNAL_ERROR)
+    assert (task.last_error or "").startswith("internal error: ZeroDivisionError")
+    assert "outcome given up, the task is ended" in caplog.messages
+    await assert_nothing_runs(failing_store)
+
+
+async def test_task_that_could_not_be_put_back_is_put_back_by_a_later_try(
+    engine: Engine, failing_store: FailingStore, sender: ScriptedSender, clock: FakeClock
+) -> None:
+    sender.replies(AWAY)
+    await failing_store.add(make_task())
+    failing_store.fail("give_back", times=3)
+
+    await engine.dispatcher.tick()
+    await let_run()
+    await retry(clock, 3)
+
+    task = await known(failing_store, "task")
+    assert (task.state, task.last_error, task.attempt_count) == (TaskState.WAITING, AWAY.error, 0)
+    assert engine.internal_error_count == 1
+    await assert_nothing_runs(failing_store)
+
+
+async def test_store_without_memory_is_logged_though_it_has_no_trouble(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.fail("finish", times=3, error=StoreUnavailable("out of memory"))
+
+    await engine.dispatcher.tick()
+    await let_run()
+    await retry(clock, 3)
+
+    assert caplog.messages.count("outcome not recorded yet") == 1
+    assert (await known(failing_store, "task")).state is TaskState.SUCCEEDED
+
+
+async def test_outcome_that_is_not_recorded_for_a_minute_makes_the_engine_stuck(
     engine: Engine, failing_store: FailingStore, clock: FakeClock
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.fail("finish")
+    await engine.dispatcher.tick()
+    await let_run()
+
+    await retry(clock, 60)
+    before = not_turning(engine)
+    await retry(clock, 1)
+    stuck = not_turning(engine)
+    failing_store.failing.clear()
+    await retry(clock, 1)
+
+    assert (before, stuck) == ([], ["the outcome of an attempt is not being recorded"])
+    assert not_turning(engine) == []
+
+
+def not_turning(engine: Engine) -> list[str]:
+    """Return what is stuck besides the loops, which a test turns itself."""
+    return [text for text in engine.stuck() if "has not turned" not in text]
+
+
+async def test_recording_that_never_ends_makes_the_engine_stuck(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock
+) -> None:
+    await failing_store.add(make_task())
+    failing_store.released.clear()
+    await engine.dispatcher.tick()
+    await let_run()
+
+    await retry(clock, 61)
+
+    assert not_turning(engine) == ["the outcome of an attempt is not being recorded"]
+    failing_store.released.set()
+
+
+async def test_stop_does_not_wait_for_what_cannot_be_recorded(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await failing_store.add(make_task())
     failing_store.fail("finish")
@@ -358,6 +490,7 @@ async def test_stop_does_not_wait_for_what_cannot_be_recorded(
     await stopping
 
     assert (await known(failing_store, "task")).state is TaskState.RUNNING
+    assert "outcome not recorded, attempt to be made again" in caplog.messages
 
 
 async def test_observer_that_breaks_down_costs_nothing(

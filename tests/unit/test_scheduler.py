@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment, later
@@ -401,19 +399,8 @@ async def test_schedule_made_while_the_clock_was_far_ahead_starts_anew(
     assert len(sender.requests) == 1
 
 
-class CountingDisk(Disk):
-    """Counts the commits."""
-
-    commit_count = 0
-
-    def commit(self, connection: sqlite3.Connection) -> None:
-        """Count one."""
-        self.commit_count += 1
-        super().commit(connection)
-
-
 async def test_schedules_that_are_due_together_share_commits(sender: ScriptedSender) -> None:
-    disk, clock = CountingDisk(), FakeClock()
+    disk, clock = Disk(), FakeClock()
     async with opened(None, disk=disk) as store:
         schedules = [make_schedule(f"schedule-{number}", owner="shop") for number in range(250)]
         await store.replace_schedules("shop", None, schedules, now=NOW)

@@ -172,17 +172,7 @@ class Bury(msgspec.Struct, frozen=True):
     error: str | None = None  # when there is no attempt that has it
 
 
-class PutBack(msgspec.Struct, frozen=True):
-    """The attempt does not count: the task waits as before, due when it was due.
-
-    If the clock was set back meanwhile, the task is due at once, unless its push asked for a delay
-    or a ``run_at``.
-    """
-
-    error: str | None = None
-
-
-Move = Complete | RetryAt | Bury | PutBack
+Move = Complete | RetryAt | Bury
 
 
 def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Task:
@@ -196,7 +186,7 @@ def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Ta
         changes["attempt_total"] = task.attempt_total + 1
         changes["last_status"] = attempt.status
         changes["last_error"] = None if attempt.succeeded else attempt.summary
-    elif isinstance(move, PutBack | Bury) and move.error is not None:
+    elif isinstance(move, Bury) and move.error is not None:
         changes |= {"last_status": None, "last_error": move.error}
     if isinstance(move, Complete):
         changes["state"] = TaskState.SUCCEEDED
@@ -205,11 +195,24 @@ def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Ta
         changes |= {"state": TaskState.DEAD, "reason": move.reason, "ended_at": now}
     elif task.cancelled:
         changes |= {"state": TaskState.DEAD, "reason": Reason.CANCELLED, "ended_at": now}
-    elif isinstance(move, RetryAt):
+    else:
         changes |= {"run_at": move.run_at, "forced": False}
-    elif task.run_at > now + SECOND and not task.is_planned:
-        changes["run_at"] = now
     return msgspec.structs.replace(task, **changes)
+
+
+def put_back(task: Task, error: str | None, *, now: Moment) -> Task:
+    """Return a running task as it waits on after an attempt that does not count.
+
+    If the clock was set back meanwhile, it is due at once, unless its push asked for a delay or a
+    ``run_at``. A task that was cancelled while it ran is dead.
+    """
+    changes: dict[str, object] = {"state": TaskState.WAITING}
+    if error is not None:
+        changes |= {"last_status": None, "last_error": error}
+    if task.run_at > now + SECOND and not task.is_planned and not task.cancelled:
+        changes["run_at"] = now
+    waiting = msgspec.structs.replace(task, **changes)
+    return buried(waiting, Reason.CANCELLED, now=now) if task.cancelled else waiting
 
 
 def buried(task: Task, reason: Reason, *, now: Moment) -> Task:

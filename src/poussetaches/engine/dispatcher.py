@@ -8,8 +8,6 @@ from http import HTTPStatus
 from random import Random
 from typing import NamedTuple
 
-import msgspec
-
 from poussetaches.core.errors import InvalidTask, StoreUnavailable
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
@@ -21,7 +19,6 @@ from poussetaches.core.task import (
     Complete,
     Move,
     Outcome,
-    PutBack,
     Reason,
     RetryAt,
     Task,
@@ -31,12 +28,13 @@ from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.deadline import GRACE, LATE
-from poussetaches.engine.defects import Defects
+from poussetaches.engine.defects import Defects, raise_end
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.rates import Rates
+from poussetaches.engine.recorder import STORE_RETRY, End, PutBack, Recorder
 from poussetaches.engine.request import build_request
 from poussetaches.engine.running import RunningAttempts
 from poussetaches.engine.sender import Sender
@@ -46,7 +44,6 @@ from poussetaches.store.base import Finish, Lease, Store
 CHARGE_BATCH = 100  # tasks of an origin that stays away, charged in one go
 LOOK_BATCH = 500  # lanes that the store is asked about at once
 LOOK_INTERVAL = 60.0  # seconds between looks at due lanes, whether they may start or not
-STORE_RETRY = 1.0  # seconds between tries to record an outcome, and to get the store back
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +90,8 @@ class Dispatcher:
         self._origins = origins
         self._shortage = shortage
         self._rates = rates
-        self._keeping: asyncio.Task[None] | None = None
+        self._recorder = Recorder(store=store, clock=clock, defects=defects)
+        self._keeping: set[asyncio.Task[None]] = set()  # one at most
         self._clock = clock
         self._clock_watch = clock_watch
         self._running = running
@@ -106,7 +104,6 @@ class Dispatcher:
         self._behind_since: float | None = None
         self._looked_at = clock.monotonic()
         self._on_wire: set[asyncio.Task[None]] = set()
-        self._recording: set[asyncio.Task[None]] = set()
 
     @property
     def in_flight(self) -> int:
@@ -132,6 +129,11 @@ class Dispatcher:
     def behind_since(self) -> float | None:
         """Since when, monotonic, each look has left due tasks unstarted that nothing holds."""
         return self._behind_since if self.is_starting_attempts else None
+
+    @property
+    def recording_since(self) -> float | None:
+        """Since when, monotonic, the oldest end waits to be recorded by a store that can write."""
+        return self._recorder.waiting_since
 
     async def tick(self) -> float | None:
         """Start every task that is due and fits; return when to look again."""
@@ -161,6 +163,7 @@ class Dispatcher:
     async def drain(self, limit: float) -> None:
         """Start no more; let attempts in flight end, and cut off what is left after a time."""
         self._draining = True
+        self._recorder.stop_retrying()
         if self._on_wire and limit > 0:
             log.info("waiting for attempts in flight", extra={"count": len(self._on_wire)})
             ends_at = self._clock.monotonic() + limit
@@ -176,7 +179,8 @@ class Dispatcher:
             log.warning("attempts cut off, to be made again", extra={"count": len(self._on_wire)})
         self.cut_off()
         await _all_done(self._on_wire)
-        await _all_done(self._recording)
+        await self._recorder.settle()
+        await _all_done(self._keeping)
 
     def cut_off(self) -> None:
         """Break off the attempts in flight; nothing of them is recorded."""
@@ -186,8 +190,8 @@ class Dispatcher:
 
     async def settle(self) -> None:
         """Wait until no attempt is in flight and every outcome is recorded."""
-        while self._on_wire or self._recording:
-            await asyncio.wait(self._on_wire | self._recording)
+        while under_way := self._on_wire | self._recorder.under_way | self._keeping:
+            await asyncio.wait(under_way)
 
     async def _start_due(self) -> None:
         while wanted := self._lanes.startable(self.room):
@@ -206,10 +210,10 @@ class Dispatcher:
 
     def _keep_rates(self) -> None:
         """Store the buckets that tokens were taken from, without holding up any attempt."""
-        if self._keeping is None or self._keeping.done():
-            self._keeping = asyncio.create_task(self._rates.keep())
-            self._recording.add(self._keeping)
-            self._keeping.add_done_callback(self._recording.discard)
+        if not self._keeping:
+            keeping = asyncio.create_task(self._rates.keep())
+            self._keeping.add(keeping)
+            keeping.add_done_callback(self._keeping.discard)
 
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
         self._lanes.looking(wanted)
@@ -242,14 +246,14 @@ class Dispatcher:
         try:
             self._start_if_due(lease, now)
         except Exception as exc:
-            self._record(self._broken(lease, "attempt could not be started", exc))
+            self._recorder.record(self._broken(lease, "attempt could not be started", exc))
 
     def _start_if_due(self, lease: Lease, now: Moment) -> None:
         task = lease.task
         lane = task.lane
         # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
         if task.run_at > now or not self.is_starting_attempts or self._lanes.is_paused(lane):
-            self._record(Finish(lease, PutBack()))
+            self._recorder.record(PutBack(lease))
             return
         if self._has_expired(lease, now):
             return
@@ -267,26 +271,22 @@ class Dispatcher:
             return False
         if expires_at <= self._clock.confirmed():
             ended_at = self._clock.latest_possible()
-            self._record(Finish(lease, Bury(Reason.EXPIRED), ended_at=ended_at))
+            self._recorder.record(Finish(lease, Bury(Reason.EXPIRED), ended_at=ended_at))
         else:
-            self._record(Finish(lease, PutBack()))
+            self._recorder.record(PutBack(lease))
         return True
 
     async def _run(self, lease: Lease, lane: Lane, origin: str) -> None:
-        """Make one attempt and record what it came to; only the first part can be cut off."""
+        """Make one attempt and have what it came to recorded, unless it is cut off."""
         own = asyncio.current_task()
         assert own is not None
         try:
-            finish = await self._finished(lease, lane, origin)
+            self._recorder.record(await self._ended(lease, lane, origin))
+        finally:
             # Without an await since the bell rang: the tick that it wakes must find the room.
             self._on_wire.discard(own)
-            self._recording.add(own)
-            await self._record_until_done(finish)
-        finally:
-            self._on_wire.discard(own)
-            self._recording.discard(own)
 
-    async def _finished(self, lease: Lease, lane: Lane, origin: str) -> Finish:
+    async def _ended(self, lease: Lease, lane: Lane, origin: str) -> End:
         """Make one attempt; return what follows, even after an unexpected exception."""
         made: Made | None = None
         try:
@@ -295,9 +295,9 @@ class Dispatcher:
             finally:
                 self._lanes.ended(lane, origin)
                 self._bell.ring()
-            return self._finish_of(lease, origin, made)
+            return self._end_of(lease, origin, made)
         except BaseException as exc:
-            _raise_end(exc)
+            raise_end(exc)
             return self._broken(lease, "attempt could not be judged", exc, made)
 
     async def _attempt(self, task: Task) -> Made:
@@ -321,7 +321,7 @@ class Dispatcher:
         except InvalidTask as exc:
             outcome = Outcome(error=f"the request cannot be made: {exc}")
         except BaseException as exc:  # a bug of ours must cost an attempt, not the task
-            _raise_end(exc)
+            raise_end(exc)
             error = self._defects.note("attempt broke down", exc, task=task.id)
             outcome = Outcome(error=f"poussetaches could not make the request: {error}")
         finally:
@@ -329,7 +329,7 @@ class Dispatcher:
         duration = self._clock.monotonic() - started
         return Made(request_id, now, duration, outcome, key_sent, progress)
 
-    def _finish_of(self, lease: Lease, origin: str, made: Made) -> Finish:
+    def _end_of(self, lease: Lease, origin: str, made: Made) -> End:
         """Return what an attempt came to, having learnt what it says of its origin."""
         task, outcome = lease.task, made.outcome
         if outcome.out_of_resources:
@@ -342,9 +342,9 @@ class Dispatcher:
             return self._put_back(lease, outcome)
         return self._judge(lease, made)
 
-    def _put_back(self, lease: Lease, outcome: Outcome) -> Finish:
+    def _put_back(self, lease: Lease, outcome: Outcome) -> PutBack:
         self._observer.attempt_put_back(lease.task)
-        return Finish(lease, PutBack(outcome.error))
+        return PutBack(lease, outcome.error)
 
     def _note_origin(self, task: Task, origin: str, made: Made) -> None:
         outcome = made.outcome
@@ -379,7 +379,7 @@ class Dispatcher:
                 try:
                     self._charge(lease, error)
                 except Exception as exc:
-                    self._record(self._broken(lease, "task could not be charged", exc))
+                    self._recorder.record(self._broken(lease, "task could not be charged", exc))
 
     def _charge(self, lease: Lease, error: str) -> None:
         now = self._clock.now()
@@ -387,7 +387,7 @@ class Dispatcher:
             return
         outcome = Outcome(error=error, unreachable=True)
         made = Made(new_request_id(self._random), now, 0.0, outcome, key_sent=None)
-        self._record(self._judge(lease, made))
+        self._recorder.record(self._judge(lease, made))
 
     def _judge(self, lease: Lease, made: Made) -> Finish:
         """Return what follows an attempt that counts."""
@@ -415,38 +415,6 @@ class Dispatcher:
         attempt = None if made is None else _attempt_of(lease.task, made, error, succeeded=False)
         return Finish(lease, Bury(Reason.INTERNAL_ERROR, error), attempt)
 
-    def _record(self, finish: Finish) -> None:
-        """Record an end that came without an attempt."""
-        recording = asyncio.create_task(self._record_until_done(finish))
-        self._recording.add(recording)
-        recording.add_done_callback(self._recording.discard)
-
-    async def _record_until_done(self, finish: Finish) -> None:
-        """Record an end, as often as it takes."""
-        lease, is_broken = finish.lease, False
-        judged_at = self._clock.now()
-        while True:
-            now = self._clock.now()
-            if now < judged_at:
-                finish, judged_at = _set_back(finish, judged_at - now), now
-            try:
-                await self._store.finish(finish, now=now)
-            except StoreUnavailable as exc:
-                if self._draining:
-                    fields = {"task": lease.task.id, "error": str(exc)}
-                    log.error("outcome not recorded, attempt to be made again", extra=fields)
-                    return
-            except Exception as exc:
-                # The store buries tasks that it cannot record; retry after any other defect.
-                if not is_broken:
-                    is_broken = True
-                    finish = self._broken(lease, "outcome could not be recorded", exc)
-                if self._draining:
-                    return
-            else:
-                return
-            await self._clock.sleep(STORE_RETRY)
-
     async def _recover(self) -> float:
         self._behind_since = None
         try:
@@ -457,13 +425,6 @@ class Dispatcher:
         except StoreUnavailable:
             return self._clock.monotonic() + STORE_RETRY
         return self._clock.monotonic()
-
-
-def _raise_end(exc: BaseException) -> None:
-    """Raise an exception again that ends the task from outside; all others are defects."""
-    # A panic of a library written in Rust is neither an Exception nor any of these.
-    if isinstance(exc, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit):
-        raise exc
 
 
 def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -> Attempt:
@@ -482,14 +443,6 @@ def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -
         key_sent=made.key_sent,
         progress=made.progress,
     )
-
-
-def _set_back(finish: Finish, microseconds: int) -> Finish:
-    """Return a finish with its retry moved along after the clock was set back."""
-    if not isinstance(finish.move, RetryAt):
-        return finish
-    move = RetryAt(Moment(finish.move.run_at - microseconds))
-    return msgspec.structs.replace(finish, move=move)
 
 
 async def _all_done(tasks: set[asyncio.Task[None]]) -> None:

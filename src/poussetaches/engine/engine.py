@@ -239,7 +239,9 @@ class Engine:
         if self._store.trouble is not None:
             return []
         return self._watchdog.stuck(
-            (*self.loops, *self.chores), behind_since=self.dispatcher.behind_since
+            (*self.loops, *self.chores),
+            behind_since=self.dispatcher.behind_since,
+            recording_since=self.dispatcher.recording_since,
         )
 
     def _loop(self, name: str, tick: Tick, *, bell: Bell) -> Loop:

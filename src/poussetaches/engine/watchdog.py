@@ -38,8 +38,14 @@ class Watchdog:
         self._resumed_at = now
         return now - before
 
-    def stuck(self, loops: Iterable[Loop], *, behind_since: float | None) -> list[str]:
-        """Return a description of each loop or task that is stuck."""
+    def stuck(
+        self,
+        loops: Iterable[Loop],
+        *,
+        behind_since: float | None,
+        recording_since: float | None,
+    ) -> list[str]:
+        """Return a description of each loop, task or outcome that is stuck."""
         now = self._clock.monotonic()
         if self._beat_at is not None and now - self._beat_at >= STANDSTILL:
             return []  # it has just resumed, and no loop has had its turn
@@ -50,6 +56,8 @@ class Watchdog:
         ]
         if behind_since is not None and self._is_overdue(behind_since, now):
             found.append("a due task that nothing holds is not being started")
+        if recording_since is not None and self._is_overdue(recording_since, now):
+            found.append("the outcome of an attempt is not being recorded")
         return found
 
     def _is_overdue(self, since: float, now: float) -> bool:

@@ -339,6 +339,15 @@ class Store(Protocol):
         makes its callback in the same commit, in every method that ends one.
         """
 
+    async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
+        """Give up a lease without an attempt: the task waits as before, due when it was due.
+
+        An ``error`` becomes the task's last one. If the clock was set back meanwhile, the task is
+        due at once, unless its push asked for a delay or a ``run_at``. A task that was cancelled
+        while it ran is dead. If none of this changes the task, nothing is written: it costs no
+        commit. Returns whether the lease was still ours; if not, nothing is changed.
+        """
+
     # Queues
 
     async def queues(self) -> dict[str, Queue]:

@@ -1,4 +1,4 @@
-"""Writing the ends of attempts."""
+"""Writing the ends of attempts, and giving up leases without one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from poussetaches.core.moment import Moment
-from poussetaches.core.task import PutBack, TaskState, moved
-from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish
+from poussetaches.core.task import Task, TaskState, moved, put_back
+from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish, Lease
 from poussetaches.store.sqlite import tasks
 from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
 from poussetaches.store.sqlite.leases import Held
@@ -24,6 +24,14 @@ class TimedFinish(msgspec.Struct, frozen=True, gc=False):
     now: Moment
 
 
+class GiveBack(msgspec.Struct, frozen=True, gc=False):
+    """A lease that is given up without an attempt."""
+
+    lease: Lease
+    now: Moment
+    error: str | None = None
+
+
 def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
     """Record the ends of attempts; return which leases were still ours."""
     return each(
@@ -31,45 +39,89 @@ def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool
         Step.RECORD,
         items,
         lambda some: _finish(tx, some),
-        give_up=lambda item, defect: _give_up(tx, item, defect),
+        give_up=lambda item, defect: _give_up(
+            tx, item.finish.lease, defect, item.now, attempts=int(item.finish.attempt is not None)
+        ),
+    )
+
+
+def give_back(tx: SqliteTransaction, items: Sequence[GiveBack]) -> Sequence[bool]:
+    """Give up leases without an attempt; return which were still ours."""
+    return each(
+        tx,
+        Step.GIVE_BACK,
+        items,
+        lambda some: _give_back(tx, some),
+        give_up=lambda item, defect: _give_up(tx, item.lease, defect, item.now),
     )
 
 
 def _finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
     were_ours, changes = [], []
     for item in items:
-        held = tx.held(item.finish.lease.token)
+        held = _taken(tx, item.finish.lease)
         were_ours.append(held is not None)
         if held is not None:
-            tx.give_up(held.seq)
             changes.append(_changed(tx, item, held))
     tasks.record(tx, changes)
     _record_attempts(tx, changes)
     return were_ours
 
 
-def _give_up(tx: SqliteTransaction, item: TimedFinish, defect: Defect) -> bool:
-    held = tx.held(item.finish.lease.token)
-    if held is None:
-        return False
-    tx.give_up(held.seq)
-    attempts = 0 if item.finish.attempt is None else 1
-    give_up_task(tx, held.seq, defect, now=item.now, attempts=attempts)
-    return True
+def _give_back(tx: SqliteTransaction, items: Sequence[GiveBack]) -> Sequence[bool]:
+    were_ours, changes = [], []
+    for item in items:
+        held, now = _taken(tx, item.lease), item.now
+        were_ours.append(held is not None)
+        if held is None:
+            continue
+        old = _leased_task(tx, item.lease, held)
+        new = put_back(old, item.error, now=now)
+        if new == item.lease.task:
+            # Perhaps too early, never too late: ``pull_back`` may have changed the row's run_at.
+            tx.task_waits(new.lane, min(new.run_at, now))
+            tx.task_changed(new, Change.PUT_BACK, new.state)
+            continue
+        change = Change.PUT_BACK if new.ended_at is None else Change.DIED
+        changes.append(tasks.Changed(held.seq, old, new, change, now))
+    tasks.record(tx, changes)
+    return were_ours
+
+
+def _taken(tx: SqliteTransaction, lease: Lease) -> Held | None:
+    """End a lease; return what it stood for, None if it was not ours any more."""
+    held = tx.held(lease.token)
+    if held is not None:
+        tx.give_up(held.seq)
+    return held
+
+
+def _give_up(
+    tx: SqliteTransaction, lease: Lease, defect: Defect, now: Moment, *, attempts: int = 0
+) -> bool:
+    held = _taken(tx, lease)
+    if held is not None:
+        give_up_task(tx, held.seq, defect, now=now, attempts=attempts)
+    return held is not None
+
+
+def _leased_task(tx: SqliteTransaction, lease: Lease, held: Held) -> Task:
+    """Return a task as it was leased, marked if it was cancelled since."""
+    if tx.is_cancelled(held):
+        return msgspec.structs.replace(lease.task, cancelled=True)
+    return lease.task
 
 
 def _changed(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tasks.Changed:
     finish, now = item.finish, item.now
-    old = finish.lease.task
-    if tx.is_cancelled(held):
-        old = msgspec.structs.replace(old, cancelled=True)
+    old = _leased_task(tx, finish.lease, held)
     new = moved(old, finish.move, finish.attempt, now=finish.ended_at or now)
     if new.state is TaskState.SUCCEEDED:
         change = Change.SUCCEEDED
     elif new.state is TaskState.DEAD:
         change = Change.DIED
     else:
-        change = Change.PUT_BACK if isinstance(finish.move, PutBack) else Change.FAILED
+        change = Change.FAILED
     return tasks.Changed(held.seq, old, new, change, now, finish.attempt)
 
 

@@ -23,6 +23,7 @@ from poussetaches.store.base import (
     FailureCount,
     Finish,
     LastUse,
+    Lease,
     Leased,
     Listener,
     MinuteRow,
@@ -255,6 +256,10 @@ class SqliteStore:
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
         """Record the end of an attempt."""
         return await self._to.write(finishes.finish, finishes.TimedFinish(finish, now))
+
+    async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
+        """Give up a lease without an attempt."""
+        return await self._to.write(finishes.give_back, finishes.GiveBack(lease, now, error))
 
     # Queues
 

@@ -35,6 +35,7 @@ class Step(StrEnum):
     """A step at which a single row can fail; completes "failed while …"."""
 
     RECORD = "recording the outcome"
+    GIVE_BACK = "putting the task back"
     BURY = "ending the task"
     PRUNE = "pruning the task"
     EDIT = "changing the task"
@@ -140,6 +141,8 @@ class SqliteTransaction:
         self._row_fault = row_fault
         self._pending = Pending()
         connection.execute("BEGIN IMMEDIATE")
+        self._changes_before = connection.total_changes
+        self._must_sync = False
 
     @property
     def news(self) -> News:
@@ -299,6 +302,10 @@ class SqliteTransaction:
 
     # The end
 
+    def sync(self) -> None:
+        """Have the disk written even if nothing is."""
+        self._must_sync = True
+
     def commit(self) -> None:
         """Make it durable, then let it be seen in memory."""
         added = [
@@ -307,8 +314,11 @@ class SqliteTransaction:
             if any(changes.values())
         ]
         write_rows(self.connection, self.sql["count"], added)
-        number_commit(self.connection)
-        self._commit(self.connection)
+        if self._must_sync or self._has_written:
+            number_commit(self.connection)
+            self._commit(self.connection)
+        else:
+            self.connection.execute("COMMIT")  # of nothing, which costs no sync
         known, pending = self._known, self._pending
         known.learn_queues(pending.news.queues)
         known.learn_lanes(pending.lanes)
@@ -327,6 +337,11 @@ class SqliteTransaction:
         except sqlite3.Error:
             # The connection is beyond use; recovering opens a new one.
             return
+
+    @property
+    def _has_written(self) -> bool:
+        """Tell whether any row was written, even if that was undone since."""
+        return self.connection.total_changes != self._changes_before
 
     def _use_lane(self, lane: Lane, used_at: Moment) -> int:
         if self.queue(lane.queue) is None:

@@ -74,7 +74,11 @@ def _bury(
 
 
 def bury_cancelled(tx: SqliteTransaction, items: Sequence[Moment]) -> Sequence[None]:
-    """Bury what was cancelled while it ran, and then cut off by the end of the process."""
+    """Bury what was cancelled while it ran, and then cut off by the end of the process.
+
+    This is the first commit after a start, which is to fail on a disk that cannot be written.
+    """
+    tx.sync()
     for now in items:
         rows = tx.connection.execute(tx.sql["cancelled_tasks"]).fetchall()
         bury(tx, [seq for (seq,) in rows], Reason.CANCELLED, now=now)

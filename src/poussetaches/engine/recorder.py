@@ -1,0 +1,133 @@
+"""Recording what attempts came to, as often as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from poussetaches.core.defect import describe_defect
+from poussetaches.core.errors import StoreUnavailable
+from poussetaches.core.moment import Moment
+from poussetaches.core.task import Bury, Reason, RetryAt
+from poussetaches.engine.clock import Clock
+from poussetaches.engine.defects import Defects, raise_end
+from poussetaches.store.base import Finish, Lease, Store
+
+STORE_RETRY = 1.0  # seconds between tries to record an end, and to get the store back
+OUTCOME_TRIES = 10  # that may fail unexpectedly before the task is ended in place of its outcome
+
+log = logging.getLogger(__name__)
+
+
+class PutBack(msgspec.Struct, frozen=True):
+    """The end of an attempt that does not count: the lease, and the error to keep, if any."""
+
+    lease: Lease
+    error: str | None = None
+
+
+End = Finish | PutBack
+
+
+class Recorder:
+    """Records the ends of attempts; none is given up before the server stops.
+
+    The store buries a task whose row it cannot write. If it fails unexpectedly all the same, the
+    end is recorded by a later try, so that no task is *running* until the next start.
+    """
+
+    def __init__(self, *, store: Store, clock: Clock, defects: Defects) -> None:
+        self._store = store
+        self._clock = clock
+        self._defects = defects
+        self._retries = True
+        self._since: dict[asyncio.Task[None], float] = {}
+
+    @property
+    def under_way(self) -> set[asyncio.Task[None]]:
+        """What has not been recorded yet."""
+        return set(self._since)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when, monotonic, the oldest end waits to be recorded by a store that can write."""
+        return min(self._since.values(), default=None)
+
+    def record(self, end: End) -> None:
+        """Record an end, without holding up anybody."""
+        recording = asyncio.create_task(self._until_done(end))
+        self._since[recording] = self._clock.monotonic()
+        recording.add_done_callback(self._since.pop)
+
+    def stop_retrying(self) -> None:
+        """Give up what cannot be recorded from now on: the next start makes it again."""
+        self._retries = False
+
+    async def settle(self) -> None:
+        """Wait until everything is recorded or given up."""
+        while self._since:
+            await asyncio.wait(self.under_way)
+
+    async def _until_done(self, end: End) -> None:
+        task_id, judged_at = end.lease.task.id, self._clock.now()
+        failures, known_error = 0, ""
+        while True:
+            now = self._clock.now()
+            if now < judged_at:
+                end, judged_at = _set_back(end, judged_at - now), now
+            try:
+                await self._write(end, now)
+            except StoreUnavailable as exc:
+                error = str(exc)
+                self._note_unavailable(task_id, error, is_new=error != known_error)
+            except BaseException as exc:
+                raise_end(exc)
+                error = self._note_defect(task_id, exc, known_error)
+                failures += 1
+                if failures == OUTCOME_TRIES:
+                    end = _ended_in_place(end, error)
+            else:
+                return
+            if not self._retries:
+                fields = {"task": task_id, "error": error}
+                log.error("outcome not recorded, attempt to be made again", extra=fields)
+                return
+            known_error = error
+            await self._clock.sleep(STORE_RETRY)
+
+    async def _write(self, end: End, now: Moment) -> None:
+        if isinstance(end, PutBack):
+            await self._store.give_back(end.lease, now=now, error=end.error)
+        else:
+            await self._store.finish(end, now=now)
+
+    def _note_unavailable(self, task_id: str, error: str, *, is_new: bool) -> None:
+        own = asyncio.current_task()
+        if self._store.trouble is not None and own is not None:
+            # What the store waits for, it has logged itself, and no restart would cure.
+            self._since[own] = self._clock.monotonic()
+        elif is_new:
+            log.warning("outcome not recorded yet", extra={"task": task_id, "error": error})
+
+    def _note_defect(self, task_id: str, exc: BaseException, known_error: str) -> str:
+        """Log and count an unexpected exception unless the last try raised the same."""
+        error = describe_defect(exc)
+        if error != known_error:
+            self._defects.note("outcome could not be recorded", exc, task=task_id)
+        return error
+
+
+def _set_back(end: End, microseconds: int) -> End:
+    """Return an end with its retry moved along after the clock was set back."""
+    if isinstance(end, PutBack) or not isinstance(end.move, RetryAt):
+        return end
+    move = RetryAt(Moment(end.move.run_at - microseconds))
+    return msgspec.structs.replace(end, move=move)
+
+
+def _ended_in_place(end: End, error: str) -> Finish:
+    """Return the end of a task whose outcome the store does not take."""
+    log.error("outcome given up, the task is ended", extra={"task": end.lease.task.id})
+    return Finish(end.lease, Bury(Reason.INTERNAL_ERROR, f"internal error: {error}"))
