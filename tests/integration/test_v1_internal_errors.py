@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from poussetaches.store.runner import InlineRunner
 from poussetaches.store.sqlite.transaction import Step
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
@@ -14,7 +16,21 @@ from tests.integration.asgi import request
 from tests.integration.service import Service
 from tests.store.faults import Faults
 
+R = TypeVar("R")
+
 TASK = {"url": "http://app.test/run", "delay": 60}
+
+
+class BreakingRunner(InlineRunner):
+    """Runs work until it is told to fail."""
+
+    is_broken = False
+
+    async def run(self, work: Callable[[], R]) -> R:
+        """Run one piece of work, or fail."""
+        if self.is_broken:
+            raise ZeroDivisionError
+        return await super().run(work)
 
 
 @pytest.fixture
@@ -23,12 +39,21 @@ def faults() -> Faults:
 
 
 @pytest.fixture
+def writer() -> BreakingRunner:
+    return BreakingRunner()
+
+
+@pytest.fixture
 async def service(
-    tmp_path: Path, clock: FakeClock, sender: ScriptedSender, faults: Faults
+    tmp_path: Path,
+    clock: FakeClock,
+    sender: ScriptedSender,
+    faults: Faults,
+    writer: BreakingRunner,
 ) -> AsyncIterator[Service]:
     path = tmp_path / "tasks.db"
     service = await Service.opened(
-        path, clock=clock, sender=sender, random=seeded(), row_fault=faults
+        path, clock=clock, sender=sender, random=seeded(), row_fault=faults, writer=writer
     )
     yield service
     await service.close()
@@ -124,4 +149,25 @@ async def test_sender_that_breaks_down_is_counted(
 
     await service.advance(30)
 
+    assert await health(service) == (200, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        pytest.param("POST", "/v1/tasks", TASK, id="by the short way"),
+        pytest.param("PUT", "/v1/queues/mail", {"rate": 1}, id="by the long way"),
+    ],
+)
+async def test_request_that_fails_is_counted(
+    service: Service, writer: BreakingRunner, method: str, path: str, body: dict[str, object]
+) -> None:
+    writer.is_broken = True
+    with pytest.raises(ZeroDivisionError):  # to the server, which logs it
+        await request(service.app, method, path, body)
+    writer.is_broken = False
+
+    refused = await request(service.app, method, path, {"none": 1})
+
+    assert refused.status == 422
     assert await health(service) == (200, 0, 1)

@@ -248,7 +248,9 @@ async def test_task_that_fails_dies_and_the_others_go_on(
 
 
 @at_each_place
-async def test_task_that_cannot_even_be_buried_is_set_aside(scene: Scene, place: Place) -> None:
+async def test_task_that_cannot_even_be_buried_is_set_aside(
+    scene: Scene, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     scene.faults.fail(place.step, Step.BURY_FAILED, keys=POISON, error=KeyError())
 
     await place.act(scene)
@@ -256,6 +258,7 @@ async def test_task_that_cannot_even_be_buried_is_set_aside(scene: Scene, place:
     assert await scene.states() == place.states()
     assert scene.set_aside() == ["b"]
     assert (scene.store.internal_error_count, scene.store.unreadable_count) == (1, 1)
+    assert "remedy failed" in caplog.messages
     await assert_all_is_well(scene)
 
 

@@ -21,7 +21,7 @@ from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import News, Push
-from poussetaches.store.sqlite import SqliteStore, connections
+from poussetaches.store.sqlite import SqliteStore, connections, database
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.reserve import Reserve
 from tests.factories import NOW, make_ended, make_schedule, make_task
@@ -619,6 +619,28 @@ async def test_memory_error_while_pages_are_freed_stops_no_write(
         await store.shrink()
 
     await store.add(make_task("a"))
+
+    assert store.trouble is None
+
+
+async def test_unexpected_error_while_recovering_is_raised_and_the_next_try_recovers(
+    store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a store that is unavailable it would be tried again for ever, and never be logged."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    disk.error = BROKEN
+    with pytest.raises(StoreUnavailable):
+        await store.add(make_task("a"))
+    disk.error = None
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(database, "write_in_vain", fail)
+        await store.recover()
+
+    await store.recover()
+    await store.add(make_task("b"))
 
     assert store.trouble is None
 

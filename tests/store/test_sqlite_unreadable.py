@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.edits import cancel
+from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
@@ -18,7 +19,7 @@ from poussetaches.store import verify_store
 from poussetaches.store.base import Edited, MinuteRow, Push
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import ThreadRunner
-from poussetaches.store.sqlite import SqliteStore
+from poussetaches.store.sqlite import SqliteStore, connections, rows
 from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.store.driving import (
     LANE,
@@ -92,6 +93,37 @@ async def test_tasks_around_an_unreadable_one_are_leased(
     assert store.unreadable_count == 1
     assert await counts_of(store) == {"default": QueueCounts(running=2)}
     assert await store.next_due() == {}
+
+
+async def test_leases_reach_their_caller_though_an_unreadable_row_cannot_be_set_aside(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    scribble(path, "headers = '{'")
+    monkeypatch.setattr(connections, "set_aside", fail)
+
+    leases = await lease_all(store)
+
+    assert list(leases) == ["a", "c"]
+    assert (store.internal_error_count, store.unreadable_count) == (1, 0)
+    assert await store.give_back(leases["a"], now=NOW)
+    assert list(await lease_all(store)) == ["a"]
+
+
+async def test_task_is_not_set_aside_for_want_of_memory(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="out of memory"):
+        patch.setattr(rows, "check_stored_url", fail)
+        await lease_all(store)
+
+    assert list(await lease_all(store)) == ["a", "b", "c"]
+    assert store.unreadable_count == 0
 
 
 @pytest.mark.parametrize("change", GARBAGE)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -27,7 +28,7 @@ from poussetaches.engine.queues import Queues
 from poussetaches.store.base import News
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import make_task
-from tests.fakes import FakeClock, ScriptedSender, let_run
+from tests.fakes import FakeClock, Panic, ScriptedSender, let_run
 from tests.store.sqlite_files import FULL, Disk
 
 URL = "https://chat.test/hooks/7f3a9c1e"
@@ -386,10 +387,14 @@ async def test_url_is_never_logged(
     assert "7f3a9c1e" not in str([vars(record) for record in caplog.records])
 
 
+@pytest.mark.parametrize("error", [ValueError, Panic, asyncio.CancelledError])
 async def test_post_that_fails_with_an_internal_error_is_repeated_and_the_url_is_not_logged(
-    chat: Chat, sender: ScriptedSender, caplog: pytest.LogCaptureFixture
+    chat: Chat,
+    sender: ScriptedSender,
+    error: type[BaseException],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sender.replies(ValueError(f"odd URL: {URL}"))
+    sender.replies(error(f"odd URL: {URL}"))
     tell(chat, make_group(1))
     await chat.texts()
 

@@ -28,7 +28,7 @@ from poussetaches.engine.defects import Defects
 from poussetaches.engine.engine import Engine
 from poussetaches.engine.recorder import OUTCOME_TRIES
 from poussetaches.engine.scheduler import STORE_RETRY, Scheduler
-from poussetaches.store.base import Finish, Lease, Leased, News
+from poussetaches.store.base import Finish, Lease, Leased, News, ScheduleEdit
 from poussetaches.store.runner import InlineRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import Step
@@ -140,6 +140,14 @@ class FailingStore(SqliteStore):
         """Give up a lease, or fail."""
         self._fail_if_told("give_back")
         return await super().give_back(lease, now=now, error=error)
+
+    async def edit_schedule(
+        self, name: str, edit: ScheduleEdit, *, now: Moment
+    ) -> Schedule | None:
+        """Edit a schedule, or fail for one of them."""
+        if name == "t":
+            self._fail_if_told("edit_schedule")
+        return await super().edit_schedule(name, edit, now=now)
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Bury expired tasks, or fail."""
@@ -532,6 +540,7 @@ async def test_listener_that_breaks_down_affects_neither_tasks_nor_other_listene
     assert (await known(failing_store, "task")).state is TaskState.SUCCEEDED
     assert len(notes.changes) == 3  # pushed, started, succeeded
     assert caplog.messages.count("listener failed") == 3
+    assert failing_store.internal_error_count == 3
     assert SECRET not in caplog.text
 
 
@@ -587,6 +596,38 @@ async def test_schedule_whose_times_cannot_be_found_is_paused_and_the_others_are
 
     assert (await failing_store.counts())["default"].waiting == 121
     assert [one.name for one in await failing_store.schedules(None) if one.paused] == ["t"]
+    assert engine.internal_error_count == 1
+
+
+async def test_schedule_that_cannot_be_paused_does_not_hold_up_the_others(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(120):
+        await put_schedule(failing_store, make_schedule(f"s{number}"))
+    await put_schedule(failing_store, make_schedule("t", next_run_at=Moment(NOW - 1)))
+    failing_store.fail("fire")
+    failing_store.fail("edit_schedule")
+
+    again_at = await engine.scheduler.tick()
+
+    assert again_at == clock.monotonic() + STORE_RETRY
+    assert "schedule not paused" in caplog.messages
+    assert (await failing_store.counts())["default"].waiting == 120
+
+
+async def test_schedule_is_not_paused_for_want_of_memory(
+    engine: Engine, failing_store: FailingStore
+) -> None:
+    await put_schedule(failing_store, make_schedule("t"))
+    failing_store.fail("fire", times=1, error=MemoryError())
+    loop = next(loop for loop in engine.loops if loop.name == "scheduler")
+
+    await loop.turn()
+    await loop.turn()
+
+    [schedule] = await failing_store.schedules(None)
+    assert not schedule.paused
+    assert (await failing_store.counts())["default"].waiting == 1
     assert engine.internal_error_count == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from poussetaches.core.errors import StoreBusy, StoreClosed, StoreUnavailable
 from poussetaches.store.group_commit import CROWD, MOST_WAITING, QUIET_TURNS, GroupCommit
 from poussetaches.store.runner import InlineRunner, Runner
-from tests.fakes import let_run
+from tests.fakes import Panic, let_run
 
 R = TypeVar("R")
 
@@ -325,9 +325,33 @@ async def test_announcement_that_breaks_down_leaves_nobody_waiting(
     assert list(results) == ["A", "B"]
     assert await group.write(note, "c") == "C"
     assert caplog.messages == ["listeners not told of a commit"] * 2
+    assert group.defect_count == 2
 
 
-async def test_writes_that_fail_are_tried_once_more_with_their_rows_isolated() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [Panic(), StopIteration(), MemoryError(), RecursionError(), asyncio.CancelledError()],
+    ids=repr,
+)
+async def test_write_that_raises_whatever_leaves_nobody_waiting(error: BaseException) -> None:
+    def fail(page: Page, items: Sequence[str]) -> Sequence[str]:
+        raise error
+
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    results = await asyncio.gather(
+        group.write(note, "a"), group.write(fail, "b"), return_exceptions=True
+    )
+
+    assert isinstance(results[1], BaseException)
+    assert results[0] == "A" or isinstance(results[0], BaseException)
+    assert await group.write(note, "c") == "C"
+
+
+async def test_writes_that_fail_are_tried_once_more_with_their_rows_isolated(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     notebook = Notebook()
     group = group_on(notebook)
 
@@ -335,6 +359,7 @@ async def test_writes_that_fail_are_tried_once_more_with_their_rows_isolated() -
 
     assert results == [2, 2]
     assert (notebook.torn_out, len(notebook.pages)) == (1, 1)
+    assert caplog.messages == ["commit failed, each row is written alone"]
 
 
 async def test_what_was_undone_is_not_announced() -> None:

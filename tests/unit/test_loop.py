@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from poussetaches.engine.clock import Bell
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.loop import Loop
-from tests.fakes import FakeClock, let_run
+from tests.fakes import FakeClock, Panic, let_run
 
 
 class Ticks:
@@ -14,7 +16,7 @@ class Ticks:
     def __init__(self, bell: Bell, *, wake_at: float | None = None) -> None:
         self.count = 0
         self.wake_at = wake_at
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.rings = 0
         self._bell = bell
 
@@ -101,25 +103,32 @@ async def test_loop_looks_at_the_clock_every_ten_seconds(
     await loop.stop()
 
 
+@pytest.fixture(
+    params=[ZeroDivisionError("a secret"), Panic("a secret"), asyncio.CancelledError()], ids=repr
+)
+def failing_ticks(request: pytest.FixtureRequest, ticks: Ticks) -> Ticks:
+    ticks.error = request.param
+    return ticks
+
+
 async def test_tick_that_raises_is_counted_and_tried_again_after_a_second(
     loop: Loop,
-    ticks: Ticks,
+    failing_ticks: Ticks,
     clock: FakeClock,
     defects: Defects,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ticks.error = ZeroDivisionError("a secret")
     loop.start()
     await let_run()
     assert caplog.messages == ["test failed, going on"]
     assert "a secret" not in caplog.text
     assert defects.count == 1
 
-    ticks.error = None
+    failing_ticks.error = None
     clock.advance(1)
     await let_run()
 
-    assert ticks.count == 2
+    assert failing_ticks.count == 2
     await loop.stop()
 
 

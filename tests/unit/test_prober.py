@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from poussetaches.core.task import Outcome
@@ -7,21 +9,27 @@ from poussetaches.engine.engine import Engine
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import run_due
 from tests.factories import make_task
-from tests.fakes import AWAY, FakeClock, ScriptedSender
+from tests.fakes import AWAY, FakeClock, Panic, ScriptedSender
 
 
 class BrokenProbes(ScriptedSender):
     """A sender whose probes break down, as a bug would have it."""
 
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
     async def probe(self, origin: str) -> Outcome | None:
         """Count the probe, and break down."""
         self.probes.append(origin)
-        raise UnicodeError("a secret")
+        raise self.error
 
 
-@pytest.fixture
-def sender() -> BrokenProbes:
-    return BrokenProbes()
+@pytest.fixture(
+    params=[UnicodeError("a secret"), Panic("a secret"), asyncio.CancelledError()], ids=repr
+)
+def sender(request: pytest.FixtureRequest) -> BrokenProbes:
+    return BrokenProbes(request.param)
 
 
 async def test_probe_that_breaks_down_is_counted_and_made_again(

@@ -26,10 +26,12 @@ def build_app(
     tokens: Tokens | None,
     request_limits: RequestLimits,
     hosts: Collection[str] = (),
+    count_failure: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """Return the application; without tokens everybody may do everything.
 
     ``hosts`` are the names that it may be called by without tokens, besides those without a dot.
+    ``count_failure`` is called for each request that failed because of an internal error.
     """
     routes = Starlette(
         routes=[endpoint.route() for endpoint in endpoints],
@@ -53,7 +55,16 @@ def build_app(
 
     date = Date()
     answered = Dated(LimitedRequests(guard, request_limits), date)
-    return Shortcut(answered, endpoints=endpoints, date=date, may_pass=may_pass)
+    shortcut = Shortcut(answered, endpoints=endpoints, date=date, may_pass=may_pass)
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await shortcut(scope, receive, send)
+        except Exception:
+            count_failure()
+            raise  # to the server, which logs it
+
+    return counted
 
 
 class Shortcut:
@@ -95,7 +106,7 @@ class Shortcut:
             response = await answer_problem(request, exc)
             response.raw_headers.append(self._date.header())
             await response(scope, receive, send)
-            raise  # to the server, which logs it
+            raise
         response.raw_headers.append(self._date.header())
         await response(scope, receive, send)
 

@@ -36,7 +36,7 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     status: Literal["ok"]
     unreadable_rows: int = 0  # rows set aside because they could not be read
-    internal_errors: int = 0  # each ended one task, attempt, schedule or turn of a loop
+    internal_errors: int = 0  # such as those that ended a task or an attempt
     shortage: str | None = None  # the resource that attempts lacked within the last minute
 
 

@@ -17,7 +17,7 @@ from poussetaches.core.failures import FailureGroup
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
-from poussetaches.engine.defects import Defects
+from poussetaches.engine.defects import Defects, raise_end
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import USER_AGENT, Request
 from poussetaches.engine.sender import Sender
@@ -217,7 +217,8 @@ class Alerts:
         )
         try:
             return await self._sender.send(request)
-        except Exception as exc:  # a bug of ours must cost an alert, not all that follow
+        except BaseException as exc:  # a bug of ours must cost an alert, not all that follow
+            raise_end(exc)
             return Outcome(error=self._defects.note("alert broke down", exc))
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from poussetaches.engine.clock import Bell, Clock
-from poussetaches.engine.defects import Defects
+from poussetaches.engine.defects import Defects, raise_end
 
 # Does everything that is due; returns the monotonic time to look again, None for "when it rings".
 Tick = Callable[[], Awaitable[float | None]]
@@ -55,7 +55,8 @@ class Loop:
         self._bell.clear()
         try:
             return await self._tick()
-        except Exception as exc:  # a loop that ended would stop all delivery in silence
+        except BaseException as exc:  # a loop that ended would stop all delivery in silence
+            raise_end(exc)
             self._defects.note(f"{self.name} failed, going on", exc)
             return self._clock.monotonic() + AFTER_ERROR
         finally:

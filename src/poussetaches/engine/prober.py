@@ -7,7 +7,7 @@ import logging
 
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
-from poussetaches.engine.defects import Defects
+from poussetaches.engine.defects import Defects, raise_end
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
@@ -65,7 +65,8 @@ class Prober:
         begun_at = self._clock.monotonic()
         try:
             outcome = await self._sender.probe(origin)
-        except Exception as exc:  # a bug of ours must cost a probe, not all that follow
+        except BaseException as exc:  # a bug of ours must cost a probe, not all that follow
+            raise_end(exc)
             error = self._defects.note("probe broke down", exc, origin=origin)
             outcome = Outcome(error=f"poussetaches could not probe: {error}")
         now = self._clock.monotonic()

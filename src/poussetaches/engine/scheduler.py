@@ -32,6 +32,7 @@ from poussetaches.store.base import Store
 
 STORE_RETRY = 1.0  # seconds
 AT_ONCE = 100  # schedules that share a commit: thousands are due at midnight
+NO_FAULT = (StoreUnavailable, MemoryError)  # errors that no schedule is paused for
 ALLOWANCE = 10 * SECOND  # how late a run may be and still be on time: a loop's longest sleep
 
 log = logging.getLogger(__name__)
@@ -73,21 +74,24 @@ class Scheduler:
 
         Raises:
             StoreUnavailable: one could not be stored; the others are finished by then.
+            MemoryError: there was no room for one; the next turn fires it.
         """
         found: list[tuple[Schedule, Sequence[Moment]]] = []
         for schedule in schedules:
             try:
                 found.append((schedule, _due_occurrences(schedule, now)))
+            except MemoryError:
+                raise
             except Exception as exc:
                 await self._pause(schedule, exc, now)
             await asyncio.sleep(0)  # after a long absence each takes its time
         work = (self._fire_due(schedule, occurrences, now) for schedule, occurrences in found)
         results = await asyncio.gather(*work, return_exceptions=True)
         for (schedule, _), result in zip(found, results, strict=True):
-            if isinstance(result, Exception) and not isinstance(result, StoreUnavailable):
+            if isinstance(result, Exception) and not isinstance(result, NO_FAULT):
                 await self._pause(schedule, result, now)
         for result in results:
-            if isinstance(result, StoreUnavailable):
+            if isinstance(result, NO_FAULT):
                 raise result
 
     async def _pause(self, schedule: Schedule, exc: Exception, now: Moment) -> None:
@@ -97,7 +101,12 @@ class Scheduler:
         def paused(known: Schedule | None) -> Schedule | None:
             return known and msgspec.structs.replace(known, paused=True)
 
-        await self._store.edit_schedule(schedule.name, paused, now=now)
+        try:
+            await self._store.edit_schedule(schedule.name, paused, now=now)
+        except StoreUnavailable:
+            raise
+        except Exception as pausing:  # it stays due, and must not hold up the others
+            self._defects.note("schedule not paused", pausing, schedule=schedule.name)
 
     async def _fire_due(
         self, schedule: Schedule, occurrences: Sequence[Moment], now: Moment
@@ -143,7 +152,7 @@ class Scheduler:
         for stranded in await self._store.stranded_schedules(after):
             try:
                 await self._start_anew(stranded, now)
-            except StoreUnavailable:
+            except NO_FAULT:
                 raise
             except Exception as exc:
                 await self._pause(stranded, exc, now)

@@ -109,7 +109,11 @@ class Parts:
         endpoints = endpoints_of(services, settings, test_mode=test_mode)
         hosts = (*settings.allow_host, settings.host.lower())
         self.app: ASGIApp = build_app(
-            endpoints, tokens=_tokens(settings), request_limits=request_limits, hosts=hosts
+            endpoints,
+            tokens=_tokens(settings),
+            request_limits=request_limits,
+            hosts=hosts,
+            count_failure=self.engine.defects.count_logged,
         )
 
     @property

@@ -60,7 +60,15 @@ class _Waiting(Generic[T]):
         self.size = size
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.result: Any = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Note why it was not written."""
+        if isinstance(error, StopIteration | asyncio.CancelledError):
+            # A future refuses the one, and would be cancelled by the other.
+            stack = error.__traceback__
+            error = RuntimeError(f"a write raised {type(error).__name__}").with_traceback(stack)
+        self.error = error
 
     def tell(self) -> None:
         """Give the caller the result, unless it has gone away."""
@@ -102,6 +110,7 @@ class GroupCommit(Generic[T]):
         self._waiting: list[_Waiting[T]] = []
         self._size = 0  # bytes, of what is written just now too
         self._draining: asyncio.Task[None] | None = None
+        self.defect_count = 0  # of commits that listeners were not told of
 
     def write(self, write: Write[T, I, R], item: I, *, size: int = 0) -> asyncio.Future[R]:
         """Write one item; its result comes once it is on disk.
@@ -147,8 +156,8 @@ class GroupCommit(Generic[T]):
             try:
                 self._announce(transaction)
             except Exception as exc:  # callers must still get the commit's result
-                error = {"error": describe_defect(exc), "stack": stack_of(exc)}
-                log.error("listeners not told of a commit", extra=error)
+                self.defect_count += 1
+                log.error("listeners not told of a commit", extra=_described(exc))
         if not committed:
             self._announce_failure()
 
@@ -165,13 +174,15 @@ class GroupCommit(Generic[T]):
     async def _run(self, batch: Sequence[_Waiting[T]]) -> list[T]:
         try:
             return await self._runner.run(partial(self._carry_out, batch))
-        except StoreUnavailable as exc:  # the runner takes no more work
+        # The runner takes no more work, or there is a bug: nobody may wait for ever.
+        except BaseException as exc:
+            own = asyncio.current_task()
+            if isinstance(exc, KeyboardInterrupt | SystemExit) or (own and own.cancelling()):
+                for waiting in batch:
+                    waiting.future.cancel()
+                raise
             for waiting in batch:
-                waiting.error = exc
-            return []
-        except Exception as exc:  # a bug, or trouble with trouble: nobody may wait for ever
-            for waiting in batch:
-                waiting.error = exc
+                waiting.fail(exc)
             return []
 
     def _carry_out(self, batch: Sequence[_Waiting[T]]) -> list[T]:
@@ -184,8 +195,10 @@ class GroupCommit(Generic[T]):
                 is_last = isolates_rows and len(batch) == 1
                 if trouble is not None or is_last:
                     for waiting in batch:
-                        waiting.error = trouble or exc
+                        waiting.fail(trouble or exc)
                     return []
+                if not isolates_rows:
+                    log.warning("commit failed, each row is written alone", extra=_described(exc))
         return [done for waiting in batch for done in self._carry_out([waiting])]
 
     def _commit(self, batch: Sequence[_Waiting[T]], *, isolates_rows: bool) -> T:
@@ -200,6 +213,10 @@ class GroupCommit(Generic[T]):
             transaction.rollback()
             raise
         return transaction
+
+
+def _described(exc: Exception) -> dict[str, str]:
+    return {"error": describe_defect(exc), "stack": stack_of(exc)}
 
 
 def _by_write(batch: Sequence[_Waiting[T]]) -> dict[Write[T, Any, Any], list[_Waiting[T]]]:

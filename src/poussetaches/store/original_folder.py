@@ -18,7 +18,7 @@ from typing import Annotated
 
 import msgspec
 
-from poussetaches.core.defect import describe_defect
+from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import (
     CannotOpenStore,
     InvalidSchedule,
@@ -166,7 +166,11 @@ async def _keep_schedule(schedule: Schedule, store: Store, now: Moment) -> bool:
     except Exception as exc:  # no schedule may keep the server from starting
         log.error(
             "schedule of the original not taken over",
-            extra={"schedule": schedule.name, "error": describe_defect(exc)},
+            extra={
+                "schedule": schedule.name,
+                "error": describe_defect(exc),
+                "stack": stack_of(exc),
+            },
         )
         return False
     return is_new

@@ -13,7 +13,13 @@ from random import Random
 from typing import TypeVar
 
 from poussetaches.core.defect import describe_defect, stack_of
-from poussetaches.core.errors import OutcomeUnknown, StoreClosed, StoreFull, StoreUnavailable
+from poussetaches.core.errors import (
+    OutcomeUnknown,
+    PousseTachesError,
+    StoreClosed,
+    StoreFull,
+    StoreUnavailable,
+)
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Listener, News, StoreTrouble
 from poussetaches.store.group_commit import GroupCommit, Write
@@ -72,7 +78,7 @@ class Connections:
         self._announced: StoreTrouble | None = None
         self.unreadable: set[int] = set()  # tasks that must not be met again
         self.unreadable_count = 0
-        self.internal_error_count = 0
+        self._defect_count = 0
         self.listeners: list[Listener] = []
         self._writer = writer
         self._reader = writer if path is None else reader
@@ -117,6 +123,11 @@ class Connections:
         self._writer.close()
         self._reader.close()
 
+    @property
+    def internal_error_count(self) -> int:
+        """How many internal errors there were since the store was opened."""
+        return self._defect_count + self._group.defect_count
+
     # Writing and reading
 
     def write(
@@ -154,8 +165,7 @@ class Connections:
             try:
                 listener.committed(news)
             except Exception as exc:  # the commit or lease stands, whatever a listener raises
-                error = {"error": describe_defect(exc), "stack": stack_of(exc)}
-                log.error("listener failed", extra=error)
+                self._note_defect("listener failed", exc)
 
     async def shrink(self) -> bool:
         """Give free pages back to the disk; tell whether there may be more."""
@@ -248,7 +258,7 @@ class Connections:
         self.tell(transaction.news)
 
     def _count_failure(self, failure: RowFailure) -> None:
-        self.internal_error_count += 1
+        self._defect_count += 1
         log.error(
             "row could not be processed",
             extra={
@@ -260,6 +270,10 @@ class Connections:
                 "stack": failure.stack,
             },
         )
+
+    def _note_defect(self, event: str, exc: Exception) -> None:
+        self._defect_count += 1
+        log.error(event, extra={"error": describe_defect(exc), "stack": stack_of(exc)})
 
     def _announce_trouble(self) -> None:
         """Tell listeners of new trouble, so that recovery starts at once."""
@@ -330,6 +344,8 @@ class Connections:
             except StoreUnavailable:
                 # What was read is good all the same; the row is to be met again.
                 self.unreadable -= {row.key}
+            except Exception as exc:  # as good: a lease that was read must reach its dispatcher
+                self._note_defect("unreadable row not set aside", exc)
 
     # Connecting
 
@@ -414,9 +430,12 @@ class Connections:
             found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found == "ok":
                 database.write_in_vain(self._connection, self._commit_in_place)
-        except Exception as exc:
+        except (sqlite3.Error, OSError, MemoryError, PousseTachesError) as exc:
             self._disconnect()
             raise StoreUnavailable(str(exc)) from exc
+        except BaseException:  # a bug, which the dispatcher's loop logs and counts
+            self._disconnect()
+            raise
         if found != "ok":
             self._disconnect()
             raise StoreUnavailable(f"the database is damaged: {found}")

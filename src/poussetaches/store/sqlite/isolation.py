@@ -8,6 +8,7 @@ buried. If that fails too, its row is set aside; if even that fails, it is left 
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -27,6 +28,8 @@ from poussetaches.store.sqlite.unreadable import clear_away, set_row_aside
 
 I = TypeVar("I")  # noqa: E741 - a row of a write
 R = TypeVar("R")
+
+log = logging.getLogger(__name__)
 
 # Handles a row that failed; returns what became of it, None if the row is gone.
 Remedy = Callable[[], Fate | None]
@@ -182,6 +185,11 @@ def _first_that_works(
                 tx.reach(step, [row.key])
         except Exception as exc:
             raise_trouble(tx, exc)
+            failed = {"table": row.table, "row": row.label, "step": step.value}
+            log.error(
+                "remedy failed",
+                extra={**failed, "error": describe_defect(exc), "stack": stack_of(exc)},
+            )
             continue
         if fate is not None:
             _note(tx, row, defect, fate)

@@ -215,6 +215,8 @@ def task_from_row(row: Row) -> Task:
             headers=_decode_texts(row[30]) if row[30] else {},
             body=row[31] or b"",
         )
+    except MemoryError:  # not the row's fault
+        raise
     except Exception as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
 
@@ -303,6 +305,8 @@ def schedule_from_row(row: Row) -> Schedule:
             last_task_id=row[13],
             declared=None if row[14] is None else _decode_definition(row[14]),
         )
+    except MemoryError:  # not the row's fault
+        raise
     except Exception as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
 

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping
 
+from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.failures import group_of
 
 SLICE = 1000  # rows held in memory at once
@@ -41,8 +42,9 @@ def group_failures(connection: sqlite3.Connection) -> None:
             for seq, queue, url, status, error in rows:
                 try:
                     group = group_of(queue=queue, url=url, status=status, error=error)
-                except Exception:  # no row may stop the upgrade
-                    log.error("task has no failure group", extra={"row": seq})
+                except Exception as exc:  # no row may stop the upgrade
+                    fields = {"row": seq, "error": describe_defect(exc), "stack": stack_of(exc)}
+                    log.error("task has no failure group", extra=fields)
                     continue
                 values = (group.id, group.queue, group.url_path, group.status, group.error)
                 connection.execute(_GROUP, values)
