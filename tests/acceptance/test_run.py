@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.harness import PATIENCE, Server, free_port, serving, wait_until
+from tests.acceptance.harness import PATIENCE, Server, free_port, holding, serving, wait_until
 
 SCRIPT = Path(__file__).with_name("application.py")
 KEY_LENGTH = 43  # of 32 bytes in base64
@@ -156,6 +156,12 @@ def _is_running(pid: int) -> bool:
 def state_of(server: Server, task_id: str) -> str:
     state: str = server.request("GET", f"/v1/tasks/{task_id}").json["state"]
     return state
+
+
+def started(run: Run) -> int:
+    """Wait until the application is started; return its process id."""
+    lines = wait_until(lambda: run.logged("application started"), bool, "the application's start")
+    return int(lines[0].rpartition("pid=")[2])
 
 
 def is_gone(pid: int) -> None:
@@ -397,13 +403,47 @@ def test_status_of_an_application_that_fails_while_it_stops_is_kept(
         assert run.stop() == 3
 
 
-def test_signal_that_killed_the_application_is_in_the_status(
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+def test_signal_by_which_another_program_ends_the_application_is_in_the_status(
+    tmp_path: Path, application: Application, name: str
+) -> None:
+    with running(tmp_path, application, command=["sleep", "1000"]) as run:
+        os.kill(started(run), signal.Signals[name])
+
+        assert run.status() == 128 + signal.Signals[name]
+
+
+@pytest.mark.parametrize("status", [0, 3, 143])
+def test_status_with_which_the_application_ends_by_itself_is_kept(
+    tmp_path: Path, application: Application, status: int
+) -> None:
+    with running(tmp_path, application, command=["sh", "-c", f"exit {status}"]) as run:
+        assert run.status() == status
+
+
+def test_application_that_gets_the_signal_together_with_the_server_has_ended_well(
     tmp_path: Path, application: Application
 ) -> None:
-    with running(tmp_path, application) as run:
-        os.kill(application.saw(event="started")["pid"], signal.SIGKILL)
+    with (
+        holding() as (receiver, release),
+        running(
+            tmp_path, application, "--base-url", receiver.url, command=["sleep", "1000"]
+        ) as run,
+    ):
+        pid = started(run)
+        run.push_path("/held")
+        wait_until(
+            lambda: [each.path for each in receiver.deliveries],
+            lambda paths: "/held" in paths,
+            "the delivery",
+        )
+        run.signal(signal.SIGTERM)
+        run.says(" stopping .*in_flight=1")
+        os.kill(pid, signal.SIGTERM)
+        run.says("application ended")
+        release.set()
 
-        assert run.status() == 128 + signal.SIGKILL
+        assert run.status() == 0
 
 
 def test_application_ends_when_the_server_is_killed(
@@ -520,3 +560,19 @@ def test_end_of_the_second_process_ends_all_with_its_status(
 
         assert run.status() == 4
     assert application.signals() == ["SIGTERM"]
+
+
+def test_status_of_the_process_that_ended_first_outlives_a_signal(
+    tmp_path: Path, application: Application
+) -> None:
+    tasks = Application(tmp_path / "tasks")
+    flags = ("--tasks", shlex.join(tasks.command), "--base-url", tasks.url)
+    with holding() as (receiver, _), running(tmp_path, application, *flags) as run:
+        run.push(f"{receiver.url}/held")
+        wait_until(lambda: receiver.deliveries, bool, "the delivery")
+        run.push_path("/exit/4")
+        run.says("application for tasks ended")
+
+        run.signal(signal.SIGTERM)
+
+        assert run.status() == 4

@@ -74,7 +74,7 @@ class Application:
         self._has_terminal = has_terminal
         self._children: list[Child] = []
         self._watches: list[asyncio.Task[None]] = []
-        self._first_to_end: Child | None = None
+        self._first_to_end: Child | None = None  # by itself
 
     async def start(self, address: str, stop: Callable[[], None]) -> None:
         """Start the processes; the end of one ends the server.
@@ -107,16 +107,20 @@ class Application:
         self._check_workers(queues)
 
     async def end(self, number: int | None) -> int:
-        """End the processes; return the application's status, or that of the first to end."""
-        child = self._children[0]
-        if number is None and self._first_to_end is not None:
-            child = self._first_to_end
+        """End the processes; return the status of the first that ended by itself.
+
+        If none did, it is the application's.
+        """
         for each in STOPPING:
             asyncio.get_running_loop().add_signal_handler(each, self._stop, each)
+        if number is not None:
+            # Service managers may send it to the application too (KillMode=control-group).
+            for child in self._children:
+                child.excuse(number)
         number = signal.SIGTERM if number is None else number
         await asyncio.gather(*(each.end(number, END_LIMIT) for each in self._children))
         await asyncio.gather(*self._watches)
-        return child.status or 0
+        return (self._first_to_end or self._children[0]).status or 0
 
     def kill(self) -> None:
         """End the processes now."""
@@ -192,7 +196,8 @@ class Application:
 
     async def _watch(self, child: Child, stop: Callable[[], None]) -> None:
         await child.ended()
-        self._first_to_end = self._first_to_end or child
+        if child.ended_by_itself:
+            self._first_to_end = self._first_to_end or child
         stop()
 
 

@@ -34,7 +34,8 @@ class Child:
         self._stdin = None if reads else asyncio.subprocess.DEVNULL
         self._process: Process | None = None
         self._group: int | None = None  # as long as somebody of it may be there
-        self._stop_signals: set[int] = set()  # sent to end it
+        self._stop_signals: set[int] = set()  # an end by one of them is a good one
+        self._stopped = False
 
     @property
     def process_id(self) -> int | None:
@@ -45,14 +46,20 @@ class Child:
     def status(self) -> int | None:
         """Its exit status, as in shells: 128 plus the signal that ended it.
 
-        The status is 0 if that is a signal that was sent to stop it. Servers such as uvicorn raise
-        the signal again after their shutdown, and service managers treat 143 as a failure.
+        The status is 0 if that is a signal that was sent to stop it, or was excused. Servers such
+        as uvicorn raise the signal again after their shutdown, and service managers treat 143 as a
+        failure.
         """
         code = None if self._process is None else self._process.returncode
         if code is None:
             return None
         status = SIGNALLED - code if code < 0 else code
         return 0 if status - SIGNALLED in self._stop_signals else status
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Return whether it ended before it was sent a signal to end it."""
+        return self.status is not None and not self._stopped
 
     async def start(self) -> None:
         """Start it."""
@@ -72,9 +79,15 @@ class Child:
             log.info("%s ended", self.name, extra={"status": self.status})
 
     def stop(self, number: int) -> None:
-        """Send it a signal to end it."""
+        """Send it a signal to end it; ignored if it has ended already."""
+        if self._process is not None and self._process.returncode is None:
+            self._stopped = True
+            self.excuse(number)
+            self.signal(number)
+
+    def excuse(self, number: int) -> None:
+        """Count an end by this signal as a good one, whoever sent it."""
         self._stop_signals.add(number)
-        self.signal(number)
 
     def signal(self, number: int) -> None:
         """Send it a signal, and not to what it started."""
