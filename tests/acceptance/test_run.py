@@ -273,8 +273,15 @@ def test_port_that_is_taken_keeps_the_application_from_starting(
     ("flags", "command", "status", "said"),
     [
         pytest.param((), ["no-such-program"], 127, "cannot find the program 'no-such-program'"),
+        pytest.param((), [""], 127, "cannot find the program ''"),
+        pytest.param((), ["/etc"], 126, "'/etc', which is to be run, is a folder"),
+        pytest.param((), ["/" + "a" * 300], 126, "File name too long"),
+        pytest.param((), [__file__], 126, f"no permission to execute {__file__!r}"),
+        pytest.param(("--tasks", __file__), ["flask", "run"], 126, "no permission to execute"),
         pytest.param((), ["sleep", "9"], 2, "at which address 'sleep 9' will listen"),
         pytest.param(("--tasks", "'"), ["sleep", "9"], 2, '--tasks: "\'" is no command'),
+        pytest.param(("--tasks", ""), ["sleep", "9"], 2, "--tasks: the command is empty"),
+        pytest.param(("--tasks", " "), ["sleep", "9"], 2, "--tasks: the command is empty"),
         pytest.param(
             ("--tasks", "flask run"), ["flask", "run"], 2, "both commands would listen at"
         ),
@@ -290,6 +297,18 @@ def test_command_that_cannot_be_run_is_named(
     assert (found, len(text.splitlines())) == (status, 1)
     assert said in text
     assert not run.data_dir.exists()
+
+
+def test_program_on_the_path_that_cannot_be_executed_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "shop").touch(mode=0o644)
+    run = Run(tmp_path / "data", ["shop"], env={"PATH": str(folder)})
+
+    status, said = run.refused()
+
+    assert (status, len(said.splitlines())) == (126, 1)
+    assert f"no permission to execute '{folder / 'shop'}'" in said
 
 
 def test_program_whose_interpreter_is_missing_is_named(tmp_path: Path) -> None:

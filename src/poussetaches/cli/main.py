@@ -13,14 +13,16 @@ from poussetaches.cli.backup import backup
 from poussetaches.cli.check import check
 from poussetaches.cli.copying import export, import_
 from poussetaches.cli.options import PlainCommand, PlainGroup
-from poussetaches.cli.run import CommandNotFound, run
+from poussetaches.cli.run import CommandNotExecutable, CommandNotFound, run
 from poussetaches.cli.serve import ServeCommand, serve
 from poussetaches.cli.verify import verify
 from poussetaches.core.errors import PousseTachesError, SettingsError
 
 FAILED = 1
 MISUSED = 2
-NO_COMMAND = 127  # as shells have it
+# As shells have it.
+NOT_EXECUTABLE = 126
+NO_COMMAND = 127
 
 app = typer.Typer(
     cls=PlainGroup,
@@ -51,6 +53,8 @@ def main(args: list[str] | None = None) -> int:
         return fail(f"{what[:1].lower()}{what[1:]}; see {command} --help", MISUSED)
     except SettingsError as exc:
         return fail(str(exc), MISUSED)
+    except CommandNotExecutable as exc:
+        return fail(str(exc), NOT_EXECUTABLE)
     except CommandNotFound as exc:
         return fail(str(exc), NO_COMMAND)
     except PousseTachesError as exc:

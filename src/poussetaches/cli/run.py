@@ -29,6 +29,10 @@ class CommandNotFound(PousseTachesError):
     """There is no such program."""
 
 
+class CommandNotExecutable(PousseTachesError):
+    """The program is there, and cannot be executed."""
+
+
 def run(
     command: list[str], config: str | None = None, tasks: str | None = None, **flags: object
 ) -> int:
@@ -40,7 +44,7 @@ def run(
     """
     given = given_settings(flags, os.environ, None if config is None else Path(config))
     settings = settings_of(given)
-    commands = [command, *([words_of(tasks)] if tasks else [])]
+    commands = [command, *([] if tasks is None else [words_of(tasks)])]
     programs = [with_program(each, os.environ) for each in commands]
     urls = [base_url_of(each, os.environ) for each in commands]
     settings = completed(settings, commands, urls)
@@ -70,7 +74,7 @@ def words_of(text: str) -> list[str]:
     except ValueError as exc:
         raise SettingsError(f"--tasks: {text!r} is no command: {exc}") from None
     if not words:
-        raise SettingsError("--tasks: give a command")
+        raise SettingsError("--tasks: the command is empty; give one, or leave --tasks out")
     return words
 
 
@@ -111,13 +115,32 @@ def with_program(command: Sequence[str], environ: Mapping[str, str]) -> list[str
 
     Raises:
         CommandNotFound: there is none.
+        CommandNotExecutable: there is one that cannot be executed.
     """
     name = command[0]
+    found = find_program(name, environ, os.F_OK | os.X_OK)
+    if found is not None:
+        return [found, *command[1:]]
+    found = find_program(name, environ, os.F_OK)
+    if found is not None:
+        raise CommandNotExecutable(
+            f"no permission to execute {found!r}, which is to be run; make it executable"
+            " (chmod +x), or put its interpreter in front of it"
+        )
+    try:
+        is_folder = "/" in name and Path(name).is_dir()
+    except OSError as exc:
+        raise CommandNotExecutable(
+            f"cannot reach {name!r}, which is to be run: {exc.strerror}; give a program's path"
+        ) from exc
+    if is_folder:
+        raise CommandNotExecutable(f"{name!r}, which is to be run, is a folder; give a program")
+    raise CommandNotFound(f"cannot find the program {name!r}, which is to be run")
+
+
+def find_program(name: str, environ: Mapping[str, str], mode: int) -> str | None:
     own = str(Path(sys.executable).parent)
-    found = shutil.which(name, path=environ.get("PATH")) or shutil.which(name, path=own)
-    if found is None:
-        raise CommandNotFound(f"cannot find the program {name!r}, which is to be run")
-    return [found, *command[1:]]
+    return shutil.which(name, mode, environ.get("PATH")) or shutil.which(name, mode, own)
 
 
 def has_terminal() -> bool:
