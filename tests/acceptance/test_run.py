@@ -279,7 +279,7 @@ def test_port_that_is_taken_keeps_the_application_from_starting(
         pytest.param((), [__file__], 126, f"no permission to execute {__file__!r}"),
         pytest.param(("--tasks", __file__), ["flask", "run"], 126, "no permission to execute"),
         pytest.param((), ["sleep", "9"], 2, "at which address 'sleep 9' will listen"),
-        pytest.param(("--tasks", "'"), ["sleep", "9"], 2, '--tasks: "\'" is no command'),
+        pytest.param(("--tasks", "'"), ["sleep", "9"], 2, '--tasks: "\'" cannot be split'),
         pytest.param(("--tasks", ""), ["sleep", "9"], 2, "--tasks: the command is empty"),
         pytest.param(("--tasks", " "), ["sleep", "9"], 2, "--tasks: the command is empty"),
         pytest.param(
@@ -309,6 +309,16 @@ def test_program_on_the_path_that_cannot_be_executed_is_named(tmp_path: Path) ->
 
     assert (status, len(said.splitlines())) == (126, 1)
     assert f"no permission to execute '{folder / 'shop'}'" in said
+
+
+def test_environment_of_gunicorn_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    env = {"GUNICORN_CMD_ARGS": '--access-logformat "%(h)s'}
+    run = Run(tmp_path / "data", [sys.executable, "-m", "gunicorn", "app:app"], env=env)
+
+    status, said = run.refused()
+
+    assert (status, len(said.splitlines())) == (2, 1)
+    assert "GUNICORN_CMD_ARGS: " in said
 
 
 def test_program_whose_interpreter_is_missing_is_named(tmp_path: Path) -> None:

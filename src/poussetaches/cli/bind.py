@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
+from poussetaches.cli.server_command import Environ, Options, server_in
+from poussetaches.core.errors import Invalid
 from poussetaches.core.hosts import UNSPECIFIED
-
-Arguments = Sequence[str]
-Environ = Mapping[str, str]
+from poussetaches.core.target import parse_target
 
 LOCAL = "127.0.0.1"
 # Hosts that mean every interface, and the addresses to connect to instead.
@@ -20,36 +19,31 @@ HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 
 # Options that say what an address does not: that TLS is spoken, or that it is a socket's.
 ELSEWHERE = (
-    *("--certfile", "--ssl-certfile", "--ssl-certificate", "--cert", "--endpoint"),
-    *("--uds", "--unix-socket", "--fd"),
+    *("certfile", "ssl_certfile", "ssl_certificate", "cert", "endpoint"),
+    *("uds", "unix_socket", "fd"),
 )
 ELSEWHERE_ENVIRON = (
     *("UVICORN_SSL_CERTFILE", "GRANIAN_SSL_CERTIFICATE", "FLASK_RUN_CERT"),
     *("UVICORN_UDS", "UVICORN_FD", "GRANIAN_UDS"),
 )
-RUNSERVER_VALUES = ("--settings", "--pythonpath", "--verbosity", "-v")
+
+FLASK_VARIABLES = {name: f"FLASK_RUN_{name.upper()}" for name in ("host", "port", "cert")}
+DOTENV = (".flaskenv", ".env")
 
 
-def base_url_of(command: Arguments, environ: Environ) -> str | None:
-    """Return the base URL of a command's application, None if it is unknown."""
-    program, arguments = program_in(command, READERS)
-    if program is None or value_of(arguments, *ELSEWHERE):
-        return None
-    if any(map(environ.get, ELSEWHERE_ENVIRON)):
-        return None
-    address = READERS[program](arguments, environ)
-    return None if address is None else url_of(address)
+def base_url_of(command: Sequence[str], environ: Environ) -> str | None:
+    """Return the base URL of a command's application, None if it is unknown.
 
-
-def program_in(command: Arguments, programs: Container[str]) -> tuple[str | None, Arguments]:
-    """Return the first of some programs that is in a command, and its arguments.
-
-    Words before its name are skipped: ``python -m``, ``uv run`` …
+    Raises:
+        SettingsError: the application's server cannot read its environment.
     """
-    for place, word in enumerate(command):
-        if PurePath(word).name in programs:
-            return PurePath(word).name, command[place + 1 :]
-    return None, ()
+    server = server_in(command, environ)
+    if server is None or any(map(server.options.get, ELSEWHERE)):
+        return None
+    if any(map(server.environ.get, ELSEWHERE_ENVIRON)):
+        return None
+    address = READERS[server.program](server.options, server.environ)
+    return None if address is None else url_of(address)
 
 
 def url_of(address: str) -> str | None:
@@ -59,90 +53,99 @@ def url_of(address: str) -> str | None:
     host = EVERY_INTERFACE.get(host, host)
     if not HOST.fullmatch(host) or not re.fullmatch(r"0*[1-9][0-9]{0,4}", port):
         return None
-    return f"http://[{host}]:{int(port)}" if ":" in host else f"http://{host}:{int(port)}"
-
-
-def value_of(arguments: Arguments, *names: str) -> str | None:
-    """Return an option's value, the last one given: ``--name value``, ``--name=v``, ``-nv``."""
-    found = None
-    for place, argument in enumerate(arguments):
-        for name in names:
-            if argument == name:
-                found = "".join(arguments[place + 1 : place + 2])
-            elif argument.startswith(f"{name}="):
-                found = argument.removeprefix(f"{name}=")
-            elif not name.startswith("--") and argument.startswith(name):
-                found = argument.removeprefix(name)
-    return found
+    url = f"http://[{host}]:{int(port)}" if ":" in host else f"http://{host}:{int(port)}"
+    try:
+        parse_target(url)
+    except Invalid:
+        return None
+    return url
 
 
 @dataclass(frozen=True)
 class HostAndPort:
-    """Reads the arguments of a program that takes them one by one."""
+    """Reads the options of a program that takes them one by one."""
 
     port: int  # when none is given
-    host_options: Sequence[str] = ("--host",)
-    port_options: Sequence[str] = ("--port",)
+    host_option: str = "host"
     host_variable: str = ""
     port_variable: str = ""
 
-    def __call__(self, arguments: Arguments, environ: Environ) -> str | None:
-        host = value_of(arguments, *self.host_options) or environ.get(self.host_variable) or LOCAL
-        port = value_of(arguments, *self.port_options) or environ.get(self.port_variable)
+    def __call__(self, options: Options, environ: Environ) -> str | None:
+        host = options.get(self.host_option) or environ.get(self.host_variable) or LOCAL
+        port = options.get("port") or environ.get(self.port_variable)
         return f"{host}:{port or self.port}"
 
 
-def gunicorn(arguments: Arguments, environ: Environ) -> str | None:
-    given = gunicorn_arguments(arguments, environ)
-    bind = value_of(given, "-b", "--bind")
-    if bind is not None:
-        return with_port(bind.removeprefix("tcp://"))
-    if has_gunicorn_file(given):
+def gunicorn(options: Options, environ: Environ) -> str | None:
+    if "bind" in options:
+        return with_port(options["bind"].removeprefix("tcp://"))
+    if has_gunicorn_file(options):
         return None
     return f":{environ['PORT']}" if environ.get("PORT") else f"{LOCAL}:8000"
 
 
-def gunicorn_arguments(arguments: Arguments, environ: Environ) -> Arguments:
-    """Return gunicorn's arguments with those of its environment in front."""
-    return [*shlex.split(environ.get("GUNICORN_CMD_ARGS", "")), *arguments]
-
-
-def has_gunicorn_file(arguments: Arguments) -> bool:
+def has_gunicorn_file(options: Options) -> bool:
     """Return whether gunicorn reads a configuration file, which is Python and may set anything."""
-    return bool(value_of(arguments, "-c", "--config")) or Path("gunicorn.conf.py").exists()
+    return bool(options.get("config")) or is_file(Path("gunicorn.conf.py"))
 
 
-def hypercorn(arguments: Arguments, _: Environ) -> str | None:
-    bind = value_of(arguments, "-b", "--bind")
-    if bind is None and value_of(arguments, "-c", "--config"):
+def is_file(path: Path) -> bool:
+    """Return whether a file exists where we may look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def hypercorn(options: Options, _: Environ) -> str | None:
+    if "bind" not in options and options.get("config"):
         return None
-    return with_port(bind or LOCAL)
+    return with_port(options.get("bind") or LOCAL)
 
 
-def waitress(arguments: Arguments, environ: Environ) -> str | None:
-    return value_of(arguments, "--listen") or HostAndPort(8080)(arguments, environ)
+def waitress(options: Options, environ: Environ) -> str | None:
+    return options.get("listen") or HostAndPort(8080)(options, environ)
 
 
-def flask(arguments: Arguments, environ: Environ) -> str | None:
-    if "run" not in arguments:
+def flask(options: Options, environ: Environ) -> str | None:
+    given = {*options, *(name for name, key in FLASK_VARIABLES.items() if environ.get(key))}
+    if not flask_file_names(options, environ) <= given:
         return None
-    return HostAndPort(
-        5000, ("-h", "--host"), ("-p", "--port"), "FLASK_RUN_HOST", "FLASK_RUN_PORT"
-    )(arguments, environ)
+    return HostAndPort(5000, "host", FLASK_VARIABLES["host"], FLASK_VARIABLES["port"])(
+        options, environ
+    )
 
 
-def django(arguments: Arguments, _: Environ) -> str | None:
-    if "runserver" not in arguments:
+def flask_file_names(options: Options, environ: Environ) -> set[str]:
+    """Return the names of the options that Flask may read from its dotenv files."""
+    paths = [Path(options["env_file"])] if options.get("env_file") else []
+    if not environ.get("FLASK_SKIP_DOTENV"):
+        paths += filter(None, map(nearest_file, DOTENV))
+    texts = [text_of(path) for path in paths]
+    return {name for name, key in FLASK_VARIABLES.items() if any(key in text for text in texts)}
+
+
+def nearest_file(name: str) -> Path | None:
+    """Return the file of this name in the working folder, or else in the nearest one above it."""
+    try:
+        folder = Path.cwd()
+    except OSError:
         return None
-    rest = list(arguments[arguments.index("runserver") + 1 :])
-    local = "[::1]" if {"-6", "--ipv6"} & set(rest) else LOCAL
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            return word if ":" in word else f"{local}:{word}"
-        if word in RUNSERVER_VALUES:
-            rest = rest[1:]
-    return f"{local}:8000"
+    return next(filter(is_file, (each / name for each in (folder, *folder.parents))), None)
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text; none if it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def django(options: Options, _: Environ) -> str | None:
+    local = "[::1]" if "ipv6" in options else LOCAL
+    address = options.get("address", "8000")
+    return address if ":" in address else f"{local}:{address}"
 
 
 def with_port(address: str) -> str:
@@ -150,12 +153,12 @@ def with_port(address: str) -> str:
     return address if ":" in address.rpartition("]")[2] else f"{address}:8000"
 
 
-READERS: Mapping[str, Callable[[Arguments, Environ], str | None]] = {
+READERS: Mapping[str, Callable[[Options, Environ], str | None]] = {
     "gunicorn": gunicorn,
     "uvicorn": HostAndPort(8000, host_variable="UVICORN_HOST", port_variable="UVICORN_PORT"),
     "hypercorn": hypercorn,
     "granian": HostAndPort(8000, host_variable="GRANIAN_HOST", port_variable="GRANIAN_PORT"),
-    "daphne": HostAndPort(8000, ("-b", "--bind"), ("-p", "--port")),
+    "daphne": HostAndPort(8000, "bind"),
     "waitress-serve": waitress,
     "fastapi": HostAndPort(8000, port_variable="PORT"),
     "flask": flask,

@@ -18,6 +18,7 @@ import typer
 from poussetaches.cli.bind import base_url_of
 from poussetaches.cli.serve import parameter
 from poussetaches.cli.serve import signature as serve_signature
+from poussetaches.cli.server_command import split_words
 from poussetaches.core.errors import PousseTachesError, SettingsError
 from poussetaches.core.target import parse_target
 from poussetaches.settings import Settings, given_settings, settings_of
@@ -63,16 +64,13 @@ def run(
     return serve(settings, application, any_port="port" not in given)
 
 
-def words_of(text: str) -> list[str]:
-    """Return a command's words, as a shell divides them.
+def words_of(tasks: str) -> list[str]:
+    """Return the words of the command of --tasks, as a shell divides it.
 
     Raises:
         SettingsError: it has none, or a quote that does not end.
     """
-    try:
-        words = shlex.split(text)
-    except ValueError as exc:
-        raise SettingsError(f"--tasks: {text!r} is no command: {exc}") from None
+    words = split_words(tasks, "--tasks")
     if not words:
         raise SettingsError("--tasks: the command is empty; give one, or leave --tasks out")
     return words

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 
-from poussetaches.cli.bind import (
-    Arguments,
-    Environ,
-    gunicorn_arguments,
-    has_gunicorn_file,
-    program_in,
-    value_of,
-)
+from poussetaches.cli.bind import has_gunicorn_file
+from poussetaches.cli.server_command import Environ, Options, server_in
 from poussetaches.server.workers import Workers
 
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's default
@@ -19,51 +14,56 @@ WAITRESS_THREADS = 4  # waitress's default
 THREADED_CLASSES = ("sync", "gthread")
 
 
-def workers_of(command: Arguments, environ: Environ) -> Workers | None:
-    """Return a server's workers; None when they are unlimited or unknown."""
-    program, arguments = program_in(command, READERS)
-    return None if program is None else READERS[program](arguments, environ)
+def workers_of(command: Sequence[str], environ: Environ) -> Workers | None:
+    """Return a server's workers; None when they are unlimited or unknown.
 
-
-def gunicorn(arguments: Arguments, environ: Environ) -> Workers | None:
-    given = gunicorn_arguments(arguments, environ)
-    if has_gunicorn_file(given):
+    Raises:
+        SettingsError: the server cannot read its environment.
+    """
+    server = server_in(command, environ)
+    if server is None or server.program not in READERS:
         return None
-    worker_class = value_of(given, "-k", "--worker-class") or "sync"
+    return READERS[server.program](server.options, server.environ)
+
+
+def gunicorn(options: Options, environ: Environ) -> Workers | None:
+    if has_gunicorn_file(options):
+        return None
+    worker_class = options.get("worker_class", "sync")
     if worker_class not in THREADED_CLASSES:
         return None
-    processes = _number(value_of(given, "-w", "--workers") or environ.get("WEB_CONCURRENCY"), 1)
-    threads = _number(value_of(given, "--threads"), 1)
+    processes = _number(options.get("workers") or environ.get("WEB_CONCURRENCY"), 1)
+    threads = _number(options.get("threads"), 1)
     if processes is None or threads is None:
         return None
     # Workers with threads report to their parent while a request runs; others are killed.
     if worker_class == "gthread" or threads > 1:
         return Workers(processes * threads)
-    timeout = _number(value_of(given, "-t", "--timeout"), GUNICORN_TIMEOUT)
+    timeout = _number(options.get("timeout"), GUNICORN_TIMEOUT)
     return Workers(processes, timeout or None)  # 0 is no limit
 
 
-def waitress(arguments: Arguments, _: Environ) -> Workers | None:
-    threads = _number(value_of(arguments, "--threads"), WAITRESS_THREADS)
+def waitress(options: Options, _: Environ) -> Workers | None:
+    threads = _number(options.get("threads"), WAITRESS_THREADS)
     return None if threads is None else Workers(threads)
 
 
-def flask(arguments: Arguments, _: Environ) -> Workers | None:
-    return Workers(1) if "--without-threads" in arguments else None
+def flask(options: Options, _: Environ) -> Workers | None:
+    return Workers(1) if "without_threads" in options else None
 
 
-def django(arguments: Arguments, _: Environ) -> Workers | None:
-    return Workers(1) if "--nothreading" in arguments else None
+def django(options: Options, _: Environ) -> Workers | None:
+    return Workers(1) if "nothreading" in options else None
 
 
 def _number(text: str | None, default: int) -> int | None:
     """Return a number given as text, None if it is not one; ``default`` without a text."""
     if text is None:
         return default
-    return int(text) if text.isdecimal() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
-READERS: Mapping[str, Callable[[Arguments, Environ], Workers | None]] = {
+READERS: Mapping[str, Callable[[Options, Environ], Workers | None]] = {
     "gunicorn": gunicorn,
     "waitress-serve": waitress,
     "flask": flask,
