@@ -67,6 +67,28 @@ def test_crash_test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> Non
     assert "is not empty" in result.stderr
 
 
+def test_crash_test_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    result = ended("verify", tmp_path / "file", "--crash-test")
+
+    assert (result.returncode, result.stderr) == (
+        2,
+        f"poussetaches: {tmp_path}/file cannot be used: Not a directory; a crash test needs an "
+        "empty folder\n",
+    )
+
+
+def test_crash_test_whose_files_cannot_be_made_is_refused() -> None:
+    result = ended("verify", "/proc/data", "--crash-test", "--kills", 1, "--seconds", 1)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(
+        "poussetaches: no crash test is possible in /proc/data: [Errno 2] No such file or "
+        "directory: '/proc/data.log'"
+    )
+
+
 def test_crash_test_gives_an_account_of_all_tasks(tmp_path: Path) -> None:
     result = ended("verify", tmp_path / "data", "--crash-test", "--kills", 2, "--seconds", 1)
 

@@ -377,23 +377,104 @@ def test_lock_names_the_process_alone(folder: DataFolder) -> None:
     assert (folder.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_folder_that_cannot_be_made_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_file_in_the_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
     message = refusal(DataFolder(tmp_path / "file" / "data"))
 
     assert message == (
-        f"the data folder {tmp_path}/file/data cannot be written to: Not a directory; give it to "
-        "the user that runs poussetaches, or name another with --data-dir"
+        f"the data folder {tmp_path}/file/data cannot be made: {tmp_path}/file is not a folder; "
+        "name another with --data-dir"
     )
 
 
-def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
 
     message = refusal(DataFolder(tmp_path / "data"))
 
-    assert "cannot be written to: File exists" in message
+    assert message == (
+        f"the data folder {tmp_path}/data cannot be made: {tmp_path}/data is not a folder; "
+        "name another with --data-dir"
+    )
+
+
+@pytest.mark.parametrize("name", ["link", "link/data"])
+def test_link_to_a_missing_folder_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+
+    message = refusal(DataFolder(tmp_path / name))
+
+    assert message == (
+        f"the data folder {tmp_path}/{name} cannot be made: {tmp_path}/link is a link to nowhere, "
+        "which does not exist; name another with --data-dir"
+    )
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_link_to_a_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    folder = DataFolder(tmp_path / "link" / "data")
+
+    folder.lock()
+
+    assert (tmp_path / "there" / "data").is_dir()
+    folder.unlock()
+
+
+def test_current_folder_that_was_deleted_is_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    message = refusal(DataFolder(Path("poussetaches_data")))
+
+    assert message == (
+        "the data folder poussetaches_data cannot be made: the current folder was deleted; "
+        "name another with --data-dir"
+    )
+
+
+def test_file_system_that_makes_no_folders_is_refused_with_its_error() -> None:
+    message = refusal(DataFolder(Path("/proc/data")))
+
+    assert message == (
+        "the data folder /proc/data cannot be written to: No such file or directory; "
+        "name another with --data-dir"
+    )
+
+
+def test_name_that_is_too_long_is_refused_with_its_error(tmp_path: Path) -> None:
+    message = refusal(DataFolder(tmp_path / ("x" * 300)))
+
+    assert message.endswith(
+        " cannot be written to: File name too long; name another with --data-dir"
+    )
+
+
+def test_folder_of_another_user_is_refused_with_what_to_do(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", fail)  # root is allowed everything
+
+    assert refusal(folder) == (
+        f"the data folder {folder.path} cannot be written to: Permission denied; give it to the "
+        "user that runs poussetaches, or name another with --data-dir"
+    )
+
+
+def test_file_that_cannot_be_written_is_named(folder: DataFolder) -> None:
+    (folder.path / "lock").mkdir(parents=True)
+
+    message = refusal(folder)
+
+    assert f"cannot be written to: {folder.path}/lock: Is a directory; name another" in message
 
 
 def test_files_of_a_folder_lie_in_it(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-CHANGE_OWNER = "give it to the user that runs poussetaches"
+_CHANGE_OWNER = "give it to the user that runs poussetaches"
 _ADVICE = {
-    errno.EACCES: CHANGE_OWNER,
-    errno.EPERM: CHANGE_OWNER,
+    errno.EACCES: _CHANGE_OWNER,
+    errno.EPERM: _CHANGE_OWNER,
     errno.EIO: "check the system log for disk errors",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the limit of the whole machine (fs.file-max), or stop other programs",
@@ -17,9 +17,9 @@ _ADVICE = {
 }
 
 
-def advice_on(exc: OSError, otherwise: str = "") -> str:
+def advice_on(exc: OSError) -> str:
     """Return advice to append to an error message, with a semicolon; empty if there is none."""
-    advice = _ADVICE.get(exc.errno or 0, otherwise)
+    advice = _ADVICE.get(exc.errno or 0)
     return f"; {advice}" if advice else ""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store import folder_lock
-from poussetaches.store.advice import CHANGE_OWNER, advice_on
+from poussetaches.store.advice import advice_on
 from poussetaches.store.folder_lock import FolderLock
 from poussetaches.store.writing import PRIVATE_MODE, open_private, sync_folder
 
@@ -78,10 +78,7 @@ class DataFolder:
                 _hide_from_git(self.path)
             lock = FolderLock(self.path, create=True)
         except OSError as exc:
-            raise CannotOpenStore(
-                f"the data folder {self.path} cannot be written to: {exc.strerror}"
-                f"{advice_on(exc, CHANGE_OWNER)}, or name another with --data-dir"
-            ) from exc
+            raise CannotOpenStore(self._cannot_be_used(exc)) from exc
         try:
             self._take(lock, patience)
         except BaseException:
@@ -167,6 +164,19 @@ class DataFolder:
             "--data-dir"
         )
 
+    def _cannot_be_used(self, exc: OSError) -> str:
+        if obstacle := _obstacle_to(self.path):
+            return (
+                f"the data folder {self.path} cannot be made: {obstacle};"
+                " name another with --data-dir"
+            )
+        place = f"{exc.filename}: " if exc.filename not in (None, str(self.path)) else ""
+        advice = advice_on(exc)
+        return (
+            f"the data folder {self.path} cannot be written to: {place}{exc.strerror}"
+            f"{advice}{', or' if advice else ';'} name another with --data-dir"
+        )
+
     def _restrict_files(self) -> None:
         """Revoke other users' access to files; older versions left their modes to the umask."""
         for name in PRIVATE:
@@ -201,21 +211,29 @@ def _is_open_to_others(path: Path) -> bool:
     return stat.S_ISREG(mode) and bool(mode & OTHERS)
 
 
-def _make_folder(path: Path, mode: int = 0o700) -> bool:
+def _make_folder(path: Path) -> bool:
     """Make a folder and the missing ones above it, durably; return whether it is new."""
+    missing = [each for each in (path, *path.parents) if not each.is_dir()]
+    for each in reversed(missing):
+        each.mkdir(0o700 if each == path else 0o777, exist_ok=True)
+        sync_folder(each.parent)
+    return bool(missing)
+
+
+def _obstacle_to(path: Path) -> str | None:
+    """Return why no folder can be made at a path, whatever its owner; None if that is unknown."""
     try:
-        path.mkdir(mode)
+        Path.cwd()
     except FileNotFoundError:
-        if path.parent == path:  # the current folder was deleted
-            raise
-        _make_folder(path.parent, 0o777)
-        return _make_folder(path, mode)
-    except OSError:
-        if not path.is_dir():
-            raise
-        return False
-    sync_folder(path.parent)
-    return True
+        if not path.is_absolute():
+            return "the current folder was deleted"
+    with suppress(OSError):
+        for each in (path, *path.parents):
+            if each.is_symlink() and not each.exists():
+                return f"{each} is a link to {each.readlink()}, which does not exist"
+            if each.exists() and not each.is_dir():
+                return f"{each} is not a folder"
+    return None
 
 
 def _hide_from_git(folder: Path) -> None:

@@ -30,7 +30,7 @@ from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurrence
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
-from poussetaches.store.advice import CHANGE_OWNER, advice_on
+from poussetaches.store.advice import advice_on
 from poussetaches.store.base import Store
 from poussetaches.store.writing import sync_folder
 
@@ -200,8 +200,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _unreadable(folder: Path, exc: OSError) -> CannotOpenStore:
     return CannotOpenStore(
-        f"the original's folder {folder} cannot be read: {exc.strerror}"
-        f"{advice_on(exc, CHANGE_OWNER)}"
+        f"the original's folder {folder} cannot be read: {exc.strerror}{advice_on(exc)}"
     )
 
 

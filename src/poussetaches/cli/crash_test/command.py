@@ -22,8 +22,8 @@ SHOWN = 10  # names of tasks
 
 def run_crash_test(data_dir: str | None, *, kills: int, seconds: float, as_json: bool) -> int:
     """Carry a crash test out, in a folder of its own or an empty one; return the exit status."""
-    if data_dir is not None and Path(data_dir).exists() and any(Path(data_dir).iterdir()):
-        raise SettingsError(f"{data_dir} is not empty; a crash test needs a folder of its own")
+    if data_dir is not None:
+        check_empty(Path(data_dir))
     made = None if data_dir else Path(tempfile.mkdtemp(prefix="poussetaches-crash-test-"))
     folder = made / "data" if made else Path(str(data_dir))
     chance = Random()  # noqa: S311 - when to kill
@@ -34,6 +34,10 @@ def run_crash_test(data_dir: str | None, *, kills: int, seconds: float, as_json:
             )
     except CrashTestFailed as exc:
         raise CrashTestFailed(f"{exc}; the folder {folder} is kept") from exc
+    except OSError as exc:
+        raise CrashTestFailed(
+            f"no crash test is possible in {folder}: {exc}; give another folder"
+        ) from exc
     sys.stdout.write(as_machine_reads(account) if as_json else as_people_read(account))
     if not account.is_fine:
         sys.stderr.write(f"poussetaches: a promise was broken; the folder {folder} is kept\n")
@@ -41,6 +45,21 @@ def run_crash_test(data_dir: str | None, *, kills: int, seconds: float, as_json:
     if made:
         shutil.rmtree(made)
     return 0
+
+
+def check_empty(folder: Path) -> None:
+    """Check that a folder is empty or does not exist.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise SettingsError(f"{folder} is not empty; a crash test needs a folder of its own")
+    except OSError as exc:
+        raise SettingsError(
+            f"{folder} cannot be used: {exc.strerror}; a crash test needs an empty folder"
+        ) from exc
 
 
 def as_machine_reads(account: Account) -> str:
