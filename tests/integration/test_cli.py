@@ -59,6 +59,9 @@ def test_help_of_serve_shows_every_setting_with_its_default_and_variable() -> No
     assert "[default: 7991; env: POUSSETACHES_PORT]" in " ".join(result.stdout.split())
 
 
+NO_FLAG = "secrets have no option, because other users can read a process's arguments; set "
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -91,8 +94,21 @@ def test_help_of_serve_shows_every_setting_with_its_default_and_variable() -> No
         ),
         pytest.param(
             ["serve", "--auth-key", "secret"],
-            "no such option: --auth-key (Possible options: --rate); see poussetaches serve --help",
+            f"--auth-key: {NO_FLAG}POUSSETACHES_AUTH_KEY, or POUSSETACHES_AUTH_KEY_FILE to the"
+            " path of a file",
             id="secret as a flag",
+        ),
+        pytest.param(
+            ["run", "--signing-secret-file=secret", "--", "flask", "run"],
+            f"--signing-secret-file: {NO_FLAG}POUSSETACHES_SIGNING_SECRET, or"
+            " POUSSETACHES_SIGNING_SECRET_FILE to the path of a file",
+            id="file of a secret as a flag",
+        ),
+        pytest.param(
+            ["check", "--api_token", "secret"],
+            f"--api_token: {NO_FLAG}POUSSETACHES_API_TOKEN, or POUSSETACHES_API_TOKEN_FILE to the"
+            " path of a file",
+            id="secret as a flag of another command",
         ),
         pytest.param(
             ["serve", "--config", "/nonexistent.toml"],

@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer._click.exceptions import NoSuchOption
 
 from poussetaches import __version__
 from poussetaches.cli.backup import backup
@@ -17,6 +18,7 @@ from poussetaches.cli.run import CommandNotExecutable, CommandNotFound, run
 from poussetaches.cli.serve import ServeCommand, serve
 from poussetaches.cli.verify import verify
 from poussetaches.core.errors import PousseTachesError, SettingsError
+from poussetaches.settings import SETTINGS
 
 FAILED = 1
 MISUSED = 2
@@ -47,10 +49,10 @@ def main(args: list[str] | None = None) -> int:
     open_standard_files()
     try:
         status = app(args, prog_name="poussetaches", standalone_mode=False)
+    except NoSuchOption as exc:
+        return fail(without_flag(exc.option_name) or usage_error(exc), MISUSED)
     except typer.TyperException as exc:
-        command = getattr(getattr(exc, "ctx", None), "command_path", "poussetaches")
-        what = exc.format_message().strip().rstrip(".")
-        return fail(f"{what[:1].lower()}{what[1:]}; see {command} --help", MISUSED)
+        return fail(usage_error(exc), MISUSED)
     except SettingsError as exc:
         return fail(str(exc), MISUSED)
     except CommandNotExecutable as exc:
@@ -60,6 +62,25 @@ def main(args: list[str] | None = None) -> int:
     except PousseTachesError as exc:
         return fail(str(exc), FAILED)
     return status if isinstance(status, int) else 0
+
+
+def usage_error(exc: typer.TyperException) -> str:
+    """Return the message of an error that typer found in a command line."""
+    command = getattr(getattr(exc, "ctx", None), "command_path", "poussetaches")
+    what = exc.format_message().strip().rstrip(".")
+    return f"{what[:1].lower()}{what[1:]}; see {command} --help"
+
+
+def without_flag(option: str) -> str | None:
+    """Return the message for an option named as a secret setting; None for any other."""
+    for setting in SETTINGS:
+        flag = "--" + setting.name.replace("_", "-")
+        if setting.secret and option.replace("_", "-") in (flag, f"{flag}-file"):
+            return (
+                f"{option}: secrets have no option, because other users can read a process's"
+                f" arguments; set {setting.env}, or {setting.env}_FILE to the path of a file"
+            )
+    return None
 
 
 def open_standard_files() -> None:
