@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from poussetaches.server.port_owner import is_taken
 from tests.acceptance.harness import free_port, receiving, serving, wait_until
 from tests.acceptance.test_run import Run, state_of
 
@@ -106,6 +107,102 @@ def test_program_that_listens_in_the_place_of_the_application_gets_nothing(
             run.push_path("/welcome")
             run.says("another program listens in place of the application")
             assert stranger.deliveries == []
+        run.stop()
+    finally:
+        run.close()
+
+
+# Listens at the address behind -b, and ends some time after SIGTERM: once a file is there.
+SLOW_TO_END = """#!{python}
+import signal, socket, sys, threading
+from pathlib import Path
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})
+host, _, port = sys.argv[sys.argv.index("-b") + 1].partition(":")
+listener = socket.create_server((host, int(port)))
+signal.sigwait({{signal.SIGTERM}})
+while not Path({release!r}).exists():
+    threading.Event().wait(0.02)
+"""
+
+
+def slow_to_end(folder: Path, port: int, release: Path) -> list[str]:
+    """Return the command of an application that ends once ``release`` exists."""
+    program = folder / "gunicorn"
+    program.write_text(SLOW_TO_END.format(python=sys.executable, release=str(release)))
+    program.chmod(0o755)
+    return [str(program), "-b", f"127.0.0.1:{port}", "app:app"]
+
+
+def test_run_waits_for_the_application_of_a_killed_run_to_end(tmp_path: Path) -> None:
+    port, release = free_port(), tmp_path / "release"
+    run = Run(tmp_path / "data", slow_to_end(tmp_path, port, release))
+    try:
+        run.start()
+        wait_until(lambda: is_taken("127.0.0.1", port), bool, "the application to listen")
+        run.kill()
+
+        run.start()
+        run.says("waiting for the application of an earlier run to end .*limit=45")
+        release.touch()
+        starts = wait_until(
+            lambda: run.logged("application started"),
+            lambda lines: len(lines) == 2,
+            "the application to be started again",
+        )
+
+        assert starts[1] > run.logged("waiting for")[0]
+        assert run.stop() == 0
+    finally:
+        release.touch()
+        run.close()
+
+
+def test_run_that_waits_for_an_earlier_application_can_be_stopped(tmp_path: Path) -> None:
+    port, release = free_port(), tmp_path / "release"
+    run = Run(tmp_path / "data", slow_to_end(tmp_path, port, release))
+    try:
+        run.start()
+        wait_until(lambda: is_taken("127.0.0.1", port), bool, "the application to listen")
+        run.kill()
+        run.start()
+        run.says("waiting for the application of an earlier run to end")
+
+        assert run.stop() == 0
+        assert len(run.logged("application started")) == 1
+    finally:
+        release.touch()
+        run.close()
+
+
+def test_command_that_listens_at_another_port_than_the_base_url_is_warned_about(
+    tmp_path: Path,
+) -> None:
+    port, other = free_port(), free_port()
+    url = f"http://127.0.0.1:{other}"
+    run = Run(tmp_path / "data", flask_command(tmp_path, port), "--base-url", url)
+    try:
+        run.start()
+        run.says(
+            " warning .*the command listens at another port than base_url"
+            f" url=http://127.0.0.1:{port} base_url={url} advice="
+        )
+        run.stop()
+    finally:
+        run.close()
+
+
+def test_other_name_of_the_address_of_the_command_is_no_reason_for_a_warning(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    url = f"http://localhost:{port}"
+    run = Run(tmp_path / "data", flask_command(tmp_path, port), "--base-url", url)
+    try:
+        run.start()
+        run.says("application answers")
+
+        assert not run.logged("than base_url")
         run.stop()
     finally:
         run.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,16 +15,20 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from poussetaches.core.errors import AddressTaken
+from poussetaches.server import free_address
 from poussetaches.server.answering import Listener, application_answers
+from poussetaches.server.free_address import wait_until_free
 from poussetaches.server.port_owner import (
     is_taken,
     is_to_itself,
-    listener_name,
+    listener_of,
     may_listen,
+    name_of,
     process_tree,
 )
 from poussetaches.settings import load_settings
-from tests.acceptance.harness import receiving
+from tests.acceptance.harness import clean_environment, free_port, receiving
 
 if TYPE_CHECKING:
     from psutil._ntuples import pconn
@@ -40,13 +46,15 @@ STRANGER = Listener(is_application=False, name="stranger (process 7)")
 
 
 @contextmanager
-def listening(*words: str) -> Iterator[tuple[int, int]]:
+def listening(*words: str, server_url: str | None = None) -> Iterator[tuple[int, int]]:
     """Run Python code in a session of its own; yield its process id and the port it prints."""
+    environ = {**clean_environment(), **({"POUSSETACHES_URL": server_url} if server_url else {})}
     process = subprocess.Popen(
         [sys.executable, "-c", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
+        env=environ,
     )
     with process:
         assert process.stdout is not None
@@ -80,7 +88,7 @@ def test_application_is_known_by_its_process_tree(words: tuple[str, ...]) -> Non
 def test_other_program_is_told_from_the_application_and_named() -> None:
     with listening(LISTEN) as (process_id, port), listening(LISTEN) as (other_id, _):
         assert not may_listen(process_tree(other_id), "127.0.0.1", port)
-        assert listener_name("127.0.0.1", port).endswith(f"(process {process_id})")
+        assert name_of(listener_of("127.0.0.1", port)).endswith(f"(process {process_id})")
 
 
 def test_process_whose_sockets_cannot_be_read_may_be_the_listener() -> None:
@@ -89,6 +97,69 @@ def test_process_whose_sockets_cannot_be_read_may_be_the_listener() -> None:
             raise psutil.AccessDenied(self.pid)
 
     assert may_listen([Hidden(os.getpid())], "127.0.0.1", 7991)
+
+
+OURS = "http://127.0.0.1:7991"  # the address of this server
+
+
+@pytest.mark.parametrize(
+    ("server_url", "said"),
+    [
+        pytest.param(OURS, "an earlier `poussetaches run` that was killed", id="same-address"),
+        pytest.param(
+            f"http://127.0.0.1:{free_port()}", "an earlier `poussetaches run`", id="server-is-gone"
+        ),
+        pytest.param("unix:/nonexistent", "an earlier `poussetaches run`", id="socket-is-gone"),
+        pytest.param(None, "where the application is to listen", id="another-program"),
+        pytest.param("nowhere", "where the application is to listen", id="strange-address"),
+    ],
+)
+@pytest.mark.parametrize("words", [(LISTEN,), (CHILD, LISTEN)], ids=["itself", "child"])
+async def test_address_that_stays_taken_is_refused_with_the_program(
+    words: tuple[str, ...], server_url: str | None, said: str
+) -> None:
+    with listening(*words, server_url=server_url) as (_, port):
+        url = f"http://127.0.0.1:{port}"
+
+        with pytest.raises(AddressTaken) as caught:
+            await wait_until_free(url, OURS, limit=0, ending_limit=0)
+
+    assert said in str(caught.value)
+    assert f"listens at {url}" in str(caught.value)
+
+
+async def test_application_whose_server_still_runs_is_not_waited_for() -> None:
+    with (
+        receiving() as server,
+        listening(LISTEN, server_url=server.url) as (_, port),
+        pytest.raises(AddressTaken, match="where the application is to listen"),
+    ):
+        await wait_until_free(f"http://127.0.0.1:{port}", OURS, limit=0)
+
+
+class EndsProcess(logging.Handler):
+    """Ends a process as soon as something is logged."""
+
+    def __init__(self, process_id: int) -> None:
+        super().__init__()
+        self._process_id = process_id
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+        os.kill(self._process_id, signal.SIGTERM)
+
+
+async def test_application_of_a_killed_run_is_waited_for() -> None:
+    with listening(LISTEN, server_url=OURS) as (process_id, port):
+        handler = EndsProcess(process_id)
+        free_address.log.addHandler(handler)
+        try:
+            await wait_until_free(f"http://127.0.0.1:{port}", OURS, limit=0)
+        finally:
+            free_address.log.removeHandler(handler)
+
+    assert handler.messages == ["waiting for the application of an earlier run to end"]
 
 
 async def test_nothing_is_sent_before_the_application_listens() -> None:

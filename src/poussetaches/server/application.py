@@ -9,23 +9,26 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from poussetaches.core.errors import AddressTaken
 from poussetaches.core.signature import PREFIX as SECRET_PREFIX
 from poussetaches.core.target import origin_of, parse_target, without_credentials
 from poussetaches.engine.queues import Queues
 from poussetaches.server.answering import Listener, application_answers
 from poussetaches.server.child import Child
+from poussetaches.server.free_address import ENDING_LIMIT, wait_until_free
 from poussetaches.server.listener import reachable_address
-from poussetaches.server.port_owner import is_taken, listener_name, may_listen, process_tree
+from poussetaches.server.port_owner import (
+    is_taken,
+    listener_of,
+    may_listen,
+    name_of,
+    process_tree,
+)
 from poussetaches.server.workers import Workers, worker_warnings
 from poussetaches.settings import Settings
 
-END_LIMIT = 45.0  # seconds; above the 30 s that gunicorn gives its workers
-# A previous process may still be ending: 5 seconds in all.
-FREE_ATTEMPTS = 50
-FREE_INTERVAL = 0.1  # seconds
 # Application servers reload, or change their number of workers, on these signals.
 PASSED_ON = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+BASE_URL_ADVICE = "correct the base_url, or leave it out to deliver tasks to the command"
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
@@ -76,15 +79,21 @@ class Application:
         self._watches: list[asyncio.Task[None]] = []
         self._first_to_end: Child | None = None  # by itself
 
-    async def start(self, address: str, stop: Callable[[], None]) -> None:
-        """Start the processes; the end of one ends the server.
+    async def prepare(self, address: str) -> None:
+        """Wait until the addresses of the processes are free.
 
         Raises:
             AddressTaken: another program listens where one of them would.
         """
+        for command in (self._commands.application, self._commands.tasks):
+            if command is not None and command.url is not None:
+                await wait_until_free(command.url, reachable_address(address))
+        self._check_base_url()
+
+    async def start(self, address: str, stop: Callable[[], None]) -> None:
+        """Start the processes; the end of one ends the server."""
         environ = child_environment(self._environ, self._settings, address)
         commands = self._commands
-        await self._check_addresses()
         self._children.append(
             Child("application", commands.application.words, environ=environ, reads=True)
         )
@@ -111,6 +120,8 @@ class Application:
 
         If none did, it is the application's.
         """
+        if not self._children:
+            return 0
         for each in STOPPING:
             asyncio.get_running_loop().add_signal_handler(each, self._stop, each)
         if number is not None:
@@ -118,7 +129,7 @@ class Application:
             for child in self._children:
                 child.excuse(number)
         number = signal.SIGTERM if number is None else number
-        await asyncio.gather(*(each.end(number, END_LIMIT) for each in self._children))
+        await asyncio.gather(*(each.end(number, ENDING_LIMIT) for each in self._children))
         await asyncio.gather(*self._watches)
         return (self._first_to_end or self._children[0]).status or 0
 
@@ -127,16 +138,22 @@ class Application:
         for child in self._children:
             child.kill()
 
-    async def _check_addresses(self) -> None:
-        commands = self._commands
-        for command in (commands.application, commands.tasks):
-            if command is not None and command.url is not None:
-                await _wait_until_free(command.url)
-        base_url = self._settings.base_url or ""
+    def _check_base_url(self) -> None:
+        """Warn if tasks would be delivered to something other than the command.
+
+        A base URL that differs from the command's address may lead to a proxy.
+        """
+        base_url, url = self._settings.base_url or "", self._commands.receiver.url
+        if url == base_url:
+            return
+        shown = without_credentials(base_url)
         _, host, port = parse_target(base_url)
-        if commands.receiver.url != base_url and is_taken(host, port):
-            fields = {"url": without_credentials(base_url)}
+        if is_taken(host, port):
+            fields = {"url": shown}
             log.warning("base URL is in use before the application was started", extra=fields)
+        elif url is not None and parse_target(url).port != port:
+            fields = {"url": url, "base_url": shown, "advice": BASE_URL_ADVICE}
+            log.warning("the command listens at another port than base_url", extra=fields)
 
     def _check_workers(self, queues: Queues) -> None:
         """Warn if tasks of the queues that are delivered to the application can block it.
@@ -172,7 +189,7 @@ class Application:
             return None
         if may_listen(process_tree(process_id), host, port):
             return Listener(is_application=True)
-        return Listener(is_application=False, name=listener_name(host, port))
+        return Listener(is_application=False, name=name_of(listener_of(host, port)))
 
     def _hear(self, stop: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -199,23 +216,6 @@ class Application:
         if child.ended_by_itself:
             self._first_to_end = self._first_to_end or child
         stop()
-
-
-async def _wait_until_free(url: str) -> None:
-    """Wait a few seconds for a previous process to release an address.
-
-    Raises:
-        AddressTaken: the address is still in use.
-    """
-    _, host, port = parse_target(url)
-    for _ in range(FREE_ATTEMPTS):
-        if not is_taken(host, port):
-            return
-        await asyncio.sleep(FREE_INTERVAL)
-    raise AddressTaken(
-        f"{listener_name(host, port)} already listens at {url}, where the application is to"
-        " listen; stop it, or give the application another port"
-    )
 
 
 def child_environment(

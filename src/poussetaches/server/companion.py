@@ -11,6 +11,9 @@ from poussetaches.engine.queues import Queues
 class Companion(Protocol):
     """Started when the server listens, and ended while it still does."""
 
+    async def prepare(self, address: str) -> None:
+        """Wait until it can be started; ``address`` is where the server listens."""
+
     async def start(self, address: str, stop: Callable[[], None]) -> None:
         """Start, given where the server listens; ``stop`` ends the server."""
 
@@ -18,7 +21,10 @@ class Companion(Protocol):
         """Wait until deliveries may begin; ``queues`` are the server's."""
 
     async def end(self, number: int | None) -> int:
-        """End it by the signal that was heard, if one was; return the server's exit status."""
+        """End it by the signal that was heard, if one was; return the server's exit status.
+
+        It may not have been started.
+        """
 
     def kill(self) -> None:
         """End now what is still there: the server failed."""
@@ -26,6 +32,9 @@ class Companion(Protocol):
 
 class Alone:
     """No companion: the server is by itself, as with ``serve``."""
+
+    async def prepare(self, address: str) -> None:
+        """Wait for nothing."""
 
     async def start(self, address: str, stop: Callable[[], None]) -> None:
         """Start nothing."""

@@ -67,13 +67,21 @@ def process_tree(parent: int) -> list[psutil.Process]:
     return list(found.values())
 
 
-def listener_name(host: str, port: int) -> str:
-    """Return the name and id of the process that listens at an address, if it is visible."""
+def listener_of(host: str, port: int) -> psutil.Process | None:
+    """Return the process that listens at an address, None if it is not visible."""
     addresses = _addresses(host)
     with suppress(OSError, psutil.Error):
         for each in psutil.net_connections("tcp"):
             if each.pid is not None and _is_listener(each, addresses, port):
-                return f"{psutil.Process(each.pid).name()} (process {each.pid})"
+                return psutil.Process(each.pid)
+    return None
+
+
+def name_of(process: psutil.Process | None) -> str:
+    """Return the name and id of a process for a message."""
+    if process is not None:
+        with suppress(psutil.Error):
+            return f"{process.name()} (process {process.pid})"
     return "another process"
 
 

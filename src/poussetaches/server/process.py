@@ -205,10 +205,11 @@ async def _serve(
         },
     )
     try:
-        await companion.start(http.address, stops.stop)
-        if await _comes_before(companion.ready(service.queues), stops.first.wait()):
-            service.start()
-            await stops.first.wait()
+        if await _comes_before(companion.prepare(http.address), stops.first.wait()):
+            await companion.start(http.address, stops.stop)
+            if await _comes_before(companion.ready(service.queues), stops.first.wait()):
+                service.start()
+                await stops.first.wait()
         await _drain(service, settings, stops)
         # Its last requests may push tasks, so the API is there until it has ended.
         status = await companion.end(stops.number)
