@@ -75,3 +75,29 @@ def test_slots_of_declared_queues_are_compared_with_the_threads(tmp_path: Path) 
         run.stop()
     finally:
         run.close()
+
+
+CALLBACK = """
+from poussetaches.flask import EndedTask
+
+@tasks.task
+def after(ended: EndedTask) -> None: ...
+
+@tasks.task(on_success=after)
+def report() -> None: ...
+
+tasks.queue(concurrency=4)
+"""
+
+
+def test_slots_of_callbacks_in_the_code_are_counted_at_the_first_start(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(f"{APP}\n{CALLBACK}")
+    command = [sys.executable, "-m", "gunicorn", "--chdir", str(tmp_path), "--threads", "8"]
+    address = f"127.0.0.1:{free_port()}"
+    run = Run(tmp_path / "data", [*command, "--bind", address, "app:app"])
+    try:
+        run.start()
+        run.says("tasks can occupy every worker of the application workers=8 slots=8 ")
+        run.stop()
+    finally:
+        run.close()

@@ -10,7 +10,10 @@ import pytest
 
 from poussetaches.cli.workers import workers_of
 from poussetaches.core.queue import QueueSettings
-from poussetaches.server.workers import Workers, worker_warnings
+from poussetaches.core.retry import RetryPolicy
+from poussetaches.engine.queues import Queues
+from poussetaches.server.workers import Workers, queues_to, worker_warnings
+from tests.factories import make_queue
 
 FULL = "tasks can occupy every worker of the application"
 KILLED = "gunicorn kills its worker before the timeout of tasks"
@@ -98,6 +101,33 @@ def test_too_few_workers_for_the_slots_of_the_queues_are_warned_about(
     assert [(event, fields["workers"], fields["slots"]) for event, fields in found] == (
         [] if slots is None else [(FULL, capacity, slots)]
     )
+
+
+URL = "http://127.0.0.1:8000"
+SERVER = QueueSettings(base_url=URL)
+
+
+@pytest.mark.parametrize(
+    ("used", "of_mail", "slots"),
+    [
+        pytest.param([], {}, [2, 3], id="none"),
+        pytest.param(["mail", "callbacks"], {}, [2, 3, 4], id="used-by-the-code"),
+        pytest.param([], {"on_dead": "/failed"}, [2, 3, 4], id="path-of-a-queue"),
+        pytest.param([], {"on_success": f"{URL}/done"}, [2, 3, 4], id="same-origin"),
+        pytest.param([], {"on_success": "http://log/"}, [2, 3], id="elsewhere"),
+        pytest.param(["mail"], {"base_url": "http://mail/"}, [3], id="queue-of-another-origin"),
+    ],
+)
+def test_queues_that_do_not_exist_yet_count(
+    used: Sequence[str], of_mail: Mapping[str, object], slots: list[int]
+) -> None:
+    queues = Queues(SERVER, original_retry=RetryPolicy())
+    mail = make_queue("mail", paused=False, concurrency=2, **of_mail)
+    queues.update({"mail": mail, "reports": make_queue("reports", concurrency=3)})
+
+    found = queues_to(URL, queues, used=used)
+
+    assert sorted(each.concurrency for each in found) == slots
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -27,9 +27,9 @@ from poussetaches.client.current import NoCurrentTask, current_task
 from poussetaches.client.declare import DeclarationRefused
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.receive import Delivery, Receiver
-from poussetaches.client.results import ProgressReport
+from poussetaches.client.results import EndedTask, ProgressReport
 from poussetaches.client.tasks import Tasks
-from poussetaches.core.probe import Refusal, declaration_in
+from poussetaches.core.probe import Refusal, declaration_in, probe_answer_in
 from poussetaches.core.signature import body_hash, sign
 from tests.application import KEY, NOW, RecordingPusher, delivery, make_tasks, signed
 
@@ -492,7 +492,67 @@ def test_probe_answers_the_version_and_the_number_of_tasks() -> None:
 
     reply = receiver_of(tasks).run(CHECK)
 
-    assert text_of(reply) == f'{{"poussetaches":"{__version__}","tasks":1}}'
+    assert text_of(reply) == (f'{{"poussetaches":"{__version__}","tasks":1,"queues":["default"]}}')
+
+
+def queues_in_answer(tasks: Tasks) -> tuple[str, ...]:
+    answer = probe_answer_in(receiver_of(tasks).run(CHECK).body)
+    assert answer is not None
+    return answer.queues
+
+
+@pytest.mark.parametrize(
+    ("name", "queues"),
+    [(None, ("stripe", "default", "mail")), ("shop", ("shop.stripe", "shop", "shop.mail"))],
+)
+def test_probe_answers_the_queues_of_the_tasks(name: str | None, queues: tuple[str, ...]) -> None:
+    tasks = make_tasks(name=name)
+
+    @tasks.task
+    def report() -> None: ...
+
+    @tasks.task(queue="mail")
+    def welcome() -> None: ...
+
+    tasks.queue("stripe", rate=1)
+
+    assert queues_in_answer(tasks) == queues
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"), [("/done", True), ("http://log.example/", False), ("", False)]
+)
+def test_queue_of_the_callbacks_is_used_if_one_leads_to_the_application(
+    callback: str, expected: bool
+) -> None:
+    of_task, of_queue = make_tasks(), make_tasks()
+    of_queue.queue("mail", on_dead=callback)
+
+    @of_task.task(on_success=callback)
+    def handler() -> None: ...
+
+    assert ("callbacks" in queues_in_answer(of_task)) is expected
+    assert ("callbacks" in queues_in_answer(of_queue)) is expected
+
+
+def test_queue_of_the_callbacks_is_used_if_a_task_is_one() -> None:
+    tasks = make_tasks()
+
+    @tasks.task
+    def after(ended: EndedTask) -> None: ...
+
+    @tasks.task(on_success=after)
+    def handler() -> None: ...
+
+    assert queues_in_answer(tasks) == ("default", "callbacks")
+
+
+def test_number_of_queues_in_the_answer_is_limited() -> None:
+    tasks = make_tasks()
+    for number in range(300):
+        tasks.queue(f"q{number}", rate=1)
+
+    assert len(queues_in_answer(tasks)) == 200
 
 
 def test_probe_answers_what_the_server_refused_of_the_declaration() -> None:

@@ -25,8 +25,9 @@ from poussetaches.client.options import Callback
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 from poussetaches.core.schedule import check_new_expression
-from poussetaches.core.target import joined
+from poussetaches.core.target import is_path, joined
 
+CALLBACKS = ("on_success", "on_dead")
 OWNER = "app"  # of the schedules of an application without a name
 MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
 
@@ -176,6 +177,10 @@ class Declarations:
             return None
         return RoutedQueue(name or DEFAULT_QUEUE, cast("QueueFields", settings))
 
+    def used_queues(self) -> list[str]:
+        """Return the server's queues that the code's tasks and callbacks are pushed to."""
+        return [*self._queue_names(), *([CALLBACKS_QUEUE] if self._has_callbacks() else [])]
+
     def has_server(self) -> bool:
         """Return whether deliveries come from a server, by the base URLs in the code."""
         return True
@@ -207,7 +212,7 @@ class Declarations:
         settings = {"base_url": self._base_url, **self.queues.get(name, {})}
         if settings["base_url"] is None or not self.has_server():
             del settings["base_url"]
-        for field in settings.keys() & {"on_success", "on_dead"}:
+        for field in settings.keys() & {*CALLBACKS}:
             settings[field] = self.callback_url(cast("Callback", settings[field]))
         return settings
 
@@ -223,6 +228,16 @@ class Declarations:
             "overlap": schedule.overlap,
         }
         return {key: value for key, value in declared.items() if value is not None}
+
+    def _has_callbacks(self) -> bool:
+        """Return whether tasks or queues have callbacks that are delivered to this application."""
+        given = [
+            *(queue.get(field) for queue in self.queues.values() for field in CALLBACKS),
+            *(getattr(task.default_options, field) for task in self._tasks for field in CALLBACKS),
+        ]
+        return any(
+            isinstance(it, TaskFunction) or (it and is_path(cast("str", it))) for it in given
+        )
 
     def _queue_names(self) -> list[str]:
         used = [self.queue_name(task.default_options.queue) for task in self._tasks]

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from poussetaches.client.function import TaskFunction
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.progress import ProgressReporter
 from poussetaches.client.results import ProgressReport
-from poussetaches.core.probe import DeclarationStatus, ProbeAnswer, shortened
+from poussetaches.core.probe import MOST_QUEUES, DeclarationStatus, ProbeAnswer, shortened
 from poussetaches.core.progress import ATTEMPT_TOKEN
 
 LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
@@ -85,6 +85,9 @@ class Registry(Protocol):
 
     def max_retry_after_of(self, function: TaskFunction[..., object], queue: str) -> float:
         """Return the longest wait in seconds that an answer may ask for."""
+
+    def used_queues(self) -> Sequence[str]:
+        """Return the server's queues that the code's tasks and callbacks are pushed to."""
 
     def declaration_status(self) -> DeclarationStatus:
         """Return how far the declaration of queues and schedules has come in this process."""
@@ -197,7 +200,8 @@ class Receiver:
             return Reply(reply.status, reply.body, {**reply.headers, "Allow": "POST"})
         if name == PROBE:
             status = shortened(self._tasks.declaration_status())
-            return _json(ProbeAnswer(__version__, len(self._tasks), status))
+            queues = tuple(self._tasks.used_queues()[:MOST_QUEUES])
+            return _json(ProbeAnswer(__version__, len(self._tasks), status, queues))
         function = self._tasks.find(name)
         if function is None:
             log.warning("delivery refused: there is no task %r", name)

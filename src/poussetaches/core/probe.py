@@ -8,6 +8,7 @@ import msgspec
 
 MOST_REFUSALS = 50  # per answer; the server keeps the first 64 KiB of an answer
 LONGEST_REASON = 500  # characters
+MOST_QUEUES = 200  # per answer, at most 100 characters each
 
 State = Literal["none", "pending", "failing", "done"]
 
@@ -41,6 +42,7 @@ class ProbeAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     poussetaches: str  # the version
     tasks: int
     declaration: DeclarationStatus | None = None  # None if it declares nothing by itself
+    queues: tuple[str, ...] = ()  # that the code's tasks and callbacks are pushed to
 
 
 def shortened(status: DeclarationStatus) -> DeclarationStatus | None:
@@ -55,9 +57,15 @@ def shortened(status: DeclarationStatus) -> DeclarationStatus | None:
     return DeclarationStatus(status.state, reason, refused)
 
 
+def probe_answer_in(answer: bytes | str) -> ProbeAnswer | None:
+    """Return an answer to a probe; None if it is not from a receiver."""
+    try:
+        return msgspec.json.decode(answer, type=ProbeAnswer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 def declaration_in(answer: bytes | str) -> DeclarationStatus:
     """Return the status in an answer to a probe; ``none`` if an older receiver answered."""
-    try:
-        return msgspec.json.decode(answer, type=ProbeAnswer).declaration or DeclarationStatus()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return DeclarationStatus()
+    probe_answer = probe_answer_in(answer)
+    return (probe_answer and probe_answer.declaration) or DeclarationStatus()

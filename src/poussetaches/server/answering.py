@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from poussetaches.core.errors import AddressTaken
-from poussetaches.core.probe import DeclarationStatus, declaration_in
+from poussetaches.core.probe import DeclarationStatus, ProbeAnswer, probe_answer_in
 from poussetaches.core.target import joined, may_have_key, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Clock, SystemClock
@@ -46,8 +46,12 @@ class Listener:
 FindListener = Callable[[], Listener | None]
 
 
-async def application_answers(settings: Settings, find_listener: FindListener) -> None:
+async def application_answers(
+    settings: Settings, find_listener: FindListener
+) -> ProbeAnswer | None:
     """Wait until the application answers a probe, with any status, or for at most 30 seconds.
+
+    Return the answer of a receiver; None if there is none.
 
     Nothing is sent until ``find_listener`` says that the application listens. It is called in a
     thread.
@@ -63,7 +67,7 @@ async def application_answers(settings: Settings, find_listener: FindListener) -
     try:
         async with asyncio.timeout(LIMIT):
             outcome = await _answer(sender, settings, clock, find_listener)
-        status = await _declaration(outcome, sender, settings, clock)
+        answer, status = await _declared(outcome, sender, settings, clock)
     except TimeoutError:
         listener = await asyncio.to_thread(find_listener)
         if listener is not None and not listener.is_application:
@@ -74,9 +78,11 @@ async def application_answers(settings: Settings, find_listener: FindListener) -
             ) from None
         fields = {"url": _shown_url(settings), "after": LIMIT}
         log.warning("no answer from the application, deliveries begin all the same", extra=fields)
+        return None
     else:
         _report(outcome, settings)
         _report_declaration(status)
+        return answer
     finally:
         await sender.close()
 
@@ -98,18 +104,20 @@ async def _answer(
         await asyncio.sleep(INTERVAL)
 
 
-async def _declaration(
+async def _declared(
     outcome: Outcome, sender: Sender, settings: Settings, clock: Clock
-) -> DeclarationStatus:
-    """Wait for the declaration that the first request starts; return its status."""
+) -> tuple[ProbeAnswer | None, DeclarationStatus]:
+    """Wait for the declaration that the first request starts; return the last answer and it."""
+    answer = probe_answer_in(outcome.body)
     try:
         async with asyncio.timeout(DECLARATION_LIMIT):
-            while (status := declaration_in(outcome.body)).state == "pending":
+            while answer and answer.declaration and answer.declaration.state == "pending":
                 await asyncio.sleep(INTERVAL)
                 outcome = await sender.send(probe_request(settings, clock))
+                answer = probe_answer_in(outcome.body)
     except TimeoutError:
-        return DeclarationStatus("failing", f"no answer within {DECLARATION_LIMIT:g} s")
-    return status
+        return answer, DeclarationStatus("failing", f"no answer within {DECLARATION_LIMIT:g} s")
+    return answer, (answer and answer.declaration) or DeclarationStatus()
 
 
 def probe_request(settings: Settings, clock: Clock) -> Request:

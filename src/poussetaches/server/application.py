@@ -6,11 +6,11 @@ import asyncio
 import base64
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from poussetaches.core.signature import PREFIX as SECRET_PREFIX
-from poussetaches.core.target import origin_of, parse_target, without_credentials
+from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.engine.queues import Queues
 from poussetaches.server.answering import Listener, application_answers
 from poussetaches.server.child import Child
@@ -23,7 +23,7 @@ from poussetaches.server.port_owner import (
     name_of,
     process_tree,
 )
-from poussetaches.server.workers import Workers, worker_warnings
+from poussetaches.server.workers import Workers, queues_to, worker_warnings
 from poussetaches.settings import Settings
 
 # Application servers reload, or change their number of workers, on these signals.
@@ -112,8 +112,8 @@ class Application:
         Raises:
             AddressTaken: another program answers in its place.
         """
-        await application_answers(self._settings, self._find_listener)
-        self._check_workers(queues)
+        answer = await application_answers(self._settings, self._find_listener)
+        self._check_workers(queues, used=answer.queues if answer else ())
 
     async def end(self, number: int | None) -> int:
         """End the processes; return the status of the first that ended by itself.
@@ -155,19 +155,17 @@ class Application:
             fields = {"url": url, "base_url": shown, "advice": BASE_URL_ADVICE}
             log.warning("the command listens at another port than base_url", extra=fields)
 
-    def _check_workers(self, queues: Queues) -> None:
+    def _check_workers(self, queues: Queues, *, used: Iterable[str]) -> None:
         """Warn if tasks of the queues that are delivered to the application can block it.
 
-        Once it has answered: by then its queues are declared.
+        Once it has answered: by then its queues are declared. ``used`` are those of its tasks.
         """
         workers = self._commands.receiver.workers
         if workers is None:
             return
-        origin = origin_of(self._settings.base_url or "")
-        settings = [queues.settings_of(queue.name) for queue in queues]
         warnings = worker_warnings(
             workers,
-            [each for each in settings if each.base_url and origin_of(each.base_url) == origin],
+            queues_to(self._settings.base_url or "", queues, used=used),
             max_in_flight=self._settings.max_in_flight,
             shared=self._commands.tasks is None,
         )

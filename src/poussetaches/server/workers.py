@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from poussetaches.core.queue import QueueSettings
+from poussetaches.core.queue import CALLBACKS_QUEUE, QueueSettings
+from poussetaches.core.target import is_path, origin_of
+from poussetaches.engine.queues import Queues
 
 WorkerWarning = tuple[str, Mapping[str, object]]  # a log event and its fields
 
@@ -16,6 +18,24 @@ class Workers:
 
     capacity: int
     timeout: float | None = None  # None without a limit
+
+
+def queues_to(base_url: str, queues: Queues, *, used: Iterable[str]) -> list[QueueSettings]:
+    """Return the settings of the queues whose tasks are delivered to an application.
+
+    An undeclared queue, such as that of the callbacks, is made by its first task. Those that the
+    application says it uses (``used``) are included before, as is that of the callbacks if a queue
+    has one whose URL leads to the application.
+    """
+    origin = origin_of(base_url)
+    names = dict.fromkeys([*(queue.name for queue in queues), *used])
+    found = {name: queues.settings_of(name) for name in names}
+    callbacks = [url for each in found.values() for url in (each.on_success, each.on_dead) if url]
+    if any(is_path(url) or origin_of(url) == origin for url in callbacks):
+        found[CALLBACKS_QUEUE] = queues.settings_of(CALLBACKS_QUEUE)
+    return [
+        each for each in found.values() if each.base_url and origin_of(each.base_url) == origin
+    ]
 
 
 def worker_warnings(
