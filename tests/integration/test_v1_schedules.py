@@ -856,6 +856,29 @@ def test_partial_set_is_left_out_as_a_whole_when_it_is_older(server: Server, nam
     assert problem(answer) == (409, "older-version", [])
 
 
+@pytest.mark.parametrize("query", ["", "?partial=true"])
+def test_application_without_a_name_keeps_its_schedules_from_another_one(
+    server: Server, query: str
+) -> None:
+    def declare_tasks(*tasks: str) -> Answer:
+        task = "/_poussetaches/{}"
+        entries = [
+            {"name": it, "cron": "@daily", "task": {"url": task.format(it)}} for it in tasks
+        ]
+        return call(server, "PUT", f"/v1/schedules{query}", {"owner": "app", "schedules": entries})
+
+    call(server, "PUT", "/v1/queues/default", {"base_url": "http://127.0.0.1:1"})
+    first = declare_tasks("shop_a.morning")
+    other = declare_tasks("shop_b.morning")
+    removed = call(server, "DELETE", at("shop_a.morning"))
+    moved = declare_tasks("shop_b.morning")
+    declare_tasks()
+
+    assert (first.status, removed.status, moved.status) == (200, 204, 200)
+    assert problem(other) == (409, "owned-by-another", [])
+    assert "DELETE /v1/schedules/shop_a.morning" in other.json["detail"]
+
+
 def test_version_only_goes_up(server: Server, name: str) -> None:
     declare(server, name, f"{name}-a", version=7)
 

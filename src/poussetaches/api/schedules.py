@@ -44,6 +44,7 @@ from poussetaches.api.schedule_patch import said, with_known_headers, with_the_r
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits
 from poussetaches.api.tasks import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view, unmasked
+from poussetaches.core.application import check_same_application
 from poussetaches.core.errors import Conflict, Invalid, OwnedByAnother, ScheduleNotFound
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
@@ -272,6 +273,7 @@ class ScheduleRoutes:
                 found[name] = declared_as_written(schedule)
             if len(found) % AT_ONCE == 0:
                 await asyncio.sleep(0)
+        check_same_application(given.owner, known.values(), found.values())
         return list(found.values()), refused
 
     async def _check_owner(self, name: str, owner: str) -> None:

@@ -22,13 +22,13 @@ from poussetaches.client.fields import QueueFields, Retry
 from poussetaches.client.function import PushOptions, TaskFunction, check_callbacks
 from poussetaches.client.names import SERVER_NAME, check_name
 from poussetaches.client.options import Callback
+from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 from poussetaches.core.schedule import check_new_expression
 from poussetaches.core.target import is_path, joined
 
 CALLBACKS = ("on_success", "on_dead")
-OWNER = "app"  # of the schedules of an application without a name
 MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
 
 
@@ -190,7 +190,7 @@ class Declarations:
         names = list(self.queues) if self._base_url is None else self._queue_names()
         return Declaration(
             queues={name: self._declared_queue(name) for name in names},
-            owner=self.name or OWNER,
+            owner=self.name or NAMELESS_OWNER,
             schedules=[self._declared(schedule) for schedule in self.schedules.values()],
             version=self.version,
             # Without a name, another application may have declared what is there.
