@@ -97,7 +97,11 @@ def test_environment_can_name_the_file(config: Path) -> None:
 
 
 def test_what_applications_read_may_be_in_the_same_environment() -> None:
-    environ = {"POUSSETACHES_URL": "http://127.0.0.1:7991", "POUSSETACHES_MODE": "immediate"}
+    environ = {
+        "POUSSETACHES_URL": "http://127.0.0.1:7991",
+        "POUSSETACHES_MODE": "immediate",
+        "POUSSETACHES_PUBLIC_PREFIX": "/shop",
+    }
 
     assert load_settings({}, environ, None) == load_settings({}, {}, None)
 

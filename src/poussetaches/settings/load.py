@@ -19,7 +19,7 @@ from poussetaches.settings.values import Settings
 
 CONFIG = PREFIX + "CONFIG"
 # The file of settings, and what applications read of the environment that they may share with us.
-NOT_SETTINGS = frozenset({CONFIG, PREFIX + "URL", PREFIX + "MODE"})
+NOT_SETTINGS = frozenset({CONFIG, *(PREFIX + name for name in ("URL", "MODE", "PUBLIC_PREFIX"))})
 # Defaults in test mode: hanging tests fail soon, and tests see all ended tasks.
 TEST_DEFAULTS: Mapping[str, object] = {
     "timeout": 5.0,  # seconds
