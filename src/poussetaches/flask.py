@@ -19,6 +19,7 @@ from poussetaches.client.handle import Pushed
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.receive import Delivery, Receiver, run_to_end
 from poussetaches.client.results import EndedTask
+from poussetaches.client.sync import sync as sync_tasks
 from poussetaches.client.tasks import Tasks as PlainTasks
 from poussetaches.client.wsgi import WsgiReceiver
 from poussetaches.core.errors import PousseTachesError
@@ -153,12 +154,8 @@ def _commands(tasks: Tasks) -> AppGroup:
     @group.command("sync", help="Tell the server of the queues and schedules in the code.")
     def sync() -> None:
         try:
-            declared = tasks.declaration()
-            tasks.declare(tasks.client())
+            click.echo(sync_tasks(tasks))
         except PousseTachesError as exc:
             raise click.ClickException(str(exc)) from exc
-        click.echo(
-            f"declared {len(declared.queues)} queues and {len(declared.schedules)} schedules"
-        )
 
     return group

@@ -182,12 +182,16 @@ def clean_environment() -> dict[str, str]:
 
 
 def ended(
-    *words: object, given: str = "", env: Mapping[str, str] | None = None
+    *words: object,
+    given: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command that ends by itself."""
     return subprocess.run(
         [*PROGRAM, *map(str, words)],
         env={**clean_environment(), **(env or {})},
+        cwd=cwd,
         input=given,
         capture_output=True,
         text=True,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from poussetaches.cli.check import doubt, server_address
+from poussetaches.cli.program import Program
 from tests.acceptance.harness import (
     KEY,
     PATIENCE,
@@ -26,9 +30,9 @@ KEY_REFUSED = b"the header Poussetaches-Auth-Key is missing or wrong\n"
 NO_KEY = b"the application has no key configured\n"
 
 
-def check(url: str, *flags: str, **environ: str) -> tuple[int, str]:
+def check(url: str, *flags: str, cwd: Path | None = None, **environ: str) -> tuple[int, str]:
     """Run the command; return its status and the one line that it says."""
-    done = ended("check", *flags, env={"POUSSETACHES_URL": url, **environ})
+    done = ended("check", *flags, env={"POUSSETACHES_URL": url, **environ}, cwd=cwd)
     said = done.stderr if done.returncode else done.stdout
     assert len(said.splitlines()) == 1, done
     return done.returncode, said
@@ -73,6 +77,10 @@ def test_probe_that_arrives_is_a_success_and_leaves_nothing_behind(
 
     assert status == 0
     assert said.startswith(f"{receiver.url}/_poussetaches/_check answers, in 0.")
+    assert said.endswith(
+        f" s: tasks are delivered by the server at {server.url} (POUSSETACHES_URL)"
+        f" to {psutil.Process().name()} (process {os.getpid()}) in {Path.cwd()}\n"
+    )
     assert answer.deliveries[-1].headers["poussetaches-auth-key"] == KEY
     assert server.request("GET", "/v1/tasks").json["tasks"] == []
 
@@ -124,6 +132,7 @@ def test_what_refuses_the_probe_is_named(
     status, line = check(server.url)
 
     assert (status, said in line) == (1, True), line
+    assert line.endswith(f"; the probe was pushed to {server.url} (POUSSETACHES_URL)\n")
     assert server.request("GET", "/v1/tasks").json["tasks"] == []
 
 
@@ -256,7 +265,7 @@ def test_what_is_no_server_of_ours_is_told_of() -> None:
         status, line = check(other.url)
 
     assert status == 1
-    assert f"what answers at {other.url} is no server of poussetaches" in line
+    assert f"what answers at {other.url} (POUSSETACHES_URL) is no server of poussetaches" in line
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent"])
@@ -264,4 +273,65 @@ def test_server_that_is_away_is_told_of(url: str) -> None:
     status, line = check(url)
 
     assert status == 1
-    assert f"no server answers at {url}" in line
+    assert f"no server answers at {url} (POUSSETACHES_URL): " in line
+
+
+WELL = b'{"poussetaches": "1.0.0", "tasks": 3}'
+
+
+@pytest.mark.parametrize("default", [True, False], ids=["default-folder", "--data-dir"])
+def test_address_in_the_data_folder_leads_to_the_server(
+    server: Server, answer: Changeable, default: bool
+) -> None:
+    answer.reply = (200, {}, WELL)
+    folder = server.data_dir.parent
+    if default:  # where a server without settings has it
+        (folder / "poussetaches_data").symlink_to(server.data_dir)
+
+    status, said = check("", *([] if default else ["--data-dir", "data"]), cwd=folder)
+
+    assert status == 0, said
+    assert f"by the server at {server.url} ({folder.resolve()}/data/address)" in said
+
+
+def test_data_folder_that_is_named_takes_precedence_over_the_environment(
+    server: Server, answer: Changeable
+) -> None:
+    answer.reply = (200, {}, WELL)
+
+    status, said = check("http://127.0.0.1:1", "--data-dir", str(server.data_dir))
+
+    assert (status, f"server at {server.url} (" in said) == (0, True), said
+
+
+def test_address_that_a_killed_server_left_behind_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "address").write_text("http://127.0.0.1:1\n")
+
+    found = server_address(None, None, None, {"POUSSETACHES_DATA_DIR": str(tmp_path / "data")})
+    status, said = check("", "--data-dir", str(tmp_path / "data"))
+
+    assert found == ("http://127.0.0.1:7991", "the default")
+    assert status == 1
+    assert f"no server runs on the data folder {tmp_path}/data" in said
+
+
+def test_url_and_data_folder_are_not_both_accepted(tmp_path: Path) -> None:
+    status, said = check("", "--url", "http://127.0.0.1:1", "--data-dir", str(tmp_path))
+
+    assert (status, "give one of them" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_doubtful"),
+    [("here", False), ("here/below", False), (".", False), ("elsewhere", True)],
+)
+def test_application_in_another_folder_is_doubtful(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, is_doubtful: bool
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    said = doubt(Program("gunicorn (process 7)", tmp_path / folder))
+
+    assert ("is not the current folder" in said) is is_doubtful

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -61,7 +62,11 @@ def test_run_listens_on_a_free_port_when_the_default_one_is_in_use(tmp_path: Pat
             wait_until(lambda: state_of(run, task_id), "succeeded".__eq__, "it to succeed")
 
         assert not address.endswith(":7991")
-        assert run.logged(f"listening .*address={address}")
+        assert run.logged(f"info .*listening .*address={address}")
+        file = re.escape(f"POUSSETACHES_URL=$(cat {run.data_dir}/address)")
+        assert run.logged(
+            f" warning .*port is in use .* port=7991 address={address} advice=.*{file}"
+        )
         run.stop()
         assert not (run.data_dir / "address").exists()
     finally:

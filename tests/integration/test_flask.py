@@ -524,9 +524,30 @@ def test_sync_declares_and_says_how_much(tmp_path: Path) -> None:
         schedules = server.request("GET", "/v1/schedules").json["schedules"]
         queue = server.request("GET", "/v1/queues/images").json
 
-    assert (ran.exit_code, ran.output) == (0, "declared 1 queues and 1 schedules\n")
+    said = f"declared 1 queues and 1 schedules to the server at {server.url}\n"
+    assert (ran.exit_code, ran.output) == (0, said)
     assert [it["name"] for it in schedules] == ["app.report"]
     assert queue["concurrency"] == 1
+
+
+def test_sync_to_the_server_of_another_application_changes_none_of_its_schedules(
+    tmp_path: Path,
+) -> None:
+    other = make_app()
+    make_tasks(other).cron("@hourly", name="other.morning")(lambda: None)
+    with serving(tmp_path / "data", "--base-url", "http://127.0.0.1:1") as server:
+        other.config["POUSSETACHES_URL"] = server.url
+        app = declaring(POUSSETACHES_URL=server.url)
+        runs = [
+            each.test_cli_runner().invoke(args=["poussetaches", "sync"]) for each in (other, app)
+        ]
+        schedules = server.request("GET", "/v1/schedules").json["schedules"]
+
+    assert [ran.exit_code for ran in runs] == [0, 1]
+    assert "has the schedules of another application without a name (other.morning)" in (
+        runs[1].output
+    )
+    assert [it["name"] for it in schedules] == ["other.morning"]
 
 
 def test_type_checkers_see_through_the_decorator() -> None:

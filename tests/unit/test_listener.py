@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from poussetaches.server.listener import SEND_BUFFER, is_loopback, listening
+from poussetaches.server.listener import (
+    SEND_BUFFER,
+    is_loopback,
+    listening,
+    warn_of_other_port,
+)
 from poussetaches.settings import load_settings
 
 
@@ -40,3 +46,40 @@ def test_system_gives_up_a_client_that_is_gone_and_keeps_little_for_it() -> None
 
     assert limit == 60_000  # milliseconds
     assert buffer <= 2 * SEND_BUFFER
+
+
+@pytest.mark.parametrize(
+    ("flags", "address", "file", "said"),
+    [
+        pytest.param({}, "http://127.0.0.1:7991", None, None, id="configured-port"),
+        pytest.param({"port": "0"}, "http://127.0.0.1:40839", None, None, id="any-port"),
+        pytest.param({"uds": "tasks.sock"}, "unix:tasks.sock", None, None, id="socket"),
+        pytest.param(
+            {"host": "0.0.0.0"},
+            "http://0.0.0.0:40839",
+            None,
+            "URL=http://127.0.0.1:40839",
+            id="url",
+        ),
+        pytest.param(
+            {},
+            "http://127.0.0.1:40839",
+            Path("/the data/address"),
+            "URL=$(cat '/the data/address')",
+            id="file",
+        ),
+    ],
+)
+def test_other_port_than_the_configured_one_is_warned_about(
+    flags: dict[str, str],
+    address: str,
+    file: Path | None,
+    said: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of_other_port(load_settings(flags, {}, None), address, file)
+
+    advice = [(each.levelname, each.__dict__["advice"]) for each in caplog.records]
+    assert [(level, text.endswith(f"POUSSETACHES_{said}")) for level, text in advice] == (
+        [] if said is None else [("WARNING", True)]
+    )

@@ -22,33 +22,45 @@ HELD = {"origin_held"}
 PAUSED = {"paused", "server_paused"}
 
 AWAY = (
-    "no server answers at {url} ({error}): start one, or say where it is by --url or"
-    " POUSSETACHES_URL"
+    "no server answers at {server}: {error}; start one, or give its address with --url,"
+    " --data-dir or POUSSETACHES_URL"
 )
 # What the server says to the push of the probe, by its status.
 PUSH_REFUSED = {
-    HTTPStatus.UNAUTHORIZED: "the server at {url} asks for its token: give POUSSETACHES_API_TOKEN,"
-    " the same as the server's",
+    HTTPStatus.UNAUTHORIZED: "the server at {server} asks for its token: give"
+    " POUSSETACHES_API_TOKEN, the same as the server's",
     HTTPStatus.FORBIDDEN: "POUSSETACHES_API_TOKEN is one that may only look: give the server's"
     " api_token, not its read_token",
-    HTTPStatus.NOT_FOUND: "what answers at {url} is no server of poussetaches: correct --url, or"
-    " POUSSETACHES_URL",
+    HTTPStatus.NOT_FOUND: "what answers at {server} is no server of poussetaches: correct"
+    " --url, or POUSSETACHES_URL",
 }
 NO_BASE_URL = (
-    "the server does not know where the application is: start it with --base-url (or"
+    "the server at {server} does not know where the application is: start it with --base-url (or"
     " POUSSETACHES_BASE_URL), or give the queue {queue} a base_url"
 )
 TARGET_NOT_ALLOWED = (
-    "the server may not send to the application ({detail}): name it in the server's --allow-target"
+    "the server at {server} may not send to the application ({detail}): name it in the server's"
+    " --allow-target"
 )
-OTHERWISE = "the server at {url} did not take the probe ({status}): {detail}"
+OTHERWISE = "the server at {server} did not take the probe ({status}): {detail}"
 
 
 class CheckFailed(PousseTachesError):
     """The probe did not arrive."""
 
 
-def probe(url: str, *, token: str | None, queue: str, path: str) -> tuple[str, float]:
+class Server:
+    """The server that is asked; as text, its URL and the source of the URL."""
+
+    def __init__(self, url: str, source: str, token: str | None) -> None:
+        self.calls = ServerCalls(url, token)
+        self._shown = f"{without_credentials(url)} ({source})"
+
+    def __str__(self) -> str:
+        return self._shown
+
+
+def probe(server: Server, *, queue: str, path: str) -> tuple[str, float]:
     """Send a probe to the receiver; return where it arrived, and in how many seconds.
 
     Raises:
@@ -56,38 +68,33 @@ def probe(url: str, *, token: str | None, queue: str, path: str) -> tuple[str, f
             declared; one line that says why.
         BadAddress: the server's address cannot be one.
     """
-    server = ServerCalls(url, token)
     probe_url = f"{path.rstrip('/')}/_check"
     begun = time.monotonic()
     try:
         while True:
-            task, target = sent(server, url=url, queue=queue, probe_url=probe_url)
-            judge(task, target)
+            task, target = sent(server, queue=queue, probe_url=probe_url)
+            judge(server, task, target)
             attempt = task["attempts"][-1]
             status = declaration_in(attempt["response_body"])
             if status.state != "pending" or time.monotonic() > begun + DECLARATION_LIMIT:
                 break
             time.sleep(LOOK)  # the probe was the first request, at which it begins to declare
     except OSError as exc:
-        raise CheckFailed(
-            AWAY.format(url=without_credentials(url), error=exc.strerror or exc)
-        ) from exc
-    judge_declaration(status, target)
-    return without_credentials(target), float(attempt["duration"])
+        raise CheckFailed(AWAY.format(server=server, error=exc.strerror or exc)) from exc
+    judge_declaration(server, status, target)
+    return target, float(attempt["duration"])
 
 
-def sent(
-    server: ServerCalls, *, url: str, queue: str, probe_url: str
-) -> tuple[dict[str, Any], str]:
+def sent(server: Server, *, queue: str, probe_url: str) -> tuple[dict[str, Any], str]:
     """Send one probe; return its task and its target."""
-    task_id = push(server, url=url, queue=queue, probe_url=probe_url)
+    task_id = push(server, queue=queue, probe_url=probe_url)
     try:
-        return watched(server, task_id), target_of(server, queue, probe_url)
+        return watched(server.calls, task_id), target_of(server.calls, queue, probe_url)
     finally:
-        server.call("DELETE", f"/v1/tasks/{task_id}")
+        server.calls.call("DELETE", f"/v1/tasks/{task_id}")
 
 
-def push(server: ServerCalls, *, url: str, queue: str, probe_url: str) -> str:
+def push(server: Server, *, queue: str, probe_url: str) -> str:
     """Push the probe, before all other tasks; return its id."""
     probe = {
         "url": probe_url,
@@ -98,12 +105,12 @@ def push(server: ServerCalls, *, url: str, queue: str, probe_url: str) -> str:
         "on_success": "",
         "on_dead": "",
     }
-    answer = server.call("POST", "/v1/tasks", probe)
+    answer = server.calls.call("POST", "/v1/tasks", probe)
     if answer.status == HTTPStatus.CREATED and "id" in answer.json:
         return str(answer.json["id"])
     raise CheckFailed(
         push_refused(answer).format(
-            url=url,
+            server=server,
             queue=queue,
             status=answer.status,
             detail=answer.json.get("detail", "no reason"),
@@ -145,7 +152,7 @@ def target_of(server: ServerCalls, queue: str, probe_url: str) -> str:
     return joined(str(base_url), probe_url) if base_url else probe_url
 
 
-def judge(task: dict[str, Any], target: str) -> None:
+def judge(server: Server, task: dict[str, Any], target: str) -> None:
     """Say what kept the probe, if anything did.
 
     Raises:
@@ -163,10 +170,10 @@ def judge(task: dict[str, Any], target: str) -> None:
         fields = {"error": task.get("last_error") or ", ".join(sorted(waits)) or "no reason given"}
     if name is None:
         return
-    raise CheckFailed(f"{without_credentials(target)}: {FINDINGS[name].format(**fields)}")
+    raise CheckFailed(message(server, target, FINDINGS[name].format(**fields)))
 
 
-def judge_declaration(status: DeclarationStatus, target: str) -> None:
+def judge_declaration(server: Server, status: DeclarationStatus, target: str) -> None:
     """Check that the server accepted the application's queues and schedules.
 
     Raises:
@@ -175,5 +182,8 @@ def judge_declaration(status: DeclarationStatus, target: str) -> None:
     name = finding_of_declaration(status)
     if name is not None:
         error = status.reason or "; ".join(map(str, status.refused)) or "no answer yet"
-        finding = FINDINGS[name].format(error=error)
-        raise CheckFailed(f"{without_credentials(target)}: {finding}")
+        raise CheckFailed(message(server, target, FINDINGS[name].format(error=error)))
+
+
+def message(server: Server, target: str, finding: str) -> str:
+    return f"{without_credentials(target)}: {finding}; the probe was pushed to {server}"

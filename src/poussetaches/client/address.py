@@ -73,6 +73,11 @@ def read_address(url: str | None, token: str | None, environ: Mapping[str, str])
     )
 
 
+def url_for_messages(url: str | None, environ: Mapping[str, str]) -> str:
+    """Return the server's URL without credentials."""
+    return without_credentials(url or environ.get(URL) or DEFAULT_URL)
+
+
 def _unusable(url: str) -> SettingsError:
     return SettingsError(
         f"the server's URL is {without_credentials(url)!r}; give one like {DEFAULT_URL} or "

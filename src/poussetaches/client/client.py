@@ -72,6 +72,11 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def url(self) -> str | None:
+        """The server's URL without credentials; None if calls go through another transport."""
+        return self._transport.url if isinstance(self._transport, HttpTransport) else None
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()

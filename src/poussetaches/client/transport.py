@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from poussetaches.client.address import read_address
+from poussetaches.client.address import read_address, url_for_messages
 from poussetaches.client.wire import Answer, Call
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ class HttpTransport:
         self._environ = environ
         self._pid = 0
         self._connections: Connections | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's URL without credentials, for messages."""
+        return url_for_messages(self._url, self._environ)
 
     def send(self, call: Call, *, timeout: float) -> Answer:
         return self._opened().send(call, timeout=timeout)

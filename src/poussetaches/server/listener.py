@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import logging
 import os
+import shlex
 import socket
 import stat
 from collections.abc import Iterator
@@ -98,7 +99,25 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
         if not any_port or exc.errno != errno.EADDRINUSE:
             raise
         listener.bind((address[0], 0, *address[2:]))
-        log.info("port is in use, listening on another", extra={"port": address[1]})
+
+
+def warn_of_other_port(settings: Settings, address: str, address_file: Path | None) -> None:
+    """Warn if a server listens on another port than the configured one, where clients look.
+
+    ``address_file`` is the file that has the address, if there is one.
+    """
+    if settings.uds is not None or settings.port in (0, urlsplit(address).port):
+        return
+    url = reachable_address(address)
+    if address_file is not None:
+        url = f"$(cat {shlex.quote(str(address_file))})"
+    fields = {
+        "port": settings.port,
+        "address": address,
+        "advice": "commands in other shells reach the server on the other port unless you set"
+        f" POUSSETACHES_URL={url}",
+    }
+    log.warning("port is in use by another program, listening on a free one", extra=fields)
 
 
 def _limit_unread(listener: socket.socket) -> None:

@@ -26,7 +26,12 @@ from poussetaches.program import is_executable
 from poussetaches.server.companion import Alone, Companion
 from poussetaches.server.descriptors import Descriptors, divide_descriptors
 from poussetaches.server.http_server import HttpServer
-from poussetaches.server.listener import address_of, listening, reachable_address
+from poussetaches.server.listener import (
+    address_of,
+    listening,
+    reachable_address,
+    warn_of_other_port,
+)
 from poussetaches.server.parts import Parts
 from poussetaches.server.patience import Patience
 from poussetaches.server.test_mode import TestModeServer
@@ -204,6 +209,8 @@ async def _serve(
             "paused": service.paused,
         },
     )
+    address_file = None if settings.test_mode else DataFolder(settings.data_dir).address_path
+    warn_of_other_port(settings, http.address, address_file)
     try:
         if await _comes_before(companion.prepare(http.address), stops.first.wait()):
             await companion.start(http.address, stops.stop)

@@ -98,7 +98,13 @@ SETTINGS: tuple[Setting, ...] = (
         "127.0.0.1",
         "Address to listen on.",
     ),
-    Setting(LISTENER, "port", Integer(0, 65_535), 7991, "Port to listen on; 0 is any free port."),
+    Setting(
+        LISTENER,
+        "port",
+        Integer(0, 65_535),
+        7991,
+        "Port to listen on; 0 is any free port. `run` uses a free one if the default is in use.",
+    ),
     Setting(
         LISTENER,
         "uds",

@@ -57,6 +57,11 @@ class DataFolder:
         return self.path / RESERVE
 
     @property
+    def address_path(self) -> Path:
+        """The file with the address of the running server."""
+        return self.path.resolve() / ADDRESS
+
+    @property
     def is_new(self) -> bool:
         """Whether it has no database yet; False if that is unknown."""
         try:
@@ -91,7 +96,7 @@ class DataFolder:
     @contextmanager
     def address_file(self, address: str) -> Iterator[None]:
         """Publish the server's address in the file ``address`` during the block."""
-        path = self.path / ADDRESS
+        path = self.address_path
         try:
             path.unlink(missing_ok=True)
             with os.fdopen(open_private(path, os.O_WRONLY | os.O_EXCL), "w") as file:
@@ -103,6 +108,18 @@ class DataFolder:
         finally:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def server_address(self) -> str | None:
+        """Return the address of the server that runs on the folder; None if none is known to run.
+
+        A server that was killed leaves the file with its address behind.
+        """
+        try:
+            address = self.address_path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        with self.reading() as lock:
+            return address if address and lock.in_use else None
 
     def unlock(self) -> None:
         """Release the folder. May be called twice."""

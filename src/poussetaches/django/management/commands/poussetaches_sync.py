@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from poussetaches.client.sync import sync
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.django.tasks import registry
 
@@ -19,11 +20,6 @@ class Command(BaseCommand):
         """Declare."""
         for tasks in registry:
             try:
-                declared = tasks.declaration()
-                tasks.declare(tasks.client())
+                self.stdout.write(sync(tasks))
             except PousseTachesError as exc:
                 raise CommandError(str(exc)) from exc
-            self.stdout.write(
-                f"declared {len(declared.queues)} queues and {len(declared.schedules)} schedules"
-                f" of {declared.owner}"
-            )
