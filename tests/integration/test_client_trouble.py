@@ -12,8 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 
 import pytest
+import requests
 
-from poussetaches.client import AsyncClient, Client, NoAnswer, PushFailed, Refused
+from poussetaches.client import (
+    AsyncClient,
+    Client,
+    NoAnswer,
+    NotUnderstood,
+    PousseTaches,
+    PushFailed,
+    Refused,
+)
 from tests.acceptance.harness import PATIENCE, Server, free_port, receiving, serving
 
 SHORT = 0.3  # seconds that a push may take here
@@ -170,6 +179,48 @@ def test_push_gives_up_when_the_trouble_stays(status: int) -> None:
 
     assert isinstance(failed.value.__cause__, Refused)
     assert failed.value.__cause__.status == status
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 422])
+async def test_push_to_another_program_fails_and_names_its_url(status: int) -> None:
+    with receiving(lambda _: (status, {}, b"other")) as receiver:
+        with Client(receiver.url) as client, pytest.raises(PushFailed, match=receiver.url):
+            client.push(TARGET)
+        async with AsyncClient(receiver.url) as awaited:
+            with pytest.raises(PushFailed, match=receiver.url):
+                await awaited.push(TARGET)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_events_of_another_program_are_refused(status: int) -> None:
+    with receiving(lambda _: (status, {}, b"other")) as receiver:
+        with Client(receiver.url) as client, pytest.raises(NotUnderstood, match=receiver.url):
+            next(client.events())
+        async with AsyncClient(receiver.url) as awaited:
+            with pytest.raises(NotUnderstood, match=receiver.url):
+                await anext(awaited.events())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.push({}, "/x"),
+        lambda client: client.get_waiting(),
+        lambda client: client.get_dead(),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 404])
+def test_call_of_the_original_client_to_another_program_fails(
+    call: Callable[[PousseTaches], object], status: int
+) -> None:
+    with (
+        receiving(lambda _: (status, {}, b"other")) as receiver,
+        pytest.raises(NotUnderstood, match=receiver.url) as caught,
+    ):
+        call(PousseTaches(receiver.url, "http://app.test"))
+
+    assert isinstance(caught.value, requests.HTTPError)
+    assert caught.value.response.status_code == status
 
 
 def forgetful(server: Server) -> Callable[[socket.socket], None]:

@@ -189,11 +189,73 @@ def test_refused_push_is_not_repeated() -> None:
     assert len(script.calls) == 1
 
 
-def test_page_of_somebody_else_is_not_understood() -> None:
-    with pytest.raises(NotUnderstood):
-        client_of(Script(Answer(200, {}, b"<html>"))).push("http://app/")
-    with pytest.raises(NotUnderstood):
-        client_of(Script(Answer(302, {}, b""))).push("http://app/")
+SERVER = "http://127.0.0.1:8000"
+# Answers of programs that are not poussetaches, and how the error ends.
+FOREIGN = {
+    "page": (Answer(200, {}, b"<html>", SERVER), "JSON is malformed"),
+    "other JSON": (Answer(201, {}, b'{"id": 7}', SERVER), "Expected `str`, got `int`"),
+    "no content": (Answer(204, {}, b"", SERVER), "Input data was truncated"),
+    "redirect": (Answer(302, {"location": "/login"}, b"", SERVER), ": redirect to /login"),
+    "bad request": (Answer(400, {}, b"", SERVER), "any proxy in front of it)"),
+    "unauthorized": (Answer(401, {}, b"who?", SERVER), ": who?"),
+    "forbidden": (Answer(403, {}, b"no", SERVER), ": no"),
+    "not found": (Answer(404, {}, b'{"detail": "Not Found"}', SERVER), ": Not Found"),
+    "not allowed": (Answer(405, {}, b"other", SERVER), ": other"),
+    "conflict": (Answer(409, {}, b"\xff", SERVER), ": \N{REPLACEMENT CHARACTER}"),
+    "too large": (Answer(413, {}, b"<html>too large", SERVER), ": <html>too large"),
+    "other problem": (Answer(422, {}, b'{"type": "about:blank"}', SERVER), "in front of it)"),
+}
+
+
+@pytest.mark.parametrize(("answer", "says"), FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("is_batch", [False, True], ids=["push", "push_many"])
+def test_push_that_another_program_answers_has_failed(
+    answer: Answer, says: str, is_batch: bool
+) -> None:
+    script = Script(answer)
+    client = client_of(script)
+
+    with pytest.raises(PushFailed) as failed:
+        client.push_many([NewTask("/run")]) if is_batch else client.push("/run")
+
+    assert failed.value.task == NewTask("/run", key=KEY, key_ttl=600.0)
+    assert isinstance(failed.value.__cause__, NotUnderstood)
+    assert failed.value.__cause__.status == answer.status
+    begin = f"the task was not pushed: {answer.status} from {SERVER} is not an answer of pousset"
+    assert str(failed.value).startswith(begin)
+    assert "POUSSETACHES_URL" in str(failed.value)
+    if not is_batch:
+        assert says in str(failed.value)
+    assert len(script.calls) == 1
+
+
+def test_proxy_that_cannot_reach_the_server_is_named_by_its_url() -> None:
+    script = Script(Answer(502, {}, b"Bad Gateway", SERVER))
+
+    with pytest.raises(PushFailed, match=f"502 from {SERVER} is not .*POUSSETACHES_URL.*Bad Ga"):
+        client_of(script).push("/run")
+
+
+CALLS: dict[str, Callable[[Client], object]] = {
+    "get": lambda client: client.get("id"),
+    "cancel": lambda client: client.cancel("id"),
+    "delete": lambda client: client.delete("id"),
+    "list": lambda client: list(client.list()),
+    "queue": lambda client: client.queue("mail"),
+    "put_queue": lambda client: client.put_queue("mail", rate=1),
+    "purge_queue": lambda client: client.purge_queue("mail"),
+    "declare_schedules": lambda client: client.declare_schedules("app", None, []),
+    "stats": lambda client: client.stats(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("status", [200, 302, 401, 404, 409, 422])
+def test_answer_of_another_program_is_no_refusal(
+    call: Callable[[Client], object], status: int
+) -> None:
+    with pytest.raises(NotUnderstood, match=f"{status} from {SERVER} is not an answer of"):
+        call(client_of(Script(Answer(status, {}, b"other", SERVER))))
 
 
 def test_body_of_bytes_is_sent_as_base64() -> None:

@@ -31,6 +31,11 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.scheme}://{self.authority}"
 
     @property
+    def shown(self) -> str:
+        """The server's URL, for messages."""
+        return f"unix:{self.socket}" if self.socket else self.origin + self.prefix
+
+    @property
     def authority(self) -> str:
         """Host and port, the latter when it is not the usual one."""
         host = f"[{self.host}]" if ":" in self.host else self.host

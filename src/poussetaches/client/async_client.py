@@ -32,7 +32,7 @@ from poussetaches.client.results import NewTask, ProgressReport, PushedTask, Tas
 from poussetaches.client.server_sent import OK, SILENCE, EventReader
 from poussetaches.client.slices import keyed, slices
 from poussetaches.client.transport import AsyncHttpTransport, AsyncTransport
-from poussetaches.client.wire import Answer, Request, refusal
+from poussetaches.client.wire import Request, check_events, refusal, with_body
 
 T = TypeVar("T")
 
@@ -347,9 +347,10 @@ class AsyncClient:
             call = requests.events(queue, reader.last_id)
             try:
                 async with self._transport.stream(call, silence=SILENCE) as stream:
-                    if stream.status != OK:
+                    if stream.head.status != OK:
                         body = b"".join([piece async for piece in stream.pieces()])
-                        raise refusal(Answer(stream.status, {}, body))
+                        raise refusal(with_body(stream.head, body))
+                    check_events(stream.head)
                     connected = True
                     async for piece in stream.pieces():
                         for event in reader.feed(piece):

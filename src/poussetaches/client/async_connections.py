@@ -37,7 +37,8 @@ class AsyncConnections:
             body = await response.bytes()
         except PyreqwestError as exc:
             raise self._no_answer(exc, timeout) from exc
-        return Answer(response.status, _headers_of(response), bytes(body))
+        headers = _headers_of(response)
+        return Answer(response.status, headers, bytes(body), self._address.shown)
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float) -> AsyncIterator[_Stream]:
@@ -45,7 +46,8 @@ class AsyncConnections:
         request = self._request(call).timeout(timedelta(days=365)).streamed_read_buffer_limit(0)
         try:
             async with request.build_streamed() as response:
-                yield _Stream(response, silence)
+                head = Answer(response.status, _headers_of(response), b"", self._address.shown)
+                yield _Stream(head, response, silence)
         except (PyreqwestError, TimeoutError) as exc:
             raise self._no_answer(exc, silence) from exc
 
@@ -62,14 +64,14 @@ class AsyncConnections:
         details = getattr(exc, "details", None) or {}
         causes = [cause["message"] for cause in details.get("causes") or []]
         why = causes[-1] if causes else exc
-        return NoAnswer(f"no answer from {self._address.origin} (within {timeout:.3g} s): {why}")
+        return NoAnswer(f"no answer from {self._address.shown} (within {timeout:.3g} s): {why}")
 
 
 class _Stream:
     """An answer that comes piece by piece, ``silence`` seconds apart at the most."""
 
-    def __init__(self, response: Response, silence: float) -> None:
-        self.status = response.status
+    def __init__(self, head: Answer, response: Response, silence: float) -> None:
+        self.head = head
         self._response = response
         self._silence = silence
 

@@ -28,7 +28,7 @@ from poussetaches.client.results import NewTask, ProgressReport, PushedTask, Tas
 from poussetaches.client.server_sent import OK, SILENCE, EventReader
 from poussetaches.client.slices import keyed, slices
 from poussetaches.client.transport import HttpTransport, Transport
-from poussetaches.client.wire import Answer, Request, refusal
+from poussetaches.client.wire import Request, check_events, refusal, with_body
 
 __all__ = ["AsyncClient", "Client"]
 
@@ -90,9 +90,11 @@ class Client:
         ends within ``push_timeout`` seconds.
 
         Raises:
-            PushFailed: the server is away, frozen, full or in trouble; the task is in it.
-            InvalidRequest: a field has a value that is not allowed.
-            Conflict: its ``key`` stands for another push.
+            PushFailed: the server is away, frozen, full or in trouble, or another program answers
+                at its URL; the task is in it.
+            Refused: the server refuses the push, and would again: ``InvalidRequest`` for a value
+                that is not allowed, ``Conflict`` if its ``key`` stands for another push,
+                ``Unauthorized`` for a missing or wrong token.
         """
         given = NewTask(url, **fields)
         task = keyed(given, self._new_key)
@@ -424,8 +426,9 @@ class Client:
             call = requests.events(queue, reader.last_id)
             try:
                 with self._transport.stream(call, silence=SILENCE) as stream:
-                    if stream.status != OK:
-                        raise refusal(Answer(stream.status, {}, b"".join(stream.pieces())))
+                    if stream.head.status != OK:
+                        raise refusal(with_body(stream.head, b"".join(stream.pieces())))
+                    check_events(stream.head)
                     connected = True
                     for piece in stream.pieces():
                         yield from reader.feed(piece)

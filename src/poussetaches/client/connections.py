@@ -64,13 +64,15 @@ class Connections:
     def send(self, call: Call, *, timeout: float) -> Answer:
         self._deadline.begin(timeout)
         with self._opened(call, timeout) as response:
-            return Answer(response.status, _headers_of(response), response.read())
+            headers = _headers_of(response)
+            return Answer(response.status, headers, response.read(), self._address.shown)
 
     @contextmanager
     def stream(self, call: Call, *, silence: float) -> Iterator[_Stream]:
         self._deadline.begin(silence)
         with self._opened(call, silence) as response:
-            yield _Stream(response, self._deadline, silence)
+            head = Answer(response.status, _headers_of(response), b"", self._address.shown)
+            yield _Stream(head, response, self._deadline, silence)
 
     def close(self) -> None:
         self._pool.close()
@@ -108,8 +110,10 @@ class Connections:
 class _Stream:
     """An answer that comes piece by piece, ``silence`` seconds apart at the most."""
 
-    def __init__(self, response: BaseHTTPResponse, deadline: Deadline, silence: float) -> None:
-        self.status = response.status
+    def __init__(
+        self, head: Answer, response: BaseHTTPResponse, deadline: Deadline, silence: float
+    ) -> None:
+        self.head = head
         self._response = response
         self._deadline = deadline
         self._silence = silence
@@ -233,7 +237,6 @@ def _headers_of(response: BaseHTTPResponse) -> dict[str, str]:
 
 
 def _no_answer(address: Address, exc: Exception, timeout: float) -> NoAnswer:
-    where = address.socket or address.origin
     # urllib3's text is a tuple's: the cause within it says what happened.
     why = next((cause for cause in exc.args if isinstance(cause, Exception)), exc)
-    return NoAnswer(f"no answer from {where} (within {timeout:.3g} s): {why}")
+    return NoAnswer(f"no answer from {address.shown} (within {timeout:.3g} s): {why}")

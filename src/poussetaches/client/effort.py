@@ -48,5 +48,10 @@ class Effort:
 def may_pass(error: ClientError) -> bool:
     """Return whether the same call may succeed when it is repeated."""
     if isinstance(error, Refused):
-        return error.status >= SERVER_ERROR or error.status == TOO_MANY_REQUESTS
+        return is_transient(error.status)
     return isinstance(error, NoAnswer)
+
+
+def is_transient(status: int) -> bool:
+    """Return whether a status says nothing about the request itself."""
+    return status >= SERVER_ERROR or status == TOO_MANY_REQUESTS

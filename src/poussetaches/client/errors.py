@@ -20,7 +20,11 @@ class NoAnswer(ClientError):
 
 
 class NotUnderstood(ClientError):
-    """The answer is none that poussetaches gives: does the URL lead to it?"""
+    """The answer is not from a poussetaches server; check its URL."""
+
+    def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class FieldError(NamedTuple):
@@ -34,7 +38,7 @@ class Refused(ClientError):
     """The server answered with a problem.
 
     ``code`` is what ``type`` of the problem ends in, and does not change between versions; it is
-    empty when somebody else answered in the server's place. ``retry_after`` is in seconds.
+    empty if the answer is a proxy's, with a status that may pass. ``retry_after`` is in seconds.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class Full(Refused):
 
 class PushFailed(ClientError):
     """Tasks were probably not pushed; the cause (``__cause__``) says why.
+
+    It is ``NoAnswer``, a ``Refused`` whose status may pass, or ``NotUnderstood``.
 
     ``tasks`` may be pushed again as they are: none is made twice within ten minutes, or the
     ``key_ttl`` of its own ``key``. ``pushed`` are those of the same call that were.

@@ -12,14 +12,17 @@ import hmac
 import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from poussetaches.client.config import AUTH_KEY, read_secret
-from poussetaches.client.errors import ClientError, NoAnswer, Refused
+from poussetaches.client.errors import ClientError, NoAnswer, NotUnderstood, Refused
 from poussetaches.client.transport import HttpTransport, Transport
-from poussetaches.client.wire import Answer, Call, check
+from poussetaches.client.wire import Answer, Call, check, not_understood
+
+T = TypeVar("T")
 
 TIMEOUT = 10.0  # seconds
 TASK_ID = "Poussetaches-Task-ID"
@@ -72,9 +75,10 @@ class GetTask:
 class PousseTaches:
     """Pushes tasks to the server at ``api_url``, which sends them to ``base_url``.
 
-    Every method raises ``Refused`` when the server answers with a problem, and ``NoAnswer`` when
-    it does not answer. Where the package requests is installed these are ``requests.HTTPError``
-    and ``requests.ConnectionError``, too, as they were with the original.
+    Every method raises ``Refused`` when the server answers with a problem, ``NotUnderstood`` when
+    another program answers, and ``NoAnswer`` when nothing does. Where the package requests is
+    installed, the first two are ``requests.HTTPError``, too, and the last one
+    ``requests.ConnectionError``, as they were with the original.
     """
 
     def __init__(self, api_url: str, base_url: str) -> None:
@@ -99,8 +103,7 @@ class PousseTaches:
             "schedule": schedule,
             "delay": delay,
         }
-        answer = self._send(Call("POST", "", body=json.dumps(push).encode()))
-        return answer.headers[TASK_ID.lower()]
+        return self._send(Call("POST", "", body=json.dumps(push).encode()), _task_id)
 
     def parse(self, req: IncomingRequest) -> Task:
         """Return the task that a request brings.
@@ -119,11 +122,11 @@ class PousseTaches:
 
     def pause(self) -> None:
         """Start no more attempts at all."""
-        self._send(Call("POST", "/pause"))
+        self._send(Call("POST", "/pause"), _nothing)
 
     def resume(self) -> None:
         """Start attempts again."""
-        self._send(Call("POST", "/resume"))
+        self._send(Call("POST", "/resume"), _nothing)
 
     def get_cron(self) -> list[GetTask]:
         """Return the tasks that have a schedule."""
@@ -142,19 +145,18 @@ class PousseTaches:
         return self._tasks("dead")
 
     def _tasks(self, where: str) -> list[GetTask]:
-        answer = self._send(Call("GET", f"/{where}"))
-        return [_shown(task) for task in json.loads(answer.body)["tasks"]]
+        return self._send(Call("GET", f"/{where}"), _listed)
 
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call, read: Callable[[Answer], T]) -> T:
         if self._transport is None:
             self._transport = HttpTransport(self.api_url)
         answer = None
         try:
             answer = self._transport.send(call, timeout=TIMEOUT)
             check(answer)
-        except (NoAnswer, Refused) as exc:
+            return read(answer)
+        except (NoAnswer, NotUnderstood, Refused) as exc:
             raise _as_of_requests(exc, answer, self.api_url + call.path) from exc.__cause__
-        return answer
 
 
 def auth_key() -> str | None:
@@ -166,6 +168,24 @@ def __getattr__(name: str) -> object:
     if name == AUTH_KEY:
         return auth_key()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _nothing(_: Answer) -> None:
+    """Read nothing of a response."""
+
+
+def _task_id(answer: Answer) -> str:
+    id = answer.headers.get(TASK_ID.lower())
+    if id is None:
+        raise not_understood(answer, f"the header {TASK_ID} is missing")
+    return id
+
+
+def _listed(answer: Answer) -> list[GetTask]:
+    try:
+        return [_shown(task) for task in json.loads(answer.body)["tasks"]]
+    except (ValueError, LookupError, TypeError) as exc:
+        raise not_understood(answer, "no list of tasks") from exc
 
 
 def _shown(task: dict[str, Any]) -> GetTask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from poussetaches.client.effort import may_pass
-from poussetaches.client.errors import ClientError, PushFailed
+from poussetaches.client.errors import ClientError, NotUnderstood, PushFailed
 from poussetaches.client.results import NewTask, PushedTask
 from poussetaches.client.slices import Slice
 
@@ -18,15 +18,23 @@ def key_maker(entropy: Callable[[int], bytes]) -> Callable[[], str]:
 
 
 def push_failed(task: NewTask, cause: ClientError) -> ClientError:
-    """Return the error for a task that was not pushed: a refusal is the task's own fault."""
-    return PushFailed([task], cause) if may_pass(cause) else cause
+    """Return the error for a task that was not pushed."""
+    return cause if _would_fail_again(cause) else PushFailed([task], cause)
 
 
 def batch_failed(
     slice: Slice, remaining: Iterable[Slice], pushed: Sequence[PushedTask], cause: ClientError
 ) -> ClientError:
     """Return the error for a slice that was not pushed, and those that would have followed."""
-    if not pushed and not may_pass(cause):
+    if not pushed and _would_fail_again(cause):
         return cause
     others = [task for later in remaining for task in later.tasks]
     return PushFailed([*slice.tasks, *others], cause, pushed)
+
+
+def _would_fail_again(cause: ClientError) -> bool:
+    """Return whether the server refused the push itself.
+
+    Another program's answer says nothing about the push: the server never got it.
+    """
+    return not may_pass(cause) and not isinstance(cause, NotUnderstood)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Stream(Protocol):
-    """An answer that comes piece by piece."""
+    """An answer that comes piece by piece; ``head`` has no body."""
 
-    status: int
+    head: Answer
 
     def pieces(self) -> Iterator[bytes]:
         """Yield what comes, to the end.
@@ -29,9 +29,9 @@ class Stream(Protocol):
 
 
 class AsyncStream(Protocol):
-    """An answer that comes piece by piece."""
+    """An answer that comes piece by piece; ``head`` has no body."""
 
-    status: int
+    head: Answer
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Yield what comes, to the end.

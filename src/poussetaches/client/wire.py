@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from http import HTTPStatus
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
 from poussetaches.client.base_values import decode_as_base
-from poussetaches.client.errors import BY_CODE, BY_STATUS, FieldError, NotUnderstood, Refused
+from poussetaches.client.config import URL
+from poussetaches.client.effort import is_transient
+from poussetaches.client.errors import (
+    BY_CODE,
+    BY_STATUS,
+    ClientError,
+    FieldError,
+    NotUnderstood,
+    Refused,
+)
 
 T = TypeVar("T")
 
 JSON = "application/json"
+EVENTS = "text/event-stream"
 PROBLEM = "urn:poussetaches:problem:"
 SHOWN = 200  # characters of an answer that is not ours, in an error
 FIRST_ERROR = 400  # statuses from here on are problems
@@ -37,11 +48,12 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the server answered; the names of headers are in small letters."""
+    """A response; the names of its headers are in lower case. ``url`` is the server's."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    url: str = ""
 
 
 class Request(msgspec.Struct, Generic[T], frozen=True):
@@ -82,20 +94,21 @@ def read_as(kind: type[T]) -> Callable[[Answer], T]:
         try:
             return ready().decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise NotUnderstood(
-                f"the answer is none that poussetaches gives ({exc}): does the URL lead to it?"
-            ) from exc
+            raise not_understood(answer, str(exc)) from exc
 
     return read
 
 
 def read_nothing(answer: Answer) -> None:
-    """Read an answer that says no more than that it was done.
+    """Check a response that has no content.
 
     Raises:
-        Refused: it was not.
+        Refused: the server answered with a problem.
+        NotUnderstood: the answer is not the server's.
     """
     check(answer)
+    if answer.status != HTTPStatus.NO_CONTENT:
+        raise not_understood(answer, _shown(answer))
 
 
 def check(answer: Answer) -> None:
@@ -103,30 +116,69 @@ def check(answer: Answer) -> None:
 
     Raises:
         Refused: it is one.
-        NotUnderstood: it leads elsewhere; redirects are not followed.
+        NotUnderstood: the answer is not the server's; redirects are not followed.
     """
     if answer.status >= FIRST_ERROR:
         raise refusal(answer)
     if not 200 <= answer.status < 300:  # noqa: PLR2004  # what RFC 9110 calls successful
-        raise NotUnderstood(f"the answer has the status {answer.status}, which is not ours")
+        raise not_understood(answer, f"redirect to {answer.headers.get('location', 'nowhere')}")
 
 
-def refusal(answer: Answer) -> Refused:
-    """Return the error for a problem response, whatever server sent it."""
+def check_events(head: Answer) -> None:
+    """Check that a response is a stream of events.
+
+    Raises:
+        NotUnderstood: it is something else.
+    """
+    if not head.headers.get("content-type", "").startswith(EVENTS):
+        raise not_understood(head, "no stream of events")
+
+
+def with_body(head: Answer, body: bytes) -> Answer:
+    """Return a response with the body that came piece by piece."""
+    return msgspec.structs.replace(head, body=body)
+
+
+def refusal(answer: Answer) -> ClientError:
+    """Return the error for a response with an error status.
+
+    A proxy's error that may pass (502, 429) is ``Refused``, as if the server had sent it. Any
+    other answer that is not the server's is ``NotUnderstood``: its 404 or 422 is about something
+    else.
+    """
     try:
         problem = msgspec.json.decode(answer.body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        problem = _Problem(detail=answer.body[:SHOWN].decode("utf-8", "replace").strip())
+        problem = _Problem(detail=_shown(answer))
     code = problem.type.removeprefix(PROBLEM) if problem.type.startswith(PROBLEM) else ""
+    if not code and not is_transient(answer.status):
+        return not_understood(answer, problem.detail)
     kind = BY_CODE.get(code) or BY_STATUS.get(answer.status, Refused)
     return kind(
         answer.status,
         code=code,
-        title=problem.title or "answered in the server's place",
+        title=problem.title if code else _from_elsewhere(answer),
         detail=problem.detail,
         errors=[FieldError(error.field, error.reason) for error in problem.errors],
         retry_after=_seconds(answer.headers.get("retry-after", "")),
     )
+
+
+def not_understood(answer: Answer, why: str) -> NotUnderstood:
+    """Return the error for an answer that is not from a poussetaches server."""
+    what = f"{answer.status} {_from_elsewhere(answer)}"
+    return NotUnderstood(f"{what}: {why}" if why else what, status=answer.status)
+
+
+def _from_elsewhere(answer: Answer) -> str:
+    return (
+        f"from {answer.url or 'the server'} is not an answer of poussetaches (check the server's"
+        f" URL, {URL}, and any proxy in front of it)"
+    )
+
+
+def _shown(answer: Answer) -> str:
+    return answer.body[:SHOWN].decode("utf-8", "replace").strip()
 
 
 def _seconds(text: str) -> float | None:
