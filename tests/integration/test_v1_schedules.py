@@ -807,7 +807,7 @@ def test_schedule_that_code_declares_as_somebody_wrote_it_is_the_codes(
     ("change", "field", "reason"),
     [
         ({"cron": "0 25 * * *"}, "cron", "not an hour"),
-        ({"task": {"url": "nowhere"}}, "task.url", "must begin with http"),
+        ({"task": {"url": "nowhere"}}, "task.url", "must begin with /, http"),
         ({"task": {**TASK, "timeout": 0}}, "task.timeout", "0.1"),
         ({"colour": 1}, "colour", "is not known here"),
         ({"cron": None}, "cron", ""),

@@ -13,7 +13,7 @@ from poussetaches.core.queue_fields import QueueFields
 from poussetaches.core.refusal import place_of
 
 URL = "http://app.test/"
-STATUSES = 'a status, or a class of statuses like "2xx"'
+STATUSES = 'a whole number from 100 to 599, or a class of statuses like "2xx"'
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,8 @@ STATUSES = 'a status, or a class of statuses like "2xx"'
             QueueFields,
             {"rate": "2/week"},
             "rate",
-            'must be a number a second, or a text like "2/s", "30/min" or "100/h"',
+            "must be a number from 0.000001 to 1,000,000, or a text like"
+            ' "2/s", "30/min" or "100/h"',
         ),
         (
             ScheduleFields,
@@ -84,6 +85,12 @@ STATUSES = 'a status, or a class of statuses like "2xx"'
             },
             "schedules[0].task.method",
             "must be one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+        ),
+        (
+            QueueFields,
+            {"retry": {"dead_on": ["4xx", "five"]}},
+            "retry.dead_on[1]",
+            f"must be {STATUSES}",
         ),
         (TaskFields, {"url": URL, "timeout": 0}, "timeout", "Expected `float` >= 0.1"),
         (TaskFields, {}, "url", "is missing"),

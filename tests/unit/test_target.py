@@ -277,6 +277,12 @@ def test_absolute_url_is_asked_for_by_name(url: str) -> None:
         check_absolute_url(url)
 
 
+@pytest.mark.parametrize("url", ["", "run", "_poussetaches/app.fetch", "app:5000/x", "ftp://app/"])
+def test_beginning_of_a_path_is_named_where_a_path_is_allowed(url: str) -> None:
+    with pytest.raises(InvalidTask, match=r"^url: must begin with /, http:// or https://$"):
+        check_url(url)
+
+
 @pytest.mark.parametrize(
     ("url", "path"),
     [

@@ -183,7 +183,12 @@ def test_schedule_that_the_server_would_refuse_is_refused_where_it_is_written(
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("rate", "2/sec", 'or a text like "2/s", "30/min" or "100/h"; for example rate=\'2/s\''),
+        (
+            "rate",
+            "2/sec",
+            "must be a number from 0.000001 to 1,000,000, or a text like"
+            ' "2/s", "30/min" or "100/h"; for example rate=\'2/s\'',
+        ),
         ("rate", "0/s", "from 0.000001 to 1,000,000 a second"),
         ("rate", -1, "a number from 0.000001 to 1,000,000"),
         ("rate", float("nan"), "JSON has no nan"),
@@ -196,11 +201,15 @@ def test_schedule_that_the_server_would_refuse_is_refused_where_it_is_written(
         ("retry", {"max_attempts": 0}, "retry.max_attempts must be a whole number from 1 to 1,0"),
         ("retry", {"tries": 3}, "retry.tries is not known"),
         ("retry", {"dead_on": [99]}, "retry.dead_on[0] must be a whole number from 100 to 599"),
-        ("retry", {"dead_on": ["4x"]}, 'a status, or a class of statuses like "2xx"'),
+        ("retry", {"dead_on": ["4x"]}, 'from 100 to 599, or a class of statuses like "2xx"'),
         ("retry", {"min_backoff": 9, "max_backoff": 3}, "is longer than max_backoff"),
         ("base_url", "shop:80", "must begin with http:// or https://; for example base_url='http"),
         ("base_url", "http://shop?a=1", "must have no query and no fragment"),
-        ("on_success", "done", "must begin with http:// or https://; for example on_success='/"),
+        (
+            "on_success",
+            "done",
+            "must begin with /, http:// or https://; for example on_success='/d",
+        ),
         ("on_dead", "http://a b/", "contains a space"),
         ("keep_succeeded", {"count": -1}, "keep_succeeded.count must be a whole number from 0"),
         ("keep_dead", {"age": "a day"}, "keep_dead.age must be a number from 0"),

@@ -231,7 +231,7 @@ def test_function_defined_again_in_an_interactive_session_replaces_the_former(
         ({"queue": "my queue"}, "'my queue' cannot be a name"),
         (
             {"on_dead": "told"},
-            "task 'app.job': on_dead='told' is not allowed: must begin with http",
+            "task 'app.job': on_dead='told' is not allowed: must begin with /, http:",
         ),
     ],
     ids=str,

@@ -29,7 +29,7 @@ from poussetaches.core.target import MAX_URL, check_base_url
 Status = Annotated[int, Meta(ge=100, le=599)]
 StatusClass = Annotated[
     str,
-    Meta(pattern=r"^[1-5]xx$(?!\n)", description='a status, or a class of statuses like "2xx"'),
+    Meta(pattern=r"^[1-5]xx$(?!\n)", description='a class of statuses like "2xx"'),
 ]
 StatusField = Status | StatusClass
 Rate = Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE)]  # attempts a second
@@ -41,7 +41,7 @@ RateText = Annotated[
     str,
     Meta(
         pattern=RATE,
-        description='a number a second, or a text like "2/s", "30/min" or "100/h"',
+        description='a text like "2/s", "30/min" or "100/h"',
         examples=["30/min"],
     ),
 ]

@@ -38,8 +38,12 @@ def place_of(message: str, kind: Any) -> tuple[str, str]:
 
 def allowed_values(kind: Any, field: str) -> str:
     """Return the allowed values of a field in words; "" if the type has no such field."""
-    schemas = _schemas_at(kind, _STEP.findall(field))
-    found = dict.fromkeys(_words_of(schema) for schema in schemas)
+    return _allowed_at(kind, _STEP.findall(field))
+
+
+def _allowed_at(kind: Any, steps: list[str]) -> str:
+    # Each alternative of a union in its own words: a description is of one alternative alone.
+    found = dict.fromkeys(map(_words_of, _schemas_at(kind, steps)))
     return ", or ".join(filter(None, found))
 
 
@@ -48,14 +52,22 @@ def _words_of(schema: dict[str, Any]) -> str:
         return f"one of {', '.join(map(repr, schema['enum']))}"
     if "pattern" in schema:
         return str(schema["description"])
+    if schema.get("format") == "date-time":
+        return "a date and time with a time zone"
     if "minimum" in schema and "maximum" in schema:
         number = "a whole number" if schema["type"] == "integer" else "a number"
         return f"{number} from {_written(schema['minimum'])} to {_written(schema['maximum'])}"
+    return _container_words(schema) or {"string": "a text"}.get(schema.get("type", ""), "")
+
+
+def _container_words(schema: dict[str, Any]) -> str:
     if "properties" in schema:
         return f"an object with some of {', '.join(schema['properties'])}"
-    if "items" in schema:
+    if schema.get("type") == "object" and "maxProperties" in schema:
+        return f"an object with at most {schema['maxProperties']} texts"
+    if "items" in schema and "maxItems" in schema:
         return f"a list of at most {schema['maxItems']}"
-    return {"string": "a text"}.get(schema["type"], "")
+    return ""
 
 
 def _written(number: float) -> str:
@@ -69,10 +81,7 @@ def _in_words(reason: str, kind: Any, steps: list[str]) -> str:
         values = [value for schema in _schemas_at(kind, steps) for value in schema.get("enum", ())]
         return f"must be one of {', '.join(values)}" if values else reason
     if "matching regex" in reason:
-        words = [
-            schema["description"] for schema in _schemas_at(kind, steps) if "pattern" in schema
-        ]
-        return f"must be {words[0]}" if words else reason
+        return f"must be {_allowed_at(kind, steps)}"
     return reason
 
 

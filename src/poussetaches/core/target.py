@@ -91,7 +91,7 @@ def parse_target(url: str) -> Target:
         raise InvalidTask("url", _FORBIDDEN_REASON)
     match = _URL.fullmatch(url)
     if match is None:
-        if not url.lower().startswith(("http://", "https://")):
+        if not _has_scheme(url):
             raise InvalidTask("url", "must begin with http:// or https://")
         raise InvalidTask("url", "what follows the // is not a host, or a host and a port")
     scheme = match[1].lower()
@@ -113,6 +113,8 @@ def check_url(url: str) -> None:
         InvalidTask: it is neither, or other parsers may read it differently.
     """
     if not is_path(url):
+        if not _FORBIDDEN.search(url) and not _has_scheme(url):
+            raise InvalidTask("url", "must begin with /, http:// or https://")
         check_absolute_url(url)
         return
     if url.startswith("//"):
@@ -209,6 +211,10 @@ def _is_private(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in _PRIVATE)
+
+
+def _has_scheme(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
 
 
 def _checked_host(host: str) -> str:
