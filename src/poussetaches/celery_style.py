@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
-from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction
+from poussetaches.client.durations import Seconds, in_seconds
+from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction, check_is_task
 from poussetaches.client.handle import Pushed
-from poussetaches.client.options import Options
+from poussetaches.client.options import PushOptionFields, push_options
 from poussetaches.core.errors import PousseTachesError
 
 __all__ = ["CeleryStyle", "NotOffered", "Signature", "celery_style", "chain", "chord", "group"]
@@ -57,9 +58,9 @@ class When(TypedDict, total=False):
     ``countdown`` and, as a number, ``expires`` are seconds; moments have a time zone.
     """
 
-    countdown: float | None
+    countdown: Seconds | None
     eta: datetime | None
-    expires: float | datetime | None
+    expires: Seconds | datetime | None
     queue: str | None
     priority: int | None
 
@@ -100,15 +101,17 @@ class CeleryStyle(TaskFunction[P, R]):
         for name in when.keys() - When.__annotations__.keys():
             raise NotOffered(name, ELSEWHERE.get(name, NOT_NEEDED))
         expires = when.get("expires")
-        if isinstance(expires, int | float):
-            expires = datetime.fromtimestamp(self._clock(), UTC) + timedelta(seconds=expires)
-        options = Options(
-            delay=when.get("countdown"),
-            run_at=when.get("eta"),
-            expires_at=expires,
-            queue=when.get("queue"),
-            priority=when.get("priority"),
-        )
+        if isinstance(expires, int | float | timedelta):
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            expires = now + timedelta(seconds=in_seconds(expires))
+        given: PushOptionFields = {
+            "delay": when.get("countdown"),
+            "run_at": when.get("eta"),
+            "expires_at": expires,
+            "queue": when.get("queue"),
+            "priority": when.get("priority"),
+        }
+        options = push_options(self.name, given)
         return self.push_with(options.over(self.default_options), tuple(args or ()), kwargs or {})
 
     def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
@@ -168,6 +171,7 @@ def celery_style(task: SyncTask[P, R], /) -> SyncCeleryStyle[P, R]: ...
 
 def celery_style(task: TaskFunction[P, R], /) -> CeleryStyle[P, R]:
     """Give a task the words of Celery; to be written above ``@tasks.task``."""
+    check_is_task("celery_style", task)
     return AsyncCeleryStyle(task) if task.is_async else SyncCeleryStyle(task)
 
 

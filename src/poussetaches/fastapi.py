@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 from poussetaches.client.admission import IncomingRequest, Reply
+from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Receive, Scope, Send
 from poussetaches.client.current import TaskLogFilter, current_task
 from poussetaches.client.handle import Pushed
@@ -70,7 +71,12 @@ class Tasks(PlainTasks):
 
         Raises:
             RuntimeError: the application has answered requests already.
+            DefinitionError: it is not a FastAPI or Starlette application.
         """
+        if not isinstance(app, Starlette):
+            raise DefinitionError(
+                f"{app!r} is not a FastAPI or Starlette application; give Tasks(…) or init_app one"
+            )
         if app.middleware_stack is not None:
             raise RuntimeError("init_app comes too late: the application has begun to answer")
         self._app = app

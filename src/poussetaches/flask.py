@@ -78,8 +78,13 @@ class Tasks(PlainTasks):
         as factories make them for tests, the last one's settings count.
 
         Raises:
-            DefinitionError: the application has other tasks already.
+            DefinitionError: the application has other tasks already, or is not a Flask
+                application.
         """
+        if not isinstance(app, Flask):
+            raise DefinitionError(
+                f"{app!r} is not a Flask application; give Tasks(…) or init_app one"
+            )
         there = app.extensions.get(EXTENSION)
         if there not in (None, self):
             raise DefinitionError(

@@ -8,10 +8,11 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
+from flask import Flask
 from starlette.applications import Starlette
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.modes import ImmediatePusher
 from poussetaches.fastapi import EndedTask, Tasks
 from poussetaches.testing import testing
@@ -291,6 +293,14 @@ def test_path_is_signed_with_the_prefix_that_it_was_sent_with(
     )
 
     assert (answer.status_code, answer.text) == (200, "6")
+
+
+@pytest.mark.parametrize("given", ["shop", Flask("shop"), FastAPI], ids=["name", "Flask", "class"])
+def test_application_of_another_kind_is_refused(given: Any) -> None:
+    with pytest.raises(DefinitionError, match="is not a FastAPI or Starlette application"):
+        Tasks(given)
+    with pytest.raises(DefinitionError, match="is not a FastAPI or Starlette application"):
+        Tasks().init_app(given)
 
 
 def test_mounting_too_late_is_refused(tasks: Tasks) -> None:

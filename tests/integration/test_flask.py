@@ -11,8 +11,10 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from flask import Flask, abort, current_app, g, has_request_context, redirect, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -28,10 +30,12 @@ from poussetaches.client.errors import Refused
 from poussetaches.client.function import TaskFunction
 from poussetaches.flask import EndedTask, GiveUp, Pushed, Tasks, current_task
 from tests.acceptance.harness import KEY as SERVER_KEY
-from tests.acceptance.harness import receiving, serving
+from tests.acceptance.harness import Reply, receiving, serving
 from tests.application import KEY, RecordingPusher, delivery, make_info, signed
 
 SECRET = "a secret of twenty-four bytes"
+
+REFUSAL: Reply = (422, {}, b'{"type": "urn:poussetaches:problem:invalid-task"}')
 
 
 def make_app(**config: object) -> Flask:
@@ -343,7 +347,7 @@ def test_pushes_go_where_the_last_application_says() -> None:
     tasks = Tasks(environ={})
     handler = tasks.task(name="app.send")(lambda: None)
 
-    with receiving(lambda _: 422) as first, receiving(lambda _: 422) as second:
+    with receiving(lambda _: REFUSAL) as first, receiving(lambda _: REFUSAL) as second:
         for server in (first, second):
             tasks.init_app(make_app(POUSSETACHES_URL=server.url))
             with pytest.raises(Refused):
@@ -359,6 +363,14 @@ def test_client_that_is_given_stays() -> None:
     tasks.init_app(make_app(POUSSETACHES_URL="http://127.0.0.1:2"))
 
     assert tasks.client() is client
+
+
+@pytest.mark.parametrize("given", ["shop", FastAPI(), object], ids=["name", "FastAPI", "class"])
+def test_application_of_another_kind_is_refused(given: Any) -> None:
+    with pytest.raises(DefinitionError, match="is not a Flask application"):
+        Tasks(given)
+    with pytest.raises(DefinitionError, match="is not a Flask application"):
+        Tasks().init_app(given)
 
 
 def test_application_takes_one_object_of_tasks_once() -> None:
@@ -401,7 +413,7 @@ def declarations_end() -> None:
 
 
 def test_queues_are_declared_at_the_first_request_served_and_not_before() -> None:
-    with receiving(lambda _: 422) as server:
+    with receiving(lambda _: REFUSAL) as server:
         app = declaring(POUSSETACHES_URL=server.url)
         declarations_end()
         before = list(server.deliveries)
@@ -417,7 +429,7 @@ def test_queues_are_declared_at_the_first_request_served_and_not_before() -> Non
 
 
 def test_tests_of_the_application_declare_nothing() -> None:
-    with receiving(lambda _: 422) as server:
+    with receiving(lambda _: REFUSAL) as server:
         app = declaring(POUSSETACHES_URL=server.url, TESTING=True)
         app.test_client().get("/")
         declarations_end()
@@ -426,7 +438,7 @@ def test_tests_of_the_application_declare_nothing() -> None:
 
 
 def test_sync_says_what_went_wrong() -> None:
-    with receiving(lambda _: 422) as server:
+    with receiving(lambda _: REFUSAL) as server:
         app = declaring(POUSSETACHES_URL=server.url)
         ran = app.test_cli_runner().invoke(args=["poussetaches", "sync"])
 

@@ -336,7 +336,7 @@ def test_field_that_is_required_is_missed_by_name(server: Server, name: str, mis
 def test_field_of_each_run_is_refused_with_a_reason(server: Server, name: str) -> None:
     answer = call(server, "PUT", at(name), {"cron": "@daily", "task": {**TASK, "delay": 5}})
 
-    assert "each is a task of its own" in answer.json["detail"]
+    assert "it would be the same for every run" in answer.json["detail"]
 
 
 def test_body_of_a_task_that_is_too_long_is_refused(server: Server, name: str) -> None:

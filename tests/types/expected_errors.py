@@ -5,7 +5,7 @@ Nobody runs this file: tests/test_types.py has it checked.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from poussetaches import Client
 from poussetaches.celery_style import celery_style
@@ -57,6 +57,10 @@ send_welcome.options(delay=60, run_at=datetime.now(UTC)).push(42)
 mail.delay(42)
 tasks.queue("mail", on_dead=notify)
 send_welcome.options(on_dead=notify, on_success="").push(42)
+send_welcome.options(delay=timedelta(hours=1), retry={"max_age": timedelta(days=1)}).push(42)
+tasks.queue("mail", timeout=timedelta(minutes=1), keep_dead={"age": timedelta(days=7)})
+tasks.schedule("daily", watched, cron="@daily", misfire_grace=timedelta(hours=1))
+Client().push("http://a.test/", delay=timedelta(hours=1))
 push_on_commit(send_welcome)(42)
 
 send_welcome.push("x")  # E: arg-type
@@ -67,6 +71,9 @@ send_welcome("x")  # E: arg-type
 send_welcome.options(delay="1h")  # E: arg-type
 send_welcome.options(later=60)  # E: call-arg
 send_welcome.options(delay=60).push("x")  # E: arg-type
+tasks.queue("mail", slots=2)  # E: call-arg
+tasks.schedule("daily", watched, cron="@daily", zone="UTC")  # E: call-arg
+tasks.schedule("daily", len, cron="@daily")  # E: arg-type
 number: int = send_welcome.push(42).result(timeout=1)  # E: assignment
 word: str = resize.push("a.png").result(timeout=1)  # E: assignment
 mail.delay("x")  # E: arg-type

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from poussetaches.celery_style import (
     chord,
     group,
 )
-from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.results import NewTask
 from poussetaches.client.tasks import Tasks
 from tests.application import NOW, RecordingPusher, make_info, make_tasks
@@ -107,6 +108,31 @@ def test_schedule_can_have_it_too(tasks: Tasks) -> None:
 
     assert [task.url for task in pusher.pushed] == ["/_poussetaches/app.report"]
     assert list(tasks.schedules) == ["app.report"]
+
+
+def test_function_that_is_not_a_task_yet_is_refused() -> None:
+    function: Any = len
+
+    with pytest.raises(DefinitionError, match="is not a task; decorate the function with @tasks"):
+        celery_style(function)
+
+
+def test_durations_may_be_timedeltas(tasks: Tasks, send: SyncCeleryStyle[..., str]) -> None:
+    pusher = RecordingPusher()
+
+    with tasks.use(pusher):
+        send.apply_async((1, "x"), countdown=timedelta(minutes=1))
+        send.apply_async((1, "x"), expires=timedelta(minutes=1))
+
+    assert pusher.pushed[0].delay == 60
+    assert pusher.pushed[1].expires_at is not None
+
+
+def test_option_that_every_server_refuses_is_refused(send: SyncCeleryStyle[..., str]) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"^run_at=.* must be a date and time with a time zone"
+    ):
+        send.apply_async((1, "x"), eta=LATER.replace(tzinfo=None))
 
 
 def test_options_are_those_of_a_push(tasks: Tasks, send: SyncCeleryStyle[..., str]) -> None:

@@ -6,7 +6,7 @@ import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +18,7 @@ from markupsafe import Markup
 from poussetaches.client import requests
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.results import NewTask
-from poussetaches.client.wire import Answer
+from poussetaches.client.wire import Answer, Request
 from tests.application import make_info
 
 
@@ -101,6 +101,69 @@ BAD: Any = {"json": math.nan}
 def test_every_request_with_a_body_is_checked(build: Callable[[], object]) -> None:
     with pytest.raises(ArgumentError, match="JSON has no nan"):
         build()
+
+
+NAMED: list[Callable[[Any], object]] = [
+    requests.task,
+    lambda name: requests.change(name, "cancel"),
+    requests.delete,
+    requests.queue,
+    requests.purge_queue,
+    requests.schedule,
+    lambda name: requests.runs(name, limit=1, cursor=None),
+]
+
+
+@pytest.mark.parametrize("build", NAMED)
+@pytest.mark.parametrize("name", [3, None, "", b"id"], ids=str)
+def test_id_or_name_that_is_not_a_string_is_refused(
+    build: Callable[[Any], object], name: Any
+) -> None:
+    with pytest.raises(ArgumentError, match="is not an id or a name; give a string"):
+        build(name)
+
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "sent"),
+    [
+        (
+            requests.push(NewTask("/x", json={"span": MINUTE}, delay=MINUTE), own_key=None),
+            {"url": "/x", "json": {"span": "PT60S"}, "delay": 60.0},
+        ),
+        (
+            requests.edit("id", {"timeout": MINUTE, "json": [MINUTE]}),
+            {"timeout": 60.0, "json": ["PT60S"]},
+        ),
+        (
+            requests.change_many(
+                "run", {}, all=True, dry_run=False, set={"json": MINUTE}, spread=MINUTE
+            ),
+            {"filter": {}, "all": True, "dry_run": False, "set": {"json": "PT60S"}, "spread": 60},
+        ),
+        (
+            requests.put_queue("q", {"timeout": MINUTE, "keep_dead": {"age": 2 * MINUTE}}),
+            {"timeout": 60.0, "keep_dead": {"age": 120.0}},
+        ),
+        (
+            requests.put_schedules(
+                "app", None, [{"misfire_grace": MINUTE, "task": {"retry": {"max_age": MINUTE}}}]
+            ),
+            {
+                "owner": "app",
+                "version": None,
+                "schedules": [{"misfire_grace": 60.0, "task": {"retry": {"max_age": 60.0}}}],
+            },
+        ),
+    ],
+    ids=["push", "patch", "bulk", "queue", "schedules"],
+)
+def test_timedelta_is_sent_as_seconds_except_in_a_body(
+    request_: Request[object], sent: object
+) -> None:
+    assert msgspec.json.decode(request_.call.body) == sent
 
 
 def test_number_that_no_float_holds_is_read_as_infinity() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -495,6 +496,17 @@ def test_one_task_may_have_several_schedules() -> None:
         ("other", {"arguments": {"region": 1}}, "schedule other: argument region"),
         ("other", {"arguments": {}}, "argument region: it is missing"),
         ("other", {"arguments": {"area": "eu"}}, "argument area"),
+        ("other", {"arguments": ("eu",)}, "schedule 'other': arguments=('eu',) is not allowed: g"),
+        (
+            "other",
+            {"arguments": "eu"},
+            "schedule 'other': arguments='eu' is not allowed: give them",
+        ),
+        (
+            "other",
+            {"timezon": "UTC"},
+            "schedule 'other': unknown option 'timezon'; the options are",
+        ),
         ("taken", {"cron": "0 7 * * *"}, "there is a schedule 'taken' already"),
     ],
 )
@@ -511,6 +523,64 @@ def test_schedule_that_cannot_be_declared_is_refused_where_it_is_written(
 
     with pytest.raises(DefinitionError, match=re.escape(reason)):
         tasks.schedule(name, report, **{**right, **given})
+
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def plain() -> None: ...
+
+
+@pytest.mark.parametrize(
+    "given", [plain, "plain", None, 7], ids=["function", "name", "nothing", "number"]
+)
+def test_schedule_of_what_is_no_task_is_refused(given: Any) -> None:
+    tasks = make_tasks()
+
+    with pytest.raises(DefinitionError) as refused:
+        tasks.schedule("nightly", given, cron="@daily")
+
+    assert str(refused.value) == (
+        f"schedule 'nightly': {given!r} is not a task; decorate the function with @tasks.task"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("delay", 0),
+        ("run_at", NOON),
+        ("expires_at", NOON),
+        ("key", "k"),
+        ("unique", "u"),
+        ("on_conflict", "keep"),
+    ],
+)
+def test_option_of_one_push_is_refused_where_a_schedule_is_written(
+    option: str, value: object
+) -> None:
+    tasks = make_tasks()
+    report = tasks.task(name="app.report")(plain)
+    given: dict[str, Any] = {"unique": "u"} if option == "on_conflict" else {}
+    given[option] = value
+
+    with pytest.raises(DefinitionError, match="cannot be set in a schedule, where it would be"):
+        tasks.schedule("nightly", report.options(**given), cron="@daily")
+
+    assert tasks.schedules == {}
+
+
+def test_unknown_setting_of_a_queue_is_refused_by_name() -> None:
+    tasks = make_tasks()
+    unknown: dict[str, Any] = {"slots": 2}
+
+    with pytest.raises(DefinitionError) as refused:
+        tasks.queue("mail", **unknown)
+
+    assert str(refused.value).startswith(
+        "queue 'mail': unknown setting 'slots'; the settings are rate, burst, concurrency,"
+    )
+    assert tasks.queues == {}
 
 
 def test_schedule_of_another_task_or_with_other_options_needs_another_name() -> None:

@@ -225,10 +225,28 @@ def test_function_defined_again_in_an_interactive_session_replaces_the_former(
         ({"timeout": "1m"}, "task 'app.job': timeout='1m' is not allowed"),
         (
             {"max_attempts": 0},
-            "task 'app.job': retry={'max_attempts': 0} is not allowed: retry.max_",
+            "task 'app.job': max_attempts=0 is not allowed: must be a whole number from 1 to 1,0",
         ),
         ({"retry": {"jitters": 1}}, "task 'app.job': retry={'jitters': 1} is not allowed"),
-        ({"queue": "my queue"}, "'my queue' cannot be a name"),
+        (
+            {"max_attempts": 3, "retry": {"max_attempts": 4}},
+            "task 'app.job': max_attempts is given twice, also in retry; remove one of them",
+        ),
+        (
+            {"retry": 3},
+            "task 'app.job': retry=3 is not allowed: must be an object with some of max",
+        ),
+        (
+            {"queue": "my queue"},
+            "task 'app.job': queue='my queue' is not allowed: must be a letter",
+        ),
+        ({"priority": "high"}, "task 'app.job': priority='high' is not allowed: must be a whole"),
+        (
+            {"labels": {"kind": "mail", "user": 42}},
+            "task 'app.job': labels={'kind': 'mail', 'user': 42} is not allowed: labels['user']"
+            " must be text without a zero character; for example labels={'user': '42'}",
+        ),
+        ({"on_dead": 3}, "on_dead: 3 is neither a URL nor a task"),
         (
             {"on_dead": "told"},
             "task 'app.job': on_dead='told' is not allowed: must begin with /, http:",

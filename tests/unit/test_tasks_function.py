@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 
 import msgspec
 import pytest
 
+from poussetaches.client import option_rules
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.config import Keys
@@ -20,6 +22,7 @@ from poussetaches.client.current import current_task
 from poussetaches.client.errors import NotFound
 from poussetaches.client.handle import NoResult, Pushed, ResultTruncated, TaskFailed
 from poussetaches.client.modes import KEPT, ClientPusher, ImmediatePusher, push_fields
+from poussetaches.client.options import PushOptionFields
 from poussetaches.client.outcome import RetryLater
 from poussetaches.client.results import NewTask, TaskInfo
 from poussetaches.client.tasks import Tasks
@@ -245,17 +248,114 @@ async def test_argument_that_cannot_travel_is_refused_at_the_push() -> None:
     assert pusher.pushed == []
 
 
-@pytest.mark.parametrize("name", ["run_at", "expires_at"])
-def test_moment_without_a_zone_is_refused_at_the_push(name: str) -> None:
+NAIVE = LATER.replace(tzinfo=None)
+A_MOMENT = "must be a date and time with a time zone; for example"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"run_at": NAIVE}, f"run_at={NAIVE!r} is not allowed: {A_MOMENT} run_at=datetime."),
+        ({"expires_at": NAIVE}, f"expires_at={NAIVE!r} is not allowed: {A_MOMENT} expires_at="),
+        ({"expires_at": 60}, f"expires_at=60 is not allowed: {A_MOMENT} expires_at=datetime."),
+        ({"run_at": timedelta(hours=1)}, f"is not allowed: {A_MOMENT} run_at="),
+        (
+            {"delay": "1h"},
+            "delay='1h' is not allowed: must be a number from 0 to 315,360,000; for",
+        ),
+        ({"delay": -1}, "delay=-1 is not allowed: must be a number from 0"),
+        ({"delay": float("nan")}, "delay=nan is not allowed: JSON has no nan"),
+        ({"delay": 1, "run_at": LATER}, "run_at: give delay or run_at, not both"),
+        ({"timeout": 0}, "timeout=0 is not allowed: must be a number from 0.1 to 86,400"),
+        (
+            {"priority": 101},
+            "priority=101 is not allowed: must be a whole number from -100 to 100",
+        ),
+        ({"key": ""}, "key='' is not allowed: "),
+        ({"key": 42}, "key=42 is not allowed: must be text without a zero character"),
+        ({"unique": 42}, "unique=42 is not allowed: must be text"),
+        ({"on_conflict": "drop"}, "on_conflict='drop' is not allowed: must be one of 'keep'"),
+        ({"on_conflict": "keep"}, "on_conflict: has no meaning without unique"),
+        ({"labels": {"a": "b", "u": 42}}, "labels['u'] must be text without a zero character"),
+        ({"labels": {"a:b": "c"}}, "not allowed: a name in it: must be text without a colon or"),
+        (
+            {"labels": ["a"]},
+            "labels=['a'] is not allowed: must be an object with at most 16 texts",
+        ),
+        ({"queue": "my queue"}, "queue='my queue' is not allowed: must be a letter or a digit"),
+        ({"retry": {"tries": 3}}, "retry.tries is not known here"),
+        ({"retry": 3, "max_attempts": 3}, "retry=3 is not allowed: must be an object"),
+        ({"retry": {"max_attempts": 4}, "max_attempts": 3}, "max_attempts is given twice"),
+        ({"on_dead": "report"}, "on_dead='report' is not allowed: must begin with /, http"),
+    ],
+    ids=str,
+)
+def test_option_that_every_server_refuses_is_refused_at_the_call(
+    options: dict[str, Any], says: str
+) -> None:
+    send = make_tasks().task(name="app.send")(lambda: None)
+
+    with pytest.raises(ArgumentError) as refused:
+        send.options(**options)
+
+    assert says in str(refused.value)
+
+
+def test_unknown_option_of_a_push_is_refused_by_name() -> None:
+    send = make_tasks().task(name="app.send")(lambda: None)
+    unknown: dict[str, Any] = {"countdown": 3}
+
+    with pytest.raises(DefinitionError, match=r"^task 'app.send': unknown option 'countdown'; "):
+        send.options(**unknown)
+
+
+@pytest.mark.parametrize("option", option_rules.EXAMPLES)
+def test_example_of_an_option_in_an_error_is_allowed(option: str) -> None:
+    if option not in PushOptionFields.__annotations__:
+        return
+    given: dict[str, Any] = {"unique": "u", option: option_rules.EXAMPLES[option]}
+
+    make_tasks().task(name="app.send")(lambda: None).options(**given)
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_durations_may_be_timedeltas() -> None:
     tasks, pusher = make_tasks(), RecordingPusher()
 
-    @tasks.task
+    @tasks.task(timeout=HOUR, retry={"min_backoff": HOUR}, max_attempts=2)
     def send() -> None: ...
 
-    naive = {name: LATER.replace(tzinfo=None)}
+    tasks.queue("mail", timeout=HOUR, retry={"max_age": HOUR}, keep_dead={"age": HOUR})
+    tasks.schedule("hourly", send, cron="@hourly", misfire_grace=HOUR)
+    with tasks.use(pusher):
+        send.options(delay=HOUR, retry={"max_backoff": 2 * HOUR}).push()
 
-    with tasks.use(pusher), pytest.raises(ArgumentError, match=f"argument {name}: .*no time zone"):
-        send.options(**naive).push()  # type: ignore[arg-type]
+    [task] = pusher.pushed
+    assert (task.delay, task.timeout) == (3600, 3600)
+    assert task.retry == {"min_backoff": 3600, "max_backoff": 7200, "max_attempts": 2}
+    declaration = tasks.declaration()
+    assert declaration.queues == {
+        "mail": {"timeout": 3600, "retry": {"max_age": 3600}, "keep_dead": {"age": 3600}}
+    }
+    assert declaration.schedules[0]["misfire_grace"] == 3600
+
+
+def test_handler_may_say_when_to_retry_by_a_timedelta() -> None:
+    assert RetryLater(after=HOUR).after == 3600
+
+
+def test_handle_waits_for_a_timedelta() -> None:
+    tasks, pusher = make_tasks(), RecordingPusher(make_info("task-1"))
+    send = tasks.task(name="app.send")(lambda: None)
+
+    with tasks.use(pusher):
+        pushed = send.push()
+        pushed.wait(HOUR)
+        pushed.result(2 * HOUR)
+
+    assert pusher.waited == [3600, 7200]
 
 
 def test_inner_pusher_hides_the_outer_one() -> None:
@@ -461,6 +561,17 @@ def test_nothing_is_read_before_it_is_needed() -> None:
 
     with pytest.raises(AssertionError, match="POUSSETACHES_MODE was read"):
         handler.push()
+
+
+@pytest.mark.parametrize("given", [3, None, "", uuid.UUID(int=7)], ids=str)
+def test_handle_needs_an_id(given: Any) -> None:
+    tasks = make_tasks()
+    task = tasks.task(name="app.send")(lambda: None)
+
+    for make in (tasks.handle, task.handle):
+        with pytest.raises(ArgumentError) as refused:
+            make(given)
+        assert str(refused.value) == f"{given!r} is not an id or a name; give a string"
 
 
 def test_handle_of_an_earlier_push_reads_its_state_and_result() -> None:

@@ -8,10 +8,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from poussetaches.api.task_fields import Key
 from poussetaches.core.errors import InvalidFilter
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment, moment_of
+from poussetaches.core.push_fields import Key
 from poussetaches.core.queue import Name
 from poussetaches.core.task import Reason, TaskState
 

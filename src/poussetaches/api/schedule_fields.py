@@ -13,9 +13,6 @@ from poussetaches.api.task_builder import TaskBuilder
 from poussetaches.api.task_fields import (
     Expected,
     Headers,
-    LabelName,
-    Labels,
-    LabelValue,
     Method,
     TaskFields,
     Url,
@@ -24,6 +21,14 @@ from poussetaches.api.views import Time, shown, shown_or_none, task_view
 from poussetaches.core.callback import CallbackUrl
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
 from poussetaches.core.moment import Moment, datetime_of
+from poussetaches.core.push_fields import (
+    NOT_IN_SCHEDULES,
+    OF_ONE_RUN,
+    LabelName,
+    Labels,
+    LabelValue,
+    Priority,
+)
 from poussetaches.core.queue import Name, Origin
 from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout
 from poussetaches.core.schedule import (
@@ -42,7 +47,6 @@ from poussetaches.core.task import Task
 SHOWN_RUNS = 5  # of those to come
 
 _READ_ONLY = "is only to be read; leave it out"
-_OF_A_RUN = "cannot be said for all runs: each is a task of its own, due when it is made"
 HINTS = {
     "name": "stands in the path; leave it out",
     "paused": "is changed by POST …/pause and …/resume only; leave it out",
@@ -52,13 +56,7 @@ HINTS = {
     "last_run_at": _READ_ONLY,
     "last_task_id": _READ_ONLY,
     "origins": _READ_ONLY,
-    "task.delay": _OF_A_RUN,
-    "task.run_at": _OF_A_RUN,
-    "task.expires_at": _OF_A_RUN,
-    "task.key": _OF_A_RUN,
-    "task.key_ttl": _OF_A_RUN,
-    "task.unique": _OF_A_RUN,
-    "task.on_conflict": _OF_A_RUN,
+    **{f"task.{field}": NOT_IN_SCHEDULES for field in OF_ONE_RUN},
 }
 SET_HINTS = {field: hint for field, hint in HINTS.items() if field != "name"}
 
@@ -75,7 +73,7 @@ class _AnyTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     text: str | None = None
     body_base64: str | None = None
     queue: Name | None = None
-    priority: Annotated[int, Meta(ge=-100, le=100)] | None = None
+    priority: Priority | None = None
     expected: Expected | None = None
     timeout: Timeout | None = None
     retry: RetryFields | None = None

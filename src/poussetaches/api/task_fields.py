@@ -9,7 +9,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -19,9 +18,19 @@ from msgspec import Meta
 from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.callback import URL_EXAMPLES, CallbackUrl, check_callback
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
+from poussetaches.core.push_fields import (
+    Delay,
+    Key,
+    LabelName,
+    Labels,
+    LabelValue,
+    OnConflict,
+    Priority,
+    Time,
+    check_combination,
+)
 from poussetaches.core.queue import Name
 from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout, check_retry
-from poussetaches.core.retry import TEN_YEARS
 from poussetaches.core.target import MAX_URL, check_url
 from poussetaches.core.task import BodyKind
 
@@ -31,24 +40,8 @@ LONGEST_KEY_TTL = 2_592_000  # seconds: 30 days
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL, examples=URL_EXAMPLES)]
-# PostgreSQL's text has no place for a zero character.
-_TEXT, _IN_WORDS = r"^[^\x00]*$", "text without a zero character"
-Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT, description=_IN_WORDS)]
-# Filters write a label as name:value.
-LabelName = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=100,
-        pattern=r"^[^\x00:]*$",
-        description="text without a colon or a zero character",
-    ),
-]
-LabelValue = Annotated[str, Meta(max_length=200, pattern=_TEXT, description=_IN_WORDS)]
-Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=16)]
 Headers = Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)]
 Expected = Annotated[tuple[StatusField, ...], Meta(min_length=1, max_length=32)]
-Time = Annotated[datetime, Meta(tz=True)]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -63,7 +56,7 @@ class _Changeable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     json: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     text: str | None = None
     body_base64: str | None = None
-    priority: Annotated[int, Meta(ge=-100, le=100)] | None = None
+    priority: Priority | None = None
     run_at: Time | None = None
     expected: Expected | None = None
     timeout: Timeout | None = None
@@ -79,11 +72,11 @@ class TaskFields(_Changeable, kw_only=True, frozen=True, gc=False):
     url: Url
     headers: Headers | None = None
     queue: Name | None = None
-    delay: Annotated[float, Meta(ge=0, le=TEN_YEARS)] | None = None  # seconds
+    delay: Delay | None = None
     key: Key | None = None
     key_ttl: Annotated[float, Meta(gt=0, le=LONGEST_KEY_TTL)] | None = None  # seconds
     unique: Key | None = None
-    on_conflict: Literal["keep", "replace"] | None = None
+    on_conflict: OnConflict | None = None
     labels: Labels | None = None
 
 
@@ -101,12 +94,14 @@ def check_together(fields: TaskFields) -> None:
     Raises:
         InvalidTask: a field has a value that is not allowed.
     """
-    if fields.run_at is not None and fields.delay is not None:
-        raise InvalidTask("run_at", "give delay or run_at, not both")
+    check_combination(
+        delay=fields.delay,
+        run_at=fields.run_at,
+        unique=fields.unique,
+        on_conflict=fields.on_conflict,
+    )
     if fields.key_ttl is not None and fields.key is None:
         raise InvalidTask("key_ttl", "has no meaning without a key")
-    if fields.on_conflict is not None and fields.unique is None:
-        raise InvalidTask("on_conflict", "has no meaning without unique")
     if fields.headers:
         check_headers(fields.headers)
     if fields.retry is not None:

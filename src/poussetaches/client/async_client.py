@@ -16,6 +16,7 @@ from collections.abc import (
 from typing import Any, Literal, Self, TypeVar, Unpack
 
 from poussetaches.client import requests, results
+from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.effort import Effort
 from poussetaches.client.errors import ClientError, NoAnswer, Refused
 from poussetaches.client.fields import (
@@ -55,8 +56,8 @@ class AsyncClient:
         url: str | None = None,
         *,
         token: str | None = None,
-        timeout: float = 10.0,
-        push_timeout: float = 2.0,
+        timeout: Seconds = 10.0,
+        push_timeout: Seconds = 2.0,
         transport: AsyncTransport | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = sleep,
@@ -64,8 +65,8 @@ class AsyncClient:
     ) -> None:
         warn_of_original()
         self._transport = AsyncHttpTransport(url, token) if transport is None else transport
-        self._timeout = timeout
-        self.push_timeout = push_timeout
+        self._timeout = in_seconds(timeout)
+        self.push_timeout = in_seconds(push_timeout)
         self._monotonic = monotonic
         self._sleep = sleep
         self._new_key = key_maker(entropy)
@@ -96,14 +97,15 @@ class AsyncClient:
         self,
         tasks: Iterable[NewTask],
         *,
-        timeout: float | None = None,  # noqa: ASYNC109  # as Client has it
+        timeout: Seconds | None = None,  # noqa: ASYNC109  # as Client has it
     ) -> Sequence[PushedTask]:
         """Push tasks in slices of up to 10,000, each whole or not at all."""
+        seconds = self._timeout if timeout is None else in_seconds(timeout)
         pushed: list[PushedTask] = []
         remaining = slices(tasks, new_key=self._new_key)
         for slice in remaining:
             try:
-                done = await self._persist(slice.request, timeout or self._timeout)
+                done = await self._persist(slice.request, seconds)
             except ClientError as exc:
                 raise batch_failed(slice, remaining, pushed, exc) from exc
             pushed += done
@@ -115,9 +117,9 @@ class AsyncClient:
         """Return a task with its attempts and, while it waits, what it waits for."""
         return await self._do(requests.task(id))
 
-    async def wait(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # the server waits
+    async def wait(self, id: str, timeout: Seconds) -> TaskInfo:  # noqa: ASYNC109  # the server waits
         """Return a task when it has ended, or as it is after ``timeout`` seconds."""
-        effort = Effort(timeout, monotonic=self._monotonic)
+        effort = Effort(in_seconds(timeout), monotonic=self._monotonic)
         while True:
             poll = min(effort.left, requests.LONGEST_POLL)
             try:
@@ -178,7 +180,7 @@ class AsyncClient:
         filter: Filter,
         *,
         set: TaskPatch | None = None,
-        spread: float | None = None,
+        spread: Seconds | None = None,
         dry_run: bool = False,
         all: bool = False,
     ) -> results.BulkResult:
@@ -192,7 +194,7 @@ class AsyncClient:
         filter: Filter,
         *,
         set: TaskPatch | None = None,
-        spread: float | None = None,
+        spread: Seconds | None = None,
         dry_run: bool = False,
         all: bool = False,
     ) -> results.BulkResult:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 
 from poussetaches.client import requests, results
 from poussetaches.client.async_client import AsyncClient
+from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.effort import Effort
 from poussetaches.client.errors import ClientError, NoAnswer, Refused
 from poussetaches.client.fields import (
@@ -51,8 +52,8 @@ class Client:
         url: str | None = None,
         *,
         token: str | None = None,
-        timeout: float = 10.0,
-        push_timeout: float = 2.0,
+        timeout: Seconds = 10.0,
+        push_timeout: Seconds = 2.0,
         transport: Transport | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -60,8 +61,8 @@ class Client:
     ) -> None:
         warn_of_original()
         self._transport = HttpTransport(url, token) if transport is None else transport
-        self._timeout = timeout
-        self.push_timeout = push_timeout
+        self._timeout = in_seconds(timeout)
+        self.push_timeout = in_seconds(push_timeout)
         self._monotonic = monotonic
         self._sleep = sleep
         self._new_key = key_maker(entropy)
@@ -105,7 +106,7 @@ class Client:
             raise push_failed(task, exc) from exc
 
     def push_many(
-        self, tasks: Iterable[NewTask], *, timeout: float | None = None
+        self, tasks: Iterable[NewTask], *, timeout: Seconds | None = None
     ) -> Sequence[PushedTask]:
         """Push tasks in slices of up to 10,000, each whole or not at all.
 
@@ -116,11 +117,12 @@ class Client:
             PushFailed: a slice was not pushed; those before it were, and are in it.
             Refused: the first slice has a task that is not allowed, so nothing was pushed.
         """
+        seconds = self._timeout if timeout is None else in_seconds(timeout)
         pushed: list[PushedTask] = []
         remaining = slices(tasks, new_key=self._new_key)
         for slice in remaining:
             try:
-                done = self._persist(slice.request, timeout or self._timeout)
+                done = self._persist(slice.request, seconds)
             except ClientError as exc:
                 raise batch_failed(slice, remaining, pushed, exc) from exc
             pushed += done
@@ -136,14 +138,14 @@ class Client:
         """
         return self._do(requests.task(id))
 
-    def wait(self, id: str, timeout: float) -> TaskInfo:
+    def wait(self, id: str, timeout: Seconds) -> TaskInfo:
         """Return a task when it has ended, or as it is after ``timeout`` seconds.
 
         Raises:
             NotFound: there is none with this id.
             NoAnswer: the server has not answered to the end of that time.
         """
-        effort = Effort(timeout, monotonic=self._monotonic)
+        effort = Effort(in_seconds(timeout), monotonic=self._monotonic)
         while True:
             poll = min(effort.left, requests.LONGEST_POLL)
             try:
@@ -223,7 +225,7 @@ class Client:
         filter: Filter,
         *,
         set: TaskPatch | None = None,
-        spread: float | None = None,
+        spread: Seconds | None = None,
         dry_run: bool = False,
         all: bool = False,
     ) -> results.BulkResult:
@@ -240,7 +242,7 @@ class Client:
         filter: Filter,
         *,
         set: TaskPatch | None = None,
-        spread: float | None = None,
+        spread: Seconds | None = None,
         dry_run: bool = False,
         all: bool = False,
     ) -> results.BulkResult:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
 from poussetaches.client.declare import Declaration, RoutedQueue
-from poussetaches.client.definitions import (
-    Keep,
-    Misfire,
-    Overlap,
-    Schedule,
-    check_run_rules,
-    check_settings,
-)
+from poussetaches.client.definitions import QueueSettings, Schedule, ScheduleOptions
+from poussetaches.client.durations import in_seconds, with_seconds
 from poussetaches.client.fields import QueueFields, Retry
-from poussetaches.client.function import PushOptions, TaskFunction, check_callbacks
+from poussetaches.client.function import (
+    PushOptions,
+    TaskFunction,
+    check_callbacks,
+    check_is_task,
+)
 from poussetaches.client.names import SERVER_NAME, check_name
 from poussetaches.client.options import Callback
+from poussetaches.client.validation import check_known, check_queue_settings, check_run_rules
 from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
+from poussetaches.core.push_fields import NOT_IN_SCHEDULES, OF_ONE_RUN
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 from poussetaches.core.schedule import check_new_expression
 from poussetaches.core.target import is_path, joined
@@ -50,7 +51,7 @@ class Declarations:
         if name is not None:
             check_name(name, SERVER_NAME)
         if base_url is not None:
-            check_settings(f"queue {name or DEFAULT_QUEUE!r}", {"base_url": base_url})
+            check_queue_settings(f"queue {name or DEFAULT_QUEUE!r}", {"base_url": base_url})
         self.name = name
         self.version = version
         self.path = path.rstrip("/")
@@ -65,24 +66,31 @@ class Declarations:
         task: TaskFunction[..., Any] | PushOptions[..., Any],
         *,
         cron: str,
-        timezone: str = "UTC",
-        arguments: Mapping[str, object] | None = None,
-        misfire: Misfire | None = None,
-        misfire_grace: float | None = None,
-        overlap: Overlap | None = None,
+        **options: Unpack[ScheduleOptions],
     ) -> None:
         """Run a task at the times of an expression; one task may have several schedules.
 
         ``arguments`` are given by name. ``misfire_grace`` is in seconds.
 
         Raises:
-            DefinitionError: the name is taken or cannot be one, the expression or the time zone
-                is one that the server refuses, or the arguments do not fit.
+            DefinitionError: the name is taken or cannot be one, the expression, the time zone or
+                an option is one that the server refuses, or the arguments do not fit.
         """
+        subject = f"schedule {name!r}"
+        check_known(subject, options, ScheduleOptions.__annotations__, noun="option")
+        check_is_task(subject, task)
+        _check_fits_every_run(subject, task)
         schedule = Schedule(
-            name, task, dict(arguments or {}), cron, timezone, misfire, misfire_grace, overlap
+            name,
+            task,
+            _by_name(subject, options.get("arguments")),
+            cron,
+            options.get("timezone", "UTC"),
+            options.get("misfire"),
+            options.get("misfire_grace"),
+            options.get("overlap"),
         )
-        check_expression(cron, timezone)
+        check_expression(schedule.cron, schedule.timezone)
         try:
             with contextlib.suppress(UnknownType):  # its class may be defined further down
                 schedule.new_task()
@@ -90,52 +98,27 @@ class Declarations:
             raise DefinitionError(f"schedule {name}: {exc}") from None
         self._add_schedule(schedule)
 
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        rate: float | str | None = None,
-        burst: int | None = None,
-        concurrency: int | None = None,
-        origin_concurrency: int | None = None,
-        timeout: float | None = None,
-        retry: Retry | None = None,
-        base_url: str | None = None,
-        on_success: Callback | None = None,
-        on_dead: Callback | None = None,
-        keep_succeeded: Keep | None = None,
-        keep_dead: Keep | None = None,
-    ) -> None:
+    def queue(self, name: str | None = None, **settings: Unpack[QueueSettings]) -> None:
         """Declare settings of a queue, by default of the queue ``default``.
 
-        Settings that are not given keep the server's values. Times are seconds.
+        Settings that are not given keep the server's values. Durations are seconds.
 
         Raises:
-            DefinitionError: every server refuses the name or a setting; or a callback is neither
-                a URL nor a task of this application that takes one ``EndedTask``.
+            DefinitionError: every server refuses the name or a setting, or there is no such
+                setting; or a callback is neither a URL nor a task of this application that takes
+                one ``EndedTask``.
         """
         its_name = self.queue_name(name) or DEFAULT_QUEUE
+        subject = f"queue {its_name!r}"
         check_name(its_name, SERVER_NAME)
-        settings: dict[str, object] = {
-            "rate": rate,
-            "burst": burst,
-            "concurrency": concurrency,
-            "origin_concurrency": origin_concurrency,
-            "timeout": timeout,
-            "retry": retry,
-            "base_url": base_url,
-            "on_success": on_success,
-            "on_dead": on_dead,
-            "keep_succeeded": keep_succeeded,
-            "keep_dead": keep_dead,
-        }
-        check_callbacks(self, on_success=on_success, on_dead=on_dead)
+        check_known(subject, settings, QueueSettings.__annotations__, noun="setting")
+        check_callbacks(
+            self, on_success=settings.get("on_success"), on_dead=settings.get("on_dead")
+        )
         given = {key: value for key, value in settings.items() if value is not None}
         declared = {**self.queues.get(its_name, {}), **given}
-        # A task's URL is not known yet: the base URL of its queue may be declared later.
-        urls_only = {key: it for key, it in declared.items() if not isinstance(it, TaskFunction)}
-        check_settings(f"queue {its_name!r}", urls_only)
-        self.queues[its_name] = declared
+        check_queue_settings(subject, declared)
+        self.queues[its_name] = cast("dict[str, object]", with_seconds(declared))
 
     def queue_name(self, name: str | None) -> str | None:
         """Return the server's name of a queue; None is the server's default queue."""
@@ -152,7 +135,7 @@ class Declarations:
         """Return the longest wait in seconds that an answer may ask for."""
         own = Retry() if queue == CALLBACKS_QUEUE else task.default_options.retry
         retry: Retry = {**cast("Retry", self.queues.get(queue, {}).get("retry", {})), **own}
-        return retry.get("max_retry_after", MAX_RETRY_AFTER)
+        return in_seconds(retry.get("max_retry_after", MAX_RETRY_AFTER))
 
     def callback_url(self, callback: Callback | None) -> str | None:
         """Return the URL of a callback.
@@ -199,7 +182,12 @@ class Declarations:
 
     def _add_schedule(self, schedule: Schedule) -> None:
         check_name(self.queue_name(schedule.name) or schedule.name, SERVER_NAME)
-        check_run_rules(schedule)
+        rules = {
+            "misfire": schedule.misfire,
+            "misfire_grace": schedule.misfire_grace,
+            "overlap": schedule.overlap,
+        }
+        check_run_rules(f"schedule {schedule.name!r}", rules)
         there = self.schedules.get(schedule.name)
         if there is not None and there != schedule and not there.is_reloaded_by(schedule):
             raise DefinitionError(
@@ -227,7 +215,8 @@ class Declarations:
             "misfire_grace": schedule.misfire_grace,
             "overlap": schedule.overlap,
         }
-        return {key: value for key, value in declared.items() if value is not None}
+        given = {key: value for key, value in declared.items() if value is not None}
+        return cast("dict[str, object]", with_seconds(given))
 
     def _has_callbacks(self) -> bool:
         """Return whether tasks or queues have callbacks that are delivered to this application."""
@@ -254,3 +243,28 @@ def check_expression(expression: str, timezone: str) -> None:
         check_new_expression(expression, timezone)
     except InvalidSchedule as exc:
         raise DefinitionError(str(exc)) from None
+
+
+def _check_fits_every_run(
+    subject: str, task: TaskFunction[..., Any] | PushOptions[..., Any]
+) -> None:
+    """Refuse options of a push that would be the same for every run of a schedule.
+
+    Raises:
+        DefinitionError: the task has one.
+    """
+    options = task.options if isinstance(task, PushOptions) else task.default_options
+    for field in OF_ONE_RUN:
+        if getattr(options, field, None) is not None:
+            raise DefinitionError(f"{subject}: the option {field} {NOT_IN_SCHEDULES}")
+
+
+def _by_name(subject: str, arguments: Mapping[str, object] | None) -> dict[str, object]:
+    if arguments is None:
+        return {}
+    if not isinstance(arguments, Mapping):
+        raise DefinitionError(
+            f"{subject}: arguments={arguments!r} is not allowed: give them by name, for example"
+            " arguments={'region': 'eu'}"
+        )
+    return dict(arguments)

@@ -1,10 +1,15 @@
-"""What is sent, as the protocol names it. What is left out is the server's to choose."""
+"""What is sent, as the protocol names it. What is left out is the server's to choose.
+
+Durations are seconds, as numbers or as ``timedelta``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
+
+from poussetaches.client.durations import Seconds
 
 State = Literal["waiting", "running", "succeeded", "dead"]
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
@@ -13,23 +18,23 @@ Expected = Sequence[int | str]  # statuses, and classes such as "2xx"
 
 
 class Retry(TypedDict, total=False):
-    """Fields of the retry policy. Times are seconds."""
+    """Fields of the retry policy."""
 
     max_attempts: int
-    min_backoff: float
+    min_backoff: Seconds
     multiplier: float
-    max_backoff: float | None
+    max_backoff: Seconds | None
     jitter: float
-    max_age: float | None
-    max_retry_after: float
+    max_age: Seconds | None
+    max_retry_after: Seconds
     dead_on: Sequence[int | str]
 
 
 class Retention(TypedDict, total=False):
-    """How many ended tasks are kept, and for how many seconds; whichever is reached first."""
+    """How many ended tasks are kept, and for how long; whichever is reached first."""
 
     count: int
-    age: float
+    age: Seconds
 
 
 class Filter(TypedDict, total=False):
@@ -62,7 +67,7 @@ class _Task(TypedDict, total=False):
     headers: Mapping[str, str]
     method: Method | None
     expected: Expected | None
-    timeout: float | None
+    timeout: Seconds | None
     retry: Retry | None
     on_success: str | None
     on_dead: str | None
@@ -70,17 +75,17 @@ class _Task(TypedDict, total=False):
 
 
 class PushFields(_Task, total=False):
-    """The fields of a push but its URL. ``delay``, ``timeout``, ``key_ttl`` are seconds.
+    """The fields of a push except its URL.
 
     One of ``json``, ``text`` and ``body`` is the request's body; moments have a time zone.
     """
 
     body: bytes | None
     queue: str | None
-    delay: float | None
+    delay: Seconds | None
     run_at: datetime | None
     key: str | None
-    key_ttl: float | None
+    key_ttl: Seconds | None
     unique: str | None
     on_conflict: OnConflict | None
     expires_at: datetime | None
@@ -97,7 +102,7 @@ class TaskPatch(TypedDict, total=False):
     headers: Mapping[str, str | None] | None
     method: Method | None
     expected: Expected | None
-    timeout: float | None
+    timeout: Seconds | None
     retry: Mapping[str, Any] | None
     run_at: datetime | None
     expires_at: datetime | None
@@ -107,13 +112,13 @@ class TaskPatch(TypedDict, total=False):
 
 
 class QueueFields(TypedDict, total=False):
-    """Settings of a queue. ``rate`` is a number a second, or ``"100/h"``; times are seconds."""
+    """Settings of a queue. ``rate`` is a number per second, or ``"100/h"``."""
 
     rate: float | str | None
     burst: int | None
     concurrency: int | None
     origin_concurrency: int | None
-    timeout: float | None
+    timeout: Seconds | None
     retry: Retry | None
     base_url: str | None
     on_success: str | None
@@ -131,13 +136,13 @@ class TaskTemplate(_Task, total=False):
 
 
 class ScheduleFields(TypedDict, total=False):
-    """A schedule. ``misfire_grace`` is in seconds; ``timezone`` is UTC when it is left out."""
+    """A schedule. ``timezone`` is UTC when it is left out."""
 
     cron: str
     timezone: str | None
     task: TaskTemplate
     misfire: Literal["once", "skip", "all"] | None
-    misfire_grace: float | None
+    misfire_grace: Seconds | None
     overlap: Literal["skip", "allow"] | None
 
 

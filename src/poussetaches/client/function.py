@@ -7,8 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast
 
 from poussetaches.client.arguments import (
     Arguments,
@@ -17,11 +16,16 @@ from poussetaches.client.arguments import (
     UnknownType,
     resolve,
 )
-from poussetaches.client.fields import OnConflict, Retry
 from poussetaches.client.handle import Pushed
 from poussetaches.client.handlers import is_async
 from poussetaches.client.names import source_of
-from poussetaches.client.options import Callback, Options, RetryRule, retry_with
+from poussetaches.client.options import (
+    Callback,
+    Options,
+    PushOptionFields,
+    RetryRule,
+    push_options,
+)
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
 from poussetaches.core.errors import PousseTachesError
@@ -106,48 +110,19 @@ class TaskFunction(Generic[P, R_co]):
         """
         self._application.push_on_commit(self.prepare(*args, **kwargs))
 
-    def options(
-        self,
-        *,
-        queue: str | None = None,
-        delay: float | None = None,
-        run_at: datetime | None = None,
-        priority: int | None = None,
-        timeout: float | None = None,
-        max_attempts: int | None = None,
-        retry: Retry | None = None,
-        key: str | None = None,
-        unique: str | None = None,
-        on_conflict: OnConflict | None = None,
-        expires_at: datetime | None = None,
-        on_success: Callback | None = None,
-        on_dead: Callback | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> PushOptions[P, R_co]:
+    def options(self, **given: Unpack[PushOptionFields]) -> PushOptions[P, R_co]:
         """Return the task with options for its next pushes, over those that it was defined with.
 
         ``delay`` and ``timeout`` are seconds; moments need a time zone.
 
         Raises:
-            DefinitionError: a callback is neither a URL nor a task of this application that takes
-                one ``EndedTask``.
+            ArgumentError: an option has a value that every server refuses.
+            DefinitionError: an option is unknown, or a callback is neither a URL nor a task of
+                this application that takes one ``EndedTask``.
         """
-        check_callbacks(self._application, on_success=on_success, on_dead=on_dead)
-        options = Options(
-            queue=queue,
-            delay=delay,
-            run_at=run_at,
-            priority=priority,
-            timeout=timeout,
-            retry=retry_with(retry, max_attempts),
-            key=key,
-            unique=unique,
-            on_conflict=on_conflict,
-            expires_at=expires_at,
-            on_success=on_success,
-            on_dead=on_dead,
-            labels=labels or {},
-        )
+        callbacks = {"on_success": given.get("on_success"), "on_dead": given.get("on_dead")}
+        check_callbacks(self._application, **callbacks)
+        options = push_options(self.name, given)
         return PushOptions(self, options.over(self.default_options))
 
     @functools.cached_property
@@ -192,7 +167,6 @@ class TaskFunction(Generic[P, R_co]):
         Raises:
             ArgumentError: an argument does not fit, or cannot travel.
         """
-        options.check()
         sent = self.arguments.encode(args, kwargs)
         return self._application.new_task(self.name, sent, options)
 
@@ -312,3 +286,15 @@ def _reason_not_to_call_back(application: object, callback: object) -> str | Non
     if not callback.arguments.is_callback_body:
         return f"{callback.name} must take exactly one argument, annotated with EndedTask"
     return None
+
+
+def check_is_task(subject: str, given: object) -> None:
+    """Refuse what is not a task, such as a function without the decorator.
+
+    Raises:
+        DefinitionError: it is neither a task nor one with options for its pushes.
+    """
+    if not isinstance(given, TaskFunction | PushOptions):
+        raise DefinitionError(
+            f"{subject}: {given!r} is not a task; decorate the function with @tasks.task"
+        )

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
 from poussetaches.client.codec import Codec, CodecError
+from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.pusher import Pusher
+from poussetaches.client.requests import check_name_or_id
 from poussetaches.client.results import PushedTask, TaskInfo
 from poussetaches.core.errors import PousseTachesError
 
@@ -32,11 +34,16 @@ class ResultTruncated(NoResult):
 
 
 class Pushed(Generic[R_co]):
-    """A task that was pushed."""
+    """A task that was pushed.
+
+    Raises:
+        ArgumentError: its id is not a string.
+    """
 
     def __init__(
         self, pushed: PushedTask, *, pusher: Pusher, return_type: Callable[[TaskInfo], object]
     ) -> None:
+        check_name_or_id(pushed.id)
         self.id = pushed.id
         self.existing = pushed.existing
         self._pusher = pusher
@@ -53,11 +60,11 @@ class Pushed(Generic[R_co]):
         """
         return self._pusher.get(self.id)
 
-    def wait(self, timeout: float) -> TaskInfo:
+    def wait(self, timeout: Seconds) -> TaskInfo:
         """Return the task when it has ended, or as it is after ``timeout`` seconds."""
-        return self._pusher.wait(self.id, timeout)
+        return self._pusher.wait(self.id, in_seconds(timeout))
 
-    def result(self, timeout: float = 0.0) -> R_co:
+    def result(self, timeout: Seconds = 0.0) -> R_co:
         """Return what the handler returned, as the type that it says it returns.
 
         Raises:
@@ -72,11 +79,11 @@ class Pushed(Generic[R_co]):
         """Do what ``refresh`` does, from asynchronous code."""
         return await self._pusher.aget(self.id)
 
-    async def await_end(self, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # the server waits
+    async def await_end(self, timeout: Seconds) -> TaskInfo:  # noqa: ASYNC109  # the server waits
         """Do what ``wait`` does, from asynchronous code."""
-        return await self._pusher.await_end(self.id, timeout)
+        return await self._pusher.await_end(self.id, in_seconds(timeout))
 
-    async def aresult(self, timeout: float = 0.0) -> R_co:  # noqa: ASYNC109  # the server waits
+    async def aresult(self, timeout: Seconds = 0.0) -> R_co:  # noqa: ASYNC109  # the server waits
         """Do what ``result`` does, from asynchronous code."""
         return self._result_of(await self.await_end(timeout))
 

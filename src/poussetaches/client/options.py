@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, cast
 
-from poussetaches.client.arguments import ArgumentError, DefinitionError
+from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.durations import Seconds, in_seconds, with_seconds
 from poussetaches.client.fields import OnConflict, Retry
 from poussetaches.client.results import EndedTask
+from poussetaches.client.validation import (
+    check_known,
+    check_push_options,
+    check_task_options,
+)
 
 
 class CallbackTask(Protocol):
@@ -44,16 +50,6 @@ class Options:
     on_dead: Callback | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def check(self) -> None:
-        """Refuse moments that could be meant in any time zone.
-
-        Raises:
-            ArgumentError: there is one.
-        """
-        for name, moment in (("run_at", self.run_at), ("expires_at", self.expires_at)):
-            if moment is not None and moment.tzinfo is None:
-                raise ArgumentError(name, f"{moment} has no time zone; give one")
-
     def over(self, others: Options) -> Options:
         """Return these with others where these say nothing, also within retry and labels."""
         said = {
@@ -64,12 +60,6 @@ class Options:
         said["retry"] = {**others.retry, **self.retry}
         said["labels"] = {**others.labels, **self.labels}
         return replace(others, **said)
-
-
-def retry_with(retry: Retry | None, max_attempts: int | None) -> Retry:
-    """Return a retry policy with ``max_attempts``, if given."""
-    given = Retry() if retry is None else retry
-    return given if max_attempts is None else {**given, "max_attempts": max_attempts}
 
 
 @dataclass(frozen=True)
@@ -117,8 +107,27 @@ def _is_exception_class(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Exception)
 
 
+class PushOptionFields(TypedDict, total=False):
+    """The options of a push. ``delay`` and ``timeout`` are seconds; moments need a time zone."""
+
+    queue: str | None
+    delay: Seconds | None
+    run_at: datetime | None
+    priority: int | None
+    timeout: Seconds | None
+    max_attempts: int | None
+    retry: Retry | None
+    key: str | None
+    unique: str | None
+    on_conflict: OnConflict | None
+    expires_at: datetime | None
+    on_success: Callback | None
+    on_dead: Callback | None
+    labels: Mapping[str, str] | None
+
+
 class TaskOptions(TypedDict, total=False):
-    """What a task is defined with; its pushes may say otherwise. ``timeout`` is in seconds."""
+    """The options of a task; those of a push take precedence. ``timeout`` is in seconds."""
 
     name: str | None
     aliases: Sequence[str]
@@ -126,7 +135,7 @@ class TaskOptions(TypedDict, total=False):
     retry_on: Sequence[type[Exception]] | None
     queue: str | None
     max_attempts: int | None
-    timeout: float | None
+    timeout: Seconds | None
     priority: int | None
     retry: Retry | None
     labels: Mapping[str, str] | None
@@ -150,19 +159,46 @@ def default_options(name: str, said: TaskOptions) -> Options:
     """Return the options of a definition for all pushes of the task.
 
     Raises:
-        DefinitionError: an option is unknown.
+        DefinitionError: an option is unknown, or has a value that every server refuses.
     """
-    known = TaskOptions.__annotations__
-    for option in said.keys() - known.keys():
-        raise DefinitionError(
-            f"task {name!r}: unknown option {option!r}; the options are {', '.join(known)}"
-        )
+    check_known(f"task {name!r}", said, TaskOptions.__annotations__, noun="option")
+    given = {option: it for option, it in said.items() if option in _FOR_PUSHES}
+    check_task_options(f"task {name!r}", given)
+    return _options(cast("PushOptionFields", given))
+
+
+def push_options(name: str, given: PushOptionFields) -> Options:
+    """Return the options that a push of the task is given.
+
+    Raises:
+        DefinitionError: an option is unknown.
+        ArgumentError: an option has a value that every server refuses.
+    """
+    check_known(f"task {name!r}", given, _FOR_PUSHES, noun="option")
+    check_push_options(given)
+    return _options(given)
+
+
+_FOR_PUSHES = PushOptionFields.__annotations__
+
+
+def _options(given: PushOptionFields) -> Options:
+    delay, timeout = given.get("delay"), given.get("timeout")
+    retry = cast("Retry", with_seconds(given.get("retry") or {}))
+    if (max_attempts := given.get("max_attempts")) is not None:
+        retry = {**retry, "max_attempts": max_attempts}
     return Options(
-        queue=said.get("queue"),
-        timeout=said.get("timeout"),
-        priority=said.get("priority"),
-        retry=retry_with(said.get("retry"), said.get("max_attempts")),
-        labels=said.get("labels") or {},
-        on_success=said.get("on_success"),
-        on_dead=said.get("on_dead"),
+        queue=given.get("queue"),
+        delay=None if delay is None else in_seconds(delay),
+        run_at=given.get("run_at"),
+        priority=given.get("priority"),
+        timeout=None if timeout is None else in_seconds(timeout),
+        retry=retry,
+        key=given.get("key"),
+        unique=given.get("unique"),
+        on_conflict=given.get("on_conflict"),
+        expires_at=given.get("expires_at"),
+        on_success=given.get("on_success"),
+        on_dead=given.get("on_dead"),
+        labels=given.get("labels") or {},
     )

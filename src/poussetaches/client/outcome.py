@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.core.errors import PousseTachesError
 
 
@@ -12,11 +13,12 @@ class RetryLater(PousseTachesError):
     ``after`` seconds, at most the policy's ``max_retry_after``.
     """
 
-    def __init__(self, reason: str = "retry later", *, after: float) -> None:
-        if not 0 <= after < float("inf"):
+    def __init__(self, reason: str = "retry later", *, after: Seconds) -> None:
+        seconds = in_seconds(after)
+        if not 0 <= seconds < float("inf"):
             raise ValueError(f"after is {after}; give a number of seconds, from 0 on")
         super().__init__(reason)
-        self.after = after
+        self.after = seconds
 
 
 class GiveUp(PousseTachesError):

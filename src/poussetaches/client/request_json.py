@@ -10,21 +10,22 @@ import msgspec
 
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.base_values import base_value, encode_as_base
+from poussetaches.client.durations import with_seconds
 from poussetaches.client.plain import fields_of
 
 _UNCHANGED = frozenset({str, int, bool, type(None)})  # the same in JSON
 
 
-def encode_request(value: object) -> bytes:
-    """Return a value as JSON.
+def encode_request(fields: object) -> bytes:
+    """Return the fields of a request as JSON, with durations in seconds.
 
     Raises:
         ArgumentError: something in it has no JSON, or would be changed: a number that is not
             finite, a ``Decimal``, a key that is not a string. The error names its path.
     """
     try:
-        _check("", value)
-        return msgspec.json.encode(value, enc_hook=encode_as_base)
+        _check("", fields)
+        return msgspec.json.encode(with_seconds(fields), enc_hook=encode_as_base)
     except RecursionError:
         raise ArgumentError("", "the value is nested too deeply for JSON") from None
     except ArgumentError:

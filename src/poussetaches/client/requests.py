@@ -11,6 +11,8 @@ from urllib.parse import quote
 import msgspec
 
 from poussetaches.client import results
+from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.durations import Seconds
 from poussetaches.client.fields import (
     DeclaredSchedule,
     Filter,
@@ -133,7 +135,7 @@ def change_many(
     all: bool,
     dry_run: bool,
     set: TaskPatch | None = None,
-    spread: float | None = None,
+    spread: Seconds | None = None,
 ) -> Request[results.BulkResult]:
     """Return the ``run``, ``requeue``, ``cancel`` or ``delete`` of what a filter selects."""
     document: dict[str, object] = {"filter": filter, "all": all, "dry_run": dry_run}
@@ -291,7 +293,19 @@ _reads_pause = read_as(results.PauseResult)
 
 def _path(*parts: str) -> str:
     first, *others = parts
+    for part in others:
+        check_name_or_id(part)
     return "/".join([first, *(quote(part, safe="") for part in others)])
+
+
+def check_name_or_id(given: object) -> None:
+    """Refuse what cannot be an id of a task, or the name of a queue or a schedule.
+
+    Raises:
+        ArgumentError: it is not a string, or it is empty.
+    """
+    if not isinstance(given, str) or not given:
+        raise ArgumentError("", f"{given!r} is not an id or a name; give a string")
 
 
 def _slack(wait: float | None) -> float:

@@ -6,13 +6,14 @@ Moments are aware datetimes in UTC, durations and ages are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
-from poussetaches.client.fields import Expected, Method, OnConflict, Retention, Retry, State
+from poussetaches.client.durations import Seconds
+from poussetaches.client.fields import Expected, Method, OnConflict, Retry, State
 
 LARGEST_AMOUNT = 2**53  # of progress; what a float still counts by ones
 
@@ -25,16 +26,16 @@ class NewTask(msgspec.Struct, frozen=True):
     text: str | None = None
     body: bytes | None = None
     queue: str | None = None
-    delay: float | None = None
+    delay: Seconds | None = None
     run_at: datetime | None = None
     priority: int | None = None
     headers: Mapping[str, str] | None = None
     method: Method | None = None
     expected: Expected | None = None
-    timeout: float | None = None
+    timeout: Seconds | None = None
     retry: Retry | None = None
     key: str | None = None
-    key_ttl: float | None = None
+    key_ttl: Seconds | None = None
     unique: str | None = None
     on_conflict: OnConflict | None = None
     expires_at: datetime | None = None
@@ -145,6 +146,26 @@ class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
 
 
+class RetryInfo(TypedDict, total=False):
+    """Fields of the retry policy. Times are seconds."""
+
+    max_attempts: int
+    min_backoff: float
+    multiplier: float
+    max_backoff: float | None
+    jitter: float
+    max_age: float | None
+    max_retry_after: float
+    dead_on: Sequence[int | str]
+
+
+class RetentionInfo(TypedDict):
+    """How many ended tasks are kept, and for how many seconds; whichever is reached first."""
+
+    count: int
+    age: float
+
+
 class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A task. ``retry`` has what the task sets of its policy, the rest is its queue's.
 
@@ -165,7 +186,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     expected: tuple[int | str, ...] = ("2xx",)
     reason: str | None = None
     timeout: float | None = None
-    retry: Retry | None = None
+    retry: RetryInfo | None = None
     key: str | None = None
     unique: str | None = None
     labels: dict[str, str] = {}
@@ -269,12 +290,12 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     origin_concurrency: int | None
     timeout: float
-    retry: Retry
+    retry: RetryInfo
     base_url: str | None
     on_success: str | None
     on_dead: str | None
-    keep_succeeded: Retention
-    keep_dead: Retention
+    keep_succeeded: RetentionInfo
+    keep_dead: RetentionInfo
     counts: QueueCounts
     oldest_due_age: float | None
     waiting_for: tuple[WaitInfo, ...]
@@ -303,7 +324,7 @@ class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     expected: tuple[int | str, ...] = ("2xx",)
     timeout: float | None = None
-    retry: Retry | None = None
+    retry: RetryInfo | None = None
     headers: dict[str, str] = {}
     labels: dict[str, str] = {}
     on_success: str | None = None

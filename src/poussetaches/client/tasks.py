@@ -33,8 +33,8 @@ from poussetaches.client.definitions import (
     Overlap,
     Schedule,
     TaskDecorator,
-    check_task_options,
 )
+from poussetaches.client.durations import Seconds
 from poussetaches.client.function import (
     AsyncTask,
     NoTransactions,
@@ -151,7 +151,7 @@ class Tasks(Declarations):
         *,
         timezone: str = "UTC",
         misfire: Misfire | None = None,
-        misfire_grace: float | None = None,
+        misfire_grace: Seconds | None = None,
         overlap: Overlap | None = None,
         **options: Unpack[TaskOptions],
     ) -> TaskDecorator:
@@ -387,7 +387,6 @@ class Tasks(Declarations):
         if reason := reason_not_to_run(function):
             raise DefinitionError(f"{name} cannot be a task: {reason}")
         pushed_with = default_options(name, options)
-        check_task_options(name, pushed_with)
         kind: type[TaskFunction[..., Any]] = AsyncTask if is_async(function) else SyncTask
         task = kind(
             self,

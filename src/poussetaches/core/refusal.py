@@ -17,6 +17,7 @@ _UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]+)`")
 _STEP = re.compile(r"\[[^]]*\]|[^.\[]+")  # of the path to a field: a[0].b, labels[...]
 _NAME = "[name]"  # a step to the names of an object instead of their values
 _REFERENCE = "#{name}"
+OF_A_NAME = "a name in it: "  # begins the reason if a name in an object is wrong, not its value
 
 
 def place_of(message: str, kind: Any) -> tuple[str, str]:
@@ -32,7 +33,7 @@ def place_of(message: str, kind: Any) -> tuple[str, str]:
             return ".".join(filter(None, [field, found["field"]])), reason
     steps = _STEP.findall(field)
     if match["key"]:
-        return field, f"a name in it: {_in_words(match['reason'], kind, [*steps, _NAME])}"
+        return field, OF_A_NAME + _in_words(match["reason"], kind, [*steps, _NAME])
     return field, _in_words(match["reason"], kind, steps)
 
 

@@ -15,7 +15,12 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from poussetaches.client.errors import PushFailed, Refused
-from poussetaches.client.function import Application, PushOptions, TaskFunction
+from poussetaches.client.function import (
+    Application,
+    PushOptions,
+    TaskFunction,
+    check_is_task,
+)
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.results import NewTask
 from poussetaches.core.errors import PousseTachesError
@@ -37,7 +42,11 @@ def push_on_commit(
     ``push_on_commit(send_welcome)(user.id)`` pushes nothing when the transaction is rolled back,
     and at once when there is none. Arguments are checked and encoded at the call. A push that
     fails, or is refused, after the commit is logged, or raised where the transaction ends.
+
+    Raises:
+        DefinitionError: it is not a task, but for example a function without the decorator.
     """
+    check_is_task("push_on_commit", task)
 
     def push(*args: P.args, **kwargs: P.kwargs) -> None:
         prepared = task.prepare(*args, **kwargs)

@@ -29,7 +29,7 @@ from django.test import (
 from django.utils import translation
 
 from poussetaches.client.admission import MAX_REFUSED_BODY, PIECE
-from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client as Poussetaches
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
@@ -226,6 +226,12 @@ def start_response(*_: object) -> Callable[[bytes], object]:
 class CommitTests(TestCase):
     """push_on_commit within a TestCase, which never commits."""
 
+    def test_function_that_is_not_a_task_is_refused(self) -> None:
+        function: Any = len
+
+        with self.assertRaisesMessage(DefinitionError, "push_on_commit: <built-in function len>"):
+            push_on_commit(function)
+
     def test_push_of_a_transaction_that_is_rolled_back_is_none(self) -> None:
         with testing(tasks, "record") as box:
             try:
@@ -367,7 +373,7 @@ class FailedCommitTests(TransactionTestCase):
             transaction.atomic(),
         ):
             push_on_commit(double)(1)
-            push_on_commit(double.options(priority=101))(2)
+            push_on_commit(double.options(priority=100))(2)
             push_on_commit(double)(3)
 
         self.assertEqual([task.json for task in strict.pushed], [{"number": 1}, {"number": 3}])
