@@ -98,6 +98,7 @@ def test_code_about_testing_passes(page: ModuleType) -> None:
 
     page.test_sign_up_sends_a_mail()
     page.test_mail_is_sent_again_when_the_mail_server_is_away()
+    page.test_report_has_the_name_of_the_task()
     case = page.SignUpTest()
     case.setUp()
     case.doCleanups()

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from flask import Flask, current_app
 from starlette.testclient import TestClient
 
-from poussetaches.client.arguments import ArgumentError
+from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.errors import ClientError, NotFound
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import TooManyAttempts
@@ -34,6 +34,47 @@ ENDED: dict[str, Any] = {
     "attempt_count": 0,
     "last_attempt": None,
 }
+
+
+@pytest.mark.parametrize("mode", ["rum", "", None, True, "Record"])
+def test_unknown_mode_is_refused(mode: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^argument mode: must be one of record, run, not "):
+        testing(Tasks(), mode)
+
+
+@pytest.mark.parametrize("mode", ["record", "run"])
+@pytest.mark.parametrize(
+    "given", [FastAPI(), Flask("shop"), "tasks", None], ids=["FastAPI", "Flask", "text", "none"]
+)
+def test_what_is_not_the_tasks_of_an_application_is_refused(given: Any, mode: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^argument tasks: must be the Tasks\(\) of the appl"):
+        testing(given, mode)
+
+
+def undecorated() -> None: ...
+
+
+@pytest.mark.parametrize(
+    "given", [undecorated, "app.send", None], ids=["function", "name", "none"]
+)
+def test_box_is_asked_for_tasks_only(given: Any) -> None:
+    tasks = Tasks()
+
+    with testing(tasks, "record") as records, pytest.raises(DefinitionError, match="not a task"):
+        records.pushed(given)
+    with testing(tasks, "run") as box, pytest.raises(DefinitionError, match="not a task"):
+        box.of(given)
+
+
+def test_time_passes_by_a_timedelta_too() -> None:
+    tasks = Tasks()
+    send = tasks.task(name="app.send")(undecorated)
+
+    with testing(tasks, "run") as box:
+        send.options(delay=timedelta(hours=2)).push()
+        assert box.advance(timedelta(hours=1)) == 0
+        assert box.advance(timedelta(hours=1)) == 1
+
 
 # Record
 

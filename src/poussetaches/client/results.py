@@ -107,24 +107,25 @@ class LastAttempt(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     started_at: datetime
     duration: float
-    status: int | None
-    error: str | None
+    status: int | None = None
+    error: str | None = None
 
 
 class EndedTask(msgspec.Struct, frozen=True, kw_only=True):
     """A task that succeeded or died: the argument of a task function that is a callback.
 
-    ``queue`` is the server's name of the task's queue. Headers and body are not included.
+    ``queue`` is the server's name of the task's queue. Headers and body are not included. The
+    server sends every field; the defaults are for tests of callbacks.
     """
 
     id: str
-    queue: str
-    state: Literal["succeeded", "dead"]
-    reason: str | None  # why it died, as in "exhausted"; None if it succeeded
-    labels: dict[str, str]
     url: str
-    attempt_count: int
-    last_attempt: LastAttempt | None  # None if no attempt was made
+    state: Literal["succeeded", "dead"]
+    queue: str = "default"
+    reason: str | None = None  # why it died, as in "exhausted"; None if it succeeded
+    labels: dict[str, str] = {}
+    attempt_count: int = 0
+    last_attempt: LastAttempt | None = None  # None if no attempt was made
 
     @property
     def name(self) -> str:

@@ -11,10 +11,11 @@ Of the modules for applications, only this one imports the server.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, overload
 
+from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.installation import check_server_modules
 from poussetaches.client.tasks import Tasks
 
@@ -41,8 +42,15 @@ def testing(
 
     ``record`` collects them. ``run`` keeps them in a server of the test's own, in this process
     and in virtual time, which delivers through the application's test client when it is told to.
+
+    Raises:
+        ArgumentError: the mode is neither, or the first argument is not the ``Tasks``.
     """
-    return running(tasks) if mode == "run" else recording(tasks)
+    if not isinstance(tasks, Tasks):
+        raise ArgumentError("tasks", f"must be the Tasks() of the application, not {tasks!r}")
+    if mode not in MODES:
+        raise ArgumentError("mode", f"must be one of {', '.join(MODES)}, not {mode!r}")
+    return MODES[mode](tasks)
 
 
 testing.__test__ = False  # type: ignore[attr-defined]  # or pytest takes it for a test
@@ -55,3 +63,8 @@ def recording(tasks: Tasks) -> Iterator[RecordBox]:
     with tasks.use(box):
         yield box
         tasks.settle_in_test()
+
+
+MODES: Mapping[
+    str, Callable[[Tasks], AbstractContextManager[RecordBox] | AbstractContextManager[RunBox]]
+] = {"record": recording, "run": running}

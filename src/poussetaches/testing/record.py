@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from poussetaches.client.errors import NotFound
-from poussetaches.client.function import TaskFunction
+from poussetaches.client.function import TaskFunction, check_is_task
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.tasks import Tasks
 
@@ -43,6 +43,7 @@ class RecordBox:
 
     def pushed(self, task: TaskFunction[..., Any]) -> list[Record]:
         """Return the pushes of one task so far, in order."""
+        check_is_task("pushed", task)
         return [record for record in self.all if record.name == task.name]
 
     def clear(self) -> None:

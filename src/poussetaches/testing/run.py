@@ -12,8 +12,9 @@ from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.async_client import AsyncClient
 from poussetaches.client.client import Client
 from poussetaches.client.config import Keys
+from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.fields import Filter
-from poussetaches.client.function import TaskFunction
+from poussetaches.client.function import TaskFunction, check_is_task
 from poussetaches.client.modes import ClientPusher
 from poussetaches.client.results import TaskInfo
 from poussetaches.client.tasks import Tasks
@@ -62,6 +63,7 @@ class RunBox:
 
     def of(self, task: TaskFunction[..., Any]) -> list[TaskInfo]:
         """Return the tasks of one function, the one pushed last first."""
+        check_is_task("of", task)
         url = f"{self._tasks.path}/{task.name}"
         return [found for found in self.tasks(url=url) if found.url == url]
 
@@ -78,7 +80,7 @@ class RunBox:
 
     def advance(
         self,
-        seconds: float = 0.0,
+        seconds: Seconds = 0.0,
         *,
         minutes: float = 0.0,
         hours: float = 0.0,
@@ -91,7 +93,7 @@ class RunBox:
         Raises:
             TooManyAttempts: tasks push each other without end.
         """
-        span = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
+        span = timedelta(seconds=in_seconds(seconds), minutes=minutes, hours=hours, days=days)
         self._tasks.settle_in_test()
         return self._world.advance(span.total_seconds())
 
