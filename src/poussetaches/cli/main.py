@@ -20,11 +20,14 @@ from poussetaches.cli.verify import verify
 from poussetaches.core.errors import PousseTachesError, SettingsError
 from poussetaches.settings import SETTINGS
 
-FAILED = 1
 MISUSED = 2
-# As shells have it.
-NOT_EXECUTABLE = 126
-NO_COMMAND = 127
+# The exit status of an error is that of the first class that fits; 126 and 127 are a shell's.
+STATUSES = (
+    (SettingsError, MISUSED),
+    (CommandNotExecutable, 126),
+    (CommandNotFound, 127),
+)
+FAILED = 1  # of all others
 
 app = typer.Typer(
     cls=PlainGroup,
@@ -53,14 +56,9 @@ def main(args: list[str] | None = None) -> int:
         return fail(without_flag(exc.option_name) or usage_error(exc), MISUSED)
     except typer.TyperException as exc:
         return fail(usage_error(exc), MISUSED)
-    except SettingsError as exc:
-        return fail(str(exc), MISUSED)
-    except CommandNotExecutable as exc:
-        return fail(str(exc), NOT_EXECUTABLE)
-    except CommandNotFound as exc:
-        return fail(str(exc), NO_COMMAND)
     except PousseTachesError as exc:
-        return fail(str(exc), FAILED)
+        fitting = (status for kind, status in STATUSES if isinstance(exc, kind))
+        return fail(str(exc), next(fitting, FAILED))
     return status if isinstance(status, int) else 0
 
 
