@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poussetaches.api.filters import FilterFields
-from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode
 from poussetaches.api.schedule_fields import ScheduleFields
@@ -25,6 +24,7 @@ from poussetaches.api.task_fields import (
 from poussetaches.core.errors import Invalid, InvalidFilter, InvalidSchedule, SettingsError
 from poussetaches.core.failures import common_error, common_path, first_line, group_of
 from poussetaches.core.merge_patch import merged
+from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.schedule import check_expression, next_occurrence
 from poussetaches.core.signature import (
     SignedRequest,

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from poussetaches.api.nesting import MAX_DEPTH
 from poussetaches.api.task_fields import (
     TaskFields,
     body_of,
     check_together,
 )
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
+from poussetaches.core.nesting import MAX_DEPTH
 from poussetaches.core.refusal import place_of
 from poussetaches.core.task import BodyKind
 

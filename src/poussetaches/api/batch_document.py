@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from poussetaches.api.nesting import brackets, depths
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, invalid, too_large
+from poussetaches.core.nesting import brackets, depths
 
 GROUP = 512 * 1024  # bytes of tasks decoded at once; more if one of them is larger
 BLOCK = 8 * 1024  # bytes

@@ -10,11 +10,11 @@ import msgspec
 from starlette.requests import Request
 
 from poussetaches.api.bad_json import bad_json
-from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, invalid
 from poussetaches.core import stored
 from poussetaches.core.merge_patch import merged
+from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.queue import NAME, NAME_IN_WORDS, OVERRIDES, QueueOverrides
 
 V = TypeVar("V")

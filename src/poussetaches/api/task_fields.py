@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from poussetaches.api.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.callback import URL_EXAMPLES, CallbackUrl, check_callback
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
+from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.push_fields import (
     Delay,
     Key,

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import msgspec
 
-from poussetaches.api.nesting import is_too_deep
 from poussetaches.api.task_builder import (
     ANY_SUCCESS,
     check_callbacks,
@@ -25,6 +24,7 @@ from poussetaches.core import stored
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.merge_patch import Document, is_null, merged, merged_document
 from poussetaches.core.moment import Moment, later
+from poussetaches.core.nesting import is_too_deep
 from poussetaches.core.queue_fields import check_retry
 from poussetaches.core.refusal import place_of
 from poussetaches.core.retry import RETRY, RetryOverrides

@@ -15,13 +15,13 @@ _IRRELEVANT = bytes(set(range(256)) - set(b'[]{}"'))
 _STEPS = bytes.maketrans(b"[]", b"\x01\xff")  # as signed bytes: one deeper, one less deep
 
 
-def is_too_deep(json: bytes) -> bool:
-    """Return whether a JSON text is nested more than 64 deep."""
-    if json.count(b"[") + json.count(b"{") <= MAX_DEPTH:
+def is_too_deep(json: bytes, *, limit: int = MAX_DEPTH) -> bool:
+    """Return whether a JSON text is nested deeper than a limit."""
+    if json.count(b"[") + json.count(b"{") <= limit:
         return False
     found, _ = brackets(json)
     # Most pairs are empty by now; removing those shortens the text, and the depth by one.
-    return max(depths(found.replace(b"[]", b""), start=1)) > MAX_DEPTH
+    return max(depths(found.replace(b"[]", b""), start=1)) > limit
 
 
 def brackets(json: bytes, *, is_in_string: bool = False) -> tuple[bytes, bool]:
