@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import collections.abc
 import enum
 import typing
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from typing import Generic, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -48,8 +51,7 @@ class Order(pydantic.BaseModel):
     note: str = pydantic.Field(default="", exclude=True)
 
 
-class GiftOrder(Order):
-    card: str
+class GiftOrder(Order): ...
 
 
 class Refund(pydantic.BaseModel):
@@ -68,12 +70,29 @@ class Price(pydantic.BaseModel):
         return round(amount, 2)
 
 
+class Parcel(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    address: int = pydantic.Field(alias="to")
+
+
+class Size(TypedDict):
+    size: int
+
+
+Item = TypeVar("Item")
+
+
+class Page(pydantic.BaseModel, Generic[Item]):
+    items: list[Item]
+
+
 NAMES = {
     **{it.__name__: it for it in (Color, Ratio, Cents, Stamp, Point, Price)},
-    **{it.__name__: it for it in (Order, GiftOrder, Refund, Return)},
+    **{it.__name__: it for it in (Order, GiftOrder, Refund, Return, Parcel)},
+    **{it.__name__: it for it in (Size, Page, OrderedDict, Collection)},
     **{it.__name__: it for it in (Decimal, SafeString, Sequence, ZoneInfo, datetime, time)},
     **{"Any": typing.Any, "Optional": typing.Optional, "Union": typing.Union},
-    **{"UTC": UTC, "numpy": np},
+    **{"UTC": UTC, "numpy": np, "collections": collections},
 }
 
 
@@ -126,8 +145,9 @@ def test_example_does_what_its_row_says(kind: str, example: str, hint: str, arri
         assert arrived == sent
         assert type(arrived) is type(sent)
     else:
-        assert arrived == value_of(arrives)
-        assert type(arrived) is type(value_of(arrives))
+        expected, _, _ = arrives.partition("; ")
+        assert arrived == value_of(expected)
+        assert type(arrived) is type(value_of(expected))
 
 
 def test_table_has_rows() -> None:

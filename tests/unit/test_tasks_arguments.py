@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -491,7 +491,6 @@ def kind_and_content(model: object) -> object:
         (str, Markup("<b>"), "<b>"),
         (str, OwnStr("x"), "x"),
         (str, np.str_("x"), "x"),
-        (str, Color.RED, "red"),
         (str, Size.SMALL, "s"),
         (int, OwnInt(5), 5),
         (int, np.int64(5), 5),
@@ -522,7 +521,7 @@ def kind_and_content(model: object) -> object:
         (Any, SafeString("<b>"), "<b>"),
         (Any, {"a": [np.int64(5), np.float64(0.5)]}, {"a": [5, 0.5]}),
         (Sequence[int], (1, 2), [1, 2]),
-        (Sequence[int], {1}, [1]),
+        (Collection[int], {1}, [1]),
         (Mapping[str, date], {"a": DAY}, {"a": DAY}),
     ],
 )
@@ -540,7 +539,7 @@ def test_value_of_a_subclass_arrives_as_its_base(
     [
         (set[int], lambda numbers: numbers),
         (frozenset[int], frozenset),
-        (Sequence[int], lambda numbers: numbers),
+        (Collection[int], lambda numbers: numbers),
         (list[set[int]], lambda numbers: [numbers]),
         (tuple[set[int], int], lambda numbers: (numbers, 1)),
         (dict[str, set[int]], lambda numbers: {"b": numbers, "a": {1}}),
@@ -752,7 +751,7 @@ def test_value_without_an_end_is_refused() -> None:
     endless: list[object] = []
     endless.append(endless)
 
-    with pytest.raises(ArgumentError, match="argument it: it is nested too deeply"):
+    with pytest.raises(ArgumentError, match="argument it: it is nested more than 63 deep"):
         taking(Any).encode((endless,), {})
 
 

@@ -20,6 +20,7 @@ from poussetaches.client.codec import Codec, CodecError
 from poussetaches.client.handlers import underlying
 from poussetaches.client.results import EndedTask
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 
 _POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 _POSITIONAL_OR_KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -124,12 +125,13 @@ class Arguments:
             match parameter.kind:
                 case inspect.Parameter.VAR_POSITIONAL:
                     values = typing.cast("tuple[object, ...]", value)
-                    sent["*" + name] = [_encode(codec, name, item) for item in values]
+                    sent["*" + name] = [_encode(codec, name, item, around=2) for item in values]
                 case inspect.Parameter.VAR_KEYWORD:
                     options = typing.cast("dict[str, object]", value)
                     sent |= {key: _encode(codec, key, item) for key, item in options.items()}
                 case _:
-                    sent[name] = _encode(codec, name, value)
+                    around = 1 if self._ended_task is None else 0
+                    sent[name] = _encode(codec, name, value, around=around)
         if self._ended_task is not None:
             return typing.cast("dict[str, object]", sent[self._ended_task])
         return sent
@@ -138,9 +140,11 @@ class Arguments:
         """Return the arguments that a delivered body has; an empty one has none.
 
         Raises:
-            ArgumentError: the body is no JSON object, or an argument is missing, not known, or
-                of another type.
+            ArgumentError: the body is no JSON object or nested too deeply, or an argument is
+                missing, not known, or of another type.
         """
+        if is_too_deep(body):
+            raise ArgumentError("", f"the body is nested more than {MAX_DEPTH} deep")
         given = self._named(body or b"{}")
         for name in self.injected & given.keys():
             raise ArgumentError(name, "it is filled in where the task runs")
@@ -250,9 +254,10 @@ def _unknown_name(function: Callable[..., object], exc: NameError) -> UnknownTyp
     )
 
 
-def _encode(codec: Codec, name: str, value: object) -> object:
+def _encode(codec: Codec, name: str, value: object, *, around: int = 1) -> object:
+    """Return the JSON of a value that stands within so many objects and arrays of the body."""
     try:
-        return codec.encode(value)
+        return codec.encode(value, max_depth=MAX_DEPTH - around)
     except CodecError as exc:
         raise ArgumentError(name, str(exc)) from exc
 

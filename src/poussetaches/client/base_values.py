@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import msgspec
 
@@ -90,5 +91,6 @@ _BASES: tuple[tuple[type, _ToBase], ...] = (
         lambda base, it: base(microseconds=base.__floordiv__(it, base(microseconds=1))),
     ),
     (Decimal, lambda base, it: base(it)),
+    (UUID, lambda base, it: base(int=it.int)),
 )
 _EXACT = frozenset({*(base for base, _ in _BASES), bool, type(None), dict, list, tuple, set})

@@ -13,14 +13,19 @@ from msgspec.inspect import CustomType, type_info
 
 from poussetaches.client import models
 from poussetaches.client.base_values import base_class, decode_as_base
-from poussetaches.client.comparison import Comparison
-from poussetaches.client.plain import SCALARS, children, to_plain
-from poussetaches.client.type_parts import has_untyped_part
+from poussetaches.client.comparison import first_difference
+from poussetaches.client.plain import children, to_plain
+from poussetaches.client.type_parts import TypePart
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 
 
 class CodecError(PousseTachesError):
     """A value cannot travel, or is not of the type."""
+
+
+class NestedTooDeeply(CodecError):
+    """It is nested too deeply."""
 
 
 class Codec:
@@ -41,15 +46,21 @@ class Codec:
             return _unreadable(info.cls)
         return None
 
-    def encode(self, value: object) -> object:
+    def encode(self, value: object, *, max_depth: int = MAX_DEPTH) -> object:
         """Return a value as plain JSON, which is sure to be the same value when it is decoded.
 
         Raises:
-            CodecError: it is of another type, has no JSON, or would arrive as something else.
+            CodecError: it is of another type, has no JSON, is nested deeper than ``max_depth``,
+                or would arrive as something else.
         """
-        body = encode_json(value)
+        try:
+            body = encode_json(value)
+        except NestedTooDeeply:
+            raise CodecError(_too_deep(max_depth)) from None
+        if is_too_deep(body, limit=max_depth):
+            raise CodecError(_too_deep(max_depth))
         arrives = self.decode(body)
-        difference = self._comparison.difference(value, arrives)
+        difference = first_difference(value, arrives, self._type)
         if difference is not None:
             raise CodecError(str(difference))
         plain: object = msgspec.json.decode(body)
@@ -63,18 +74,16 @@ class Codec:
         """
         try:
             value = self._ready().decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as exc:
+            _refuse_naive(value)
+        except RecursionError:
+            raise NestedTooDeeply from None
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as exc:
             raise CodecError(_one_line(exc)) from exc
-        _refuse_naive(value)
         return value
 
     @functools.cached_property
-    def _comparison(self) -> Comparison:
-        info = type_info(models.with_model_unions(self._hint))
-        return Comparison(
-            info if has_untyped_part(info) else None,
-            same_classes=models.has_model_union(self._hint),
-        )
+    def _type(self) -> TypePart:
+        return TypePart(self._hint)
 
     def _ready(self) -> msgspec.json.Decoder[object]:
         # Not at the start: a type that no value travels as must not stop what never pushes one.
@@ -95,13 +104,13 @@ def encode_json(value: object) -> bytes:
     try:
         plain = to_plain(value)
         body = msgspec.json.encode(plain)
+        if b"null" in body:  # as msgspec writes numbers that are not finite
+            _refuse_not_finite(plain)
+        _refuse_naive(value)
     except RecursionError:
-        raise CodecError("it is nested too deeply") from None
+        raise NestedTooDeeply from None
     except (TypeError, ValueError) as exc:
         raise CodecError(_one_line(exc)) from exc
-    if b"null" in body:  # as msgspec writes numbers that are not finite
-        _refuse_not_finite(plain)
-    _refuse_naive(value)
     return body
 
 
@@ -132,8 +141,7 @@ def _unreadable(kind: type) -> str:
 
 def _refuse_not_finite(plain: object, path: str = "") -> None:
     if isinstance(plain, float) and not math.isfinite(plain):
-        place = f" - at `${path}`" if path else ""
-        raise CodecError(f"JSON has no {plain}; give a finite number or None{place}")
+        raise CodecError(f"JSON has no {plain}; give a finite number or None{_at(path)}")
     if isinstance(plain, dict):
         for key, item in plain.items():
             _refuse_not_finite(item, f"{path}.{key}")
@@ -142,12 +150,21 @@ def _refuse_not_finite(plain: object, path: str = "") -> None:
             _refuse_not_finite(item, f"{path}[{index}]")
 
 
-def _refuse_naive(value: object) -> None:
+def _refuse_naive(value: object, path: str = "") -> None:
     if isinstance(value, datetime) and value.utcoffset() is None:
-        raise CodecError(f"{value} has no time zone; give one, as datetime.now(UTC) has")
-    for inside in children(value):
-        if type(inside) not in SCALARS:
-            _refuse_naive(inside)
+        raise CodecError(
+            f"{value} has no time zone; give one, as datetime.now(UTC) has{_at(path)}"
+        )
+    for step, inside in children(value):
+        _refuse_naive(inside, path + step)
+
+
+def _at(path: str) -> str:
+    return f" - at `${path}`" if path else ""
+
+
+def _too_deep(max_depth: int) -> str:
+    return f"it is nested more than {max_depth} deep, which is the limit"
 
 
 def _one_line(exc: BaseException) -> str:

@@ -1,21 +1,37 @@
-"""The first difference between a value that is sent and the one that would arrive."""
+"""The first difference between a value that is sent and the one that would arrive.
+
+A value must arrive equal and of its own class. What may arrive as another class is in
+``docs/python.md``: subclasses as their base, integers as wider numbers, buffers as ``bytes``, and
+collections as ``list`` or ``set`` where the type is an abstract one.
+"""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, time
-
-from msgspec.inspect import AnyType, Type
+from decimal import Decimal
+from typing import Any
 
 from poussetaches.client import models
 from poussetaches.client.base_values import base_value
 from poussetaches.client.plain import SCALARS, fields_of
-from poussetaches.client.type_parts import member_for, model_part, part_at
+from poussetaches.client.type_parts import NO_TYPE, TypePart
 
 _SHOWN_LENGTH = 100  # characters of a value in an error; it is one line
+_COLLECTIONS = (list, tuple, deque, set, frozenset)
+_BUILT_IN: frozenset[type] = frozenset({dict, list, tuple, set, frozenset})
+_WIDER = frozenset({(int, float), (int, Decimal), (bytearray, bytes), (memoryview, bytes)})
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_NOTHING = _Nothing()
 
 
 @dataclass(frozen=True)
@@ -25,112 +41,114 @@ class Difference:
     sent: object
     arrived: object
     path: str = ""
+    is_key: bool = False
 
     def __str__(self) -> str:
+        what = "the key " if self.is_key else ""
         place = f" - at `${self.path}`" if self.path else ""
-        return f"{_short(self.sent)} would arrive as {_short(self.arrived)}{place}"
+        return f"{what}{_short(self.sent)} would arrive as {_short(self.arrived)}{place}"
 
     def inside(self, step: str) -> Difference:
         """Return the difference with a path from the enclosing value."""
         return replace(self, path=step + self.path)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Compares a value that is sent with the one that would arrive.
+def first_difference(sent: object, arrived: object, part: TypePart) -> Difference | None:
+    """Return the first difference between two values of a type."""
+    kind: type = type(arrived)
+    if kind in SCALARS and type(sent) is kind:
+        return None if sent == arrived else Difference(sent, arrived)
+    if not _may_become(sent, kind, part):
+        return Difference(sent, arrived)
+    if isinstance(arrived, dict) and isinstance(sent, Mapping):
+        return _in_items(sent, arrived, kind, part=part)
+    if isinstance(arrived, _COLLECTIONS) and isinstance(sent, Collection):
+        return _in_collection(sent, arrived, part)
+    fields = fields_of(arrived)
+    if fields is not None:
+        return _in_items(fields_of(sent) or {}, fields, kind, part=part)
+    return None if _is_equal(sent, arrived) else Difference(sent, arrived)
 
-    Where the type says nothing (``Any``), a tuple may not arrive as a list, nor an enum as its
-    value. With ``same_classes``, a model may not arrive as an instance of a base class.
-    """
 
-    info: Type | None  # of the value; None if no part of it is Any
-    same_classes: bool
-
-    def difference(self, sent: object, arrived: object) -> Difference | None:
-        """Return the first difference between two values."""
-        return self._difference(sent, arrived, self.info)
-
-    def _difference(self, sent: object, arrived: object, info: Type | None) -> Difference | None:
-        if type(arrived) in SCALARS and type(sent) in SCALARS:
-            return None if sent == arrived else Difference(sent, arrived)
-        info = None if info is None else member_for(info, arrived)
-        if isinstance(arrived, dict):
-            return self._in_dict(sent, arrived, info)
-        if isinstance(arrived, list | tuple):
-            return self._in_sequence(sent, arrived, info)
-        fields = fields_of(arrived)
-        if fields is not None:
-            return self._in_fields(sent, arrived, fields, info=info)
-        is_same = _is_same(sent, arrived, is_untyped=isinstance(info, AnyType))
-        return None if is_same else Difference(sent, arrived)
-
-    def _in_dict(
-        self, sent: object, arrived: dict[object, object], info: Type | None
-    ) -> Difference | None:
-        items = sent if isinstance(sent, dict) else None
-        if items is None and not isinstance(info, AnyType):
-            items = fields_of(sent)
-        if items is None:
-            return Difference(sent, arrived)
-        if not SCALARS.issuperset(map(type, items)):
-            items = {_normal(key): value for key, value in items.items()}
-            arrived = {_normal(key): value for key, value in arrived.items()}
-        if items.keys() != arrived.keys():
-            return Difference(sent, arrived)
-        for key, value in items.items():
-            difference = self._difference(value, arrived[key], part_at(info, key))
-            if difference is not None:
-                return difference.inside(f".{key}")
-        return None
-
-    def _in_sequence(
-        self, sent: object, arrived: Sequence[object], info: Type | None
-    ) -> Difference | None:
-        if isinstance(info, AnyType) and not isinstance(sent, type(arrived)):
-            return Difference(sent, arrived)
-        if isinstance(sent, set | frozenset):
-            return (
-                None if _normal(sent) == _normal(frozenset(arrived)) else Difference(sent, arrived)
-            )
-        if not isinstance(sent, list | tuple) or len(sent) != len(arrived):
-            return Difference(sent, arrived)
-        if sent == arrived and SCALARS.issuperset(map(type, sent)):
-            return None
-        for place, value in enumerate(sent):
-            difference = self._difference(value, arrived[place], part_at(info, place))
-            if difference is not None:
-                return difference.inside(f"[{place}]")
-        return None
-
-    def _in_fields(
-        self, sent: object, arrived: object, fields: dict[str, object], *, info: Type | None
-    ) -> Difference | None:
-        items = sent if isinstance(sent, dict) else fields_of(sent)
-        if items is None or items.keys() != fields.keys():
-            return Difference(sent, arrived)
-        if not isinstance(sent, dict) and not self._may_become(type(sent), type(arrived)):
-            return Difference(sent, arrived)
-        kind: type = type(arrived)
-        is_model = models.is_model(kind)
-        for name, value in items.items():
-            part = model_part(kind, name) if is_model else part_at(info, name)
-            difference = self._difference(value, fields[name], part)
-            if difference is not None:
-                return difference.inside(f".{name}")
-        return None
-
-    def _may_become(self, sent: type, arrived: type) -> bool:
-        if self.same_classes and models.is_model(sent):
-            return sent is arrived
+def _may_become(sent: object, kind: type, part: TypePart) -> bool:
+    """Return whether a value may arrive as one of a class, if it is equal."""
+    if type(sent) is kind:
+        return True
+    if kind in _BUILT_IN:
+        return isinstance(sent, kind) or part.is_abstract_for(sent)
+    if models.is_model(kind):
         # A generic model may be sent as one of Page, and arrive as one of Page[int].
-        return issubclass(sent, arrived) or issubclass(arrived, sent)
+        origins = models.generic_origin(kind), models.generic_origin(type(sent))
+        return type(sent) is origins[0] or kind is origins[1]
+    base: type = type(base_value(sent))
+    return base is kind or (base, kind) in _WIDER
 
 
-def _is_same(sent: object, arrived: object, *, is_untyped: bool) -> bool:
-    if isinstance(sent, enum.Enum) and not isinstance(arrived, enum.Enum):
-        if is_untyped and not isinstance(sent, str | int):
-            return False
-        sent = sent.value
+def _in_items(
+    sent: Mapping[Any, object], arrived: Mapping[Any, object], kind: type, *, part: TypePart
+) -> Difference | None:
+    for key, arrived_key in _matched(sent, arrived):
+        if key is not arrived_key and key is not _NOTHING and arrived_key is not _NOTHING:
+            difference = first_difference(key, arrived_key, NO_TYPE)
+            if difference is not None:
+                return replace(difference, is_key=True)
+        step = arrived_key if key is _NOTHING else key
+        value, arrived_value = sent.get(key, _NOTHING), arrived.get(arrived_key, _NOTHING)
+        difference = first_difference(value, arrived_value, part.at(kind, step))
+        if difference is not None:
+            return difference.inside(f".{step}")
+    return None
+
+
+def _in_collection(
+    sent: Collection[object], arrived: Collection[object], part: TypePart
+) -> Difference | None:
+    kind: type = type(arrived)
+    if isinstance(sent, AbstractSet):
+        pairs = _matched(sent, arrived)
+        differences = (first_difference(*pair, part.at(kind, 0)) for pair in pairs)
+        return next(filter(None, differences), None)
+    if len(sent) != len(arrived):
+        return Difference(sent, arrived)
+    if _are_same_scalars(sent, arrived):
+        return None
+    for place, (value, arrived_value) in enumerate(zip(sent, arrived, strict=True)):
+        difference = first_difference(value, arrived_value, part.at(kind, place))
+        if difference is not None:
+            return difference.inside(f"[{place}]")
+    return None
+
+
+def _are_same_scalars(sent: Collection[object], arrived: Collection[object]) -> bool:
+    kinds = list(map(type, sent))
+    return SCALARS.issuperset(kinds) and kinds == list(map(type, arrived)) and sent == arrived
+
+
+def _matched(
+    sent: Collection[object], arrived: Collection[object]
+) -> Iterator[tuple[object, object]]:
+    """Yield each member of a set, or key of a dict, with the one that it arrives as.
+
+    Those that are not equal to any are paired in their order.
+    """
+    if _have_one_scalar_type(sent, arrived) and set(sent) == set(arrived):
+        yield from zip(sent, sent, strict=True)
+        return
+    unmatched = {_normal(it): it for it in arrived}
+    pairs = [(it, unmatched.pop(_normal(it), _NOTHING)) for it in sent]
+    rest = iter(unmatched.values())
+    for it, found in pairs:
+        yield it, next(rest, _NOTHING) if found is _NOTHING else found
+    for it in rest:
+        yield _NOTHING, it
+
+
+def _have_one_scalar_type(sent: Collection[object], arrived: Collection[object]) -> bool:
+    kinds = {*map(type, sent), *map(type, arrived)}
+    return len(kinds) == 1 and SCALARS.issuperset(kinds)
+
+
+def _is_equal(sent: object, arrived: object) -> bool:
     try:
         return bool(_normal(sent) == _normal(arrived))
     except Exception:  # __eq__ may be the application's code
@@ -140,25 +158,23 @@ def _is_same(sent: object, arrived: object, *, is_untyped: bool) -> bool:
 def _normal(value: object) -> object:
     """Return a hashable form of a value, equal for values that mean the same.
 
-    Moments become instants: in Python, times of different zones are never equal if one of them
-    is ambiguous.
+    Moments become instants and offsets: in Python, times of different zones are never equal if
+    one of them is ambiguous.
     """
     value = base_value(value)
     match value:
         case datetime():
             # Not a datetime: near datetime.min and datetime.max, conversion to UTC overflows.
-            offset = value.utcoffset()
-            since = value.replace(tzinfo=None, fold=0) - datetime.min
-            return since if offset is None else (since - offset, "UTC")
+            return value.replace(tzinfo=None, fold=0) - datetime.min, value.utcoffset()
         case time():
             # A zone whose offset depends on the date does not arrive.
             return value.replace(tzinfo=None, fold=0), value.utcoffset(), value.tzinfo is None
-        case enum.Enum():
-            return value.value
         case list() | tuple():
             return tuple(map(_normal, value))
         case AbstractSet():
             return frozenset(map(_normal, value))
+        case dict():
+            return frozenset((_normal(key), _normal(it)) for key, it in value.items())
     fields = fields_of(value)
     return value if fields is None else tuple((name, _normal(it)) for name, it in fields.items())
 

@@ -24,9 +24,10 @@ def is_read_by_pydantic(kind: object) -> bool:
 
 
 def fields_of(model: object) -> dict[str, object]:
-    """Return all fields of a model: declared, extra and private ones.
+    """Return all fields of a model: declared, private and extra ones.
 
-    ``model_dump`` leaves out excluded fields, and applies serializers.
+    ``model_dump`` leaves out excluded fields, and applies serializers. An extra field with the
+    name of another one, which has an alias then, is ``model_extra.name``.
     """
     values = typing.cast("_Model", model)
     fields = {
@@ -34,13 +35,22 @@ def fields_of(model: object) -> dict[str, object]:
         for name in type(values).model_fields
         if name in values.__dict__  # model_construct may leave some out
     }
-    return fields | (values.__pydantic_extra__ or {}) | (values.__pydantic_private__ or {})
+    fields |= values.__pydantic_private__ or {}
+    extra = values.__pydantic_extra__ or {}
+    return fields | {
+        f"model_extra.{name}" if name in fields else name: value for name, value in extra.items()
+    }
 
 
-def field_hint(kind: type, name: str) -> object:
-    """Return the type of a field; ``Any`` for extra fields and private attributes."""
-    field = typing.cast("type[_Model]", kind).model_fields.get(name)
-    return typing.Any if field is None else field.annotation
+def field_hints(kind: type) -> dict[str, object]:
+    """Return the types of the declared fields."""
+    fields = typing.cast("type[_Model]", kind).model_fields
+    return {name: field.annotation for name, field in fields.items()}
+
+
+def generic_origin(kind: type) -> object:
+    """Return the generic model of which a class is a specialisation; None for other classes."""
+    return getattr(kind, "__pydantic_generic_metadata__", {}).get("origin")
 
 
 def root_of(value: object) -> object:
@@ -51,9 +61,20 @@ def root_of(value: object) -> object:
 
 
 def dump(model: object) -> object:
-    """Return a model as plain JSON, by the names of its fields and without the computed ones."""
-    # No warnings: the comparison with the copy that arrives finds what they are about.
-    return typing.cast("_Model", model).model_dump(mode="json", round_trip=True, warnings=False)
+    """Return a model as plain JSON, by the names of its fields and without the computed ones.
+
+    Raises:
+        ValueError: pydantic cannot dump it.
+        RecursionError: it is nested too deeply.
+    """
+    values = typing.cast("_Model", model)
+    try:
+        # No warnings: the comparison with the copy that arrives finds what they are about.
+        return values.model_dump(mode="json", round_trip=True, warnings=False)
+    except ValueError as exc:
+        if "depth exceeded" in str(exc):
+            raise RecursionError from exc
+        raise
 
 
 def read(kind: type, plain: object) -> object:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -50,17 +51,25 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
     return None
 
 
-def children(value: object) -> Collection[object]:
-    """Return the values inside a value, and the keys of a dict; none for a list of scalars."""
-    kind = type(value)
-    if kind in SCALARS:
-        return ()
+def children(value: object) -> Iterator[tuple[str, object]]:
+    """Yield the values inside a value, and the keys of a dict, with their paths.
+
+    Scalars are left out.
+    """
     if isinstance(value, dict):
-        inside = value.values()
-        return inside if SCALARS.issuperset(map(type, value)) else [*value, *inside]
-    if isinstance(value, _CONTAINERS):
-        return () if SCALARS.issuperset(map(type, value)) else value
-    return (fields_of(value) or {}).values()
+        yield from _items(value)
+        if not SCALARS.issuperset(map(type, value)):
+            yield from ((f".{key}", key) for key in value)
+    elif isinstance(value, _CONTAINERS):
+        if not SCALARS.issuperset(map(type, value)):
+            is_set = isinstance(value, set | frozenset)
+            yield from (("" if is_set else f"[{at}]", it) for at, it in enumerate(value))
+    else:
+        yield from _items(fields_of(value) or {})
+
+
+def _items(values: Mapping[Any, object]) -> Iterator[tuple[str, object]]:
+    return ((f".{key}", it) for key, it in values.items() if type(it) not in SCALARS)
 
 
 def _to_builtin(value: object) -> object:

@@ -1,94 +1,129 @@
-"""The types of the values inside a value, from its type hint as msgspec reads it."""
+"""The types of the values inside a value, from its type hint."""
 
 from __future__ import annotations
 
+import collections.abc
 import functools
-from collections.abc import Sequence
-
-from msgspec.inspect import (
-    AnyType,
-    CollectionType,
-    DataclassType,
-    DictType,
-    Metadata,
-    NamedTupleType,
-    StructType,
-    TupleType,
-    Type,
-    TypedDictType,
-    UnionType,
-    type_info,
-)
+import types
+import typing
+from collections import defaultdict
+from collections.abc import Iterator
 
 from poussetaches.client import models
 
-_FieldsType = DataclassType | NamedTupleType | StructType | TypedDictType
+_UNIONS = (typing.Union, types.UnionType)
+_WRAPPERS = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
+_BUILT_IN = (dict, list, tuple, set, frozenset)
+_ABSTRACT = (
+    collections.abc.Collection,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Set,
+    collections.abc.MutableSet,
+    collections.abc.Mapping,
+    collections.abc.MutableMapping,
+)
 
 
-def has_untyped_part(info: Type) -> bool:
-    """Return whether a type, or a type inside it, is ``Any``; ``list`` has one inside."""
-    seen: set[int] = set()  # a class may contain itself
-    waiting = [info]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, AnyType):
-            return True
-        if id(part) not in seen:
-            seen.add(id(part))
-            waiting += _parts(part)
-    return False
+class TypePart:
+    """The type of a value: each member of it, if it is a union.
+
+    Without a hint it has no members, nor have its parts.
+    """
+
+    def __init__(self, *hints: object) -> None:
+        self._members = [member for hint in hints for member in _members(hint)]
+        self._parts: dict[type, dict[object, TypePart]] = {}
+
+    def at(self, kind: type, step: object) -> TypePart:
+        """Return the type of the value at a field, key or index of a value of a class."""
+        parts = self._parts.get(kind)
+        if parts is None:
+            parts = self._parts[kind] = self._parts_of(kind)
+        return parts.get(step) or parts.get(_EACH, NO_TYPE)
+
+    def is_abstract_for(self, value: object) -> bool:
+        """Return whether an abstract type, such as ``Sequence``, is the type of a value."""
+        return any(
+            origin in _ABSTRACT and isinstance(value, origin)
+            for origin in map(_class_of, self._members)
+        )
+
+    def _parts_of(self, kind: type) -> dict[object, TypePart]:
+        if models.is_model(kind):
+            return {name: TypePart(hint) for name, hint in models.field_hints(kind).items()}
+        hints: defaultdict[object, list[object]] = defaultdict(list)
+        for member in self._members:
+            if _is_type_of(member, kind):
+                for step, hint in _hints_in(member):
+                    hints[step].append(hint)
+        return {step: TypePart(*found) for step, found in hints.items()}
 
 
-def member_for(info: Type, value: object) -> Type | None:
-    """Return the type itself, or the member of a union that a decoded value belongs to."""
-    if isinstance(info, Metadata):
-        return member_for(info.type, value)
-    if not isinstance(info, UnionType):
-        return info
-    members = [member_for(member, value) for member in info.types]
-    return next((it for it in members if isinstance(it, AnyType) or _holds(it, value)), None)
+_EACH = object()  # the step to the items of a list or a set, and to the values of a dict
+NO_TYPE = TypePart()
 
 
-def part_at(info: Type | None, step: object) -> Type | None:
-    """Return the type of the value at a key, an index or a field; None if it is not known."""
-    match info:
-        case None | AnyType():
-            return info
-        case DictType(value_type=part) | CollectionType(item_type=part):
-            return part
-        case TupleType(item_types=parts) if isinstance(step, int):
-            return parts[step]
-        case NamedTupleType(fields=fields) if isinstance(step, int):
-            return fields[step].type
-        case DataclassType() | StructType() | TypedDictType():
-            return next((field.type for field in info.fields if field.name == step), None)
-    return None
+def _members(hint: object) -> Iterator[object]:
+    """Yield the members of a union, or the type itself, without aliases and wrappers."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in _UNIONS:
+        for member in arguments:
+            yield from _members(member)
+    elif origin in _WRAPPERS:
+        yield from _members(arguments[0])
+    elif isinstance(hint, typing.NewType):
+        yield from _members(hint.__supertype__)
+    elif hasattr(origin or hint, "__value__"):  # an alias of Python 3.12's `type` statement
+        alias: typing.Any = origin or hint
+        yield from _members(_filled_in(alias.__value__, alias.__type_params__, arguments))
+    else:
+        yield hint
+
+
+def _class_of(hint: object) -> typing.Any:
+    return typing.get_origin(hint) or hint
+
+
+def _is_type_of(hint: object, kind: type) -> bool:
+    origin = _class_of(hint)
+    if hasattr(origin, "__total__"):  # a TypedDict, also one of typing_extensions
+        return kind is dict
+    return origin is kind or (origin in _ABSTRACT and issubclass(kind, origin))
+
+
+def _hints_in(hint: object) -> Iterator[tuple[object, object]]:
+    """Yield the steps to the values inside a value of a type, with their types."""
+    origin, arguments = _class_of(hint), typing.get_args(hint)
+    parameters = getattr(origin, "__parameters__", ())
+    for place, (name, inside) in enumerate(_field_hints(origin).items()):
+        is_tuple = issubclass(origin, tuple)
+        yield place if is_tuple else name, _filled_in(inside, parameters, arguments)
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        yield from enumerate(arguments)
+    elif arguments and not parameters:
+        yield _EACH, arguments[-1 if issubclass(origin, collections.abc.Mapping) else 0]
 
 
 @functools.lru_cache(1024)
-def model_part(model: type, field: str) -> Type | None:
-    """Return the type of a field of a pydantic model; None if msgspec cannot read it."""
+def _field_hints(kind: type) -> dict[str, object]:
+    if kind in _BUILT_IN or kind in _ABSTRACT:
+        return {}
     try:
-        return type_info(models.with_model_unions(models.field_hint(model, field)))
-    except TypeError:
-        return None
+        return typing.get_type_hints(kind, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
 
 
-def _parts(info: Type) -> Sequence[Type]:
-    match info:
-        case Metadata(type=part) | DictType(value_type=part) | CollectionType(item_type=part):
-            return (part,)
-        case UnionType(types=parts) | TupleType(item_types=parts):
-            return parts
-    return [it.type for it in info.fields] if isinstance(info, _FieldsType) else ()
-
-
-def _holds(info: Type | None, value: object) -> bool:
-    match value:
-        case dict():
-            return isinstance(info, DictType | TypedDictType)
-        case tuple():
-            return isinstance(info, CollectionType | TupleType | NamedTupleType)
-        case list():
-            return isinstance(info, CollectionType)
-    return isinstance(info, _FieldsType) and type(value) is info.cls
+def _filled_in(
+    hint: object, parameters: tuple[object, ...], arguments: tuple[object, ...]
+) -> object:
+    """Return a type in which the arguments of a generic class are in place of its parameters."""
+    given = dict(zip(parameters, arguments, strict=False))
+    if isinstance(hint, typing.TypeVar):
+        return given.get(hint, hint)
+    own: tuple[object, ...] = getattr(hint, "__parameters__", ())
+    if not own or isinstance(hint, type):
+        return hint
+    generic: typing.Any = hint
+    return generic[tuple(given.get(it, it) for it in own)]
