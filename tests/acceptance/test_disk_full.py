@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from poussetaches.store.sqlite.reserve import RESERVE
-from tests.acceptance.disks import SmallDisk, mounted
+from tests.acceptance.disks import MIB, SmallDisk, mounted
 from tests.acceptance.harness import Answer, Delivery, Receiver, Server, receiving, wait_until
 
 BODY = "x" * 20_000
@@ -191,6 +192,25 @@ def test_server_starts_on_a_full_disk_with_all_it_had(
     all_succeed(server, {again})
 
 
+def test_server_on_a_full_disk_says_how_much_is_free_and_how_much_is_needed(
+    disk: SmallDisk, server: Server, receiver: Receiver
+) -> None:
+    server.start()
+    assert server.stop() == 0
+    (disk.data_dir / "reserve").unlink()
+    disk.fill(leaving=15 * MIB)
+
+    server.start()
+    details = [
+        server.request("GET", "/readyz").json["detail"],
+        push(server, receiver.url).json["detail"],
+    ]
+
+    room = r"the disk is full: 14\.\d MiB are free, and 20\.0 MiB must be free"
+    assert [re.match(room, detail) is not None for detail in details] == [True, True], details
+    assert server.logged(rf"store cannot be written .*{room}")
+
+
 def test_server_that_finds_no_room_to_start_says_so_and_changes_nothing(
     disk: SmallDisk, server: Server, receiver: Receiver
 ) -> None:
@@ -201,7 +221,7 @@ def test_server_that_finds_no_room_to_start_says_so_and_changes_nothing(
     disk.fill()
     before = (disk.data_dir / "tasks.db").read_bytes()
 
-    with pytest.raises(AssertionError, match="the disk is full"):
+    with pytest.raises(AssertionError, match=r"the disk is full \(0\.\d MiB free.*20\.0 MiB free"):
         server.start()
 
     assert (disk.data_dir / "tasks.db").read_bytes() == before

@@ -120,6 +120,10 @@ class SimulatedReserve(Reserve):
         if self._disk.is_full:
             raise OSError(28, "no space left on the simulated disk")
 
+    def describe_shortage(self) -> str:
+        """Return the same words in every run."""
+        return "the simulated disk is full"
+
     def give_up(self) -> None:
         """Give the room back."""
         self._disk.give_room()

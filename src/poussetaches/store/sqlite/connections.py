@@ -75,7 +75,7 @@ class Connections:
         self.path = path
         self.known = Known()
         self.trouble: StoreTrouble | None = None
-        self._announced: StoreTrouble | None = None
+        self._is_announced = False
         self.unreadable: set[int] = set()  # tasks that must not be met again
         self.unreadable_count = 0
         self._defect_count = 0
@@ -155,7 +155,7 @@ class Connections:
             StoreFull: it is.
         """
         if self.trouble is not None and self.trouble.full:
-            raise StoreFull
+            raise StoreFull(self.trouble.reason)
 
     def tell(self, news: News) -> None:
         """Tell the listeners, if there is anything to tell."""
@@ -243,7 +243,7 @@ class Connections:
         try:
             check()
         except StoreUnavailable as exc:
-            self._note_trouble(StoreTrouble(str(exc), full=False), exc)
+            self._note_trouble(StoreTrouble(str(exc), full=False), str(exc))
             raise
 
     def _announce(self, transaction: SqliteTransaction) -> None:
@@ -277,8 +277,8 @@ class Connections:
 
     def _announce_trouble(self) -> None:
         """Tell listeners of new trouble, so that recovery starts at once."""
-        if self.trouble is not None and self.trouble is not self._announced:
-            self._announced = self.trouble
+        if self.trouble is not None and not self._is_announced:
+            self._is_announced = True
             self.tell(News(trouble=True))
 
     def _trouble_of(self, exc: Exception) -> StoreUnavailable | None:
@@ -286,22 +286,33 @@ class Connections:
             return exc
         if isinstance(exc, MemoryError):  # the next write may find room
             return StoreUnavailable("the server is out of memory at the moment")
-        trouble = database.translated(exc, self.path) if isinstance(exc, sqlite3.Error) else None
-        if trouble is not None:
-            full = isinstance(trouble, StoreFull)
-            self._note_trouble(StoreTrouble(str(trouble), full=full), exc)
-        return trouble
+        found = database.translated(exc, self.path) if isinstance(exc, sqlite3.Error) else None
+        if isinstance(found, StoreFull):
+            return self._note_full()
+        if found is not None:
+            self._note_trouble(StoreTrouble(str(found), full=False), str(exc))
+        return found
 
-    def _note_trouble(self, trouble: StoreTrouble, exc: Exception) -> None:
-        """Record this trouble unless the same or a worse one is already recorded."""
-        if self.trouble is not None and (trouble.full or not self.trouble.full):
-            return
-        self.trouble = trouble
-        log.error("store cannot be written", extra={"error": str(exc)})
-        if trouble.full and self._reserve is not None:
+    def _note_full(self) -> StoreFull:
+        """Record that the disk is full, and make what room there is."""
+        if self._reserve is None:
+            found = StoreFull()
+        else:
             # The outcomes of attempts, deletes and pruning need this room; pushes wait.
-            with suppress(OSError):
-                self._reserve.give_up()
+            if self.trouble is None:
+                with suppress(OSError):
+                    self._reserve.give_up()
+            found = StoreFull(self._reserve.describe_shortage())
+        if self.trouble is not None and self.trouble.full:
+            self.trouble = StoreTrouble(str(found), full=True)  # the room has changed
+        self._note_trouble(StoreTrouble(str(found), full=True), str(found))
+        return found
+
+    def _note_trouble(self, trouble: StoreTrouble, error: str) -> None:
+        """Record this trouble unless the same or a worse one is already recorded."""
+        if self.trouble is None or (self.trouble.full and not trouble.full):
+            self.trouble, self._is_announced = trouble, False
+            log.error("store cannot be written", extra={"error": error})
 
     # Reading
 
@@ -462,8 +473,8 @@ class Connections:
     def _take_reserve(self) -> None:
         try:
             self._refill()
-        except StoreFull as exc:
-            self._note_trouble(StoreTrouble(str(exc), full=True), exc)
+        except StoreFull:
+            self._note_full()
 
     def _make_room(self) -> None:
         """Bring the log into the database, so that it takes no room, then claim the reserve."""
@@ -473,7 +484,10 @@ class Connections:
                 self._place.let_shrink()
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._refill()
+        try:
+            self._refill()
+        except StoreFull as exc:
+            raise self._note_full() from exc
 
     def _refill(self) -> None:
         if self._reserve is None:

@@ -19,6 +19,7 @@ from poussetaches.store.sqlite.commit_number import (
 )
 from poussetaches.store.sqlite.extent import missing_pages
 from poussetaches.store.sqlite.log_owner import files_problem
+from poussetaches.store.sqlite.reserve import MARGIN, RESERVE, free_bytes, in_mib
 from poussetaches.store.sqlite.upgrade import STEPS
 from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
 from poussetaches.store.statements import load_migrations
@@ -35,7 +36,6 @@ LEFT = (
     "and its log to another folder, and put a backup in its place or start empty"
 )
 
-FULL = "the disk is full; it was left as it is: make room and start again"
 LOCKED = (
     "it is locked: stop the program that has it open; if there is none, its file system has no "
     "locks, so name a folder on a local disk with --data-dir"
@@ -235,7 +235,7 @@ def _why_not_opened(exc: sqlite3.Error, path: Path | None) -> str:
     if code == sqlite3.SQLITE_BUSY:
         return f"{path} cannot be opened: {LOCKED}"
     if isinstance(translated(exc, path), StoreFull):
-        return f"{path} cannot be opened: {FULL}"
+        return f"{path} cannot be opened: {_full(path)}"
     refusal = None if path is None else _refusal_of_system(path)
     return (
         f"{path} cannot be opened: {exc}" if refusal is None else cannot_be_opened(refusal, path)
@@ -255,6 +255,15 @@ def _refusal_of_system(path: Path) -> OSError | None:
         for descriptor in opened:
             os.close(descriptor)
     return None
+
+
+def _full(path: Path | None) -> str:
+    room = "" if path is None else f" ({in_mib(free_bytes(path.parent))} free)"
+    return (
+        f"the disk is full{room}; it was left as it is: make {in_mib(RESERVE + MARGIN)} free, "
+        "and three times the size of the database if it was written by an older version; then "
+        "start again"
+    )
 
 
 def _check_files(path: Path) -> None:
@@ -303,7 +312,6 @@ def _has_little_room(path: Path | None) -> bool:
     if path is None:
         return False
     try:
-        disk = os.statvfs(path.parent)
+        return free_bytes(path.parent) < LITTLE_ROOM
     except OSError:
         return False
-    return disk.f_bavail * disk.f_frsize < LITTLE_ROOM

@@ -24,7 +24,7 @@ class Reserve:
     @property
     def is_needed(self) -> bool:
         """Tell whether the disk has so little room left that the reserve is to be given up."""
-        return _free(self._path.parent) < MARGIN
+        return free_bytes(self._path.parent) < MARGIN
 
     def take(self) -> None:
         """Claim the room, unless it is claimed already.
@@ -32,8 +32,8 @@ class Reserve:
         Raises:
             OSError: there is not enough, with what must stay free.
         """
-        missing = self._size - self._claimed()
-        if _free(self._path.parent) < missing + MARGIN:
+        missing = self._missing()
+        if free_bytes(self._path.parent) < missing + MARGIN:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         if not missing:
             return
@@ -47,15 +47,31 @@ class Reserve:
         finally:
             os.close(descriptor)
 
+    def describe_shortage(self) -> str:
+        """Return what is missing on the disk, for people."""
+        try:
+            free, needed = free_bytes(self._path.parent), self._missing() + MARGIN
+        except OSError:  # its folder is gone
+            return "the disk is full: nothing can be stored until there is room again"
+        return (
+            f"the disk is full: {in_mib(free)} are free, and {in_mib(needed)} must be free before "
+            "anything new is stored"
+        )
+
     def give_up(self) -> None:
         """Give the room back to the disk."""
         self._path.unlink(missing_ok=True)
 
-    def _claimed(self) -> int:
-        return self._path.stat().st_size if self._path.exists() else 0
+    def _missing(self) -> int:
+        return self._size - (self._path.stat().st_size if self._path.exists() else 0)
 
 
-def _free(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
     """Return how many bytes of a folder's disk may be used."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize
+
+
+def in_mib(size: int) -> str:
+    """Return a number of bytes in words, such as ``14.5 MiB``, rounded down."""
+    return f"{size * 10 // (1024 * 1024) / 10:,} MiB"
