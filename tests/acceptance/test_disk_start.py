@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from poussetaches.store.sqlite.damage import SMALL
 from tests.acceptance.disks import content_of, mounted
-from tests.acceptance.harness import Server, ended
+from tests.acceptance.harness import Answer, Server, ended, wait_until
 from tests.store.sqlite_files import raw
 
+PAGE = 4096
 TASKS = 2000
 ADD_TASK = """
 INSERT INTO tasks (
@@ -80,6 +82,67 @@ def test_truncated_database_is_refused_and_every_file_left_as_it_is(
     assert data_in(server.data_dir) == before
     assert "tasks can be read" in ended("verify", server.data_dir).stdout
     assert data_in(server.data_dir).keys() == before.keys()
+
+
+def zero_page_of_tasks(database: Path) -> None:
+    """Overwrite a page in the middle of the tasks with zeros."""
+    content = database.read_bytes()
+    page = content.index(b"x" * 500, len(content) // 2) // PAGE
+    with database.open("r+b") as file:
+        file.seek(page * PAGE)
+        file.write(bytes(PAGE))
+
+
+def list_until_refused(server: Server) -> Answer:
+    """List all tasks, page by page; return the first answer that is an error."""
+    cursor = ""
+    while (answer := server.request("GET", f"/v1/tasks?limit=1000{cursor}")).status == 200:
+        cursor = f"&cursor={answer.json['next_cursor']}"
+    return answer
+
+
+def test_small_database_with_a_damaged_page_is_refused_and_left_as_it_is(server: Server) -> None:
+    server.start()
+    server.push_many(1000, size=500)
+    assert server.stop() == 0
+    zero_page_of_tasks(server.data_dir / "tasks.db")
+    before = data_in(server.data_dir)
+
+    with pytest.raises(AssertionError, match=r"is damaged.*poussetaches verify"):
+        server.start()
+
+    assert data_in(server.data_dir) == before
+    assert "SQLite finds damage" in ended("verify", server.data_dir).stdout
+
+
+def test_damaged_page_of_a_large_database_stops_all_writing_once_it_is_read(
+    server: Server,
+) -> None:
+    database = server.data_dir / "tasks.db"
+    server.start()
+    for _ in range(2):
+        server.push_many(6000, size=3000)
+    assert server.stop() == 0
+    assert database.stat().st_size > SMALL
+    zero_page_of_tasks(database)
+
+    server.start()
+    before = database.read_bytes()
+    listed = list_until_refused(server)
+    confirmed = wait_until(
+        lambda: server.request("GET", "/readyz"),
+        lambda answer: "it was left as it is" in str(answer.json),
+        "the damage to be confirmed",
+    )
+    pushed = server.request("POST", "/v1/tasks", b'{"url": "http://127.0.0.1:9/"}')
+    alive = server.request("GET", "/healthz").status
+    status = server.stop()
+
+    assert [each.status for each in (listed, confirmed, pushed)] == [503] * 3
+    assert "stop the server, copy its folder" in listed.json["detail"]
+    assert "poussetaches verify" in pushed.json["detail"]
+    assert (alive, status) == (200, 0)
+    assert database.read_bytes() == before
 
 
 def test_database_that_was_moved_away_without_its_log_is_put_back_unharmed(

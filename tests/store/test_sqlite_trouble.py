@@ -280,7 +280,6 @@ INDEX_FULL = sqlite3.SQLITE_IOERR | 19 << 8
         pytest.param(sqlite3.SQLITE_IOERR, OutcomeUnknown, id="I/O error"),
         pytest.param(INDEX_FULL, OutcomeUnknown, id="no room for the index"),
         pytest.param(sqlite3.SQLITE_READONLY, OutcomeUnknown, id="read-only"),
-        pytest.param(sqlite3.SQLITE_CORRUPT, OutcomeUnknown, id="damaged"),
         pytest.param(sqlite3.SQLITE_IOERR_WRITE, StoreUnavailable, id="write failed"),
         pytest.param(sqlite3.SQLITE_BUSY, StoreUnavailable, id="another process writes"),
     ],

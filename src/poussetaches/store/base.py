@@ -551,6 +551,7 @@ class StoreTrouble(msgspec.Struct, frozen=True):
 
     reason: str
     full: bool
+    damaged: bool = False
 
 
 EARLIER_RESPONSE = 2048  # bytes kept of an answer when a later one comes

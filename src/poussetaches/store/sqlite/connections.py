@@ -26,6 +26,7 @@ from poussetaches.store.group_commit import GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.commit_number import number_commit
+from poussetaches.store.sqlite.damage import Depth, files_stamp, is_damage
 from poussetaches.store.sqlite.isolation import SettingAside, set_aside
 from poussetaches.store.sqlite.known import Known
 from poussetaches.store.sqlite.place import Place
@@ -76,6 +77,7 @@ class Connections:
         self.known = Known()
         self.trouble: StoreTrouble | None = None
         self._is_announced = False
+        self._damage_stamp: object = None  # of the files in which damage was found
         self.unreadable: set[int] = set()  # tasks that must not be met again
         self.unreadable_count = 0
         self._defect_count = 0
@@ -290,7 +292,8 @@ class Connections:
         if isinstance(found, StoreFull):
             return self._note_full()
         if found is not None:
-            self._note_trouble(StoreTrouble(str(found), full=False), str(exc))
+            trouble = StoreTrouble(str(found), full=False, damaged=is_damage(exc))
+            self._note_trouble(trouble, str(found) if trouble.damaged else str(exc))
         return found
 
     def _note_full(self) -> StoreFull:
@@ -327,7 +330,7 @@ class Connections:
         def work() -> R:
             opened = connection()
             if opened is None:
-                raise StoreClosed if self._closed else StoreUnavailable
+                raise self._why_disconnected()
             reading = Reading(opened, self._sql, self.known.leases.__contains__)
             try:
                 return read(reading)
@@ -348,6 +351,13 @@ class Connections:
         await self._set_aside(bad)
         return result
 
+    def _why_disconnected(self) -> StoreUnavailable:
+        if self._closed:
+            return StoreClosed()
+        return (
+            StoreUnavailable() if self.trouble is None else StoreUnavailable(self.trouble.reason)
+        )
+
     async def _set_aside(self, rows: Sequence[Unreadable]) -> None:
         for row in rows:
             try:
@@ -360,8 +370,8 @@ class Connections:
 
     # Connecting
 
-    def _connect(self, *, must_exist: bool) -> None:
-        with database.opening(self.path):
+    def _connect(self, *, must_exist: bool, depth: Depth = Depth.START) -> None:
+        with database.opening(self.path, depth=depth):
             self._give_up_reserve_if_needed()
             connection = database.connect(self.path, must_exist=must_exist)
             try:
@@ -379,12 +389,17 @@ class Connections:
 
     async def _disconnect_both(self) -> None:
         # Each by its own runner: a connection must not be closed while it is being used.
-        if self._place is not None and await self._writer.run(self._place.find_cut):
+        if await self._writer.run(self._must_keep_log):
             # The last connection to close checkpoints the log, unless it is read-only. So the
-            # reader closes last: a part of a log would corrupt the database.
+            # reader closes last: a part of a log would corrupt the database, and a damaged one
+            # is not written to.
             await self._writer.run(self._disconnect)
         await self._reader.run(self._disconnect_reader)
         await self._writer.run(self._disconnect)
+
+    def _must_keep_log(self) -> bool:
+        is_damaged = self.trouble is not None and self.trouble.damaged
+        return is_damaged or (self._place is not None and self._place.find_cut())
 
     def _disconnect_reader(self) -> None:
         connection, self._read_connection = self._read_connection, None
@@ -433,23 +448,27 @@ class Connections:
 
     def _reconnect(self) -> None:
         """Open the database anew, never create it, and check it, also for being writable."""
-        assert self._place is not None
+        assert self._place is not None and self.path is not None
+        assert self.trouble is not None
+        stamp = files_stamp([self.path, log_of(self.path)])
+        if stamp == self._damage_stamp:  # a check takes seconds: only again after a change
+            raise StoreUnavailable(self.trouble.reason)
         self._place.let_go_of_index()
         try:
-            self._connect(must_exist=True)
+            depth = Depth.CONTENT if self.trouble.damaged else Depth.STRUCTURE
+            self._connect(must_exist=True, depth=depth)
             assert self._connection is not None
-            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found == "ok":
-                database.write_in_vain(self._connection, self._commit_in_place)
+            database.write_in_vain(self._connection, self._commit_in_place)
         except (sqlite3.Error, OSError, MemoryError, PousseTachesError) as exc:
             self._disconnect()
+            if isinstance(exc, database.DamagedDatabase):
+                self._damage_stamp = stamp
+                self.trouble = StoreTrouble(str(exc), full=False, damaged=True)
+                log.error("database is damaged", extra={"error": str(exc)})
             raise StoreUnavailable(str(exc)) from exc
         except BaseException:  # a bug, which the dispatcher's loop logs and counts
             self._disconnect()
             raise
-        if found != "ok":
-            self._disconnect()
-            raise StoreUnavailable(f"the database is damaged: {found}")
 
     def _forget_ended_leases(self) -> None:
         """Give up the leases of attempts whose end is on disk, though its commit failed."""

@@ -17,6 +17,7 @@ from poussetaches.store.sqlite.commit_number import (
     read_version,
     renumber,
 )
+from poussetaches.store.sqlite.damage import DAMAGED, Depth, find_damage, is_damage
 from poussetaches.store.sqlite.extent import missing_pages
 from poussetaches.store.sqlite.log_owner import files_problem
 from poussetaches.store.sqlite.reserve import MARGIN, RESERVE, free_bytes, in_mib
@@ -31,10 +32,12 @@ APPLICATION_ID = 0x706F7573  # "pous": tells our databases from those of other p
 # The log is cut back to this after a burst; SQLite alone would never make it smaller.
 WAL_LIMIT = 64 * 1024 * 1024
 
-LEFT = (
-    "it was left as it is: see what can still be read with `poussetaches verify`, then move it "
-    "and its log to another folder, and put a backup in its place or start empty"
+REPAIR = (
+    "copy its folder, see what can still be read with `poussetaches verify`, then move it "
+    "and its log to another folder, and put a backup in its place; without a backup, "
+    "`poussetaches export --salvage` and `poussetaches import` move the rest to a new folder"
 )
+LEFT = f"it was left as it is: {REPAIR}"
 
 LOCKED = (
     "it is locked: stop the program that has it open; if there is none, its file system has no "
@@ -47,7 +50,8 @@ LITTLE_ROOM = 1024 * 1024  # bytes; the index grows by 32 KiB at a time
 Commit = Callable[[sqlite3.Connection], None]
 
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+class DamagedDatabase(CannotOpenStore):
+    """The database is damaged."""
 
 
 def commit(connection: sqlite3.Connection) -> None:
@@ -213,11 +217,16 @@ def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
 
 
 @contextmanager
-def opening(path: Path | None) -> Iterator[None]:
-    """Say what is wrong with a database that cannot be opened, and what to do."""
+def opening(path: Path | None, *, depth: Depth = Depth.START) -> Iterator[None]:
+    """Check a database before it is opened; say what is wrong with it, and what to do.
+
+    Raises:
+        DamagedDatabase: it is damaged.
+        CannotOpenStore: it cannot be opened for another reason.
+    """
     try:
         if path is not None:
-            _check_files(path)
+            _check_files(path, depth)
         try:
             yield
         except CannotOpenStore as exc:
@@ -225,13 +234,13 @@ def opening(path: Path | None) -> Iterator[None]:
     except OSError as exc:
         raise CannotOpenStore(cannot_be_opened(exc, path)) from exc
     except sqlite3.Error as exc:
+        if is_damage(exc):
+            raise _damaged(path, str(exc)) from exc
         raise CannotOpenStore(_why_not_opened(exc, path)) from exc
 
 
 def _why_not_opened(exc: sqlite3.Error, path: Path | None) -> str:
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGED:
-        return f"{path} is damaged ({exc}); {LEFT}"
     if code == sqlite3.SQLITE_BUSY:
         return f"{path} cannot be opened: {LOCKED}"
     if isinstance(translated(exc, path), StoreFull):
@@ -257,6 +266,10 @@ def _refusal_of_system(path: Path) -> OSError | None:
     return None
 
 
+def _damaged(path: Path | None, found: str) -> DamagedDatabase:
+    return DamagedDatabase(f"{path} is damaged ({found}); {LEFT}")
+
+
 def _full(path: Path | None) -> str:
     room = "" if path is None else f" ({in_mib(free_bytes(path.parent))} free)"
     return (
@@ -266,7 +279,7 @@ def _full(path: Path | None) -> str:
     )
 
 
-def _check_files(path: Path) -> None:
+def _check_files(path: Path, depth: Depth) -> None:
     """Refuse files that SQLite would damage, before anything is written to them."""
     if path.exists() and not path.is_file():
         raise CannotOpenStore(f"{path} cannot be opened: it is not a regular file")
@@ -275,7 +288,9 @@ def _check_files(path: Path) -> None:
         raise CannotOpenStore(f"{path} cannot be opened: {problem}")
     if not is_empty(path):
         if absent := missing_pages(path):
-            raise CannotOpenStore(f"{path} is damaged ({absent} pages are missing); {LEFT}")
+            raise _damaged(path, f"{absent} pages are missing")
+        if found := find_damage(path, depth):
+            raise _damaged(path, found)
         return
     # A new database is empty, too, but the reserve is made after its tables.
     if path.exists() and path.with_name("reserve").exists():
@@ -300,8 +315,12 @@ def translated(exc: sqlite3.Error, path: Path | None = None) -> StoreUnavailable
         sqlite3.SQLITE_NOMEM,
         sqlite3.SQLITE_PERM,
         sqlite3.SQLITE_PROTOCOL,
-        *_DAMAGED,
     )
+    if code in DAMAGED:
+        return StoreUnavailable(
+            f"{path or 'the database'} is damaged ({exc}), and no longer written to: stop the "
+            f"server, {REPAIR}"
+        )
     if code in troubles:
         return StoreUnavailable(f"the store cannot be used at the moment: {exc}")
     return None

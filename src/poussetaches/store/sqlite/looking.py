@@ -72,6 +72,14 @@ def looking(
             yield Look(connection, lock.in_use, absent, problem)
 
 
+@contextmanager
+def connected_unchanged(path: Path) -> Iterator[sqlite3.Connection]:
+    """Connect to the database of a locked folder, and change none of its files."""
+    means = IMMUTABLE if is_empty(log_of(path)) else _means(path)
+    with _leaving_no_files(path), closing(_connect(path, means)) as connection:
+        yield connection
+
+
 def _check_files(
     path: Path, *, in_use: bool, skip_unrelated_log: bool
 ) -> tuple[FilesProblem | None, int]:
