@@ -1,6 +1,6 @@
 """Looking for damage in a database before it is opened for writing; its files stay unchanged.
 
-See docs/decisions/0065-damage.md.
+See docs/decisions/0048-damage.md.
 """
 
 from __future__ import annotations
