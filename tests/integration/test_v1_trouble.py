@@ -55,6 +55,9 @@ async def service(
 
 
 async def known_task(service: Service) -> str:
+    """Store a task and a schedule of the original, and return the id of the task."""
+    scheduled = await request(service.app, "POST", "/", {**PUSH, "schedule": "@hourly"})
+    assert scheduled.status == 201
     answer = await request(service.app, "POST", "/v1/tasks", TASK)
     assert answer.status == 201
     task_id: str = answer.json["id"]

@@ -189,6 +189,7 @@ class Connections:
         if trouble.full:
             await self.shrink()
             await self._writer.run(self._make_room)
+            await self._writer.run(self._write_in_vain)
         else:
             await self._start_anew()
         if self.trouble is trouble:  # else another kind came up meanwhile
@@ -507,6 +508,16 @@ class Connections:
             self._refill()
         except StoreFull as exc:
             raise self._note_full() from exc
+
+    def _write_in_vain(self) -> None:
+        """Commit no change: there may be room, and the disk not be writable all the same."""
+        assert self._connection is not None
+        try:
+            database.write_in_vain(self._connection, self._commit_in_place)
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def _refill(self) -> None:
         if self._reserve is None:
