@@ -18,7 +18,7 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 class AsgiReceiver:
     """Answers deliveries, and hands everything else to the application.
 
-    ``on_request`` is called at each request, whoever answers it.
+    ``on_request`` is called at each request, including those for the application.
     """
 
     def __init__(

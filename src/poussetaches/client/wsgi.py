@@ -21,7 +21,7 @@ _BARE = ("CONTENT_TYPE", "CONTENT_LENGTH")
 class WsgiReceiver:
     """Answers deliveries, and hands everything else to the application.
 
-    ``on_request`` is called at each request, whoever answers it.
+    ``on_request`` is called at each request, including those for the application.
     """
 
     def __init__(

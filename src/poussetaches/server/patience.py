@@ -1,8 +1,8 @@
 """``Patience``: limits the number of connections, and how long the server waits for each client.
 
 A connection counts until its descriptor is free; ``descriptors`` sets the limit. At the limit, the
-connections that the server has waited for longest are closed. When unread responses take too
-much memory, connections of clients that do not read are closed.
+connections on which it has waited longest for the client are closed. When unread responses take
+too much memory, connections of clients that do not read are closed.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Patience:
     def _make_room(self) -> bool:
         """Free a descriptor for a new connection; return whether that was possible.
 
-        The tenth of the connections that the server has waited for longest is refused at once;
+        The tenth of the connections on which it has waited longest is refused at once;
         each new connection then takes the place of one of them.
         """
         if not self._refused:
