@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from poussetaches.server.port_owner import is_taken
@@ -139,16 +140,25 @@ def slow_to_end(folder: Path, port: int, release: Path) -> list[str]:
     return [str(program), "-b", f"127.0.0.1:{port}", "app:app"]
 
 
-def test_run_waits_for_the_application_of_a_killed_run_to_end(tmp_path: Path) -> None:
-    port, release = free_port(), tmp_path / "release"
-    run = Run(tmp_path / "data", slow_to_end(tmp_path, port, release))
+@contextmanager
+def run_after_a_killed_one(folder: Path) -> Iterator[tuple[Run, Path]]:
+    """Start ``run`` again after a kill; yield it and the file that ends the first application."""
+    port, release = free_port(), folder / "release"
+    run = Run(folder / "data", slow_to_end(folder, port, release))
     try:
         run.start()
         wait_until(lambda: is_taken("127.0.0.1", port), bool, "the application to listen")
         run.kill()
-
         run.start()
         run.says("waiting for the application of an earlier run to end .*limit=45")
+        yield run, release
+    finally:
+        release.touch()
+        run.close()
+
+
+def test_run_waits_for_the_application_of_a_killed_run_to_end(tmp_path: Path) -> None:
+    with run_after_a_killed_one(tmp_path) as (run, release):
         release.touch()
         starts = wait_until(
             lambda: run.logged("application started"),
@@ -158,26 +168,12 @@ def test_run_waits_for_the_application_of_a_killed_run_to_end(tmp_path: Path) ->
 
         assert starts[1] > run.logged("waiting for")[0]
         assert run.stop() == 0
-    finally:
-        release.touch()
-        run.close()
 
 
 def test_run_that_waits_for_an_earlier_application_can_be_stopped(tmp_path: Path) -> None:
-    port, release = free_port(), tmp_path / "release"
-    run = Run(tmp_path / "data", slow_to_end(tmp_path, port, release))
-    try:
-        run.start()
-        wait_until(lambda: is_taken("127.0.0.1", port), bool, "the application to listen")
-        run.kill()
-        run.start()
-        run.says("waiting for the application of an earlier run to end")
-
+    with run_after_a_killed_one(tmp_path) as (run, _):
         assert run.stop() == 0
         assert len(run.logged("application started")) == 1
-    finally:
-        release.touch()
-        run.close()
 
 
 def test_command_that_listens_at_another_port_than_the_base_url_is_warned_about(

@@ -6,6 +6,8 @@ import sys
 from http.client import HTTPConnection
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.harness import PATIENCE, free_port, wait_until
 from tests.acceptance.test_run import Run
 
@@ -64,19 +66,6 @@ def test_website_pushes_and_the_second_process_runs_its_tasks(tmp_path: Path) ->
     assert f"127.0.0.1:{website}" not in attempt["response_body"]
 
 
-def test_slots_of_declared_queues_are_compared_with_the_threads(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(f"{APP}\ntasks.queue('reports', concurrency=6)\n")
-    command = [sys.executable, "-m", "gunicorn", "--chdir", str(tmp_path), "--threads", "8"]
-    address = f"127.0.0.1:{free_port()}"
-    run = Run(tmp_path / "data", [*command, "--bind", address, "app:app"])
-    try:
-        run.start()
-        run.says("tasks can occupy every worker of the application workers=8 slots=10 ")
-        run.stop()
-    finally:
-        run.close()
-
-
 CALLBACK = """
 from poussetaches.flask import EndedTask
 
@@ -90,14 +79,21 @@ tasks.queue(concurrency=4)
 """
 
 
-def test_slots_of_callbacks_in_the_code_are_counted_at_the_first_start(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(f"{APP}\n{CALLBACK}")
+@pytest.mark.parametrize(
+    ("code", "slots"),
+    [("tasks.queue('reports', concurrency=6)\n", 10), (CALLBACK, 8)],
+    ids=["declared queue", "queue of callbacks"],
+)
+def test_slots_of_queues_in_the_code_are_compared_with_the_threads(
+    tmp_path: Path, code: str, slots: int
+) -> None:
+    (tmp_path / "app.py").write_text(f"{APP}\n{code}")
     command = [sys.executable, "-m", "gunicorn", "--chdir", str(tmp_path), "--threads", "8"]
     address = f"127.0.0.1:{free_port()}"
     run = Run(tmp_path / "data", [*command, "--bind", address, "app:app"])
     try:
         run.start()
-        run.says("tasks can occupy every worker of the application workers=8 slots=8 ")
+        run.says(f"tasks can occupy every worker of the application workers=8 slots={slots} ")
         run.stop()
     finally:
         run.close()

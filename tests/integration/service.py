@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -14,6 +16,7 @@ from poussetaches.settings import load_settings
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import RowFault
+from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
 from tests.store.sqlite_files import Disk, inline_store
 
@@ -87,3 +90,15 @@ class Service:
         await self.end_requests()
         await self._parts.close()
         await self._store.close()
+
+
+@asynccontextmanager
+async def running(path: Path, clock: FakeClock, sender: ScriptedSender) -> AsyncIterator[Service]:
+    """Run a service that has looked at its clock once."""
+    service = await Service.opened(path, clock=clock, sender=sender, random=seeded())
+    await service.advance(0)
+    try:
+        yield service
+    finally:
+        sender.hangs_no_more()
+        await service.close()

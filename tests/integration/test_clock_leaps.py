@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import request
-from tests.integration.service import Service
+from tests.integration.service import Service, running
 
 URL = "http://app.test/run"
 MINUTE = 60
@@ -26,17 +24,6 @@ AHEAD = "clock was set ahead"
 BACK = "clock was set back"
 
 
-@asynccontextmanager
-async def opened(path: Path, clock: FakeClock, sender: ScriptedSender) -> AsyncIterator[Service]:
-    """Run a service that has looked at its clock once."""
-    service = await Service.opened(path, clock=clock, sender=sender, random=seeded())
-    await service.advance(0)
-    try:
-        yield service
-    finally:
-        await service.close()
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tasks.sqlite3"
@@ -44,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def service(path: Path, clock: FakeClock, sender: ScriptedSender) -> AsyncIterator[Service]:
-    async with opened(path, clock, sender) as service:
+    async with running(path, clock, sender) as service:
         await service.advance(2 * HOUR)
         yield service
 
@@ -124,7 +111,7 @@ async def test_clock_that_was_put_right_while_no_server_ran_delays_nothing_eithe
     path: Path, clock: FakeClock, sender: ScriptedSender, how: str
 ) -> None:
     clock.jump(DAY)
-    async with opened(path, clock, sender) as service:
+    async with running(path, clock, sender) as service:
         await slow_down(service)
         ids = [await push(service, queue="slow") for _ in range(4)]
         await service.advance(MINUTE)
@@ -132,7 +119,7 @@ async def test_clock_that_was_put_right_while_no_server_ran_delays_nothing_eithe
         clock.restart_the_machine(off_for=MINUTE)
     clock.jump(-DAY)
 
-    async with opened(path, clock, sender) as service:
+    async with running(path, clock, sender) as service:
         await speed_up(service)
         await service.advance(10)
 
@@ -236,7 +223,7 @@ async def test_server_that_starts_with_a_wrong_time_prunes_nothing_either(
     path: Path, clock: FakeClock, sender: ScriptedSender, how: str
 ) -> None:
     sender.always(500)
-    async with opened(path, clock, sender) as service:
+    async with running(path, clock, sender) as service:
         dead = await kill(service, key="k")
         await service.advance(2 * HOUR)
     clock.jump(HUNDRED_DAYS)
@@ -244,11 +231,11 @@ async def test_server_that_starts_with_a_wrong_time_prunes_nothing_either(
     for _ in range(2):
         if how == "machine restarted":
             clock.restart_the_machine(off_for=MINUTE)
-        async with opened(path, clock, sender) as service:
+        async with running(path, clock, sender) as service:
             await push(service, delay=DAY)
             await service.advance(MINUTE)
     clock.jump(-HUNDRED_DAYS)
-    async with opened(path, clock, sender) as service:
+    async with running(path, clock, sender) as service:
         await service.advance(2 * HOUR)
 
         assert await states(service, dead) == ["dead"]

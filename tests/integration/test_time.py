@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from poussetaches.core.moment import Moment
-from tests.factories import make_outcome, seeded
+from tests.factories import make_outcome
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import request
-from tests.integration.service import Service
+from tests.integration.service import Service, running
 
 URL = "http://app.test/run"
 ORIGIN = "http://app.test:80"
@@ -36,23 +35,11 @@ JUMPS = [
 ]
 
 
-@asynccontextmanager
-async def opened(path: Path, clock: FakeClock, sender: ScriptedSender) -> AsyncIterator[Service]:
-    """Run a service that has looked at its clock once."""
-    service = await Service.opened(path, clock=clock, sender=sender, random=seeded())
-    await service.advance(0)
-    try:
-        yield service
-    finally:
-        sender.hangs_no_more()
-        await service.close()
-
-
 @pytest.fixture
 async def service(
     tmp_path: Path, clock: FakeClock, sender: ScriptedSender
 ) -> AsyncIterator[Service]:
-    async with opened(tmp_path / "tasks.sqlite3", clock, sender) as service:
+    async with running(tmp_path / "tasks.sqlite3", clock, sender) as service:
         yield service
 
 
@@ -308,7 +295,7 @@ async def test_daylight_saving_repeats_nothing_and_leaves_nothing_out(
     midnight = datetime(*day, tzinfo=ZoneInfo(zone))
     clock = FakeClock(Moment(round(midnight.timestamp() * 1e6) - 1))
     hours = round(((midnight + timedelta(days=1)).timestamp() - midnight.timestamp()) / HOUR)
-    async with opened(tmp_path / "tasks.sqlite3", clock, sender) as service:
+    async with running(tmp_path / "tasks.sqlite3", clock, sender) as service:
         await put_schedule(service, cron, timezone=zone)
 
         await pass_by_hours(service, hours)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from poussetaches.store import export_store, import_store
+from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import InlineRunner, Runner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.reserve import Reserve
@@ -118,3 +121,21 @@ def remove(path: Path) -> None:
     """Delete a database and what belongs to it."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def exported(folder: DataFolder, *, salvage: bool = False) -> bytes:
+    """Return the export of a folder."""
+    out = io.BytesIO()
+    export_store(folder, out.write, lambda *_: None, now=NOW, salvage=salvage)
+    return out.getvalue()
+
+
+async def imported(path: Path, content: bytes) -> DataFolder:
+    """Import an export into a new folder."""
+    folder = DataFolder(path)
+    folder.lock()
+    folder.unlock()
+    await import_store(
+        folder, io.BytesIO(content), lambda *_: None, now=lambda: NOW, random=seeded()
+    )
+    return folder

@@ -14,12 +14,12 @@ from poussetaches.core.errors import CannotOpenStore, CannotReadExport, CannotWr
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
-from poussetaches.store import export_store, import_store, verify_store
+from poussetaches.store import import_store, verify_store
 from poussetaches.store.base import MinuteRow, Push
 from poussetaches.store.folder import DataFolder
 from tests.factories import NOW, make_queue, make_schedule, make_task, seeded
 from tests.store.driving import end, lease_all
-from tests.store.sqlite_files import opened, raw
+from tests.store.sqlite_files import exported, imported, opened, raw
 
 
 @pytest.fixture
@@ -44,22 +44,6 @@ async def folder(tmp_path: Path) -> DataFolder:
         await store.set_paused(True)
         again = await lease_all(store)
         await end(store, again["c"], Bury(Reason.EXHAUSTED))
-    return folder
-
-
-def exported(folder: DataFolder, *, salvage: bool = False) -> bytes:
-    out = io.BytesIO()
-    export_store(folder, out.write, lambda *_: None, now=NOW, salvage=salvage)
-    return out.getvalue()
-
-
-async def imported(path: Path, content: bytes) -> DataFolder:
-    folder = DataFolder(path)
-    folder.lock()
-    folder.unlock()
-    await import_store(
-        folder, io.BytesIO(content), lambda *_: None, now=lambda: NOW, random=seeded()
-    )
     return folder
 
 

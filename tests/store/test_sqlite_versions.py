@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from contextlib import closing
 from pathlib import Path
@@ -17,12 +16,12 @@ from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.schedule import Schedule, declared_as_written
 from poussetaches.core.task import Bury, Reason
-from poussetaches.store import export_store, import_store, verify_store
+from poussetaches.store import verify_store
 from poussetaches.store.base import Push
 from poussetaches.store.folder import DataFolder
-from tests.factories import NOW, make_schedule, make_task, seeded
+from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import finish_of, lease_one, put_schedule
-from tests.store.sqlite_files import opened, raw
+from tests.store.sqlite_files import exported, imported, opened, raw
 
 RETRY = '{"spread":{"by":1.10},"jitter":7.5,"max_attempts":1000000,"dead_on":[600,"9xx"]}'
 SETTINGS = (
@@ -155,19 +154,3 @@ def spaced(line: bytes) -> bytes:
     members = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     text = msgspec.json.encode(dict(reversed(members.items())))
     return b" " + text.replace(b'{"type"', b'{ "type"')
-
-
-def exported(folder: DataFolder) -> bytes:
-    out = io.BytesIO()
-    export_store(folder, out.write, lambda *_: None, now=NOW)
-    return out.getvalue()
-
-
-async def imported(path: Path, content: bytes) -> DataFolder:
-    folder = DataFolder(path)
-    folder.lock()
-    folder.unlock()
-    await import_store(
-        folder, io.BytesIO(content), lambda *_: None, now=lambda: NOW, random=seeded()
-    )
-    return folder
