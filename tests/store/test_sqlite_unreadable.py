@@ -469,7 +469,7 @@ async def test_unreadable_lane_stops_neither_the_start_nor_other_lanes(
     assert [lease.task.id for lease in leased.leases] == ["a", "c"]
     assert "lane cannot be read: its tasks are not sent" in caplog.messages
     problems = verify_store(DataFolder(path.parent), lambda *_: None).problems
-    assert "lanes cannot be read, so nobody sends their tasks" in [each.what for each in problems]
+    assert "lanes cannot be read, so their tasks are not sent" in [each.what for each in problems]
 
 
 @pytest.mark.parametrize("value", ["'{'", "'[1]'", "CAST(x'ff' AS TEXT)"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from importlib import resources
 from itertools import islice
 
@@ -24,6 +25,7 @@ from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import RESERVE
 from poussetaches.store.sqlite.rows import (
     COLUMNS,
+    Row,
     UnreadableRow,
     lane_from_row,
     queue_from_row,
@@ -214,23 +216,25 @@ class _Verification:
     def _read_the_rest(self) -> None:
         try:
             self._reading.schedules("all_schedules")
-            for row in self._reading.all("stored_queues"):
-                try:
-                    queue_from_row(row)
-                except UnreadableRow as exc:
-                    where = [f"{text_of(row[0])} ({exc})"]
-                    self._report.add("queues have settings that cannot be read", 1, where)
-            for row in self._reading.all("lanes"):
-                try:
-                    lane_from_row(row)
-                except UnreadableRow as exc:
-                    where = [f"{row[0]} ({exc})"]
-                    self._report.add("lanes cannot be read, so nobody sends their tasks", 1, where)
+            self._read_rows(
+                "stored_queues", queue_from_row, "queues have settings that cannot be read"
+            )
+            self._read_rows(
+                "lanes", lane_from_row, "lanes cannot be read, so their tasks are not sent"
+            )
             for (name,) in self._reading.all("queue_names"):
                 self._reading.minutes(text_of(name), Moment(0))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
             self._report.add(f"queues, schedules or statistics cannot be read: {exc}")
         self._tell_unreadable()
+
+    def _read_rows(self, statement: str, read: Callable[[Row], object], problem: str) -> None:
+        """Report each row that a function cannot read, by its first column."""
+        for row in self._reading.all(statement):
+            try:
+                read(row)
+            except UnreadableRow as exc:
+                self._report.add(problem, 1, [f"{_text(row[0])} ({exc})"])
 
     def _tell_unreadable(self) -> None:
         bad, self._reading.bad = self._reading.bad, []
