@@ -281,10 +281,11 @@ class Dispatcher:
         own = asyncio.current_task()
         assert own is not None
         try:
-            self._recorder.record(await self._ended(lease, lane, origin))
+            end = await self._ended(lease, lane, origin)
         finally:
             # Without an await since the bell rang: the tick that it wakes must find the room.
             self._on_wire.discard(own)
+        await self._recorder.record_here(end)
 
     async def _ended(self, lease: Lease, lane: Lane, origin: str) -> End:
         """Make one attempt; return what follows, even after an unexpected exception."""

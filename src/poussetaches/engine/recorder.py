@@ -56,10 +56,20 @@ class Recorder:
         return min(self._since.values(), default=None)
 
     def record(self, end: End) -> None:
-        """Record an end, without holding up anybody."""
+        """Record an end in a task of its own, without waiting for it."""
         recording = asyncio.create_task(self._until_done(end))
         self._since[recording] = self._clock.monotonic()
         recording.add_done_callback(self._since.pop)
+
+    async def record_here(self, end: End) -> None:
+        """Record the end of the attempt that the current task made, in the same task."""
+        own = asyncio.current_task()
+        assert own is not None
+        self._since[own] = self._clock.monotonic()
+        try:
+            await self._until_done(end)
+        finally:
+            del self._since[own]
 
     def stop_retrying(self) -> None:
         """Give up what cannot be recorded from now on: the next start makes it again."""
