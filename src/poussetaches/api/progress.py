@@ -18,17 +18,16 @@ from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, read_body
 from poussetaches.api.tasks import not_found
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import ATTEMPT_TOKEN, Progress
+from poussetaches.core.progress import ATTEMPT_TOKEN, LARGEST_AMOUNT, LONGEST_NOTE, Progress
 from poussetaches.store.base import Store
 
-LONGEST_NOTE = 200  # characters
-LARGEST = 2**53  # what a float still counts by ones
+_LIMITS = Meta(ge=0, le=LARGEST_AMOUNT)
 
-Amount = Annotated[int, Meta(ge=0, le=LARGEST)] | Annotated[float, Meta(ge=0, le=LARGEST)]
+Amount = Annotated[int, _LIMITS] | Annotated[float, _LIMITS]
 
 
 class ProgressFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much is ``done`` of a ``total``, in any unit, and a word for people."""
+    """A progress report: ``done`` of ``total``, in any unit, and a note for people to read."""
 
     done: Amount
     total: Amount | None = None

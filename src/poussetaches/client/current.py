@@ -9,9 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from poussetaches.client.progress import LONGEST_NOTE, ProgressReporter
+from poussetaches.client.progress import ProgressReporter
 from poussetaches.client.results import ProgressReport
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.progress import LONGEST_NOTE
 
 NO_TASK = "-"  # in log lines outside of tasks
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from poussetaches.client.durations import Seconds
-from poussetaches.client.fields import Retention, Retry
+from poussetaches.client.fields import QueueLimits
 from poussetaches.client.function import AsyncTask, PushOptions, SyncTask, TaskFunction
 from poussetaches.client.options import Callback
 from poussetaches.client.results import NewTask
@@ -19,20 +19,11 @@ Misfire = Literal["once", "skip", "all"]
 Overlap = Literal["skip", "allow"]
 
 
-class QueueSettings(TypedDict, total=False):
-    """Settings of a queue in the code. ``rate`` is a number per second, or ``"100/h"``."""
+class QueueSettings(QueueLimits, total=False):
+    """Settings of a queue in the code; callbacks can be tasks."""
 
-    rate: float | str | None
-    burst: int | None
-    concurrency: int | None
-    origin_concurrency: int | None
-    timeout: Seconds | None
-    retry: Retry | None
-    base_url: str | None
     on_success: Callback | None
     on_dead: Callback | None
-    keep_succeeded: Retention | None
-    keep_dead: Retention | None
 
 
 class ScheduleOptions(TypedDict, total=False):

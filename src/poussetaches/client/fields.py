@@ -111,8 +111,8 @@ class TaskPatch(TypedDict, total=False):
     labels: Mapping[str, str | None] | None
 
 
-class QueueFields(TypedDict, total=False):
-    """Settings of a queue. ``rate`` is a number per second, or ``"100/h"``."""
+class QueueLimits(TypedDict, total=False):
+    """Settings of a queue without callbacks. ``rate`` is a number per second, or ``"100/h"``."""
 
     rate: float | str | None
     burst: int | None
@@ -121,10 +121,15 @@ class QueueFields(TypedDict, total=False):
     timeout: Seconds | None
     retry: Retry | None
     base_url: str | None
-    on_success: str | None
-    on_dead: str | None
     keep_succeeded: Retention | None
     keep_dead: Retention | None
+
+
+class QueueFields(QueueLimits, total=False):
+    """Settings of a queue; callbacks are URLs or paths."""
+
+    on_success: str | None
+    on_dead: str | None
 
 
 class TaskTemplate(_Task, total=False):

@@ -56,18 +56,12 @@ class ClientPusher:
 
     def push(self, task: NewTask) -> PushedTask:
         client = self._client()
-        for queue in self._undeclared([task]):
-            with _failing([task]):
-                client.declare_queue(queue.name, **queue.settings)
-            self._declared.add(queue.name)
+        self._declare_queues(client, [task])
         return client.push(**push_fields(task))
 
     def push_all(self, tasks: Sequence[NewTask]) -> None:
         client = self._client()
-        for queue in self._undeclared(tasks):
-            with _failing(tasks):
-                client.declare_queue(queue.name, **queue.settings)
-            self._declared.add(queue.name)
+        self._declare_queues(client, tasks)
         client.push_many(tasks, timeout=client.push_timeout)
 
     async def apush(self, task: NewTask) -> PushedTask:
@@ -77,6 +71,12 @@ class ClientPusher:
                 await client.declare_queue(queue.name, **queue.settings)
             self._declared.add(queue.name)
         return await client.push(**push_fields(task))
+
+    def _declare_queues(self, client: Client, tasks: Sequence[NewTask]) -> None:
+        for queue in self._undeclared(tasks):
+            with _failing(tasks):
+                client.declare_queue(queue.name, **queue.settings)
+            self._declared.add(queue.name)
 
     def _undeclared(self, tasks: Sequence[NewTask]) -> list[RoutedQueue]:
         """Return the queues of some tasks that are to be declared first."""

@@ -15,7 +15,6 @@ from poussetaches.client.results import ProgressReport
 
 INTERVAL = 1.0  # seconds between two reports of an attempt
 FIRST_PAUSE = 30.0  # seconds without reports after one that failed; each time twice as long
-LONGEST_NOTE = 200  # characters; the server refuses more
 
 log = logging.getLogger(__name__)
 

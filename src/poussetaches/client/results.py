@@ -14,8 +14,7 @@ import msgspec
 
 from poussetaches.client.durations import Seconds
 from poussetaches.client.fields import Expected, Method, OnConflict, Retry, State
-
-LARGEST_AMOUNT = 2**53  # of progress; what a float still counts by ones
+from poussetaches.core.progress import LARGEST_AMOUNT
 
 
 class NewTask(msgspec.Struct, frozen=True):

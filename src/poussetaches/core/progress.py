@@ -11,6 +11,9 @@ from poussetaches.core.stored import Stored
 # The header of deliveries that reports on them must have, too.
 ATTEMPT_TOKEN = "Poussetaches-Attempt-Token"  # noqa: S105
 
+LONGEST_NOTE = 200  # characters
+LARGEST_AMOUNT = 2**53  # the largest float up to which every integer is exact
+
 _TOKEN_SIZE = 16  # bytes
 
 
