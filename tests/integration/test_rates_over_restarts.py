@@ -146,6 +146,27 @@ async def test_machine_that_starts_in_the_past_begins_without_tokens(machine: Ma
     assert (at_once, machine.started) == (BURST, BURST + 1)
 
 
+@pytest.mark.parametrize("set_while", ["running", "stopped"])
+async def test_clock_set_ahead_before_a_reboot_gives_no_tokens(
+    machine: Machine, set_while: str
+) -> None:
+    service = await spend_the_burst(machine)
+    if set_while == "running":
+        machine.clock.jump(365 * DAY)
+        await service.advance(1)
+    else:
+        await service.close()
+        machine.clock.jump(365 * DAY)
+        service = await machine.start()
+    await service.die()
+
+    machine.clock.restart_the_machine(off_for=7 * PER_TOKEN)
+    service = await machine.start()
+    await service.close()
+
+    assert machine.started == BURST + 7
+
+
 async def test_rate_of_the_whole_server_holds_over_restarts(machine: Machine) -> None:
     service = await machine.start(rate="100/h", burst=10)
     for queue in ("one", "two"):

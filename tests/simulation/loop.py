@@ -62,13 +62,19 @@ class SimulatedClock(SystemClock):
     """
 
     def __init__(
-        self, now: Moment, loop: SimulatedLoop, *, start: int = 0, slept: float = 0.0
+        self,
+        now: Moment,
+        loop: SimulatedLoop,
+        *,
+        start: int = 0,
+        slept: float = 0.0,
+        jumped_at: float = -1.0,
     ) -> None:
         self._loop = loop
         self._zero = now - int(loop.time() * SECOND)
         self._start = start
         self.slept = slept
-        self.jumped_at = -1.0  # monotonic; when the clock was set, or the process stood still
+        self.jumped_at = jumped_at  # monotonic; when the clock was set, or the process stood still
 
     @property
     def boot_id(self) -> str:

@@ -64,6 +64,7 @@ class World:
         self._jumps = 0  # microseconds of the wall clock
         self._starts = 1  # of the machine
         self._slept = 0.0  # seconds in which the machine slept
+        self._jumped_at = -1.0
         self._off = 0.0  # seconds for which it was off
         if self.machine.settings["POUSSETACHES_KEEP_DEAD_COUNT"] == MANY:
             self.ledger.keep_dead = KEEP_DEAD
@@ -91,7 +92,11 @@ class World:
         self.loop = SimulatedLoop(started_at=self._time)
         self.loop.set_exception_handler(self._bad_callback)
         self.clock = SimulatedClock(
-            self._wall(self._time), self.loop, start=self._starts, slept=self._slept
+            self._wall(self._time),
+            self.loop,
+            start=self._starts,
+            slept=self._slept,
+            jumped_at=self._jumped_at,
         )
         self.ledger.clock = self.clock
         self._note_setting()
@@ -120,6 +125,7 @@ class World:
         ended_at = self.loop.time()
         self._jumps += self.clock.now() - self._wall(ended_at)
         self._slept = self.clock.slept
+        self._jumped_at = self.clock.jumped_at
         seconds = self.random.choice((0.1, 1.0, 30.0, 4000.0))
         self._time = ended_at + seconds
         # A leap that no server has noticed is in no clock record.

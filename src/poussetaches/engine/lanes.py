@@ -214,6 +214,13 @@ class Lanes:
         """Mark the buckets of queues as changed since they were stored."""
         self._spent.update(queues)
 
+    def all_spent(self) -> None:
+        """Mark all buckets that are not full as changed: the clock of their records was set."""
+        self.spent_by(self.limits.remembered)
+        self.spent_by(
+            name for name, queue in self._queues.items() if self.limits.full_in(name, queue)
+        )
+
     @property
     def has_spent(self) -> bool:
         """Whether a bucket has changed since it was stored."""
@@ -224,10 +231,9 @@ class Lanes:
         spent, self._spent = self._spent, set()
         found = {}
         for name in sorted(spent):
-            queue = self._queues.get(name)
-            bucket = None if queue is None else self.limits.bucket(queue)
-            if bucket is not None:
-                found[name] = bucket.full_in
+            full_in = self.limits.full_in(name, self._queues.get(name))
+            if full_in is not None:
+                found[name] = full_in
         return found
 
     def is_behind(self) -> bool:

@@ -24,6 +24,18 @@ class Limits:
         """Restore the bucket of a queue: it is full at a monotonic time, not before."""
         self._full_at[queue] = full_at
 
+    @property
+    def remembered(self) -> list[str]:
+        """The names of queues with a restored bucket that were not used since the start."""
+        return list(self._full_at)
+
+    def full_in(self, name: str, queue: QueueState | None) -> float | None:
+        """Return the seconds until the bucket of a queue is full; None if it has no bucket."""
+        if name in self._full_at:
+            return max(0.0, self._full_at[name] - self._clock.monotonic())
+        bucket = None if queue is None else self.bucket(queue)
+        return None if bucket is None else bucket.full_in
+
     def is_paused(self, lane: Lane) -> bool:
         """Tell whether a pause stops a lane; none stops those that were told to run."""
         if lane.forced:

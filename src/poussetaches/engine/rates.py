@@ -35,6 +35,9 @@ class Rates:
                 wait = record.full_at - reading.now
             if wait > 0:
                 self._lanes.limits.remember(queue, full_at=now + wait / SECOND)
+        # The machine may have been rebooted, or its clock set: store by the clocks of today.
+        self._lanes.all_spent()
+        await self.keep()
 
     async def keep(self) -> None:
         """Store the buckets that attempts took tokens from, until none is left to store."""
