@@ -204,6 +204,7 @@ class Ledger:
         self.clock: SimulatedClock
         self.row: Callable[[str], Row | None]
         self.may_fail: Callable[[str], bool]
+        self.failed_pruning: Callable[[str], bool]
         self.set_aside: Callable[[], set[str]]
         self.was_charged: Callable[[str, float], bool]
         self.is_alive = False
@@ -288,15 +289,19 @@ class Ledger:
             entry.death = Death(row.ended_at / SECOND, self.measured())
 
     def _check_retention(self, task_id: str, entry: Entry) -> None:
-        """Check that a dead letter that is gone was kept for its time, or is set aside."""
+        """Check that a dead letter that is gone was kept for its time."""
         if entry.death is None or self.keep_dead is None or self._is_deleted(task_id, entry):
             return
-        if self.may_fail(task_id) and task_id in self.set_aside():
+        if self.failed_pruning(task_id):
             return
         latest = self.time.latest_of_the_earliest(since=entry.death.at, at=self.measured())
         age = latest - entry.death.ended_at
         if age < self.keep_dead - SLACK:
             self._fail(f"dead letter {task_id} was pruned after {age:.0f} s")
+
+    def _set_aside_unpruned(self) -> set[str]:
+        """Return the ids of tasks that were set aside; the server counts failed pruning itself."""
+        return {task_id for task_id in self.set_aside() if not self.failed_pruning(task_id)}
 
     def _gone(self, task_id: str, entry: Entry, problem: str) -> None:
         if entry.acknowledged and not self._is_deleted(task_id, entry):
@@ -436,7 +441,7 @@ class Ledger:
     def compare(self, rows: Sequence[Row]) -> None:
         """Learn what is on disk, where no news came of it; nothing may be lost."""
         found = {row.id: row for row in rows}
-        set_aside = self.set_aside()
+        set_aside = self._set_aside_unpruned()
         for task_id, entry in self.entries.items():
             row = found.get(task_id)
             if row is not None and entry.gone_at is not None:
@@ -444,7 +449,7 @@ class Ledger:
             elif row is not None:
                 entry.ended = row.state in ENDED
                 self._note_death(entry, row)
-            elif entry.gone_at is None and not entry.ended and task_id in set_aside:
+            elif entry.gone_at is None and task_id in set_aside:
                 entry.gone_at = self.clock.monotonic()
                 if not self.may_fail(task_id):
                     self._fail(f"task {task_id} was set aside, and nothing was wrong with it")
@@ -478,7 +483,7 @@ class Ledger:
 
     def gone(self, rows: Sequence[Row]) -> int:
         """Return how many ended tasks have gone, without having been deleted, since the start."""
-        found = {row.id for row in rows}
+        found = {row.id for row in rows} | self._set_aside_unpruned()
         gone = [
             (task_id, entry)
             for task_id, entry in self.entries.items()

@@ -59,6 +59,12 @@ class Poison:
         """Return whether a fault was raised for a task, or its row was made unreadable."""
         return task_id in self._failed or task_id in self._unreadable
 
+    def failed_pruning(self, task_id: str) -> bool:
+        """Return whether a fault was raised while a task was pruned."""
+        return any(
+            step is Step.PRUNE and self._ids.get(key) == task_id for step, key in self._raised
+        )
+
     def __call__(self, step: Step, row: object) -> None:
         """Raise if this row is to fail in this step; the store calls this as its ``row_fault``."""
         key = key_of(row)

@@ -215,6 +215,7 @@ class World:
         network.note = self.note
         ledger.row = self._row
         ledger.may_fail = self.poison.may_fail
+        ledger.failed_pruning = self.poison.failed_pruning
         ledger.set_aside = lambda: self.poison.set_aside(self.server.look)
         ledger.measured, ledger.now = self._measured, self._true
         ledger.was_charged = lambda origin, since: network.was_charged(
