@@ -19,6 +19,7 @@ HOWTO = ROOT / "docs" / "howto"
 FASTAPI = (HOWTO / "fastapi.md").read_text()
 DJANGO = (HOWTO / "django.md").read_text()
 TESTING = (HOWTO / "testing.md").read_text()
+CALLBACKS = (HOWTO / "callbacks.md").read_text()
 PYTHON = (ROOT / "docs" / "python.md").read_text()
 LONGEST_QUICKSTART = 15  # lines
 PRINTED_PORT = "8000"
@@ -114,10 +115,10 @@ def test_client_does_what_the_reference_shows(page: ModuleType, tmp_path: Path) 
     assert page.dead == []
 
 
-def test_callback_runs_as_the_reference_shows(
+def test_callback_runs_as_its_page_shows(
     page: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = (block for block in code_blocks(PYTHON, "python") if "EndedTask" in block)
+    (code,) = code_blocks(CALLBACKS, "python")
     execute(page, code)
 
     with testing(page.tasks, "run") as box:

@@ -1,4 +1,4 @@
-"""docs/protocol.md against the code: its tables name everything that there is, and no more."""
+"""docs/protocol.md and its neighbours against the code: the tables are complete and exact."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.docs.shell import ROOT
 
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
 LIFECYCLE = (ROOT / "docs" / "lifecycle.md").read_text()
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
 EVENTS = (ROOT / "src" / "poussetaches" / "api" / "events.py").read_text()
 
 
@@ -105,4 +106,6 @@ def test_every_metric_has_its_row() -> None:
     )
     told = generate_latest(NumbersCollector(numbers)).decode()
 
-    assert table("metric | labels |") == set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
+    assert table("metric | labels |", page=OPERATING) == set(
+        re.findall(r"^# TYPE (\w+)", told, re.MULTILINE)
+    )

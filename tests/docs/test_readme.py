@@ -1,9 +1,8 @@
-"""README.md: its quickstart and its tour, as a new user runs them."""
+"""README.md and docs/tour.md: the quickstart and the tour, as a new user runs them."""
 
 from __future__ import annotations
 
 import json
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from tests.acceptance.harness import Server, free_port, serving, wait_until
 from tests.docs.shell import ROOT, code_blocks, execute, run, running
 
 README = (ROOT / "README.md").read_text()
-QUICKSTART, TOUR = code_blocks(README, "sh")
+START, PUSH = code_blocks(README, "sh")
+[TOUR] = code_blocks((ROOT / "docs" / "tour.md").read_text(), "sh")
 DOZEN = 12
 SUCCEEDED = 3  # of the tour's tasks
 
@@ -38,21 +38,21 @@ def succeeded(server: Server) -> list[dict[str, Any]]:
 
 def test_quickstart_delivers_its_task(tmp_path: Path) -> None:
     app, _ = code_blocks(README, "python")
-    stop = re.search(r"`(kill %1 %2)`", README)
-    assert stop is not None
     (tmp_path / "app.py").write_text(app)
-    server = Server(tmp_path / "poussetaches_data")  # for its questions: the commands start one
+    server = Server(tmp_path / "poussetaches_data")  # for its questions: the command starts one
     flask_port = free_port()
-    commands = QUICKSTART.replace("7991", str(server.port)).replace("5000", str(flask_port))
     ports = {"POUSSETACHES_PORT": str(server.port), "FLASK_RUN_PORT": str(flask_port)}
 
-    with running(f"{commands}\nread -r _\n{stop[1]}\nwait\n", tmp_path, ports):
+    with running(f"{START.strip()} &\nread -r _\nkill %1\nwait\n", tmp_path, ports):
+        wait_until(lambda: listens(server.port), bool, "the server to listen")
+        run(PUSH, server=server.url, application="")
         tasks = wait_until(lambda: succeeded(server), bool, "the task to succeed")
         log = (tmp_path / "log").read_text()
 
-    assert [task["url"] for task in tasks] == [f"http://127.0.0.1:{flask_port}/tasks/hello"]
+    assert [task["url"] for task in tasks] == ["/tasks/hello"]
     assert "hello Ada" in log
-    assert len((app + QUICKSTART).splitlines()) <= 20
+    assert len(START.splitlines() + PUSH.splitlines()) == 2
+    assert len((app + START + PUSH).splitlines()) <= 20
     assert not listens(server.port)
     assert not listens(flask_port)
 
