@@ -1,0 +1,167 @@
+"""No page, docstring, comment or message has a phrase of this module's lists.
+
+The lists are for wording that readers stumble over. Extend them when you correct such a phrase.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.shell import ROOT
+
+# Regular expressions, matched as whole words in any case.
+PHRASES = (
+    "all the same",
+    "are told of",
+    "as ever",
+    "as far as",
+    "but for",
+    "comes? again",
+    "everybody",
+    "goe?s? before",
+    "is said",
+    "is spoken",
+    "is told",
+    "let go",
+    "needs? it not",
+    "nobody",
+    "none that",
+    "of one's own",
+    "of which",
+    "passe[sd] over",
+    "seen? to it",
+    "somebody",
+    "stands? in line",
+    "takes? note",
+    "those (that|who|whose|which)",
+    "what becomes",
+    "what there is",
+    "whatever",
+    "whichever",
+    "whoever",
+)
+
+# How no docstring begins. The standard verb is in the comment.
+BEGINNINGS = (
+    "Tell",  # Return, Return whether
+    "Say",  # Return, Log
+    "Have",  # the verb of the action itself
+    "Let",  # Allow, or the verb of the action itself
+    "Be",
+    "Take note",  # Record
+    "See to",  # Ensure
+    "Look",  # Read, Search, Return
+    "Go on",  # Continue
+    "Keep quiet",  # Ignore
+)
+
+DOCS = ROOT / "docs"
+# Decisions are not checked; `DOCS.rglob("*.md")` would include them.
+PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(DOCS / "howto").glob("*.md")]
+
+SOURCE = ROOT / "src" / "poussetaches"
+
+# Folders and modules that are not checked yet. Remove a name when its prose is clean.
+UNCHECKED = (
+    "api",
+    "celery_style.py",
+    "cli",
+    "client",
+    "core",
+    "django",
+    "engine",
+    "fastapi.py",
+    "logs",
+    "server",
+    "settings",
+    "store",
+    "testing",
+)
+
+_PHRASE = re.compile(rf"\b({'|'.join(PHRASES)})\b", re.IGNORECASE)
+_BEGINNING = re.compile(rf"({'|'.join(BEGINNINGS)})\b")
+# The settings' help is the source's; names and quotations in backticks are not prose.
+_NO_PROSE = re.compile(r"<!-- generated.*?<!-- end -->|```.*?```|`[^`\n]*`", re.DOTALL)
+
+
+def modules() -> list[Path]:
+    """Return the modules of the source that are checked."""
+    return [
+        path
+        for path in sorted(SOURCE.rglob("*.py"))
+        if path.relative_to(SOURCE).parts[0] not in UNCHECKED
+    ]
+
+
+def strings(tree: ast.Module) -> Iterator[str]:
+    """Yield the strings of a module, docstrings included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def comments(source: str) -> Iterator[str]:
+    """Yield the comments of a module, lines of one comment as one."""
+    lines: list[str] = []
+    last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        if token.start[0] != last + 1:
+            yield " ".join(lines)
+            lines = []
+        lines.append(token.string.lstrip("# "))
+        last = token.start[0]
+    yield " ".join(lines)
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def phrases_in(text: str) -> list[str]:
+    """Return the phrases of the list in a text, each with its surroundings."""
+    text = " ".join(text.split())
+    return [
+        f"{match[0]!r} in {text[max(0, match.start() - 40) : match.end() + 40]!r}"
+        for match in _PHRASE.finditer(text)
+    ]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_has_no_phrase_of_the_list(page: Path) -> None:
+    assert phrases_in(_NO_PROSE.sub("", page.read_text())) == []
+
+
+def test_source_has_no_phrase_of_the_list() -> None:
+    found = {}
+    for path in modules():
+        source = path.read_text()
+        texts = [*strings(ast.parse(source)), *comments(source)]
+        found[str(path.relative_to(SOURCE))] = [hit for text in texts for hit in phrases_in(text)]
+
+    assert {path: hits for path, hits in found.items() if hits} == {}
+
+
+def test_every_unchecked_name_exists() -> None:
+    assert [name for name in UNCHECKED if not (SOURCE / name).exists()] == []
+
+
+def test_no_docstring_has_a_beginning_of_the_list() -> None:
+    found = [
+        f"{path.relative_to(SOURCE)}: {docstring.splitlines()[0]}"
+        for path in modules()
+        for docstring in docstrings(ast.parse(path.read_text()))
+        if _BEGINNING.match(docstring)
+    ]
+
+    assert found == []
