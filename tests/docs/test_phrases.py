@@ -73,7 +73,13 @@ BEGINNINGS = (
 
 DOCS = ROOT / "docs"
 # Decisions are not checked; `DOCS.rglob("*.md")` would include them.
-PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(DOCS / "howto").glob("*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *DOCS.glob("*.md"),
+    *(DOCS / "howto").glob("*.md"),
+    *(ROOT / "examples").rglob("*.md"),
+    ROOT / "benchmarks" / "README.md",
+]
 
 SOURCE = ROOT / "src" / "poussetaches"
 
