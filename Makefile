@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Nothing of an active virtual environment, or of the user's own packages, may leak into ours.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 export PYTHONNOUSERSITE := 1
+# Tests start hundreds of programs of ours: compile each module once, not once a program.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv-test/bin
 PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
@@ -115,9 +117,7 @@ check: lint types  ## lint, types, and whether the generated docs are up to date
 	@$(BIN)/python tools/generate_docs.py --check
 
 test: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests on all cores (ARGS="-k name" for some, JOBS=0 for one process)
-	@# All processes must collect the same names of tests; some names are made from sets.
-	@PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),logical) \
-	    --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(or $(JOBS),logical) --dist loadfile $(ARGS)
 
 chromium:
 	@$(find_chromium)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 import pytest
@@ -16,10 +15,6 @@ from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
 from tests.seconds_by_folder import SecondsByFolder
 from tests.store.sqlite_files import Disk, opened
-
-# All processes of a run must collect the same names of tests, and some are made from sets. A set
-# in the source has another order once it was read from a .pyc: nobody may write one meanwhile.
-sys.dont_write_bytecode = True
 
 # So that failed assertions in these modules show the values. Here, because tests of every folder
 # import them, and a module cannot be rewritten once it is imported.

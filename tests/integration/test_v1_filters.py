@@ -97,7 +97,9 @@ CONDITIONS: list[tuple[dict[str, object], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("conditions", "names"), CONDITIONS, ids=str)
+@pytest.mark.parametrize(
+    ("conditions", "names"), CONDITIONS, ids=[str(conditions) for conditions, _ in CONDITIONS]
+)
 def test_condition_selects_the_same_in_lists_and_in_bulk(
     world: World, conditions: dict[str, object], names: set[str]
 ) -> None:

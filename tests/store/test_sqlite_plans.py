@@ -79,7 +79,9 @@ FILTERS = [
     (TaskFilter(since=NOW), BY_NUMBER),
     (TaskFilter(states=frozenset({TaskState.RUNNING})), BY_NUMBER),
     (TaskFilter(states=frozenset({WAITING})), "tasks_listed"),
-    (TaskFilter(states=frozenset({WAITING, DEAD}), text="a"), "tasks_listed"),
+    pytest.param(
+        TaskFilter(states=frozenset({WAITING, DEAD}), text="a"), "tasks_listed", id="two states"
+    ),
     (TaskFilter(queue="mail"), "tasks_listed"),
     (TaskFilter(reason=Reason.EXPIRED), "tasks_listed"),
     (TaskFilter(ended_since=NOW), "tasks_listed"),

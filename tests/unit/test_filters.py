@@ -29,9 +29,10 @@ def filter_of(**conditions: object) -> TaskFilter:
         # No id is not every id: a program that found none must not change all.
         ({"ids": []}, TaskFilter(ids=())),
         ({"ids": ""}, TaskFilter(ids=())),
-        (
+        pytest.param(
             {"state": "waiting,dead"},
             TaskFilter(states=frozenset({TaskState.WAITING, TaskState.DEAD})),
+            id="two states",
         ),
         ({"state": ["running"]}, TaskFilter(states=frozenset({TaskState.RUNNING}))),
         ({"failing": True}, TaskFilter(failing=True)),

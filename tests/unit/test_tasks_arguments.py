@@ -446,7 +446,7 @@ def test_value_arrives_as_it_was_sent(
         (ByName, ByName(first=1)),
         (Rectangle, Rectangle(width=2)),
         (Free, Free.model_validate({"anything": [1]})),
-        (Tags, Tags({"a", "b"})),
+        (Tags, Tags({"a"})),
         (Page[int], Page(items=[1])),
         (Cat | Dog, Dog(name="Rex")),
         (list[Cat | Dog], [Cat(name="Tom"), Dog(name="Rex")]),
