@@ -12,6 +12,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv-test/bin
+OTHER_PYTHONS := 3.12 3.13  # `make test-pythons` runs tests under them; all tests run under one
 PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 
 # A stamp names the folder, because an environment that was moved or copied must be made again.
@@ -21,6 +22,7 @@ TEST_STAMP := .venv-test/ready-$(HERE)
 BINARY_STAMP := .venv-binary/ready-$(HERE)
 ORIGINAL_STAMP := .venv-original/ready-$(HERE)
 BENCH_STAMP := .venv-bench/ready-$(HERE)
+PARALLEL = --numprocesses $(or $(JOBS),logical) --dist loadfile
 PINS := requirements/client.txt requirements/server.txt
 
 # Shell: sets $$base to the Python to build with, or stops with one line that says what to install.
@@ -45,6 +47,18 @@ base=$$("$$found" -c 'import sys; print(sys._base_executable)'); \
 "$$base" -c 'import ensurepip, venv' 2>/dev/null || { \
     version=$$("$$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
     stop "Python $$version cannot make virtual environments; install what is missing: sudo apt install python$$version-venv"; \
+}
+endef
+
+# $(call find_other_python,VERSION). Shell: sets $$found to this Python, from PATH or pyenv, or
+# stops with one line that says what to install.
+define find_other_python
+for found in python$(1) "$$HOME"/.pyenv/versions/$(1).*/bin/python$(1) ""; do \
+    [ -z "$$found" ] || ! "$$found" -c '' 2>/dev/null || break; \
+done; \
+[ -n "$$found" ] || { \
+    echo "make: python$(1) is missing; install it: sudo apt install python$(1) python$(1)-venv (or: pyenv install $(1))" >&2; \
+    exit 1; \
 }
 endef
 
@@ -87,10 +101,10 @@ endef
 if_broken = $(if $(realpath $(1)/bin/python),,always)
 
 .PHONY: always help setup demo format lint types docs check test chromium simulate crash-test \
-    fuzz test-long binary test-binary bench pins clean
+    fuzz test-properties test-pythons $(OTHER_PYTHONS:%=test-%) test-long binary test-binary bench pins clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(SETUP_STAMP)  ## make .venv to use poussetaches: the server, the commands, and Flask
 	@echo ".venv is ready; activate it: . .venv/bin/activate"
@@ -117,7 +131,7 @@ check: lint types  ## lint, types, and whether the generated docs are up to date
 	@$(BIN)/python tools/generate_docs.py --check
 
 test: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests on all cores (ARGS="-k name" for some, JOBS=0 for one process)
-	@$(BIN)/python -m pytest --numprocesses $(or $(JOBS),logical) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 chromium:
 	@$(find_chromium)
@@ -132,11 +146,23 @@ crash-test: $(TEST_STAMP)  ## kill a real server under load, again and again (KI
 fuzz: $(TEST_STAMP)  ## send malformed and random input, for about ten minutes
 	@FUZZ=long $(BIN)/python -m pytest tests/fuzz tests/hostile tests/integration/test_openapi.py $(ARGS)
 
-test-long: $(TEST_STAMP)  ## the long forms: an hour of simulation, a simulated day, 200 kills, fuzzing
+test-properties: $(TEST_STAMP)  ## try 30 times as many random examples as `make test`, for about ten minutes
+	@FUZZ=long $(BIN)/python -m pytest $(PARALLEL) --timeout 1800 -m hypothesis \
+	    tests/unit tests/store tests/integration $(ARGS)
+
+test-pythons: $(OTHER_PYTHONS:%=test-%)  ## run unit, store and client tests under Python 3.12 and 3.13
+
+$(OTHER_PYTHONS:%=test-%): test-%:
+	@$(call find_other_python,$*); $(MAKE) PYTHON="$$found" .venv-test-$*/ready-$(HERE)
+	@.venv-test-$*/bin/python -m pytest $(PARALLEL) \
+	    tests/unit tests/store tests/integration/test_client*.py $(ARGS)
+
+test-long: test-pythons $(TEST_STAMP)  ## the long forms, for about an hour and a half: simulation, kills, fuzzing, other Pythons
 	@$(MAKE) simulate SECONDS=3600
 	@$(BIN)/python -m tests.simulation.day
 	@$(MAKE) crash-test KILLS=200 SECONDS=120
 	@$(MAKE) fuzz
+	@$(MAKE) test-properties
 
 binary: $(BINARY_STAMP)  ## build dist/poussetaches: server and commands in one executable file
 	@.venv-binary/bin/python tools/binary/build.py
@@ -152,7 +178,7 @@ pins: $(TEST_STAMP)  ## renew requirements/*.txt
 	@$(BIN)/python tools/pin.py
 
 clean:  ## delete what make and the tools made
-	@rm -rf .venv .venv-test .venv-binary .venv-original .venv-bench build dist src/*.egg-info htmlcov \
+	@rm -rf .venv .venv-test .venv-test-* .venv-binary .venv-original .venv-bench build dist src/*.egg-info htmlcov \
 	    .coverage .coverage.* benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	    .schemathesis
 	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
@@ -165,6 +191,11 @@ $(SETUP_STAMP): pyproject.toml $(PINS) requirements/setup.txt $(call if_broken,.
 $(TEST_STAMP): pyproject.toml $(PINS) requirements/test.txt $(call if_broken,.venv-test)
 	@$(call install,.venv-test,requirements/test.txt)
 	@$(call install_package,.venv-test)
+	@touch $@
+
+.venv-test-%/ready-$(HERE): pyproject.toml $(PINS) requirements/test.txt
+	@$(call install,.venv-test-$*,requirements/test.txt)
+	@$(call install_package,.venv-test-$*)
 	@touch $@
 
 $(BINARY_STAMP): pyproject.toml $(PINS) requirements/binary.txt $(call if_broken,.venv-binary)

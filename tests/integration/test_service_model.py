@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.engine.request import Request
+from tests.effort import examples
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import Answered, request
@@ -396,7 +397,7 @@ def received(requests: Sequence[Request]) -> list[Tried]:
 
 
 ServiceAgainstModel.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=examples(120),
     stateful_step_count=30,
     deadline=None,  # how long a step takes is the machine's affair
     derandomize=True,  # the same each time: a failure is the change's that it is seen with

@@ -37,6 +37,7 @@ from poussetaches.core.task import (
     TaskState,
 )
 from poussetaches.store.base import Edit, Edited, FailureCount, Lease, Push
+from tests.effort import examples
 from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import (
     GiveBack,
@@ -641,7 +642,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
 
 StoreAgainstModel.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=examples(100),
     stateful_step_count=40,
     deadline=None,  # how long a step takes is the machine's affair
     derandomize=True,  # the same each time: a failure is the change's that it is seen with

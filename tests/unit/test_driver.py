@@ -19,6 +19,7 @@ from poussetaches.engine.observer import Nobody
 from poussetaches.engine.request import Request
 from poussetaches.store import open_memory_store
 from poussetaches.store.base import Store
+from tests.effort import examples
 from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.fakes import FakeClock, ScriptedSender
 
@@ -284,7 +285,7 @@ async def test_ten_quiet_years_pass_at_once(driver: Driver, store: Store) -> Non
 Setup = tuple[int, int, str]  # delay in seconds, status, host
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     st.lists(
         st.tuples(

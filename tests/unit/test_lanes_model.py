@@ -20,6 +20,7 @@ from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
+from tests.effort import examples
 from tests.factories import make_queue
 from tests.fakes import FakeClock
 
@@ -363,5 +364,5 @@ class LanesMachine(RuleBasedStateMachine):
             assert self.overtaken[lane] <= MOST_OVERTAKEN, lane
 
 
-LanesMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=60)
+LanesMachine.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=60)
 test_lanes_do_what_a_model_does = LanesMachine.TestCase

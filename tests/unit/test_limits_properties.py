@@ -24,6 +24,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import Request
 from poussetaches.engine.virtual_clock import STARTED
+from tests.effort import examples
 from tests.factories import NOW, make_queue, make_task, seeded
 from tests.fakes import FakeClock, let_run
 from tests.store.sqlite_files import opened
@@ -144,7 +145,7 @@ def rated(rate: float, burst: int) -> tuple[EngineConfig, list[Task]]:
     return EngineConfig(queue=queue, max_in_flight=PLENTY), tasks
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(rates, bursts, durations, st.lists(st.floats(0.01, 1.5), min_size=1, max_size=5))
 async def test_rate_and_burst_are_never_exceeded(
     rate: float, burst: int, durations: list[float], steps: list[float]
@@ -162,7 +163,7 @@ async def test_rate_and_burst_are_never_exceeded(
         assert count <= rate * SPAN + burst + 1e-4
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(rates, bursts, durations)
 async def test_rate_and_burst_are_used_up(rate: float, burst: int, durations: list[float]) -> None:
     """With enough tasks, at least 98 % of what is allowed starts, in whole attempts."""
@@ -204,7 +205,7 @@ def share_of(queue: QueueSettings, origin_count: int) -> int:
     return max(1, queue.concurrency * 3 // 4)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(queues, max_size=3), tasks, st.integers(1, 12), durations)
 async def test_slots_are_never_exceeded_and_every_task_gets_one(
     configured: list[Queue],

@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 
 from poussetaches.client.arguments import ArgumentError, Arguments
 from poussetaches.client.codec import CodecError, encode_json
+from tests.effort import examples
 
 PARIS = timezone(timedelta(hours=2))
 
@@ -269,7 +270,7 @@ def around(pairs: Pairs) -> Pairs:
     )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(pair=st.recursive(st.tuples(HINTS, VALUES), around, max_leaves=1))
 def test_value_arrives_the_same_or_is_refused(pair: tuple[object, object]) -> None:
     hint, value = pair
