@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 V = TypeVar("V")
 
-PATIENCE = 30.0  # seconds; only a failing test waits this long
+PATIENCE = 120.0  # seconds; only a failing test waits this long
 KEY = "a shared key"
 NOBODY = "http://127.0.0.1:9/"  # where nothing listens
 PROGRAM = (sys.executable, "-m", "poussetaches")

@@ -17,11 +17,16 @@ def test_tasks_of_a_running_server_are_moved_to_another_folder(tmp_path: Path) -
 
     assert (written.returncode, written.stdout, written.stderr) == (0, "", "3 tasks exported\n")
     assert file.stat().st_mode & 0o777 == 0o600
-    assert piped.stdout.splitlines()[1:] == file.read_text().splitlines()[1:]
+    assert without_statistics(piped.stdout) == without_statistics(file.read_text())
     imported = ended("import", "--data-dir", copy, given=piped.stdout)
     assert (imported.returncode, imported.stderr) == (0, "3 tasks imported\n")
     with serving(copy) as server:  # its pause came along
         assert server.ids("waiting") == ids
+
+
+def without_statistics(export: str) -> list[str]:
+    """Return the lines after the first that do not depend on when a minute ends."""
+    return [line for line in export.splitlines()[1:] if not line.startswith('{"type":"minute"')]
 
 
 def test_import_of_a_file_that_was_cut_is_one_line_and_leaves_no_store(tmp_path: Path) -> None:

@@ -571,6 +571,7 @@ def test_tasks_go_to_the_second_process_alone(tmp_path: Path, application: Appli
     tasks = Application(tmp_path / "tasks")
     flags = ("--tasks", shlex.join(tasks.command), "--base-url", tasks.url)
     with running(tmp_path, application, *flags) as run:
+        application.saw(event="started")
         run.push_path("/slow")
         tasks.saw(event="answered", path="/slow")
 
