@@ -18,6 +18,7 @@ from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.errors import ClientError, NotFound
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import TooManyAttempts
+from poussetaches.engine import driver
 from poussetaches.fastapi import Tasks as FastAPITasks
 from poussetaches.flask import EndedTask, GiveUp, RetryLater, current_task
 from poussetaches.flask import Tasks as FlaskTasks
@@ -366,7 +367,10 @@ def test_base_urls_in_the_code_do_not_count_in_tests() -> None:
     assert sorted(done) == ["send", "send", "send"]
 
 
-def test_tasks_that_push_each_other_without_end_are_stopped() -> None:
+def test_tasks_that_push_each_other_without_end_are_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driver, "MOST_ATTEMPTS", 100)
     tasks = Tasks()
 
     @tasks.task

@@ -78,37 +78,42 @@ MUTATIONS = (
         "store/sqlite/isolation.py",
         "        return give_up(row, Defect.of(exc, step))\n",
         "        raise\n",
+        first_seed=7,
     ),
     Mutation(
         "believe a leap of the clock at once",
         "engine/confirmed_time.py",
         "CONFIRMED_AFTER = HOUR",
         "CONFIRMED_AFTER = 0",
+        first_seed=8,
     ),
     Mutation(
         "leave due tasks late when the clock is set back",
         "engine/clock_watch.py",
         "        if moved < -NOTICED:",
         "        if moved < -NOTICED * 1e9:",
-        first_seed=20,
+        first_seed=26,
     ),
     Mutation(
         "forget the tokens that a queue has used",
         "engine/rates.py",
         "            if wait > 0:",
         "            if wait > 1e15:",
+        first_seed=7,
     ),
     Mutation(
         "call a loop stuck after a standstill",
         "engine/watchdog.py",
         "now - self._beat_at >= STANDSTILL:",
         "now - self._beat_at >= 1e9:",
+        first_seed=8,
     ),
     Mutation(
         "call what may be stored undone",
         "store/sqlite/connections.py",
         'return OutcomeUnknown(f"',
         'return StoreUnavailable(f"',
+        first_seed=8,
     ),
 )
 

@@ -53,14 +53,14 @@ class Driver:
         clock: VirtualClock,
         attempts: AttemptCount,
         chores: Sequence[Loop] = (),
-        most_attempts: int = MOST_ATTEMPTS,
+        most_attempts: int | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
         self._attempts = attempts
         self._chores = [*engine.chores, *chores]
-        self._most_attempts = most_attempts
+        self._most_attempts = MOST_ATTEMPTS if most_attempts is None else most_attempts
 
     async def run_until_idle(self) -> int:
         """Make what is due now, and all that comes of it; return how many attempts that took.
