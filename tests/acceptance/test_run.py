@@ -217,7 +217,9 @@ def test_deliveries_wait_for_the_application_and_are_not_held(
     application.put("closed")
     with running(tmp_path, application) as run:
         application.saw(event="started")
-        run.push_path("/early")
+        task_id = run.push_path("/early")
+        [reason] = run.request("GET", f"/v1/tasks/{task_id}").json["waiting_for"]
+        assert reason["reason"] == "starting"
         (application.folder / "closed").unlink()
         application.saw(event="answered", path="/early")
 

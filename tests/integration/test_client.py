@@ -59,10 +59,8 @@ READ: dict[str, type[msgspec.Struct]] = {
 }
 OTHER_NAMES = {"TaskFields": {"body_base64": "body"}}
 MAY_BE_LEFT_OUT = {
-    "TaskView": {"attempts", "waiting_for", "progress"},
-    "ListedTask": {
-        *("attempts", "waiting_for", "progress", "headers", "json", "text", "body_base64")
-    },
+    "TaskView": {"attempts", "progress"},
+    "ListedTask": {"attempts", "progress", "headers", "json", "text", "body_base64"},
 }
 
 
@@ -133,6 +131,9 @@ async def test_many_are_pushed_and_listed_page_by_page(do: Both) -> None:
     listed = await do("list", {"state": ["waiting"], "url": URL}, page_size=10)
 
     assert [task.id for task in listed] == [one.id for one in reversed(pushed)]
+    assert {(one.reason, one.detail) for task in listed for one in task.waiting_for} == {
+        ("not_due", "")
+    }
 
 
 async def test_task_is_looked_at_and_changed(do: Both) -> None:

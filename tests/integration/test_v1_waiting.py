@@ -123,6 +123,23 @@ def test_task_that_is_behind_others_is_told_how_many_up_to_a_thousand(still: Cli
     assert [ahead(one) for one in (first, ids[0], ids[998], ids[1000])] == [[], [1], [999], [1000]]
 
 
+def test_list_has_the_reasons_in_short(still: Client) -> None:
+    put_queue(still, "listed")
+    still.post("/v1/queues/listed/pause")
+    later = still.push(queue="listed", delay=60)
+    due = still.push(queue="listed")
+
+    found = still.get("/v1/tasks?queue=listed").json["tasks"]
+
+    paused = {"reason": "paused", "until": None}
+    assert [task["id"] for task in found] == [due, later]
+    assert found[0]["waiting_for"] == [paused]
+    assert found[1]["waiting_for"] == [paused, {"reason": "not_due", "until": found[1]["run_at"]}]
+    cancelled = still.cancelled()
+    [ended] = still.get(f"/v1/tasks?ids={cancelled}").json["tasks"]
+    assert "waiting_for" not in ended
+
+
 def test_task_that_does_not_wait_says_nothing_of_it(still: Client) -> None:
     assert "waiting_for" not in still.task(still.cancelled())
 

@@ -57,13 +57,13 @@ MUTATIONS = (
     ),
     Mutation(
         "charge a held task",
-        "engine/dispatcher.py",
+        "engine/attempt_runner.py",
         "return self._is_absence(origin, outcome) and not is_charged",
         "return self._is_absence(origin, outcome) and is_charged",
     ),
     Mutation(
         "charge a shortage of descriptors",
-        "engine/dispatcher.py",
+        "engine/attempt_runner.py",
         "            if not outcome.unreachable:\n                return self._put_back(",
         "            if outcome.unreachable:\n                return self._put_back(",
     ),

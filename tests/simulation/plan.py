@@ -209,9 +209,9 @@ class Plan:
         is_full = engine.in_flight >= self._world.max_in_flight
         is_in_trouble = self._world.server.store.trouble is not None
         is_ill = is_in_trouble or not self._world.machine.disk.is_well
-        is_limited = engine.dispatcher.room < self._world.max_in_flight - engine.in_flight
+        is_limited = engine.limits.room < self._world.max_in_flight - engine.in_flight
         is_short = self._world.network.is_short or is_limited or WELL in engine.held()
-        return is_full or is_ill or is_short or engine.paused or engine.dispatcher.draining
+        return is_full or is_ill or is_short or engine.paused or engine.limits.is_draining
 
 
 async def _nothing() -> None:

@@ -264,7 +264,7 @@ async def test_sender_that_raises_costs_an_attempt_and_not_the_task(
     await run_due(engine)
 
     assert (task.state, task.attempt_count) == (TaskState.WAITING, 1)
-    assert "ZeroDivisionError in engine/dispatcher.py" in (task.last_error or "")
+    assert "ZeroDivisionError in engine/attempt_runner.py" in (task.last_error or "")
     assert "a bug" not in caplog.text
     assert (await known(store, "task")).state is TaskState.SUCCEEDED
     assert "attempt broke down" in caplog.messages
@@ -847,7 +847,7 @@ async def test_store_in_trouble_is_asked_again_each_second_and_is_no_reason_to_r
     assert wake_at == clock.monotonic()
     clock.advance(1)
     await let_run()
-    assert not engine.dispatcher.is_starting_attempts
+    assert not engine.limits.allows_attempts
     clock.advance(120)
     assert engine.stuck() == []
     disk.error = None

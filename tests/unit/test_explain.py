@@ -12,6 +12,7 @@ from poussetaches.core.task import Outcome, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.explain import DETAILS
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith, run_due
 from tests.factories import NOW, make_ended, make_queue, make_task
@@ -122,7 +123,7 @@ async def test_task_waits_for_a_slot_of_its_queue(
     found = only(engine.waiting_for(await known(store, "task-5")))
 
     assert found.reason is WaitReason.CONCURRENCY
-    assert found.detail == "the queue has 4 of 4 attempts on the wire"
+    assert found.detail == "the queue has 4 of 4 attempts in flight"
     assert engine.queue_waiting_for("default") == [found]
 
 
@@ -136,7 +137,7 @@ async def test_task_waits_for_a_slot_of_the_server(
     found = only(engine.waiting_for(await known(store, "task-5")))
 
     assert found.reason is WaitReason.CONCURRENCY
-    assert found.detail == "the server has 2 of 2 attempts on the wire, of all queues"
+    assert found.detail == "the server has 2 of 2 attempts in flight, for all queues"
 
 
 async def test_task_waits_for_a_slot_of_its_origin(
@@ -149,7 +150,7 @@ async def test_task_waits_for_a_slot_of_its_origin(
     found = only(engine.waiting_for(await known(store, "task-5")))
 
     assert found.reason is WaitReason.ORIGIN_SLOTS
-    assert "2 of the 2 slots" in found.detail
+    assert "2 of the 2 attempts" in found.detail
     assert engine.queue_waiting_for("default") == [found]
 
 
@@ -168,7 +169,7 @@ async def test_task_waits_for_a_slot_of_an_origin_that_was_away(
     found = only(engine.waiting_for(await known(store, "task-5")))
 
     assert found.reason is WaitReason.ORIGIN_SLOTS
-    assert "was away" in found.detail
+    assert "could not be reached before" in found.detail
 
 
 async def test_task_waits_for_an_origin_that_is_held(
@@ -196,7 +197,7 @@ async def test_queue_names_one_of_many_origins_that_are_held(
     found = only(engine.queue_waiting_for("default"))
 
     assert found.reason is WaitReason.ORIGIN_HELD
-    assert "and 2 more origins" in found.detail
+    assert "for 2 more origins" in found.detail
 
 
 async def test_task_waits_as_long_as_its_origin_asked(
@@ -248,6 +249,59 @@ async def test_task_waits_for_the_next_start_of_a_server_that_stops(
     await engine.dispatcher.drain(0)
 
     assert await reasons_of(store, engine, "task") == [WaitReason.DRAINING]
+
+
+async def test_task_waits_until_the_engine_is_started(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender
+) -> None:
+    engine.postpone_attempts()
+    await store.add(make_task())
+    await engine.dispatcher.tick()
+
+    found = only(engine.waiting_for(await known(store, "task")))
+
+    assert (found.reason, found.until) == (WaitReason.STARTING, None)
+    assert "when the application answers" in found.detail
+    assert engine.queue_waiting_for("default") == [found]
+    assert sender.requests == []
+    engine.start()
+    assert await reasons_of(store, engine, "task") == []
+
+
+async def test_server_that_stops_before_it_has_started_is_draining(
+    engine: Engine, store: SqliteStore
+) -> None:
+    engine.postpone_attempts()
+    await store.add(make_task())
+
+    await engine.dispatcher.drain(0)
+
+    assert await reasons_of(store, engine, "task") == [WaitReason.DRAINING]
+
+
+async def test_list_has_reasons_of_waiting_tasks_in_short(
+    engine: Engine, store: SqliteStore, sender: ScriptedSender
+) -> None:
+    await set_queue(store, rate=0.1)
+    await store.add(make_task("ended"))
+    await run_due(engine)
+    await store.add(make_task("due"))
+    await store.add(make_task("later", run_at=later(NOW, 60)))
+    tasks = [await known(store, each) for each in ("ended", "due", "later")]
+
+    ended, due, planned = engine.wait_reasons(tasks)
+
+    assert ended is None
+    assert [(limit.reason, limit.until) for limit in due or ()] == [
+        (WaitReason.RATE, later(NOW, 10))
+    ]
+    assert [(limit.reason, limit.until) for limit in planned or ()] == [
+        (WaitReason.NOT_DUE, later(NOW, 60))
+    ]
+
+
+def test_every_reason_has_words() -> None:
+    assert {reason for reason, _ in DETAILS} == set(WaitReason) - {WaitReason.BEHIND}
 
 
 async def test_queue_without_due_tasks_waits_for_nothing_but_its_pause(

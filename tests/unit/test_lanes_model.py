@@ -18,6 +18,7 @@ from poussetaches.core.moment import DAY, SECOND, Moment, later
 from poussetaches.core.queue import Lane, Queue, QueueOverrides, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.lanes import Lanes
+from poussetaches.engine.limits import reached, room_in
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from tests.effort import examples
@@ -171,6 +172,16 @@ class LanesMachine(RuleBasedStateMachine):
         assert not +by_share
 
     @invariant()
+    def lane_has_room_exactly_if_no_reason_to_wait_is_returned(self) -> None:
+        limits = self.lanes.limits
+        for queue in self.lanes.states():
+            for state in queue.due_states():
+                found = limits.of_lane(queue, state)
+                room = min(self._rooms(state.lane).values())
+                assert max(0, room_in(found)) == max(0, room)
+                assert (room > 0) == (reached(found) == [])
+
+    @invariant()
     def nothing_is_called_behind_while_the_dispatcher_keeps_up(self) -> None:
         assert self.room <= 0 or not self.lanes.is_behind()
 
@@ -214,7 +225,7 @@ class LanesMachine(RuleBasedStateMachine):
         """Ask who may start; see that no limit is passed, and that no room is left unused."""
         room = self.room
         due = self.due_lanes()
-        rooms = {lane: self._rooms(lane) for lane in due}
+        rooms = {lane: self._rooms(lane, whole_tokens=True) for lane in due}
         wanted = self.lanes.startable(room)
         assert sum(wanted.values()) <= max(0, room)
         taken: Counter[object] = Counter()
@@ -250,10 +261,13 @@ class LanesMachine(RuleBasedStateMachine):
             assert all(holding[origin] <= most for origin in taking)
 
     def _lane_room(self, lane: Lane) -> int:
-        return min(self._rooms(lane).values())
+        return min(self._rooms(lane, whole_tokens=True).values())
 
-    def _rooms(self, lane: Lane) -> dict[object, int]:
-        """Return what each limit leaves for attempts of a lane."""
+    def _rooms(self, lane: Lane, *, whole_tokens: bool = False) -> dict[object, int]:
+        """Return what each limit leaves for attempts of a lane.
+
+        A token that is short by a rounding error may be used, but ``wake_at`` waits for the whole.
+        """
         settings, origin = self.queues.settings_of(lane.queue), self.queues.origin_of(lane)
         paused = not lane.forced and (self.server_paused or self.queues.is_paused(lane.queue))
         held = self.origins.is_held(origin)
@@ -262,13 +276,13 @@ class LanesMachine(RuleBasedStateMachine):
         rooms: dict[object, int] = {
             lane.queue: settings.concurrency - len(of_queue),
             (lane.queue, origin): self._cap(lane.queue, origin) - of_queue.count(origin),
-            origin: self.origins.free_slots(origin),
+            origin: self.origins.slots(origin) - self.origins.on_wire(origin),
             "lane": 0 if paused or held or asked else 1_000_000,
         }
         state = self.lanes.state_of(lane.queue)
-        bucket = None if state is None else self.lanes.limits.bucket(state)
+        bucket = None if state is None else self.lanes.limits.buckets.of(lane.queue)
         if bucket is not None:
-            rooms[lane.queue, "rate"] = bucket.available
+            rooms[lane.queue, "rate"] = int(bucket.tokens) if whole_tokens else bucket.available
         return rooms
 
     def _cap(self, queue: str, origin: str) -> int:

@@ -12,11 +12,13 @@ from itertools import cycle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import SECOND
 from poussetaches.core.queue import Lane, Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.target import origin_of
-from poussetaches.core.task import Outcome, Task
+from poussetaches.core.task import Outcome, Task, TaskState
+from poussetaches.core.waiting import WaitReason
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
 from poussetaches.engine.lanes import Lanes
@@ -25,6 +27,7 @@ from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import Request
 from poussetaches.engine.virtual_clock import STARTED
 from tests.effort import examples
+from poussetaches.store.sqlite import SqliteStore
 from tests.factories import NOW, make_queue, make_task, seeded
 from tests.fakes import FakeClock, let_run
 from tests.store.sqlite_files import opened
@@ -87,7 +90,10 @@ class TimedSender:
 class World:
     """An engine with its clock and its sender; time passes when a test says so."""
 
-    def __init__(self, engine: Engine, clock: FakeClock, sender: TimedSender) -> None:
+    def __init__(
+        self, engine: Engine, clock: FakeClock, sender: TimedSender, store: SqliteStore
+    ) -> None:
+        self.store = store
         self.engine = engine
         self.clock = clock
         self.sender = sender
@@ -100,6 +106,20 @@ class World:
             await let_run()
             if len(self.sender.started_at) == before:
                 return wake_at
+
+    async def reasons(self) -> dict[str, list[WaitReason]]:
+        """Return the reasons of each waiting task; a list gives the same."""
+        waiting = TaskFilter(states=frozenset({TaskState.WAITING}))
+        tasks = (await self.store.tasks(waiting, after=None, limit=1000)).tasks
+        in_short = self.engine.wait_reasons(tasks)
+        found = {}
+        for task, short in zip(tasks, in_short, strict=True):
+            full = self.engine.waiting_for(task)
+            found[task.id] = [each.reason for each in full]
+            assert [(each.reason, each.until) for each in short or ()] == [
+                (each.reason, each.until) for each in full
+            ]
+        return found
 
     async def run(self, seconds: float) -> None:
         """Look at each moment at which the engine asks to, or an attempt ends."""
@@ -134,7 +154,7 @@ async def world(
         await store.restore([(task, []) for task in tasks])
         engine = Engine(store=store, sender=sender, clock=clock, random=seeded(), config=config)
         await engine.load()
-        yield World(engine, clock, sender)
+        yield World(engine, clock, sender, store)
         await engine.stop(0)
 
 
@@ -185,6 +205,15 @@ queues = st.builds(
     origin_concurrency=st.none() | st.integers(1, 6),
     base_url=st.sampled_from(ORIGINS),
 )
+limited_queues = st.builds(
+    make_queue,
+    st.sampled_from(["one", "two", "three"]),
+    paused=st.booleans(),
+    rate=st.none() | st.sampled_from([0.5, 2.0]),
+    burst=st.integers(1, 3),
+    concurrency=st.integers(1, 6),
+    origin_concurrency=st.none() | st.integers(1, 6),
+)
 tasks = st.lists(
     st.tuples(
         st.sampled_from(["one", "two", "three"]),
@@ -234,6 +263,38 @@ async def test_slots_are_never_exceeded_and_every_task_gets_one(
         assert set(sender.most) == places
         for (queue, _), most in sender.most.items():
             assert most <= share_of(known.settings_of(queue), origin_counts[queue])
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(limited_queues, max_size=3),
+    tasks,
+    st.integers(1, 12),
+    durations,
+    st.lists(st.sampled_from([0.0, 0.1, 1.0, 5.0]), min_size=1, max_size=6),
+)
+async def test_attempt_starts_exactly_if_a_task_has_no_reason_to_wait(
+    configured: list[Queue],
+    wanted: list[tuple[str, str, bool]],
+    max_in_flight: int,
+    durations: list[float],
+    steps: list[float],
+) -> None:
+    config = EngineConfig(queue=QueueSettings(base_url=ORIGINS[0]), max_in_flight=max_in_flight)
+    made = [
+        make_task(f"task-{number}", queue=queue, url=url, forced=forced)
+        for number, (queue, url, forced) in enumerate(wanted)
+    ]
+    async with world(config, durations, configured, made) as given_world:
+        for step in steps:
+            given_world.clock.advance(step)
+            await let_run()
+            has_room = [] in (await given_world.reasons()).values()
+            before = len(given_world.sender.started_at)
+            await given_world.settle()
+
+            assert (len(given_world.sender.started_at) > before) == has_room
+            assert [] not in (await given_world.reasons()).values()
 
 
 @given(

@@ -190,12 +190,12 @@ def test_attempts_on_the_wire_take_the_slots_of_an_origin_that_was_away() -> Non
     origins = held_at(0.0)
     release(origins, 1.0)
     origins.started(APP)
-    free = [origins.free_slots(APP)]
+    free = [origins.slots(APP) - origins.on_wire(APP)]
 
     origins.answered(APP)
-    free.append(origins.free_slots(APP))
+    free.append(origins.slots(APP) - origins.on_wire(APP))
     origins.ended(APP)
-    free.append(origins.free_slots(APP))
+    free.append(origins.slots(APP) - origins.on_wire(APP))
 
     assert free == [0, 1, 2]
     assert origins.on_wire(APP) == 0
@@ -206,7 +206,7 @@ def test_attempts_take_nothing_from_an_origin_that_was_never_away() -> None:
 
     origins.started(APP)
 
-    assert (origins.free_slots(APP), origins.on_wire(APP)) == (ALL_SLOTS, 1)
+    assert (origins.slots(APP), origins.on_wire(APP)) == (ALL_SLOTS, 1)
 
 
 def test_origin_is_told_of_once_when_it_has_a_slot_again() -> None:

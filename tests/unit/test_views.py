@@ -11,7 +11,7 @@ import pytest
 from poussetaches.api.views import (
     SECRET_HEADERS,
     attempt_view,
-    listed,
+    list_views,
     shown,
     task_detail,
     task_view,
@@ -22,6 +22,7 @@ from poussetaches.core.progress import Progress
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.task import BodyKind, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.engine.limits import Limit, Scope
 from tests.factories import NOW, URL, make_attempt, make_ended, make_task
 
 SHOWN_NOW = "2026-09-21T14:13:20.000000Z"
@@ -64,7 +65,9 @@ def view_of(task: Task, *more_secrets: str) -> Any:
 def test_task_in_a_list_has_all_but_body_and_headers() -> None:
     task = make_task(headers={"X-A": "a"}, body=b"1", body_kind=BodyKind.JSON)
 
-    assert encoded(listed(task)) == LISTED
+    [view] = list_views([task], [None])
+
+    assert encoded(view) == LISTED
 
 
 def test_task_without_a_body_shows_none() -> None:
@@ -190,6 +193,15 @@ def test_what_is_waited_for_says_until_when_or_null() -> None:
         "until": SHOWN_NOW,
         "detail": "after a failure",
     }
+
+
+def test_list_shows_what_a_task_waits_for_without_words() -> None:
+    limits = [Limit(WaitReason.RATE, Scope.QUEUE, until=NOW)]
+
+    [view, other] = list_views([make_task(), make_task("other")], [limits, []])
+
+    assert encoded(view)["waiting_for"] == [{"reason": "rate", "until": SHOWN_NOW}]
+    assert encoded(other)["waiting_for"] == []
 
 
 def test_only_a_task_that_waits_says_what_for() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from poussetaches.core.moment import Moment
 from poussetaches.core.progress import Progress
 from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitingFor
+from poussetaches.engine.limits import Limit
 from poussetaches.engine.queues import Queues
 
 
@@ -66,6 +67,9 @@ class EngineView(Protocol):
 
     def waiting_for(self, task: Task) -> list[WaitingFor]:
         """Return what a waiting task waits for; those in front of it are not looked at."""
+
+    def wait_reasons(self, tasks: Iterable[Task]) -> list[list[Limit] | None]:
+        """Return the limits that each task of a list waits for; None if it does not wait."""
 
     def queue_waiting_for(self, queue: str) -> list[WaitingFor]:
         """Return what keeps a queue from starting attempts."""

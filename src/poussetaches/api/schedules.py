@@ -369,7 +369,10 @@ class ScheduleRoutes:
         query = read_query(request, RunsQuery)
         schedule = await self._known(request)
         filter = TaskFilter(schedule=schedule.name)
-        return answer(await page_of(self._store, filter, limit=query.limit, cursor=query.cursor))
+        page = await page_of(
+            self._store, self._engine, filter, limit=query.limit, cursor=query.cursor
+        )
+        return answer(page)
 
     async def preview(self, request: Request) -> Response:
         """Answer when an expression that begins to count now would be due."""

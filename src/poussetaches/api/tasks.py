@@ -26,7 +26,7 @@ from poussetaches.api.views import (
     TaskDetail,
     TaskOrPruned,
     TaskView,
-    listed,
+    list_views,
     task_detail,
     task_view,
 )
@@ -182,9 +182,10 @@ class TaskRoutes:
     async def list_tasks(self, request: Request) -> Response:
         """List tasks, the one pushed last first."""
         query = read_query(request, ListQuery, many=REPEATED)
-        return answer(
-            await page_of(self._store, query.filter(), limit=query.limit, cursor=query.cursor)
+        page = await page_of(
+            self._store, self._engine, query.filter(), limit=query.limit, cursor=query.cursor
         )
+        return answer(page)
 
     async def show(self, request: Request) -> Response:
         """Answer a task with its attempts; when it has ended, if it is asked to wait."""
@@ -297,7 +298,9 @@ class TaskRoutes:
         return answer(task_view(task, secret_headers=self._secret_headers))
 
 
-async def page_of(store: Store, filter: TaskFilter, *, limit: int, cursor: str | None) -> TaskList:
+async def page_of(
+    store: Store, engine: EngineView, filter: TaskFilter, *, limit: int, cursor: str | None
+) -> TaskList:
     """Return a page of the tasks that a filter selects.
 
     Raises:
@@ -311,7 +314,8 @@ async def page_of(store: Store, filter: TaskFilter, *, limit: int, cursor: str |
         after = page.after
         if after is None or len(tasks) >= limit:
             break
-    return TaskList([listed(task) for task in tasks], None if after is None else _cursor(after))
+    views = list_views(tasks, engine.wait_reasons(tasks))
+    return TaskList(views, None if after is None else _cursor(after))
 
 
 def not_found(task_id: str) -> TaskNotFound:

@@ -16,6 +16,7 @@ from poussetaches.core.queue_fields import RetryFields, StatusField
 from poussetaches.core.retry import overrides_of
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.engine.limits import Limit
 from poussetaches.engine.masking import MASKED
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -27,6 +28,15 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 # What RFC 3339 can write. Tasks taken over from elsewhere may lie outside.
 _FIRST = Moment(-62_135_596_800_000_000)
 _LAST = Moment(253_402_300_799_999_999)
+
+
+class WaitView(msgspec.Struct, kw_only=True, frozen=True):
+    """One of the reasons to wait, and until when, if that is known. Lists leave out ``detail``."""
+
+    reason: WaitReason
+    until: Time | None
+    detail: str | UnsetType = UNSET
+    count: int | UnsetType = UNSET
 
 
 class ListedTask(msgspec.Struct, kw_only=True, frozen=True):
@@ -56,6 +66,7 @@ class ListedTask(msgspec.Struct, kw_only=True, frozen=True):
     attempt_count: int
     last_status: int | None
     last_error: str | None
+    waiting_for: list[WaitView] | UnsetType = UNSET
 
 
 class TaskView(ListedTask, kw_only=True, frozen=True):
@@ -100,21 +111,11 @@ class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     node: str | None = None
 
 
-class WaitView(msgspec.Struct, kw_only=True, frozen=True):
-    """One of the things that are waited for, and until when, where that is known."""
-
-    reason: WaitReason
-    until: Time | None
-    detail: str
-    count: int | UnsetType = UNSET
-
-
 class TaskDetail(TaskView, kw_only=True, frozen=True):
     """A task with its attempts, what it waits for, and the progress of the running attempt."""
 
     attempts: list[AttemptView]
     progress: ProgressView | UnsetType = UNSET
-    waiting_for: list[WaitView] | UnsetType = UNSET
 
 
 class PrunedTask(msgspec.Struct, kw_only=True, frozen=True):
@@ -143,14 +144,27 @@ TaskOrPruned = Annotated[
 ]
 
 
-def listed(task: Task) -> ListedTask:
-    """Return a task as it is shown in a list."""
-    return _shown_as(ListedTask, task, {})
+def list_views(tasks: Iterable[Task], limits: Iterable[list[Limit] | None]) -> list[ListedTask]:
+    """Return tasks as they are shown in a list, with the limits that each waits for, if any."""
+    last: list[Limit] | None = None
+    waits: list[WaitView] | UnsetType = UNSET
+    found = []
+    for task, reached in zip(tasks, limits, strict=True):
+        run_at = shown(task.run_at)
+        if reached is not last:  # tasks that wait for the same share a list
+            last, waits = (
+                reached,
+                UNSET if reached is None else _short_waits(reached, task, run_at),
+            )
+        found.append(_shown_as(ListedTask, task, {"run_at": run_at, "waiting_for": waits}))
+    return found
 
 
 def task_view(task: Task, *, secret_headers: frozenset[str]) -> TaskView:
     """Return a task as it is shown; ``secret_headers`` are lower-case names."""
-    return _shown_as(TaskView, task, _content(task, secret_headers))
+    more = _content(task, secret_headers)
+    more["run_at"] = shown(task.run_at)
+    return _shown_as(TaskView, task, more)
 
 
 def task_detail(
@@ -163,6 +177,7 @@ def task_detail(
 ) -> TaskDetail:
     """Return a task with its attempts, and with what is not None of the other two."""
     more = _content(task, secret_headers)
+    more["run_at"] = shown(task.run_at)
     more["attempts"] = [attempt_view(attempt) for attempt in attempts]
     if waiting_for is not None:
         more["waiting_for"] = [wait_view(one) for one in waiting_for]
@@ -205,6 +220,16 @@ def wait_view(waiting: WaitingFor) -> WaitView:
     )
 
 
+def _short_waits(limits: Iterable[Limit], task: Task, run_at: Time) -> list[WaitView]:
+    return [
+        WaitView(
+            reason=limit.reason,
+            until=run_at if limit.until == task.run_at else shown_or_none(limit.until),
+        )
+        for limit in limits
+    ]
+
+
 def masked(headers: dict[str, str], *, secret_headers: frozenset[str]) -> dict[str, str]:
     """Return headers with the values of the secret ones hidden."""
     return {
@@ -230,9 +255,10 @@ def response_text(attempt: Attempt) -> str:
 
 def shown(moment: Moment) -> str:
     """Return a moment as RFC 3339 text; one outside the years 1 to 9999 is moved inside."""
-    if _FIRST <= moment <= _LAST:
+    try:
         return rfc3339(moment)
-    return rfc3339(_FIRST if moment < _FIRST else _LAST)
+    except OverflowError:
+        return rfc3339(_FIRST if moment < _FIRST else _LAST)
 
 
 def shown_or_none(moment: Moment | None) -> str | None:
@@ -260,7 +286,6 @@ def _shown_as(kind: Callable[..., V], task: Task, more: dict[str, object]) -> V:
         on_dead=task.on_dead,
         schedule=task.schedule,
         created_at=shown(task.created_at),
-        run_at=shown(task.run_at),
         expires_at=shown_or_none(task.expires_at),
         ended_at=shown_or_none(task.ended_at),
         round=task.round,

@@ -138,11 +138,11 @@ class EndedTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the things that are waited for, and until when, where that is known."""
+    """One of the reasons to wait, and until when, if that is known. Lists leave out ``detail``."""
 
     reason: str
     until: datetime | None
-    detail: str
+    detail: str = ""
     count: int | None = None
 
 
@@ -169,8 +169,8 @@ class RetentionInfo(TypedDict):
 class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A task. ``retry`` has what the task sets of its policy, the rest is its queue's.
 
-    Lists leave out headers and body; ``attempts`` and ``waiting_for`` come with a task that was
-    asked for by its id. The body is in the form in which it was pushed.
+    Lists leave out headers and body. ``waiting_for`` is set in lists and on a task requested by
+    its id, ``attempts`` only on the latter. The body is in the form in which it was pushed.
     """
 
     id: str

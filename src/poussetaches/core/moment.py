@@ -67,7 +67,7 @@ def datetime_of(moment: Moment) -> datetime:
 def rfc3339(moment: Moment) -> str:
     """Return a moment as RFC 3339 text in UTC, to the microsecond."""
     second, microseconds = divmod(moment, SECOND)
-    return f"{_to_the_second(second)}.{microseconds:06}Z"
+    return "%s.%06dZ" % (_to_the_second(second), microseconds)  # noqa: UP031 - faster in long lists
 
 
 @lru_cache(maxsize=1024)  # what is shown together is mostly of one time

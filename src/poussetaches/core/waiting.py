@@ -25,11 +25,12 @@ class WaitReason(StrEnum):
     OUT_OF_RESOURCES = "out_of_resources"
     BEHIND = "behind"
     STORE_FULL = "store_full"
+    STARTING = "starting"
     DRAINING = "draining"
 
 
 class WaitingFor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of the things that a task waits for, and until when, where that is known."""
+    """One of the reasons why a task waits, and until when, if that is known."""
 
     reason: WaitReason
     detail: str

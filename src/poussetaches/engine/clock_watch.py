@@ -73,7 +73,7 @@ class ClockWatch:
     def _compare(self, record: ClockRecord) -> None:
         moved = record.seen - self._last.seen
         if abs(moved) > NOTICED:
-            self._lanes.all_spent()
+            self._lanes.limits.buckets.mark_all_unsaved()
         if moved < -NOTICED:
             log.warning("clock was set back", extra=_fields(-moved))
             self._note_set_back(self._last.seen)

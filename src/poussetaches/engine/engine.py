@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from random import Random
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
 from poussetaches.core.progress import Progress
 from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitingFor
+from poussetaches.engine.attempt_runner import AttemptRunner
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.config import EngineConfig
@@ -16,6 +18,7 @@ from poussetaches.engine.defects import Defects
 from poussetaches.engine.dispatcher import Dispatcher
 from poussetaches.engine.explain import Explainer
 from poussetaches.engine.lanes import Lanes
+from poussetaches.engine.limits import Limit
 from poussetaches.engine.loop import Loop, Tick
 from poussetaches.engine.maintenance import Maintenance
 from poussetaches.engine.observer import GuardedObserver, Nobody, Observer
@@ -23,9 +26,11 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.rates import Rates
+from poussetaches.engine.recorder import Recorder
 from poussetaches.engine.running import RunningAttempts
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
+from poussetaches.engine.server_limits import ServerLimits
 from poussetaches.engine.shortage import Shortage
 from poussetaches.engine.watchdog import Watchdog
 from poussetaches.store.base import News, Store
@@ -60,25 +65,42 @@ class Engine:
         self._shortage = Shortage(clock, in_flight=lambda: self.in_flight)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self._clock_watch = ClockWatch(store=store, clock=clock, lanes=self.lanes)
-        self._rates = Rates(store=store, clock=clock, lanes=self.lanes, defects=self.defects)
+        self._rates = Rates(
+            store=store, clock=clock, buckets=self.lanes.limits.buckets, defects=self.defects
+        )
         self._running = RunningAttempts(config.attempt_secret)
-        self.dispatcher = Dispatcher(
+        self.limits = ServerLimits(
             store=store,
+            shortage=self._shortage,
+            in_flight=lambda: self.in_flight,
+            max_in_flight=config.max_in_flight,
+        )
+        guarded = GuardedObserver(observer or Nobody(), self.defects)
+        attempts = AttemptRunner(
             sender=sender,
-            observer=GuardedObserver(observer or Nobody(), self.defects),
+            observer=guarded,
             queues=self.queues,
             lanes=self.lanes,
             origins=self.origins,
             shortage=self._shortage,
-            rates=self._rates,
             clock=clock,
-            clock_watch=self._clock_watch,
             running=self._running,
             random=random,
-            bell=self._bell,
             probe_bell=probe_bell,
             config=config,
             defects=self.defects,
+        )
+        self.dispatcher = Dispatcher(
+            store=store,
+            attempts=attempts,
+            recorder=Recorder(store=store, clock=clock, defects=self.defects),
+            observer=guarded,
+            lanes=self.lanes,
+            limits=self.limits,
+            rates=self._rates,
+            clock=clock,
+            clock_watch=self._clock_watch,
+            bell=self._bell,
         )
         self.prober = Prober(
             origins=self.origins,
@@ -98,13 +120,7 @@ class Engine:
             defects=self.defects,
         )
         self._explainer = Explainer(
-            store=store,
-            dispatcher=self.dispatcher,
-            queues=self.queues,
-            lanes=self.lanes,
-            origins=self.origins,
-            shortage=self._shortage,
-            clock=clock,
+            server=self.limits, lanes=self.lanes, queues=self.queues, clock=clock
         )
         self.loops = (
             self._loop("dispatcher", self._dispatch, bell=self._bell),
@@ -129,8 +145,13 @@ class Engine:
             self.lanes.waits(lane, run_at)
         self._bell.ring()
 
+    def postpone_attempts(self) -> None:
+        """Make no attempts until ``start`` is called, and give that as the reason."""
+        self.limits.is_starting = True
+
     def start(self) -> None:
         """Begin to deliver what ``load`` has learnt of."""
+        self.limits.is_starting = False
         self._watchdog.start()
         for loop in (*self.loops, *self.chores):
             loop.start()
@@ -226,6 +247,10 @@ class Engine:
     def queue_waiting_for(self, queue: str) -> list[WaitingFor]:
         """Return what keeps a queue from starting attempts."""
         return self._explainer.queue_waiting_for(queue)
+
+    def wait_reasons(self, tasks: Iterable[Task]) -> list[list[Limit] | None]:
+        """Return the limits that each task of a list waits for; None if it does not wait."""
+        return self._explainer.wait_reasons(tasks)
 
     def oldest_due_at(self, queue: str | None) -> Moment | None:
         """Return since when a queue's oldest due task is due, or (None) that of all queues."""

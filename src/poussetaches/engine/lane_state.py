@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Lane, TokenBucket
+from poussetaches.core.queue import Lane
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +51,6 @@ class QueueState:
     due: OrderedDict[Lane, LaneState] = field(default_factory=OrderedDict)  # in turn
     aside: dict[Lane, LaneState] = field(default_factory=dict)
     in_flight: int = 0
-    bucket: TokenBucket | None = None
     opens_at: float | None = None  # when its rate does, monotonic; None when nobody waits for it
 
     def is_due(self, lane: Lane) -> bool:

@@ -18,13 +18,14 @@ from itertools import count
 from poussetaches.core.moment import DAY, Moment, seconds_between
 from poussetaches.core.queue import Lane
 from poussetaches.engine.clock import Clock
-from poussetaches.engine.lane_state import LaneState, QueueState, Share
-from poussetaches.engine.limits import Limits, Look
+from poussetaches.engine.lane_registry import LaneRegistry
+from poussetaches.engine.lane_state import LaneState, QueueState
+from poussetaches.engine.limits import Limits
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
+from poussetaches.engine.room_budget import RoomBudget
 
 SMALL = 64  # entries; not worth tidying up below
-QUICKLY_FULL = 2.0  # seconds; a bucket that fills faster need not be kept: a restart takes longer
 
 
 class Lanes:
@@ -32,11 +33,10 @@ class Lanes:
 
     def __init__(self, queues: Queues, *, origins: Origins, clock: Clock) -> None:
         self.limits = Limits(queues, origins=origins, clock=clock)
-        self._settings = queues
         self._origins = origins
         self._clock = clock
-        self._queues: dict[str, QueueState] = {}
-        self._leading_to: dict[str, dict[Lane, LaneState]] = {}  # by origin, of all queues
+        self._registry = LaneRegistry(queues, clock)
+        self._queues = self._registry.queues
         self._due: OrderedDict[str, QueueState] = OrderedDict()  # queues that may have room
         self._turns = count(1)
         # Lanes by when they are due; an entry that its lane no longer agrees with is void.
@@ -45,18 +45,17 @@ class Lanes:
         # Queues, and shares of them (else None) by their origin, by when they have room again.
         self._openings: list[tuple[float, int, str, str | None]] = []
         self._order = count()
-        self._spent: set[str] = set()  # queues whose buckets changed since they were stored
 
     # What is learnt
 
     def used(self, lane: Lane, used_at: Moment) -> None:
         """Note that a lane had a task lately."""
-        state = self._state(lane)
+        state = self._registry.add(lane)
         state.used_at = max(state.used_at, used_at)
 
     def waits(self, lane: Lane, run_at: Moment) -> None:
         """Note that a task of a lane waits from a moment on."""
-        state = self._state(lane)
+        state = self._registry.add(lane)
         state.used_at = self._clock.now()
         state.heard_of = run_at if state.heard_of is None else min(state.heard_of, run_at)
         if state.next_due is None or run_at < state.next_due:
@@ -65,11 +64,11 @@ class Lanes:
     def looking(self, lanes: Iterable[Lane]) -> None:
         """Note that the store is being asked about lanes."""
         for lane in lanes:
-            self._state(lane).heard_of = None
+            self._registry.add(lane).heard_of = None
 
     def looked(self, lane: Lane, next_due: Moment | None) -> None:
         """Note what the store said of a lane."""
-        state = self._state(lane)
+        state = self._registry.add(lane)
         queue = self._queues[lane.queue]
         queue.due.pop(lane, None)
         queue.aside.pop(lane, None)
@@ -83,15 +82,11 @@ class Lanes:
 
     def started(self, lane: Lane) -> str:
         """Take slots and a token for an attempt; return the origin that it goes to."""
-        queue, share = self._queues[lane.queue], self._state(lane).share
+        queue, share = self._queues[lane.queue], self._registry.add(lane).share
         queue.in_flight += 1
         share.in_flight += 1
         self._origins.started(share.origin)
-        bucket = self.limits.bucket(queue)
-        if bucket is not None:
-            queue.bucket = bucket.taken(1)
-            if bucket.burst > bucket.rate * QUICKLY_FULL:
-                self.spent_by([queue.name])
+        self.limits.buckets.take(lane.queue)
         return share.origin
 
     def ended(self, lane: Lane, origin: str) -> None:
@@ -119,15 +114,14 @@ class Lanes:
     def pause(self, paused: bool) -> None:
         """Stop all lanes but those that were told to run, or let them go on."""
         self.limits.server_paused = paused
-        self._bring_back(s for queue in self._queues.values() for s in queue.aside.values())
+        self._bring_back(self._registry.set_aside())
 
     def queue_changed(self, name: str) -> None:
         """Have other settings, another pause and another base URL of a queue count at once."""
         queue = self._queues.get(name)
         if queue is None:
             return
-        for state in queue.lanes.values():
-            self._follow(queue, state)
+        self._registry.redirect(queue)
         self._bring_back(queue.aside.values())
         self._open(queue)
 
@@ -151,7 +145,7 @@ class Lanes:
 
     def was_due(self, lane: Lane, moment: Moment) -> bool:
         """Tell whether a lane had a due task at a moment, for all that is known."""
-        next_due = self._state(lane).next_due
+        next_due = self._registry.add(lane).next_due
         return next_due is not None and next_due <= moment
 
     def startable(self, room: int) -> dict[Lane, int]:
@@ -161,25 +155,25 @@ class Lanes:
         part of a queue's slots waits while one that holds less has something due.
         """
         self._catch_up()
-        look = Look(self.limits, self._origins, server_room=room)
+        budget = RoomBudget(self.limits, server_room=room)
         wanted: dict[Lane, int] = {}
         while room > 0 and self._due:
             queue = next(iter(self._due.values()))
-            state = self._next_turn(queue, look)
+            state = self._next_turn(queue, budget)
             if state is None:
                 del self._due[queue.name]
                 self._plan_opening(queue)
                 continue
             count = 1
             if len(self._due) == 1 and len(queue.due) == 1:  # nobody else has turns
-                count = min(room, look.queue_room(queue), look.room(queue, state))
-            look.promise(queue, state, count)
+                count = min(room, budget.queue_room(queue), budget.lane_room(queue, state))
+            budget.promise(queue, state, count)
             wanted[state.lane] = wanted.get(state.lane, 0) + count
             room -= count
             self._due.move_to_end(queue.name)
-        # They had room before the look, and have it still when fewer tasks are found.
-        self._bring_back(look.passed_over)
-        for queue in look.promised_to.values():
+        # They had room before, and still have it if fewer tasks are found than promised.
+        self._bring_back(budget.passed_over)
+        for queue in budget.promised_to.values():
             self._open(queue)
         return wanted
 
@@ -210,100 +204,30 @@ class Lanes:
             times.append(self._openings[0][0])
         return min(times, default=None)
 
-    def spent_by(self, queues: Iterable[str]) -> None:
-        """Mark the buckets of queues as changed since they were stored."""
-        self._spent.update(queues)
-
-    def all_spent(self) -> None:
-        """Mark all buckets that are not full as changed: the clock of their records was set."""
-        self.spent_by(self.limits.remembered)
-        self.spent_by(
-            name for name, queue in self._queues.items() if self.limits.full_in(name, queue)
-        )
-
-    @property
-    def has_spent(self) -> bool:
-        """Whether a bucket has changed since it was stored."""
-        return bool(self._spent)
-
-    def take_spent(self) -> dict[str, float]:
-        """Return the changed buckets by queue, as the seconds until each is full."""
-        spent, self._spent = self._spent, set()
-        found = {}
-        for name in sorted(spent):
-            full_in = self.limits.full_in(name, self._queues.get(name))
-            if full_in is not None:
-                found[name] = full_in
-        return found
-
     def is_behind(self) -> bool:
-        """Tell whether a task is due that nothing stands in the way of."""
-        look = Look(self.limits, self._origins, server_room=1)
+        """Return whether a due task could be started: no limit of its lane is reached."""
+        budget = RoomBudget(self.limits, server_room=1)
         return any(
-            look.queue_room(queue) > 0
-            and any(look.room(queue, state) > 0 for state in queue.due.values())
+            budget.queue_room(queue) > 0
+            and any(budget.lane_room(queue, state) > 0 for state in queue.due.values())
             for queue in self._due.values()
         )
 
     def forget_idle(self) -> None:
         """Forget origins that a queue had no task for in a day, and queues that have none."""
-        since = Moment(self._clock.now() - DAY)
+        self._registry.forget_unused(Moment(self._clock.now() - DAY))
+        buckets = self.limits.buckets
         for queue in list(self._queues.values()):
-            for share in list(queue.shares.values()):
-                if self._is_idle(share, since):
-                    self._forget(queue, share)
-            if not queue.shares and self.limits.is_rested(queue):
+            if not queue.shares and buckets.is_full(queue.name):
                 del self._queues[queue.name]
-        # Those that are left may have more room now.
-        self._bring_back(s for queue in self._queues.values() for s in queue.aside.values())
+                buckets.forget(queue.name)
+        # The remaining origins may have more room now.
+        self._bring_back(self._registry.set_aside())
         self._origins.forget_all_but(
             {origin for queue in self._queues.values() for origin in queue.shares}
         )
 
     # How it is worked out
-
-    def _state(self, lane: Lane) -> LaneState:
-        queue = self._queues.get(lane.queue)
-        if queue is None:
-            queue = self._queues[lane.queue] = QueueState(lane.queue)
-        state = queue.lanes.get(lane)
-        if state is None:
-            share = queue.share_of(self._settings.origin_of(lane))
-            state = queue.lanes[lane] = LaneState(lane, share, self._clock.now())
-            self._join(state)
-        return state
-
-    def _follow(self, queue: QueueState, state: LaneState) -> None:
-        """Have a lane share the limits of the origin that it leads to now."""
-        share = queue.share_of(self._settings.origin_of(state.lane))
-        if share is not state.share:
-            self._leave(state)
-            state.share = share
-            self._join(state)
-
-    def _join(self, state: LaneState) -> None:
-        state.share.lanes[state.lane] = state
-        self._leading_to.setdefault(state.share.origin, {})[state.lane] = state
-
-    def _leave(self, state: LaneState) -> None:
-        origin = state.share.origin
-        del state.share.lanes[state.lane]
-        del self._leading_to[origin][state.lane]
-        if not self._leading_to[origin]:
-            del self._leading_to[origin]
-
-    def _is_idle(self, share: Share, since: Moment) -> bool:
-        return (
-            not share.was_used_since(since)
-            and share.asked_to_wait_until <= self._clock.monotonic()
-            and all(state.next_due is None for state in share.lanes.values())
-        )
-
-    def _forget(self, queue: QueueState, share: Share) -> None:
-        for state in list(share.lanes.values()):
-            self._leave(state)
-            del queue.lanes[state.lane]
-        del queue.shares[share.origin]
 
     def _expect(self, state: LaneState, run_at: Moment) -> None:
         state.next_due = run_at
@@ -322,10 +246,10 @@ class Lanes:
 
     def _is_valid(self, entry: tuple[Moment, Lane]) -> bool:
         run_at, lane = entry
-        queue = self._queues.get(lane.queue)
-        if queue is None or lane not in queue.lanes:
+        state = self._registry.find(lane)
+        if state is None:
             return False
-        return queue.lanes[lane].next_due == run_at and not queue.is_due(lane)
+        return state.next_due == run_at and not self._queues[lane.queue].is_due(lane)
 
     def _make_due(self, state: LaneState) -> None:
         queue = self._queues[state.lane.queue]
@@ -364,7 +288,7 @@ class Lanes:
     def _bring_back_opened(self) -> None:
         """Have all lanes that lead to an origin with a new slot stand in line again."""
         for origin in self._origins.take_opened():
-            self._bring_back(self._leading_to.get(origin, {}).values())
+            self._bring_back(self._registry.leading_to(origin))
 
     def _bring_back(self, states: Iterable[LaneState]) -> None:
         """Have lanes that were set aside stand in line again, who had no turn for longest first.
@@ -377,20 +301,20 @@ class Lanes:
                 queue.due[state.lane] = state
                 self._open(queue)
 
-    def _next_turn(self, queue: QueueState, look: Look) -> LaneState | None:
+    def _next_turn(self, queue: QueueState, budget: RoomBudget) -> LaneState | None:
         """Return the lane of a queue that may start an attempt next, None when none may."""
-        if look.queue_room(queue) <= 0:
+        if budget.queue_room(queue) <= 0:
             return None
         passed = 0  # lanes in a row that hold their part
         while queue.due:
             lane, state = next(iter(queue.due.items()))
-            if look.room(queue, state) <= 0:
+            if budget.lane_room(queue, state) <= 0:
                 del queue.due[lane]
                 queue.aside[lane] = state
-                look.pass_over(state)
+                budget.pass_over(state)
                 continue
             queue.due.move_to_end(lane)
-            if 1 < len(queue.due) > passed and look.has_its_part(queue, state):
+            if 1 < len(queue.due) > passed and budget.has_even_part(queue, state):
                 passed += 1
                 continue
             state.last_turn = next(self._turns)
@@ -399,7 +323,7 @@ class Lanes:
 
     def _plan_opening(self, queue: QueueState) -> None:
         """Have a queue without tokens stand in line again when it has one."""
-        bucket = self.limits.bucket(queue)
+        bucket = self.limits.buckets.of(queue.name)
         if bucket is None or bucket.available or not queue.due:
             return
         opens_at = self._clock.monotonic() + bucket.wait
@@ -412,7 +336,7 @@ class Lanes:
 
     def _due_leading_to(self, origin: str) -> Iterator[LaneState]:
         """Yield the lanes of all queues that lead to an origin, are due and not paused."""
-        for state in self._leading_to.get(origin, {}).values():
+        for state in self._registry.leading_to(origin):
             is_due = self._queues[state.lane.queue].is_due(state.lane)
             if is_due and not self.limits.is_paused(state.lane):
                 yield state

@@ -80,11 +80,6 @@ class Origins:
         """Return how many attempts are on the wire to an origin."""
         return self._on_wire[origin]
 
-    def free_slots(self, origin: str) -> int:
-        """Return how many more attempts may be on the wire to an origin."""
-        away = self._away.get(origin)
-        return ALL_SLOTS if away is None else away.slots - self._on_wire[origin]
-
     def take_opened(self) -> list[str]:
         """Return the origins that have a slot again, or more of them; each is told of once."""
         if not self._opened:
@@ -136,9 +131,13 @@ class Origins:
         return origin in self._resolved
 
     def is_held(self, origin: str) -> bool:
-        """Tell whether nothing is to be sent to an origin."""
+        """Return whether nothing is to be sent to an origin."""
+        return self.hold_error(origin) is not None
+
+    def hold_error(self, origin: str) -> str | None:
+        """Return why an origin is held; None if it is not."""
         away = self._away.get(origin)
-        return away is not None and away.held
+        return away.error if away is not None and away.held else None
 
     def charged_error(self, origin: str, now: float) -> str | None:
         """Return what due tasks of an origin are charged with; None when they are not."""

@@ -10,7 +10,7 @@ from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.queue import BucketRecord
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.defects import Defects
-from poussetaches.engine.lanes import Lanes
+from poussetaches.engine.token_buckets import TokenBuckets
 from poussetaches.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,12 @@ log = logging.getLogger(__name__)
 class Rates:
     """Stores the token buckets of rate-limited queues, and restores them at the start."""
 
-    def __init__(self, *, store: Store, clock: Clock, lanes: Lanes, defects: Defects) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, buckets: TokenBuckets, defects: Defects
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._lanes = lanes
+        self._buckets = buckets
         self._defects = defects
 
     async def load(self) -> None:
@@ -34,17 +36,17 @@ class Rates:
             else:  # only the wall clock ran while the machine was off
                 wait = record.full_at - reading.now
             if wait > 0:
-                self._lanes.limits.remember(queue, full_at=now + wait / SECOND)
+                self._buckets.restore(queue, full_at=now + wait / SECOND)
         # The machine may have been rebooted, or its clock set: store by the clocks of today.
-        self._lanes.all_spent()
+        self._buckets.mark_all_unsaved()
         await self.keep()
 
     async def keep(self) -> None:
         """Store the buckets that attempts took tokens from, until none is left to store."""
-        while spent := self._lanes.take_spent():
+        while unsaved := self._buckets.take_unsaved():
             reading = self._clock.read()
             records = {}
-            for queue, seconds in spent.items():
+            for queue, seconds in unsaved.items():
                 wait = math.ceil(seconds * SECOND)
                 records[queue] = BucketRecord(
                     boot_id=self._clock.boot_id,
@@ -55,7 +57,7 @@ class Rates:
                 await self._store.keep_buckets(records)
             except StoreUnavailable as exc:
                 log.debug("rates wait for the store", extra={"error": str(exc)})
-                self._lanes.spent_by(spent)
+                self._buckets.mark_unsaved(unsaved)
                 return
             except Exception as exc:  # the next token that is taken stores the bucket again
                 self._defects.note("rates could not be stored", exc)

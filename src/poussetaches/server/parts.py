@@ -138,6 +138,10 @@ class Parts:
             if listener is not None:
                 self._store.listen(listener)
 
+    def postpone_attempts(self) -> None:
+        """Make no attempts until ``start`` is called, and give that as the reason."""
+        self.engine.postpone_attempts()
+
     def start(self) -> None:
         """Begin to deliver, and to watch over it."""
         self.engine.start()

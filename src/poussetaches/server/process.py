@@ -173,6 +173,7 @@ async def _loaded(
         observer=stats,
     )
     await parts.load()
+    parts.postpone_attempts()
     return parts
 
 
