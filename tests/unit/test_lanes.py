@@ -325,8 +325,8 @@ def test_no_pause_stops_a_lane_that_was_told_to_run(clock: FakeClock) -> None:
     given.lanes.pause(True)
 
     assert given.start() == {FORCED: 4}
-    assert given.lanes.is_paused(A)
-    assert not given.lanes.is_paused(FORCED)
+    assert given.lanes.limits.of_pauses(A)
+    assert not given.lanes.limits.of_pauses(FORCED)
 
 
 def test_pause_of_the_server_does_not_touch_that_of_a_queue(clock: FakeClock) -> None:

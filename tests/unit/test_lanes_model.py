@@ -322,7 +322,7 @@ class LanesMachine(RuleBasedStateMachine):
             self._push(lane, later(self.clock.now(), 30))
 
     def _start(self, lane: Lane, run_at: Moment) -> None:
-        if self.lanes.is_paused(lane):
+        if self.lanes.limits.of_pauses(lane):
             self._push(lane, run_at)
             return
         origin = self.lanes.started(lane)

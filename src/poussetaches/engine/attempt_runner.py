@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from http import HTTPStatus
 from random import Random
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.progress import Progress
+from poussetaches.core.queue import Lane
 from poussetaches.core.task import (
     Attempt,
     Bury,
@@ -66,6 +66,7 @@ class AttemptRunner:
         clock: Clock,
         running: RunningAttempts,
         random: Random,
+        bell: Bell,
         probe_bell: Bell,
         config: EngineConfig,
         defects: Defects,
@@ -79,21 +80,20 @@ class AttemptRunner:
         self._clock = clock
         self._running = running
         self._random = random
+        self._bell = bell
         self._probe_bell = probe_bell
         self._config = config
         self._defects = defects
 
-    async def run(self, lease: Lease, origin: str, *, free_slot: Callable[[], None]) -> End:
-        """Make one attempt; return what follows, even after an unexpected exception.
-
-        ``free_slot`` is called when nothing of the attempt is on the wire any more.
-        """
+    async def run(self, lease: Lease, lane: Lane, origin: str) -> End:
+        """Make one attempt; return what follows, even after an unexpected exception."""
         made: Made | None = None
         try:
             try:
                 made = await self._attempt(lease.task)
             finally:
-                free_slot()
+                self._lanes.ended(lane, origin)
+                self._bell.ring()
             return self._end_of(lease, origin, made)
         except BaseException as exc:
             raise_end(exc)

@@ -10,7 +10,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import Bury, Reason
 from poussetaches.engine.attempt_runner import AttemptRunner
-from poussetaches.engine.clock import Bell, Clock
+from poussetaches.engine.clock import Clock
 from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.deadline import GRACE, LATE
 from poussetaches.engine.lanes import Lanes
@@ -42,18 +42,17 @@ class Dispatcher:
         rates: Rates,
         clock: Clock,
         clock_watch: ClockWatch,
-        bell: Bell,
     ) -> None:
         self._store = store
         self._attempts = attempts
         self._recorder = recorder
         self._observer = observer
         self._lanes = lanes
+        self._buckets = lanes.limits.buckets
         self._limits = limits
         self._rates = rates
         self._clock = clock
         self._clock_watch = clock_watch
-        self._bell = bell
         self._keeping: set[asyncio.Task[None]] = set()  # one at most
         self._behind_since: float | None = None
         self._looked_at = clock.monotonic()
@@ -89,7 +88,7 @@ class Dispatcher:
             log.warning("no due tasks from the store", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
         self._note_what_is_left()
-        if self._lanes.limits.buckets.has_unsaved:  # the store was unavailable before
+        if self._buckets.has_unsaved:  # the store was unavailable before
             self._keep_rates()
         return self._wake_at()
 
@@ -138,7 +137,7 @@ class Dispatcher:
             now = self._clock.now()
             for lease in leases:
                 self._start(lease, now)
-            if self._lanes.limits.buckets.has_unsaved:
+            if self._buckets.has_unsaved:
                 self._keep_rates()
             # Lanes whose tasks are gone are no longer due: those behind them must have their turn.
             if not leases and all(self._lanes.was_due(lane, looked_at) for lane in wanted):
@@ -190,7 +189,7 @@ class Dispatcher:
         task = lease.task
         lane = task.lane
         # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
-        if task.run_at > now or not self._limits.allows_attempts or self._lanes.is_paused(lane):
+        if task.run_at > now or self._limits.of_state() or self._lanes.limits.of_pauses(lane):
             self._recorder.record(PutBack(lease))
             return
         if self._has_expired(lease, now):
@@ -219,17 +218,11 @@ class Dispatcher:
         own = asyncio.current_task()
         assert own is not None
         try:
-            end = await self._attempts.run(
-                lease, origin, free_slot=lambda: self._free_slot(lane, origin)
-            )
+            end = await self._attempts.run(lease, lane, origin)
         finally:
             # Without an await since the bell rang: the tick that it wakes must find the room.
             self._on_wire.discard(own)
         await self._recorder.record_here(end)
-
-    def _free_slot(self, lane: Lane, origin: str) -> None:
-        self._lanes.ended(lane, origin)
-        self._bell.ring()
 
     async def _charge_due(self) -> None:
         """Charge the due tasks of origins that stay away an attempt each, unsent."""

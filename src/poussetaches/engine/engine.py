@@ -86,6 +86,7 @@ class Engine:
             clock=clock,
             running=self._running,
             random=random,
+            bell=self._bell,
             probe_bell=probe_bell,
             config=config,
             defects=self.defects,
@@ -100,7 +101,6 @@ class Engine:
             rates=self._rates,
             clock=clock,
             clock_watch=self._clock_watch,
-            bell=self._bell,
         )
         self.prober = Prober(
             origins=self.origins,

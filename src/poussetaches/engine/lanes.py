@@ -135,10 +135,6 @@ class Lanes:
         """Yield what is known of each queue."""
         yield from self._queues.values()
 
-    def is_paused(self, lane: Lane) -> bool:
-        """Tell whether a pause stops a lane."""
-        return self.limits.is_paused(lane)
-
     def due_lanes(self) -> list[Lane]:
         """Return the lanes that have a due task, for all that is known."""
         return [state.lane for queue in self._queues.values() for state in queue.due_states()]
@@ -155,6 +151,8 @@ class Lanes:
         part of a queue's slots waits while one that holds less has something due.
         """
         self._catch_up()
+        if not self._due:
+            return {}
         budget = RoomBudget(self.limits, server_room=room)
         wanted: dict[Lane, int] = {}
         while room > 0 and self._due:
@@ -206,6 +204,8 @@ class Lanes:
 
     def is_behind(self) -> bool:
         """Return whether a due task could be started: no limit of its lane is reached."""
+        if not self._due:
+            return False
         budget = RoomBudget(self.limits, server_room=1)
         return any(
             budget.queue_room(queue) > 0
@@ -338,5 +338,5 @@ class Lanes:
         """Yield the lanes of all queues that lead to an origin, are due and not paused."""
         for state in self._registry.leading_to(origin):
             is_due = self._queues[state.lane.queue].is_due(state.lane)
-            if is_due and not self.limits.is_paused(state.lane):
+            if is_due and not self.limits.of_pauses(state.lane):
                 yield state

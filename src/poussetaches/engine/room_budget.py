@@ -32,7 +32,7 @@ class RoomBudget:
 
     def lane_room(self, queue: QueueState, state: LaneState) -> int:
         """Return how many more attempts of a lane may be promised, as far as its origin goes."""
-        if self._limits.is_paused(state.lane):
+        if self._limits.of_pauses(state.lane):
             return 0
         share = state.share
         room = self._share_rooms.get(share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from poussetaches.core.waiting import WaitReason
 from poussetaches.engine.limits import Limit, Scope, room_in
@@ -31,7 +31,7 @@ class ServerLimits:
     @property
     def room(self) -> int:
         """How many attempts the server may start now."""
-        return room_in([*self.of_state(), *self.of_slots()])
+        return 0 if self.of_state() else room_in(self.of_slots())
 
     @property
     def more_slots_at(self) -> float | None:
@@ -43,14 +43,16 @@ class ServerLimits:
         """Whether the state of the server and its store permits attempts."""
         return not self.of_state()
 
-    def of_state(self) -> list[Limit]:
+    def of_state(self) -> Sequence[Limit]:
         """Return the states that permit no attempts at all."""
+        trouble = self._store.trouble
+        if trouble is None and not (self.is_draining or self.is_starting):
+            return ()
         found = []
         if self.is_draining:
             found.append(Limit(WaitReason.DRAINING, Scope.SERVER))
         elif self.is_starting:
             found.append(Limit(WaitReason.STARTING, Scope.SERVER))
-        trouble = self._store.trouble
         if trouble is not None:
             found.append(Limit(WaitReason.STORE_FULL, Scope.SERVER, error=trouble.reason))
         return found
