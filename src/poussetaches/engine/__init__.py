@@ -1,1 +1,1 @@
-"""What makes tasks run."""
+"""The engine: delivers tasks."""

@@ -48,11 +48,11 @@ log = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
-    """What is looked at."""
+    """The state that alerts depend on."""
 
     @property
     def paused(self) -> bool:
-        """Tell whether the server is paused."""
+        """Whether the server is paused."""
 
     @property
     def queues(self) -> Queues:
@@ -75,7 +75,7 @@ class Alarm(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is about."""
+        """The subject of the alert."""
         return self.kind, self.subject
 
 
@@ -108,7 +108,7 @@ class Alerts:
         self._stopped = False
 
     def committed(self, news: News) -> None:
-        """Take note of failures of a new kind."""
+        """Record failures of a new kind."""
         if news.groups:
             self._groups.add(news.groups)
             self._bell.ring()
@@ -260,7 +260,7 @@ class NewGroups:
         self._next_at = float("-inf")
 
     def add(self, groups: Iterable[FailureGroup]) -> None:
-        """Take note of groups that were not known before."""
+        """Record groups that were not known before."""
         for group in groups:
             if len(self._waiting) < MOST_GROUPS:
                 self._waiting[group.id] = group

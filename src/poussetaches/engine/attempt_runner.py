@@ -115,7 +115,7 @@ class AttemptRunner:
         return Finish(lease, Bury(Reason.INTERNAL_ERROR, error), attempt)
 
     async def _attempt(self, task: Task) -> Made:
-        """Make one attempt, whatever comes of it."""
+        """Make one attempt and return its outcome, which may be an error."""
         request_id = new_request_id(self._random)
         now, started = self._clock.now(), self._clock.monotonic()
         key_sent: bool | None = None
@@ -144,7 +144,7 @@ class AttemptRunner:
         return Made(request_id, now, duration, outcome, key_sent, progress)
 
     def _end_of(self, lease: Lease, origin: str, made: Made) -> End:
-        """Return what an attempt came to, having learnt what it says of its origin."""
+        """Return how an attempt ended, after recording what it shows about its origin."""
         task, outcome = lease.task, made.outcome
         if outcome.out_of_resources:
             self._shortage.met(outcome)
@@ -177,11 +177,11 @@ class AttemptRunner:
             self._lanes.asked_to_wait(task.queue, origin, until=until)
 
     def _is_absence(self, origin: str, outcome: Outcome) -> bool:
-        """Tell whether an origin that was not reached is away. A name may be just wrong."""
+        """Return whether an origin that was not reached is absent. Its name may just be wrong."""
         return not outcome.unknown_host or self._origins.was_resolved(origin)
 
     def _costs_nothing(self, origin: str, outcome: Outcome) -> bool:
-        """Tell whether an outcome is the origin's affair alone, and no attempt of the task."""
+        """Return whether an outcome is due to the origin alone, and not charged to the task."""
         now = self._clock.monotonic()
         is_charged = self._origins.charged_error(origin, now) is not None
         return self._is_absence(origin, outcome) and not is_charged

@@ -29,7 +29,7 @@ class Bell:
 
     @property
     def has_rung(self) -> bool:
-        """Tell whether it rang and nobody cleared it since."""
+        """Whether it rang since it was last cleared."""
         return self._event.is_set()
 
     def clear(self) -> None:

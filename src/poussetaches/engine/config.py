@@ -1,4 +1,4 @@
-"""What the engine is told to do: its limits, policies and keys."""
+"""``EngineConfig``: limits, policies and keys of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases due tasks, makes their attempts, and records what they came to."""
+"""``Dispatcher``: leases due tasks, starts their attempts and records how they ended."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from poussetaches.engine.recorder import STORE_RETRY, PutBack, Recorder
 from poussetaches.engine.server_limits import ServerLimits
 from poussetaches.store.base import Finish, Lease, Store
 
-CHARGE_BATCH = 100  # tasks of an origin that stays away, charged in one go
-LOOK_BATCH = 500  # lanes that the store is asked about at once
-LOOK_INTERVAL = 60.0  # seconds between looks at due lanes, whether they may start or not
+CHARGE_BATCH = 100  # tasks of an absent origin per request to the store
+CHECK_BATCH = 500  # lanes per request to the store
+CHECK_INTERVAL = 60.0  # seconds between checks of all due lanes, blocked or not
 
 log = logging.getLogger(__name__)
 
@@ -55,39 +55,39 @@ class Dispatcher:
         self._clock_watch = clock_watch
         self._keeping: set[asyncio.Task[None]] = set()  # one at most
         self._behind_since: float | None = None
-        self._looked_at = clock.monotonic()
+        self._checked_at = clock.monotonic()
         self._on_wire: set[asyncio.Task[None]] = set()
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
         return len(self._on_wire)
 
     @property
     def behind_since(self) -> float | None:
-        """Since when, monotonic, each look has left due tasks unstarted that nothing holds."""
+        """Since when (monotonic) each tick has left due tasks unstarted that no limit stops."""
         return self._behind_since if self._limits.allows_attempts else None
 
     @property
     def recording_since(self) -> float | None:
-        """Since when, monotonic, the oldest end waits to be recorded by a store that can write."""
+        """Since when (monotonic) the oldest end waits for a store that can write."""
         return self._recorder.waiting_since
 
     async def tick(self) -> float | None:
-        """Start every task that is due and fits; return when to look again."""
+        """Start every due task that there is room for; return when to tick again."""
         if self._store.trouble is not None:
             return await self._recover()
         if not self._limits.allows_attempts:
             return None
         try:
             await self._clock_watch.look()
-            await self._look_at_all_due()
+            await self._check_all_due()
             await self._start_due()
             await self._charge_due()
         except StoreUnavailable as exc:
             log.warning("no due tasks from the store", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
-        self._note_what_is_left()
+        self._record_backlog()
         if self._buckets.has_unsaved:  # the store was unavailable before
             self._keep_rates()
         return self._wake_at()
@@ -98,7 +98,7 @@ class Dispatcher:
         return min((time for time in times if time is not None), default=None)
 
     async def drain(self, limit: float) -> None:
-        """Start no more; let attempts in flight end, and cut off what is left after a time."""
+        """Start no more attempts, and cut off the ones in flight that have not ended in time."""
         self._limits.is_draining = True
         self._recorder.stop_retrying()
         if self._on_wire and limit > 0:
@@ -120,7 +120,7 @@ class Dispatcher:
         await _all_done(self._keeping)
 
     def cut_off(self) -> None:
-        """Break off the attempts in flight; nothing of them is recorded."""
+        """Cancel the attempts in flight; nothing about them is recorded."""
         for attempt in self._on_wire:
             attempt.add_done_callback(self._on_wire.discard)  # it may never have begun
             attempt.cancel()
@@ -139,12 +139,12 @@ class Dispatcher:
                 self._start(lease, now)
             if self._buckets.has_unsaved:
                 self._keep_rates()
-            # Lanes whose tasks are gone are no longer due: those behind them must have their turn.
+            # Lanes whose tasks are gone are no longer due: the lanes behind them get their turn.
             if not leases and all(self._lanes.was_due(lane, looked_at) for lane in wanted):
                 return
 
     def _keep_rates(self) -> None:
-        """Store the buckets that tokens were taken from, without holding up any attempt."""
+        """Store the changed token buckets without delaying any attempt."""
         if not self._keeping:
             keeping = asyncio.create_task(self._rates.keep())
             self._keeping.add(keeping)
@@ -160,24 +160,24 @@ class Dispatcher:
             self._lanes.looked(lane, next_due)
         return leased.leases
 
-    async def _look_at_all_due(self) -> None:
-        """See now and then whether due tasks are still there: nobody asks for those that wait."""
+    async def _check_all_due(self) -> None:
+        """Check once a minute which due tasks still exist, including those of blocked lanes."""
         now = self._clock.monotonic()
-        if now < self._looked_at + LOOK_INTERVAL:
+        if now < self._checked_at + CHECK_INTERVAL:
             return
-        self._looked_at = now
+        self._checked_at = now
         lanes = self._lanes.due_lanes()
-        for start in range(0, len(lanes), LOOK_BATCH):
-            await self._lease(dict.fromkeys(lanes[start : start + LOOK_BATCH], 0))
+        for start in range(0, len(lanes), CHECK_BATCH):
+            await self._lease(dict.fromkeys(lanes[start : start + CHECK_BATCH], 0))
 
-    def _note_what_is_left(self) -> None:
+    def _record_backlog(self) -> None:
         if self._limits.room <= 0 or not self._lanes.is_behind():
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = self._clock.monotonic()
 
     def _start(self, lease: Lease, now: Moment) -> None:
-        """Start a leased task's attempt; an unexpected exception ends this task and no other."""
+        """Start a leased task's attempt; an unexpected exception ends this task only."""
         try:
             self._start_if_due(lease, now)
         except Exception as exc:
@@ -214,7 +214,7 @@ class Dispatcher:
         return True
 
     async def _run(self, lease: Lease, lane: Lane, origin: str) -> None:
-        """Make one attempt and have what it came to recorded, unless it is cut off."""
+        """Make one attempt and record how it ended, unless it is cut off."""
         own = asyncio.current_task()
         assert own is not None
         try:
@@ -225,7 +225,7 @@ class Dispatcher:
         await self._recorder.record_here(end)
 
     async def _charge_due(self) -> None:
-        """Charge the due tasks of origins that stay away an attempt each, unsent."""
+        """Charge an attempt, unsent, to each due task of origins that are absent for too long."""
         for lane, error in self._lanes.charged().items():
             for lease in await self._lease({lane: CHARGE_BATCH}):
                 try:

@@ -1,4 +1,4 @@
-"""Test mode's engine: it works when it is told to, on a clock that moves when it is told to."""
+"""``Driver``: runs an engine step by step on a virtual clock, for test mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poussetaches.engine.observer import Observer
 from poussetaches.engine.virtual_clock import VirtualClock
 from poussetaches.store.base import Store
 
-MOST_ATTEMPTS = 10_000  # at one moment; tasks that push each other for ever never come to rest
+MOST_ATTEMPTS = 10_000  # at one moment; tasks that push each other never become idle
 
 
 class AttemptCount:
@@ -25,7 +25,7 @@ class AttemptCount:
         self.total = 0
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
-        """Tell the other."""
+        """Forward the call."""
         self._observer.attempt_started(task, now=now)
 
     def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
@@ -34,7 +34,7 @@ class AttemptCount:
         self._observer.attempt_ended(task, attempt, now=now)
 
     def attempt_put_back(self, task: Task) -> None:
-        """Tell the other: an attempt that did not count is not counted here either."""
+        """Forward the call; an attempt that did not count is not counted here either."""
         self._observer.attempt_put_back(task)
 
 
@@ -66,17 +66,17 @@ class Driver:
         """Make what is due now, and all that comes of it; return how many attempts that took.
 
         Raises:
-            TooManyAttempts: it did not come to rest.
+            TooManyAttempts: it did not become idle.
         """
         before = self._attempts.total
         await self._settle()
         return self._attempts.total - before
 
     async def advance(self, seconds: float) -> int:
-        """Let time pass, from one due moment to the next; return how many attempts were made.
+        """Advance the time, from one due moment to the next; return how many attempts were made.
 
         Raises:
-            TooManyAttempts: it did not come to rest at one of the moments.
+            TooManyAttempts: it did not become idle at one of the moments.
         """
         before = self._attempts.total
         end = later(self._clock.now(), seconds)
@@ -87,7 +87,7 @@ class Driver:
         return self._attempts.total - before
 
     async def _settle(self) -> Moment | None:
-        """Go on until nothing is left to do now; return when there is more."""
+        """Work until nothing is due now; return when something will be."""
         most = self._attempts.total + self._most_attempts
         for chore in self._chores:
             await chore.turn()
@@ -103,7 +103,7 @@ class Driver:
                 return await self._next_moment(next_at)
 
     async def _ended_or_rung(self) -> None:
-        """Wait until nothing is under way, or until a bell says that there is more to do."""
+        """Wait until nothing is running, or until a bell rings."""
         waiters = [asyncio.create_task(self._engine.settle())]
         waiters += [asyncio.create_task(loop.heard()) for loop in self._engine.loops]
         try:

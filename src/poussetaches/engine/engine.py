@@ -1,4 +1,4 @@
-"""``Engine``: the loops that make tasks run, put together."""
+"""``Engine``: builds and runs the loops that deliver tasks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Everything that happens by itself: deliveries, probes, schedules, maintenance."""
+    """Runs deliveries, probes, schedules and maintenance."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Engine:
         self.chores = (self._loop("maintenance", self.maintenance.tick, bell=Bell()),)
 
     async def load(self) -> None:
-        """Learn what the store holds, and listen to it from then on."""
+        """Read the state of the store, and listen to its commits from then on."""
         self._store.listen(self)
         await self._clock_watch.load()
         await self._rates.load()
@@ -150,7 +150,7 @@ class Engine:
         self.limits.is_starting = True
 
     def start(self) -> None:
-        """Begin to deliver what ``load`` has learnt of."""
+        """Start to deliver tasks; ``load`` was called before."""
         self.limits.is_starting = False
         self._watchdog.start()
         for loop in (*self.loops, *self.chores):
@@ -175,7 +175,7 @@ class Engine:
         await self.prober.settle()
 
     def committed(self, news: News) -> None:
-        """Have what a commit changed count at once."""
+        """Apply what a commit changed."""
         self.queues.update(news.queues)
         for name in news.queues:
             self.lanes.queue_changed(name)
@@ -188,21 +188,19 @@ class Engine:
         if news.schedules_changed:
             self._schedule_bell.ring()
 
-    # What can be seen from outside
-
     @property
     def paused(self) -> bool:
-        """Tell whether the server is paused."""
+        """Whether the server is paused."""
         return self.lanes.limits.server_paused
 
     @property
     def internal_error_count(self) -> int:
-        """How many internal errors there were since the start, without those of the store."""
+        """The number of internal errors since the start, without those of the store."""
         return self.defects.count
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
         return self.dispatcher.in_flight
 
     @property
@@ -212,7 +210,7 @@ class Engine:
 
     @property
     def clock_leap(self) -> float | None:
-        """How many seconds the clock is ahead of the confirmed time; None if it is not."""
+        """Seconds that the clock is ahead of the confirmed time; None if it is not."""
         leap = self._clock_watch.leap
         return leap / SECOND if leap else None
 
@@ -257,7 +255,7 @@ class Engine:
         return self._explainer.oldest_due_at(queue)
 
     def stuck(self) -> list[str]:
-        """Return what does not move and ought to, in words; empty when all is well.
+        """Return a description of each part that is stuck.
 
         Only what a restart can cure counts: a store in trouble or a held origin does not.
         """
@@ -271,8 +269,6 @@ class Engine:
 
     def _loop(self, name: str, tick: Tick, *, bell: Bell) -> Loop:
         return Loop(name, tick, bell=bell, clock=self._clock, defects=self.defects)
-
-    # The loops that an attempt waits for
 
     async def _dispatch(self) -> float | None:
         self._note_standstill()

@@ -1,4 +1,4 @@
-"""``LaneRegistry``: which lanes there are, and which origins they lead to."""
+"""``LaneRegistry``: all known lanes, and the origins that they lead to."""
 
 from __future__ import annotations
 

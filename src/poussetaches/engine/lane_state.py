@@ -1,4 +1,4 @@
-"""What is remembered of queues, of their lanes, and of the shares that origins take of them."""
+"""The state of queues, of their lanes, and of the shares that origins have in a queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poussetaches.core.queue import Lane
 
 @dataclass(slots=True, eq=False)
 class Share:
-    """What one origin takes of a queue: the limits that all lanes that lead there share."""
+    """The part of a queue that goes to one origin; all lanes that lead there share its limits."""
 
     queue: str
     origin: str  # empty where paths lead that have no base URL
@@ -21,28 +21,28 @@ class Share:
     asked_to_wait_until: float = 0.0  # monotonic
 
     def was_used_since(self, moment: Moment) -> bool:
-        """Tell whether it had a task since a moment, or has an attempt on the wire."""
+        """Return whether it had a task since a moment, or has an attempt in flight."""
         return self.in_flight > 0 or any(state.used_at >= moment for state in self.lanes.values())
 
 
 @dataclass(slots=True, eq=False)
 class LaneState:
-    """What is known of one lane."""
+    """The state of one lane."""
 
     lane: Lane
     share: Share
     used_at: Moment
     next_due: Moment | None = None
-    heard_of: Moment | None = None  # the earliest task since the look under way began
+    heard_of: Moment | None = None  # the earliest task added while the store is being asked
     last_turn: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class QueueState:
-    """What is known of one queue: its lanes, and those of them that are due.
+    """The state of one queue: its lanes, and which of them are due.
 
-    Due lanes that could not start an attempt when it was their turn are set aside, so that
-    nobody has to step over them until something has changed.
+    Due lanes that could not start an attempt in their turn are set aside until something changes,
+    so that later turns do not have to skip them.
     """
 
     name: str
@@ -51,10 +51,10 @@ class QueueState:
     due: OrderedDict[Lane, LaneState] = field(default_factory=OrderedDict)  # in turn
     aside: dict[Lane, LaneState] = field(default_factory=dict)
     in_flight: int = 0
-    opens_at: float | None = None  # when its rate does, monotonic; None when nobody waits for it
+    opens_at: float | None = None  # monotonic; when the rate allows the next attempt
 
     def is_due(self, lane: Lane) -> bool:
-        """Tell whether a task of a lane is due, whether it may start or not."""
+        """Return whether a task of a lane is due, whether it may start or not."""
         return lane in self.due or lane in self.aside
 
     def due_states(self) -> Iterator[LaneState]:

@@ -1,11 +1,11 @@
-"""Who may start attempts now: due lanes, and turns among those that have room.
+"""``Lanes``: which lanes may start attempts now, and in which order they take turns.
 
-A lane is known from the moment a task waits in it. ``next_due`` is never later than the truth:
-it may be too early (a task was deleted), which costs one look at the store and is then put right.
+A lane is known as soon as a task waits in it. ``next_due`` is never too late. It may be too early
+(a task was deleted), which costs one question to the store and is then corrected.
 
-A due lane without room is set aside when its turn comes, and a queue without room leaves the
-line. What gives them room brings them back: an attempt that ended, a time that has come, an
-origin that was let go, a pause that ended, a queue that was changed.
+A due lane without room is set aside in its turn, and a queue without room leaves the line. They
+come back when they may have room again: an attempt ended, a time was reached, an origin was
+released, a pause ended, or a queue was changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.room_budget import RoomBudget
 
-SMALL = 64  # entries; not worth tidying up below
+SMALL = 64  # entries; fewer are not worth a cleanup
 
 
 class Lanes:
@@ -46,15 +46,13 @@ class Lanes:
         self._openings: list[tuple[float, int, str, str | None]] = []
         self._order = count()
 
-    # What is learnt
-
     def used(self, lane: Lane, used_at: Moment) -> None:
-        """Note that a lane had a task lately."""
+        """Record that a lane had a task at a moment."""
         state = self._registry.add(lane)
         state.used_at = max(state.used_at, used_at)
 
     def waits(self, lane: Lane, run_at: Moment) -> None:
-        """Note that a task of a lane waits from a moment on."""
+        """Record a waiting task of a lane, and when it is due."""
         state = self._registry.add(lane)
         state.used_at = self._clock.now()
         state.heard_of = run_at if state.heard_of is None else min(state.heard_of, run_at)
@@ -62,12 +60,12 @@ class Lanes:
             self._expect(state, run_at)
 
     def looking(self, lanes: Iterable[Lane]) -> None:
-        """Note that the store is being asked about lanes."""
+        """Record that the store is being asked about lanes."""
         for lane in lanes:
             self._registry.add(lane).heard_of = None
 
     def looked(self, lane: Lane, next_due: Moment | None) -> None:
-        """Note what the store said of a lane."""
+        """Record when the next task of a lane is due, as the store answered."""
         state = self._registry.add(lane)
         queue = self._queues[lane.queue]
         queue.due.pop(lane, None)
@@ -75,7 +73,7 @@ class Lanes:
         if not queue.due:
             self._due.pop(lane.queue, None)
         state.next_due = None
-        # A task that was added during the look may or may not have been seen by it.
+        # The answer may or may not include a task that was added meanwhile.
         times = [time for time in (next_due, state.heard_of) if time is not None]
         if times:
             self._expect(state, min(times))
@@ -96,7 +94,7 @@ class Lanes:
         queue.in_flight -= 1
         share.in_flight -= 1
         self._origins.ended(origin)
-        # First all that stand before the last slot of an origin, whichever queue they are of.
+        # First all lanes that wait for the last slot of an origin, of whichever queue.
         self._bring_back_opened()
         # A share that no lane leads to any more leaves its slots to the others.
         if queue.aside:
@@ -104,7 +102,7 @@ class Lanes:
         self._open(queue)
 
     def asked_to_wait(self, queue: str, origin: str, *, until: float) -> None:
-        """Have a queue leave an origin alone until a monotonic time, as it asked."""
+        """Start no attempts of a queue to an origin until a monotonic time."""
         state = self._queues[queue]
         share = state.share_of(origin)
         if until > share.asked_to_wait_until:
@@ -112,12 +110,12 @@ class Lanes:
             self._plan(until, state, origin)
 
     def pause(self, paused: bool) -> None:
-        """Stop all lanes but those that were told to run, or let them go on."""
+        """Pause or resume all lanes except those of tasks that were told to run."""
         self.limits.server_paused = paused
         self._bring_back(self._registry.set_aside())
 
     def queue_changed(self, name: str) -> None:
-        """Have other settings, another pause and another base URL of a queue count at once."""
+        """Apply the changed settings, pause and base URL of a queue."""
         queue = self._queues.get(name)
         if queue is None:
             return
@@ -125,22 +123,20 @@ class Lanes:
         self._bring_back(queue.aside.values())
         self._open(queue)
 
-    # What follows
-
     def state_of(self, queue: str) -> QueueState | None:
-        """Return what is known of a queue; None when it has no lanes."""
+        """Return the state of a queue; None if it has no lanes."""
         return self._queues.get(queue)
 
     def states(self) -> Iterator[QueueState]:
-        """Yield what is known of each queue."""
+        """Yield the state of each queue."""
         yield from self._queues.values()
 
     def due_lanes(self) -> list[Lane]:
-        """Return the lanes that have a due task, for all that is known."""
+        """Return the lanes that have a due task, as far as is known."""
         return [state.lane for queue in self._queues.values() for state in queue.due_states()]
 
     def was_due(self, lane: Lane, moment: Moment) -> bool:
-        """Tell whether a lane had a due task at a moment, for all that is known."""
+        """Return whether a lane had a due task at a moment, as far as is known."""
         next_due = self._registry.add(lane).next_due
         return next_due is not None and next_due <= moment
 
@@ -163,7 +159,7 @@ class Lanes:
                 self._plan_opening(queue)
                 continue
             count = 1
-            if len(self._due) == 1 and len(queue.due) == 1:  # nobody else has turns
+            if len(self._due) == 1 and len(queue.due) == 1:  # no other lane takes turns
                 count = min(room, budget.queue_room(queue), budget.lane_room(queue, state))
             budget.promise(queue, state, count)
             wanted[state.lane] = wanted.get(state.lane, 0) + count
@@ -187,7 +183,7 @@ class Lanes:
         return found
 
     def wake_at(self) -> float | None:
-        """Return the monotonic time of the next change that time alone brings."""
+        """Return the monotonic time at which the next lane becomes due or has room again."""
         times = []
         for origin, charges_at in self._origins.charges():
             if any(self._due_leading_to(origin)):
@@ -227,8 +223,6 @@ class Lanes:
             {origin for queue in self._queues.values() for origin in queue.shares}
         )
 
-    # How it is worked out
-
     def _expect(self, state: LaneState, run_at: Moment) -> None:
         state.next_due = run_at
         if run_at <= self._clock.now():
@@ -239,7 +233,7 @@ class Lanes:
             self._drop_void()
 
     def _drop_void(self) -> None:
-        """Keep one entry for each lane: a lane that is looked at often makes many."""
+        """Keep one valid entry per lane: a lane that is often asked about makes many."""
         self._later = list({entry for entry in self._later if self._is_valid(entry)})
         heapq.heapify(self._later)
         self._later_limit = 2 * len(self._later) + SMALL
@@ -258,12 +252,12 @@ class Lanes:
             self._open(queue)
 
     def _open(self, queue: QueueState) -> None:
-        """Have a queue stand in line, if a lane of it does."""
+        """Put a queue in line if one of its lanes is due and not set aside."""
         if queue.due:
             self._due.setdefault(queue.name, queue)
 
     def _catch_up(self) -> None:
-        """Take in what has become due, and what has room again, since the last look."""
+        """Put what has become due, or has room again, in line."""
         now = self._clock.now()
         while self._later and self._later[0][0] <= now:
             entry = heapq.heappop(self._later)
@@ -278,7 +272,7 @@ class Lanes:
         self._bring_back_opened()
 
     def _bring_back_to(self, queue: QueueState, origin: str | None) -> None:
-        """Have a queue, or only its lanes to an origin, stand in line again."""
+        """Put a queue, or only its lanes to one origin, in line again."""
         if origin is None:
             queue.opens_at = None
             self._open(queue)
@@ -286,12 +280,12 @@ class Lanes:
             self._bring_back(queue.shares[origin].lanes.values())
 
     def _bring_back_opened(self) -> None:
-        """Have all lanes that lead to an origin with a new slot stand in line again."""
+        """Put all lanes that lead to an origin with a new slot in line again."""
         for origin in self._origins.take_opened():
             self._bring_back(self._registry.leading_to(origin))
 
     def _bring_back(self, states: Iterable[LaneState]) -> None:
-        """Have lanes that were set aside stand in line again, who had no turn for longest first.
+        """Put lanes that were set aside in line again, the least recently served first.
 
         Without that order two queues that share the last slot of an origin would not take turns.
         """
@@ -302,10 +296,10 @@ class Lanes:
                 self._open(queue)
 
     def _next_turn(self, queue: QueueState, budget: RoomBudget) -> LaneState | None:
-        """Return the lane of a queue that may start an attempt next, None when none may."""
+        """Return the lane of a queue that may start the next attempt; None if none may."""
         if budget.queue_room(queue) <= 0:
             return None
-        passed = 0  # lanes in a row that hold their part
+        passed = 0  # lanes in a row that hold their even part
         while queue.due:
             lane, state = next(iter(queue.due.items()))
             if budget.lane_room(queue, state) <= 0:
@@ -322,7 +316,7 @@ class Lanes:
         return None
 
     def _plan_opening(self, queue: QueueState) -> None:
-        """Have a queue without tokens stand in line again when it has one."""
+        """Plan when a queue without tokens is put in line again."""
         bucket = self.limits.buckets.of(queue.name)
         if bucket is None or bucket.available or not queue.due:
             return

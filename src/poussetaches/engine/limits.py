@@ -8,7 +8,7 @@ from enum import Enum
 import msgspec
 
 from poussetaches.core.moment import DAY, Moment, later
-from poussetaches.core.queue import Lane
+from poussetaches.core.queue import Lane, QueueSettings
 from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitReason
 from poussetaches.engine.clock import Clock
@@ -113,8 +113,9 @@ class Limits:
     def of_share(self, queue: QueueState, share: Share) -> list[Limit]:
         """Return the limits of a queue that apply to one origin."""
         found = []
-        cap = self._cap(queue, share)
-        if cap < self.slots(queue):
+        settings = self._queues.settings_of(queue.name)
+        cap = self._cap(settings, queue, share)
+        if cap < settings.concurrency:
             found.append(
                 Limit(
                     WaitReason.ORIGIN_SLOTS,
@@ -176,9 +177,8 @@ class Limits:
         """Return how many attempts of a queue may be in flight."""
         return self._queues.settings_of(queue.name).concurrency
 
-    def _cap(self, queue: QueueState, share: Share) -> int:
+    def _cap(self, settings: QueueSettings, queue: QueueState, share: Share) -> int:
         """Return how many slots of a queue one origin may hold."""
-        settings = self._queues.settings_of(queue.name)
         if not share.origin:
             return settings.concurrency
         if settings.origin_concurrency is not None:

@@ -42,7 +42,7 @@ class Loop:
 
     @property
     def has_rung(self) -> bool:
-        """Tell whether its bell has rung since the last turn began."""
+        """Whether its bell has rung since the last turn began."""
         return self._bell.has_rung
 
     async def heard(self) -> None:

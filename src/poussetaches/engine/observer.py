@@ -1,4 +1,4 @@
-"""Who is told of attempts as they start and end."""
+"""``Observer``: is called when attempts start and end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from poussetaches.engine.defects import Defects
 
 
 class Observer(Protocol):
-    """Watches attempts. Its methods are quick and never raise."""
+    """Is called for each attempt. Its methods are quick and never raise."""
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
-        """Take note that an attempt starts; what is late is ``now - task.run_at``."""
+        """Record that an attempt starts; it is late by ``now - task.run_at``."""
 
     def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
-        """Take note of what an attempt that counts came to."""
+        """Record the result of an attempt that counts."""
 
     def attempt_put_back(self, task: Task) -> None:
         """Record that an attempt did not count."""
@@ -55,7 +55,7 @@ class GuardedObserver:
 
 
 class Nobody:
-    """An observer that does not look."""
+    """An observer that does nothing."""
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""Origins that cannot be reached are held, probed, and let go again gently.
+"""``Origins``: unreachable origins are held and probed, and get slots step by step afterwards.
 
 A held origin costs its tasks nothing: they wait, whatever their number. A bare TCP connect
 probes it, less and less often; the first that succeeds lets it go with one slot, and each
@@ -27,7 +27,7 @@ ALL_SLOTS = 1024  # an origin that has so many again is like any other
 
 @dataclass(slots=True)
 class Away:
-    """What is known of an origin that refused, until it has answered enough again."""
+    """The state of an origin that refused, until it has answered often enough again."""
 
     error: str
     refused_at: float | None = None  # the first refusal since its last answer
@@ -81,7 +81,7 @@ class Origins:
         return self._on_wire[origin]
 
     def take_opened(self) -> list[str]:
-        """Return the origins that have a slot again, or more of them; each is told of once."""
+        """Return the origins that have a slot again, or more of them, each of them once."""
         if not self._opened:
             return []
         opened = list(self._opened)
@@ -104,7 +104,7 @@ class Origins:
         return True
 
     def answered(self, origin: str) -> None:
-        """Note that an origin answered; after a hold it may have twice the slots now."""
+        """Record that an origin answered; after a hold, this doubles its slots."""
         away = self._away.get(origin)
         if away is None:
             return
@@ -123,11 +123,11 @@ class Origins:
             self._away[origin].refused_at = self._absent[origin] = refused_at + seconds
 
     def resolved(self, origin: str) -> None:
-        """Note that an origin's name is real."""
+        """Record that an origin's name could be resolved."""
         self._resolved.add(origin)
 
     def was_resolved(self, origin: str) -> bool:
-        """Tell whether an origin's name could ever be resolved."""
+        """Return whether an origin's name could be resolved before."""
         return origin in self._resolved
 
     def is_held(self, origin: str) -> bool:
@@ -178,7 +178,7 @@ class Origins:
         return begun
 
     def probed(self, origin: str, error: str | None, now: float, *, took: float = 0.0) -> None:
-        """Let an origin go that could be connected to, or plan its next probe.
+        """Release an origin that could be connected to, or plan its next probe.
 
         ``took`` is the duration of the probe in seconds.
         """
@@ -240,7 +240,7 @@ class Origins:
         return away
 
     def forget_all_but(self, origins: Collection[str]) -> None:
-        """Forget the other origins: nobody sends to them any more."""
+        """Forget all other origins: no tasks lead to them any more."""
         self._resolved.intersection_update(origins)
         for origin in [name for name in self._away if name not in origins]:
             if not self._away[origin].probing:
@@ -248,5 +248,5 @@ class Origins:
                 self._absent.pop(origin, None)
 
     def held(self) -> dict[str, str]:
-        """Return the origins that are held, with why."""
+        """Return the origins that are held, with the error of each."""
         return {origin: away.error for origin, away in self._away.items() if away.held}

@@ -1,4 +1,4 @@
-"""The queues that there are, as the engine and the API see them, and where tasks may lead."""
+"""``Queues``: all queues with the settings in force, and where tasks may be sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Queues:
         self._settings: dict[str, QueueSettings] = {}
 
     def update(self, queues: Mapping[str, Queue | None]) -> None:
-        """Take note of queues that are new, were changed, or (None) are gone."""
+        """Apply new and changed queues, and (None) deleted ones."""
         for name, queue in queues.items():
             self._settings.pop(name, None)
             if queue is None:
@@ -49,12 +49,12 @@ class Queues:
         return self._queues.get(name)
 
     def is_paused(self, name: str) -> bool:
-        """Tell whether a queue is paused by name."""
+        """Return whether a queue is paused by name."""
         queue = self._queues.get(name)
         return queue is not None and queue.paused
 
     def settings_of(self, name: str) -> QueueSettings:
-        """Return what holds for a queue: its own settings over the server's."""
+        """Return the settings in force for a queue: its own take precedence over the server's."""
         settings = self._settings.get(name)
         if settings is None:
             queue = self._queues.get(name)
@@ -78,7 +78,7 @@ class Queues:
         return None if base_url is None else joined(base_url, task.url)
 
     def origin_of(self, lane: Lane) -> str:
-        """Return where a lane leads at the moment; ``""`` when that is nowhere."""
+        """Return the origin that a lane leads to now; ``""`` if it has none."""
         if lane.origin:
             return lane.origin
         base_url = self.settings_of(lane.queue).base_url

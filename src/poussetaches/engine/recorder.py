@@ -1,4 +1,4 @@
-"""Recording what attempts came to, as often as it takes."""
+"""``Recorder``: records how attempts ended, and retries until the store accepts it."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Recorder:
 
     @property
     def under_way(self) -> set[asyncio.Task[None]]:
-        """What has not been recorded yet."""
+        """The recordings that have not ended yet."""
         return set(self._since)
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when, monotonic, the oldest end waits to be recorded by a store that can write."""
+        """Since when (monotonic) the oldest end waits for a store that can write."""
         return min(self._since.values(), default=None)
 
     def record(self, end: End) -> None:
@@ -116,7 +116,7 @@ class Recorder:
     def _note_unavailable(self, task_id: str, error: str, *, is_new: bool) -> None:
         own = asyncio.current_task()
         if self._store.trouble is not None and own is not None:
-            # What the store waits for, it has logged itself, and no restart would cure.
+            # The store has logged its trouble, and a restart would not help.
             self._since[own] = self._clock.monotonic()
         elif is_new:
             log.warning("outcome not recorded yet", extra={"task": task_id, "error": error})

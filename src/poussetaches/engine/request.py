@@ -31,7 +31,7 @@ _CONTENT_TYPES = {
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent in one attempt; ``timeout`` is in seconds and covers all of it."""
+    """The request of one attempt; ``timeout`` is in seconds and covers all of it."""
 
     method: str
     url: str

@@ -42,7 +42,7 @@ def look_up(host: str) -> list[str]:
 
 
 class Standing(IntEnum):
-    """How likely a lookup is to be quick. Names get threads in the order of the values."""
+    """The probability that a lookup is quick. Names get threads in the order of the values."""
 
     GOOD = 0  # the last lookup found addresses quickly
     NEW = 1  # never looked up, or the last lookup failed quickly
@@ -112,7 +112,7 @@ class Resolver:
 
     @property
     def thread_count(self) -> int:
-        """How many lookups are under way."""
+        """The number of lookups in progress."""
         return len(self._begun_at)
 
     async def addresses(self, host: str, *, limit: float) -> Answer:

@@ -7,7 +7,7 @@ from poussetaches.engine.limits import Limits, room_in
 
 
 class RoomBudget:
-    """What is left of all room in one round of turns, in which no promised attempt has started.
+    """The room that is left in one round of turns, in which no promised attempt has started.
 
     ``server_room`` is how many attempts the server may start in all.
     """

@@ -1,4 +1,4 @@
-"""``RunningAttempts``: the attempts on the wire, and the progress that their handlers report."""
+"""``RunningAttempts``: the attempts in flight, and the progress that their handlers report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RunningAttempts:
         self._running: dict[str, _Running] = {}
 
     def begin(self, task: Task, request_id: str) -> str:
-        """Note that an attempt begins, and return the token for reports of its progress."""
+        """Add an attempt, and return the token for reports of its progress."""
         self._running[task.id] = _Running(task, request_id)
         return attempt_token(self._secret, request_id)
 

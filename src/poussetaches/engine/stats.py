@@ -1,4 +1,4 @@
-"""What happens, counted by the minute and the queue, and since the start."""
+"""``Stats``: counts of events per minute and queue, and since the start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Totals(msgspec.Struct, kw_only=True):
-    """What happened since the start. Attempts are counted as they end."""
+    """Counts since the start. Attempts are counted when they end."""
 
     pushed: int = 0
     succeeded: int = 0
@@ -217,7 +217,7 @@ class Tally:
 
     @property
     def activity(self) -> int:
-        """How much happened."""
+        """The number of events."""
         return self.pushed + self.started + self.succeeded + self.failed + self.died
 
     def row(self, minute: Moment, queue: str) -> MinuteRow:

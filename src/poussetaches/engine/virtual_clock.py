@@ -43,7 +43,7 @@ class VirtualClock(Clock):
         return Reading(self._now, self._elapsed)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and wake whoever waits for a time now past."""
+        """Advance the time, and wake all waits that end by then."""
         passed = round(seconds * SECOND)
         self._now = Moment(self._now + passed)
         self._elapsed += passed
@@ -53,7 +53,7 @@ class VirtualClock(Clock):
                 sleeper.set_result(None)
 
     def advance_to(self, moment: Moment) -> None:
-        """Let time pass until a moment."""
+        """Advance the time to a moment."""
         self.advance((moment - self._now) / SECOND)
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
