@@ -53,11 +53,11 @@ async def fill(store: Store) -> None:
 async def look(engine: Engine, store: Store) -> None:
     """Find the one task that may start, and put it back."""
     wanted = engine.lanes.startable(64)
-    engine.lanes.looking(wanted)
+    engine.lanes.begin_lookup(wanted)
     leased = await store.lease_due(wanted, now=now())
     assert len(leased.leases) == 1, leased
     for lane, next_due in leased.next_due.items():
-        engine.lanes.looked(lane, next_due)
+        engine.lanes.end_lookup(lane, next_due)
     await store.give_back(leased.leases[0], now=now())
 
 

@@ -96,7 +96,7 @@ MUTATIONS = (
     ),
     Mutation(
         "forget the tokens that a queue has used",
-        "engine/rates.py",
+        "engine/bucket_storage.py",
         "            if wait > 0:",
         "            if wait > 1e15:",
         first_seed=7,

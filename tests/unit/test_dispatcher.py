@@ -628,7 +628,7 @@ async def test_clock_set_back_between_lease_and_start_puts_the_task_back(
     await store.add(make_task(created_at=Moment(NOW - HOUR)))
     lane = make_task().lane
     leased = await store.lease_due({lane: 1}, now=NOW)
-    engine.lanes.looked(lane, leased.next_due[lane])
+    engine.lanes.end_lookup(lane, leased.next_due[lane])
 
     clock.jump(-10)
     engine.dispatcher._start(leased.leases[0], clock.now())

@@ -43,7 +43,7 @@ class Given:
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self.on_wire: list[tuple[Lane, str]] = []
         for lane in due:
-            self.lanes.waits(lane, NOW)
+            self.lanes.add_waiting(lane, NOW)
 
     def set(self, name: str, *, paused: bool = False, **overrides: object) -> None:
         """Change a queue, as the store tells of it."""
@@ -54,14 +54,14 @@ class Given:
         """Take the slots that are offered; every lane has more tasks than that."""
         wanted = self.lanes.startable(room)
         for lane, count in wanted.items():
-            self.on_wire += [(lane, self.lanes.started(lane)) for _ in range(count)]
+            self.on_wire += [(lane, self.lanes.start_attempt(lane)) for _ in range(count)]
         return wanted
 
     def end(self, lane: Lane) -> None:
         """End the first attempt of a lane."""
         found = next(attempt for attempt in self.on_wire if attempt[0] == lane)
         self.on_wire.remove(found)
-        self.lanes.ended(*found)
+        self.lanes.end_attempt(*found)
 
     def hold(self, origin: str) -> None:
         """Have an origin refuse a connection."""
@@ -81,8 +81,8 @@ def lanes_of(clock: FakeClock, settings: QueueSettings, *due: Lane) -> Lanes:
 
 def look(lanes: Lanes, lane: Lane, next_due: Moment | None) -> None:
     """Tell what a look at the store has found."""
-    lanes.looking([lane])
-    lanes.looked(lane, next_due)
+    lanes.begin_lookup([lane])
+    lanes.end_lookup(lane, next_due)
 
 
 # Slots
@@ -99,7 +99,7 @@ def test_lane_beside_another_may_hold_three_quarters_of_the_slots(
     clock: FakeClock, concurrency: int, share: int
 ) -> None:
     lanes = lanes_of(clock, QueueSettings(concurrency=concurrency), A)
-    lanes.used(B, Moment(NOW - DAY + SECOND))
+    lanes.record_use(B, Moment(NOW - DAY + SECOND))
 
     assert lanes.startable(256) == {A: share}
 
@@ -115,7 +115,7 @@ def test_lane_used_over_a_day_ago_reserves_nothing(clock: FakeClock) -> None:
 
 def test_lane_of_another_queue_reserves_nothing(clock: FakeClock) -> None:
     lanes = lanes_of(clock, QueueSettings(concurrency=8), A)
-    lanes.used(C, NOW)
+    lanes.record_use(C, NOW)
 
     assert lanes.startable(256) == {A: 8}
 
@@ -244,7 +244,7 @@ def test_queue_without_tokens_is_woken_for_once(clock: FakeClock) -> None:
 
     for number in range(1000):
         look(given.lanes, A, NOW)
-        given.lanes.waits(Lane("default", f"http://{number}.test:80"), NOW)
+        given.lanes.add_waiting(Lane("default", f"http://{number}.test:80"), NOW)
         given.start()
 
     assert len(given.lanes._openings) == 1
@@ -373,7 +373,7 @@ def test_siblings_are_alone_together(clock: FakeClock, sibling: Lane) -> None:
 
 def test_siblings_together_hold_three_quarters(clock: FakeClock, sibling: Lane) -> None:
     given = siblings(clock, sibling, concurrency=8)
-    given.lanes.used(B, NOW)
+    given.lanes.record_use(B, NOW)
 
     assert sum(given.start().values()) == 6
 
@@ -491,7 +491,7 @@ def test_paused_queues_are_not_looked_at_again(clock: FakeClock) -> None:
     assert given.start() == {}
     given.queues.asked = 0
 
-    given.lanes.waits(B, NOW)
+    given.lanes.add_waiting(B, NOW)
 
     assert given.start() == {B: 1}
     assert given.queues.asked < 20
@@ -502,7 +502,7 @@ def test_task_added_to_a_lane_without_room_brings_nothing_back(clock: FakeClock)
     given.hold(A.origin)
     given.start()
 
-    given.lanes.waits(A, Moment(NOW - SECOND))
+    given.lanes.add_waiting(A, Moment(NOW - SECOND))
 
     assert not given.lanes.is_behind()
     assert given.start() == {}
@@ -514,7 +514,7 @@ def test_task_added_to_a_lane_without_room_brings_nothing_back(clock: FakeClock)
 
 def test_delayed_task_is_waited_for(clock: FakeClock) -> None:
     lanes = lanes_of(clock, QueueSettings())
-    lanes.waits(A, later(NOW, 7))
+    lanes.add_waiting(A, later(NOW, 7))
 
     assert lanes.startable(256) == {}
     assert lanes.wake_at() == clock.monotonic() + 7
@@ -529,10 +529,10 @@ def test_nothing_is_waited_for_when_nothing_waits(clock: FakeClock) -> None:
 
 def test_task_heard_of_during_a_look_at_the_store_is_not_forgotten(clock: FakeClock) -> None:
     lanes = lanes_of(clock, QueueSettings(), A)
-    lanes.looking([A])
-    lanes.waits(A, later(NOW, 5))
+    lanes.begin_lookup([A])
+    lanes.add_waiting(A, later(NOW, 5))
 
-    lanes.looked(A, None)
+    lanes.end_lookup(A, None)
 
     assert lanes.wake_at() == clock.monotonic() + 5
 
@@ -542,7 +542,7 @@ def test_lane_looked_at_often_takes_no_more_memory(clock: FakeClock) -> None:
 
     for number in range(1000):
         look(lanes, A, Moment(NOW + DAY))
-        lanes.waits(B, Moment(NOW + DAY - number))
+        lanes.add_waiting(B, Moment(NOW + DAY - number))
 
     assert len(lanes._later) < 200
     assert lanes.wake_at() == pytest.approx(clock.monotonic() + 86_400, abs=0.01)
@@ -611,7 +611,7 @@ def test_lane_is_not_forgotten_during_an_attempt(clock: FakeClock) -> None:
     given.lanes.forget_idle()
     given.end(A)
 
-    given.lanes.waits(A, NOW)
+    given.lanes.add_waiting(A, NOW)
     assert given.start() == {A: 1}
 
 
@@ -624,5 +624,5 @@ def test_queue_that_owes_tokens_is_not_forgotten(clock: FakeClock) -> None:
 
     given.lanes.forget_idle()
 
-    given.lanes.waits(A, NOW)
+    given.lanes.add_waiting(A, NOW)
     assert given.start() == {}

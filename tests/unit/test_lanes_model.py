@@ -194,13 +194,13 @@ class LanesMachine(RuleBasedStateMachine):
         could = self.startable_lanes()
         started: list[Lane] = []
         while wanted := self._look():
-            self.lanes.looking(wanted)
+            self.lanes.begin_lookup(wanted)
             leased, next_due = self._lease(wanted)
             if during is not None:
                 during()
                 during = None
             for lane in wanted:
-                self.lanes.looked(lane, next_due[lane])
+                self.lanes.end_lookup(lane, next_due[lane])
             for lane, run_at in leased:
                 self._start(lane, run_at)
             started += [lane for lane, _ in leased]
@@ -315,9 +315,9 @@ class LanesMachine(RuleBasedStateMachine):
 
     def _charge(self, lane: Lane) -> None:
         """Have the due tasks of a lane fail, unsent."""
-        self.lanes.looking([lane])
+        self.lanes.begin_lookup([lane])
         leased, next_due = self._lease({lane: 1_000_000})
-        self.lanes.looked(lane, next_due[lane])
+        self.lanes.end_lookup(lane, next_due[lane])
         for _ in leased:
             self._push(lane, later(self.clock.now(), 30))
 
@@ -325,20 +325,20 @@ class LanesMachine(RuleBasedStateMachine):
         if self.lanes.limits.of_pauses(lane):
             self._push(lane, run_at)
             return
-        origin = self.lanes.started(lane)
+        origin = self.lanes.start_attempt(lane)
         assert origin == self.queues.origin_of(lane)
         self.on_wire.append((lane, origin))
 
     def _push(self, lane: Lane, run_at: Moment) -> None:
         self.waiting.setdefault(lane, []).append(run_at)
         self.used_at[lane] = self.clock.now()
-        self.lanes.waits(lane, run_at)
+        self.lanes.add_waiting(lane, run_at)
 
     def _end(self, place: int, how: str) -> None:
         if place >= len(self.on_wire):
             return
         lane, origin = self.on_wire.pop(place)
-        self.lanes.ended(lane, origin)
+        self.lanes.end_attempt(lane, origin)
         now = self.clock.monotonic()
         if how == "refused":
             self.origins.refused(origin, "refused", now)

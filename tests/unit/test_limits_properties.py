@@ -319,7 +319,7 @@ def test_every_queue_and_lane_with_due_tasks_gets_its_turn(
     lanes = Lanes(known, origins=Origins(hold_for=3600), clock=clock)
     for name, (_, lane_count) in shape.items():
         for number in range(lane_count):
-            lanes.waits(Lane(name, f"http://{number}.test:80"), NOW)
+            lanes.add_waiting(Lane(name, f"http://{number}.test:80"), NOW)
     most_lanes = max(lane_count for _, lane_count in shape.values())
     patience = math.ceil(len(shape) / room) * most_lanes
     last_turns = {lane: 0 for queue in lanes.states() for lane in queue.lanes}
@@ -327,11 +327,13 @@ def test_every_queue_and_lane_with_due_tasks_gets_its_turn(
     for second in range(1, 5 * patience):
         wanted = lanes.startable(room)
         started = [
-            (lane, lanes.started(lane)) for lane, count in wanted.items() for _ in range(count)
+            (lane, lanes.start_attempt(lane))
+            for lane, count in wanted.items()
+            for _ in range(count)
         ]
         last_turns |= dict.fromkeys(wanted, second)
         late = {lane for lane, turn in last_turns.items() if second - turn >= patience}
         assert late == set(), (second, patience)
         clock.advance(1)
         for lane, origin in started:
-            lanes.ended(lane, origin)
+            lanes.end_attempt(lane, origin)

@@ -18,7 +18,7 @@ class EngineView(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Tell whether the server is paused."""
+        """Whether the server is paused."""
 
     @property
     def in_flight(self) -> int:
@@ -66,7 +66,7 @@ class EngineView(Protocol):
         """Return since when a queue's oldest due task is due, or (None) that of all queues."""
 
     def waiting_for(self, task: Task) -> list[WaitingFor]:
-        """Return what a waiting task waits for; those in front of it are not looked at."""
+        """Return what a waiting task waits for; the tasks in front of it are not counted."""
 
     def wait_reasons(self, tasks: Iterable[Task]) -> list[list[Limit] | None]:
         """Return the limits that each task of a list waits for; None if it does not wait."""

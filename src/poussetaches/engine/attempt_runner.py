@@ -23,6 +23,7 @@ from poussetaches.core.task import (
     Task,
     next_move,
 )
+from poussetaches.engine.attempt_progress import RunningAttempts
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects, raise_end
@@ -32,7 +33,6 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.recorder import End, PutBack
 from poussetaches.engine.request import build_request
-from poussetaches.engine.running import RunningAttempts
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
 from poussetaches.store.base import Finish, Lease
@@ -92,7 +92,7 @@ class AttemptRunner:
             try:
                 made = await self._attempt(lease.task)
             finally:
-                self._lanes.ended(lane, origin)
+                self._lanes.end_attempt(lane, origin)
                 self._bell.ring()
             return self._end_of(lease, origin, made)
         except BaseException as exc:

@@ -33,7 +33,7 @@ class Bell:
         return self._event.is_set()
 
     def clear(self) -> None:
-        """Forget the rings so far. To be done before looking for work, never after."""
+        """Forget the rings so far. Call it before looking for work, never after."""
         self._event.clear()
 
     async def heard(self) -> None:

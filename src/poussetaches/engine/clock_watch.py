@@ -30,7 +30,7 @@ class ClockWatch:
         self._last = clock.record()
         self._kept: ClockRecord | None = None
         self._difference = self._measured()  # between the wall clock and the monotonic one
-        self._look_at = float("-inf")  # monotonic
+        self._check_at = float("-inf")  # monotonic
         self._set_back_from: Moment | None = None  # the boot time before the clock was set back
         self._corrections: list[float] = []  # monotonic times at which to correct late tasks
 
@@ -44,28 +44,28 @@ class ClockWatch:
         if earlier is not None and earlier > record.seen + NOTICED:
             self._note_set_back(earlier)
         self.leap = _leap_of(record)
-        with suppress(StoreUnavailable):  # the first look tries again
+        with suppress(StoreUnavailable):  # the first check tries again
             await self._keep(record)
         if self.leap > MINUTE:
             log.info("clock is ahead of the confirmed time", extra=_fields(self.leap))
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check whether the clock was set, and correct tasks that are late because of it.
 
         Raises:
-            StoreUnavailable: the next look does the rest.
+            StoreUnavailable: the next check does the rest.
         """
         difference = self._measured()
         is_as_before = abs(difference - self._difference) < NOTICED
-        if is_as_before and self._clock.monotonic() < self._look_at:
+        if is_as_before and self._clock.monotonic() < self._check_at:
             return
-        self._difference, self._look_at = difference, float("-inf")
+        self._difference, self._check_at = difference, float("-inf")
         record = self._clock.record()
         self._compare(record)
         self._last, self.leap = record, _leap_of(record)
         await self._correct(record)
         await self._keep(record)
-        self._look_at = self._clock.monotonic() + LONGEST_WAIT
+        self._check_at = self._clock.monotonic() + LONGEST_WAIT
 
     def _measured(self) -> int:
         return self._clock.now() - round(self._clock.monotonic() * SECOND)
@@ -101,7 +101,7 @@ class ClockWatch:
         )
         # Tasks that had expired by the earlier time may be due again.
         for lane, run_at in (await self._store.next_due()).items():
-            self._lanes.waits(lane, run_at)
+            self._lanes.add_waiting(lane, run_at)
         if count:
             log.info("tasks due again after the clock was set back", extra={"count": count})
         del self._corrections[0]

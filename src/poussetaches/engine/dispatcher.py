@@ -10,12 +10,12 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import Bury, Reason
 from poussetaches.engine.attempt_runner import AttemptRunner
+from poussetaches.engine.bucket_storage import BucketStorage
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.deadline import GRACE, LATE
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
-from poussetaches.engine.rates import Rates
 from poussetaches.engine.recorder import STORE_RETRY, PutBack, Recorder
 from poussetaches.engine.server_limits import ServerLimits
 from poussetaches.store.base import Finish, Lease, Store
@@ -39,7 +39,7 @@ class Dispatcher:
         observer: Observer,
         lanes: Lanes,
         limits: ServerLimits,
-        rates: Rates,
+        bucket_storage: BucketStorage,
         clock: Clock,
         clock_watch: ClockWatch,
     ) -> None:
@@ -50,10 +50,10 @@ class Dispatcher:
         self._lanes = lanes
         self._buckets = lanes.limits.buckets
         self._limits = limits
-        self._rates = rates
+        self._bucket_storage = bucket_storage
         self._clock = clock
         self._clock_watch = clock_watch
-        self._keeping: set[asyncio.Task[None]] = set()  # one at most
+        self._saving: set[asyncio.Task[None]] = set()  # one at most
         self._behind_since: float | None = None
         self._checked_at = clock.monotonic()
         self._on_wire: set[asyncio.Task[None]] = set()
@@ -80,7 +80,7 @@ class Dispatcher:
         if not self._limits.allows_attempts:
             return None
         try:
-            await self._clock_watch.look()
+            await self._clock_watch.check()
             await self._check_all_due()
             await self._start_due()
             await self._charge_due()
@@ -89,7 +89,7 @@ class Dispatcher:
             return self._clock.monotonic() + STORE_RETRY
         self._record_backlog()
         if self._buckets.has_unsaved:  # the store was unavailable before
-            self._keep_rates()
+            self._save_buckets()
         return self._wake_at()
 
     def _wake_at(self) -> float | None:
@@ -117,7 +117,7 @@ class Dispatcher:
         self.cut_off()
         await _all_done(self._on_wire)
         await self._recorder.settle()
-        await _all_done(self._keeping)
+        await _all_done(self._saving)
 
     def cut_off(self) -> None:
         """Cancel the attempts in flight; nothing about them is recorded."""
@@ -127,7 +127,7 @@ class Dispatcher:
 
     async def settle(self) -> None:
         """Wait until no attempt is in flight and every outcome is recorded."""
-        while under_way := self._on_wire | self._recorder.under_way | self._keeping:
+        while under_way := self._on_wire | self._recorder.under_way | self._saving:
             await asyncio.wait(under_way)
 
     async def _start_due(self) -> None:
@@ -138,26 +138,26 @@ class Dispatcher:
             for lease in leases:
                 self._start(lease, now)
             if self._buckets.has_unsaved:
-                self._keep_rates()
+                self._save_buckets()
             # Lanes whose tasks are gone are no longer due: the lanes behind them get their turn.
             if not leases and all(self._lanes.was_due(lane, looked_at) for lane in wanted):
                 return
 
-    def _keep_rates(self) -> None:
+    def _save_buckets(self) -> None:
         """Store the changed token buckets without delaying any attempt."""
-        if not self._keeping:
-            keeping = asyncio.create_task(self._rates.keep())
-            self._keeping.add(keeping)
-            keeping.add_done_callback(self._keeping.discard)
+        if not self._saving:
+            saving = asyncio.create_task(self._bucket_storage.save())
+            self._saving.add(saving)
+            saving.add_done_callback(self._saving.discard)
 
     async def _lease(self, wanted: dict[Lane, int]) -> list[Lease]:
-        self._lanes.looking(wanted)
+        self._lanes.begin_lookup(wanted)
         now = self._clock.now()
         # A task that is not expired by the confirmed time would be put back, and leased again.
         skip_expired = self._clock.confirmed() < now
         leased = await self._store.lease_due(wanted, now=now, skip_expired=skip_expired)
         for lane, next_due in leased.next_due.items():
-            self._lanes.looked(lane, next_due)
+            self._lanes.end_lookup(lane, next_due)
         return leased.leases
 
     async def _check_all_due(self) -> None:
@@ -194,7 +194,7 @@ class Dispatcher:
             return
         if self._has_expired(lease, now):
             return
-        origin = self._lanes.started(lane)
+        origin = self._lanes.start_attempt(lane)
         self._observer.attempt_started(task, now=now)
         self._on_wire.add(asyncio.create_task(self._run(lease, lane, origin)))
 
@@ -245,7 +245,7 @@ class Dispatcher:
             await self._store.recover()
             # A write that was reported as failed may be on disk all the same.
             for lane, run_at in (await self._store.next_due()).items():
-                self._lanes.waits(lane, run_at)
+                self._lanes.add_waiting(lane, run_at)
         except StoreUnavailable:
             return self._clock.monotonic() + STORE_RETRY
         return self._clock.monotonic()

@@ -10,13 +10,15 @@ from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
 from poussetaches.core.progress import Progress
 from poussetaches.core.task import Task
 from poussetaches.core.waiting import WaitingFor
+from poussetaches.engine.attempt_progress import RunningAttempts
 from poussetaches.engine.attempt_runner import AttemptRunner
+from poussetaches.engine.bucket_storage import BucketStorage
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.clock_watch import ClockWatch
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.dispatcher import Dispatcher
-from poussetaches.engine.explain import Explainer
+from poussetaches.engine.explainer import Explainer
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.limits import Limit
 from poussetaches.engine.loop import Loop, Tick
@@ -25,9 +27,7 @@ from poussetaches.engine.observer import GuardedObserver, Nobody, Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
 from poussetaches.engine.queues import Queues
-from poussetaches.engine.rates import Rates
 from poussetaches.engine.recorder import Recorder
-from poussetaches.engine.running import RunningAttempts
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.server_limits import ServerLimits
@@ -65,7 +65,7 @@ class Engine:
         self._shortage = Shortage(clock, in_flight=lambda: self.in_flight)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self._clock_watch = ClockWatch(store=store, clock=clock, lanes=self.lanes)
-        self._rates = Rates(
+        self._bucket_storage = BucketStorage(
             store=store, clock=clock, buckets=self.lanes.limits.buckets, defects=self.defects
         )
         self._running = RunningAttempts(config.attempt_secret)
@@ -98,7 +98,7 @@ class Engine:
             observer=guarded,
             lanes=self.lanes,
             limits=self.limits,
-            rates=self._rates,
+            bucket_storage=self._bucket_storage,
             clock=clock,
             clock_watch=self._clock_watch,
         )
@@ -135,14 +135,14 @@ class Engine:
         """Read the state of the store, and listen to its commits from then on."""
         self._store.listen(self)
         await self._clock_watch.load()
-        await self._rates.load()
+        await self._bucket_storage.load()
         self.queues.update(await self._store.queues())
         self.lanes.pause(await self._store.paused())
         now = self._clock.now()
         for lane in await self._store.lanes_used_since(Moment(now - DAY - HOUR)):
-            self.lanes.used(lane, now)
+            self.lanes.record_use(lane, now)
         for lane, run_at in (await self._store.next_due()).items():
-            self.lanes.waits(lane, run_at)
+            self.lanes.add_waiting(lane, run_at)
         self._bell.ring()
 
     def postpone_attempts(self) -> None:
@@ -182,7 +182,7 @@ class Engine:
         if news.paused is not None:
             self.lanes.pause(news.paused)
         for lane, run_at in news.waits.items():
-            self.lanes.waits(lane, run_at)
+            self.lanes.add_waiting(lane, run_at)
         if news.queues or news.waits or news.paused is not None or news.trouble:
             self._bell.ring()
         if news.schedules_changed:
@@ -239,7 +239,7 @@ class Engine:
         return self.origins.held()
 
     def waiting_for(self, task: Task) -> list[WaitingFor]:
-        """Return what a waiting task waits for; those in front of it are not looked at."""
+        """Return what a waiting task waits for; the tasks in front of it are not counted."""
         return self._explainer.waiting_for(task)
 
     def queue_waiting_for(self, queue: str) -> list[WaitingFor]:

@@ -33,7 +33,7 @@ class LaneState:
     share: Share
     used_at: Moment
     next_due: Moment | None = None
-    heard_of: Moment | None = None  # the earliest task added while the store is being asked
+    added_due: Moment | None = None  # the earliest task added while the store is being asked
     last_turn: int = 0
 
 

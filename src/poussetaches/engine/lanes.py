@@ -46,25 +46,25 @@ class Lanes:
         self._openings: list[tuple[float, int, str, str | None]] = []
         self._order = count()
 
-    def used(self, lane: Lane, used_at: Moment) -> None:
+    def record_use(self, lane: Lane, used_at: Moment) -> None:
         """Record that a lane had a task at a moment."""
         state = self._registry.add(lane)
         state.used_at = max(state.used_at, used_at)
 
-    def waits(self, lane: Lane, run_at: Moment) -> None:
+    def add_waiting(self, lane: Lane, run_at: Moment) -> None:
         """Record a waiting task of a lane, and when it is due."""
         state = self._registry.add(lane)
         state.used_at = self._clock.now()
-        state.heard_of = run_at if state.heard_of is None else min(state.heard_of, run_at)
+        state.added_due = run_at if state.added_due is None else min(state.added_due, run_at)
         if state.next_due is None or run_at < state.next_due:
             self._expect(state, run_at)
 
-    def looking(self, lanes: Iterable[Lane]) -> None:
+    def begin_lookup(self, lanes: Iterable[Lane]) -> None:
         """Record that the store is being asked about lanes."""
         for lane in lanes:
-            self._registry.add(lane).heard_of = None
+            self._registry.add(lane).added_due = None
 
-    def looked(self, lane: Lane, next_due: Moment | None) -> None:
+    def end_lookup(self, lane: Lane, next_due: Moment | None) -> None:
         """Record when the next task of a lane is due, as the store answered."""
         state = self._registry.add(lane)
         queue = self._queues[lane.queue]
@@ -74,11 +74,11 @@ class Lanes:
             self._due.pop(lane.queue, None)
         state.next_due = None
         # The answer may or may not include a task that was added meanwhile.
-        times = [time for time in (next_due, state.heard_of) if time is not None]
+        times = [time for time in (next_due, state.added_due) if time is not None]
         if times:
             self._expect(state, min(times))
 
-    def started(self, lane: Lane) -> str:
+    def start_attempt(self, lane: Lane) -> str:
         """Take slots and a token for an attempt; return the origin that it goes to."""
         queue, share = self._queues[lane.queue], self._registry.add(lane).share
         queue.in_flight += 1
@@ -87,7 +87,7 @@ class Lanes:
         self.limits.buckets.take(lane.queue)
         return share.origin
 
-    def ended(self, lane: Lane, origin: str) -> None:
+    def end_attempt(self, lane: Lane, origin: str) -> None:
         """Free the slots of an attempt that went to an origin."""
         queue = self._queues[lane.queue]
         share = queue.shares[origin]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from poussetaches.core.allowed import AllowedTargets, Verdict, refusal
 from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
-from poussetaches.engine.connecting import connect
+from poussetaches.engine.connection import connect
 from poussetaches.engine.deadline import Deadline
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Answer, Resolver

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.defects import Defects, raise_end
 
-# Does everything that is due; returns the monotonic time to look again, None for "when it rings".
+# Does everything that is due; returns the monotonic time of the next tick, None for the bell.
 Tick = Callable[[], Awaitable[float | None]]
 
 AFTER_ERROR = 1.0  # seconds
@@ -50,8 +50,8 @@ class Loop:
         await self._bell.heard()
 
     async def turn(self) -> float | None:
-        """Do what is due; return the monotonic time to look again, None for when it rings."""
-        # Cleared before looking, so that what comes while we look is not missed.
+        """Do what is due; return the monotonic time of the next turn, None for the bell."""
+        # Cleared before the tick: work that arrives during the tick rings it again.
         self._bell.clear()
         try:
             return await self._tick()

@@ -13,7 +13,7 @@ from threading import Thread
 
 from poussetaches.core.hosts import address_of
 from poussetaches.core.task import Outcome
-from poussetaches.engine.connecting import (
+from poussetaches.engine.connection import (
     EXHAUSTED,
     is_out_of_descriptors,
     out_of_resources,

@@ -174,7 +174,7 @@ class Scheduler:
 
 
 def _due_occurrences(schedule: Schedule, now: Moment) -> Sequence[Moment]:
-    """Return the occurrences that are to be looked at: the latest one, or each of them."""
+    """Return the occurrences to consider: the latest one, or each of them."""
     if schedule.misfire is Misfire.ALL:
         return missed_occurrences(schedule, now=now)
     latest = latest_occurrence(schedule, now=now)

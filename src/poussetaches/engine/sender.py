@@ -20,7 +20,7 @@ from pyreqwest.response import Response
 from poussetaches.core.moment import Moment, moment_of, seconds_between
 from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
-from poussetaches.engine.connecting import (
+from poussetaches.engine.connection import (
     EXHAUSTED,
     connect,
     is_out_of_descriptors,

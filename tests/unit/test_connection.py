@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from poussetaches.engine.connecting import not_connected
+from poussetaches.engine.connection import not_connected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Token buckets over restarts: a queue that has used its burst does not get another one."""
+"""``BucketStorage``: stores token buckets, so that a restart gives no queue a second burst."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poussetaches.store.base import Store
 log = logging.getLogger(__name__)
 
 
-class Rates:
+class BucketStorage:
     """Stores the token buckets of rate-limited queues, and restores them at the start."""
 
     def __init__(
@@ -39,9 +39,9 @@ class Rates:
                 self._buckets.restore(queue, full_at=now + wait / SECOND)
         # The machine may have been rebooted, or its clock set: store by the clocks of today.
         self._buckets.mark_all_unsaved()
-        await self.keep()
+        await self.save()
 
-    async def keep(self) -> None:
+    async def save(self) -> None:
         """Store the buckets that attempts took tokens from, until none is left to store."""
         while unsaved := self._buckets.take_unsaved():
             reading = self._clock.read()

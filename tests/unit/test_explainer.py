@@ -12,7 +12,7 @@ from poussetaches.core.task import Outcome, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
-from poussetaches.engine.explain import DETAILS
+from poussetaches.engine.explainer import DETAILS
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith, run_due
 from tests.factories import NOW, make_ended, make_queue, make_task
