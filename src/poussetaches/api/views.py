@@ -156,15 +156,13 @@ def list_views(tasks: Iterable[Task], limits: Iterable[list[Limit] | None]) -> l
                 reached,
                 UNSET if reached is None else _short_waits(reached, task, run_at),
             )
-        found.append(_shown_as(ListedTask, task, {"run_at": run_at, "waiting_for": waits}))
+        found.append(_shown_as(ListedTask, task, {"waiting_for": waits}, run_at=run_at))
     return found
 
 
 def task_view(task: Task, *, secret_headers: frozenset[str]) -> TaskView:
     """Return a task as it is shown; ``secret_headers`` are lower-case names."""
-    more = _content(task, secret_headers)
-    more["run_at"] = shown(task.run_at)
-    return _shown_as(TaskView, task, more)
+    return _shown_as(TaskView, task, _content(task, secret_headers))
 
 
 def task_detail(
@@ -177,7 +175,6 @@ def task_detail(
 ) -> TaskDetail:
     """Return a task with its attempts, and with what is not None of the other two."""
     more = _content(task, secret_headers)
-    more["run_at"] = shown(task.run_at)
     more["attempts"] = [attempt_view(attempt) for attempt in attempts]
     if waiting_for is not None:
         more["waiting_for"] = [wait_view(one) for one in waiting_for]
@@ -266,8 +263,10 @@ def shown_or_none(moment: Moment | None) -> str | None:
     return None if moment is None else shown(moment)
 
 
-def _shown_as(kind: Callable[..., V], task: Task, more: dict[str, object]) -> V:
-    """Return a view of a task, with what only some kinds of view have."""
+def _shown_as(
+    kind: Callable[..., V], task: Task, more: dict[str, object], *, run_at: Time | None = None
+) -> V:
+    """Return a view of a task, with the fields that only some kinds of view have."""
     return kind(
         id=task.id,
         queue=task.queue,
@@ -286,8 +285,9 @@ def _shown_as(kind: Callable[..., V], task: Task, more: dict[str, object]) -> V:
         on_dead=task.on_dead,
         schedule=task.schedule,
         created_at=shown(task.created_at),
-        expires_at=shown_or_none(task.expires_at),
-        ended_at=shown_or_none(task.ended_at),
+        run_at=run_at or shown(task.run_at),
+        expires_at=None if task.expires_at is None else shown(task.expires_at),
+        ended_at=None if task.ended_at is None else shown(task.ended_at),
         round=task.round,
         attempt_count=task.attempt_count,
         last_status=task.last_status,
