@@ -26,8 +26,8 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import Request
 from poussetaches.engine.virtual_clock import STARTED
-from tests.effort import examples
 from poussetaches.store.sqlite import SqliteStore
+from tests.effort import examples
 from tests.factories import NOW, make_queue, make_task, seeded
 from tests.fakes import FakeClock, let_run
 from tests.store.sqlite_files import opened
