@@ -30,7 +30,7 @@ from poussetaches.core.moment import MINUTE, SECOND, Moment, later
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, first_occurrence
 from poussetaches.core.target import check_absolute_url
-from poussetaches.core.task import MAX_DELAY, Task, TaskState
+from poussetaches.core.task import MAX_DELAY, DeliveryForm, Task, TaskState
 from poussetaches.engine.redirect import REDIRECTS
 from poussetaches.store.base import Store, SummaryPage, TaskSummary
 
@@ -189,7 +189,7 @@ class OriginalRoutes:
             id=new_task_id(now, self._random),
             url=push.url,
             body=self._payload(push),
-            envelope=True,
+            delivery=DeliveryForm.ENVELOPE,
             expected=(_expected(push),),
             created_at=now,
             run_at=run_at,

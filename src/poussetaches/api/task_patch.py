@@ -29,7 +29,7 @@ from poussetaches.core.queue_fields import check_retry
 from poussetaches.core.refusal import place_of
 from poussetaches.core.retry import RETRY, RetryOverrides
 from poussetaches.core.target import is_path
-from poussetaches.core.task import MAX_DELAY, BodyKind, Task, TaskState
+from poussetaches.core.task import MAX_DELAY, BodyKind, DeliveryForm, Task, TaskState
 from poussetaches.engine.masking import MASKED
 from poussetaches.engine.queues import Queues
 
@@ -76,7 +76,7 @@ class TaskPatch:
         """
         if not self._changes:
             return task
-        if task.envelope and "retry" in self._changes:
+        if task.delivery is DeliveryForm.ENVELOPE and "retry" in self._changes:
             raise InvalidTask("retry", "cannot be changed: the original's route has its own")
         fields = _decoded(_FIELDS, {"url": _ANYWHERE, **self._merged_into(task)})
         check_together(fields)
@@ -125,7 +125,11 @@ class TaskPatch:
         # Null empties the body in the form that it is named for, and no other.
         if kind is None and task.body_kind is not None and task.body_kind not in named:
             return {}
-        return {"body": body, "body_kind": None if task.envelope else kind}
+        # The envelope implies its own Content-Type.
+        return {
+            "body": body,
+            "body_kind": None if task.delivery is DeliveryForm.ENVELOPE else kind,
+        }
 
     def _changed_times(self, fields: TaskFields, task: Task, *, now: Moment) -> dict[str, object]:
         changed: dict[str, object] = {}

@@ -14,7 +14,7 @@ from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
 from poussetaches.core.queue_fields import RetryFields, StatusField
 from poussetaches.core.retry import overrides_of
-from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
+from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.limits import Limit
 from poussetaches.engine.masking import MASKED
@@ -299,7 +299,7 @@ def _shown_as(
 def _content(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:
     """Return a task's headers, and its body in the form in which it was pushed."""
     headers = masked(task.headers, secret_headers=secret_headers)
-    if task.envelope or task.body_kind is BodyKind.BASE64:
+    if task.delivery is DeliveryForm.ENVELOPE or task.body_kind is BodyKind.BASE64:
         return {"headers": headers, "body_base64": base64.b64encode(task.body).decode()}
     if task.body_kind is BodyKind.JSON:
         return {"headers": headers, "json": msgspec.Raw(task.body)}

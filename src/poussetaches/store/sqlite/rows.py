@@ -17,7 +17,7 @@ from poussetaches.core.queue import OVERRIDES, Lane, Queue, QueueOverrides
 from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
-from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
+from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.base import MinuteRow
 
 # What the end of an attempt changes is apart from what only an edit does: most writes need not
@@ -31,10 +31,11 @@ _AMENDED = (*(name for name in Task.__struct_fields__ if name not in _ELSEWHERE)
 _FIELDS = ("id", "created_at", *_FATE, *_PROGRESS, *_AMENDED)
 # SQLite takes longer to be handed thirty values than to insert a row of them.
 _PLAIN = (
-    "id", "created_at", "run_at", "due_at", "queue", "priority", "envelope", "method", "url",
+    "id", "created_at", "run_at", "due_at", "queue", "priority", "delivery", "method", "url",
     "body_kind", "headers", "body",
 )  # fmt: skip
-_COLUMN_NAMES = {"unique": "unique_value"}  # of fields whose name is a keyword of SQL
+# Of fields whose name is a keyword of SQL, or was another one.
+_COLUMN_NAMES = {"unique": "unique_value", "delivery": "envelope"}
 
 
 def _columns(fields: Iterable[str]) -> str:
@@ -98,6 +99,8 @@ def _as_stored(value: object) -> object:
     return value
 
 
+_DELIVERY_NUMBERS = {DeliveryForm.PLAIN: 0, DeliveryForm.ENVELOPE: 1}
+_DELIVERY_FORMS = {number: form for form, number in _DELIVERY_NUMBERS.items()}
 _AS_BOOL = _Form(_as_stored, bool)
 _AS_TEXTS = _Form(lambda texts: _encode(texts).decode() if texts else None, _decode_texts)
 _BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
@@ -111,7 +114,7 @@ _FORMS = {
     "forced": _AS_BOOL,
     "cancelled": _AS_BOOL,
     "labels": _AS_TEXTS,
-    "envelope": _AS_BOOL,
+    "delivery": _Form(_DELIVERY_NUMBERS.__getitem__, _DELIVERY_FORMS.__getitem__),
     "expected": _Form(
         lambda rules: None if rules == _DEFAULT_EXPECTED else _encode(rules).decode(),
         _decode_expected,
@@ -171,7 +174,7 @@ def plain_values(task: Task) -> tuple[object, ...]:
         task.due_at,
         task.queue,
         task.priority,
-        task.envelope,
+        _DELIVERY_NUMBERS[task.delivery],
         task.method,
         task.url,
         None if task.body_kind is None else _BODY_KINDS[task.body_kind],
