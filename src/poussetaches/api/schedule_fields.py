@@ -29,8 +29,9 @@ from poussetaches.core.push_fields import (
     LabelValue,
     Priority,
 )
-from poussetaches.core.queue import Name, Origin
-from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout
+from poussetaches.core.queue import Name
+from poussetaches.core.queue_fields import Timeout
+from poussetaches.core.retry import RetryFields, StatusField
 from poussetaches.core.schedule import (
     MAX_EXPRESSION,
     MAX_SCHEDULES,
@@ -42,6 +43,7 @@ from poussetaches.core.schedule import (
     occurrences,
     origins_of,
 )
+from poussetaches.core.setting_origin import Origin
 from poussetaches.core.task import Task
 
 SHOWN_RUNS = 5  # of those to come

@@ -30,7 +30,8 @@ from poussetaches.core.push_fields import (
     check_combination,
 )
 from poussetaches.core.queue import Name
-from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout, check_retry
+from poussetaches.core.queue_fields import Timeout
+from poussetaches.core.retry import RetryFields, StatusField, check_retry
 from poussetaches.core.target import MAX_URL, check_url
 from poussetaches.core.task import BodyKind
 

@@ -25,9 +25,8 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.merge_patch import Document, is_null, merged, merged_document
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.nesting import is_too_deep
-from poussetaches.core.queue_fields import check_retry
 from poussetaches.core.refusal import place_of
-from poussetaches.core.retry import RETRY, RetryOverrides
+from poussetaches.core.retry import RETRY, RetryOverrides, check_retry
 from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind, DeliveryForm, Task, TaskState
 from poussetaches.engine.masking import MASKED

@@ -12,8 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
-from poussetaches.core.queue_fields import RetryFields, StatusField
-from poussetaches.core.retry import overrides_of
+from poussetaches.core.retry import RetryFields, StatusField, overrides_of
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.limits import Limit

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from poussetaches.core import push_fields, queue_fields
 from poussetaches.core.callback import CallbackUrl, check_callback
@@ -21,7 +19,8 @@ from poussetaches.core.push_fields import (
     check_combination,
 )
 from poussetaches.core.queue import Name
-from poussetaches.core.queue_fields import RetryFields, Timeout, check_retry
+from poussetaches.core.queue_fields import Timeout
+from poussetaches.core.retry import Attempts, RetryFields, check_retry
 
 EXAMPLES: Mapping[str, object] = {**queue_fields.EXAMPLES, **push_fields.EXAMPLES}
 
@@ -34,7 +33,7 @@ class OptionFields(msgspec.Struct, frozen=True, kw_only=True):
     run_at: Time | None = None
     priority: Priority | None = None
     timeout: Timeout | None = None
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    max_attempts: Attempts | None = None
     retry: RetryFields | None = None
     key: Key | None = None
     unique: Key | None = None
