@@ -18,7 +18,7 @@ from poussetaches.core.stored import decode
 from poussetaches.core.task import BodyKind, DeliveryForm, Task, TaskState
 from poussetaches.engine.queues import Queues
 from tests.factories import NOW, make_ended, make_task
-from tests.unit.test_task_builder import queues_of
+from tests.unit.test_new_task import queues_of
 
 LATER = Moment(NOW + HOUR)
 

@@ -29,7 +29,7 @@ from poussetaches.core.queue import (
     QueueCounts,
     QueueOrigins,
     QueueOverrides,
-    ShownSettings,
+    ShownQueue,
     origins_of,
     redeclared,
 )
@@ -63,11 +63,9 @@ class PatchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     declared: bool = False
 
 
-class QueueView(ShownSettings, frozen=True, kw_only=True):
+class QueueView(ShownQueue, frozen=True, kw_only=True):
     """A queue in responses: its settings in force and its state."""
 
-    name: str
-    paused: bool
     counts: QueueCounts
     oldest_due_age: float | None  # seconds
     waiting_for: list[WaitView]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -12,8 +13,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
-from poussetaches.core.retry import RetryFields, StatusField, overrides_of
-from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
+from poussetaches.core.retry import RetryFields, overrides_of
+from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
+from poussetaches.core.task_fields import ShownTask, ShownTime
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.limits import Limit
 from poussetaches.engine.masking import MASKED
@@ -22,7 +24,8 @@ SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 V = TypeVar("V")
 
-Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+_shown_fields = attrgetter(*ShownTask.__struct_fields__)
+_TIMES = ("created_at", "run_at", "expires_at", "ended_at")
 
 # What RFC 3339 can write. Tasks taken over from elsewhere may lie outside.
 _FIRST = Moment(-62_135_596_800_000_000)
@@ -33,38 +36,14 @@ class WaitView(msgspec.Struct, kw_only=True, frozen=True):
     """One of the reasons to wait, and until when, if that is known. Lists leave out ``detail``."""
 
     reason: WaitReason
-    until: Time | None
+    until: ShownTime | None
     detail: str | UnsetType = UNSET
     count: int | UnsetType = UNSET
 
 
-class ListedTask(msgspec.Struct, kw_only=True, frozen=True):
+class ListedTask(ShownTask, kw_only=True, frozen=True):
     """A task in a list: without its body and headers."""
 
-    id: str
-    queue: str
-    state: TaskState
-    reason: Reason | None
-    url: str
-    method: str
-    priority: int
-    expected: tuple[StatusField, ...]
-    timeout: float | None
-    retry: RetryFields | None
-    key: str | None
-    unique: str | None
-    labels: dict[str, str]
-    on_success: str | None
-    on_dead: str | None
-    schedule: str | None
-    created_at: Time
-    run_at: Time
-    expires_at: Time | None
-    ended_at: Time | None
-    round: int
-    attempt_count: int
-    last_status: int | None
-    last_error: str | None
     waiting_for: list[WaitView] | UnsetType = UNSET
 
 
@@ -90,7 +69,7 @@ class ProgressView(msgspec.Struct, kw_only=True, frozen=True):
     done: int | float
     total: int | float | None
     note: str | None
-    at: Time
+    at: ShownTime
 
 
 class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
@@ -99,7 +78,7 @@ class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     round: int
     number: int
     request_id: str
-    started_at: Time
+    started_at: ShownTime
     duration: float
     status: int | None
     error: str | None
@@ -216,7 +195,7 @@ def wait_view(waiting: WaitingFor) -> WaitView:
     )
 
 
-def _short_waits(limits: Iterable[Limit], task: Task, run_at: Time) -> list[WaitView]:
+def _short_waits(limits: Iterable[Limit], task: Task, run_at: ShownTime) -> list[WaitView]:
     return [
         WaitView(
             reason=limit.reason,
@@ -263,36 +242,17 @@ def shown_or_none(moment: Moment | None) -> str | None:
 
 
 def _shown_as(
-    kind: Callable[..., V], task: Task, more: dict[str, object], *, run_at: Time | None = None
+    kind: Callable[..., V], task: Task, more: dict[str, object], *, run_at: ShownTime | None = None
 ) -> V:
     """Return a view of a task, with the fields that only some kinds of view have."""
-    return kind(
-        id=task.id,
-        queue=task.queue,
-        state=task.state,
-        reason=task.reason,
-        url=task.url,
-        method=task.method,
-        priority=task.priority,
-        expected=task.expected,
-        timeout=task.timeout,
-        retry=None if task.retry is None else RetryFields(**overrides_of(task.retry)),
-        key=task.key,
-        unique=task.unique,
-        labels=task.labels,
-        on_success=task.on_success,
-        on_dead=task.on_dead,
-        schedule=task.schedule,
-        created_at=shown(task.created_at),
-        run_at=run_at or shown(task.run_at),
-        expires_at=None if task.expires_at is None else shown(task.expires_at),
-        ended_at=None if task.ended_at is None else shown(task.ended_at),
-        round=task.round,
-        attempt_count=task.attempt_count,
-        last_status=task.last_status,
-        last_error=task.last_error,
-        **more,
-    )
+    fields = dict(zip(ShownTask.__struct_fields__, _shown_fields(task), strict=True))
+    for name in _TIMES:
+        fields[name] = shown_or_none(fields[name])
+    if run_at is not None:
+        fields["run_at"] = run_at
+    if task.retry is not None:
+        fields["retry"] = RetryFields(**overrides_of(task.retry))
+    return kind(**fields, **more)
 
 
 def _content(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:

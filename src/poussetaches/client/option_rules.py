@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from poussetaches.core import push_fields, queue_fields
+from poussetaches.core import queue_fields, task_fields
 from poussetaches.core.callback import CallbackUrl, check_callback
 from poussetaches.core.errors import InvalidTask
-from poussetaches.core.push_fields import (
+from poussetaches.core.queue import Name
+from poussetaches.core.queue_fields import Timeout
+from poussetaches.core.retry import Attempts, RetryFields, check_retry
+from poussetaches.core.task_fields import (
     Delay,
     Key,
     Labels,
@@ -18,11 +21,8 @@ from poussetaches.core.push_fields import (
     Time,
     check_combination,
 )
-from poussetaches.core.queue import Name
-from poussetaches.core.queue_fields import Timeout
-from poussetaches.core.retry import Attempts, RetryFields, check_retry
 
-EXAMPLES: Mapping[str, object] = {**queue_fields.EXAMPLES, **push_fields.EXAMPLES}
+EXAMPLES: Mapping[str, object] = {**queue_fields.EXAMPLES, **task_fields.EXAMPLES}
 
 
 class OptionFields(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,9 +69,11 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_dead: Retention = Retention(count=100_000, age=7_776_000.0)
 
 
-class ShownSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of ``QueueSettings`` in responses, where none is missing."""
+class ShownQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue in responses: its name, its pause and the settings in force, in this order."""
 
+    name: str
+    paused: bool
     rate: float | None
     burst: int
     concurrency: int

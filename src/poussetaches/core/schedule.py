@@ -53,6 +53,12 @@ _UNITS = {
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:h|ms|us|µs|ns|m|s)", re.ASCII)
 _PART = re.compile(r"([0-9.]+)(\D+)", re.ASCII)
 
+# Fields that a schedule's task cannot have.
+OF_ONE_RUN = ("delay", "run_at", "expires_at", "key", "key_ttl", "unique", "on_conflict")
+NOT_IN_SCHEDULES = (
+    "cannot be set in a schedule, where it would be the same for every run; remove it"
+)
+
 
 class Misfire(StrEnum):
     """What becomes of occurrences that nobody could fire in time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -109,8 +109,8 @@ _REASONS = {reason: reason.value for reason in Reason}
 _STATES = {state: state.value for state in TaskState} | {TaskState.RUNNING: "waiting"}
 # NULL is the default of a field. Fields that are not here are stored as they are.
 _FORMS = {
-    "state": _Form(_STATES.__getitem__, TaskState),
-    "reason": _Form(_REASONS.get, Reason),
+    "state": _Form(_STATES.__getitem__, cache(TaskState)),
+    "reason": _Form(_REASONS.get, cache(Reason)),
     "forced": _AS_BOOL,
     "cancelled": _AS_BOOL,
     "labels": _AS_TEXTS,
@@ -122,7 +122,7 @@ _FORMS = {
     "retry": _Form(
         lambda retry: None if retry is None else _encode(retry).decode(), _decode_retry
     ),
-    "body_kind": _Form(_BODY_KINDS.get, BodyKind),
+    "body_kind": _Form(_BODY_KINDS.get, cache(BodyKind)),
     "headers": _AS_TEXTS,
     "body": _Form(lambda body: body or None, bytes),
 }
@@ -190,10 +190,8 @@ def task_from_row(row: Row) -> Task:
         UnreadableRow: it holds none.
     """
     try:
-        # A row may have more columns behind those of the task.
-        values = {
-            name: value for name, value in zip(_FIELDS, row, strict=False) if value is not None
-        }
+        # The row may have more columns behind those of the task.
+        values = {name: it for name, it in zip(_FIELDS, row, strict=False) if it is not None}
         for name, read in _READS:
             if name in values:
                 values[name] = read(values[name])
