@@ -21,7 +21,7 @@ from poussetaches.store.sqlite.isolation import (
     note_left,
     raise_trouble,
 )
-from poussetaches.store.sqlite.reads import Unreadable, as_list
+from poussetaches.store.sqlite.reads import Unreadable
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
 
@@ -101,14 +101,13 @@ def _give_up(
 
 
 def _edit_many(tx: SqliteTransaction, call: EditingMany) -> EditedPart:
-    numbers = tasks.fitting(tx, call.numbers[call.first :])
-    there = {row[0] for row in tx.reading.all("task_numbers", as_list(numbers))}
+    numbers, sizes = tasks.fitting_with_sizes(tx, call.numbers[call.first :])
     selected = search.still_selected(tx.reading, call.filter, numbers, leased=tx.leased())
     skips = each(
         tx,
         Step.EDIT,
         [
-            Placed(place, seq, selected=seq in selected, exists=seq in there)
+            Placed(place, seq, selected=seq in selected, exists=seq in sizes)
             for place, seq in enumerate(numbers, start=call.first)
         ],
         lambda some: _edit_some(tx, call, some),
@@ -134,8 +133,10 @@ def _edit_some(
     """Edit tasks; return for each why it was skipped, None if it was not."""
     skips: list[str | None] = []
     done: list[tuple[int, Task, Task | None]] = []
-    for place, seq, selected, exists in some:
-        task = tx.reading.task_at(seq) if selected else None
+    selected = [placed.seq for placed in some if placed.selected]
+    found = dict(zip(selected, tx.reading.tasks_at(selected), strict=True))
+    for place, seq, _, exists in some:
+        task = found.get(seq)
         if task is None:
             skips.append("changed" if exists else "gone")
             continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from poussetaches.core import stored
 from poussetaches.core.moment import Moment
@@ -55,7 +56,6 @@ COLUMNS = {
     "light": LIGHT_COLUMNS,
     "progress": PROGRESS_COLUMNS,
     "moved": MOVED_COLUMNS,
-    "amended": AMENDED_COLUMNS,
     "attempt": ATTEMPT_COLUMNS,
     "schedule": SCHEDULE_COLUMNS,
     "minute": MINUTE_COLUMNS,
@@ -162,7 +162,7 @@ def amended_values(task: Task) -> tuple[object, ...]:
         task.envelope,
         task.method,
         task.url,
-        None if task.expected == _DEFAULT_EXPECTED else _encode(task.expected).decode(),
+        _expected_text(task.expected),
         task.timeout,
         None if task.retry is None else _encode(task.retry).decode(),
         task.on_success,
@@ -171,6 +171,36 @@ def amended_values(task: Task) -> tuple[object, ...]:
         _encode(task.headers).decode() if task.headers else None,
         task.body or None,
     )
+
+
+def _expected_text(expected: tuple[StatusRule, ...]) -> str | None:
+    return None if expected == _DEFAULT_EXPECTED else _encode(expected).decode()
+
+
+# The columns that do not hold a field as it is.
+_STORED_FORMS: Mapping[str, Callable[[Task], object]] = {
+    "state": lambda task: fate_values(task)[0],
+    "reason": lambda task: fate_values(task)[1],
+    "labels": lambda task: _encode(task.labels).decode() if task.labels else None,
+    "expected": lambda task: _expected_text(task.expected),
+    "retry": lambda task: None if task.retry is None else _encode(task.retry).decode(),
+    "body_kind": lambda task: None if task.body_kind is None else task.body_kind.value,
+    "headers": lambda task: _encode(task.headers).decode() if task.headers else None,
+    "body": lambda task: task.body or None,
+}
+
+
+def differences(old: Task, new: Task) -> dict[str, object]:
+    """Return the columns in which two versions of a task differ, with the values of the new."""
+    fields = zip(Task.__struct_fields__, astuple(old), astuple(new), strict=True)
+    found: dict[str, object] = {}
+    for name, before, after in fields:
+        # Usually, an unchanged field is the same object in both versions.
+        if before is not after and before != after:
+            form = _STORED_FORMS.get(name)
+            column = "unique_value" if name == "unique" else name
+            found[column] = after if form is None else form(new)
+    return found
 
 
 def task_from_row(row: Row) -> Task:

@@ -7,7 +7,8 @@ of it touches memory but through the transaction, which may be undone and tried 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -19,8 +20,8 @@ from poussetaches.store.base import Change
 from poussetaches.store.sqlite.many import write_rows
 from poussetaches.store.sqlite.reads import as_list
 from poussetaches.store.sqlite.rows import (
-    amended_values,
     attempt_values,
+    differences,
     fate_values,
     is_plain,
     plain_values,
@@ -130,6 +131,11 @@ def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
         (successes if is_success else others).append(changed)
     _record_successes(tx, successes)
     _record_others(tx, others)
+    _add_callbacks(tx, changes)
+
+
+def _add_callbacks(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Add the callbacks of tasks that have ended."""
     callbacks = [
         callback
         for changed in changes
@@ -175,15 +181,40 @@ def _record_others(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
 
 def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
     """Write whatever was changed of tasks."""
+    _update(tx, changes)
+    relabeled = [changed for changed in changes if changed.new.labels != changed.old.labels]
+    tx.connection.executemany(tx.sql["delete_labels"], [(changed.seq,) for changed in relabeled])
+    for changed in relabeled:
+        add_labels(tx, changed.seq, changed.new)
     for changed in changes:
-        seq, old, new = changed.seq, changed.old, changed.new
-        values = amended_values(new)
-        if values != amended_values(old):
-            tx.connection.execute(tx.sql["amend_task"], (*values, seq))
-        if new.labels != old.labels:
-            tx.connection.execute(tx.sql["delete_labels"], (seq,))
-            add_labels(tx, seq, new)
-    record(tx, changes)
+        _note_moved(tx, changed)
+    _add_callbacks(tx, changes)
+
+
+def _update(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Write the columns that differ: tasks with the same differences by one statement."""
+    alike: dict[tuple[str, ...], dict[tuple[object, ...], list[int]]] = {}
+    for changed in changes:
+        columns = differences(changed.old, changed.new)
+        lane = _new_lane(tx, changed)
+        if lane is not None:
+            columns["lane"] = lane
+        if _is_grouped(changed.old) or _is_grouped(changed.new):
+            columns["failure_group"], failed_at = _failure(tx, changed)
+            if failed_at is not None:
+                columns["failed_at"] = failed_at
+        by_values = alike.setdefault(tuple(columns), {})
+        by_values.setdefault(tuple(columns.values()), []).append(changed.seq)
+    for names, by_values in alike.items():
+        if names:
+            rows = [(*values, as_list(numbers)) for values, numbers in by_values.items()]
+            tx.connection.executemany(_update_of(names), rows)
+
+
+@lru_cache
+def _update_of(columns: tuple[str, ...]) -> str:
+    marks = ", ".join(f"{name} = ?" for name in columns)
+    return f"UPDATE tasks SET {marks} WHERE seq IN (SELECT value FROM json_each(?))"  # noqa: S608 - of our own texts
 
 
 def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
@@ -210,7 +241,14 @@ def delete_rows(tx: SqliteTransaction, numbers: Iterable[int]) -> None:
 
 
 def fitting(tx: SqliteTransaction, numbers: Sequence[int]) -> Sequence[int]:
-    """Return the first of some tasks: as many as one transaction should write or delete.
+    """Return the first of some tasks: as many as one transaction should write or delete."""
+    return fitting_with_sizes(tx, numbers)[0]
+
+
+def fitting_with_sizes(
+    tx: SqliteTransaction, numbers: Sequence[int]
+) -> tuple[Sequence[int], Mapping[int, int]]:
+    """Return the first of some tasks as ``fitting``, and the sizes of those that exist.
 
     To change a row is to write its body anew, and to delete it is to read it.
     """
@@ -219,8 +257,8 @@ def fitting(tx: SqliteTransaction, numbers: Sequence[int]) -> Sequence[int]:
     for place, seq in enumerate(numbers):
         total += sizes.get(seq, 0)
         if place and total > MOST_BYTES:
-            return numbers[:place]
-    return numbers
+            return numbers[:place], sizes
+    return numbers, sizes
 
 
 def _new_lane(tx: SqliteTransaction, changed: Changed) -> int | None:
@@ -256,6 +294,10 @@ def _note_moved(tx: SqliteTransaction, changed: Changed) -> None:
 def _where(task: Task) -> tuple[object, ...]:
     """Return what a task's lane follows from."""
     return (task.queue, task.url, task.forced)
+
+
+def _is_grouped(task: Task) -> bool:
+    return task.state is TaskState.DEAD or task.is_failing
 
 
 def _group(tx: SqliteTransaction, task: Task) -> str | None:
