@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
-from poussetaches.api.task_fields import MAX_HEADERS, TaskFields
+from poussetaches.api.task_fields import TaskFields
 from poussetaches.core.errors import InvalidTask, TooMany
+from poussetaches.core.headers import MAX_HEADERS
 from poussetaches.core.moment import DAY, SECOND, Moment, later, rfc3339
 from poussetaches.core.queue import MAX_QUEUES, Queue, QueueOverrides, QueueSettings
 from poussetaches.core.retry import RetryOverrides, RetryPolicy

@@ -10,18 +10,18 @@ from random import Random
 import msgspec
 
 from poussetaches.api.task_fields import (
-    MAX_HEADER_BYTES,
-    MAX_HEADERS,
     TaskFields,
     body_of,
     check_together,
 )
+from poussetaches.core.allowed import check_path
 from poussetaches.core.errors import InvalidTask, TooMany
+from poussetaches.core.headers import MAX_HEADER_BYTES, MAX_HEADERS
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment, later, moment_of
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE, MAX_QUEUES
 from poussetaches.core.retry import StatusRule
-from poussetaches.core.target import is_path, joined, parse_target
+from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Push
@@ -185,17 +185,7 @@ def check_target(field: str, url: str, queue: str, queues: Queues) -> None:
         queues.allowed.check(field, url)
         return
     base_url = queues.settings_of(queue).base_url
-    if base_url is None:
-        raise InvalidTask(
-            field,
-            f"is a path, and there is no base URL to put it behind: set base_url of the queue "
-            f"{queue!r}, or POUSSETACHES_BASE_URL of the server",
-        )
-    try:
-        parse_target(joined(base_url, url))
-    except InvalidTask as exc:
-        raise InvalidTask(field, f"joined to the base URL: {exc.reason}") from None
-    queues.allowed.check(field, base_url)
+    check_path(field, url, base_url, queue=queue, allowed=queues.allowed)
 
 
 def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:

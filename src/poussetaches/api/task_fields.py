@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
-from collections.abc import Mapping
-from functools import lru_cache
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from poussetaches.core.body import check_body
 from poussetaches.core.callback import URL_EXAMPLES, CallbackUrl, check_callback
-from poussetaches.core.errors import BodyTooLarge, InvalidTask
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.errors import InvalidTask
+from poussetaches.core.headers import MAX_HEADERS, check_headers
 from poussetaches.core.push_fields import (
     Delay,
     Key,
@@ -34,19 +32,12 @@ from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout, ch
 from poussetaches.core.target import MAX_URL, check_url
 from poussetaches.core.task import BodyKind
 
-MAX_HEADERS = 64
-MAX_HEADER_BYTES = 16 * 1024  # names and values together
 LONGEST_KEY_TTL = 2_592_000  # seconds: 30 days
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL, examples=URL_EXAMPLES)]
 Headers = Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)]
 Expected = Annotated[tuple[StatusField, ...], Meta(min_length=1, max_length=32)]
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_FORBIDDEN_HEADERS = frozenset({"host", "content-length", "connection", "transfer-encoding"})
-_FORBIDDEN_PREFIXES = ("poussetaches-", "webhook-")
 
 
 class _Changeable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -113,33 +104,6 @@ def check_together(fields: TaskFields) -> None:
     check_url(fields.url)
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse headers that cannot be sent, and those that are ours to send.
-
-    Raises:
-        InvalidTask: there are such.
-    """
-    size = 0
-    for name, value in headers.items():
-        _check_header_name(name)
-        if not _HEADER_VALUE.fullmatch(value):
-            raise InvalidTask(f"headers.{name}", "holds what is neither ASCII text nor a tab")
-        size += len(name) + len(value)
-    if size > MAX_HEADER_BYTES:
-        raise InvalidTask("headers", f"are longer than {MAX_HEADER_BYTES} bytes together")
-    if len({name.lower() for name in headers}) < len(headers):
-        raise InvalidTask("headers", "name one header twice, in capitals and in small letters")
-
-
-@lru_cache(maxsize=1024)
-def _check_header_name(name: str) -> None:
-    if not _HEADER_NAME.fullmatch(name):
-        raise InvalidTask("headers", f"{name!r} is not the name of a header")
-    lower = name.lower()
-    if lower in _FORBIDDEN_HEADERS or lower.startswith(_FORBIDDEN_PREFIXES):
-        raise InvalidTask(f"headers.{name}", "cannot be set: the server sends its own")
-
-
 def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | None]:
     """Return the body that a push gives, and in which form.
 
@@ -160,10 +124,7 @@ def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | Non
     body, kind = found[0]
     if len(found) > 1:
         raise InvalidTask(found[1][1].value, f"give one body; {kind.value} is another")
-    if len(body) > max_body:
-        raise BodyTooLarge(kind.value, f"longer than {max_body} bytes (setting max_body)")
-    if kind is BodyKind.JSON and is_too_deep(body):
-        raise InvalidTask("json", f"is nested more than {MAX_DEPTH} deep")
+    check_body(body, kind, max_body=max_body)
     return body, kind
 
 

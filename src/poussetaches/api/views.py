@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from poussetaches.core.headers import MASKED
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
 from poussetaches.core.queue_fields import RetryFields, StatusField
 from poussetaches.core.retry import overrides_of
 from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
-from poussetaches.engine.masking import MASKED
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 

@@ -32,7 +32,8 @@ LabelName = Annotated[
     ),
 ]
 LabelValue = Annotated[str, Meta(max_length=200, pattern=_TEXT, description=_IN_WORDS)]
-Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=16)]
+MAX_LABELS = 16
+Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=MAX_LABELS)]
 
 # Fields that a schedule's task cannot have.
 OF_ONE_RUN = ("delay", "run_at", "expires_at", "key", "key_ttl", "unique", "on_conflict")

@@ -66,6 +66,12 @@ Row = Sequence[Any]
 _NO_KEY = 2  # in the column key_sent: there was no key; older versions wrote only 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
 _BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
+# To call an enum takes longer than to look its value up.
+_STATES = {state.value: state for state in TaskState}
+_REASONS = {reason.value: reason for reason in Reason}
+_KINDS = {kind.value: kind for kind in BodyKind}
+# A running task is waiting on disk.
+_STORED_STATES = {**{state: state.value for state in TaskState}, TaskState.RUNNING: "waiting"}
 _encode = stored.encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
@@ -130,10 +136,8 @@ def moved_values(task: Task) -> tuple[object, ...]:
 
 def fate_values(task: Task) -> tuple[object, ...]:
     """Return what changes when a task ends, begins anew or is told to run now."""
-    # A running task is waiting on disk.
-    state = TaskState.WAITING if task.state is TaskState.RUNNING else task.state
     reason = None if task.reason is None else task.reason.value
-    return (state.value, reason, task.ended_at, task.forced, task.cancelled)
+    return (_STORED_STATES[task.state], reason, task.ended_at, task.forced, task.cancelled)
 
 
 def progress_values(task: Task) -> tuple[object, ...]:
@@ -179,8 +183,8 @@ def _expected_text(expected: tuple[StatusRule, ...]) -> str | None:
 
 # The columns that do not hold a field as it is.
 _STORED_FORMS: Mapping[str, Callable[[Task], object]] = {
-    "state": lambda task: fate_values(task)[0],
-    "reason": lambda task: fate_values(task)[1],
+    "state": lambda task: _STORED_STATES[task.state],
+    "reason": lambda task: None if task.reason is None else task.reason.value,
     "labels": lambda task: _encode(task.labels).decode() if task.labels else None,
     "expected": lambda task: _expected_text(task.expected),
     "retry": lambda task: None if task.retry is None else _encode(task.retry).decode(),
@@ -190,17 +194,21 @@ _STORED_FORMS: Mapping[str, Callable[[Task], object]] = {
 }
 
 
+_COLUMNS_OF_FIELDS = tuple(
+    ("unique_value" if name == "unique" else name, _STORED_FORMS.get(name))
+    for name in Task.__struct_fields__
+)
+
+
 def differences(old: Task, new: Task) -> dict[str, object]:
     """Return the columns in which two versions of a task differ, with the values of the new."""
-    fields = zip(Task.__struct_fields__, astuple(old), astuple(new), strict=True)
-    found: dict[str, object] = {}
-    for name, before, after in fields:
-        # Usually, an unchanged field is the same object in both versions.
-        if before is not after and before != after:
-            form = _STORED_FORMS.get(name)
-            column = "unique_value" if name == "unique" else name
-            found[column] = after if form is None else form(new)
-    return found
+    fields = zip(_COLUMNS_OF_FIELDS, astuple(old), astuple(new), strict=True)
+    # Usually, an unchanged field is the same object in both versions.
+    return {
+        column: after if form is None else form(new)
+        for (column, form), before, after in fields
+        if before is not after and before != after
+    }
 
 
 def task_from_row(row: Row) -> Task:
@@ -214,8 +222,8 @@ def task_from_row(row: Row) -> Task:
         return Task(
             id=row[0],
             created_at=row[1],
-            state=TaskState(row[2]),
-            reason=Reason(row[3]) if row[3] else None,
+            state=_STATES[row[2]],
+            reason=_REASONS[row[3]] if row[3] else None,
             ended_at=row[4],
             forced=bool(row[5]),
             cancelled=bool(row[6]),
@@ -241,7 +249,7 @@ def task_from_row(row: Row) -> Task:
             retry=_decode_retry(row[26]) if row[26] else None,
             on_success=row[27],
             on_dead=row[28],
-            body_kind=BodyKind(row[29]) if row[29] else None,
+            body_kind=_KINDS[row[29]] if row[29] else None,
             headers=_decode_texts(row[30]) if row[30] else {},
             body=row[31] or b"",
         )
