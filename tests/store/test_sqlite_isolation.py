@@ -412,7 +412,7 @@ async def test_dead_task_that_cannot_be_requeued_stays_as_it_is(scene: Scene) ->
 async def test_edit_that_raises_leaves_its_task_unchanged(scene: Scene) -> None:
     await add_three(scene, run_at=LATER, body=b"{}", body_kind=BodyKind.JSON)
     scene.scribble("UPDATE tasks SET body = X'7B' WHERE id = 'b'")
-    body = BodyChange(kind=BodyKind.JSON, patch=b'{"a": 1}', max_body=100)
+    body = BodyChange(kind=BodyKind.JSON, patch={"a": msgspec.Raw(b"1")}, max_body=100)
     change = Run(at=NOW, changes=Changes(body=body))
 
     edited = await edit_many(scene, change)

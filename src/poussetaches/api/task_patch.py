@@ -117,10 +117,10 @@ def _body_change(fields: TaskFields, patch: Document, *, max_body: int) -> BodyC
     body, kind = body_of(fields, max_body=max_body)
     if kind is None:  # null empties the body in the form that it is named for, and no other
         return BodyChange(emptied=named, max_body=max_body)
-    json = bytes(patch["json"]) if kind is BodyKind.JSON else b""
-    return BodyChange(
-        body=body, kind=kind, patch=json if is_object(json) else None, max_body=max_body
-    )
+    merge_patch = None
+    if kind is BodyKind.JSON and is_object(bytes(patch["json"])):
+        merge_patch = document_in(patch["json"])
+    return BodyChange(body=body, kind=kind, patch=merge_patch, max_body=max_body)
 
 
 def _run_at_of(fields: TaskFields, patch: Document, *, now: Moment) -> Moment | None:

@@ -10,7 +10,7 @@ from poussetaches.core.allowed import AllowedTargets, check_path
 from poussetaches.core.body import check_body
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.headers import merged_headers
-from poussetaches.core.merge_patch import merged
+from poussetaches.core.merge_patch import Document, document_in, is_object, merged_document
 from poussetaches.core.moment import Moment
 from poussetaches.core.push_fields import MAX_LABELS
 from poussetaches.core.queue_fields import check_retry
@@ -23,7 +23,7 @@ class BodyChange(msgspec.Struct, frozen=True, kw_only=True):
 
     body: bytes = b""
     kind: BodyKind | None = None
-    patch: bytes | None = None
+    patch: Document | None = None
     emptied: frozenset[BodyKind] = frozenset()  # without a new body: the kinds that lose theirs
     max_body: int  # bytes
 
@@ -111,6 +111,7 @@ def _changed_body(task: Task, change: BodyChange) -> dict[str, object]:
         return {} if is_kept else {"body": b"", "body_kind": None}
     body = change.body
     if change.patch is not None and task.body_kind is BodyKind.JSON:
-        body = merged(task.body, change.patch)
+        known = document_in(task.body) if is_object(task.body) else {}
+        body = msgspec.json.encode(merged_document(known, change.patch))
         check_body(body, BodyKind.JSON, max_body=change.max_body)
     return {"body": body, "body_kind": None if task.envelope else change.kind}

@@ -24,7 +24,7 @@ from poussetaches.store.sqlite.reads import Unreadable
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
 
-SLICE = 300  # tasks: keeps one commit, and the pushes that wait for it, under ~10 ms
+SLICE = 250  # tasks: keeps one commit, and the pushes that wait for it, under ~10 ms
 SKIPPED_FAILED = "failed"  # why a task was skipped whose change could not be written
 
 

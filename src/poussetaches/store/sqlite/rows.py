@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import compress
+from operator import is_not
 from typing import Any
 
 import msgspec
@@ -198,17 +200,19 @@ _COLUMNS_OF_FIELDS = tuple(
     ("unique_value" if name == "unique" else name, _STORED_FORMS.get(name))
     for name in Task.__struct_fields__
 )
+_PLACES = range(len(_COLUMNS_OF_FIELDS))
 
 
 def differences(old: Task, new: Task) -> dict[str, object]:
     """Return the columns in which two versions of a task differ, with the values of the new."""
-    fields = zip(_COLUMNS_OF_FIELDS, astuple(old), astuple(new), strict=True)
+    found: dict[str, object] = {}
+    before, after = astuple(old), astuple(new)
     # Usually, an unchanged field is the same object in both versions.
-    return {
-        column: after if form is None else form(new)
-        for (column, form), before, after in fields
-        if before is not after and before != after
-    }
+    for place in compress(_PLACES, map(is_not, before, after)):
+        if before[place] != after[place]:
+            column, form = _COLUMNS_OF_FIELDS[place]
+            found[column] = after[place] if form is None else form(new)
+    return found
 
 
 def task_from_row(row: Row) -> Task:
