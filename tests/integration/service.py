@@ -10,6 +10,7 @@ from random import Random
 from starlette.types import ASGIApp
 
 from poussetaches.engine.driver import AttemptCount, Driver
+from poussetaches.engine.queues import Queues
 from poussetaches.engine.stats import Stats
 from poussetaches.server.parts import Parts
 from poussetaches.settings import load_settings
@@ -67,6 +68,11 @@ class Service:
     def app(self) -> ASGIApp:
         """What answers requests."""
         return self._parts.app
+
+    @property
+    def queues(self) -> Queues:
+        """The queues as the engine knows them."""
+        return self._parts.engine.queues
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, from one due moment to the next, and do what is due at each."""

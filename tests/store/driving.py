@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from poussetaches.core.changes import Changes
+from poussetaches.core.edits import Edit, Patch
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
@@ -15,6 +18,7 @@ from poussetaches.store.base import Change, Finish, Lease, News, Store, TaskSumm
 from tests.factories import NOW, make_attempt, make_schedule, make_task
 
 LANE = make_task().lane
+EVERYTHING = TaskFilter()
 ELSEWHERE = "http://elsewhere.test/"
 
 
@@ -65,6 +69,24 @@ class Notes:
     def groups(self) -> list[FailureGroup]:
         """The failure groups that are new."""
         return [group for news in self.news for group in news.groups]
+
+
+def changed(**fields: object) -> Edit:
+    """Return an edit that replaces fields of a waiting or dead task."""
+    return Patch(Changes(fields=fields))
+
+
+async def edit_all(
+    store: Store, numbers: Sequence[int], edit: Edit, *, filter: TaskFilter = EVERYTHING
+) -> tuple[int, dict[str, int]]:
+    """Edit the tasks that numbers stand for; return how many, and why others were not."""
+    count, skipped, place = 0, Counter[str](), 0
+    while place < len(numbers):
+        edited = await store.edit_slice(numbers, edit, start=place, filter=filter, now=NOW)
+        assert edited.end > place
+        count, place = count + edited.count, edited.end
+        skipped.update(edited.skipped)
+    return count, dict(skipped)
 
 
 async def put_schedule(store: Store, schedule: Schedule) -> bool:

@@ -8,19 +8,24 @@ import msgspec
 import pytest
 
 from poussetaches.core import edits
+from poussetaches.core.changes import NO_CHANGES, Changes
+from poussetaches.core.edits import Patch
 from poussetaches.core.errors import InvalidTask, StateConflict
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import CALLBACKS_QUEUE, Lane, Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task, TaskState
-from poussetaches.store.base import Change, Edit, Edited, Finish, Store
+from poussetaches.store.base import Change, Edited, Finish, Store
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
 from tests.store.driving import (
     ELSEWHERE,
+    EVERYTHING,
     LANE,
     Notes,
     assert_counts_are_true,
+    changed,
     counts_of,
+    edit_all,
     end,
     fire,
     found_by,
@@ -32,27 +37,11 @@ from tests.store.driving import (
 )
 
 LATER = Moment(NOW + HOUR)
-EVERYTHING = TaskFilter()
 TOLD = "http://app.test/told"
 
 
-def changed(**changes: object) -> Edit:
-    """Return an edit that changes fields."""
-    return lambda task: msgspec.structs.replace(task, **changes)
-
-
-def cancelled(task: Task) -> Task:
-    """Cancel a task now."""
-    return edits.cancel(task, now=NOW)
-
-
-def deleted(task: Task) -> None:
-    """Delete a task."""
-
-
-def refused(task: Task) -> Task:
-    """Refuse to edit a task."""
-    raise InvalidTask("url", "is not nice")
+CANCEL = edits.Cancel(NOW)
+REFUSED = edits.Patch(Changes(labels={str(n): "" for n in range(17)}))
 
 
 async def callback_of(store: Store) -> Task:
@@ -104,7 +93,7 @@ class EditRules:
 
         results = await asyncio.gather(
             store.edit("a", changed(priority=1), now=NOW),
-            store.edit("a", refused, now=NOW),
+            store.edit("a", REFUSED, now=NOW),
             return_exceptions=True,
         )
 
@@ -117,7 +106,7 @@ class EditRules:
         notes = Notes()
         store.listen(notes)
 
-        await store.edit("a", lambda task: task, now=NOW)
+        await store.edit("a", Patch(NO_CHANGES), now=NOW)
 
         assert notes.news == []
 
@@ -129,7 +118,7 @@ class EditRules:
         notes = Notes()
         store.listen(notes)
 
-        await store.edit("a", lambda task: edits.run(task, at=NOW), now=NOW)
+        await store.edit("a", edits.Run(at=NOW), now=NOW)
         due = await store.next_due()
         [lease] = (await store.lease_due({forced: 5}, now=NOW)).leases
         await end(store, lease, RetryAt(LATER))
@@ -155,7 +144,7 @@ class EditRules:
         notes = Notes()
         store.listen(notes)
 
-        await store.edit("a", lambda task: edits.requeue(task, at=LATER), now=NOW)
+        await store.edit("a", edits.Requeue(at=LATER), now=NOW)
 
         assert await store.get("a") == make_task("a", run_at=LATER, round=2, attempt_total=3)
         assert notes.changes == [("a", Change.REQUEUED, TaskState.WAITING)]
@@ -168,7 +157,7 @@ class EditRules:
         await store.add(make_task("a"))
 
         with pytest.raises(StateConflict) as caught:
-            await store.edit("a", lambda task: edits.requeue(task, at=NOW), now=NOW)
+            await store.edit("a", edits.Requeue(at=NOW), now=NOW)
 
         assert caught.value.state == "waiting"
 
@@ -178,7 +167,7 @@ class EditRules:
         notes = Notes()
         store.listen(notes)
 
-        await store.edit("a", cancelled, now=NOW)
+        await store.edit("a", CANCEL, now=NOW)
 
         expected = make_ended("a", TaskState.DEAD, reason=Reason.CANCELLED)
         assert await store.get("a") == expected
@@ -187,16 +176,18 @@ class EditRules:
         await assert_counts_are_true(store, ["a"])
 
     async def test_running_task_is_marked_as_cancelled(self, store: Store) -> None:
-        """``edit``: a running task is only ever deleted, or marked as cancelled."""
+        """``edited``: prevent retries of a running task."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
 
-        running = await store.edit("a", cancelled, now=NOW)
-        both = await store.edit("a", changed(priority=5, cancelled=True), now=NOW)
+        running = await store.edit("a", CANCEL, now=NOW)
+        again = await store.edit("a", CANCEL, now=NOW)
+        with pytest.raises(StateConflict):
+            await store.edit("a", changed(priority=5), now=NOW)
         await end(store, lease, RetryAt(LATER))
 
         expected = make_task("a", state=TaskState.RUNNING, cancelled=True)
-        assert (running, both) == (expected, expected)
+        assert (running, again) == (expected, expected)
         task = await known(store, "a")
         assert (task.state, task.reason, task.cancelled) == (
             TaskState.DEAD,
@@ -213,7 +204,7 @@ class EditRules:
         await store.add(make_task("a"))
         lease = await lease_one(store)
         ending = end(store, lease, RetryAt(LATER))
-        cancelling = store.edit("a", cancelled, now=NOW)
+        cancelling = store.edit("a", CANCEL, now=NOW)
 
         await asyncio.gather(*((ending, cancelling) if first == "end" else (cancelling, ending)))
 
@@ -224,7 +215,7 @@ class EditRules:
     async def test_task_is_deleted_in_any_state(
         self, store: Store, state: TaskState | None
     ) -> None:
-        """``edit``: None to delete it."""
+        """``edit``: a deleted task is returned as it was."""
         task = make_ended("a", state) if state is TaskState.DEAD else make_task("a")
         await store.restore([(msgspec.structs.replace(task, labels={"l": "v"}), [make_attempt()])])
         if state is TaskState.RUNNING:
@@ -232,8 +223,10 @@ class EditRules:
         notes = Notes()
         store.listen(notes)
 
-        await store.edit("a", deleted, now=NOW)
+        found = await store.get("a")
+        edited = await store.edit("a", edits.Delete(), now=NOW)
 
+        assert edited == found
         assert await store.get("a") is None
         assert await store.attempts("a") == []
         assert await found_by(store, TaskFilter(labels=(("l", "v"),))) == []
@@ -244,7 +237,7 @@ class EditRules:
         """``edit``: deleted, it is hidden at once and its outcome is dropped."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
-        await store.edit("a", deleted, now=NOW)
+        await store.edit("a", edits.Delete(), now=NOW)
 
         was_ours = await end(store, lease, Complete())
 
@@ -255,67 +248,87 @@ class EditRules:
     # Of many
 
     async def test_many_are_edited_by_their_place(self, store: Store) -> None:
-        """``edit_many``: ``edit`` is given the place of a task among the numbers."""
+        """``edit_slice``: the spread goes by the place among all numbers."""
         for id in "abc":
             await store.add(make_task(id))
         numbers = await numbers_of(store, EVERYTHING)
 
-        edited = await store.edit_many(
-            numbers, lambda place: changed(priority=place), filter=EVERYTHING, now=NOW
+        edited = await edit_all(store, numbers, edits.Run(at=NOW, spread=3 * 3600.0))
+
+        assert edited == (3, {})
+        run_at = [(await known(store, id)).run_at for id in "cba"]
+        assert run_at == [NOW, LATER, Moment(LATER + HOUR)]
+
+    async def test_slice_begins_at_its_start(self, store: Store) -> None:
+        """``edit_slice``: the tasks from the place ``start`` on."""
+        for id in "abc":
+            await store.add(make_task(id))
+        numbers = await numbers_of(store, EVERYTHING)
+
+        edited = await store.edit_slice(numbers, CANCEL, start=2, filter=EVERYTHING, now=NOW)
+
+        assert edited == Edited(1, {}, 3)
+        dead = TaskFilter(states=frozenset({TaskState.DEAD}))
+        assert await found_by(store, dead) == ["a"]
+
+    async def test_dry_run_counts_and_changes_nothing(self, store: Store) -> None:
+        """``edit_slice``: a dry run changes nothing, and counts the same."""
+        await store.add(make_task("waits"))
+        await store.restore([(make_ended("dead", TaskState.DEAD), [])])
+        numbers = await numbers_of(store, EVERYTHING)
+        notes = Notes()
+        store.listen(notes)
+
+        edited = await store.edit_slice(
+            numbers, CANCEL, start=0, filter=EVERYTHING, now=NOW, dry_run=True
         )
 
-        assert edited == Edited(3, {})
-        assert [(await known(store, id)).priority for id in "cba"] == [0, 1, 2]
+        assert edited == Edited(1, {"dead": 1}, 2)
+        assert notes.news == []
+        assert await store.get("waits") == make_task("waits")
 
-    async def test_more_than_fit_in_memory_at_once_are_all_edited(self, store: Store) -> None:
-        """``edit_many``: edit the tasks that numbers stand for, together."""
-        ids = [f"{n:03}" for n in range(130)]
+    async def test_more_than_one_commit_takes_are_all_edited(self, store: Store) -> None:
+        """``edit_slice``: as many as one commit should take, at least one."""
+        ids = [f"{n:03}" for n in range(330)]
         await asyncio.gather(*(store.add(make_task(id)) for id in ids))
         numbers = await numbers_of(store, EVERYTHING)
 
-        edited = await store.edit_many(
-            numbers, lambda place: cancelled, filter=EVERYTHING, now=NOW
-        )
+        edited = await edit_all(store, numbers, CANCEL)
 
-        assert edited == Edited(130, {})
-        assert await counts_of(store) == {"default": QueueCounts(dead=130)}
+        assert edited == (330, {})
+        assert await counts_of(store) == {"default": QueueCounts(dead=330)}
 
     async def test_what_was_not_edited_is_counted_by_its_reason(self, store: Store) -> None:
-        """``edit_many``: what was refused is counted by the refusal's reason."""
+        """``edit_slice``: skipped tasks are counted by reason."""
         for id in ("waits", "gone", "moved", "runs"):
             await store.add(make_task(id, queue="mail"))
         await store.restore([(make_ended("dead", TaskState.DEAD, queue="mail"), [])])
         mail = TaskFilter(queue="mail")
         numbers = await numbers_of(store, mail)
-        await store.edit("gone", deleted, now=NOW)
+        await store.edit("gone", edits.Delete(), now=NOW)
         await store.edit("moved", changed(queue="other"), now=NOW)
 
-        edited = await store.edit_many(numbers, lambda _: cancelled, filter=mail, now=NOW)
-        again = await store.edit_many(numbers, lambda _: refused, filter=mail, now=NOW)
+        edited = await edit_all(store, numbers, CANCEL, filter=mail)
+        again = await edit_all(store, numbers, REFUSED, filter=mail)
 
-        assert edited == Edited(2, {"gone": 1, "changed": 1, "dead": 1})
-        assert again == Edited(0, {"gone": 1, "changed": 1, "url: is not nice": 3})
+        assert edited == (2, {"gone": 1, "changed": 1, "dead": 1})
+        reason = "labels: would be 17; at most 16 are allowed"
+        assert again == (0, {"gone": 1, "changed": 1, reason: 3})
         await assert_counts_are_true(store, ["waits", "moved", "runs", "dead"])
 
     async def test_running_tasks_are_told_from_waiting_ones(self, store: Store) -> None:
-        """``edit_many``: if the filter still selects them."""
+        """``edit_slice``: if the filter still selects them."""
         waiting = TaskFilter(states=frozenset({TaskState.WAITING}))
         await store.add(make_task("runs"))
         await store.add(make_task("waits", run_at=LATER))
         numbers = await numbers_of(store, waiting)
         lease = await lease_one(store)
 
-        edited = await store.edit_many(numbers, lambda _: deleted, filter=waiting, now=NOW)
+        edited = await edit_all(store, numbers, edits.Delete(), filter=waiting)
 
-        assert edited == Edited(1, {"changed": 1})
+        assert edited == (1, {"changed": 1})
         assert await end(store, lease, Complete()) is True
         await assert_counts_are_true(store, ["runs", "waits"])
-
-    async def test_nothing_to_edit_is_nothing_edited(self, store: Store) -> None:
-        """``edit_many``: how many were made."""
-        edited = await store.edit_many([], lambda _: deleted, filter=EVERYTHING, now=NOW)
-
-        assert edited == Edited(0, {})
 
     # Callbacks
 
@@ -358,7 +371,7 @@ class EditRules:
         elif how == "expire":
             await store.expire(now=NOW, limit=5)
         elif how == "cancel":
-            await store.edit("a", cancelled, now=NOW)
+            await store.edit("a", CANCEL, now=NOW)
         else:
             await fire(store, make_schedule("s"), "next")
 

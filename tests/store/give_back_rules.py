@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 import pytest
 
-from poussetaches.core import edits
+from poussetaches.core.edits import Cancel, Delete
+from poussetaches.core.errors import StateConflict
 from poussetaches.core.moment import DAY, HOUR, MINUTE, Moment
 from poussetaches.core.queue import QueueCounts
-from poussetaches.core.task import Complete, Reason, Task, TaskState
+from poussetaches.core.task import Complete, Reason, TaskState
 from poussetaches.store.base import Change, Store
 from tests.factories import NOW, make_task
 from tests.store.driving import (
     LANE,
     Notes,
     assert_counts_are_true,
+    changed,
     counts_of,
     end,
     known,
@@ -32,8 +33,8 @@ FAILED: dict[str, object] = {
 }
 
 
-def cancel(task: Task) -> Task:
-    return edits.cancel(task, now=NOW)
+CANCEL = Cancel(NOW)
+CHANGE = changed(priority=7, body=b"new")
 
 
 class GiveBackRules:
@@ -106,7 +107,7 @@ class GiveBackRules:
         told = "http://app.test/told"
         await store.add(make_task("a", on_dead=told))
         lease = await lease_one(store)
-        await store.edit("a", cancel, now=NOW)
+        await store.edit("a", CANCEL, now=NOW)
         notes = Notes()
         store.listen(notes)
 
@@ -132,8 +133,8 @@ class GiveBackRules:
 
         await asyncio.gather(
             store.give_back(leases["a"], now=NOW),
-            store.edit("a", cancel, now=NOW),
-            store.edit("b", cancel, now=NOW),
+            store.edit("a", CANCEL, now=NOW),
+            store.edit("b", CANCEL, now=NOW),
             store.give_back(leases["b"], now=NOW),
         )
 
@@ -146,7 +147,7 @@ class GiveBackRules:
         """``give_back``: returns whether the lease was still ours; if not, nothing is changed."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
-        await store.edit("a", lambda _: None, now=NOW)
+        await store.edit("a", Delete(), now=NOW)
         notes = Notes()
         store.listen(notes)
 
@@ -182,17 +183,13 @@ class GiveBackRules:
         self, store: Store
     ) -> None:
         """``edit``: put a task in the place of what it is now."""
-
-        def move(task: Task) -> Task:
-            return msgspec.structs.replace(task, priority=7, body=b"new")
-
         await store.add(make_task("a"))
         lease = await lease_one(store)
-        while_it_ran = await store.edit("a", move, now=NOW)
+        with pytest.raises(StateConflict):
+            await store.edit("a", CHANGE, now=NOW)
         await store.give_back(lease, now=NOW)
-        edited = await store.edit("a", move, now=NOW)
+        edited = await store.edit("a", CHANGE, now=NOW)
 
-        assert while_it_ran == msgspec.structs.replace(lease.task, state=TaskState.RUNNING)
         assert (await lease_one(store)).task == edited == make_task("a", priority=7, body=b"new")
 
     @pytest.mark.parametrize("corrected", ["before", "after"])

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from poussetaches.core.edits import Cancel, Delete
 from poussetaches.core.errors import KeyConflict
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, SECOND, Moment
@@ -13,11 +14,9 @@ from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
 from poussetaches.core.task import (
     BodyKind,
     Complete,
-    Reason,
     RetryAt,
     Task,
     TaskState,
-    buried,
 )
 from poussetaches.store.base import Change, Push, Pushed, Store
 from tests.factories import NOW, make_task
@@ -26,6 +25,7 @@ from tests.store.driving import (
     Notes,
     assert_counts_are_true,
     counts_of,
+    edit_all,
     end,
     found_by,
     known,
@@ -123,12 +123,10 @@ class PushRules:
         ]
         await push(store, *waiting, make_task("running", key="c"))
         lease = await lease_one(store)
-        await store.edit("one", lambda task: None, now=NOW)
-        await store.edit("running", lambda task: None, now=NOW)
+        await store.edit("one", Delete(), now=NOW)
+        await store.edit("running", Delete(), now=NOW)
         found = await store.select(TaskFilter(), after=None, limit=10)
-        await store.edit_many(
-            found.numbers, lambda place: lambda task: None, filter=TaskFilter(), now=NOW
-        )
+        await edit_all(store, found.numbers, Delete())
 
         pushed = [
             (await push(store, make_task(f"new {key}", key=key, body=b"corrected")))[0]
@@ -159,9 +157,7 @@ class PushRules:
         """``push``: it returns that task in any state."""
         await push(store, make_task("cancelled", key="a", run_at=LATER))
         await push(store, make_task("expired", key="b", run_at=LATER, expires_at=NOW))
-        await store.edit(
-            "cancelled", lambda task: buried(task, Reason.CANCELLED, now=NOW), now=NOW
-        )
+        await store.edit("cancelled", Cancel(NOW), now=NOW)
         await store.expire(now=NOW, limit=10)
 
         pushed = [(await push(store, make_task("new", key=key)))[0] for key in "ab"]

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from poussetaches.core.edits import Delete, Requeue
 from poussetaches.core.errors import InvalidQueue, QueueInUse
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment
@@ -138,7 +139,7 @@ class QueueRules:
         """``edit_queue``: None to delete it."""
         await store.edit_queue("mail", lambda _: MAIL)
         await store.add(make_task("a", queue="mail"))
-        await store.edit("a", lambda task: None, now=NOW)
+        await store.edit("a", Delete(), now=NOW)
         notes = Notes()
         store.listen(notes)
 
@@ -181,7 +182,7 @@ class QueueRules:
         await store.edit_queue("paused", lambda _: Queue(name="paused", paused=True))
         for queue in ("unused", "waiting", "dead"):
             await store.add(make_task(queue, queue=queue))
-        await store.edit("unused", lambda task: None, now=NOW)
+        await store.edit("unused", Delete(), now=NOW)
         [lease] = (await store.lease_due({make_task(queue="dead").lane: 1}, now=NOW)).leases
         await end(store, lease, Bury(Reason.REFUSED))
         notes = Notes()
@@ -205,7 +206,7 @@ class QueueRules:
 
         await store.edit(
             "a",
-            lambda task: make_task("a", round=2, attempt_total=1, run_at=LATER),
+            Requeue(at=LATER),
             now=LATER,
         )
 
@@ -215,7 +216,7 @@ class QueueRules:
     async def test_tidied_queue_is_made_anew_in_the_same_commit(self, store: Store) -> None:
         """``tidy`` and ``add`` may share one commit."""
         await store.add(make_task("a", queue="mail"))
-        await store.edit("a", lambda task: None, now=NOW)
+        await store.edit("a", Delete(), now=NOW)
 
         await asyncio.gather(
             tidy(store), store.add(make_task("b", queue="mail", created_at=LATER))

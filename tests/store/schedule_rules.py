@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
+from poussetaches.core.changes import NO_CHANGES
+from poussetaches.core.edits import Delete, Patch
 from poussetaches.core.errors import StoreClosed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, HOUR, SECOND, ClockRecord, Moment
@@ -59,9 +61,9 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "select": lambda store: store.select(TaskFilter(), after=None, limit=1),
     "failures": lambda store: store.failures(TaskState.DEAD),
     "count_ahead": lambda store: store.count_ahead("a", now=NOW, limit=1),
-    "edit": lambda store: store.edit("a", lambda task: task, now=NOW),
-    "edit_many": lambda store: store.edit_many(
-        [1], lambda _: lambda task: task, filter=TaskFilter(), now=NOW
+    "edit": lambda store: store.edit("a", Patch(NO_CHANGES), now=NOW),
+    "edit_slice": lambda store: store.edit_slice(
+        [1], Delete(), start=0, filter=TaskFilter(), now=NOW
     ),
     "queues": lambda store: store.queues(),
     "edit_queue": lambda store: store.edit_queue("a", lambda queue: queue),

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from poussetaches.core.edits import run
+from poussetaches.core.edits import Delete, Run
 from poussetaches.core.failures import FailureGroup, group_of
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
@@ -123,15 +123,15 @@ class SearchRules:
         assert counts == [len(ids) for _, ids in FILTERS]
 
     async def test_filter_says_the_same_of_each_task(self, store: Store) -> None:
-        """``edit_many``: if the filter still selects them."""
+        """``edit_slice``: if the filter still selects them."""
         await store.restore([(task, []) for task in TASKS])
         await lease_one(store)
         everything = await numbers_of(store, TaskFilter())
 
         counts = [
             (
-                await store.edit_many(
-                    everything, lambda _: lambda task: task, filter=filter, now=NOW
+                await store.edit_slice(
+                    everything, Delete(), start=0, filter=filter, now=NOW, dry_run=True
                 )
             ).count
             for filter, _ in FILTERS
@@ -291,7 +291,7 @@ class SearchRules:
         """``count_ahead``: due tasks of its lane."""
         for id in ("runs", "forced", "waits", "it"):
             await store.add(make_task(id))
-        await store.edit("forced", lambda task: run(task, at=NOW), now=NOW)
+        await store.edit("forced", Run(at=NOW), now=NOW)
         await store.lease_due({LANE: 1}, now=NOW)
 
         assert await store.count_ahead("it", now=NOW, limit=100) == 1

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core import edits
+from poussetaches.core.changes import NO_CHANGES
+from poussetaches.core.edits import Delete, Patch
 from poussetaches.core.errors import OutcomeUnknown, StoreUnavailable
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Complete, Reason, RetryAt, TaskState
@@ -87,8 +89,8 @@ async def test_many_tasks_given_back_beside_an_outcome_share_its_commit(
         lambda store: store.tidy(now=NOW, limit=10),
         lambda store: store.expire(now=NOW, limit=10),
         lambda store: store.prune("default", TaskState.DEAD, KEEP, now=NOW, limit=10),
-        lambda store: store.edit("a", lambda task: task, now=NOW),
-        lambda store: store.edit("nobody", lambda task: task, now=NOW),
+        lambda store: store.edit("a", Patch(NO_CHANGES), now=NOW),
+        lambda store: store.edit("nobody", Patch(NO_CHANGES), now=NOW),
         lambda store: store.push([Push(task=make_task("b", key="k"))], now=NOW),
     ],
     ids=["tidy", "expire", "prune", "edit", "edit of nothing", "push of a known key"],
@@ -105,7 +107,7 @@ async def test_call_that_changes_nothing_costs_no_commit(
     "call",
     [
         lambda store: store.add(make_task("b")),
-        lambda store: store.edit("a", lambda _: None, now=NOW),
+        lambda store: store.edit("a", Delete(), now=NOW),
         lambda store: store.edit_queue("mail", lambda _: Queue(name="mail")),
         lambda store: store.set_paused(True),
         lambda store: store.push([Push(task=make_task("b", key="other"))], now=NOW),
@@ -148,7 +150,7 @@ async def test_task_is_not_given_back_while_its_row_is_unknown(
     lease = await lease_one(store)
     disk.error, disk.keeps_what_fails = BROKEN, True
     with pytest.raises(OutcomeUnknown):
-        await store.edit("a", lambda task: edits.cancel(task, now=NOW), now=NOW)
+        await store.edit("a", edits.Cancel(NOW), now=NOW)
 
     with pytest.raises(StoreUnavailable):
         await store.give_back(lease, now=NOW)

@@ -15,14 +15,15 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from poussetaches.core.edits import cancel, requeue
+from poussetaches.core.changes import BodyChange, Changes
+from poussetaches.core.edits import Cancel, Delete, Edit, Requeue, Run
 from poussetaches.core.errors import EditFailed, OutcomeUnknown, StoreUnavailable, TaskFailed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Retention
 from poussetaches.core.schedule import Overlap
-from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task, TaskState
-from poussetaches.store.base import Edited, Push, Pushed
+from poussetaches.core.task import BodyKind, Bury, Complete, Reason, RetryAt, TaskState
+from poussetaches.store.base import Push, Pushed
 from poussetaches.store.records import QueueRecord, TaskRecord
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import Step
@@ -30,6 +31,7 @@ from tests.factories import NOW, make_attempt, make_ended, make_queue, make_sche
 from tests.store.driving import (
     Notes,
     assert_counts_are_true,
+    edit_all,
     end,
     finish_of,
     fired,
@@ -141,19 +143,19 @@ async def expire(scene: Scene) -> None:
 
 async def cancel_each(scene: Scene) -> None:
     await add_three(scene, run_at=LATER)
-    calls = (scene.store.edit(id, cancelled, now=NOW) for id in ALL)
+    calls = (scene.store.edit(id, Cancel(NOW), now=NOW) for id in ALL)
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [isinstance(result, TaskFailed) for result in results] == [False, True, False]
 
 
 async def cancel_many(scene: Scene) -> None:
     await add_three(scene, run_at=LATER)
-    assert await edit_many(scene, cancelled) == Edited(2, {"failed": 1})
+    assert await edit_many(scene, Cancel(NOW)) == (2, {"failed": 1})
 
 
 async def delete_many(scene: Scene) -> None:
     await add_three(scene, run_at=LATER)
-    assert await edit_many(scene, lambda task: None) == Edited(2, {"failed": 1})
+    assert await edit_many(scene, Delete()) == (2, {"failed": 1})
 
 
 async def delete_runs(scene: Scene) -> None:
@@ -177,15 +179,9 @@ async def pull_back(scene: Scene) -> None:
     assert await scene.store.pull_back(now=NOW, was=LATER, confirmed=NOW) == 2
 
 
-def cancelled(task: Task) -> Task:
-    return cancel(task, now=NOW)
-
-
-async def edit_many(scene: Scene, edit: Callable[[Task], Task | None]) -> Edited:
+async def edit_many(scene: Scene, edit: Edit) -> tuple[int, dict[str, int]]:
     numbers = await numbers_of(scene.store, TaskFilter())
-    return await scene.store.edit_many(
-        sorted(numbers), lambda _: edit, filter=TaskFilter(), now=NOW
-    )
+    return await edit_all(scene.store, sorted(numbers), edit)
 
 
 Act = Callable[[Scene], Awaitable[None]]
@@ -347,7 +343,7 @@ async def test_task_that_dies_of_an_internal_error_tells_its_callback(scene: Sce
 async def test_lease_that_is_gone_is_still_gone_when_its_outcome_fails(scene: Scene) -> None:
     await add_three(scene)
     lease = (await lease_all(scene.store))["b"]
-    await scene.store.edit("b", lambda task: None, now=NOW)
+    await scene.store.edit("b", Delete(), now=NOW)
     scene.faults.fail(Step.RECORD, keys=POISON, error=KeyError())
 
     assert await end(scene.store, lease, Complete()) is False
@@ -391,10 +387,10 @@ async def test_running_task_that_cannot_be_cancelled_is_left_to_its_attempt(scen
     leases = await lease_all(scene.store)
     scene.faults.fail(Step.EDIT, keys=POISON, error=KeyError())
 
-    edited = await edit_many(scene, cancelled)
+    edited = await edit_many(scene, Cancel(NOW))
     were_ours = [await end(scene.store, lease, RetryAt(LATER)) for lease in leases.values()]
 
-    assert edited == Edited(2, {"failed": 1})
+    assert edited == (2, {"failed": 1})
     assert were_ours == [True, True, True]
     assert await scene.states() == {"a": "cancelled", "b": "waiting", "c": "cancelled"}
     assert scene.store.internal_error_count == 1
@@ -405,28 +401,26 @@ async def test_dead_task_that_cannot_be_requeued_stays_as_it_is(scene: Scene) ->
     await scene.store.restore([(make_ended(id, TaskState.DEAD), []) for id in ALL])
     scene.faults.fail(Step.EDIT, keys=POISON, error=KeyError())
 
-    edited = await edit_many(scene, lambda task: requeue(task, at=LATER))
+    edited = await edit_many(scene, Requeue(at=LATER))
 
-    assert edited == Edited(2, {"failed": 1})
+    assert edited == (2, {"failed": 1})
     assert await scene.states() == {"a": "waiting", "b": "exhausted", "c": "waiting"}
     assert scene.store.internal_error_count == 1
     await assert_all_is_well(scene)
 
 
 async def test_edit_that_raises_leaves_its_task_unchanged(scene: Scene) -> None:
-    await add_three(scene, run_at=LATER)
-
-    def change(task: Task) -> Task:
-        if task.id == "b":
-            raise KeyError("a secret")
-        return cancelled(task)
+    await add_three(scene, run_at=LATER, body=b"{}", body_kind=BodyKind.JSON)
+    scene.scribble("UPDATE tasks SET body = X'7B' WHERE id = 'b'")
+    body = BodyChange(kind=BodyKind.JSON, patch={"a": msgspec.Raw(b"1")}, max_body=100)
+    change = Run(at=NOW, changes=Changes(body=body))
 
     edited = await edit_many(scene, change)
     with pytest.raises(EditFailed, match="internal error"):
         await scene.store.edit("b", change, now=NOW)
 
-    assert edited == Edited(2, {"failed": 1})
-    assert await scene.states() == {"a": "cancelled", "b": "waiting", "c": "cancelled"}
+    assert edited == (2, {"failed": 1})
+    assert [(await known(scene.store, id)).forced for id in ALL] == [True, False, True]
     assert scene.store.internal_error_count == 2
     await assert_all_is_well(scene)
 

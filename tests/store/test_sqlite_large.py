@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from poussetaches.core.edits import Run
 from poussetaches.core.filter import TaskFilter
+from poussetaches.core.moment import SECOND
 from poussetaches.core.queue import Retention
 from poussetaches.core.task import Task, TaskState
-from poussetaches.store.base import Edit, Edited
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.tasks import MOST_BYTES
 from tests.factories import NOW, make_attempt, make_ended, make_task
-from tests.store.driving import assert_counts_are_true, found_by, known, numbers_of
+from tests.store.driving import assert_counts_are_true, edit_all, found_by, known, numbers_of
 from tests.store.sqlite_files import opened
 
 NOTHING = Retention(0, 0)
@@ -28,19 +29,14 @@ async def store() -> AsyncIterator[SqliteStore]:
         yield store
 
 
-def prioritized(place: int) -> Edit:
-    """Return an edit that makes the place of a task its priority."""
-    return lambda task: msgspec.structs.replace(task, priority=place)
-
-
 async def test_large_tasks_are_all_edited(store: SqliteStore) -> None:
     await store.restore([(make_task(id, body=LARGE), []) for id in IDS])
     numbers = await numbers_of(store, TaskFilter())
 
-    edited = await store.edit_many(numbers, prioritized, filter=TaskFilter(), now=NOW)
+    edited = await edit_all(store, numbers, Run(at=NOW, spread=3.0))
 
-    assert edited == Edited(3, {})
-    assert [(await known(store, id)).priority for id in IDS] == [2, 1, 0]
+    assert edited == (3, {})
+    assert [(await known(store, id)).run_at for id in IDS] == [NOW + n * SECOND for n in (2, 1, 0)]
     assert (await known(store, "a")).body == LARGE
     await assert_counts_are_true(store, IDS)
 

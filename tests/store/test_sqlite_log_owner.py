@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from poussetaches.core.edits import Delete
 from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.core.filter import TaskFilter
 from poussetaches.store import back_up_store, export_store, import_store, verify_store
@@ -92,7 +93,7 @@ async def history(tmp_path: Path) -> list[Snapshot]:
                 if number % 9 == 8:
                     reader.execute("COMMIT")
                 if number % 13 == 12:
-                    await store.edit(ids.pop(0), lambda _: None, now=NOW)
+                    await store.edit(ids.pop(0), Delete(), now=NOW)
                     await store.shrink()
                     snapshots.append(snapshot(path, ids))
     return snapshots

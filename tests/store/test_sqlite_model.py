@@ -37,11 +37,12 @@ from poussetaches.core.task import (
     Task,
     TaskState,
 )
-from poussetaches.store.base import Edit, Edited, FailureCount, Lease, Push
+from poussetaches.store.base import Edited, FailureCount, Lease, Push
 from tests.effort import examples
 from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import (
     GiveBack,
+    changed,
     counted,
     end,
     fired,
@@ -448,31 +449,26 @@ class StoreAgainstModel(RuleBasedStateMachine):
             self.model.keys[name] = KeyInUse(kept.id, (task.url, task.body), expires_at)
         return kept.id, waiting is not None
 
-    def edit_of(self, kind: str) -> Edit:
+    def edit_of(self, kind: str) -> edits.Edit:
         """Return an edit by its name."""
-        return {
-            "run": lambda task: edits.run(task, at=self.now),
-            "requeue": lambda task: edits.requeue(task, at=self.now),
-            "cancel": lambda task: edits.cancel(task, now=self.now),
-            "delete": lambda task: None,
-            "amend": self.amended,
-        }[kind]
-
-    def amended(self, task: Task) -> Task:
-        """Change what a task is."""
-        edits.check_amendable(task)
-        return msgspec.structs.replace(
-            task,
-            url="http://other.test/run",
-            priority=2,
-            labels={"b": "2"},
-            expires_at=Moment(self.now + 1_000_000),
-        )
+        known: dict[str, edits.Edit] = {
+            "run": edits.Run(at=self.now),
+            "requeue": edits.Requeue(at=self.now),
+            "cancel": edits.Cancel(self.now),
+            "delete": edits.Delete(),
+            "amend": changed(
+                url="http://other.test/run",
+                priority=2,
+                labels={"b": "2"},
+                expires_at=Moment(self.now + 1_000_000),
+            ),
+        }
+        return known[kind]
 
     def edit_one(self, id: str, kind: str) -> str | None:
         """Have the model edit a task; return the state that does not allow it, if so."""
         try:
-            new = self.edit_of(kind)(self.model.tasks[id])
+            new = edits.edited(self.model.tasks[id], self.edit_of(kind))
         except StateConflict as exc:
             return exc.state
         if new is None:
@@ -506,14 +502,14 @@ class StoreAgainstModel(RuleBasedStateMachine):
             return
 
         edited = self.write(
-            lambda: self.store.edit_many(
-                numbers, lambda _: self.edit_of(kind), filter=filter, now=self.now
+            lambda: self.store.edit_slice(
+                numbers, self.edit_of(kind), start=0, filter=filter, now=self.now
             )
         )
 
         states = [self.edit_one(id, kind) for id in self.model.selected(filter)]
         refused = Counter(state for state in states if state is not None)
-        assert edited in (LOST, Edited(states.count(None), dict(refused)))
+        assert edited in (LOST, Edited(states.count(None), dict(refused), len(numbers)))
 
     @rule(filter=filters, limit=limits)
     def search(self, filter: TaskFilter, limit: int) -> None:

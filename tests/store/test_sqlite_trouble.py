@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from poussetaches.core.edits import Delete
 from poussetaches.core.errors import (
     CannotOpenStore,
     OutcomeUnknown,
@@ -187,7 +188,7 @@ async def test_full_store_takes_edits(store: SqliteStore, disk: Disk) -> None:
     await put_schedule(store, make_schedule("s"))
     await fail_a_write(store, disk, FULL)
 
-    await store.edit("a", lambda _: None, now=NOW)
+    await store.edit("a", Delete(), now=NOW)
     await store.edit_schedule("s", lambda _: None, now=NOW)
     await store.edit_queue("default", lambda _: Queue(name="default", paused=True))
 
@@ -445,7 +446,7 @@ async def test_failure_group_deleted_though_the_commit_failed_is_made_anew(
 ) -> None:
     await store.add(make_task("a"))
     await end(store, await lease_one(store), Bury(Reason.EXHAUSTED))
-    await store.edit("a", lambda _: None, now=NOW)
+    await store.edit("a", Delete(), now=NOW)
     await tidy_in_vain(store, disk)
 
     await store.add(make_task("b"))
@@ -596,7 +597,7 @@ async def test_log_that_was_cut_short_is_noticed_before_pages_are_given_back(
 ) -> None:
     for id in "abc":
         await store.add(make_task(id, body=bytes(100_000)))
-        await store.edit(id, lambda _: None, now=NOW)
+        await store.edit(id, Delete(), now=NOW)
     cut(path.with_name("tasks.db-wal"), 0)
 
     with pytest.raises(StoreUnavailable, match=r"tasks\.db-wal was cut short"):
@@ -612,7 +613,7 @@ async def test_memory_error_while_pages_are_freed_stops_no_write(
         raise MemoryError
 
     await store.add(make_task("large", body=bytes(100_000)))
-    await store.edit("large", lambda _: None, now=NOW)
+    await store.edit("large", Delete(), now=NOW)
     with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="out of memory"):
         patch.setattr(connections, "number_commit", fail)
         await store.shrink()
@@ -735,7 +736,7 @@ async def test_database_shrunk_by_the_store_does_not_count_as_cut_short(
     await store.add(make_task("a"))
     before = size_of(path)
     for n in range(40):
-        await store.edit(f"large {n}", lambda _: None, now=NOW)
+        await store.edit(f"large {n}", Delete(), now=NOW)
     while await store.shrink():
         pass
     empty_the_log(path)

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.core.edits import cancel
+from poussetaches.core.changes import NO_CHANGES
+from poussetaches.core.edits import Cancel, Delete, Patch
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Complete, DeliveryForm, RetryAt, TaskState
 from poussetaches.store import verify_store
-from poussetaches.store.base import Edited, MinuteRow, Push
+from poussetaches.store.base import MinuteRow, Push
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite import SqliteStore, connections, rows
@@ -25,6 +26,7 @@ from tests.store.driving import (
     LANE,
     assert_counts_are_true,
     counts_of,
+    edit_all,
     end,
     finish_of,
     found_by,
@@ -363,11 +365,9 @@ async def test_tasks_around_an_unreadable_one_are_edited(
     numbers = await numbers_of(store, TaskFilter())
     scribble(path, change)
 
-    edited = await store.edit_many(
-        numbers, lambda _: lambda task: cancel(task, now=NOW), filter=TaskFilter(), now=NOW
-    )
+    edited = await edit_all(store, numbers, Cancel(NOW))
 
-    assert edited == Edited(2, {"changed": 1})
+    assert edited == (2, {"changed": 1})
     assert store.unreadable_count == 1
     assert await counts_of(store) == {"default": QueueCounts(dead=2)}
 
@@ -377,7 +377,7 @@ async def test_unreadable_task_is_set_aside_when_it_is_edited(
 ) -> None:
     scribble(path, 'retry = \'{"max_attempts": "0"}\'')
 
-    found = await store.edit("b", lambda task: task, now=NOW)
+    found = await store.edit("b", Patch(NO_CHANGES), now=NOW)
 
     assert found is None
     assert store.unreadable_count == 1
@@ -462,7 +462,7 @@ async def test_unreadable_lane_stops_neither_the_start_nor_other_lanes(
         used = await store.lanes_used_since(Moment(NOW - 1))
         await store.add(make_task("c", queue="mail"))
         leased = await store.lease_due({LANE: 9, mail: 9}, now=NOW)
-        await store.edit("b", lambda _: None, now=NOW)
+        await store.edit("b", Delete(), now=NOW)
         await store.tidy(now=Moment(NOW + 3 * DAY), limit=10)
 
     assert (list(next_due), used) == ([LANE], [LANE])

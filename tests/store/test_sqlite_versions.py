@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from poussetaches.core.edits import requeue
+from poussetaches.core.edits import Requeue
 from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.retry import RetryOverrides
@@ -20,7 +20,7 @@ from poussetaches.store import verify_store
 from poussetaches.store.base import Push
 from poussetaches.store.folder import DataFolder
 from tests.factories import NOW, make_schedule, make_task
-from tests.store.driving import finish_of, lease_one, put_schedule
+from tests.store.driving import changed, finish_of, lease_one, put_schedule
 from tests.store.sqlite_files import exported, imported, opened, raw
 
 RETRY = '{"spread":{"by":1.10},"jitter":7.5,"max_attempts":1000000,"dead_on":[600,"9xx"]}'
@@ -88,8 +88,8 @@ async def test_rows_of_another_version_are_written_again_with_nothing_lost(
     before = stored(folder)
 
     async with opened(folder.database) as store:
-        await store.edit("a", lambda task: requeue(task, at=NOW), now=NOW)
-        await store.edit("a", lambda task: msgspec.structs.replace(task, priority=3), now=NOW)
+        await store.edit("a", Requeue(at=NOW), now=NOW)
+        await store.edit("a", changed(priority=3), now=NOW)
         await store.edit_queue("mail", paused_queue)
         await store.edit_schedule("s", paused_schedule, now=NOW)
         lease = await lease_one(store)
@@ -131,7 +131,7 @@ async def test_run_of_a_schedule_has_the_retry_policy_of_its_template(folder: Da
         assert schedule is not None
         run = msgspec.structs.replace(schedule.task, id="run", schedule="s")
         await store.fire_by_hand("s", run)
-        await store.edit("run", lambda task: msgspec.structs.replace(task, priority=3), now=NOW)
+        await store.edit("run", changed(priority=3), now=NOW)
 
         found = await store.get("run")
 

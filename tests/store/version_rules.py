@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from poussetaches.core.edits import requeue
+from poussetaches.core.edits import Requeue
 from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Queue, QueueOverrides, RetentionOverrides
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.schedule import Schedule
-from poussetaches.core.task import Bury, Reason, RetryAt, Task
+from poussetaches.core.task import Bury, Reason, RetryAt
 from poussetaches.store.base import Push, Store
 from poussetaches.store.records import QueueRecord, ScheduleRecord, TaskRecord
 from tests.factories import NOW, make_attempt, make_schedule, make_task
-from tests.store.driving import finish_of, known, lease_one, put_schedule
+from tests.store.driving import changed, finish_of, known, lease_one, put_schedule
 
 # Members that this version does not know, and values beyond its limits.
 RETRY = RetryOverrides(
@@ -58,8 +58,8 @@ class VersionRules:
         await store.finish(finish_of(lease, RetryAt(NOW), progress=PROGRESS), now=NOW)
         again = await lease_one(store)
         await store.finish(finish_of(again, Bury(Reason.EXHAUSTED)), now=NOW)
-        await store.edit("a", lambda task: requeue(task, at=NOW), now=NOW)
-        await store.edit("a", with_priority, now=NOW)
+        await store.edit("a", Requeue(at=NOW), now=NOW)
+        await store.edit("a", changed(priority=5), now=NOW)
 
         found = await known(store, "a")
         assert lease.task == msgspec.structs.replace(TASK, state=lease.task.state)
@@ -101,10 +101,6 @@ class VersionRules:
         assert await store.schedule("s") == declared(SCHEDULE)
         assert await store.get("a") == task
         assert await store.attempts("a") == attempts
-
-
-def with_priority(task: Task) -> Task:
-    return msgspec.structs.replace(task, priority=5)
 
 
 def paused(queue: Queue | None) -> Queue:

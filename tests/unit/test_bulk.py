@@ -8,14 +8,16 @@ import sqlite3
 import pytest
 
 from poussetaches.api import bulk as bulk_module
-from poussetaches.api.bulk import Bulk
+from poussetaches.api.bulk import Bulk, BulkResult
 from poussetaches.api.problems import Problem
-from poussetaches.core import edits
-from poussetaches.core.errors import InvalidTask, OutcomeUnknown, StoreUnavailable
+from poussetaches.core.changes import Changes
+from poussetaches.core.edits import Cancel, Requeue, Run
+from poussetaches.core.errors import OutcomeUnknown, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.task import Task, TaskState
-from poussetaches.store.base import Edit, Edited
-from poussetaches.store.sqlite import SqliteStore
+from poussetaches.core.moment import SECOND
+from poussetaches.core.task import TaskState
+from poussetaches.store.base import Change, News
+from poussetaches.store.sqlite import SqliteStore, edits
 from tests.factories import NOW, make_task
 from tests.fakes import let_run
 from tests.store.sqlite_files import Disk, opened, sqlite_error
@@ -25,7 +27,7 @@ ALL = TaskFilter()
 
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_module, "SLICE", 2)
+    monkeypatch.setattr(edits, "SLICE", 2)
     monkeypatch.setattr(bulk_module, "SELECTED", 3)
 
 
@@ -41,8 +43,7 @@ async def add_tasks(store: SqliteStore, count: int) -> list[str]:
     return ids
 
 
-def cancelled(place: int, count: int) -> Edit:
-    return lambda task: edits.cancel(task, now=NOW)
+CANCEL = Cancel(NOW)
 
 
 async def states(store: SqliteStore) -> dict[str, TaskState]:
@@ -65,6 +66,21 @@ class BreakingDisk(Disk):
         super().commit(connection)
 
 
+class Stopper:
+    """Stops bulk calls once a few tasks have died."""
+
+    def __init__(self, bulk: Bulk) -> None:
+        self.stopping: list[asyncio.Future[None]] = []
+        self._bulk = bulk
+        self._died = 0
+
+    def committed(self, news: News) -> None:
+        """Count the deaths."""
+        self._died += sum(told.change is Change.DIED for told in news.tasks)
+        if self._died >= 3 and not self.stopping:
+            self.stopping.append(asyncio.ensure_future(self._bulk.stop()))
+
+
 @pytest.mark.parametrize("done", [0, 1, 2], ids=lambda done: f"{done} slices")
 async def test_store_that_fails_after_some_slices_leaves_a_change_that_is_not_undone(
     done: int,
@@ -75,7 +91,7 @@ async def test_store_that_fails_after_some_slices_leaves_a_change_that_is_not_un
         disk.commits_left = done
 
         with pytest.raises(StoreUnavailable) as caught:
-            await Bulk(store=store, now=lambda: NOW).apply(ALL, cancelled)
+            await Bulk(store=store, now=lambda: NOW).apply(ALL, CANCEL)
 
         dead = [id for id, state in (await states(store)).items() if state is TaskState.DEAD]
     assert len(dead) == 2 * done
@@ -87,64 +103,45 @@ async def test_tasks_are_edited_in_the_order_of_their_pushes(
     bulk: Bulk, store: SqliteStore
 ) -> None:
     ids = await add_tasks(store, 7)
-    seen: list[tuple[int, int, str]] = []
 
-    def note(place: int, count: int) -> Edit:
-        def edit(task: Task) -> Task:
-            seen.append((place, count, task.id))
-            return task
+    done = await bulk.apply(ALL, Run(at=NOW, spread=7.0))
 
-        return edit
-
-    done = await bulk.apply(ALL, note)
-
-    assert done == Edited(7, {})
-    assert seen == [(place, 7, task_id) for place, task_id in enumerate(ids)]
+    page = await store.tasks(ALL, after=None, limit=100)
+    run_at = {task.id: task.run_at for task in page.tasks}
+    assert done == BulkResult(7, {})
+    assert [run_at[task_id] for task_id in ids] == [NOW + place * SECOND for place in range(7)]
 
 
 async def test_what_is_refused_is_counted_by_reason_over_all_slices(
     bulk: Bulk, store: SqliteStore
 ) -> None:
     await add_tasks(store, 5)
+    await bulk.apply(TaskFilter(ids=("task-1", "task-4")), CANCEL)
+    changes = Changes(labels={str(number): "" for number in range(17)})
 
-    def refuse(place: int, count: int) -> Edit:
-        def edit(task: Task) -> Task:
-            if place == 0:
-                return edits.requeue(task, at=NOW)
-            raise InvalidTask("url", "is no good")
+    done = await bulk.apply(ALL, Requeue(at=NOW, changes=changes))
 
-        return edit
-
-    expected = Edited(0, {"waiting": 1, "url: is no good": 4})
-    assert await bulk.apply(ALL, refuse) == expected
+    reason = "labels: would be 17; at most 16 are allowed"
+    assert done == BulkResult(0, {"waiting": 3, reason: 2})
 
 
-async def test_look_tells_what_would_be_done_and_changes_nothing(
+async def test_dry_run_counts_what_would_be_done_and_changes_nothing(
     bulk: Bulk, store: SqliteStore
 ) -> None:
     await add_tasks(store, 5)
-    await bulk.apply(TaskFilter(ids=("task-1", "task-3")), cancelled)
+    await bulk.apply(TaskFilter(ids=("task-1", "task-3")), CANCEL)
     before = await states(store)
 
-    looked = await bulk.look(ALL, cancelled)
+    counted = await bulk.apply(ALL, CANCEL, dry_run=True)
 
-    assert looked == Edited(3, {"dead": 2})
+    assert counted == BulkResult(3, {"dead": 2})
     assert await states(store) == before
-    assert await bulk.apply(ALL, cancelled) == looked
-
-
-async def test_delete_tells_how_many(bulk: Bulk, store: SqliteStore) -> None:
-    await add_tasks(store, 5)
-
-    count = await bulk.delete(TaskFilter(ids=("task-0", "task-4", "task-9")))
-
-    assert count == 2
-    assert set(await states(store)) == {"task-1", "task-2", "task-3"}
+    assert await bulk.apply(ALL, CANCEL) == counted
 
 
 async def test_call_goes_on_when_its_caller_is_gone(bulk: Bulk, store: SqliteStore) -> None:
     await add_tasks(store, 7)
-    calling = asyncio.ensure_future(bulk.apply(ALL, cancelled))
+    calling = asyncio.ensure_future(bulk.apply(ALL, CANCEL))
     await let_run(1)
 
     calling.cancel()
@@ -157,16 +154,12 @@ async def test_call_ends_after_its_slice_when_the_server_stops(
     bulk: Bulk, store: SqliteStore
 ) -> None:
     await add_tasks(store, 7)
-    stopping: list[asyncio.Future[None]] = []
-
-    def cancel_and_stop(place: int, count: int) -> Edit:
-        if place == 3 and not stopping:
-            stopping.append(asyncio.ensure_future(bulk.stop()))
-        return cancelled(place, count)
+    stopper = Stopper(bulk)
+    store.listen(stopper)
 
     with pytest.raises(Problem) as caught:
-        await bulk.apply(ALL, cancel_and_stop)
-    await stopping[0]
+        await bulk.apply(ALL, CANCEL)
+    await stopper.stopping[0]
 
     done = [state for state in (await states(store)).values() if state is TaskState.DEAD]
     assert caught.value.status == 503
@@ -179,6 +172,6 @@ async def test_no_call_begins_once_the_server_stops(bulk: Bulk, store: SqliteSto
     await bulk.stop()
 
     with pytest.raises(Problem):
-        await bulk.apply(ALL, cancelled)
+        await bulk.apply(ALL, CANCEL)
 
     assert set((await states(store)).values()) == {TaskState.WAITING}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
-
 import msgspec
 import pytest
 
@@ -31,7 +29,7 @@ async def set_queue(
 
 async def run_now(store: SqliteStore, task_id: str) -> None:
     """Tell a task to run."""
-    await store.edit(task_id, partial(edits.run, at=NOW), now=NOW)
+    await store.edit(task_id, edits.Run(at=NOW), now=NOW)
 
 
 # Slots and turns

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from poussetaches.core import edits
+from poussetaches.core.changes import Changes
 from poussetaches.core.errors import StateConflict
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.task import Reason, Task, TaskState
@@ -14,15 +16,36 @@ SUCCEEDED = make_ended("done", TaskState.SUCCEEDED)
 DEAD = make_ended("dead", TaskState.DEAD, attempt_count=3, attempt_total=3)
 
 
+CHANGE = edits.Patch(Changes(fields={"priority": 5}))
+
+
 @pytest.mark.parametrize("task", [make_task(), DEAD], ids=["waiting", "dead"])
-def test_waiting_and_dead_tasks_can_be_amended(task: Task) -> None:
-    edits.check_amendable(task)
+def test_waiting_and_dead_tasks_can_be_patched(task: Task) -> None:
+    changed = edits.edited(task, CHANGE)
+
+    assert changed == msgspec.structs.replace(task, priority=5)
 
 
 @pytest.mark.parametrize("task", [RUNNING, SUCCEEDED], ids=["running", "succeeded"])
-def test_what_is_on_its_way_or_done_cannot_be_amended(task: Task) -> None:
+def test_running_and_succeeded_tasks_cannot_be_patched(task: Task) -> None:
     with pytest.raises(StateConflict, match=f"the task is {task.state.value}"):
-        edits.check_amendable(task)
+        edits.edited(task, CHANGE)
+
+
+def test_task_is_patched_as_the_edit_leaves_it() -> None:
+    changes = Changes(run_at=LATER)
+
+    task = edits.edited(DEAD, edits.Requeue(at=NOW, changes=changes))
+
+    assert task == make_task("dead", run_at=LATER, round=2, attempt_total=3)
+
+
+def test_bulk_edit_spreads_due_times_by_place() -> None:
+    edit = edits.Run(at=NOW, spread=3600)
+
+    placed = [edits.placed(edit, place, 4) for place in (0, 2)]
+
+    assert placed == [edits.Run(at=NOW), edits.Run(at=Moment(NOW + HOUR // 2))]
 
 
 def test_task_told_to_run_is_due_and_no_pause_holds_it() -> None:

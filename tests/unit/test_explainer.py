@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from poussetaches.core import edits
+from poussetaches.core.edits import Delete
 from poussetaches.core.errors import StoreFull
 from poussetaches.core.moment import HOUR, Moment, later
 from poussetaches.core.queue import Queue, QueueSettings
@@ -93,7 +92,7 @@ async def test_pauses_are_told_apart_and_stop_no_task_that_was_told_to_run(
     await store.set_paused(True)
     await store.add(make_task("waits"))
     await store.add(make_task("forced"))
-    await store.edit("forced", partial(edits.run, at=NOW), now=NOW)
+    await store.edit("forced", edits.Run(at=NOW), now=NOW)
 
     expected = [WaitReason.SERVER_PAUSED, WaitReason.PAUSED]
     assert await reasons_of(store, engine, "waits") == expected
@@ -351,7 +350,7 @@ async def test_deleted_task_is_no_longer_the_oldest_due_one_though_its_queue_sta
     sender.hangs()
     await add_many(store, engine)
     for number in range(6):
-        await store.edit(f"task-{number}", lambda _: None, now=NOW)
+        await store.edit(f"task-{number}", Delete(), now=NOW)
 
     clock.advance(60)
     await engine.dispatcher.tick()

@@ -10,12 +10,13 @@ import pytest
 
 from poussetaches.api.pushing import build_push, trace_of
 from poussetaches.core.errors import InvalidTask, TooMany
+from poussetaches.core.headers import MAX_HEADERS
 from poussetaches.core.moment import DAY, SECOND, Moment, later, rfc3339
 from poussetaches.core.new_task import TaskBuilder, TaskLimits, values_of
 from poussetaches.core.queue import MAX_QUEUES, Queue, QueueOverrides, QueueSettings
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
 from poussetaches.core.task import BodyKind, DeliveryForm, Task
-from poussetaches.core.task_fields import MAX_HEADERS, TaskFields
+from poussetaches.core.task_fields import TaskFields
 from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Push
 from tests.factories import NOW, seeded

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from poussetaches.api.task_patch import TaskPatch
+from poussetaches.api.task_patch import changes_of
+from poussetaches.core.changes import Changes, amended
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
 from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import HOUR, Moment, rfc3339
@@ -23,13 +24,14 @@ from tests.unit.test_new_task import queues_of
 LATER = Moment(NOW + HOUR)
 
 
-def patch_of(changes: dict[str, object], queues: Queues | None = None) -> TaskPatch:
-    document = msgspec.json.decode(json.dumps(changes), type=Document)
-    return TaskPatch(document, queues_of() if queues is None else queues, max_body=100)
+def changes_in(patch: dict[str, object], queues: Queues | None = None) -> Changes:
+    document = msgspec.json.decode(json.dumps(patch), type=Document)
+    queues = queues_of() if queues is None else queues
+    return changes_of(document, queues, now=NOW, max_body=100)
 
 
-def patched(task: Task, **changes: object) -> Task:
-    return patch_of(changes).applied(task, now=NOW)
+def patched(task: Task, **patch: object) -> Task:
+    return amended(task, changes_in(patch))
 
 
 def full_task() -> Task:
@@ -202,6 +204,9 @@ def test_null_for_run_at_means_now() -> None:
         ({"json": 1, "text": "a"}, "text"),
         ({"priority": 101}, "priority"),
         ({"on_dead": "ftp://app.test"}, "on_dead"),
+        ({"on_dead": "/path"}, "on_dead"),
+        ({"run_at": "2099-01-01T00:00:00Z"}, "run_at"),
+        ({"expires_at": "2099-01-01T00:00:00Z"}, "expires_at"),
     ],
     ids=str,
 )
@@ -209,25 +214,23 @@ def test_patch_that_fits_no_task_is_refused_before_there_is_one(
     changes: dict[str, object], field: str
 ) -> None:
     with pytest.raises(InvalidTask) as caught:
-        patch_of(changes)
+        changes_in(changes)
 
     assert caught.value.field == field
 
 
 def test_field_that_a_push_has_is_said_not_to_be_changeable() -> None:
     with pytest.raises(InvalidTask, match="cannot be changed"):
-        patch_of({"queue": "mail"})
+        changes_in({"queue": "mail"})
     with pytest.raises(InvalidTask, match="not known"):
-        patch_of({"color": "red"})
+        changes_in({"color": "red"})
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
         ({"url": "/path"}, "url"),
-        ({"on_dead": "/path"}, "on_dead"),
-        ({"run_at": "2099-01-01T00:00:00Z"}, "run_at"),
-        ({"expires_at": "2099-01-01T00:00:00Z"}, "expires_at"),
+        ({"headers": {f"X-{n}": "" for n in range(63)}}, "headers"),
         ({"labels": {str(n): "" for n in range(15)}}, "labels"),
         ({"retry": {"max_attempts": 2, "max_backoff": 0.5}}, "retry.min_backoff"),
     ],
@@ -235,10 +238,10 @@ def test_field_that_a_push_has_is_said_not_to_be_changeable() -> None:
 )
 def test_patch_that_does_not_fit_the_task_is_refused(changes: dict[str, Any], field: str) -> None:
     task = msgspec.structs.replace(full_task(), retry=RetryOverrides(min_backoff=1))
-    patch = patch_of(changes)
+    found = changes_in(changes)
 
     with pytest.raises(InvalidTask) as caught:
-        patch.applied(task, now=NOW)
+        amended(task, found)
 
     assert caught.value.field == field
 
@@ -268,7 +271,7 @@ def test_null_resets_a_retry_policy_with_all_that_another_version_wrote() -> Non
 
 def test_member_that_only_another_version_knows_is_not_patched() -> None:
     with pytest.raises(InvalidTask) as caught:
-        patch_of({"retry": {"spread": 2}})
+        changes_in({"retry": {"spread": 2}})
 
     assert caught.value.field == "retry.spread"
 
@@ -277,7 +280,7 @@ def test_path_is_allowed_where_the_task_s_queue_has_a_base_url() -> None:
     queues = queues_of(mail=QueueOverrides(base_url="http://mail.test"))
     task = make_task(queue="mail")
 
-    assert patch_of({"url": "/path"}, queues).applied(task, now=NOW).url == "/path"
+    assert amended(task, changes_in({"url": "/path"}, queues)).url == "/path"
 
 
 def test_body_may_not_outgrow_its_limit_by_patches() -> None:

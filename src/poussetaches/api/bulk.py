@@ -7,30 +7,30 @@ import logging
 from array import array
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from poussetaches.api.problems import after_change, unavailable
-from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.edits import Edit
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
-from poussetaches.core.task import Task
-from poussetaches.store.base import Edit, Edited, Store
+from poussetaches.store.base import Store
 
-SLICE = 500  # tasks edited together: what waits behind them waits some 20 ms
 SELECTED = 10_000  # tasks selected in one reading
 CALLS = 4  # carried out at once; others wait their turn
 
 # What of a filter is logged; other conditions may hold what is nobody's business.
 LOGGED = frozenset({"queue", "states", "failing", "reason", "group", "schedule"})
 
-# Given the place of a task among those selected, and their number, returns what to do to it.
-PlacedEdit = Callable[[int, int], Edit]
-
-_ALLOWED = "it would be changed"
-
 log = logging.getLogger(__name__)
+
+
+class BulkResult(msgspec.Struct, frozen=True):
+    """What became of a bulk edit: how many tasks were edited, and why others were not."""
+
+    count: int
+    skipped: dict[str, int]
 
 
 class Bulk:
@@ -43,62 +43,55 @@ class Bulk:
         self._store = store
         self._now = now
         self._turns = asyncio.Semaphore(CALLS)
-        self._running: set[asyncio.Task[Edited]] = set()
+        self._running: set[asyncio.Task[BulkResult]] = set()
         self._stopping = False
 
-    async def apply(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
-        """Edit the tasks, the one pushed first before the others; tell how many, and why not.
+    async def apply(self, filter: TaskFilter, edit: Edit, *, dry_run: bool = False) -> BulkResult:
+        """Edit the tasks, the one pushed first before the others; a dry run only counts them.
 
         Raises:
-            Problem: 503, the server stops; what was done until then stays.
+            Problem: 503, the server is stopping; the edits made until then are kept.
         """
-        return await self._carry_out(self._apply(filter, edit))
-
-    async def look(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
-        """Tell what ``apply`` would come to, and change nothing."""
-        found = await self.apply(filter, lambda place, count: _refusing(edit(place, count)))
-        skipped = dict(found.skipped)
-        return Edited(skipped.pop(_ALLOWED, 0), skipped)
-
-    async def delete(self, filter: TaskFilter) -> int:
-        """Delete the tasks; tell how many."""
-        return (await self.apply(filter, lambda place, count: deleted)).count
+        return await self._carry_out(self._apply(filter, edit, dry_run=dry_run))
 
     async def stop(self) -> None:
         """Begin no more slices, and wait for those that are begun."""
         self._stopping = True
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _carry_out(self, work: Coroutine[Any, Any, Edited]) -> Edited:
+    async def _carry_out(self, work: Coroutine[Any, Any, BulkResult]) -> BulkResult:
         running = asyncio.create_task(work)
         self._running.add(running)
         running.add_done_callback(self._ended)
         return await asyncio.shield(running)
 
-    def _ended(self, running: asyncio.Task[Edited]) -> None:
+    def _ended(self, running: asyncio.Task[BulkResult]) -> None:
         self._running.discard(running)
         if not running.cancelled() and running.exception() is not None:
             log.info("a bulk call ended early", extra={"reason": str(running.exception())})
 
-    async def _apply(self, filter: TaskFilter, edit: PlacedEdit) -> Edited:
+    async def _apply(self, filter: TaskFilter, edit: Edit, *, dry_run: bool) -> BulkResult:
         async with self._turns:
             numbers = await self._select(filter)
-            count, skipped = 0, Counter[str]()
-            for start in range(0, len(numbers), SLICE):
-                self._check_going_on(count)
-                with after_change(f"{count} tasks were changed", made=count > 0):
-                    made = await self._store.edit_many(
-                        numbers[start : start + SLICE],
-                        _placed(edit, start, len(numbers)),
+            count, skipped, place = 0, Counter[str](), 0
+            while place < len(numbers):
+                changed = 0 if dry_run else count
+                self._check_going_on(changed)
+                with after_change(f"{changed} tasks were changed", made=changed > 0):
+                    edited = await self._store.edit_slice(
+                        numbers,
+                        edit,
+                        start=place,
                         filter=filter,
                         now=self._now(),
+                        dry_run=dry_run,
                     )
-                count += made.count
-                skipped.update(made.skipped)
-            if count:
+                count, place = count + edited.count, edited.end
+                skipped.update(edited.skipped)
+            if count and not dry_run:
                 fields = {"count": count, "skipped": skipped.total()}
                 log.info("tasks changed in bulk", extra={**fields, "filter": _conditions(filter)})
-            return Edited(count, dict(skipped))
+            return BulkResult(count, dict(skipped))
 
     async def _select(self, filter: TaskFilter) -> array[int]:
         """Return what stands for the tasks, the one pushed first before the others."""
@@ -118,10 +111,6 @@ class Bulk:
             raise unavailable("stopping", detail)
 
 
-def deleted(task: Task) -> None:
-    """Delete a task."""
-
-
 def _conditions(filter: TaskFilter) -> dict[str, object]:
     """Return the conditions that are set, as the log may show them."""
     nothing = msgspec.to_builtins(TaskFilter())
@@ -130,17 +119,3 @@ def _conditions(filter: TaskFilter) -> dict[str, object]:
         for name, value in msgspec.to_builtins(filter).items()
         if value != nothing[name]
     }
-
-
-def _placed(edit: PlacedEdit, start: int, count: int) -> Callable[[int], Edit]:
-    return lambda place: edit(start + place, count)
-
-
-def _refusing(edit: Edit) -> Edit:
-    """Return an edit that is refused even where it could be made, so that nothing is changed."""
-
-    def refused(task: Task) -> NoReturn:
-        edit(task)
-        raise PousseTachesError(_ALLOWED)
-
-    return refused

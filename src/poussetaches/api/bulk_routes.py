@@ -11,20 +11,19 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.bulk import Bulk, PlacedEdit, deleted
+from poussetaches.api.bulk import Bulk
 from poussetaches.api.endpoint import Endpoint, answer
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filters import FilterFields
 from poussetaches.api.reading import decode, invalid, read_body
-from poussetaches.api.task_patch import TaskPatch
-from poussetaches.core import edits
+from poussetaches.api.task_patch import changes_of
+from poussetaches.core.changes import Changes
+from poussetaches.core.edits import Cancel, Delete, Edit, Requeue, Run
 from poussetaches.core.errors import InvalidTask, TargetNotAllowed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.merge_patch import Document
-from poussetaches.core.moment import Moment, later
+from poussetaches.core.moment import Moment
 from poussetaches.core.retry import TEN_YEARS
-from poussetaches.core.task import Task
-from poussetaches.store.base import Edit
 
 CODE = "invalid-bulk"
 
@@ -114,42 +113,35 @@ class BulkRoutes:
 
     async def run(self, request: Request) -> Response:
         """Make waiting tasks due."""
-        return await self._send_again(request, edits.run)
+        fields = decode(self._resend, await self._read(request), code=CODE)
+        now = self._now()
+        edit = Run(at=now, changes=self._changes_of(fields, now), spread=fields.spread or 0.0)
+        return await self._answer(fields, edit)
 
     async def requeue(self, request: Request) -> Response:
         """Send ended tasks on a new round."""
-        return await self._send_again(request, edits.requeue)
+        fields = decode(self._resend, await self._read(request), code=CODE)
+        now = self._now()
+        edit = Requeue(at=now, changes=self._changes_of(fields, now), spread=fields.spread or 0.0)
+        return await self._answer(fields, edit)
 
     async def cancel(self, request: Request) -> Response:
-        """End waiting tasks, and let running ones not be tried again."""
+        """End waiting tasks, and prevent retries of running ones."""
         fields = decode(self._plain, await self._read(request), code=CODE)
-        now = self._now()
-        return await self._answer(
-            fields, lambda place, count: lambda task: edits.cancel(task, now=now)
-        )
+        return await self._answer(fields, Cancel(self._now()))
 
     async def delete(self, request: Request) -> Response:
         """Delete tasks."""
         fields = decode(self._plain, await self._read(request), code=CODE)
-        return await self._answer(fields, lambda place, count: deleted)
+        return await self._answer(fields, Delete())
 
-    async def _send_again(self, request: Request, send: Callable[..., Task]) -> Response:
-        fields = decode(self._resend, await self._read(request), code=CODE)
-        patch = self._patch_of(fields)
-        begun = self._now()
-
-        def edit(place: int, count: int) -> Edit:
-            due_at = later(begun, (fields.spread or 0.0) * place / count)
-            return lambda task: patch.applied(send(task, at=due_at), now=begun)
-
-        return await self._answer(fields, edit)
-
-    def _patch_of(self, fields: ResendFields) -> TaskPatch:
-        changes = fields.set or {}
-        if fields.spread is not None and "run_at" in changes:
+    def _changes_of(self, fields: ResendFields, now: Moment) -> Changes:
+        patch = fields.set or {}
+        if fields.spread is not None and "run_at" in patch:
             raise invalid(CODE, "spread", "sets run_at, and so does set; give one of them")
+        queues, max_body = self._engine.queues, self._max_body
         try:
-            return TaskPatch(changes, self._engine.queues, max_body=self._max_body)
+            return changes_of(patch, queues, now=now, max_body=max_body)
         except TargetNotAllowed as exc:
             raise TargetNotAllowed(f"set.{exc.field}", exc.reason) from None
         except InvalidTask as exc:
@@ -158,9 +150,8 @@ class BulkRoutes:
     async def _read(self, request: Request) -> bytes:
         return await read_body(request, limit=self._max_request)
 
-    async def _answer(self, fields: BulkFields, edit: PlacedEdit) -> Response:
-        work = self._bulk.look if fields.dry_run else self._bulk.apply
-        done = await work(_filter_of(fields), edit)
+    async def _answer(self, fields: BulkFields, edit: Edit) -> Response:
+        done = await self._bulk.apply(_filter_of(fields), edit, dry_run=fields.dry_run)
         skipped = sorted(done.skipped.items(), key=lambda item: (-item[1], item[0]))
         return answer(BulkAnswer(done.count, [Skipped(*item) for item in skipped]))
 

@@ -18,6 +18,7 @@ from poussetaches.api.problems import after_change
 from poussetaches.api.reading import read_body
 from poussetaches.api.views import WaitView, wait_view
 from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.edits import Delete
 from poussetaches.core.errors import InvalidQueue, QueueInUse, QueueNotFound, TooMany
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment, seconds_between
@@ -227,7 +228,7 @@ class QueueRoutes:
                 "purge it, or wait for them"
             )
         ended = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
-        count = await self._bulk.delete(TaskFilter(queue=name, states=ended))
+        count = (await self._bulk.apply(TaskFilter(queue=name, states=ended), Delete())).count
         with after_change(f"{count} ended tasks were deleted", made=count > 0):
             await self._store.edit_queue(name, _deleted)
         return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -243,7 +244,8 @@ class QueueRoutes:
     async def purge(self, request: Request) -> Response:
         """Delete a queue's waiting tasks."""
         waiting = frozenset({TaskState.WAITING})
-        count = await self._bulk.delete(TaskFilter(queue=self._known(request), states=waiting))
+        filter = TaskFilter(queue=self._known(request), states=waiting)
+        count = (await self._bulk.apply(filter, Delete())).count
         return answer(Purged(count))
 
     async def pause_server(self, request: Request) -> Response:

@@ -9,34 +9,28 @@ from __future__ import annotations
 import msgspec
 
 from poussetaches.api.schedule_fields import template_view
-from poussetaches.api.task_patch import BODIES, patched_retry, with_known_names
+from poussetaches.core.changes import merged_retry
 from poussetaches.core.errors import InvalidSchedule, InvalidTask
+from poussetaches.core.headers import merged_headers
 from poussetaches.core.merge_patch import Document, document_in, is_null
 from poussetaches.core.schedule import Schedule
-from poussetaches.core.task import Task
+from poussetaches.core.task import BodyKind, Task
 
+BODIES = frozenset(kind.value for kind in BodyKind)
+
+_MERGED = frozenset({"headers", "retry"})
+_HEADERS = msgspec.json.Decoder(dict[str, str | None] | None)
 _CHECKED_TOGETHER = frozenset({"url", "queue"})
-
-
-def with_known_headers(patch: bytes, task: Task) -> bytes:
-    """Return a merge patch with headers in the spelling of a task, and without masked values."""
-    document = document_in(patch)
-    changes = _task_in(document)
-    if "headers" not in changes:
-        return patch
-    changes["headers"] = with_known_names(changes["headers"], task.headers)
-    document["task"] = msgspec.Raw(msgspec.json.encode(changes))
-    return msgspec.json.encode(document)
 
 
 def said(schedule: Schedule, patch: bytes) -> bytes:
     """Return the definition that a merge patch is applied to, as far as the patch concerns it.
 
-    A body that is patched in another form is left out: the patch means that one, not both. The
-    retry policy is left out, too: it is merged as it is stored.
+    A body that is patched in another form is left out: the patch means that one, not both. Headers
+    and retry policy are left out, too: they are merged as they are stored.
     """
     changes = _task_in(document_in(patch))
-    names = {*changes, *_CHECKED_TOGETHER} - {"retry"}
+    names = {*changes, *_CHECKED_TOGETHER} - _MERGED
     bodies = [changes[name] for name in BODIES if name in changes]
     if bodies and all(map(is_null, bodies)):  # they empty the form that they name, and no other
         names.update(BODIES)
@@ -55,19 +49,18 @@ def with_the_rest(new: Schedule, known: Schedule, patch: bytes) -> Schedule:
     """Return a patched schedule with what the patch does not name as it was.
 
     Raises:
-        InvalidSchedule: two values of the retry policy contradict each other.
+        InvalidSchedule: the headers or the retry policy are not allowed.
     """
     document = document_in(patch)
     changes = _task_in(document)
-    names = {"body" if name in BODIES else name for name in changes} - {"retry"}
+    names = {"body" if name in BODIES else name for name in changes} - _MERGED
     if "body" in names:
         names.add("body_kind")
     changed: dict[str, object] = {name: getattr(new.task, name) for name in names}
-    if "retry" in changes:
-        try:
-            changed["retry"] = patched_retry(known.task.retry, changes["retry"])
-        except InvalidTask as exc:
-            raise InvalidSchedule(f"task.{exc.field}", exc.reason) from None
+    try:
+        changed |= _merged_fields(new.task, known.task, changes)
+    except InvalidTask as exc:
+        raise InvalidSchedule(f"task.{exc.field}", exc.reason) from None
     kept: dict[str, object] = {
         name: getattr(known, name)
         for name in ("misfire", "misfire_grace", "overlap")
@@ -75,6 +68,19 @@ def with_the_rest(new: Schedule, known: Schedule, patch: bytes) -> Schedule:
     }
     task = msgspec.structs.replace(known.task, **changed)
     return msgspec.structs.replace(new, task=task, **kept)
+
+
+def _merged_fields(new: Task, known: Task, changes: Document) -> dict[str, object]:
+    merged: dict[str, object] = {}
+    if "headers" in changes:
+        headers = _HEADERS.decode(changes["headers"])
+        merged["headers"] = {} if headers is None else merged_headers(known.headers, headers)
+    if "retry" in changes and new.retry is None:
+        merged["retry"] = None
+    elif "retry" in changes:
+        values = {name: getattr(new.retry, name) for name in document_in(changes["retry"])}
+        merged["retry"] = merged_retry(known.retry, values)
+    return merged
 
 
 def _task_in(document: Document) -> Document:

@@ -40,7 +40,7 @@ from poussetaches.api.schedule_fields import (
     occurrence,
     schedule_view,
 )
-from poussetaches.api.schedule_patch import said, with_known_headers, with_the_rest
+from poussetaches.api.schedule_patch import said, with_the_rest
 from poussetaches.api.tasks import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view, unmasked
 from poussetaches.core.application import check_same_application
@@ -392,7 +392,6 @@ class ScheduleRoutes:
         return ScheduleBuilder(tasks, now=now)
 
     def _patched(self, known: Schedule, patch: bytes) -> Schedule:
-        patch = with_known_headers(patch, known.task)
         document = patched(said(known, patch), patch, code=CODE)
         fields = decode_definition(self._decoder, document, hints=HINTS, code=CODE)
         return with_the_rest(self._builder().build(known.name, fields), known, patch)

@@ -1,4 +1,4 @@
-"""``TaskPatch``: a JSON merge patch (RFC 7396) of the part of a task that may be changed."""
+"""Merge patches (RFC 7396) of tasks, as the changes that they stand for."""
 
 from __future__ import annotations
 
@@ -6,140 +6,122 @@ from typing import TypeVar
 
 import msgspec
 
-from poussetaches.core import stored
+from poussetaches.core.changes import NO_CHANGES, BodyChange, Changes
 from poussetaches.core.errors import InvalidTask
-from poussetaches.core.merge_patch import Document, is_null, merged, merged_document
+from poussetaches.core.merge_patch import (
+    Document,
+    document_in,
+    is_null,
+    is_object,
+    merged_document,
+)
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.nesting import is_too_deep
 from poussetaches.core.new_task import (
     body_of,
     check_callbacks,
-    check_target,
     check_together,
     limited,
     planned,
     values_of,
 )
 from poussetaches.core.refusal import place_of
-from poussetaches.core.retry import RETRY, RetryOverrides, check_retry
 from poussetaches.core.target import is_path
-from poussetaches.core.task import MAX_DELAY, BodyKind, DeliveryForm, Task, TaskState
+from poussetaches.core.task import MAX_DELAY, BodyKind
 from poussetaches.core.task_fields import TaskChanges, TaskFields
-from poussetaches.engine.masking import MASKED
 from poussetaches.engine.queues import Queues
 
-BODIES = ("json", "text", "body_base64")
 CHANGEABLE = frozenset(TaskChanges.__struct_fields__)
 
 V = TypeVar("V")
 
 _FIELDS = msgspec.json.Decoder(TaskFields)
 _CHANGES = msgspec.json.Decoder(TaskChanges)
-_HEADERS = msgspec.json.Decoder(Document)
-_MASKED = msgspec.json.encode(MASKED)
 _ANYWHERE = msgspec.Raw(b'"http://anywhere.invalid/"')  # the URL, where it is of no matter
 
+# Fields of a task that a patch merges, with the values that null resets them to.
+_EMPTY: dict[str, object] = {"headers": {}, "labels": {}, "retry": None}
 
-class TaskPatch:
-    """Changes of a task: what a patch names is changed, null resets it."""
 
-    def __init__(self, changes: Document, queues: Queues, *, max_body: int) -> None:
-        """Take the changes, unless no task could be changed in this way.
+def changes_of(patch: Document, queues: Queues, *, now: Moment, max_body: int) -> Changes:
+    """Return what a merge patch changes; null resets a field.
 
-        Raises:
-            InvalidTask: it names what cannot be changed, or gives it an impossible value.
-            TargetNotAllowed: nothing may be sent to where it leads.
-        """
-        for name, value in changes.items():
-            if name not in CHANGEABLE:
-                known = name in TaskFields.__struct_fields__
-                reason = "cannot be changed" if known else "is not known here"
-                raise InvalidTask(name, reason)
-            if is_too_deep(bytes(value)):
-                raise InvalidTask(name, "is nested too deeply")
-        self._changes = changes
-        self._queues = queues
-        self._max_body = max_body
-        self._check_alone()
+    Raises:
+        InvalidTask: a field cannot be changed, or has a value that no task can have.
+        TargetNotAllowed: sending to the new target is not allowed.
+    """
+    if not patch:
+        return NO_CHANGES
+    _check_names(patch)
+    changes = _decoded(_CHANGES, patch)
+    fields = _decoded(_FIELDS, merged_document({"url": _ANYWHERE}, patch))
+    check_together(fields)
+    path = None
+    if "url" in patch and is_path(fields.url):
+        path = queues.path_target(fields.url)
+    elif "url" in patch:
+        queues.allowed.check("url", fields.url)
+    check_callbacks(fields, queues)
+    return Changes(
+        fields=_replaced_fields(fields, patch, now=now),
+        headers=changes.headers,
+        labels=changes.labels,
+        retry=_retry_changes(fields, patch),
+        body=_body_change(fields, patch, max_body=max_body),
+        run_at=_run_at_of(fields, patch, now=now),
+        path=path,
+    )
 
-    def applied(self, task: Task, *, now: Moment) -> Task:
-        """Return a task with the changes made.
 
-        Raises:
-            InvalidTask: they do not fit this task.
-            TargetNotAllowed: nothing may be sent to where it would lead.
-        """
-        if not self._changes:
-            return task
-        if task.delivery is DeliveryForm.ENVELOPE and "retry" in self._changes:
-            raise InvalidTask("retry", "cannot be changed: the original's route has its own")
-        fields = _decoded(_FIELDS, {"url": _ANYWHERE, **self._merged_into(task)})
-        check_together(fields)
-        if "url" in self._changes:
-            check_target("url", fields.url, task.queue, self._queues)
-        check_callbacks(fields, self._queues)
-        changed = values_of(fields, self._changes)
-        if "retry" in self._changes:
-            changed["retry"] = patched_retry(task.retry, self._changes["retry"])
-        changed |= self._changed_body(fields, task)
-        changed |= self._changed_times(fields, task, now=now)
-        return msgspec.structs.replace(task, **changed)
+def _retry_changes(fields: TaskFields, patch: Document) -> dict[str, object] | None:
+    if fields.retry is None:
+        return None
+    return {name: getattr(fields.retry, name) for name in document_in(patch["retry"])}
 
-    def _check_alone(self) -> None:
-        """Refuse what would fit no task at all."""
-        if "url" in self._changes and is_null(self._changes["url"]):
-            raise InvalidTask("url", "is missing")
-        _decoded(_CHANGES, self._changes)  # null has to name what there is, too
-        fields = _decoded(_FIELDS, merged_document({"url": _ANYWHERE}, self._changes))
-        check_together(fields)
-        for field in ("url", "on_success", "on_dead"):
-            url = getattr(fields, field)
-            if field in self._changes and url and not is_path(url):
-                self._queues.allowed.check(field, url)
-        body_of(fields, max_body=self._max_body)
 
-    def _merged_into(self, task: Task) -> Document:
-        """Return what is to be of the fields that are named."""
-        changes, known = dict(self._changes), {}
-        for name, value in (("headers", task.headers), ("labels", task.labels)):
-            if name in changes:
-                known[name] = msgspec.Raw(msgspec.json.encode(value))
-        if "headers" in changes:
-            changes["headers"] = with_known_names(changes["headers"], task.headers)
-        if "json" in changes and task.body_kind is BodyKind.JSON:
-            known["json"] = msgspec.Raw(task.body)
-        return merged_document(known, changes)
+def _check_names(patch: Document) -> None:
+    for name, value in patch.items():
+        if name not in CHANGEABLE:
+            known = name in TaskFields.__struct_fields__
+            reason = "cannot be changed" if known else "is not known here"
+            raise InvalidTask(name, reason)
+        if is_too_deep(bytes(value)):
+            raise InvalidTask(name, "is nested too deeply")
+    if "url" in patch and is_null(patch["url"]):
+        raise InvalidTask("url", "is missing")
 
-    def _changed_body(self, fields: TaskFields, task: Task) -> dict[str, object]:
-        named = [name for name in BODIES if name in self._changes]
-        if not named:
-            return {}
-        body, kind = body_of(fields, max_body=self._max_body)
-        # Null empties the body in the form that it is named for, and no other.
-        if kind is None and task.body_kind is not None and task.body_kind not in named:
-            return {}
-        # The envelope implies its own Content-Type.
-        return {
-            "body": body,
-            "body_kind": None if task.delivery is DeliveryForm.ENVELOPE else kind,
-        }
 
-    def _changed_times(self, fields: TaskFields, task: Task, *, now: Moment) -> dict[str, object]:
-        changed: dict[str, object] = {}
+def _replaced_fields(fields: TaskFields, patch: Document, *, now: Moment) -> dict[str, object]:
+    replaced = values_of(fields, (name for name in patch if name not in _EMPTY))
+    replaced |= {name: _EMPTY[name] for name in _EMPTY if name in patch and is_null(patch[name])}
+    if "expires_at" in patch:
+        time = fields.expires_at
         latest = later(now, MAX_DELAY)
-        if "run_at" in self._changes:
-            time = fields.run_at
-            run_at = now if time is None else planned("run_at", time, now=now, latest=latest)
-            changed["run_at"] = run_at
-            # Ages count from when the round is first due.
-            if task.state is TaskState.WAITING and task.attempt_count == 0:
-                changed["due_at"] = run_at
-        if "expires_at" in self._changes:
-            time = fields.expires_at
-            changed["expires_at"] = (
-                None if time is None else limited("expires_at", time, latest=latest)
-            )
-        return changed
+        replaced["expires_at"] = (
+            None if time is None else limited("expires_at", time, latest=latest)
+        )
+    return replaced
+
+
+def _body_change(fields: TaskFields, patch: Document, *, max_body: int) -> BodyChange | None:
+    named = frozenset(kind for kind in BodyKind if kind.value in patch)
+    if not named:
+        return None
+    body, kind = body_of(fields, max_body=max_body)
+    if kind is None:  # null empties the body in the form that it is named for, and no other
+        return BodyChange(emptied=named, max_body=max_body)
+    merge_patch = None
+    if kind is BodyKind.JSON and is_object(bytes(patch["json"])):
+        merge_patch = document_in(patch["json"])
+    return BodyChange(body=body, kind=kind, patch=merge_patch, max_body=max_body)
+
+
+def _run_at_of(fields: TaskFields, patch: Document, *, now: Moment) -> Moment | None:
+    if "run_at" not in patch:
+        return None
+    if fields.run_at is None:
+        return now
+    return planned("run_at", fields.run_at, now=now, latest=later(now, MAX_DELAY))
 
 
 def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:
@@ -147,30 +129,3 @@ def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:
         return decoder.decode(msgspec.json.encode(document))
     except msgspec.ValidationError as exc:
         raise InvalidTask(*place_of(str(exc), decoder.type)) from None
-
-
-def patched_retry(known: RetryOverrides | None, change: msgspec.Raw) -> RetryOverrides | None:
-    """Return a stored retry policy with a merge patch applied that is valid by itself.
-
-    Raises:
-        InvalidTask: two of its values contradict each other.
-    """
-    if is_null(change):
-        return None
-    before = b"{}" if known is None else stored.encode(known)
-    retry = stored.decode(RETRY, merged(before, bytes(change)))
-    check_retry(retry)
-    return retry
-
-
-def with_known_names(change: msgspec.Raw, headers: dict[str, str]) -> msgspec.Raw:
-    """Return changes of headers in the spelling of the task, and without masked values."""
-    if is_null(change):
-        return change
-    spellings = {name.lower(): name for name in headers}
-    document: Document = {}
-    for name, value in _HEADERS.decode(change).items():
-        spelling = spellings.get(name.lower(), name)
-        if spelling not in headers or bytes(value) != _MASKED:
-            document[spelling] = value
-    return msgspec.Raw(msgspec.json.encode(document))

@@ -18,7 +18,7 @@ from poussetaches.api.filters import REPEATED, FilterFields
 from poussetaches.api.pushing import Pushing, build_push
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.task_patch import TaskPatch
+from poussetaches.api.task_patch import changes_of
 from poussetaches.api.views import (
     ListedTask,
     PrunedTask,
@@ -30,7 +30,8 @@ from poussetaches.api.views import (
     task_view,
 )
 from poussetaches.api.watch import ENDED, TaskWatch, ended_or_gone
-from poussetaches.core import edits
+from poussetaches.core.changes import Changes
+from poussetaches.core.edits import Cancel, Delete, Edit, Patch, Requeue, Run
 from poussetaches.core.errors import TaskNotFound
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.merge_patch import Document
@@ -38,7 +39,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.core.task_fields import TaskChanges, TaskFields
 from poussetaches.core.waiting import WaitingFor, WaitReason
-from poussetaches.store.base import Edit, Pushed, Store
+from poussetaches.store.base import Pushed, Store
 
 TAG = "Tasks"
 LONGEST_WAIT = 60  # seconds; of a request for a task's end
@@ -208,46 +209,30 @@ class TaskRoutes:
 
     async def patch(self, request: Request) -> Response:
         """Change a task that waits or is dead."""
-        patch, now = await self._patch_of(request), self._now()
-
-        def edit(task: Task) -> Task:
-            edits.check_amendable(task)
-            return patch.applied(task, now=now)
-
-        return await self._edit(request, edit, now)
+        changes, now = await self._read_changes(request)
+        return await self._edit(request, Patch(changes), now)
 
     async def delete(self, request: Request) -> Response:
         """Delete a task."""
         task_id: str = request.path_params["id"]
-        found = False
-
-        def edit(task: Task) -> None:
-            nonlocal found
-            found = True
-
-        await self._store.edit(task_id, edit, now=self._now())
-        if not found:
+        if await self._store.edit(task_id, Delete(), now=self._now()) is None:
             raise not_found(task_id)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def run(self, request: Request) -> Response:
         """Make a waiting task due, with the changes that come along."""
-        patch, now = await self._patch_of(request), self._now()
-        return await self._edit(
-            request, lambda task: patch.applied(edits.run(task, at=now), now=now), now
-        )
+        changes, now = await self._read_changes(request)
+        return await self._edit(request, Run(at=now, changes=changes), now)
 
     async def requeue(self, request: Request) -> Response:
         """Send an ended task on a new round, with the changes that come along."""
-        patch, now = await self._patch_of(request), self._now()
-        return await self._edit(
-            request, lambda task: patch.applied(edits.requeue(task, at=now), now=now), now
-        )
+        changes, now = await self._read_changes(request)
+        return await self._edit(request, Requeue(at=now, changes=changes), now)
 
     async def cancel(self, request: Request) -> Response:
         """End a waiting task, or let a running one not be tried again."""
         now = self._now()
-        return await self._edit(request, lambda task: edits.cancel(task, now=now), now)
+        return await self._edit(request, Cancel(now), now)
 
     def _answer_push(self, pushed: Pushed) -> Response:
         view = (
@@ -284,11 +269,13 @@ class TaskRoutes:
         detail = f"{number} due tasks of its queue and origin come before it"
         return [*found, WaitingFor(reason=WaitReason.BEHIND, detail=detail, count=ahead)]
 
-    async def _patch_of(self, request: Request) -> TaskPatch:
+    async def _read_changes(self, request: Request) -> tuple[Changes, Moment]:
+        """Return the changes that a request asks for, and the moment of the edit."""
         body = await read_body(request, limit=self._max_request)
         is_optional = request.method == "POST"
-        changes = {} if is_optional and not body else decode(self._patches, body)
-        return TaskPatch(changes, self._engine.queues, max_body=self._max_body)
+        patch = {} if is_optional and not body else decode(self._patches, body)
+        now = self._now()
+        return changes_of(patch, self._engine.queues, now=now, max_body=self._max_body), now
 
     async def _edit(self, request: Request, edit: Edit, now: Moment) -> Response:
         task_id: str = request.path_params["id"]

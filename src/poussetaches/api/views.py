@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from poussetaches.core.headers import MASKED
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
 from poussetaches.core.retry import RetryFields, overrides_of
@@ -18,7 +19,6 @@ from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import ShownTask, ShownTime
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.limits import Limit
-from poussetaches.engine.masking import MASKED
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 

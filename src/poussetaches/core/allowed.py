@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from poussetaches.core.errors import TargetNotAllowed
+from poussetaches.core.errors import InvalidTask, TargetNotAllowed
 from poussetaches.core.hosts import Address, address_of, is_named
-from poussetaches.core.target import MAX_PORT, Target, parse_target
+from poussetaches.core.target import MAX_PORT, Target, joined, parse_target
 
 SETTING = "allow_target"
 
@@ -116,6 +116,28 @@ class AllowedTargets:
 
     def _has(self, address: Address, port: int) -> bool:
         return any(rule.has(address, port) for rule in self._networks)
+
+
+def check_path(
+    field: str, path: str, base_url: str | None, *, queue: str, allowed: AllowedTargets
+) -> None:
+    """Check a URL that is a path, joined to the base URL of its queue.
+
+    Raises:
+        InvalidTask: there is no base URL, or the joined URL is invalid.
+        TargetNotAllowed: sending to the target is not allowed.
+    """
+    if base_url is None:
+        raise InvalidTask(
+            field,
+            f"is a path, and there is no base URL to put it behind: set base_url of the queue "
+            f"{queue!r}, or POUSSETACHES_BASE_URL of the server",
+        )
+    try:
+        parse_target(joined(base_url, path))
+    except InvalidTask as exc:
+        raise InvalidTask(field, f"joined to the base URL: {exc.reason}") from None
+    allowed.check(field, base_url)
 
 
 def refusal(target: Target, address: str | None = None) -> str:

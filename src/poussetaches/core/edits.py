@@ -1,22 +1,79 @@
-"""What people do to tasks: run now, requeue, cancel; and which states allow it."""
+"""Edits: what people do to tasks, as values; and what becomes of a task by one."""
 
 from __future__ import annotations
 
 import msgspec
 
+from poussetaches.core.changes import NO_CHANGES, Changes, amended
 from poussetaches.core.errors import StateConflict
-from poussetaches.core.moment import Moment
+from poussetaches.core.moment import Moment, later
 from poussetaches.core.task import Reason, Task, TaskState, buried
 
 
-def check_amendable(task: Task) -> None:
-    """Refuse to change what is on its way, or was done.
+class Patch(msgspec.Struct, frozen=True):
+    """Change the fields of a waiting or dead task."""
+
+    changes: Changes
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a waiting task due at a moment, past its delay, its backoff and any pause."""
+
+    at: Moment
+    changes: Changes = NO_CHANGES
+    spread: float = 0.0  # seconds after ``at`` that the tasks of a bulk edit are spread over
+
+
+class Requeue(msgspec.Struct, frozen=True, kw_only=True):
+    """Send an ended task on its next round, due at a moment."""
+
+    at: Moment
+    changes: Changes = NO_CHANGES
+    spread: float = 0.0  # seconds after ``at`` that the tasks of a bulk edit are spread over
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """End a waiting task, or prevent retries of a running one."""
+
+    now: Moment
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Delete a task, whatever its state."""
+
+
+Edit = Patch | Run | Requeue | Cancel | Delete
+
+
+def edited(task: Task, edit: Edit) -> Task | None:
+    """Return a task as an edit leaves it; None if it is deleted.
 
     Raises:
-        StateConflict: it is running or has succeeded.
+        StateConflict: the task's state does not allow the edit.
+        InvalidTask: the changes do not fit this task.
+        TargetNotAllowed: sending to the new target is not allowed.
     """
-    if task.state not in (TaskState.WAITING, TaskState.DEAD):
-        raise StateConflict(task.state, "waiting and dead")
+    match edit:
+        case Patch():
+            if task.state not in (TaskState.WAITING, TaskState.DEAD):
+                raise StateConflict(task.state, "waiting and dead")
+            return amended(task, edit.changes)
+        case Run():
+            return amended(run(task, at=edit.at), edit.changes)
+        case Requeue():
+            return amended(requeue(task, at=edit.at), edit.changes)
+        case Cancel():
+            return cancel(task, now=edit.now)
+        case Delete():
+            return None
+
+
+def placed(edit: Edit, place: int, count: int) -> Edit:
+    """Return the edit of one of ``count`` tasks, due at its part of the spread."""
+    if not isinstance(edit, Run | Requeue) or not edit.spread:
+        return edit
+    at = later(edit.at, edit.spread * place / count)
+    return msgspec.structs.replace(edit, at=at, spread=0.0)
 
 
 def run(task: Task, *, at: Moment) -> Task:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import lru_cache
 from operator import attrgetter
 from random import Random
 from typing import Protocol
 
 import msgspec
 
-from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.allowed import AllowedTargets, check_path
+from poussetaches.core.body import check_body
 from poussetaches.core.callback import check_callback
-from poussetaches.core.errors import BodyTooLarge, InvalidTask, TooMany
+from poussetaches.core.errors import InvalidTask, TooMany
+from poussetaches.core.headers import MAX_HEADER_BYTES, MAX_HEADERS, check_headers
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment, later, moment_of
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.queue import (
     CALLBACKS_QUEUE,
     DEFAULT_QUEUE,
@@ -28,18 +27,11 @@ from poussetaches.core.queue import (
     QueueSettings,
 )
 from poussetaches.core.retry import check_retry
-from poussetaches.core.target import check_url, is_path, joined, parse_target
+from poussetaches.core.target import check_url, is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind, DeliveryForm, Task
-from poussetaches.core.task_fields import MAX_HEADERS, TaskFields, check_combination
+from poussetaches.core.task_fields import TaskFields, check_combination
 
-MAX_HEADER_BYTES = 16 * 1024  # names and values together
 NO_TRACE: Mapping[str, str] = {}
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_FORBIDDEN_HEADERS = frozenset({"host", "content-length", "connection", "transfer-encoding"})
-_FORBIDDEN_PREFIXES = ("poussetaches-", "webhook-")
-
 
 _CONVERTED = frozenset({"retry", "run_at", "expires_at"})
 # Fields of a push that the task has as they are given; null is the task's default.
@@ -227,17 +219,7 @@ def check_target(field: str, url: str, queue: str, queues: KnownQueues) -> None:
         queues.allowed.check(field, url)
         return
     base_url = queues.settings_of(queue).base_url
-    if base_url is None:
-        raise InvalidTask(
-            field,
-            f"is a path, and there is no base URL to put it behind: set base_url of the queue "
-            f"{queue!r}, or POUSSETACHES_BASE_URL of the server",
-        )
-    try:
-        parse_target(joined(base_url, url))
-    except InvalidTask as exc:
-        raise InvalidTask(field, f"joined to the base URL: {exc.reason}") from None
-    queues.allowed.check(field, base_url)
+    check_path(field, url, base_url, queue=queue, allowed=queues.allowed)
 
 
 def check_together(fields: TaskFields) -> None:
@@ -265,33 +247,6 @@ def check_together(fields: TaskFields) -> None:
     check_url(fields.url)
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse headers that cannot be sent, and those that are ours to send.
-
-    Raises:
-        InvalidTask: there are such.
-    """
-    size = 0
-    for name, value in headers.items():
-        _check_header_name(name)
-        if not _HEADER_VALUE.fullmatch(value):
-            raise InvalidTask(f"headers.{name}", "holds what is neither ASCII text nor a tab")
-        size += len(name) + len(value)
-    if size > MAX_HEADER_BYTES:
-        raise InvalidTask("headers", f"are longer than {MAX_HEADER_BYTES} bytes together")
-    if len({name.lower() for name in headers}) < len(headers):
-        raise InvalidTask("headers", "name one header twice, in capitals and in small letters")
-
-
-@lru_cache(maxsize=1024)
-def _check_header_name(name: str) -> None:
-    if not _HEADER_NAME.fullmatch(name):
-        raise InvalidTask("headers", f"{name!r} is not the name of a header")
-    lower = name.lower()
-    if lower in _FORBIDDEN_HEADERS or lower.startswith(_FORBIDDEN_PREFIXES):
-        raise InvalidTask(f"headers.{name}", "cannot be set: the server sends its own")
-
-
 def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | None]:
     """Return the body that a push gives, and in which form.
 
@@ -311,10 +266,7 @@ def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | Non
         body, kind = _decoded(fields.body_base64), BodyKind.BASE64
     if kind is None:
         return b"", None
-    if len(body) > max_body:
-        raise BodyTooLarge(kind.value, f"longer than {max_body} bytes (setting max_body)")
-    if kind is BodyKind.JSON and is_too_deep(body):
-        raise InvalidTask("json", f"is nested more than {MAX_DEPTH} deep")
+    check_body(body, kind, max_body=max_body)
     return body, kind
 
 

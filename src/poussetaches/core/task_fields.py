@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.callback import URL_EXAMPLES, CallbackUrl
 from poussetaches.core.errors import InvalidTask
+from poussetaches.core.headers import MAX_HEADERS
 from poussetaches.core.queue import Name
 from poussetaches.core.queue_fields import Timeout
 from poussetaches.core.retry import TEN_YEARS, RetryFields, StatusField
@@ -23,7 +24,6 @@ from poussetaches.core.setting_origin import Origin
 from poussetaches.core.target import MAX_URL
 from poussetaches.core.task import Reason, TaskState
 
-MAX_HEADERS = 64
 LONGEST_KEY_TTL = 2_592_000  # seconds: 30 days
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]
@@ -49,7 +49,8 @@ LabelName = Annotated[
     ),
 ]
 LabelValue = Annotated[str, Meta(max_length=200, pattern=_TEXT, description=_IN_WORDS)]
-Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=16)]
+MAX_LABELS = 16
+Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=MAX_LABELS)]
 
 # A valid value of each option that queues do not have, for error messages.
 EXAMPLES: Mapping[str, object] = {

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from html.entities import html5
 from typing import NamedTuple
 
-MASKED = "***"
+from poussetaches.core.headers import MASKED
+
 SHORTEST_MASKED = 8  # characters; a shorter secret may be an ordinary word of an answer
 MOST_LAYERS = 4  # nested escapes, such as a URL in JSON in HTML
 # Bytes of an answer per byte of a secret in its longest escape. More is read than is kept, so that

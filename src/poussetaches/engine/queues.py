@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.changes import PathTarget
 from poussetaches.core.queue import Lane, Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.target import is_path, joined, origin_of
@@ -62,6 +63,19 @@ class Queues:
                 return self._defaults
             settings = self._settings[name] = queue.overrides.over(self._defaults)
         return settings
+
+    def path_target(self, path: str) -> PathTarget:
+        """Return what a URL that is a path needs to be checked in any queue."""
+        return PathTarget(
+            path=path,
+            base_urls={
+                name: queue.overrides.base_url
+                for name, queue in self._queues.items()
+                if queue.overrides.base_url is not None
+            },
+            default=self._defaults.base_url,
+            allowed=self.allowed,
+        )
 
     def policy_of(self, task: Task) -> RetryPolicy:
         """Return the retry policy of a task; those in the original's envelope have their own."""

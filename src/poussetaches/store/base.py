@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from poussetaches.core.edits import Edit
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
@@ -27,9 +28,8 @@ from poussetaches.core.task import Attempt, Move, Task, TaskState
 if TYPE_CHECKING:
     from poussetaches.store.records import Record
 
-# What somebody does to a task: returns it as it is to be, None to delete it. It is pure, and
-# may raise one of our errors to refuse. May be called again when its commit failed.
-Edit = Callable[[Task], Task | None]
+# Called in the thread that writes, within a transaction, and again if its commit failed: it must
+# be pure and short. It may raise one of our errors to refuse.
 QueueEdit = Callable[[Queue | None], Queue | None]
 ScheduleEdit = Callable[[Schedule | None], Schedule | None]
 
@@ -65,10 +65,11 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class Edited(msgspec.Struct, frozen=True):
-    """What became of edits: how many were made, and why others were not."""
+    """The edits of one slice: how many were made, why others were not, and where it ends."""
 
     count: int
     skipped: dict[str, int]
+    end: int
 
 
 class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,31 +265,34 @@ class Store(Protocol):
     # Edits
 
     async def edit(self, task_id: str, edit: Edit, *, now: Moment) -> Task | None:
-        """Put a task in the place of what it is now; return it, None when there is none.
+        """Edit a task as ``edited`` does; return it, None when there is none.
 
-        A running task is only ever deleted, or marked as cancelled: deleted, it is hidden at
-        once and its outcome is dropped. What ``edit`` raises is raised here, and nothing is
-        changed. Ends by an edit make their callbacks.
+        A deleted task is returned as it was. If it is running, it is hidden at once, and its
+        outcome is dropped. Ends by an edit make their callbacks. What ``edited`` raises is raised
+        here, and nothing is changed.
 
         Raises:
-            EditFailed: ``edit`` raised an unexpected exception.
+            EditFailed: an unexpected exception occurred; the task is unchanged.
             TaskFailed: the change could not be written; the task was buried or set aside.
         """
 
-    async def edit_many(
+    async def edit_slice(
         self,
         numbers: Sequence[int],
-        edit: Callable[[int], Edit],
+        edit: Edit,
         *,
+        start: int,
         filter: TaskFilter,
         now: Moment,
+        dry_run: bool = False,
     ) -> Edited:
-        """Edit the tasks that numbers stand for, if the filter still selects them.
+        """Edit some of the tasks that numbers stand for, if the filter still selects them.
 
-        All together, but for large ones, which take several commits.
-        ``edit`` is given the place of a task among the numbers. What was refused is counted by
-        the refusal's reason: the state for a ``StateConflict``, ``changed`` when the filter no
-        longer selects the task, ``failed`` after an internal error, else the error's text.
+        These are the tasks from the place ``start`` on, as many as one commit should take: at
+        least one, fewer if they are large. The spread goes by the place among all numbers. Skipped
+        tasks are counted by reason: the state for a ``StateConflict``, ``changed`` if the filter
+        no longer selects the task, ``gone`` if it was deleted, ``failed`` after an internal error,
+        otherwise the error's text. A dry run changes nothing, and counts the same.
         """
 
     async def list_enveloped(

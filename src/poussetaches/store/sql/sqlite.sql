@@ -65,9 +65,6 @@ SELECT {light_columns} FROM tasks WHERE seq = ?;
 -- light_tasks: many of them, with their numbers
 SELECT {light_columns}, seq FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
 
--- task_numbers: those of many that are there
-SELECT seq FROM tasks WHERE seq IN (SELECT value FROM json_each(?));
-
 -- sizes: of the bodies that tasks have, and their attempts
 SELECT seq, ifnull(length(body), 0)
     + ifnull((SELECT sum(length(response_body)) FROM attempts WHERE task = seq), 0)
@@ -189,9 +186,6 @@ UPDATE tasks
 SET failure_group = ?, failed_at = ifnull(?, failed_at),
     ({progress_columns}) = ({progress_marks})
 WHERE seq = ?;
-
--- amend_task: what else an edit may change
-UPDATE tasks SET ({amended_columns}) = ({amended_marks}) WHERE seq = ?;
 
 -- leased_task: what tells whether the end of an attempt is on disk
 SELECT attempt_total, cancelled FROM tasks WHERE seq = ? AND state = 'waiting';

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
+from poussetaches.core.edits import Delete, Edit, edited, placed
 from poussetaches.core.errors import EditFailed, PousseTachesError, StateConflict, TaskFailed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
-from poussetaches.store.base import Change, Edit, Edited
+from poussetaches.store.base import Change, Edited
 from poussetaches.store.sqlite import search, tasks
 from poussetaches.store.sqlite.isolation import (
     Defect,
@@ -21,10 +20,11 @@ from poussetaches.store.sqlite.isolation import (
     note_left,
     raise_trouble,
 )
-from poussetaches.store.sqlite.reads import Unreadable, as_list
+from poussetaches.store.sqlite.reads import Unreadable
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable import clear_away
 
+SLICE = 250  # tasks: keeps one commit, and the pushes that wait for it, under ~10 ms
 SKIPPED_FAILED = "failed"  # why a task was skipped whose change could not be written
 
 
@@ -36,23 +36,24 @@ class Editing(NamedTuple):
     now: Moment
 
 
-class EditingMany(NamedTuple):
-    """Tasks by their numbers, and what is done to each that the filter still selects.
-
-    ``first`` is the place from which on they are edited.
-    """
+class EditingSlice(NamedTuple):
+    """Tasks by their numbers, and the edit of those from ``start`` on, as one slice."""
 
     numbers: Sequence[int]
-    first: int
-    edit: Callable[[int], Edit]
+    start: int
+    edit: Edit
     filter: TaskFilter
     now: Moment
+    dry_run: bool
 
 
 def edit(
     tx: SqliteTransaction, items: Sequence[Editing]
 ) -> Sequence[Task | PousseTachesError | None]:
-    """Edit tasks; return each, or why it was refused, or None when there is none."""
+    """Edit tasks; return each, or why it was refused, or None when there is none.
+
+    A deleted task is returned as it was.
+    """
     return each(
         tx,
         Step.EDIT,
@@ -62,16 +63,9 @@ def edit(
     )
 
 
-class EditedPart(NamedTuple):
-    """What became of edits, and the place from which on there are more."""
-
-    edited: Edited
-    end: int
-
-
-def edit_many(tx: SqliteTransaction, calls: Sequence[EditingMany]) -> Sequence[EditedPart]:
-    """Edit some of many tasks, as many as should be edited together."""
-    return [_edit_many(tx, call) for call in calls]
+def edit_slice(tx: SqliteTransaction, calls: Sequence[EditingSlice]) -> Sequence[Edited]:
+    """Edit slices of many tasks."""
+    return [_edit_slice(tx, call) for call in calls]
 
 
 def _edit_by_id(tx: SqliteTransaction, item: Editing) -> Task | PousseTachesError | None:
@@ -85,7 +79,7 @@ def _edit_by_id(tx: SqliteTransaction, item: Editing) -> Task | PousseTachesErro
     except PousseTachesError as exc:
         return exc
     _write(tx, [(row[0], task, new)], item.now)
-    return new
+    return task if new is None else new
 
 
 def _give_up(
@@ -100,23 +94,26 @@ def _give_up(
     return TaskFailed(f"the task could not be changed ({defect.text}); it was {fate}")
 
 
-def _edit_many(tx: SqliteTransaction, call: EditingMany) -> EditedPart:
-    numbers = tasks.fitting(tx, call.numbers[call.first :])
-    there = {row[0] for row in tx.reading.all("task_numbers", as_list(numbers))}
-    selected = search.still_selected(tx.reading, call.filter, numbers, leased=tx.leased())
+def _edit_slice(tx: SqliteTransaction, call: EditingSlice) -> Edited:
+    numbers = call.numbers[call.start : call.start + SLICE]
+    found = search.examine(tx.reading, call.filter, numbers, leased=tx.leased())
+    if isinstance(call.edit, Delete):  # which deletes the attempts, too
+        numbers = tasks.fitting(tx, numbers)
+    else:
+        numbers = tasks.first_fitting(numbers, {seq: one.size for seq, one in found.items()})
     skips = each(
         tx,
         Step.EDIT,
         [
-            Placed(place, seq, selected=seq in selected, exists=seq in there)
-            for place, seq in enumerate(numbers, start=call.first)
+            Placed(place, seq, found.get(seq))
+            for place, seq in enumerate(numbers, start=call.start)
         ],
         lambda some: _edit_some(tx, call, some),
-        give_up=lambda placed, defect: _skip(tx, placed, defect, call.now),
+        give_up=lambda row, defect: _skip(tx, row, defect, call.now),
     )
     skipped = Counter(skip for skip in skips if skip is not None)
     count = len(skips) - skipped.total()
-    return EditedPart(Edited(count, dict(skipped)), call.first + len(numbers))
+    return Edited(count, dict(skipped), call.start + len(numbers))
 
 
 class Placed(NamedTuple):
@@ -124,23 +121,25 @@ class Placed(NamedTuple):
 
     place: int
     seq: int
-    selected: bool  # by the filter, still
-    exists: bool
+    found: search.Found | None  # None if it does not exist
 
 
 def _edit_some(
-    tx: SqliteTransaction, call: EditingMany, some: Sequence[Placed]
+    tx: SqliteTransaction, call: EditingSlice, some: Sequence[Placed]
 ) -> list[str | None]:
     """Edit tasks; return for each why it was skipped, None if it was not."""
     skips: list[str | None] = []
     done: list[tuple[int, Task, Task | None]] = []
-    for place, seq, selected, exists in some:
-        task = tx.reading.task_at(seq) if selected else None
+    selected = [row.seq for row in some if row.found is not None and row.found.is_selected]
+    readable = dict(zip(selected, tx.reading.tasks_at(selected), strict=True))
+    for place, seq, found in some:
+        task = readable.get(seq)
         if task is None:
-            skips.append("changed" if exists else "gone")
+            skips.append("gone" if found is None else "changed")
             continue
         try:
-            done.append((seq, task, _edited(tx, seq, task, call.edit(place))))
+            edit = placed(call.edit, place, len(call.numbers))
+            done.append((seq, task, _edited(tx, seq, task, edit)))
             skips.append(None)
         except EditFailed:
             skips.append(SKIPPED_FAILED)
@@ -149,7 +148,8 @@ def _edit_some(
         except PousseTachesError as exc:
             skips.append(str(exc))
     clear_away(tx, call.now)
-    _write(tx, done, call.now)
+    if not call.dry_run:
+        _write(tx, done, call.now)
     return skips
 
 
@@ -160,7 +160,7 @@ def _skip(tx: SqliteTransaction, placed: Placed, defect: Defect, now: Moment) ->
 
 def _edited(tx: SqliteTransaction, seq: int, task: Task, edit: Edit) -> Task | None:
     try:
-        new = edit(task)
+        return edited(task, edit)
     except PousseTachesError:
         raise
     except Exception as exc:
@@ -168,9 +168,6 @@ def _edited(tx: SqliteTransaction, seq: int, task: Task, edit: Edit) -> Task | N
         # It is the change that is at fault: the task stays as it is.
         note_left(tx, Unreadable("tasks", seq, ""), Defect.of(exc, Step.EDIT))
         raise EditFailed from exc
-    if new is not None and task.state is TaskState.RUNNING:
-        return msgspec.structs.replace(task, cancelled=new.cancelled)
-    return new
 
 
 def _write(

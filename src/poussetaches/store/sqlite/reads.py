@@ -226,10 +226,11 @@ class Reading:
 
     def _decoded(self, seq: int, row: Row) -> Task | None:
         try:
-            return self._as_leased(seq, task_from_row(row))
+            task = task_from_row(row)
         except UnreadableRow as exc:
             self.bad.append(Unreadable("tasks", seq, str(exc)))
             return None
+        return task if task.ended_at is not None else self._as_leased(seq, task)
 
     def _as_leased(self, seq: int, task: Task | None) -> Task | None:
         if task is not None and task.state is TaskState.WAITING and self._is_leased(seq):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from poussetaches.core import stored
 from poussetaches.core.moment import Moment
@@ -64,7 +66,6 @@ COLUMNS = {
     "light": _columns(map(_light, _FIELDS)),
     "progress": _columns(_PROGRESS),
     "moved": _columns((*_FATE, *_PROGRESS)),
-    "amended": _columns(_AMENDED),
     "attempt": ATTEMPT_COLUMNS,
     "schedule": SCHEDULE_COLUMNS,
     "minute": MINUTE_COLUMNS,
@@ -149,7 +150,6 @@ def _values_of(fields: Sequence[str]) -> Callable[[Task], tuple[object, ...]]:
 task_values = _values_of(_FIELDS)
 fate_values = _values_of(_FATE)  # what changes when a task ends, begins anew or is told to run
 progress_values = attrgetter(*_PROGRESS)  # what each failed attempt changes
-amended_values = _values_of(_AMENDED)  # what else of a task an edit may change
 
 _unusual = attrgetter(*(name for name in _FIELDS if name not in _PLAIN))
 _NEVER = Moment(0)
@@ -181,6 +181,29 @@ def plain_values(task: Task) -> tuple[object, ...]:
         _encode(task.headers).decode() if task.headers else None,
         task.body or None,
     )
+
+
+# By field: its column and how a value is written; None for fields without a column.
+_FORMS_OF_COLUMNS = tuple(
+    (_COLUMN_NAMES.get(name, name), _FORMS[name].write if name in _FORMS else _as_stored)
+    if name in _FIELDS
+    else None
+    for name in Task.__struct_fields__
+)
+_INDEXES = range(len(_FORMS_OF_COLUMNS))
+
+
+def differences(old: Task, new: Task) -> dict[str, object]:
+    """Return the columns in which two versions of a task differ, with the values of the new."""
+    found: dict[str, object] = {}
+    before, after = astuple(old), astuple(new)
+    # Usually, an unchanged field is the same object in both versions.
+    for index in compress(_INDEXES, map(is_not, before, after)):
+        stored_as = _FORMS_OF_COLUMNS[index]
+        if stored_as is not None and before[index] != after[index]:
+            column, write = stored_as
+            found[column] = write(after[index])
+    return found
 
 
 def task_from_row(row: Row) -> Task:

@@ -67,12 +67,19 @@ def select(
     return search.select(LAST if after is None else after, min(limit, SCAN))
 
 
-def still_selected(
+def examine(
     reading: Reading, filter: TaskFilter, numbers: Sequence[int], *, leased: Sequence[int]
-) -> set[int]:
-    """Return those of some tasks that a filter selects."""
+) -> dict[int, Found]:
+    """Return those of some tasks that exist, with whether a filter selects them."""
     search = _Search(reading, filter, leased)
-    return search.among(numbers)
+    return search.examine(numbers)
+
+
+class Found(NamedTuple):
+    """A task that exists: the size of its body, and whether a filter selects it."""
+
+    size: int  # bytes
+    is_selected: bool
 
 
 class _Ranges(NamedTuple):
@@ -101,13 +108,14 @@ class _Search:
         # They are in the conditions, or parameters of their own.
         del self._parameters["states"], self._parameters["labels"]
 
-    def among(self, numbers: Sequence[int]) -> set[int]:
-        """Return those of some tasks that are selected."""
-        conditions = self._conditions.values()
-        where = " AND ".join((f"t.seq IN {_LISTED.format(name='numbers')}", *conditions))
+    def examine(self, numbers: Sequence[int]) -> dict[int, Found]:
+        """Return those of some tasks that exist, with whether they are selected."""
+        is_selected = " AND ".join(self._conditions.values()) or "TRUE"
+        columns = f"t.seq, ifnull(length(t.body), 0), ifnull({is_selected}, FALSE)"
+        where = f"t.seq IN {_LISTED.format(name='numbers')}"
         parameters = {**self._parameters, "numbers": as_list(numbers)}
-        found = self._reading.run(f"SELECT t.seq FROM tasks AS t WHERE {where}", parameters)  # noqa: S608 - of our own texts
-        return {row[0] for row in found}
+        rows = self._reading.run(f"SELECT {columns} FROM tasks AS t WHERE {where}", parameters)  # noqa: S608 - of our own texts
+        return {seq: Found(size, bool(selected)) for seq, size, selected in rows}
 
     def select(self, after: int, limit: int) -> Selection:
         """Return the next tasks that are selected."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from poussetaches.core.errors import OutcomeUnknown, PousseTachesError, StoreUnavailable
+from poussetaches.core.edits import Edit
+from poussetaches.core.errors import PousseTachesError, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
@@ -18,7 +18,6 @@ from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.store.base import (
     Change,
-    Edit,
     Edited,
     FailureCount,
     Finish,
@@ -190,27 +189,19 @@ class SqliteStore:
         """Edit a task."""
         return _value(await self._to.write(edits.edit, edits.Editing(task_id, edit, now)))
 
-    async def edit_many(
+    async def edit_slice(
         self,
         numbers: Sequence[int],
-        edit: Callable[[int], Edit],
+        edit: Edit,
         *,
+        start: int,
         filter: TaskFilter,
         now: Moment,
+        dry_run: bool = False,
     ) -> Edited:
-        """Edit many tasks."""
-        count, skipped, place = 0, Counter[str](), 0
-        while place < len(numbers):
-            item = edits.EditingMany(numbers, place, edit, filter, now)
-            try:
-                edited, place = await self._to.write(edits.edit_many, item)
-            except StoreUnavailable as exc:
-                if not count:
-                    raise
-                raise OutcomeUnknown(f"part of the change was made: {exc}") from exc
-            count += edited.count
-            skipped.update(edited.skipped)
-        return Edited(count, dict(skipped))
+        """Edit some of many tasks."""
+        item = edits.EditingSlice(numbers, start, edit, filter, now, dry_run)
+        return await self._to.write(edits.edit_slice, item)
 
     async def list_enveloped(
         self, state: TaskState, *, after: tuple[Moment, str] | None, limit: int

@@ -7,7 +7,8 @@ of it touches memory but through the transaction, which may be undone and tried 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -19,8 +20,8 @@ from poussetaches.store.base import Change
 from poussetaches.store.sqlite.many import write_rows
 from poussetaches.store.sqlite.reads import as_list
 from poussetaches.store.sqlite.rows import (
-    amended_values,
     attempt_values,
+    differences,
     fate_values,
     is_plain,
     plain_values,
@@ -70,9 +71,8 @@ def _add_others(tx: SqliteTransaction, tasks: Sequence[tuple[int, Task, Lane]]) 
     """Add new tasks with their numbers, whatever is set of them."""
     rows = [(seq, *row_values(tx, task, lane)) for seq, task, lane in tasks]
     write_rows(tx.connection, tx.sql["add_task"], rows)
-    for seq, task, lane in tasks:
-        if task.labels:
-            add_labels(tx, seq, task)
+    add_labels(tx, [(seq, task) for seq, task, _ in tasks])
+    for _, task, lane in tasks:
         note_added(tx, task, lane)
 
 
@@ -93,7 +93,7 @@ def restore(
     seq = row[0]
     rows = [(seq, ordinal, *attempt_values(attempt)) for ordinal, attempt in attempts]
     tx.connection.executemany(tx.sql["add_attempt"], rows)
-    add_labels(tx, seq, task)
+    add_labels(tx, [(seq, task)])
     note_added(tx, task, lane)
     return True
 
@@ -106,10 +106,10 @@ def row_values(tx: SqliteTransaction, task: Task, lane: Lane) -> tuple[object, .
     return (number, group, failed_at, *task_values(task))
 
 
-def add_labels(tx: SqliteTransaction, seq: int, task: Task) -> None:
-    """Make a task be found by its labels."""
-    rows = [(name, value, seq) for name, value in task.labels.items()]
-    tx.connection.executemany(tx.sql["add_label"], rows)
+def add_labels(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
+    """Make tasks be found by their labels."""
+    rows = [(name, value, seq) for seq, task in tasks for name, value in task.labels.items()]
+    write_rows(tx.connection, tx.sql["add_label"], rows)
 
 
 def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
@@ -130,6 +130,11 @@ def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
         (successes if is_success else others).append(changed)
     _record_successes(tx, successes)
     _record_others(tx, others)
+    _add_callbacks(tx, changes)
+
+
+def _add_callbacks(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Add the callbacks of tasks that have ended."""
     callbacks = [
         callback
         for changed in changes
@@ -161,29 +166,63 @@ def _record_others(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
     put_off: list[tuple[object, ...]] = []
     for changed in changes:
         seq, old, new = changed.seq, changed.old, changed.new
-        lane = _new_lane(tx, changed)
+        waits_in = new.lane
+        lane = _new_lane(tx, changed, waits_in)
         failure = _failure(tx, changed)
         fate = fate_values(new)
         if lane is None and new.ended_at is None and fate == fate_values(old):
             put_off.append((*failure, *progress_values(new), seq))
         else:
             moved.append((lane, *failure, *fate, *progress_values(new), seq))
-        _note_moved(tx, changed)
+        _note_moved(tx, changed, waits_in)
     tx.connection.executemany(tx.sql["move_task"], moved)
     tx.connection.executemany(tx.sql["put_off_task"], put_off)
 
 
 def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
-    """Write whatever was changed of tasks."""
+    """Write whatever was changed of tasks: the columns that differ.
+
+    Tasks with the same differences are written by one statement.
+    """
+    alike: dict[tuple[str, ...], dict[tuple[object, ...], list[int]]] = {}
     for changed in changes:
-        seq, old, new = changed.seq, changed.old, changed.new
-        values = amended_values(new)
-        if values != amended_values(old):
-            tx.connection.execute(tx.sql["amend_task"], (*values, seq))
-        if new.labels != old.labels:
-            tx.connection.execute(tx.sql["delete_labels"], (seq,))
-            add_labels(tx, seq, new)
-    record(tx, changes)
+        lane = changed.new.lane
+        columns = _differences(tx, changed, lane)
+        by_values = alike.setdefault(tuple(columns), {})
+        by_values.setdefault(tuple(columns.values()), []).append(changed.seq)
+        _note_moved(tx, changed, lane)
+    for names, by_values in alike.items():
+        if names:
+            rows = [(*values, as_list(numbers)) for values, numbers in by_values.items()]
+            tx.connection.executemany(_update_of(names), rows)
+    _relabel(tx, changes)
+    _add_callbacks(tx, changes)
+
+
+def _differences(tx: SqliteTransaction, changed: Changed, lane: Lane) -> dict[str, object]:
+    """Return the columns of a task that change, with their new values."""
+    columns = differences(changed.old, changed.new)
+    number = _new_lane(tx, changed, lane)
+    if number is not None:
+        columns["lane"] = number
+    if _is_grouped(changed.old) or _is_grouped(changed.new):
+        columns["failure_group"], failed_at = _failure(tx, changed)
+        if failed_at is not None:
+            columns["failed_at"] = failed_at
+    return columns
+
+
+def _relabel(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    relabeled = [changed for changed in changes if changed.new.labels != changed.old.labels]
+    passed = [(changed.seq,) for changed in relabeled if changed.old.labels]
+    tx.connection.executemany(tx.sql["delete_labels"], passed)
+    add_labels(tx, [(changed.seq, changed.new) for changed in relabeled])
+
+
+@lru_cache
+def _update_of(columns: tuple[str, ...]) -> str:
+    marks = ", ".join(f"{name} = ?" for name in columns)
+    return f"UPDATE tasks SET {marks} WHERE seq IN (SELECT value FROM json_each(?))"  # noqa: S608 - of our own texts
 
 
 def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
@@ -210,11 +249,16 @@ def delete_rows(tx: SqliteTransaction, numbers: Iterable[int]) -> None:
 
 
 def fitting(tx: SqliteTransaction, numbers: Sequence[int]) -> Sequence[int]:
-    """Return the first of some tasks: as many as one transaction should write or delete.
+    """Return the first of some tasks: as many as one transaction should delete or write.
 
     To change a row is to write its body anew, and to delete it is to read it.
     """
     sizes: dict[int, int] = {row[0]: row[1] for row in tx.reading.all("sizes", as_list(numbers))}
+    return first_fitting(numbers, sizes)
+
+
+def first_fitting(numbers: Sequence[int], sizes: Mapping[int, int]) -> Sequence[int]:
+    """Return the first of some tasks that together are not too large for one transaction."""
     total = 0
     for place, seq in enumerate(numbers):
         total += sizes.get(seq, 0)
@@ -223,12 +267,15 @@ def fitting(tx: SqliteTransaction, numbers: Sequence[int]) -> Sequence[int]:
     return numbers
 
 
-def _new_lane(tx: SqliteTransaction, changed: Changed) -> int | None:
+def _new_lane(tx: SqliteTransaction, changed: Changed, lane: Lane) -> int | None:
     """Return the number of the lane that a task waits in from now on, None if it has none new."""
     old, new = changed.old, changed.new
-    if new.ended_at is not None or (old.ended_at is None and _where(old) == _where(new)):
+    if new.ended_at is not None:
         return None
-    return tx.lane_number(new.lane, changed.now)
+    same = old.url == new.url and old.queue == new.queue and old.forced == new.forced
+    if old.ended_at is None and same:
+        return None
+    return tx.lane_number(lane, changed.now)
 
 
 def _failure(tx: SqliteTransaction, changed: Changed) -> tuple[str | None, Moment | None]:
@@ -241,21 +288,20 @@ def _failure(tx: SqliteTransaction, changed: Changed) -> tuple[str | None, Momen
     return group, changed.now if has_failed else None
 
 
-def _note_moved(tx: SqliteTransaction, changed: Changed) -> None:
+def _note_moved(tx: SqliteTransaction, changed: Changed, lane: Lane) -> None:
     """Count a task anew, and have listeners told of what happened to it."""
     seq, new = changed.seq, changed.new
     _recount(tx, changed.old, new)
     is_leased = tx.is_leased(seq)
     if new.ended_at is None and not is_leased:
-        tx.task_waits(new.lane, new.run_at)
+        tx.task_waits(lane, new.run_at)
     if new.cancelled and is_leased:
         tx.cancel(seq)
     tx.task_changed(new, changed.change, TaskState.RUNNING if is_leased else new.state)
 
 
-def _where(task: Task) -> tuple[object, ...]:
-    """Return what a task's lane follows from."""
-    return (task.queue, task.url, task.forced)
+def _is_grouped(task: Task) -> bool:
+    return task.state is TaskState.DEAD or task.is_failing
 
 
 def _group(tx: SqliteTransaction, task: Task) -> str | None:
