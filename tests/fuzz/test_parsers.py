@@ -34,7 +34,7 @@ from poussetaches.core.signature import (
     verify_request,
 )
 from poussetaches.core.target import check_url, parse_target
-from poussetaches.engine.sender import seconds_to_wait
+from poussetaches.engine.answer import seconds_to_wait
 from poussetaches.settings import load_settings
 from poussetaches.settings.table import SETTINGS
 from tests.factories import NOW
