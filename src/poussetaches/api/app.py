@@ -1,28 +1,30 @@
-"""``build_app``: the routes of the API as one ASGI application."""
+"""``build_app``: the endpoints as one ASGI application, behind the checks."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from email.utils import formatdate
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poussetaches.api.auth import Authentication, Tokens
-from poussetaches.api.browsers import BrowserGuard
+from poussetaches.api.auth import Tokens
+from poussetaches.api.checks import Checks
+from poussetaches.api.dialect import Dialects
 from poussetaches.api.endpoint import Endpoint
-from poussetaches.api.journal import Journal
-from poussetaches.api.problems import Problem, answer_problem
-from poussetaches.api.request_limits import LimitedRequests, RequestLimits
+from poussetaches.api.journal import note_change
+from poussetaches.api.problems import Problem, problem_of
+from poussetaches.api.request_head import RequestHead
+from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
+from poussetaches.api.routing import Resource, Routes
 from poussetaches.core.errors import PousseTachesError
 
 
 def build_app(
     endpoints: Sequence[Endpoint],
     *,
+    dialects: Dialects | None = None,
     tokens: Tokens | None,
     request_limits: RequestLimits,
     hosts: Collection[str] = (),
@@ -33,82 +35,93 @@ def build_app(
     ``hosts`` are the names that it may be called by without tokens, besides those without a dot.
     ``count_failure`` is called for each request that failed because of an internal error.
     """
-    routes = Starlette(
-        routes=[endpoint.route() for endpoint in endpoints],
-        exception_handlers={
-            Problem: answer_problem,
-            PousseTachesError: answer_problem,
-            HTTPException: answer_problem,
-            Exception: answer_problem,
-        },
+    return App(
+        Routes(endpoints),
+        Checks(tokens=tokens, hosts=hosts, request_limits=request_limits),
+        dialects=dialects or Dialects(),
+        request_limits=request_limits,
+        count_failure=count_failure,
     )
-    routes.router.redirect_slashes = False
-    app: ASGIApp = Journal(routes, endpoints=endpoints)
-    authentication = None
-    if tokens is not None:
-        app = authentication = Authentication(app, tokens=tokens, endpoints=endpoints)
-    guard = BrowserGuard(app, hosts=hosts if tokens is None else None)
-
-    def may_pass(scope: Scope) -> bool:
-        has_right = authentication is None or authentication.may_pass(scope)
-        return has_right and guard.may_pass(scope)
-
-    date = Date()
-    answered = Dated(LimitedRequests(guard, request_limits), date)
-    shortcut = Shortcut(answered, endpoints=endpoints, date=date, may_pass=may_pass)
-
-    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await shortcut(scope, receive, send)
-        except Exception:
-            count_failure()
-            raise  # to the server, which logs it
-
-    return counted
 
 
-class Shortcut:
-    """Hands requests that come by the thousand to their handlers, past all other layers.
-
-    Trying the routes one after another, and the layers round them, take as long as making a
-    task and writing it. What may not pass goes the long way, where it is refused.
-    """
+class App:
+    """Finds what a request is for, checks it, and has it answered by an endpoint."""
 
     def __init__(
         self,
-        app: ASGIApp,
+        routes: Routes,
+        checks: Checks,
         *,
-        endpoints: Sequence[Endpoint],
-        date: Date,
-        may_pass: Callable[[Scope], bool],
+        dialects: Dialects,
+        request_limits: RequestLimits,
+        count_failure: Callable[[], None],
     ) -> None:
-        self._app = app
-        self._date = date
-        self._may_pass = may_pass
-        self._handlers = {
-            (endpoint.method, endpoint.path): endpoint.handler
-            for endpoint in endpoints
-            if endpoint.is_hot
-        }
+        self._routes = routes
+        self._checks = checks
+        self._dialects = dialects
+        self._request_limits = request_limits
+        self._count_failure = count_failure
+        self._date = Date()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        handler = self._handlers.get((scope["method"], scope["path"]))
-        if handler is None or not self._may_pass(scope):
-            await self._app(scope, receive, send)
+        """Answer a request, or refuse it."""
+        client = scope.get("client")
+        head = RequestHead(
+            scope["method"], scope["path"], scope["headers"], client[0] if client else None
+        )
+        resource = self._routes.find(head.method, head.path)
+        reply = Reply(send, head, resource, self._date)
+        problem = self._checks.problem(head, resource)
+        if problem is not None:
+            await self._dialects.refusal(head.path, problem)(scope, receive, reply)
             return
-        request = Request(scope, receive, send)
+        if resource.is_counted:
+            scope[SLOT] = reply.slot = self._request_limits.active()
         try:
-            response = await handler(request)
-        except (Problem, PousseTachesError) as exc:
-            response = await answer_problem(request, exc)
+            assert resource.endpoint is not None  # or the checks had refused the request
+            if resource.parameters:
+                scope["path_params"] = resource.parameters
+            response = await resource.endpoint.handler(Request(scope, receive))
+            await response(scope, receive, reply)
         except Exception as exc:
-            response = await answer_problem(request, exc)
-            response.raw_headers.append(self._date.header())
-            await response(scope, receive, send)
-            raise
-        response.raw_headers.append(self._date.header())
-        await response(scope, receive, send)
+            is_expected = isinstance(exc, _EXPECTED) and not reply.has_begun
+            if not reply.has_begun:
+                problem = problem_of(exc)
+                await self._dialects.refusal(head.path, problem)(scope, receive, reply)
+            if not is_expected:
+                self._count_failure()
+                raise  # to the server, which logs it
+        finally:
+            reply.leave()
+
+
+class Reply:
+    """Sends the answer to a request, with the headers that every answer has."""
+
+    __slots__ = ("_date", "_head", "_resource", "_send", "has_begun", "slot")
+
+    def __init__(self, send: Send, head: RequestHead, resource: Resource, date: Date) -> None:
+        self._send = send
+        self._head = head
+        self._resource = resource
+        self._date = date
+        self.has_begun = False
+        self.slot: Slot | None = None
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Send a part of the answer. Not a coroutine: it would be one more for each push."""
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            message["headers"] = [*message["headers"], self._date.header()]
+            self.leave()  # how long the answer takes from here on depends on the client
+            if self._resource.is_journaled:
+                note_change(self._head, message["status"])
+        return self._send(message)
+
+    def leave(self) -> None:
+        """Stop counting the request as active."""
+        if self.slot is not None:
+            self.slot.leave()
 
 
 class Date:
@@ -127,19 +140,4 @@ class Date:
         return self._header
 
 
-class Dated:
-    """Adds the Date header to the answers of an application."""
-
-    def __init__(self, app: ASGIApp, date: Date) -> None:
-        self._app = app
-        self._date = date
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-
-        async def dated(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], self._date.header()]
-            await send(message)
-
-        await self._app(scope, receive, dated)
+_EXPECTED = (Problem, PousseTachesError)

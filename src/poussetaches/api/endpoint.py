@@ -1,16 +1,16 @@
-"""``Endpoint``: one row of the API, from which its route and its OpenAPI description are made."""
+"""``Endpoint``: one row of the API. Routing, checks and the OpenAPI document follow from it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from poussetaches.api.reading import invalid
 from poussetaches.core.refusal import place_of
@@ -20,6 +20,9 @@ V = TypeVar("V")
 Handler = Callable[[Request], Awaitable[Response]]
 
 JSON = "application/json"
+PATH_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+
+TaskId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,23 +46,33 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     answer_media_type: str = JSON
     answer_headers: Mapping[str, str] = {}  # names and what they say, on success
     problems: Sequence[int] = ()
+    parameters: Mapping[str, Any] = {}  # types of the parameters in the path
+    is_open: bool = False  # needs no token and no known Host, and is always answered
     has_own_token: bool = False  # the handler checks a token that is not one of the API
     reads: bool = False  # a GET always does; so may POST when it changes nothing
-    is_hot: bool = False  # comes by the thousand: goes past the router; its path has no parameter
+    is_push: bool = False  # not journaled: its tasks are logged when they are attempted
+    is_hot: bool = False  # comes by the thousand: no limit on concurrent requests
+    is_described: bool = True  # in the OpenAPI document
+
+    def __post_init__(self) -> None:
+        """Check that every parameter of the path has a type."""
+        assert set(PATH_PARAMETER.findall(self.path)) == set(self.parameters), self.path
 
     @property
     def only_reads(self) -> bool:
-        """Tell whether a token that may only read is enough."""
+        """Return whether the read-only token is enough."""
         return self.reads or self.method == "GET"
 
-    def route(self) -> Route:
-        """Return the route that serves it."""
-        return Route(self.path, self.handler, methods=[self.method])
+    @property
+    def is_counted(self) -> bool:
+        """Return whether the limit on concurrent requests applies."""
+        return not (self.is_hot or self.is_open)
 
-
-def matches_any(routes: Iterable[Route], scope: Scope) -> bool:
-    """Return whether a request is for one of some routes, by method and path."""
-    return any(route.matches(scope)[0] is Match.FULL for route in routes)
+    @property
+    def is_journaled(self) -> bool:
+        """Return whether a success is logged as a change."""
+        # Handlers report progress, with tokens of their own, up to once a second.
+        return not (self.only_reads or self.is_push or self.has_own_token)
 
 
 class Plain(Response):
