@@ -35,6 +35,10 @@ RETRY = {"retry-after": "1"}
 ALLOW = {"allow": "GET, HEAD, POST"}
 CHALLENGES = {"www-authenticate": 'Bearer, Basic realm="poussetaches", charset="UTF-8"'}
 CLOSED = {"connection": "close"}
+PAGE = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "frame-ancestors 'none'",
+}
 
 
 def in_plain_text(problem: Problem) -> Response:
@@ -262,7 +266,7 @@ async def test_limit_on_concurrent_requests_refuses(place: Place, dialect: Diale
     answered = await place.ask(post(dialect))
 
     answered.check(dialect, 503, "busy")
-    assert answered.headers.items() >= RETRY.items()
+    assert answered.headers.items() >= {**RETRY, **PAGE}.items()
     slot.leave()
 
 
@@ -310,6 +314,7 @@ async def test_unknown_path_is_refused(place: Place, dialect: Dialect, missing: 
     answered = await place.ask(post(dialect, path=missing))
 
     answered.check(dialect, 404, "not-found")
+    assert answered.headers.items() >= PAGE.items()
 
 
 @DIALECTS
@@ -317,7 +322,7 @@ async def test_unknown_method_is_refused(place: Place, dialect: Dialect) -> None
     answered = await place.ask(post(dialect).replace(b"POST", b"DELETE", 1))
 
     answered.check(dialect, 405, "method-not-allowed")
-    assert answered.headers.items() >= ALLOW.items()
+    assert answered.headers.items() >= {**ALLOW, **PAGE}.items()
 
 
 BODIES = {

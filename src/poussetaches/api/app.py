@@ -1,11 +1,13 @@
-"""``build_app``: the endpoints as one ASGI application, behind the checks."""
+"""``build_app``: endpoints and mounts as one ASGI application, behind the checks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from email.utils import formatdate
+from http import HTTPStatus
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,13 +19,14 @@ from poussetaches.api.journal import note_change
 from poussetaches.api.problems import Problem, problem_of
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
-from poussetaches.api.routing import Resource, Routes
+from poussetaches.api.routing import Headers, Mount, Resource, Routes, nothing_at
 from poussetaches.core.errors import PousseTachesError
 
 
 def build_app(
     endpoints: Sequence[Endpoint],
     *,
+    mounts: Sequence[Mount] = (),
     dialects: Dialects | None = None,
     tokens: Tokens | None,
     request_limits: RequestLimits,
@@ -36,7 +39,7 @@ def build_app(
     ``count_failure`` is called for each request that failed because of an internal error.
     """
     return App(
-        Routes(endpoints),
+        Routes(endpoints, mounts),
         Checks(tokens=tokens, hosts=hosts, request_limits=request_limits),
         dialects=dialects or Dialects(),
         request_limits=request_limits,
@@ -45,7 +48,7 @@ def build_app(
 
 
 class App:
-    """Finds what a request is for, checks it, and has it answered by an endpoint."""
+    """Finds what a request is for, checks it, and has it answered by an endpoint or a mount."""
 
     def __init__(
         self,
@@ -78,15 +81,17 @@ class App:
         if resource.is_counted:
             scope[SLOT] = reply.slot = self._request_limits.active()
         try:
-            assert resource.endpoint is not None  # or the checks had refused the request
-            if resource.parameters:
-                scope["path_params"] = resource.parameters
-            response = await resource.endpoint.handler(Request(scope, receive))
-            await response(scope, receive, reply)
+            if resource.endpoint is None:
+                await _pass_on(resource.mount, scope, receive, reply)
+            else:
+                if resource.parameters:
+                    scope["path_params"] = resource.parameters
+                response = await resource.endpoint.handler(Request(scope, receive))
+                await response(scope, receive, reply)
         except Exception as exc:
             is_expected = isinstance(exc, _EXPECTED) and not reply.has_begun
             if not reply.has_begun:
-                problem = problem_of(exc)
+                problem = _problem_of(exc, head)
                 await self._dialects.refusal(head.path, problem)(scope, receive, reply)
             if not is_expected:
                 self._count_failure()
@@ -112,7 +117,8 @@ class Reply:
         """Send a part of the answer. Not a coroutine: it would be one more for each push."""
         if message["type"] == "http.response.start":
             self.has_begun = True
-            message["headers"] = [*message["headers"], self._date.header()]
+            headers: Headers = self._resource.headers
+            message["headers"] = [*message["headers"], self._date.header(), *headers]
             self.leave()  # how long the answer takes from here on depends on the client
             if self._resource.is_journaled:
                 note_change(self._head, message["status"])
@@ -140,4 +146,21 @@ class Date:
         return self._header
 
 
-_EXPECTED = (Problem, PousseTachesError)
+_EXPECTED = (Problem, PousseTachesError, HTTPException)
+
+
+async def _pass_on(mount: Mount | None, scope: Scope, receive: Receive, reply: Reply) -> None:
+    assert mount is not None  # or the checks had refused the request
+    await mount.app({**scope, "root_path": scope["root_path"] + mount.path}, receive, reply)
+
+
+def _problem_of(exc: Exception, head: RequestHead) -> Problem:
+    """Return how an error is answered; mounts raise Starlette's ``HTTPException`` for a 404."""
+    if not isinstance(exc, HTTPException):
+        return problem_of(exc)
+    status = HTTPStatus(exc.status_code)
+    if status is HTTPStatus.NOT_FOUND:
+        return nothing_at(head.path)
+    code = "method-not-allowed" if status is HTTPStatus.METHOD_NOT_ALLOWED else "refused"
+    headers = tuple((exc.headers or {}).items())
+    return Problem(status, code, exc.detail, headers=headers)
