@@ -13,8 +13,8 @@ from poussetaches.api.problems import Problem
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.routing import Resource
 
-# A challenge each in a header of its own: Chromium takes one header for one challenge, and
-# would not know that it may ask for a password.
+# Each challenge has a header of its own: Chromium reads one challenge per header, and would not
+# ask for a password otherwise.
 CHALLENGES = ("Bearer", 'Basic realm="poussetaches", charset="UTF-8"')
 
 _READING_METHODS = frozenset({"GET", "HEAD"})
@@ -49,7 +49,7 @@ def token_problem(head: RequestHead, resource: Resource, *, tokens: Tokens) -> P
         return _unauthorized(is_wrong=token is not None)
     if head.method in _READING_METHODS or (endpoint is not None and endpoint.only_reads):
         return None
-    detail = f"this token may only read; {head.method} {head.path} needs the API token"
+    detail = f"the token is read-only; {head.method} {head.path} requires the API token"
     return Problem(HTTPStatus.FORBIDDEN, "read-only-token", detail)
 
 
@@ -76,10 +76,10 @@ def _password(credentials: bytes) -> bytes | None:
 
 
 def _unauthorized(*, is_wrong: bool) -> Problem:
-    what = "the token is not right" if is_wrong else "a token is needed"
+    what = "the token is wrong" if is_wrong else "a token is required"
     return Problem(
         HTTPStatus.UNAUTHORIZED,
         "unauthorized",
-        f"{what}; give the server's API token as Bearer, or as the password of Basic",
+        f"{what}; send the server's API token as a Bearer token, or as the password of Basic",
         headers=tuple(("WWW-Authenticate", challenge) for challenge in CHALLENGES),
     )

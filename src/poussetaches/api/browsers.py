@@ -1,8 +1,8 @@
 """Requests that web pages of other origins make a browser send to the server.
 
-A page of another origin can have any browser send a POST, to 127.0.0.1 too, and the browser adds
-the password that it knows. And a page whose name is pointed at our address after it was loaded
-(DNS rebinding) is of our own origin to the browser; it is told by the name in ``Host``.
+A page of another origin can make a browser send a POST, also to 127.0.0.1, and the browser adds
+the password that it remembers. A page whose name resolves to the server's address after it was
+loaded (DNS rebinding) has the server's origin in the browser; the name in ``Host`` reveals it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _LONGEST_SHOWN = 200  # characters of what a request says of itself
 class KnownHosts:
     """The names that the server may be called by without a token.
 
-    They are those given, addresses, and names without a dot: no page can point one of its own
-    names at the server and pass.
+    These are the given names, IP addresses, and names without a dot. No page can have one of them
+    as its own name.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -79,8 +79,8 @@ def _refuse_foreign(signs: Iterable[tuple[bytes, bytes]], hosts: list[bytes]) ->
 def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
     """Return whether an ``Origin`` is the host of the request.
 
-    The scheme is left open: behind a proxy that ends TLS it is not ours. ``X-Forwarded-Host`` is
-    not looked at: a proxy can pass ``Host`` on, and then nobody has to know whom to believe.
+    The scheme is ignored: behind a proxy that ends TLS, it differs. So is ``X-Forwarded-Host``: a
+    proxy can pass on ``Host``, and then no list of trusted proxies is needed.
     """
     scheme, _, authority = origin.lower().partition(b"://")
     usual = _USUAL_PORTS.get(scheme)
@@ -91,16 +91,16 @@ def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
 
 def _foreign(why: str) -> Problem:
     detail = (
-        f"a page of another origin may change nothing here: {why}. A proxy in front has to pass "
-        "Host on; a program is to send neither Origin nor Sec-Fetch-Site"
+        f"web pages of another origin cannot change anything: {why}. A proxy must pass on Host; "
+        "programs must send neither Origin nor Sec-Fetch-Site"
     )
     return Problem(HTTPStatus.FORBIDDEN, "cross-site", detail)
 
 
 def _misdirected(host: bytes) -> Problem:
     detail = (
-        f"the server is not known by the name {_shown(host)}, as its Host header has it; start it "
-        "with --allow-host and that name, or set an API token"
+        f"the Host header is {_shown(host)}, which is not a known name of this server; start the "
+        "server with --allow-host and that name, or set an API token"
     )
     return Problem(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host", detail)
 

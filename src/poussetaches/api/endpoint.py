@@ -26,11 +26,11 @@ TaskId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hexadecim
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A method at a path: what it takes, what it answers, and how it refuses.
+    """A method at a path, with its input, its answers and its refusals.
 
-    ``query`` and ``body`` are the structs that requests are decoded into; ``answers`` has the
-    type of the body for each status, None for an empty one. 401 and 500 need not be listed
-    among the ``problems``: they may come from everywhere.
+    ``query`` and ``body`` are the structs that requests are decoded into. ``answers`` has the type
+    of the body for each status, None if it is empty. ``problems`` need not list statuses that
+    every endpoint can answer, such as 401 and 500.
     """
 
     method: str
@@ -44,7 +44,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     body_is_optional: bool = False
     body_media_types: Sequence[str] = (JSON,)
     answer_media_type: str = JSON
-    answer_headers: Mapping[str, str] = {}  # names and what they say, on success
+    answer_headers: Mapping[str, str] = {}  # names and meanings, on success
     problems: Sequence[int] = ()
     parameters: Mapping[str, Any] = {}  # types of the parameters in the path
     is_open: bool = False  # needs no token and no known Host, and is always answered
@@ -76,7 +76,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plain(Response):
-    """An answer whose headers are known to be complete, and so need not be looked through."""
+    """A response with complete headers; Starlette's own would check which are missing."""
 
     def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
         self.body = body
@@ -94,7 +94,7 @@ def answer(
     *,
     headers: Mapping[str, str] = {},
 ) -> Response:
-    """Return an answer in JSON."""
+    """Return a JSON response."""
     return Plain(msgspec.json.encode(value), int(status), {"Content-Type": JSON, **headers})
 
 
@@ -102,13 +102,13 @@ def read_query(request: Request, struct: type[V], *, many: Sequence[str] = ()) -
     """Return a request's query as a struct; parameters named in ``many`` may be repeated.
 
     Raises:
-        Problem: 422, a parameter is unknown, is given twice, or has a value that is not allowed.
+        Problem: 422, a parameter is unknown, appears twice, or has an invalid value.
     """
     found: dict[str, object] = {}
     for name in dict.fromkeys(request.query_params.keys()):
         values = request.query_params.getlist(name)
         if name not in many and len(values) > 1:
-            raise invalid("invalid-query", name, "is given more than once")
+            raise invalid("invalid-query", name, "appears more than once")
         found[name] = values if name in many else values[0]
     try:
         return msgspec.convert(found, struct, strict=False)

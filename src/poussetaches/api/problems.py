@@ -109,7 +109,7 @@ def problem_of(exc: Exception) -> Problem:
     if isinstance(exc, Problem):
         return exc
     if not isinstance(exc, PousseTachesError):
-        detail = "poussetaches failed to answer; its log says why"
+        detail = "an internal error; the server's log has the details"
         return Problem(_UNEXPECTED.status, _UNEXPECTED.code, detail)
     status, code = next((kind for error, kind in KINDS if isinstance(exc, error)), _UNEXPECTED)
     errors = (FieldError(exc.field, exc.reason),) if isinstance(exc, Invalid) else ()

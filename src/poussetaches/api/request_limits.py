@@ -37,8 +37,8 @@ class RequestLimits:
         if self._parked_count >= self._most_parked:
             raise unavailable(
                 "busy",
-                f"{self._most_parked} requests are waiting for tasks to end or for events; "
-                "retry later, or without wait",
+                f"{self._most_parked} requests are already waiting for tasks to end or for "
+                "events; retry later, or without wait",
             )
         slot = scope.get(SLOT)
         if slot is not None:
@@ -53,7 +53,7 @@ class RequestLimits:
         """Return the 503 of a request that would be one too many."""
         if not resource.is_counted or self.active_count < self._most_active:
             return None
-        detail = f"{self._most_active} requests are being answered; retry later"
+        detail = f"{self._most_active} requests are already being processed; retry later"
         return unavailable("busy", detail)
 
     def active(self) -> Slot:

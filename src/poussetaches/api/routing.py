@@ -115,16 +115,16 @@ def path_problem(head: RequestHead, resource: Resource) -> Problem | None:
     return Problem(
         HTTPStatus.METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        f"{head.method} is not allowed here; allowed: {allowed}",
+        f"{head.method} is not supported here; supported: {allowed}",
         headers=(("Allow", allowed),),
     )
 
 
 def nothing_at(path: str) -> Problem:
     """Return the 404 of a path."""
-    detail = f"there is nothing at {path}"
+    detail = f"there is no route {path}"
     if path.startswith(TEST_MODE):
-        detail += f"; what is below {TEST_MODE} is served with --test-mode only"
+        detail += f"; routes below {TEST_MODE} require --test-mode"
     return Problem(HTTPStatus.NOT_FOUND, "not-found", detail)
 
 
