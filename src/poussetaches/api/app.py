@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poussetaches.api.auth import Tokens
 from poussetaches.api.checks import Checks
-from poussetaches.api.dialect import Dialects
+from poussetaches.api.dialect import V1_ONLY, Dialects
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.journal import note_change
 from poussetaches.api.problems import Problem, problem_of
@@ -27,7 +28,7 @@ def build_app(
     endpoints: Sequence[Endpoint],
     *,
     mounts: Sequence[Mount] = (),
-    dialects: Dialects | None = None,
+    dialects: Dialects = V1_ONLY,
     tokens: Tokens | None,
     request_limits: RequestLimits,
     hosts: Collection[str] = (),
@@ -39,32 +40,25 @@ def build_app(
     ``count_failure`` is called for each request that failed because of an internal error.
     """
     return App(
-        Routes(endpoints, mounts),
-        Checks(tokens=tokens, hosts=hosts, request_limits=request_limits),
-        dialects=dialects or Dialects(),
+        routes=Routes(endpoints, mounts),
+        checks=Checks(tokens=tokens, hosts=hosts, request_limits=request_limits),
+        dialects=dialects,
         request_limits=request_limits,
         count_failure=count_failure,
+        date=Date(),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class App:
-    """Finds what a request is for, checks it, and has it answered by an endpoint or a mount."""
+    """Finds what a request is for, checks it, and calls its endpoint or mount."""
 
-    def __init__(
-        self,
-        routes: Routes,
-        checks: Checks,
-        *,
-        dialects: Dialects,
-        request_limits: RequestLimits,
-        count_failure: Callable[[], None],
-    ) -> None:
-        self._routes = routes
-        self._checks = checks
-        self._dialects = dialects
-        self._request_limits = request_limits
-        self._count_failure = count_failure
-        self._date = Date()
+    routes: Routes
+    checks: Checks
+    dialects: Dialects
+    request_limits: RequestLimits
+    count_failure: Callable[[], None]
+    date: Date
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -72,14 +66,14 @@ class App:
         head = RequestHead(
             scope["method"], scope["path"], scope["headers"], client[0] if client else None
         )
-        resource = self._routes.find(head.method, head.path)
-        reply = Reply(send, head, resource, self._date)
-        problem = self._checks.problem(head, resource)
+        resource = self.routes.find(head.method, head.path)
+        reply = Reply(send, head, resource, self.date)
+        problem = self.checks.problem(head, resource)
         if problem is not None:
-            await self._dialects.refusal(head.path, problem)(scope, receive, reply)
+            await self.dialects.refusal(head.path, problem)(scope, receive, reply)
             return
         if resource.is_counted:
-            scope[SLOT] = reply.slot = self._request_limits.active()
+            scope[SLOT] = reply.slot = self.request_limits.active()
         try:
             if resource.endpoint is None:
                 await _pass_on(resource.mount, scope, receive, reply)
@@ -92,9 +86,9 @@ class App:
             is_expected = isinstance(exc, _EXPECTED) and not reply.has_begun
             if not reply.has_begun:
                 problem = _problem_of(exc, head)
-                await self._dialects.refusal(head.path, problem)(scope, receive, reply)
+                await self.dialects.refusal(head.path, problem)(scope, receive, reply)
             if not is_expected:
-                self._count_failure()
+                self.count_failure()
                 raise  # to the server, which logs it
         finally:
             reply.leave()

@@ -58,3 +58,4 @@ def problem_document(problem: Problem) -> Response:
 
 
 V1 = Dialect("v1", covers=lambda path: path.startswith("/v1/"), refusal=problem_document)
+V1_ONLY = Dialects()

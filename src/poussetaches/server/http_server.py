@@ -8,7 +8,7 @@ from functools import partial
 import uvicorn
 from starlette.types import ASGIApp
 
-from poussetaches.api.dialect import Dialects
+from poussetaches.api.dialect import V1_ONLY, Dialects
 from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.listener import BACKLOG, address_of
@@ -27,10 +27,10 @@ class HttpServer(uvicorn.Server):
         listener: socket.socket,
         *,
         patience: Patience | None = None,
-        dialects: Dialects | None = None,
+        dialects: Dialects = V1_ONLY,
     ) -> None:
         self._patience = patience or Patience(most=MOST_CONNECTIONS)
-        protocol = partial(HttpProtocol, patience=self._patience, dialects=dialects or Dialects())
+        protocol = partial(HttpProtocol, patience=self._patience, dialects=dialects)
         super().__init__(
             uvicorn.Config(
                 app,
