@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from poussetaches.api.app import build_app
+from poussetaches.api.endpoint import Handler
 from poussetaches.api.problems import Problem
 from poussetaches.api.request_limits import MOST_ACTIVE, RequestLimits
 from poussetaches.api.routing import Resource
@@ -22,11 +23,15 @@ class Slow(Response):
     """A response that starts at ``begins`` and is completed at ``ends``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.begins = asyncio.Event()
         self.ends = asyncio.Event()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(self, request: Request) -> Response:
         await self.begins.wait()
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await self.ends.wait()
 
@@ -34,10 +39,7 @@ class Slow(Response):
 class Clients:
     """Clients, with the statuses of their responses, 0 while there is none."""
 
-    def __init__(self, request_limits: RequestLimits, response: Response) -> None:
-        async def respond(request: Request) -> Response:
-            return response
-
+    def __init__(self, request_limits: RequestLimits, respond: Handler) -> None:
         endpoints = [
             endpoint("GET", "/v1/tasks", handler=respond),
             endpoint("POST", "/v1/tasks", handler=respond, is_push=True),
@@ -66,7 +68,7 @@ class Clients:
 
 async def test_more_requests_than_a_quarter_of_the_connections_are_refused() -> None:
     slow = Slow()
-    clients = Clients(RequestLimits(16), slow)
+    clients = Clients(RequestLimits(16), slow.respond)
 
     await clients.ask(count=5)
     await clients.ask("/healthz")
@@ -82,7 +84,7 @@ async def test_more_requests_than_a_quarter_of_the_connections_are_refused() -> 
 
 async def test_request_whose_response_has_begun_is_not_active() -> None:
     slow = Slow()
-    clients = Clients(RequestLimits(16), slow)
+    clients = Clients(RequestLimits(16), slow.respond)
     slow.begins.set()
 
     await clients.ask(count=20)
@@ -93,12 +95,11 @@ async def test_request_whose_response_has_begun_is_not_active() -> None:
 
 
 async def test_failed_request_is_no_longer_active() -> None:
-    class Failing(Response):
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            raise OSError("it failed")
+    async def fail(request: Request) -> Response:
+        raise OSError("it failed")
 
     request_limits = RequestLimits(16)
-    clients = Clients(request_limits, Failing())
+    clients = Clients(request_limits, fail)
 
     await clients.ask(count=20)
     results = await asyncio.gather(*clients.asking, return_exceptions=True)
@@ -112,13 +113,13 @@ async def test_parked_request_is_not_active() -> None:
     parked: list[Scope] = []
     ends = asyncio.Event()
 
-    class Parked(Response):
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            with request_limits.parked(scope):
-                parked.append(scope)
-                await ends.wait()
+    async def park(request: Request) -> Response:
+        with request_limits.parked(request.scope):
+            parked.append(request.scope)
+            await ends.wait()
+        return Response()
 
-    clients = Clients(request_limits, Parked())
+    clients = Clients(request_limits, park)
     for _ in range(8):
         await clients.ask()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poussetaches.api.auth import Tokens
@@ -67,61 +69,68 @@ class App:
             scope["method"], scope["path"], scope["headers"], client[0] if client else None
         )
         resource = self.routes.find(head.method, head.path)
-        reply = Reply(send, head, resource, self.date)
         problem = self.checks.problem(head, resource)
         if problem is not None:
-            await self.dialects.refusal(head.path, problem)(scope, receive, reply)
+            await self._refusal(problem, head, resource)(scope, receive, send)
             return
+        slot: Slot | None = None
         if resource.is_counted:
-            scope[SLOT] = reply.slot = self.request_limits.active()
+            scope[SLOT] = slot = self.request_limits.active()
+        response: Response | None = None
+        reply: Reply | None = None
         try:
             if resource.endpoint is None:
+                reply = Reply(send, partial(self._begin, head, resource, slot))
                 await _pass_on(resource.mount, scope, receive, reply)
-            else:
-                if resource.parameters:
-                    scope["path_params"] = resource.parameters
-                response = await resource.endpoint.handler(Request(scope, receive))
-                await response(scope, receive, reply)
+                return
+            if resource.parameters:
+                scope["path_params"] = resource.parameters
+            response = await resource.endpoint.handler(Request(scope, receive))
+            response.raw_headers += self._begin(head, resource, slot, response.status_code)
+            await response(scope, receive, send)
         except Exception as exc:
-            is_expected = isinstance(exc, _EXPECTED) and not reply.has_begun
-            if not reply.has_begun:
+            is_expected = isinstance(exc, _EXPECTED)
+            has_begun = response is not None if reply is None else reply.has_begun
+            if is_expected or not has_begun:  # a response raises problems before it begins only
                 problem = _problem_of(exc, head)
-                await self.dialects.refusal(head.path, problem)(scope, receive, reply)
+                await self._refusal(problem, head, resource)(scope, receive, send)
             if not is_expected:
                 self.count_failure()
                 raise  # to the server, which logs it
         finally:
-            reply.leave()
+            if slot is not None:
+                slot.leave()
+
+    def _refusal(self, problem: Problem, head: RequestHead, resource: Resource) -> Response:
+        response = self.dialects.refusal(head.path, problem)
+        response.raw_headers += self._begin(head, resource, None, response.status_code)
+        return response
+
+    def _begin(
+        self, head: RequestHead, resource: Resource, slot: Slot | None, status: int
+    ) -> Headers:
+        """Note a change in the journal; return the headers that every answer has."""
+        if slot is not None:
+            slot.leave()  # how long the answer takes from here on depends on the client
+        if resource.is_journaled:
+            note_change(head, status)
+        return (self.date.header(), *resource.headers)
 
 
 class Reply:
-    """Sends the answer to a request, with the headers that every answer has."""
+    """Sends the answer of a mount, with the headers that every answer has."""
 
-    __slots__ = ("_date", "_head", "_resource", "_send", "has_begun", "slot")
-
-    def __init__(self, send: Send, head: RequestHead, resource: Resource, date: Date) -> None:
+    def __init__(self, send: Send, begin: Callable[[int], Headers]) -> None:
         self._send = send
-        self._head = head
-        self._resource = resource
-        self._date = date
+        self._begin = begin
         self.has_begun = False
-        self.slot: Slot | None = None
 
-    def __call__(self, message: Message) -> Awaitable[None]:
-        """Send a part of the answer. Not a coroutine: it would be one more for each push."""
+    async def __call__(self, message: Message) -> None:
+        """Send a part of the answer."""
         if message["type"] == "http.response.start":
             self.has_begun = True
-            headers: Headers = self._resource.headers
-            message["headers"] = [*message["headers"], self._date.header(), *headers]
-            self.leave()  # how long the answer takes from here on depends on the client
-            if self._resource.is_journaled:
-                note_change(self._head, message["status"])
-        return self._send(message)
-
-    def leave(self) -> None:
-        """Stop counting the request as active."""
-        if self.slot is not None:
-            self.slot.leave()
+            message["headers"] = [*message["headers"], *self._begin(message["status"])]
+        await self._send(message)
 
 
 class Date:
