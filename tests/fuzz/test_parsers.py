@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poussetaches.api.dialect import problem_document
 from poussetaches.api.filters import FilterFields
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode
@@ -30,7 +31,7 @@ from poussetaches.core.signature import (
 )
 from poussetaches.core.target import check_url, parse_target
 from poussetaches.core.task_fields import TaskChanges, TaskFields
-from poussetaches.engine.sender import seconds_to_wait
+from poussetaches.engine.answer import seconds_to_wait
 from poussetaches.settings import load_settings
 from poussetaches.settings.table import SETTINGS
 from tests.factories import NOW
@@ -80,7 +81,7 @@ def test_body_is_read_or_refused_in_words(kind: Any, data: st.DataObject) -> Non
     except Problem as exc:
         assert exc.status in (400, 422)
         assert exc.detail
-        assert exc.response().body
+        assert problem_document(exc).body
 
 
 @given(objects_of(TaskFields))

@@ -13,8 +13,9 @@ import pytest
 import trustme
 
 from poussetaches.core.task import Outcome
+from poussetaches.engine.answer import MAX_BODY
 from poussetaches.engine.request import Request
-from poussetaches.engine.sender import MAX_BODY, HttpSender
+from poussetaches.engine.sender import HttpSender
 from tests.factories import NOW
 from tests.hostile.receivers import (
     PIECE,

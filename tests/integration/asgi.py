@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message
 
-from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.endpoint import PATH_PARAMETER, Endpoint, Handler
 
 
 class Answered(NamedTuple):
@@ -82,17 +82,28 @@ async def done(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def endpoint(method: str, path: str, *, reads: bool = False, is_hot: bool = False) -> Endpoint:
-    """Return a row of an API that does nothing."""
+def endpoint(
+    method: str,
+    path: str,
+    *,
+    handler: Handler = done,
+    is_open: bool = False,
+    reads: bool = False,
+    is_push: bool = False,
+) -> Endpoint:
+    """Return a row of an API, whose handler does nothing unless another is given."""
     return Endpoint(
         method=method,
         path=path,
-        handler=done,
+        handler=handler,
         summary="",
         tag="",
         answers={204: None},
+        parameters=dict.fromkeys(PATH_PARAMETER.findall(path), str),
+        is_open=is_open,
         reads=reads,
-        is_hot=is_hot,
+        is_push=is_push,
+        is_hot=is_push,
     )
 
 

@@ -9,8 +9,10 @@ from starlette.types import ASGIApp
 
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
-from poussetaches.api.browsers import BrowserGuard
+from poussetaches.api.browsers import browser_problem
+from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import RequestLimits
+from poussetaches.api.routing import Resource
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender
 from tests.integration.asgi import Answered, endpoint, request
@@ -23,9 +25,9 @@ HOST = "127.0.0.1:7991"
 def app_with(tokens: Tokens | None, *hosts: str) -> ASGIApp:
     rows = [
         endpoint("GET", "/"),
-        endpoint("POST", "/", is_hot=True),
-        endpoint("GET", "/healthz"),
-        endpoint("GET", "/readyz"),
+        endpoint("POST", "/", is_push=True),
+        endpoint("GET", "/healthz", is_open=True),
+        endpoint("GET", "/readyz", is_open=True),
         endpoint("GET", "/v1/things"),
         endpoint("POST", "/v1/things"),
         endpoint("PUT", "/v1/things"),
@@ -81,7 +83,7 @@ async def test_page_of_another_origin_changes_nothing(
     answered = await request(app, method, path, host=HOST, origin=origin, authorization=TOKEN)
 
     assert (answered.status, code_of(answered)) == (403, "cross-site")
-    assert answered.json["detail"].startswith("a page of another origin may change nothing here")
+    assert answered.json["detail"].startswith("web pages of another origin cannot change anything")
     assert repr(origin) in answered.json["detail"]
     assert "date" in answered.headers
 
@@ -285,12 +287,14 @@ async def test_server_is_known_by_the_names_of_its_settings(tmp_path: Path) -> N
     await service.close()
 
 
-async def test_origin_is_not_own_where_the_host_is_not_one(app: ASGIApp) -> None:
+def test_origin_is_not_own_where_the_host_is_not_one() -> None:
     """No browser sends two hosts, or none: whatever did, it shall not choose."""
-    guard = BrowserGuard(app, hosts=None)
     origin = (b"origin", b"http://a")
 
     for hosts in ([], [(b"host", b"a"), (b"host", b"b")], [(b"host", b"b"), (b"host", b"a")]):
-        scope = {"method": "POST", "path": "/", "headers": [*hosts, origin]}
+        head = RequestHead("POST", "/", [*hosts, origin])
 
-        assert not guard.may_pass(scope)
+        problem = browser_problem(head, Resource(), known_hosts=None)
+
+        assert problem is not None
+        assert problem.code == "cross-site"

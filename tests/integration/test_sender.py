@@ -15,10 +15,11 @@ import msgspec
 import pytest
 
 from poussetaches.core.task import Outcome
+from poussetaches.engine.answer import MAX_BODY
 from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Resolver
-from poussetaches.engine.sender import MAX_BODY, HttpSender
+from poussetaches.engine.sender import HttpSender
 from tests.factories import NOW
 from tests.hostile.receivers import Handler, misbehaving
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from flask import Flask, current_app
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
@@ -516,6 +517,50 @@ def test_url_elsewhere_is_not_called(box: RunBox) -> None:
 
     [task] = box.dead
     assert task.last_error == "tests call nothing outside, so not http://elsewhere.test/ either"
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "wait"),
+    [
+        (503, "600", 600),
+        (429, "Fri, 01 Jan 2100 00:00:00 GMT", 3600),  # no longer than max_retry_after
+        (500, "600", 1),
+        (503, "soon", 1),
+    ],
+)
+def test_retry_after_means_what_it_means_to_the_server(
+    status: int, asked: str, wait: float
+) -> None:
+    app = FastAPI()
+    tasks = FastAPITasks(app)
+
+    @app.post("/busy")
+    def busy() -> Response:
+        return Response(status_code=status, headers={"Retry-After": asked})
+
+    with testing(tasks, "run") as box:
+        pushed = box.client.push("/busy", retry={"min_backoff": 1, "jitter": 0})
+        box.run_until_idle()
+        run_at = box.client.get(pushed.id).run_at
+        assert run_at is not None
+        assert run_at - box.now == timedelta(seconds=wait)
+
+
+def test_redirect_fails_with_the_same_error_as_on_the_server() -> None:
+    app = FastAPI()
+    tasks = FastAPITasks(app)
+
+    @app.post("/old")
+    def old() -> Response:
+        return Response(status_code=307, headers={"Location": "/old/"})
+
+    with testing(tasks, "run") as box:
+        pushed = box.client.push("/old", retry={"max_attempts": 1})
+        box.run_until_idle()
+        error = box.client.get(pushed.id).last_error
+
+    assert error is not None
+    assert error.startswith("a redirect to /old/, and redirects are not followed")
 
 
 def test_handler_has_the_context_of_its_flask_application() -> None:

@@ -61,8 +61,8 @@ def test_401_offers_both_ways_and_is_a_problem_document(server: Server) -> None:
         "type": "urn:poussetaches:problem:unauthorized",
         "title": "Unauthorized",
         "status": 401,
-        "detail": "a token is needed; give the server's API token as Bearer, or as the password "
-        "of Basic",
+        "detail": "a token is required; send the server's API token as a Bearer token, or as the "
+        "password of Basic",
     }
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from starlette.applications import Starlette
 
+from poussetaches.api.app import build_app
 from poussetaches.api.events import KEPT, MOST_A_SECOND, EventHub, EventRoutes
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.queue import Queue
@@ -121,11 +121,13 @@ async def serving_events(path: Path) -> AsyncIterator[EventHub]:
     """Serve events alone, at a Unix socket: what the kernel takes there for a client is little."""
     clock = SystemClock()
     hub = EventHub(now=clock.now, clock=clock, random=seeded())
-    routes = [endpoint.route() for endpoint in EventRoutes(hub, RequestLimits(100)).endpoints()]
+    request_limits = RequestLimits(100)
+    endpoints = EventRoutes(hub, request_limits).endpoints()
+    app = build_app(endpoints, tokens=None, request_limits=request_limits)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        http_server = HttpServer(Starlette(routes=routes), listener)
+        http_server = HttpServer(app, listener)
         await http_server.start()
         yield hub
         await hub.close()

@@ -10,8 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.endpoint import Endpoint
-from poussetaches.api.openapi import describe, problems_of
+from poussetaches.api.endpoint import PATH_PARAMETER, Endpoint
+from poussetaches.api.openapi import OpenApi, describe, problems_of
 from poussetaches.core.queue import NAME_IN_WORDS, Name
 
 
@@ -42,7 +42,7 @@ async def handler(request: Request) -> Response:
 
 
 def make_row(**overrides: Any) -> Endpoint:
-    row = {
+    row: dict[str, Any] = {
         "method": "GET",
         "path": "/shelves/{name}",
         "handler": handler,
@@ -50,7 +50,9 @@ def make_row(**overrides: Any) -> Endpoint:
         "tag": "Shelves",
         "answers": {200: Shelf},
     }
-    return Endpoint(**{**row, **overrides})
+    row |= overrides
+    parameters = dict.fromkeys(PATH_PARAMETER.findall(row["path"]), Name)
+    return Endpoint(**{"parameters": parameters, **row})
 
 
 def operation_of(row: Endpoint, *, has_token: bool = False) -> dict[str, Any]:
@@ -100,7 +102,11 @@ def test_name_in_a_path_has_its_pattern_without_what_only_python_needs() -> None
         "name": "name",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"},
+        "schema": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            "description": NAME_IN_WORDS,
+        },
     }
 
 
@@ -203,7 +209,7 @@ def test_answer_may_be_text() -> None:
             {"method": "PUT", "body": Shelf},
             {"200", "400", "403", "413", "421", "422", "500", "503", "507"},
         ),
-        ({"path": "/healthz"}, {"200", "500"}),
+        ({"path": "/healthz", "is_open": True}, {"200", "500"}),
     ],
     ids=["read", "own", "query", "write", "reading-post", "body", "health"],
 )
@@ -219,7 +225,7 @@ def test_refusals_that_every_such_row_has_are_implied(
         ({}, {401}),
         ({"method": "POST"}, {401}),
         ({"method": "POST", "reads": True}, {401}),
-        ({"path": "/readyz"}, set()),
+        ({"path": "/readyz", "is_open": True}, set()),
     ],
     ids=["read", "write", "reading-post", "health"],
 )
@@ -234,7 +240,7 @@ def test_token_is_asked_for_where_one_is_needed(
 
 
 def test_token_is_described_when_there_is_one() -> None:
-    rows = [make_row(), make_row(path="/healthz")]
+    rows = [make_row(), make_row(path="/healthz", is_open=True)]
 
     document = describe(rows, has_token=True)
 
@@ -256,3 +262,15 @@ def test_problem_that_passes_says_when_to_try_again() -> None:
     assert refusal["content"] == {
         "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
     }
+
+
+def test_row_can_be_left_out_of_the_document() -> None:
+    hidden = make_row(path="/hidden", is_described=False)
+    document = OpenApi([make_row(), hidden], has_token=False).document()
+
+    assert set(document["paths"]) == {"/shelves/{name}", "/openapi.json"}
+
+
+def test_every_parameter_of_a_path_needs_a_type() -> None:
+    with pytest.raises(AssertionError, match="/shelves"):
+        make_row(parameters={})

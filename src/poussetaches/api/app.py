@@ -1,28 +1,36 @@
-"""``build_app``: the routes of the API as one ASGI application."""
+"""``build_app``: endpoints and mounts as one ASGI application, behind the checks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
+from http import HTTPStatus
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poussetaches.api.auth import Authentication, Tokens
-from poussetaches.api.browsers import BrowserGuard
+from poussetaches.api.auth import Tokens
+from poussetaches.api.checks import Checks
+from poussetaches.api.dialect import V1_ONLY, Dialects
 from poussetaches.api.endpoint import Endpoint
-from poussetaches.api.journal import Journal
-from poussetaches.api.problems import Problem, answer_problem
-from poussetaches.api.request_limits import LimitedRequests, RequestLimits
+from poussetaches.api.journal import note_change
+from poussetaches.api.problems import Problem, problem_of
+from poussetaches.api.request_head import RequestHead
+from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
+from poussetaches.api.routing import Headers, Mount, Resource, Routes, nothing_at
 from poussetaches.core.errors import PousseTachesError
 
 
 def build_app(
     endpoints: Sequence[Endpoint],
     *,
+    mounts: Sequence[Mount] = (),
+    dialects: Dialects = V1_ONLY,
     tokens: Tokens | None,
     request_limits: RequestLimits,
     hosts: Collection[str] = (),
@@ -33,82 +41,96 @@ def build_app(
     ``hosts`` are the names that it may be called by without tokens, besides those without a dot.
     ``count_failure`` is called for each request that failed because of an internal error.
     """
-    routes = Starlette(
-        routes=[endpoint.route() for endpoint in endpoints],
-        exception_handlers={
-            Problem: answer_problem,
-            PousseTachesError: answer_problem,
-            HTTPException: answer_problem,
-            Exception: answer_problem,
-        },
+    return App(
+        routes=Routes(endpoints, mounts),
+        checks=Checks(tokens=tokens, hosts=hosts, request_limits=request_limits),
+        dialects=dialects,
+        request_limits=request_limits,
+        count_failure=count_failure,
+        date=Date(),
     )
-    routes.router.redirect_slashes = False
-    app: ASGIApp = Journal(routes, endpoints=endpoints)
-    authentication = None
-    if tokens is not None:
-        app = authentication = Authentication(app, tokens=tokens, endpoints=endpoints)
-    guard = BrowserGuard(app, hosts=hosts if tokens is None else None)
-
-    def may_pass(scope: Scope) -> bool:
-        has_right = authentication is None or authentication.may_pass(scope)
-        return has_right and guard.may_pass(scope)
-
-    date = Date()
-    answered = Dated(LimitedRequests(guard, request_limits), date)
-    shortcut = Shortcut(answered, endpoints=endpoints, date=date, may_pass=may_pass)
-
-    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await shortcut(scope, receive, send)
-        except Exception:
-            count_failure()
-            raise  # to the server, which logs it
-
-    return counted
 
 
-class Shortcut:
-    """Hands requests that come by the thousand to their handlers, past all other layers.
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """Finds what a request is for, checks it, and calls its endpoint or mount."""
 
-    Trying the routes one after another, and the layers round them, take as long as making a
-    task and writing it. What may not pass goes the long way, where it is refused.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        endpoints: Sequence[Endpoint],
-        date: Date,
-        may_pass: Callable[[Scope], bool],
-    ) -> None:
-        self._app = app
-        self._date = date
-        self._may_pass = may_pass
-        self._handlers = {
-            (endpoint.method, endpoint.path): endpoint.handler
-            for endpoint in endpoints
-            if endpoint.is_hot
-        }
+    routes: Routes
+    checks: Checks
+    dialects: Dialects
+    request_limits: RequestLimits
+    count_failure: Callable[[], None]
+    date: Date
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        handler = self._handlers.get((scope["method"], scope["path"]))
-        if handler is None or not self._may_pass(scope):
-            await self._app(scope, receive, send)
+        """Answer a request, or refuse it."""
+        client = scope.get("client")
+        head = RequestHead(
+            scope["method"], scope["path"], scope["headers"], client[0] if client else None
+        )
+        resource = self.routes.find(head.method, head.path)
+        problem = self.checks.problem(head, resource)
+        if problem is not None:
+            await self._refusal(problem, head, resource)(scope, receive, send)
             return
-        request = Request(scope, receive, send)
+        slot: Slot | None = None
+        if resource.is_counted:
+            scope[SLOT] = slot = self.request_limits.active()
+        response: Response | None = None
+        reply: Reply | None = None
         try:
-            response = await handler(request)
-        except (Problem, PousseTachesError) as exc:
-            response = await answer_problem(request, exc)
-        except Exception as exc:
-            response = await answer_problem(request, exc)
-            response.raw_headers.append(self._date.header())
+            if resource.endpoint is None:
+                reply = Reply(send, partial(self._begin, head, resource, slot))
+                await _pass_on(resource.mount, scope, receive, reply)
+                return
+            if resource.parameters:
+                scope["path_params"] = resource.parameters
+            response = await resource.endpoint.handler(Request(scope, receive))
+            response.raw_headers += self._begin(head, resource, slot, response.status_code)
             await response(scope, receive, send)
-            raise
-        response.raw_headers.append(self._date.header())
-        await response(scope, receive, send)
+        except Exception as exc:
+            is_expected = isinstance(exc, _EXPECTED)
+            has_begun = response is not None if reply is None else reply.has_begun
+            if is_expected or not has_begun:  # a response raises problems before it begins only
+                problem = _problem_of(exc, head)
+                await self._refusal(problem, head, resource)(scope, receive, send)
+            if not is_expected:
+                self.count_failure()
+                raise  # to the server, which logs it
+        finally:
+            if slot is not None:
+                slot.leave()
+
+    def _refusal(self, problem: Problem, head: RequestHead, resource: Resource) -> Response:
+        response = self.dialects.refusal(head.path, problem)
+        response.raw_headers += self._begin(head, resource, None, response.status_code)
+        return response
+
+    def _begin(
+        self, head: RequestHead, resource: Resource, slot: Slot | None, status: int
+    ) -> Headers:
+        """Note a change in the journal; return the headers that every answer has."""
+        if slot is not None:
+            slot.leave()  # how long the answer takes from here on depends on the client
+        if resource.is_journaled:
+            note_change(head, status)
+        return (self.date.header(), *resource.headers)
+
+
+class Reply:
+    """Sends the answer of a mount, with the headers that every answer has."""
+
+    def __init__(self, send: Send, begin: Callable[[int], Headers]) -> None:
+        self._send = send
+        self._begin = begin
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            message["headers"] = [*message["headers"], *self._begin(message["status"])]
+        await self._send(message)
 
 
 class Date:
@@ -127,19 +149,21 @@ class Date:
         return self._header
 
 
-class Dated:
-    """Adds the Date header to the answers of an application."""
+_EXPECTED = (Problem, PousseTachesError, HTTPException)
 
-    def __init__(self, app: ASGIApp, date: Date) -> None:
-        self._app = app
-        self._date = date
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+async def _pass_on(mount: Mount | None, scope: Scope, receive: Receive, reply: Reply) -> None:
+    assert mount is not None  # or the checks had refused the request
+    await mount.app({**scope, "root_path": scope["root_path"] + mount.path}, receive, reply)
 
-        async def dated(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], self._date.header()]
-            await send(message)
 
-        await self._app(scope, receive, dated)
+def _problem_of(exc: Exception, head: RequestHead) -> Problem:
+    """Return how an error is answered; mounts raise Starlette's ``HTTPException`` for a 404."""
+    if not isinstance(exc, HTTPException):
+        return problem_of(exc)
+    status = HTTPStatus(exc.status_code)
+    if status is HTTPStatus.NOT_FOUND:
+        return nothing_at(head.path)
+    code = "method-not-allowed" if status is HTTPStatus.METHOD_NOT_ALLOWED else "refused"
+    headers = tuple((exc.headers or {}).items())
+    return Problem(status, code, exc.detail, headers=headers)

@@ -68,6 +68,7 @@ class BatchRoutes:
                 handler=self.push,
                 summary="Push many tasks, all or none; in JSON, or one JSON object a line",
                 tag="Tasks",
+                is_push=True,
                 body=BatchFields,
                 body_media_types=(JSON, *LINES),
                 answers={201: BatchAnswer},

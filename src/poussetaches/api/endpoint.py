@@ -1,16 +1,16 @@
-"""``Endpoint``: one row of the API, from which its route and its OpenAPI description are made."""
+"""``Endpoint``: one row of the API. Routing, checks and the OpenAPI document follow from it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from poussetaches.api.reading import invalid
 from poussetaches.core.refusal import place_of
@@ -20,14 +20,17 @@ V = TypeVar("V")
 Handler = Callable[[Request], Awaitable[Response]]
 
 JSON = "application/json"
+PATH_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+
+TaskId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A method at a path: what it takes, what it answers, and how it refuses.
+    """A method at a path, with its input, its answers and its refusals.
 
-    ``query`` and ``body`` are the structs that requests are decoded into; ``answers`` has the
-    type of the body for each status, None for an empty one. 401 and 500 need not be listed
-    among the ``problems``: they may come from everywhere.
+    ``query`` and ``body`` are the structs that requests are decoded into. ``answers`` has the type
+    of the body for each status, None if it is empty. ``problems`` need not list statuses that
+    every endpoint can answer, such as 401 and 500.
     """
 
     method: str
@@ -41,29 +44,39 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     body_is_optional: bool = False
     body_media_types: Sequence[str] = (JSON,)
     answer_media_type: str = JSON
-    answer_headers: Mapping[str, str] = {}  # names and what they say, on success
+    answer_headers: Mapping[str, str] = {}  # names and meanings, on success
     problems: Sequence[int] = ()
+    parameters: Mapping[str, Any] = {}  # types of the parameters in the path
+    is_open: bool = False  # needs no token and no known Host, and is always answered
     has_own_token: bool = False  # the handler checks a token that is not one of the API
     reads: bool = False  # a GET always does; so may POST when it changes nothing
-    is_hot: bool = False  # comes by the thousand: goes past the router; its path has no parameter
+    is_push: bool = False  # not journaled: its tasks are logged when they are attempted
+    is_hot: bool = False  # comes by the thousand: no limit on concurrent requests
+    is_described: bool = True  # in the OpenAPI document
+
+    def __post_init__(self) -> None:
+        """Check that every parameter of the path has a type."""
+        assert set(PATH_PARAMETER.findall(self.path)) == set(self.parameters), self.path
 
     @property
     def only_reads(self) -> bool:
-        """Tell whether a token that may only read is enough."""
+        """Return whether the read-only token is enough."""
         return self.reads or self.method == "GET"
 
-    def route(self) -> Route:
-        """Return the route that serves it."""
-        return Route(self.path, self.handler, methods=[self.method])
+    @property
+    def is_counted(self) -> bool:
+        """Return whether the limit on concurrent requests applies."""
+        return not (self.is_hot or self.is_open)
 
-
-def matches_any(routes: Iterable[Route], scope: Scope) -> bool:
-    """Return whether a request is for one of some routes, by method and path."""
-    return any(route.matches(scope)[0] is Match.FULL for route in routes)
+    @property
+    def is_journaled(self) -> bool:
+        """Return whether a success is logged as a change."""
+        # Handlers report progress, with tokens of their own, up to once a second.
+        return not (self.only_reads or self.is_push or self.has_own_token)
 
 
 class Plain(Response):
-    """An answer whose headers are known to be complete, and so need not be looked through."""
+    """A response with complete headers; Starlette's own would check which are missing."""
 
     def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
         self.body = body
@@ -81,7 +94,7 @@ def answer(
     *,
     headers: Mapping[str, str] = {},
 ) -> Response:
-    """Return an answer in JSON."""
+    """Return a JSON response."""
     return Plain(msgspec.json.encode(value), int(status), {"Content-Type": JSON, **headers})
 
 
@@ -89,13 +102,13 @@ def read_query(request: Request, struct: type[V], *, many: Sequence[str] = ()) -
     """Return a request's query as a struct; parameters named in ``many`` may be repeated.
 
     Raises:
-        Problem: 422, a parameter is unknown, is given twice, or has a value that is not allowed.
+        Problem: 422, a parameter is unknown, appears twice, or has an invalid value.
     """
     found: dict[str, object] = {}
     for name in dict.fromkeys(request.query_params.keys()):
         values = request.query_params.getlist(name)
         if name not in many and len(values) > 1:
-            raise invalid("invalid-query", name, "is given more than once")
+            raise invalid("invalid-query", name, "appears more than once")
         found[name] = values if name in many else values[0]
     try:
         return msgspec.convert(found, struct, strict=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,11 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches import __version__
-from poussetaches.api.auth import OPEN_PATHS
 from poussetaches.api.endpoint import JSON, Endpoint
 from poussetaches.api.problems import FieldError
 from poussetaches.core.progress import ATTEMPT_TOKEN
-from poussetaches.core.queue import NAME
 
 PATH = "/openapi.json"
 PROBLEM_JSON = "application/problem+json"
@@ -24,18 +22,13 @@ PROBLEM_JSON = "application/problem+json"
 DESCRIPTION = """\
 Push tasks over HTTP; they are stored, and delivered until they succeed or die.
 
-JSON is taken whatever the Content-Type says. Errors are problem documents (RFC 9457). A method
-that a path does not have is answered with 405 and `Allow`; HEAD is answered as GET. What is no
-HTTP, or has an address over 64 KiB, is answered with 400 in plain text.
+Bodies are read as JSON whatever their Content-Type. Errors are problem documents (RFC 9457), also
+for requests that are not valid HTTP. An unsupported method of a path gets 405 with `Allow`; HEAD
+is supported wherever GET is.
 """
 
 Schema = dict[str, Any]
 
-_PATH_PARAMETER = re.compile(r"\{([a-z_]+)(?::[a-z]+)?\}")
-_PATH_SCHEMAS: Mapping[str, Schema] = {
-    "name": {"type": "string", "pattern": NAME},
-    "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-}
 # Python's $ lets a newline by, and our patterns say so; that of a JSON schema does not.
 _END = re.compile(r"\$\(\?!\\n\)$")
 _REFERENCE = "#/components/schemas/{name}"
@@ -56,9 +49,9 @@ class OpenApi:
     """Serves the document, which is made when it is first asked for."""
 
     def __init__(self, endpoints: Iterable[Endpoint], *, has_token: bool) -> None:
-        self._endpoints = [*endpoints, *self.endpoints()]
+        self._endpoints = [each for each in (*endpoints, *self.endpoints()) if each.is_described]
         self._has_token = has_token
-        self._document = b""
+        self._encoded = b""
 
     def endpoints(self) -> list[Endpoint]:
         """Return its row."""
@@ -75,10 +68,13 @@ class OpenApi:
 
     async def show(self, request: Request) -> Response:
         """Answer the document."""
-        if not self._document:
-            document = describe(self._endpoints, has_token=self._has_token)
-            self._document = msgspec.json.encode(document)
-        return Response(self._document, media_type=JSON)
+        if not self._encoded:
+            self._encoded = msgspec.json.encode(self.document())
+        return Response(self._encoded, media_type=JSON)
+
+    def document(self) -> Schema:
+        """Return the document of all described rows, its own included."""
+        return describe(self._endpoints, has_token=self._has_token)
 
 
 def describe(endpoints: Sequence[Endpoint], *, has_token: bool) -> Schema:
@@ -89,9 +85,8 @@ def describe(endpoints: Sequence[Endpoint], *, has_token: bool) -> Schema:
         {status for row in endpoints for status in problems_of(row, has_token=has_token)}
     )
     for endpoint in endpoints:
-        path = _PATH_PARAMETER.sub(r"{\1}", endpoint.path)
         operation = _operation(endpoint, types, has_token=has_token)
-        operations = paths.setdefault(path, {})
+        operations = paths.setdefault(endpoint.path, {})
         assert endpoint.method.lower() not in operations, f"two rows for one operation: {endpoint}"
         operations[endpoint.method.lower()] = operation
     document: Schema = {
@@ -126,14 +121,14 @@ def _operation(endpoint: Endpoint, types: _Types, *, has_token: bool) -> Schema:
             },
         },
     }
-    parameters = [*_path_parameters(endpoint), *_query_parameters(endpoint, types)]
+    parameters = [*_path_parameters(endpoint, types), *_query_parameters(endpoint, types)]
     if parameters:
         operation["parameters"] = parameters
     if endpoint.body is not None:
         operation["requestBody"] = _request_body(endpoint, types)
     if endpoint.has_own_token:
         operation["security"] = [{"attempt": []}]
-    elif has_token and endpoint.path in OPEN_PATHS:
+    elif has_token and endpoint.is_open:
         operation["security"] = []
     return operation
 
@@ -157,7 +152,7 @@ def problems_of(endpoint: Endpoint, *, has_token: bool) -> list[int]:
         }
     if endpoint.query is not None:
         found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
-    if endpoint.path not in OPEN_PATHS:
+    if not endpoint.is_open:
         found.add(HTTPStatus.SERVICE_UNAVAILABLE)
         if not endpoint.only_reads:
             found.add(HTTPStatus.INSUFFICIENT_STORAGE)
@@ -170,10 +165,10 @@ def _operation_id(endpoint: Endpoint) -> str:
     return "_".join([endpoint.method.lower(), *(words or ["root"])])
 
 
-def _path_parameters(endpoint: Endpoint) -> list[Schema]:
+def _path_parameters(endpoint: Endpoint, types: _Types) -> list[Schema]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": _without_end(_PATH_SCHEMAS[name])}
-        for name in _PATH_PARAMETER.findall(endpoint.path)
+        {"name": name, "in": "path", "required": True, "schema": types.schema(kind)}
+        for name, kind in endpoint.parameters.items()
     ]
 
 
@@ -254,7 +249,7 @@ class _Types:
         bodies: list[Any] = [ProblemDocument]
         queries: list[Any] = []
         for endpoint in endpoints:
-            bodies += [endpoint.body, *endpoint.answers.values()]
+            bodies += [endpoint.body, *endpoint.answers.values(), *endpoint.parameters.values()]
             queries.append(endpoint.query)
         kinds = [kind for kind in dict.fromkeys([*bodies, *queries]) if kind is not None]
         schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)

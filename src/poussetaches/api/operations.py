@@ -119,6 +119,7 @@ class Operations:
                 method="GET",
                 path="/healthz",
                 handler=self.healthz,
+                is_open=True,
                 summary="Tell whether the server does its work; if not, a restart would cure it",
                 tag=TAG,
                 answers={200: Liveness},
@@ -128,6 +129,7 @@ class Operations:
                 method="GET",
                 path="/readyz",
                 handler=self.readyz,
+                is_open=True,
                 summary="Tell whether the store can be written and is whole",
                 tag=TAG,
                 answers={200: Health},
@@ -159,7 +161,7 @@ class Operations:
         """Answer 503 only for what a restart can cure."""
         stuck = self._engine.stuck()
         if stuck:
-            return _refuse("stuck", "; ".join(stuck))
+            raise unavailable("stuck", "; ".join(stuck))
         store, engine = self._store, self._engine
         return answer(
             Liveness(
@@ -174,13 +176,15 @@ class Operations:
         """Answer 503 while the store is in trouble, or holds a row that nobody could read."""
         trouble, unreadable = self._store.trouble, self._store.unreadable_count
         if trouble is not None:
-            return _refuse("store-full" if trouble.full else "store-unavailable", trouble.reason)
+            raise unavailable(
+                "store-full" if trouble.full else "store-unavailable", trouble.reason
+            )
         if unreadable:
             detail = (
                 f"{unreadable} unreadable rows were set aside since the start; the log names "
                 "them, the table unreadable has them, a restart takes note of them"
             )
-            return _refuse("unreadable-rows", detail)
+            raise unavailable("unreadable-rows", detail)
         return answer(Health())
 
     async def stats(self, request: Request) -> Response:
@@ -243,7 +247,3 @@ def _minute_view(row: MinuteRow) -> MinuteView:
     fields = msgspec.structs.asdict(row)
     del fields["queue"]
     return MinuteView(**{**fields, "minute": shown(row.minute)})
-
-
-def _refuse(code: str, detail: str) -> Response:
-    return unavailable(code, detail).response()

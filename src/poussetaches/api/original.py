@@ -18,6 +18,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from poussetaches.api.dialect import Dialect, problem_document
 from poussetaches.api.endpoint import Endpoint, Plain
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.reading import decode, read_body, too_large
@@ -35,6 +36,10 @@ from poussetaches.engine.redirect import REDIRECTS
 from poussetaches.store.base import Store, SummaryPage, TaskSummary
 
 PAGE = 200  # tasks read at once for a listing
+PATHS = frozenset({"/", "/waiting", "/success", "/dead", "/cron", "/pause", "/resume"})
+
+# The original answered errors in no form of its own: it dropped the connection.
+ORIGINAL = Dialect("original", covers=PATHS.__contains__, refusal=problem_document)
 
 _MAX_DELAY_MINUTES = MAX_DELAY * SECOND // MINUTE
 
@@ -111,6 +116,7 @@ class OriginalRoutes:
                 path="/",
                 handler=self.push,
                 summary="Push a task, or a schedule",
+                is_push=True,
                 is_hot=True,
                 body=Push,
                 answers={201: None},

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), and the one table of their statuses."""
+"""``Problem``: why a request is refused, in any dialect; and the one table of errors' statuses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Match, Route
 
 from poussetaches.core.errors import (
     AttemptOver,
@@ -42,7 +38,6 @@ from poussetaches.core.errors import (
 )
 
 RETRY_AFTER = 1  # seconds; the store is tried again that often
-TEST_MODE = "/v1/test/"
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -53,7 +48,7 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class Problem(Exception):
-    """An answer that says what went wrong."""
+    """A refusal, as a value. Checks return it and handlers raise it; a dialect renders it."""
 
     def __init__(
         self,
@@ -62,31 +57,14 @@ class Problem(Exception):
         detail: str,
         *,
         errors: tuple[FieldError, ...] = (),
-        headers: dict[str, str] | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.errors = errors
-        self.headers = headers or {}
-
-    def response(self) -> Response:
-        """Return the problem document."""
-        document: dict[str, object] = {
-            "type": f"urn:poussetaches:problem:{self.code}",
-            "title": self.status.phrase,
-            "status": int(self.status),
-            "detail": self.detail,
-        }
-        if self.errors:
-            document["errors"] = [msgspec.to_builtins(error) for error in self.errors]
-        return Response(
-            msgspec.json.encode(document),
-            int(self.status),
-            headers=self.headers,
-            media_type="application/problem+json",
-        )
+        self.headers = headers
 
 
 class Kind(NamedTuple):
@@ -122,23 +100,28 @@ KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (OutcomeUnknown, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "outcome-unknown")),
     (StoreUnavailable, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable")),
 )
+_UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected")
+_RETRY = (("Retry-After", str(RETRY_AFTER)),)
 
 
-def problem_of(exc: PousseTachesError) -> Problem:
-    """Return how an error of ours is answered."""
+def problem_of(exc: Exception) -> Problem:
+    """Return how an error is answered; an unexpected one reveals nothing."""
+    if isinstance(exc, Problem):
+        return exc
+    if not isinstance(exc, PousseTachesError):
+        detail = "an internal error; the server's log has the details"
+        return Problem(_UNEXPECTED.status, _UNEXPECTED.code, detail)
     status, code = next((kind for error, kind in KINDS if isinstance(exc, error)), _UNEXPECTED)
     errors = (FieldError(exc.field, exc.reason),) if isinstance(exc, Invalid) else ()
     waits = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
     # Many clients retry by themselves when they get a Retry-After, and would push twice.
     may_retry = waits and not isinstance(exc, OutcomeUnknown)
-    headers = {"Retry-After": str(RETRY_AFTER)} if may_retry else {}
-    return Problem(status, code, str(exc), errors=errors, headers=headers)
+    return Problem(status, code, str(exc), errors=errors, headers=_RETRY if may_retry else ())
 
 
 def unavailable(code: str, detail: str) -> Problem:
     """Return a 503 that tells the client to retry."""
-    headers = {"Retry-After": str(RETRY_AFTER)}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers=headers)
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers=_RETRY)
 
 
 @contextmanager
@@ -156,46 +139,3 @@ def after_change(what: str = "the change was made", *, made: bool = True) -> Ite
         if not made:
             raise
         raise OutcomeUnknown(f"{what}, and then the store failed: {exc}") from exc
-
-
-_UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected")
-
-
-async def answer_problem(request: Request, exc: Exception) -> Response:
-    """Answer an error with its problem document."""
-    if isinstance(exc, Problem):
-        return exc.response()
-    if isinstance(exc, PousseTachesError):
-        return problem_of(exc).response()
-    if isinstance(exc, HTTPException):
-        return _of_routing(request, exc).response()
-    detail = "poussetaches failed to answer; its log says why"
-    return Problem(_UNEXPECTED.status, _UNEXPECTED.code, detail).response()
-
-
-def _of_routing(request: Request, exc: HTTPException) -> Problem:
-    status = HTTPStatus(exc.status_code)
-    headers = dict(exc.headers or {})
-    if status is HTTPStatus.NOT_FOUND:
-        return Problem(status, "not-found", _nothing_at(request.url.path))
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = _allowed(request)
-        detail = f"{request.method} is not allowed here; allowed: {allowed}"
-        return Problem(status, "method-not-allowed", detail, headers={"Allow": allowed})
-    return Problem(status, "refused", exc.detail, headers=headers)
-
-
-def _nothing_at(path: str) -> str:
-    detail = f"there is nothing at {path}"
-    if path.startswith(TEST_MODE):
-        return f"{detail}; what is below {TEST_MODE} is served with --test-mode only"
-    return detail
-
-
-def _allowed(request: Request) -> str:
-    """Return the methods of all routes at a path: Starlette names those of the first alone."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return ", ".join(sorted(methods))

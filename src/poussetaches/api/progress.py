@@ -11,7 +11,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.endpoint import Endpoint, TaskId
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.events import EventHub
 from poussetaches.api.problems import Problem
@@ -60,6 +60,7 @@ class ProgressRoutes:
                 method="POST",
                 path="/v1/tasks/{id}/progress",
                 handler=self.report,
+                parameters={"id": TaskId},
                 summary="Report the progress of a running attempt, with its token",
                 tag="Tasks",
                 body=ProgressFields,

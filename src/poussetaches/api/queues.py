@@ -26,6 +26,7 @@ from poussetaches.core.queue import (
     CALLBACKS_QUEUE,
     DEFAULT_QUEUE,
     MAX_QUEUES,
+    Name,
     Queue,
     QueueCounts,
     QueueOrigins,
@@ -114,9 +115,10 @@ class QueueRoutes:
         """Return the rows of the API."""
         row = partial(Endpoint, tag=TAG)
         one = "/v1/queues/{name}"
-        known = partial(row, answers={200: QueueView}, problems=(404,))
+        named = partial(row, parameters={"name": Name})
+        known = partial(named, answers={200: QueueView}, problems=(404,))
         defined = partial(
-            row, path=one, body=QueueFields, answers={201: QueueView, 200: QueueView}
+            named, path=one, body=QueueFields, answers={201: QueueView, 200: QueueView}
         )
         return [
             row(
@@ -140,7 +142,7 @@ class QueueRoutes:
                 summary="Change some of a queue's settings (RFC 7396)",
                 problems=(409,),
             ),
-            row(
+            known(
                 method="DELETE",
                 path=one,
                 handler=self.delete,

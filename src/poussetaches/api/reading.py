@@ -1,4 +1,4 @@
-"""Reading requests: bodies within their limit, JSON into the structs that validate it."""
+"""Read requests: bodies up to their limit, and JSON into the structs that validate it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from poussetaches.core.refusal import place_of
 
 V = TypeVar("V")
 
-# What is over a limit is thrown away up to here, so that the client gets to read the answer.
+# The rest of a body that is over its limit is read and discarded up to here, so that the client
+# can read the response.
 MOST_THROWN_AWAY = 64 * 1024 * 1024  # bytes
 LONGEST_THROWING = 10.0  # seconds
 MOST_READ = 128 * 1024 * 1024  # bytes of all bodies together that come in several pieces
@@ -33,14 +34,14 @@ class Room:
         self._free = size  # bytes
 
     def take(self, size: int) -> bool:
-        """Take some, unless there is none left."""
+        """Reserve memory; return whether there was any left."""
         if size and self._free <= 0:
             return False
         self._free -= size
         return True
 
     def give_back(self, size: int) -> None:
-        """Give back what was taken."""
+        """Release reserved memory."""
         self._free += size
 
 
@@ -112,12 +113,12 @@ async def throw_away(stream: AsyncIterator[bytes], length: int) -> None:
 
 
 def cut_off() -> Problem:
-    """Return the problem of a request whose client hung up, which nobody will read."""
-    return Problem(HTTPStatus.BAD_REQUEST, "cut-off", "the request broke off")
+    """Return the problem of a request whose client closed the connection."""
+    return Problem(HTTPStatus.BAD_REQUEST, "cut-off", "the request ended early")
 
 
 def too_large(detail: str) -> Problem:
-    """Return the problem of something that is over its limit."""
+    """Return the 413 of a request that is over a limit."""
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
 
 
@@ -128,12 +129,12 @@ def decode(
     code: str = "invalid-task",
     offset: int = 0,
 ) -> V:
-    """Return what a JSON body holds; ``code`` is the problem's when it is not allowed.
+    """Return a decoded JSON body; ``code`` is that of the problem if it is invalid.
 
     ``offset`` is the position in the whole body at which ``body`` begins.
 
     Raises:
-        Problem: 400, it is not JSON; 422, it has not the right shape, with the field's name.
+        Problem: 400, it is not JSON; 422, it does not have the right shape.
     """
     try:
         check_encoding(body)
@@ -145,10 +146,10 @@ def decode(
 
 
 def check_encoding(body: bytes | bytearray) -> None:
-    """Refuse what is not UTF-8; msgspec does not look into JSON that is passed on as it is.
+    """Check that a body is UTF-8; msgspec does not check JSON that it does not decode.
 
     Raises:
-        UnicodeDecodeError: it is not.
+        UnicodeDecodeError: it is not UTF-8.
     """
     if body.isascii():
         return
@@ -163,7 +164,7 @@ def check_encoding(body: bytes | bytearray) -> None:
 
 
 def invalid(code: str, field: str, reason: str) -> Problem:
-    """Return the problem of a field that is not allowed."""
+    """Return the 422 of a field with an invalid value."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         code,

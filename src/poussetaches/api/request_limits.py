@@ -1,4 +1,4 @@
-"""``RequestLimits``: limits concurrent requests, except pushes of single tasks.
+"""``RequestLimits``: limits concurrent requests, except pushes of single tasks and health checks.
 
 A request is active until its response begins, or until it is parked: it then waits for a task to
 end or for events. Active requests compete for the store, and parked ones keep a connection open,
@@ -8,12 +8,11 @@ so each kind may hold only a part of the connections; the rest are refused with 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from poussetaches.api.auth import OPEN_PATHS
 from poussetaches.api.problems import Problem, unavailable
+from poussetaches.api.routing import Resource
 
 MOST_ACTIVE = 256  # requests; the store lists tasks one request at a time, in about 20 ms
 SLOT = "poussetaches.slot"  # key in the ASGI scope of an active request
@@ -29,7 +28,7 @@ class RequestLimits:
         self._parked_count = 0
 
     @contextlib.contextmanager
-    def parked(self, scope: Scope) -> Iterator[None]:
+    def parked(self, scope: Mapping[str, Any]) -> Iterator[None]:
         """Count a request as parked instead of active.
 
         Raises:
@@ -38,8 +37,8 @@ class RequestLimits:
         if self._parked_count >= self._most_parked:
             raise unavailable(
                 "busy",
-                f"{self._most_parked} requests are waiting for tasks to end or for events; "
-                "retry later, or without wait",
+                f"{self._most_parked} requests are already waiting for tasks to end or for "
+                "events; retry later, or without wait",
             )
         slot = scope.get(SLOT)
         if slot is not None:
@@ -50,48 +49,19 @@ class RequestLimits:
         finally:
             self._parked_count -= 1
 
-    def active(self) -> _Slot:
-        """Count a request as active.
+    def problem(self, resource: Resource) -> Problem | None:
+        """Return the 503 of a request that would be one too many."""
+        if not resource.is_counted or self.active_count < self._most_active:
+            return None
+        detail = f"{self._most_active} requests are already being processed; retry later"
+        return unavailable("busy", detail)
 
-        Raises:
-            Problem: 503, too many are active already.
-        """
-        if self.active_count >= self._most_active:
-            detail = f"{self._most_active} requests are being answered; retry later"
-            raise unavailable("busy", detail)
-        return _Slot(self)
-
-
-class LimitedRequests:
-    """Refuses requests over the limits; health checks are always answered."""
-
-    def __init__(self, app: ASGIApp, request_limits: RequestLimits) -> None:
-        self._app = app
-        self._request_limits = request_limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
-        if scope["path"] in OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
-        try:
-            slot = self._request_limits.active()
-        except Problem as exc:
-            await exc.response()(scope, receive, send)
-            return
-        scope[SLOT] = slot
-
-        async def send_leaving(message: Message) -> None:
-            slot.leave()  # how long the response takes depends on the client
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_leaving)
-        finally:
-            slot.leave()
+    def active(self) -> Slot:
+        """Count a request as active, until it leaves."""
+        return Slot(self)
 
 
-class _Slot:
+class Slot:
     """The place of one active request among those allowed."""
 
     def __init__(self, request_limits: RequestLimits) -> None:

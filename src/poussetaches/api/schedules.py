@@ -50,6 +50,7 @@ from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
 from poussetaches.core.original import OWNER as ORIGINAL
+from poussetaches.core.queue import Name
 from poussetaches.core.schedule import (
     Schedule,
     check_owner,
@@ -136,7 +137,8 @@ class ScheduleRoutes:
         """Return the rows of the API."""
         row = partial(Endpoint, tag=TAG)
         every, one = "/v1/schedules", "/v1/schedules/{name}"
-        known = partial(row, answers={200: ScheduleView}, problems=(404,))
+        named = partial(row, parameters={"name": Name})
+        known = partial(named, answers={200: ScheduleView}, problems=(404,))
         return [
             row(
                 method="GET",
@@ -165,7 +167,7 @@ class ScheduleRoutes:
                 reads=True,
             ),
             known(method="GET", path=one, handler=self.show, summary="Show a schedule"),
-            row(
+            named(
                 method="PUT",
                 path=one,
                 handler=self.put,

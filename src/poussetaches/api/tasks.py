@@ -12,7 +12,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.endpoint import Endpoint, answer, read_query
+from poussetaches.api.endpoint import Endpoint, TaskId, answer, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filters import REPEATED, FilterFields
 from poussetaches.api.pushing import Pushing, build_push
@@ -103,7 +103,8 @@ class TaskRoutes:
     def endpoints(self) -> list[Endpoint]:
         """Return the rows of the API."""
         row = partial(Endpoint, tag=TAG)
-        change = partial(row, answers={200: TaskView}, body=TaskChanges, problems=(404, 409))
+        known = partial(row, parameters={"id": TaskId})
+        change = partial(known, answers={200: TaskView}, body=TaskChanges, problems=(404, 409))
         one = "/v1/tasks/{id}"
         return [
             row(
@@ -111,6 +112,7 @@ class TaskRoutes:
                 path="/v1/tasks",
                 handler=self.push,
                 summary="Push a task",
+                is_push=True,
                 is_hot=True,
                 body=TaskFields,
                 answers={201: TaskView, 200: TaskOrPruned},
@@ -129,7 +131,7 @@ class TaskRoutes:
                 query=ListQuery,
                 answers={200: TaskList},
             ),
-            row(
+            known(
                 method="GET",
                 path=one,
                 handler=self.show,
@@ -141,7 +143,7 @@ class TaskRoutes:
             change(
                 method="PATCH", path=one, handler=self.patch, summary="Change a task (RFC 7396)"
             ),
-            row(
+            known(
                 method="DELETE",
                 path=one,
                 handler=self.delete,
@@ -163,7 +165,7 @@ class TaskRoutes:
                 summary="Send an ended task on a new round",
                 body_is_optional=True,
             ),
-            row(
+            known(
                 method="POST",
                 path=one + "/cancel",
                 handler=self.cancel,

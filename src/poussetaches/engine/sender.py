@@ -6,20 +6,21 @@ The client's exceptions do not say enough of themselves (a receiver that never a
 
 from __future__ import annotations
 
-import email.utils
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError
 from pyreqwest.response import Response
 
-from poussetaches.core.moment import Moment, moment_of, seconds_between
+from poussetaches.core.moment import Moment
 from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
+from poussetaches.engine.answer import MAX_BODY, Answer, outcome_of
 from poussetaches.engine.connection import (
     EXHAUSTED,
     connect,
@@ -29,11 +30,9 @@ from poussetaches.engine.connection import (
 )
 from poussetaches.engine.deadline import Deadline
 from poussetaches.engine.masking import Masking
-from poussetaches.engine.redirect import REDIRECTS, redirect_error
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Resolver, unresolved
 
-MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more is noise
 # Servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn); one that is used just
 # then costs an attempt, so ours are closed first.
 IDLE_CONNECTION = timedelta(seconds=1.5)
@@ -41,7 +40,6 @@ IDLE_CONNECTION = timedelta(seconds=1.5)
 # waits for the DNS instead.
 LOOKUP_LIMIT = 2.0  # seconds
 
-_ASKS_TO_WAIT = (429, 503)
 # What the client calls two common mistakes, and what they are.
 _CERTIFICATES = {
     "UnknownIssuer": "no authority that the system or SSL_CERT_FILE trusts signed its certificate",
@@ -196,24 +194,12 @@ class HttpSender:
     async def _answered(self, request: Request, response: Response) -> Outcome:
         # Read beyond the cut, so that a secret across it is seen whole.
         found = await response.body_reader.read(MAX_BODY + self._masking.margin + 1)
-        body = b"" if found is None else found.to_bytes()
-        retry_after = None
-        if response.status in _ASKS_TO_WAIT:
-            retry_after = seconds_to_wait(_header(response, "Retry-After"), now=self._now())
-        return Outcome(
-            status=response.status,
-            body=self._masking.cut(body, MAX_BODY),
-            truncated=len(body) > MAX_BODY,
-            retry_after=retry_after,
-            refused=_header(response, "Poussetaches-Retry").strip().lower() == "no",
-            redirect=self._redirect(request, response),
+        answer = Answer(
+            response.status,
+            partial(_header, response),
+            b"" if found is None else found.to_bytes(),
         )
-
-    def _redirect(self, request: Request, response: Response) -> str | None:
-        if response.status not in REDIRECTS:
-            return None
-        location = _header(response, "Location").strip()
-        return self._masking.masked(redirect_error(request.url, location)) if location else None
+        return outcome_of(answer, url=request.url, now=self._now(), masking=self._masking)
 
     async def _failed(
         self, target: Target, exc: DetailedPyreqwestError, status: int | None
@@ -273,18 +259,6 @@ def _header(response: Response, name: str) -> str:
         return response.get_header(name) or ""
     except ValueError:  # bytes that are no text; then it says nothing to us
         return ""
-
-
-def seconds_to_wait(value: str, *, now: Moment) -> float | None:
-    """Return what a Retry-After header asks for: seconds or a date (RFC 9110, 10.2.3)."""
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, seconds_between(now, moment_of(date.replace(tzinfo=date.tzinfo or UTC))))
 
 
 def _reason(causes: list[str], otherwise: str, *, is_secure: bool) -> str:

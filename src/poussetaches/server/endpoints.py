@@ -9,12 +9,13 @@ from random import Random
 from poussetaches.api.batch import BatchRoutes
 from poussetaches.api.bulk import Bulk
 from poussetaches.api.bulk_routes import BulkRoutes
+from poussetaches.api.dialect import Dialects
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.events import EventHub, EventRoutes
 from poussetaches.api.failures import FailureRoutes
 from poussetaches.api.openapi import OpenApi
 from poussetaches.api.operations import Operations
-from poussetaches.api.original import OriginalRoutes
+from poussetaches.api.original import ORIGINAL, OriginalRoutes
 from poussetaches.api.progress import ProgressRoutes
 from poussetaches.api.pushing import Pushing
 from poussetaches.api.queues import QueueRoutes
@@ -31,6 +32,9 @@ from poussetaches.engine.stats import Stats
 from poussetaches.logs import dropped_line_count
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
+
+# Of the endpoints below; paths of none of them are refused as /v1 refuses.
+DIALECTS = Dialects(ORIGINAL)
 
 
 @dataclass(frozen=True, kw_only=True)

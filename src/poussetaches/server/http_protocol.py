@@ -1,7 +1,7 @@
 """``HttpProtocol``: one connection to the API, from any client, well-behaved or not.
 
 uvicorn's protocol with limits on heads, trailers, pipelined requests and time. Requests that HTTP
-does not allow get a problem document, like all refused requests.
+does not allow are refused in the dialect of their path, as all refused requests are.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import re
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
+from starlette.responses import Response
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from poussetaches.api.dialect import Dialects
 from poussetaches.api.problems import Problem, unavailable
 from poussetaches.api.reading import MOST_THROWN_AWAY
 from poussetaches.server.joined import JoinedTransport
@@ -53,10 +56,13 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         patience: Patience,
+        dialects: Dialects,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.age = 0  # how often patience looked while nothing was answered
+        self.url = b""
         self._patience = patience
+        self._dialects = dialects
         self._in_head = False
         self._host_count = 0  # Host headers in the current head
         self._moved = False  # the parser got somewhere with what it was fed last
@@ -259,10 +265,18 @@ class HttpProtocol(HttpToolsProtocol):
         if request is not None:
             request.disconnected = True
             request.message_event.set()
-        self.transport.write(_raw(problem))
+        self.transport.write(_raw(self._dialects.refusal(self._path(), problem)))
         # Closing with something unread would reset the connection, and take the answer with it.
         self.transport.write_eof()
         self._patience.refused(self)
+
+    def _path(self) -> str:
+        """Return the path of the request that comes in, empty if it is not known yet."""
+        try:
+            path = httptools.parse_url(self.url).path or b""
+        except httptools.HttpParserInvalidURLError:  # among them, longer than 64 KiB
+            path = self.url.partition(b"?")[0]
+        return unquote(path.decode("latin-1"))
 
     def _throw_away(self, data: bytes) -> None:
         self._unseen += len(data)
@@ -276,13 +290,12 @@ class HttpProtocol(HttpToolsProtocol):
         return None if cycle is None or cycle.response_complete else cycle
 
 
-def _raw(problem: Problem) -> bytes:
+def _raw(response: Response) -> bytes:
     """Return a whole answer as bytes."""
-    response = problem.response()
     status = HTTPStatus(response.status_code)
     lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
     head = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    return b"".join((head, b"connection: close\r\n", lines, b"\r\n", response.body))
+    return b"".join((head, b"connection: close\r\n", lines, b"\r\n", bytes(response.body)))
 
 
 @lru_cache(maxsize=64)
@@ -311,7 +324,7 @@ def _unknown_coding(value: bytes) -> Problem:
 
 def _compressed(value: bytes) -> Problem:
     detail = f"Content-Encoding {_shown(value)} is unsupported; send the body uncompressed"
-    headers = {"Accept-Encoding": "identity"}  # RFC 9110, section 15.5.16
+    headers = (("Accept-Encoding", "identity"),)  # RFC 9110, section 15.5.16
     return Problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail, headers=headers
     )

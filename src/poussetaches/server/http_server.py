@@ -8,6 +8,7 @@ from functools import partial
 import uvicorn
 from starlette.types import ASGIApp
 
+from poussetaches.api.dialect import V1_ONLY, Dialects
 from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.listener import BACKLOG, address_of
@@ -21,16 +22,22 @@ class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers, and without its ten wake-ups a second."""
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, *, patience: Patience | None = None
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        *,
+        patience: Patience | None = None,
+        dialects: Dialects = V1_ONLY,
     ) -> None:
         self._patience = patience or Patience(most=MOST_CONNECTIONS)
+        protocol = partial(HttpProtocol, patience=self._patience, dialects=dialects)
         super().__init__(
             uvicorn.Config(
                 app,
                 interface="asgi3",
                 loop="none",
                 # A class is what uvicorn calls it; whatever makes a protocol will do.
-                http=partial(HttpProtocol, patience=self._patience),  # type: ignore[arg-type]
+                http=protocol,  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -26,7 +26,7 @@ from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.server.configuration import engine_config, masking
 from poussetaches.server.descriptors import Descriptors
-from poussetaches.server.endpoints import Services, endpoints_of
+from poussetaches.server.endpoints import DIALECTS, Services, endpoints_of
 from poussetaches.server.trust import report_trust
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
@@ -110,6 +110,7 @@ class Parts:
         hosts = (*settings.allow_host, settings.host.lower())
         self.app: ASGIApp = build_app(
             endpoints,
+            dialects=DIALECTS,
             tokens=_tokens(settings),
             request_limits=request_limits,
             hosts=hosts,

@@ -25,6 +25,7 @@ from poussetaches.logs import configure_logging, log_what_python_prints
 from poussetaches.program import is_executable
 from poussetaches.server.companion import Alone, Companion
 from poussetaches.server.descriptors import Descriptors, divide_descriptors
+from poussetaches.server.endpoints import DIALECTS
 from poussetaches.server.http_server import HttpServer
 from poussetaches.server.listener import (
     address_of,
@@ -192,7 +193,8 @@ async def _run_test_mode(
 
 
 def _http_server(app: ASGIApp, listener: socket.socket, descriptors: Descriptors) -> HttpServer:
-    return HttpServer(app, listener, patience=Patience(most=descriptors.connections))
+    patience = Patience(most=descriptors.connections)
+    return HttpServer(app, listener, patience=patience, dialects=DIALECTS)
 
 
 async def _serve(

@@ -25,8 +25,9 @@ from poussetaches.client.wire import Answer, Call
 from poussetaches.core.moment import Moment
 from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.core.task import Outcome
+from poussetaches.engine import answer
+from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
-from poussetaches.engine.sender import MAX_BODY
 from poussetaches.server.test_mode import TestModeServer
 from poussetaches.settings import load_settings
 
@@ -35,6 +36,8 @@ NO_EVENTS = "events are not offered in tests; ask for the tasks"
 NO_ANSWER = "the server of this test does not answer"
 BROKEN_OFF = "the test was interrupted"
 SEED = 1  # of all chance, so that retries come at the same times in every run
+
+_NO_SECRETS = Masking()  # a test's secrets are its own
 
 T = TypeVar("T")
 Deliver = Callable[[IncomingRequest], Reply]
@@ -149,14 +152,10 @@ class World:
             )
         )
         headers = {name.lower(): value for name, value in reply.headers.items()}
-        after = headers.get("retry-after", "")
-        return Outcome(
-            status=int(reply.status),
-            body=reply.body[:MAX_BODY],
-            truncated=len(reply.body) > MAX_BODY,
-            retry_after=float(after) if after.isdecimal() else None,
-            refused=headers.get("poussetaches-retry", "").lower() == "no",
+        given = answer.Answer(
+            int(reply.status), lambda name: headers.get(name.lower(), ""), reply.body
         )
+        return answer.outcome_of(given, url=request.url, now=self.now(), masking=_NO_SECRETS)
 
 
 class InProcess:

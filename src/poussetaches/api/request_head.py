@@ -1,0 +1,18 @@
+"""``RequestHead``: what a request says before its body. Checks need nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, section 9.2.1
+
+
+class RequestHead(msgspec.Struct, frozen=True, gc=False):  # made for every push
+    """Method, decoded path, headers with names in lower case, and the client's address."""
+
+    method: str
+    path: str
+    headers: Sequence[tuple[bytes, bytes]]
+    peer: str | None = None  # None on a Unix socket
