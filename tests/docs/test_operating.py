@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from poussetaches.api.operations import Liveness
+from poussetaches.api.monitoring_routes import Liveness
 from tests.acceptance.harness import NOBODY, serving
 from tests.docs.shell import ROOT, code_blocks, run
 from tests.docs.test_protocol_tables import fields_of, table

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from prometheus_client.exposition import generate_latest
 
-from poussetaches.api.filters import FilterFields
+from poussetaches.api.filter_fields import FilterFields
 from poussetaches.api.metrics import Numbers, NumbersCollector
 from poussetaches.api.schedule_fields import ScheduleFields
 from poussetaches.api.views import AttemptView, TaskView
@@ -24,7 +24,7 @@ from tests.docs.shell import ROOT
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
 LIFECYCLE = (ROOT / "docs" / "lifecycle.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
-EVENTS = (ROOT / "src" / "poussetaches" / "api" / "events.py").read_text()
+EVENTS = (ROOT / "src" / "poussetaches" / "api" / "event_hub.py").read_text()
 
 
 def table(title: str, *, page: str = PAGE) -> set[str]:
@@ -81,7 +81,7 @@ def test_every_reason_to_die_has_its_row() -> None:
 
 
 def test_every_event_has_its_row() -> None:
-    told = set(re.findall(r'(?:_add\(|written\(self\._id, )"(\w+)"', EVENTS))
+    told = set(re.findall(r'(?:_add\(|encode_event\(self\._id, )"(\w+)"', EVENTS))
 
     assert table("event | data | reports") == told
 

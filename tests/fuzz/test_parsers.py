@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poussetaches.api.dialect import problem_document
-from poussetaches.api.filters import FilterFields
+from poussetaches.api.filter_fields import FilterFields
 from poussetaches.api.problems import Problem
-from poussetaches.api.reading import decode
+from poussetaches.api.request_body import decode
 from poussetaches.api.schedule_fields import ScheduleFields
 from poussetaches.core.errors import Invalid, InvalidFilter, InvalidSchedule, SettingsError
 from poussetaches.core.failures import common_error, common_path, first_line, group_of

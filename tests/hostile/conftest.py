@@ -16,7 +16,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert server.request("GET", "/healthz").status == 200
         logged = server.log.read_text().removeprefix(started).splitlines()
         expected = (
-            " info api.journal ",
+            " info api.audit_log ",
             " warning server.patience connections closed to make room ",
         )
         assert [line for line in logged if not any(text in line for text in expected)] == []

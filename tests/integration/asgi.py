@@ -88,7 +88,7 @@ def endpoint(
     *,
     handler: Handler = done,
     is_open: bool = False,
-    reads: bool = False,
+    changes_nothing: bool = False,
     is_push: bool = False,
 ) -> Endpoint:
     """Return a row of an API, whose handler does nothing unless another is given."""
@@ -101,7 +101,7 @@ def endpoint(
         answers={204: None},
         parameters=dict.fromkeys(PATH_PARAMETER.findall(path), str),
         is_open=is_open,
-        reads=reads,
+        changes_nothing=changes_nothing,
         is_push=is_push,
         is_hot=is_push,
     )

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.routing import Mount
+from poussetaches.api.router import Mount
 from tests.integration.asgi import Answered, endpoint, request, request_in_pieces
 
 FULL, READ = "Bearer writes", "Bearer reads"
@@ -125,10 +125,10 @@ async def test_read_only_token_changes_nothing_through_a_mount(guarded: ASGIApp)
     assert (answered.status, code_of(answered)) == (403, "read-only-token")
 
 
-async def test_change_through_a_mount_is_journaled(
+async def test_change_through_a_mount_is_in_the_audit_log(
     guarded: ASGIApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "poussetaches.api.journal")
+    caplog.set_level(logging.INFO, "poussetaches.api.audit_log")
 
     answered = await request(guarded, "POST", "/actions/pause", authorization=FULL)
     await request(guarded, "GET", "/actions/pause", authorization=FULL)

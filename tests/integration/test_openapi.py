@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from poussetaches.api.original import ORIGINAL, PATHS
+from poussetaches.api.original_routes import ORIGINAL, PATHS
 from tests.acceptance.harness import Server, serving
 from tests.effort import LONG
 

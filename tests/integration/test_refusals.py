@@ -19,9 +19,9 @@ from starlette.responses import PlainTextResponse, Response
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
 from poussetaches.api.dialect import V1, Dialect, Dialects
-from poussetaches.api.original import ORIGINAL
+from poussetaches.api.original_routes import ORIGINAL
 from poussetaches.api.problems import Problem
-from poussetaches.api.reading import decode, read_body
+from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.errors import OutcomeUnknown, StoreFull, StoreUnavailable, TaskNotFound
 from poussetaches.server.http_server import HttpServer

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from poussetaches.api.app import build_app
-from poussetaches.api.events import KEPT, MOST_A_SECOND, EventHub, EventRoutes
+from poussetaches.api.event_hub import MAX_KEPT, MAX_TASK_EVENTS, EventHub
+from poussetaches.api.event_routes import EventRoutes
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.queue import Queue
 from poussetaches.engine.clock import SystemClock
@@ -217,13 +218,13 @@ def test_events_of_one_queue_leave_the_others_out(client: Client) -> None:
 def test_batch_of_many_tasks_is_told_as_counts(client: Client) -> None:
     with streaming(client.server) as stream:
         stream.begin()
-        push_later(client, ["default"] * 3 * MOST_A_SECOND)
+        push_later(client, ["default"] * 3 * MAX_TASK_EVENTS)
 
         told = stream.until(lambda event: event.name == "counts")
 
     told_count = [event.name for event in told].count("task")
-    assert 0 < told_count <= MOST_A_SECOND
-    merged_count = 3 * MOST_A_SECOND - told_count
+    assert 0 < told_count <= MAX_TASK_EVENTS
+    merged_count = 3 * MAX_TASK_EVENTS - told_count
     assert told[-1].data["changes"] == {"default": {"pushed": merged_count}}
 
 
@@ -239,7 +240,7 @@ async def test_client_that_does_not_read_is_dropped_and_others_are_not(
         await reader.readuntil(b"id: ")
 
         for round in range(3):
-            names = [f"queue-{round}-{number}" for number in range(KEPT * 2 // 3)]
+            names = [f"queue-{round}-{number}" for number in range(MAX_KEPT * 2 // 3)]
             hub.committed(News(queues={name: Queue(name=name) for name in names}))
             async with asyncio.timeout(PATIENCE):
                 await reader.readuntil(names[-1].encode())

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.harness import Answer, Delivery, Receiver, Reply, receiving, serving
+from tests.integration.test_v1_audit_log import changes
 from tests.integration.test_v1_events import streaming
-from tests.integration.test_v1_journal import changes
 from tests.integration.v1 import Client, problem
 
 API_TOKEN, READ_TOKEN = "may do everything", "may only read"

@@ -137,13 +137,13 @@ STORING = "thread (8): store-writer_0;run (threading.py:9);write (poussetaches/s
     ("stack", "expected"),
     [
         (f"{SERVING}", "event loop: uvloop, asyncio"),
-        (f"{SERVING};push (poussetaches/api/tasks.py:1)", "API"),
+        (f"{SERVING};push (poussetaches/api/task_routes.py:1)", "API"),
         (
-            f"{SERVING};push (poussetaches/api/tasks.py:1);get (enum.py:5);memcpy (libc.so.6)",
+            f"{SERVING};push (poussetaches/api/task_routes.py:1);get (enum.py:5);memcpy (libc.so)",
             "API",
         ),
         (
-            f"{SERVING};push (poussetaches/api/tasks.py:1);decode (msgspec/_core.so)",
+            f"{SERVING};push (poussetaches/api/task_routes.py:1);decode (msgspec/_core.so)",
             "JSON: msgspec",
         ),
         (f"{SERVING};uv__write (stream.c:4);writev (libc.so.6)", "kernel: network, wake-ups"),

@@ -8,20 +8,20 @@ from poussetaches.api.auth import Tokens
 from poussetaches.api.checks import Checks
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.routing import Routes
+from poussetaches.api.router import Router
 from tests.integration.asgi import endpoint
 
 HOST, FOREIGN_HOST = (b"host", b"localhost"), (b"host", b"evil.example")
 FOREIGN = (b"origin", b"http://evil.example")
 FULL, READ = (b"authorization", b"Bearer writes"), (b"authorization", b"Bearer reads")
 
-ROUTES = Routes(
+ROUTES = Router(
     [
         endpoint("GET", "/healthz", is_open=True),
         endpoint("GET", "/v1/things"),
         endpoint("POST", "/v1/things"),
         endpoint("POST", "/v1/pushes", is_push=True),
-        endpoint("POST", "/v1/things/preview", reads=True),
+        endpoint("POST", "/v1/things/preview", changes_nothing=True),
     ]
 )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from poussetaches.api.metrics import MOST_QUEUES, Numbers, expose, named
+from poussetaches.api.metrics import MAX_SERIES, Numbers, expose, named
 from poussetaches.core.queue import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.engine.stats import Totals
@@ -55,17 +55,17 @@ def test_numbers_are_told_under_their_names() -> None:
 
 
 def test_queues_after_the_first_hundred_are_added_up_as_other() -> None:
-    queues = {f"q{number}": QueueCounts(waiting=1) for number in range(MOST_QUEUES + 2)}
+    queues = {f"q{number}": QueueCounts(waiting=1) for number in range(MAX_SERIES + 2)}
 
     found = named(queues)
 
-    assert len(found) == MOST_QUEUES + 1
+    assert len(found) == MAX_SERIES + 1
     assert found["other"] == QueueCounts(waiting=2)
 
 
 def test_queue_called_other_is_among_the_rest() -> None:
     queues = {"other": QueueCounts(waiting=1, dead=1)}
-    queues |= {f"q{number}": QueueCounts(waiting=1) for number in range(MOST_QUEUES)}
+    queues |= {f"q{number}": QueueCounts(waiting=1) for number in range(MAX_SERIES)}
 
     assert named(queues)["other"] == QueueCounts(waiting=1, dead=1)
     assert named({"other": QueueCounts(dead=3)}) == {"other": QueueCounts(dead=3)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from poussetaches.api.pushing import build_push, trace_of
+from poussetaches.api.task_pusher import build_push, trace_of
 from poussetaches.core.errors import InvalidTask, TooMany
 from poussetaches.core.headers import MAX_HEADERS
 from poussetaches.core.moment import DAY, SECOND, Moment, later, rfc3339

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.endpoint import PATH_PARAMETER, Endpoint
-from poussetaches.api.openapi import OpenApi, describe, problems_of
+from poussetaches.api.openapi import OpenApiRoutes, describe, problems_of
 from poussetaches.core.queue import NAME_IN_WORDS, Name
 
 
@@ -204,7 +204,7 @@ def test_answer_may_be_text() -> None:
         ({"problems": (404,)}, {"200", "404", "421", "500", "503"}),
         ({"query": Search}, {"200", "421", "422", "500", "503"}),
         ({"method": "POST"}, {"200", "403", "421", "500", "503", "507"}),
-        ({"method": "POST", "reads": True}, {"200", "403", "421", "500", "503"}),
+        ({"method": "POST", "changes_nothing": True}, {"200", "403", "421", "500", "503"}),
         (
             {"method": "PUT", "body": Shelf},
             {"200", "400", "403", "413", "421", "422", "500", "503", "507"},
@@ -224,7 +224,7 @@ def test_refusals_that_every_such_row_has_are_implied(
     [
         ({}, {401}),
         ({"method": "POST"}, {401}),
-        ({"method": "POST", "reads": True}, {401}),
+        ({"method": "POST", "changes_nothing": True}, {401}),
         ({"path": "/readyz", "is_open": True}, set()),
     ],
     ids=["read", "write", "reading-post", "health"],
@@ -266,7 +266,7 @@ def test_problem_that_passes_says_when_to_try_again() -> None:
 
 def test_row_can_be_left_out_of_the_document() -> None:
     hidden = make_row(path="/hidden", is_described=False)
-    document = OpenApi([make_row(), hidden], has_token=False).document()
+    document = OpenApiRoutes([make_row(), hidden], has_token=False).document()
 
     assert set(document["paths"]) == {"/shelves/{name}", "/openapi.json"}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from poussetaches.api.filters import FilterFields
-from poussetaches.api.schedule_fields import ScheduleFields, ScheduleSet
+from poussetaches.api.filter_fields import FilterFields
+from poussetaches.api.schedule_fields import ScheduleFields
+from poussetaches.api.schedule_set import ScheduleSet
 from poussetaches.core.queue import NAME_IN_WORDS
 from poussetaches.core.queue_fields import QueueFields
 from poussetaches.core.refusal import place_of

@@ -13,8 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 from poussetaches.api.app import build_app
 from poussetaches.api.endpoint import Handler
 from poussetaches.api.problems import Problem
-from poussetaches.api.request_limits import MOST_ACTIVE, RequestLimits
-from poussetaches.api.routing import Resource
+from poussetaches.api.request_limits import MAX_ACTIVE, RequestLimits
+from poussetaches.api.router import Resource
 from tests.fakes import let_run
 from tests.integration.asgi import endpoint
 
@@ -144,7 +144,7 @@ def test_no_more_requests_are_parked_than_half_of_the_connections() -> None:
 
 def test_number_of_active_requests_does_not_grow_with_the_connections() -> None:
     request_limits = RequestLimits(1_000_000)
-    slots = [request_limits.active() for _ in range(MOST_ACTIVE)]
+    slots = [request_limits.active() for _ in range(MAX_ACTIVE)]
 
     problem = request_limits.problem(Resource())
 

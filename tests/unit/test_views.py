@@ -12,7 +12,7 @@ from poussetaches.api.views import (
     SECRET_HEADERS,
     attempt_view,
     list_views,
-    shown,
+    shown_time,
     task_detail,
     task_view,
     wait_view,
@@ -227,4 +227,4 @@ def test_only_a_task_that_waits_says_what_for() -> None:
     ],
 )
 def test_moment_outside_the_calendar_is_moved_inside(moment: Moment, text: str) -> None:
-    assert shown(moment) == text
+    assert shown_time(moment) == text

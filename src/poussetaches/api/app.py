@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from poussetaches.api.audit_log import log_change
 from poussetaches.api.auth import Tokens
 from poussetaches.api.checks import Checks
 from poussetaches.api.dialect import V1_ONLY, Dialects
 from poussetaches.api.endpoint import Endpoint
-from poussetaches.api.journal import note_change
 from poussetaches.api.problems import Problem, problem_of
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
-from poussetaches.api.routing import Headers, Mount, Resource, Routes, nothing_at
+from poussetaches.api.router import Headers, Mount, Resource, Router, nothing_at
 from poussetaches.core.errors import PousseTachesError
 
 
@@ -42,7 +42,7 @@ def build_app(
     ``count_failure`` is called for each request that failed because of an internal error.
     """
     return App(
-        routes=Routes(endpoints, mounts),
+        router=Router(endpoints, mounts),
         checks=Checks(tokens=tokens, hosts=hosts, request_limits=request_limits),
         dialects=dialects,
         request_limits=request_limits,
@@ -55,7 +55,7 @@ def build_app(
 class App:
     """Finds what a request is for, checks it, and calls its endpoint or mount."""
 
-    routes: Routes
+    router: Router
     checks: Checks
     dialects: Dialects
     request_limits: RequestLimits
@@ -68,7 +68,7 @@ class App:
         head = RequestHead(
             scope["method"], scope["path"], scope["headers"], client[0] if client else None
         )
-        resource = self.routes.find(head.method, head.path)
+        resource = self.router.find(head.method, head.path)
         problem = self.checks.problem(head, resource)
         if problem is not None:
             await self._refusal(problem, head, resource)(scope, receive, send)
@@ -112,8 +112,8 @@ class App:
         """Note a change in the journal; return the headers that every answer has."""
         if slot is not None:
             slot.leave()  # how long the answer takes from here on depends on the client
-        if resource.is_journaled:
-            note_change(head, status)
+        if resource.is_audited:
+            log_change(head, status)
         return (self.date.header(), *resource.headers)
 
 

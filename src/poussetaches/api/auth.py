@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from poussetaches.api.problems import Problem
 from poussetaches.api.request_head import RequestHead
-from poussetaches.api.routing import Resource
+from poussetaches.api.router import Resource
 
 # Each challenge has a header of its own: Chromium reads one challenge per header, and would not
 # ask for a password otherwise.
@@ -47,7 +47,7 @@ def token_problem(head: RequestHead, resource: Resource, *, tokens: Tokens) -> P
         return None
     if token is None or not tokens.may_read(token):
         return _unauthorized(is_wrong=token is not None)
-    if head.method in _READING_METHODS or (endpoint is not None and endpoint.only_reads):
+    if head.method in _READING_METHODS or (endpoint is not None and endpoint.is_read_only):
         return None
     detail = f"the token is read-only; {head.method} {head.path} requires the API token"
     return Problem(HTTPStatus.FORBIDDEN, "read-only-token", detail)

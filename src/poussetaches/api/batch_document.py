@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from poussetaches.api.problems import Problem
-from poussetaches.api.reading import decode, invalid, too_large
+from poussetaches.api.request_body import decode, invalid, too_large
 from poussetaches.core.nesting import brackets, depths
 
 GROUP = 512 * 1024  # bytes of tasks decoded at once; more if one of them is larger

@@ -11,11 +11,11 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.bulk import Bulk
+from poussetaches.api.bulk_edit import BulkEditor
 from poussetaches.api.endpoint import Endpoint, answer
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.filters import FilterFields
-from poussetaches.api.reading import decode, invalid, read_body
+from poussetaches.api.filter_fields import FilterFields
+from poussetaches.api.request_body import decode, invalid, read_body
 from poussetaches.api.task_patch import changes_of
 from poussetaches.core.changes import Changes
 from poussetaches.core.edits import Cancel, Delete, Edit, Requeue, Run
@@ -62,7 +62,7 @@ class BulkRoutes:
 
     def __init__(
         self,
-        bulk: Bulk,
+        bulk: BulkEditor,
         engine: EngineView,
         *,
         now: Callable[[], Moment],

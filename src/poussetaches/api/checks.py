@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from poussetaches.api.auth import Tokens, token_problem
-from poussetaches.api.browsers import KnownHosts, browser_problem
+from poussetaches.api.cross_site import KnownHosts, cross_site_problem
 from poussetaches.api.problems import Problem
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.routing import Resource, path_problem
+from poussetaches.api.router import Resource, path_problem
 
 
 class Checks:
@@ -30,7 +30,7 @@ class Checks:
         """Return why a request is refused; None if it is not."""
         problem = self._request_limits.problem(resource)
         if problem is None:
-            problem = browser_problem(head, resource, known_hosts=self._known_hosts)
+            problem = cross_site_problem(head, resource, known_hosts=self._known_hosts)
         if problem is None and self._tokens is not None:
             problem = token_problem(head, resource, tokens=self._tokens)
         return path_problem(head, resource) if problem is None else problem

@@ -12,7 +12,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.reading import invalid
+from poussetaches.api.request_body import invalid
 from poussetaches.core.refusal import place_of
 
 V = TypeVar("V")
@@ -49,7 +49,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] = {}  # types of the parameters in the path
     is_open: bool = False  # needs no token and no known Host, and is always answered
     has_own_token: bool = False  # the handler checks a token that is not one of the API
-    reads: bool = False  # a GET always does; so may POST when it changes nothing
+    changes_nothing: bool = False  # a GET always does; so may POST when it changes nothing
     is_push: bool = False  # not journaled: its tasks are logged when they are attempted
     is_hot: bool = False  # comes by the thousand: no limit on concurrent requests
     is_described: bool = True  # in the OpenAPI document
@@ -59,9 +59,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         assert set(PATH_PARAMETER.findall(self.path)) == set(self.parameters), self.path
 
     @property
-    def only_reads(self) -> bool:
+    def is_read_only(self) -> bool:
         """Return whether the read-only token is enough."""
-        return self.reads or self.method == "GET"
+        return self.changes_nothing or self.method == "GET"
 
     @property
     def is_counted(self) -> bool:
@@ -69,10 +69,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.is_hot or self.is_open)
 
     @property
-    def is_journaled(self) -> bool:
+    def is_audited(self) -> bool:
         """Return whether a success is logged as a change."""
         # Handlers report progress, with tokens of their own, up to once a second.
-        return not (self.only_reads or self.is_push or self.has_own_token)
+        return not (self.is_read_only or self.is_push or self.has_own_token)
 
 
 class Plain(Response):

@@ -20,7 +20,7 @@ from poussetaches.core.task import TaskState
 from poussetaches.engine.stats import Totals
 
 PREFIX = "poussetaches_"
-MOST_QUEUES = 100  # with series of their own: one for each of 20,000 would break the scraper
+MAX_SERIES = 100  # with series of their own: one for each of 20,000 would break the scraper
 REST = "other"  # the other queues together; one that is called so is among them
 
 STATES = ("waiting", "running", "succeeded", "dead")
@@ -88,9 +88,9 @@ class NumbersCollector:
 
 def named(queues: Mapping[str, QueueCounts]) -> dict[str, QueueCounts]:
     """Return the first hundred queues by name, and the rest added up."""
-    if len(queues) <= MOST_QUEUES:
+    if len(queues) <= MAX_SERIES:
         return dict(queues)
-    names = [name for name in queues if name != REST][:MOST_QUEUES]
+    names = [name for name in queues if name != REST][:MAX_SERIES]
     found = {name: queues[name] for name in names}
     return {**found, REST: total_of(queues[name] for name in queues if name not in found)}
 

@@ -45,7 +45,7 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True):
     errors: list[FieldError] = []
 
 
-class OpenApi:
+class OpenApiRoutes:
     """Serves the document, which is made when it is first asked for."""
 
     def __init__(self, endpoints: Iterable[Endpoint], *, has_token: bool) -> None:
@@ -154,7 +154,7 @@ def problems_of(endpoint: Endpoint, *, has_token: bool) -> list[int]:
         found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     if not endpoint.is_open:
         found.add(HTTPStatus.SERVICE_UNAVAILABLE)
-        if not endpoint.only_reads:
+        if not endpoint.is_read_only:
             found.add(HTTPStatus.INSUFFICIENT_STORAGE)
         found.add(HTTPStatus.UNAUTHORIZED if has_token else HTTPStatus.MISDIRECTED_REQUEST)
     return sorted(map(int, found - set(endpoint.answers)))

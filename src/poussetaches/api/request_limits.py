@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from poussetaches.api.problems import Problem, unavailable
-from poussetaches.api.routing import Resource
+from poussetaches.api.router import Resource
 
-MOST_ACTIVE = 256  # requests; the store lists tasks one request at a time, in about 20 ms
+MAX_ACTIVE = 256  # requests; the store lists tasks one request at a time, in about 20 ms
 SLOT = "poussetaches.slot"  # key in the ASGI scope of an active request
 
 
@@ -22,7 +22,7 @@ class RequestLimits:
     """Counts active and parked requests; the limits are fractions of the connection limit."""
 
     def __init__(self, connections: int) -> None:
-        self._most_active = max(1, min(MOST_ACTIVE, connections // 4))
+        self._most_active = max(1, min(MAX_ACTIVE, connections // 4))
         self._most_parked = max(1, connections // 2)
         self.active_count = 0
         self._parked_count = 0

@@ -128,7 +128,7 @@ def list_views(tasks: Iterable[Task], limits: Iterable[list[Limit] | None]) -> l
     waits: list[WaitView] | UnsetType = UNSET
     found = []
     for task, reached in zip(tasks, limits, strict=True):
-        run_at = shown(task.run_at)
+        run_at = shown_time(task.run_at)
         if reached is not last:  # tasks that wait for the same share a list
             last, waits = (
                 reached,
@@ -167,7 +167,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         round=attempt.round,
         number=attempt.number,
         request_id=attempt.request_id,
-        started_at=shown(attempt.started_at),
+        started_at=shown_time(attempt.started_at),
         duration=attempt.duration,
         status=attempt.status,
         error=attempt.error,
@@ -181,7 +181,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
 def progress_view(progress: Progress) -> ProgressView:
     """Return a report of progress as it is shown."""
     return ProgressView(
-        done=progress.done, total=progress.total, note=progress.note, at=shown(progress.at)
+        done=progress.done, total=progress.total, note=progress.note, at=shown_time(progress.at)
     )
 
 
@@ -189,7 +189,7 @@ def wait_view(waiting: WaitingFor) -> WaitView:
     """Return what is waited for as it is shown."""
     return WaitView(
         reason=waiting.reason,
-        until=shown_or_none(waiting.until),
+        until=shown_time_or_none(waiting.until),
         detail=waiting.detail,
         count=UNSET if waiting.count is None else waiting.count,
     )
@@ -199,7 +199,7 @@ def _short_waits(limits: Iterable[Limit], task: Task, run_at: ShownTime) -> list
     return [
         WaitView(
             reason=limit.reason,
-            until=run_at if limit.until == task.run_at else shown_or_none(limit.until),
+            until=run_at if limit.until == task.run_at else shown_time_or_none(limit.until),
         )
         for limit in limits
     ]
@@ -228,7 +228,7 @@ def response_text(attempt: Attempt) -> str:
     return decoder.decode(attempt.response_body, final=not attempt.response_truncated)
 
 
-def shown(moment: Moment) -> str:
+def shown_time(moment: Moment) -> str:
     """Return a moment as RFC 3339 text; one outside the years 1 to 9999 is moved inside."""
     try:
         return rfc3339(moment)
@@ -236,9 +236,9 @@ def shown(moment: Moment) -> str:
         return rfc3339(_FIRST if moment < _FIRST else _LAST)
 
 
-def shown_or_none(moment: Moment | None) -> str | None:
+def shown_time_or_none(moment: Moment | None) -> str | None:
     """Return a moment as RFC 3339 text, None for none."""
-    return None if moment is None else shown(moment)
+    return None if moment is None else shown_time(moment)
 
 
 def _shown_as(
@@ -247,7 +247,7 @@ def _shown_as(
     """Return a view of a task, with the fields that only some kinds of view have."""
     fields = dict(zip(ShownTask.__struct_fields__, _shown_fields(task), strict=True))
     for name in _TIMES:
-        fields[name] = shown_or_none(fields[name])
+        fields[name] = shown_time_or_none(fields[name])
     if run_at is not None:
         fields["run_at"] = run_at
     if task.retry is not None:

@@ -6,25 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from poussetaches.api.batch import BatchRoutes
-from poussetaches.api.bulk import Bulk
+from poussetaches.api.batch_routes import BatchRoutes
+from poussetaches.api.bulk_edit import BulkEditor
 from poussetaches.api.bulk_routes import BulkRoutes
 from poussetaches.api.dialect import Dialects
 from poussetaches.api.endpoint import Endpoint
-from poussetaches.api.events import EventHub, EventRoutes
-from poussetaches.api.failures import FailureRoutes
-from poussetaches.api.openapi import OpenApi
-from poussetaches.api.operations import Operations
-from poussetaches.api.original import ORIGINAL, OriginalRoutes
-from poussetaches.api.progress import ProgressRoutes
-from poussetaches.api.pushing import Pushing
-from poussetaches.api.queues import QueueRoutes
+from poussetaches.api.event_hub import EventHub
+from poussetaches.api.event_routes import EventRoutes
+from poussetaches.api.failure_routes import FailureRoutes
+from poussetaches.api.monitoring_routes import MonitoringRoutes
+from poussetaches.api.openapi import OpenApiRoutes
+from poussetaches.api.original_routes import ORIGINAL, OriginalRoutes
+from poussetaches.api.progress_routes import ProgressRoutes
+from poussetaches.api.queue_routes import QueueRoutes
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.schedules import ScheduleRoutes
-from poussetaches.api.tasks import TaskRoutes
-from poussetaches.api.test_mode import TestMode, TestModeRoutes
+from poussetaches.api.schedule_routes import ScheduleRoutes
+from poussetaches.api.task_pusher import TaskPusher
+from poussetaches.api.task_routes import TaskRoutes
+from poussetaches.api.task_wait import TaskWaiters
+from poussetaches.api.test_mode_routes import TestMode, TestModeRoutes
 from poussetaches.api.views import SECRET_HEADERS
-from poussetaches.api.watch import TaskWatch
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskLimits
 from poussetaches.engine.engine import Engine
@@ -44,8 +45,8 @@ class Services:
     store: Store
     engine: Engine
     stats: Stats
-    bulk: Bulk
-    watch: TaskWatch
+    bulk: BulkEditor
+    watch: TaskWaiters
     hub: EventHub
     request_limits: RequestLimits
     now: Callable[[], Moment]
@@ -71,13 +72,15 @@ def endpoints_of(
     ]
     if test_mode is not None:
         endpoints += TestModeRoutes(test_mode).endpoints()
-    described = OpenApi(endpoints, has_token=settings.api_token is not None)
+    described = OpenApiRoutes(endpoints, has_token=settings.api_token is not None)
     return [*endpoints, *described.endpoints()]
 
 
 def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
     store, engine, now, random = services.store, services.engine, services.now, services.random
-    pushing = Pushing(store=store, engine=engine, now=now, random=random, limits=_limits(settings))
+    pusher = TaskPusher(
+        store=store, engine=engine, now=now, random=random, limits=_limits(settings)
+    )
     groups = (
         OriginalRoutes(
             store=store,
@@ -90,7 +93,7 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
         TaskRoutes(
             store=store,
             engine=engine,
-            pushing=pushing,
+            pusher=pusher,
             watch=services.watch,
             request_limits=services.request_limits,
             now=now,
@@ -98,7 +101,7 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
             max_request=settings.max_request,
             secret_headers=_secret_headers(settings),
         ),
-        BatchRoutes(pushing, max_request=settings.max_request, max_batch=settings.max_batch),
+        BatchRoutes(pusher, max_request=settings.max_request, max_batch=settings.max_batch),
         BulkRoutes(
             services.bulk,
             engine,
@@ -132,7 +135,7 @@ def _of_definitions(services: Services, settings: Settings) -> list[Endpoint]:
 
 
 def _of_operations(services: Services) -> list[Endpoint]:
-    return Operations(
+    return MonitoringRoutes(
         store=services.store,
         engine=services.engine,
         stats=services.stats,

@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 from poussetaches.api.dialect import Dialects
 from poussetaches.api.problems import Problem, unavailable
-from poussetaches.api.reading import MOST_THROWN_AWAY
+from poussetaches.api.request_body import MAX_DISCARDED
 from poussetaches.server.joined import JoinedTransport
 from poussetaches.server.patience import Patience
 
@@ -280,7 +280,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _throw_away(self, data: bytes) -> None:
         self._unseen += len(data)
-        if self._unseen > MOST_THROWN_AWAY:
+        if self._unseen > MAX_DISCARDED:
             self.transport.close()
 
     @property

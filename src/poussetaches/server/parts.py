@@ -9,11 +9,11 @@ from starlette.types import ASGIApp
 
 from poussetaches.api.app import build_app
 from poussetaches.api.auth import Tokens
-from poussetaches.api.bulk import Bulk
-from poussetaches.api.events import EventHub
+from poussetaches.api.bulk_edit import BulkEditor
+from poussetaches.api.event_hub import EventHub
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.test_mode import TestMode
-from poussetaches.api.watch import TaskWatch
+from poussetaches.api.task_wait import TaskWaiters
+from poussetaches.api.test_mode_routes import TestMode
 from poussetaches.engine.alerts import Alerts
 from poussetaches.engine.clock import Bell, Clock, SystemClock
 from poussetaches.engine.engine import Engine
@@ -86,8 +86,8 @@ class Parts:
             config=config,
             observer=observer,
         )
-        self._bulk = Bulk(store=store, now=clock.now)
-        self._watch = TaskWatch()
+        self._bulk = BulkEditor(store=store, now=clock.now)
+        self._watch = TaskWaiters()
         # Readers of events live in real time, in test mode too.
         self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
         defects = self.engine.defects

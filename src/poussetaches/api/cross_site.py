@@ -1,0 +1,109 @@
+"""Requests that web pages of other origins make a browser send to the server.
+
+A page of another origin can make a browser send a POST, also to 127.0.0.1, and the browser adds
+the password that it remembers. A page whose name resolves to the server's address after it was
+loaded (DNS rebinding) has the server's origin in the browser; the name in ``Host`` reveals it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from http import HTTPStatus
+
+from poussetaches.api.problems import Problem
+from poussetaches.api.request_head import SAFE_METHODS, RequestHead
+from poussetaches.api.router import Resource
+from poussetaches.core.hosts import address_of, is_named
+
+_SIGNS = frozenset({b"origin", b"sec-fetch-site"})
+_FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
+_USUAL_PORTS = {b"http": b":80", b"https": b":443"}
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]*)(?::[0-9]*)?", re.IGNORECASE)
+_LONGEST_SHOWN = 200  # characters of what a request says of itself
+
+
+class KnownHosts:
+    """The names that the server may be called by without a token.
+
+    These are the given names, IP addresses, and names without a dot. No page can have one of them
+    as its own name.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self.has = lru_cache(maxsize=64)(self._has)
+
+    def _has(self, host: bytes) -> bool:
+        match = _HOST.fullmatch(host.decode("latin-1"))
+        if match is None:
+            return False
+        name = match[1].lower().strip("[]")
+        return "." not in name or address_of(name) is not None or is_named(name, self._names)
+
+
+def cross_site_problem(
+    head: RequestHead, resource: Resource, *, known_hosts: KnownHosts | None
+) -> Problem | None:
+    """Return the 421 or 403 of a request that a page of another origin may have sent.
+
+    ``known_hosts`` is None if any name is accepted, because a token is required. Every push is
+    checked, so this must be fast.
+    """
+    hosts, signs = [], []
+    for header in head.headers:
+        if header[0] == b"host":
+            hosts.append(header[1])
+        elif header[0] in _SIGNS:
+            signs.append(header)
+    if known_hosts is not None and not resource.is_open:
+        for host in hosts:
+            if not known_hosts.has(host):
+                return _misdirected(host)
+    if not signs or head.method in SAFE_METHODS:
+        return None
+    return _refuse_foreign(signs, hosts)
+
+
+def _refuse_foreign(signs: Iterable[tuple[bytes, bytes]], hosts: list[bytes]) -> Problem | None:
+    for name, value in signs:
+        if name == b"origin" and not _is_own(value, hosts):
+            host = _shown(hosts[0]) if hosts else "none"
+            return _foreign(f"its Origin is {_shown(value)}, and the server's Host is {host}")
+        if name == b"sec-fetch-site" and value in _FOREIGN_SITES:
+            return _foreign(f"its Sec-Fetch-Site is {_shown(value)}")
+    return None
+
+
+def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
+    """Return whether an ``Origin`` is the host of the request.
+
+    The scheme is ignored: behind a proxy that ends TLS, it differs. So is ``X-Forwarded-Host``: a
+    proxy can pass on ``Host``, and then no list of trusted proxies is needed.
+    """
+    scheme, _, authority = origin.lower().partition(b"://")
+    usual = _USUAL_PORTS.get(scheme)
+    if usual is None or len(hosts) != 1:
+        return False
+    return authority.removesuffix(usual) == hosts[0].lower().removesuffix(usual)
+
+
+def _foreign(why: str) -> Problem:
+    detail = (
+        f"web pages of another origin cannot change anything: {why}. A proxy must pass on Host; "
+        "programs must send neither Origin nor Sec-Fetch-Site"
+    )
+    return Problem(HTTPStatus.FORBIDDEN, "cross-site", detail)
+
+
+def _misdirected(host: bytes) -> Problem:
+    detail = (
+        f"the Host header is {_shown(host)}, which is not a known name of this server; start the "
+        "server with --allow-host and that name, or set an API token"
+    )
+    return Problem(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host", detail)
+
+
+def _shown(value: bytes) -> str:
+    return repr(value.decode("latin-1")[:_LONGEST_SHOWN])

@@ -1,0 +1,381 @@
+"""The original's routes and field names; ``docs/protocol.md`` describes them.
+
+Its words (``tries``, ``expected``, ``next_run``, ``delay`` in minutes, nanoseconds) live here
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from random import Random
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from poussetaches.api.dialect import Dialect, problem_document
+from poussetaches.api.endpoint import Endpoint, Plain
+from poussetaches.api.engine_view import EngineView
+from poussetaches.api.request_body import decode, read_body, too_large
+from poussetaches.api.streamed_response import StreamedResponse
+from poussetaches.api.views import response_text
+from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
+from poussetaches.core.moment import MINUTE, SECOND, Moment
+from poussetaches.core.new_task import TaskBuilder, TaskLimits
+from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
+from poussetaches.core.schedule import Schedule, first_occurrence
+from poussetaches.core.target import check_absolute_url
+from poussetaches.core.task import MAX_DELAY, DeliveryForm, Task, TaskState
+from poussetaches.core.task_fields import TaskFields
+from poussetaches.engine.redirect import REDIRECTS
+from poussetaches.store.base import Store, SummaryPage, TaskSummary
+
+PAGE = 200  # tasks read at once for a listing
+PATHS = frozenset({"/", "/waiting", "/success", "/dead", "/cron", "/pause", "/resume"})
+
+# The original answered errors in no form of its own: it dropped the connection.
+ORIGINAL = Dialect("original", covers=PATHS.__contains__, refusal=problem_document)
+
+_MAX_DELAY_MINUTES = MAX_DELAY * SECOND // MINUTE
+
+
+class Push(msgspec.Struct):
+    """A push as it comes. Null and the zero values mean the default, unknown fields nothing."""
+
+    url: str
+    payload: str | None = None
+    expected: int | None = None
+    schedule: str | None = None
+    delay: int | None = None
+
+
+class Entry(msgspec.Struct):
+    """A task in a listing; times are nanoseconds since the epoch."""
+
+    id: str
+    url: str
+    payload: str
+    expected: int
+    schedule: str
+    next_run: int
+    next_scheduled_run: int
+    last_run: int
+    tries: int
+    last_error_status_code: int
+    last_error_body: str | None
+
+
+class Listing(msgspec.Struct):
+    """A listing, by ``next_run``."""
+
+    tasks: list[Entry]
+
+
+class Status(msgspec.Struct):
+    """Whether the server is paused, and how many attempts are in flight."""
+
+    paused: bool
+    in_flight: int
+
+
+class OriginalRoutes:
+    """Serves the original's API from the store."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: EngineView,
+        now: Callable[[], Moment],
+        random: Random,
+        max_body: int,
+        max_request: int,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._now = now
+        self._random = random
+        self._max_body = max_body
+        self._max_request = max_request
+        self._decoder = msgspec.json.Decoder(Push)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the rows of the API."""
+        row = partial(Endpoint, tag="The original's routes")
+        get = partial(row, method="GET", answers={200: Listing})
+        act = partial(row, method="POST", answers={200: None})
+        return [
+            get(path="/", handler=self.status, summary="Show the state", answers={200: Status}),
+            row(
+                method="POST",
+                path="/",
+                handler=self.push,
+                summary="Push a task, or a schedule",
+                is_push=True,
+                is_hot=True,
+                body=Push,
+                answers={201: None},
+                answer_headers={"Poussetaches-Task-ID": "The id of the task, or of the schedule"},
+                problems=(409,),
+            ),
+            get(path="/waiting", handler=self.waiting, summary="List what waits or runs"),
+            get(path="/success", handler=self.success, summary="List what succeeded"),
+            get(path="/dead", handler=self.dead, summary="List what died"),
+            get(path="/cron", handler=self.cron, summary="List the schedules"),
+            row(
+                method="DELETE",
+                path="/cron",
+                handler=self.delete_cron,
+                summary="Delete the schedules",
+                answers={200: None},
+            ),
+            act(path="/pause", handler=self.pause, summary="Start no more attempts"),
+            act(path="/resume", handler=self.resume, summary="Start attempts again"),
+        ]
+
+    async def status(self, request: Request) -> Response:
+        """Tell whether the server is paused, and how many attempts are in flight."""
+        status = Status(self._engine.paused, self._engine.in_flight)
+        return _json(msgspec.json.encode(status))
+
+    async def push(self, request: Request) -> Response:
+        """Keep a task, or a schedule unless it is known, and answer its id."""
+        push = decode(self._decoder, await read_body(request, limit=self._max_request))
+        task = self._task_of(push)
+        task_id = task.id
+        if push.schedule:
+            task_id = await self._put_schedule(push.schedule, task)
+        else:
+            await self._store.add(task)
+        return Plain(b"", int(HTTPStatus.CREATED), {"Poussetaches-Task-ID": task_id})
+
+    async def waiting(self, request: Request) -> Response:
+        """List what waits or runs, and the schedules."""
+        return await self._list(TaskState.WAITING)
+
+    async def success(self, request: Request) -> Response:
+        """List what succeeded."""
+        return await self._list(TaskState.SUCCEEDED)
+
+    async def dead(self, request: Request) -> Response:
+        """List what died."""
+        return await self._list(TaskState.DEAD)
+
+    async def cron(self, request: Request) -> Response:
+        """List the schedules."""
+        return _json(_listing(await self._schedule_entries()))
+
+    async def delete_cron(self, request: Request) -> Response:
+        """Delete the schedules and their waiting runs."""
+        await self._store.delete_schedules(OWNER, now=self._now())
+        return Response()
+
+    async def pause(self, request: Request) -> Response:
+        """Start no more attempts."""
+        await self._store.set_paused(True)
+        return Response()
+
+    async def resume(self, request: Request) -> Response:
+        """Start attempts again."""
+        await self._store.set_paused(False)
+        return Response()
+
+    def _task_of(self, push: Push) -> Task:
+        _check_text("url", push.url)
+        check_absolute_url(push.url)
+        fields = TaskFields(
+            url=push.url,
+            delay=_delay(push) * MINUTE / SECOND,
+            expected=(_expected(push),),
+            # The original's decoder passes over line breaks, and base64(1) makes them.
+            body_base64=(push.payload or "").replace("\n", "").replace("\r", ""),
+        )
+        builder = TaskBuilder(
+            self._engine.queues,
+            TaskLimits(max_body=self._max_body),
+            now=self._now(),
+            random=self._random,
+        )
+        try:
+            return builder.build(fields, delivery=DeliveryForm.ENVELOPE)
+        except BodyTooLarge as exc:
+            raise too_large(f"payload: {exc.reason}") from None
+        except InvalidTask as exc:
+            field = "payload" if exc.field == "body_base64" else exc.field
+            raise InvalidTask(field, exc.reason) from None
+
+    async def _put_schedule(self, cron: str, task: Task) -> str:
+        """Keep a schedule; the same push has the same name and changes nothing."""
+        _check_text("schedule", cron)
+        try:
+            next_run_at = first_occurrence(cron, after=task.run_at)
+        except InvalidSchedule as exc:
+            raise InvalidSchedule("schedule", exc.reason) from None
+        name = hashlib.sha1(
+            task.url.encode() + task.body + cron.encode(), usedforsecurity=False
+        ).hexdigest()
+        schedule = Schedule(
+            name=name,
+            owner=OWNER,
+            cron=cron,
+            task=msgspec.structs.replace(task, id=name),
+            created_at=task.created_at,
+            anchor_at=task.run_at,
+            next_run_at=next_run_at,
+        )
+        await self._store.edit_schedule(name, lambda known: known or schedule, now=task.created_at)
+        return name
+
+    async def _list(self, state: TaskState) -> Response:
+        """Answer a listing page by page. The first page is read before the answer begins."""
+        schedules = await self._store.schedules(OWNER)
+        expressions = {schedule.name: schedule.cron for schedule in schedules}
+        own = await self._schedule_entries(schedules) if state is TaskState.WAITING else []
+        page = await self._store.list_enveloped(state, after=None, limit=PAGE)
+        pieces = self._pieces(state, page, own=deque(own), expressions=expressions)
+        return StreamedResponse(pieces, media_type="application/json")
+
+    async def _pieces(
+        self,
+        state: TaskState,
+        page: SummaryPage,
+        *,
+        own: deque[Entry],
+        expressions: Mapping[str, str],
+    ) -> AsyncIterator[bytes]:
+        """Yield a listing page by page, merged with the entries of schedules."""
+        start = b'{"tasks":['
+        while True:
+            after = page.after
+            piece = [self._encoded(page, own, expressions)]
+            del page  # while the client reads, only the bytes being sent stay in memory
+            if piece[0]:
+                piece[0] = start + piece[0]
+                start = b","
+                yield piece.pop()
+            if after is None:
+                break
+            page = await self._store.list_enveloped(state, after=after, limit=PAGE)
+        yield b"]}" if start == b"," else start + b"]}"
+
+    def _encoded(
+        self, page: SummaryPage, own: deque[Entry], expressions: Mapping[str, str]
+    ) -> bytes:
+        """Return the entries of a page, merged with the schedules' entries up to its end."""
+        entries = [self._entry_of(summary, expressions) for summary in page.tasks]
+        end = entries[-1].next_run if page.after and entries else None
+        while own and (end is None or own[0].next_run <= end):
+            entries.append(own.popleft())
+        entries.sort(key=lambda entry: entry.next_run)
+        return b",".join([msgspec.json.encode(entry) for entry in entries])
+
+    def _entry_of(self, summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
+        task, entry = summary.task, _entry_of(summary, expressions)
+        if task.state is TaskState.WAITING and task.run_at <= self._now():
+            # Most tasks of an origin that is away were never sent: they wait for the same reason.
+            error = self._engine.held().get(task.lane.origin)
+            if error is not None:
+                entry.last_error_status_code = CONNECTION_ERROR
+                entry.last_error_body = _encoded(error)
+        return entry
+
+    async def _schedule_entries(self, schedules: Sequence[Schedule] | None = None) -> list[Entry]:
+        found = await self._store.schedules(OWNER) if schedules is None else schedules
+        runs = await self._store.latest_runs([schedule.name for schedule in found])
+        return [_entry_of_schedule(schedule, runs.get(schedule.name)) for schedule in found]
+
+
+def _delay(push: Push) -> int:
+    delay = push.delay or 0
+    if not 0 <= delay <= _MAX_DELAY_MINUTES:
+        raise InvalidTask(
+            "delay", f"must be between 0 and {_MAX_DELAY_MINUTES} minutes (ten years)"
+        )
+    return delay
+
+
+def _expected(push: Push) -> int:
+    expected = push.expected or DEFAULT_EXPECTED
+    if not 100 <= expected <= 599:  # noqa: PLR2004 - RFC 9110, section 15
+        raise InvalidTask("expected", "must be 0 (for 200) or a status from 100 to 599")
+    return expected
+
+
+def _check_text(field: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidTask(field, "holds half of a surrogate pair") from None
+
+
+def _entry_of(summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
+    task, last = summary.task, summary.last_attempt
+    status, body = _last_error(summary)
+    return Entry(
+        id=task.id,
+        url=task.url,
+        payload=base64.b64encode(task.body).decode(),
+        expected=_expected_of(task),
+        schedule=expressions.get(task.schedule or "", ""),
+        next_run=_nanoseconds(task.run_at),
+        next_scheduled_run=_nanoseconds(task.due_at),
+        last_run=_nanoseconds(last.started_at) if last else 0,
+        tries=task.attempt_count,
+        last_error_status_code=status,
+        last_error_body=body,
+    )
+
+
+def _entry_of_schedule(schedule: Schedule, run: TaskSummary | None) -> Entry:
+    status, body = _last_error(run) if run else (0, None)
+    return Entry(
+        id=schedule.name,
+        url=schedule.task.url,
+        payload=base64.b64encode(schedule.task.body).decode(),
+        expected=_expected_of(schedule.task),
+        schedule=schedule.cron,
+        next_run=_nanoseconds(schedule.next_run_at),
+        next_scheduled_run=_nanoseconds(schedule.next_run_at),
+        last_run=_nanoseconds(run.last_attempt.started_at) if run and run.last_attempt else 0,
+        tries=run.task.attempt_count if run else 0,
+        last_error_status_code=status,
+        last_error_body=body,
+    )
+
+
+def _last_error(summary: TaskSummary) -> tuple[int, str | None]:
+    """Return the status and body of the last failure: 0 for none, -1 when there was no answer."""
+    task, failure = summary.task, summary.last_failure
+    if task.last_error is not None and task.last_status is None:
+        return CONNECTION_ERROR, _encoded(task.last_error)
+    if failure is None:
+        return 0, None
+    # To the original, a redirect is an ordinary response, not an error.
+    if failure.error is not None and failure.status not in REDIRECTS:
+        return CONNECTION_ERROR, _encoded(failure.error)
+    return failure.status or CONNECTION_ERROR, _encoded(response_text(failure))
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "replace")).decode()
+
+
+def _expected_of(task: Task) -> int:
+    return next((rule for rule in task.expected if isinstance(rule, int)), DEFAULT_EXPECTED)
+
+
+def _nanoseconds(moment: Moment) -> int:
+    return moment * 1000
+
+
+def _listing(entries: Sequence[Entry]) -> bytes:
+    return msgspec.json.encode(Listing(list(entries)))
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

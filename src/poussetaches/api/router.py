@@ -1,0 +1,139 @@
+"""``Router``: finds the endpoint or mount of a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+
+from starlette.types import ASGIApp
+
+from poussetaches.api.endpoint import PATH_PARAMETER, Endpoint
+from poussetaches.api.problems import Problem
+from poussetaches.api.request_head import SAFE_METHODS, RequestHead
+
+TEST_MODE = "/v1/test/"
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+# Answers of the API are data: a browser must neither guess another type nor show one in a frame.
+API_HEADERS: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+)
+
+
+class Mount(NamedTuple):
+    """An ASGI application for a path and everything below it, such as static files.
+
+    All checks apply to it as they do to endpoints. ``headers`` is its security policy, which
+    replaces that of the API.
+    """
+
+    path: str  # without a slash at its end
+    app: ASGIApp
+    headers: Headers
+
+
+class Resource(NamedTuple):
+    """What a request is for: an endpoint, a mount, or nothing."""
+
+    endpoint: Endpoint | None = None
+    parameters: Mapping[str, str] = {}
+    mount: Mount | None = None
+    allowed: frozenset[str] = frozenset()  # the methods of all endpoints at this path
+    is_open: bool = False  # needs no token and no known Host, and is always answered
+    is_counted: bool = True  # the limit on concurrent requests applies
+    is_audited: bool = True  # a success is logged as a change
+    headers: Headers = API_HEADERS
+
+
+class Router:
+    """Finds resources. Endpoints take precedence over mounts."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], mounts: Sequence[Mount] = ()) -> None:
+        self._mounts = mounts
+        methods: dict[str, dict[str, Endpoint]] = {}
+        for endpoint in endpoints:
+            found = methods.setdefault(endpoint.path, {})
+            for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+                found.setdefault(method, endpoint)
+        self._patterns = [(_pattern(path), found) for path, found in methods.items()]
+        self._fixed = {
+            (method, path): self._search(method, path)
+            for path, found in methods.items()
+            if not PATH_PARAMETER.search(path)
+            for method in found
+        }
+
+    def find(self, method: str, path: str) -> Resource:
+        """Return what a request is for. Pushes are found without a search."""
+        found = self._fixed.get((method, path))
+        return self._search(method, path) if found is None else found
+
+    def _search(self, method: str, path: str) -> Resource:
+        endpoint: Endpoint | None = None
+        parameters: Mapping[str, str] = {}
+        at_path: dict[str, Endpoint] = {}
+        for pattern, methods in self._patterns:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            at_path |= methods
+            if endpoint is None and method in methods:
+                endpoint, parameters = methods[method], match.groupdict()
+        if not at_path:
+            return self._mounted(method, path)
+        is_open = any(each.is_open for each in at_path.values())
+        return Resource(
+            endpoint,
+            parameters,
+            allowed=frozenset(at_path),
+            is_open=is_open,
+            is_counted=not is_open if endpoint is None else endpoint.is_counted,
+            is_audited=endpoint is not None and endpoint.is_audited,
+            # Pushes come from programs by the thousand; no browser shows their answers.
+            headers=() if endpoint is not None and endpoint.is_push else API_HEADERS,
+        )
+
+    def _mounted(self, method: str, path: str) -> Resource:
+        for mount in self._mounts:
+            if path == mount.path or path.startswith(mount.path + "/"):
+                is_change = method not in SAFE_METHODS
+                return Resource(mount=mount, is_audited=is_change, headers=mount.headers)
+        return Resource()
+
+
+def path_problem(head: RequestHead, resource: Resource) -> Problem | None:
+    """Return the 404 or 405 of a request that is for no endpoint and no mount."""
+    if resource.endpoint is not None or resource.mount is not None:
+        return None
+    if not resource.allowed:
+        return nothing_at(head.path)
+    allowed = ", ".join(sorted(resource.allowed))
+    return Problem(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        f"{head.method} is not supported here; supported: {allowed}",
+        headers=(("Allow", allowed),),
+    )
+
+
+def nothing_at(path: str) -> Problem:
+    """Return the 404 of a path."""
+    detail = f"there is no route {path}"
+    if path.startswith(TEST_MODE):
+        detail += f"; routes below {TEST_MODE} require --test-mode"
+    return Problem(HTTPStatus.NOT_FOUND, "not-found", detail)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """Return the pattern of an endpoint's path; a parameter has no slash."""
+    pieces = PATH_PARAMETER.split(path)
+    return re.compile(
+        "".join(
+            f"(?P<{piece}>[^/]+)" if number % 2 else re.escape(piece)
+            for number, piece in enumerate(pieces)
+        )
+    )
