@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.exposition import generate_latest
 
 from poussetaches.api.filter_fields import FilterFields
-from poussetaches.api.metrics import Numbers, NumbersCollector
+from poussetaches.api.metrics import Collector, Measurements
 from poussetaches.api.schedule_fields import ScheduleFields
 from poussetaches.api.views import AttemptView, TaskView
 from poussetaches.core.queue import QueueSettings
@@ -93,7 +93,7 @@ def test_every_change_of_a_task_is_named() -> None:
 
 
 def test_every_metric_has_its_row() -> None:
-    numbers = Numbers(
+    numbers = Measurements(
         queues={},
         totals=Totals(),
         pruned={},
@@ -104,7 +104,7 @@ def test_every_metric_has_its_row() -> None:
         oldest_due_age=0.0,
         dropped_log_lines=0,
     )
-    told = generate_latest(NumbersCollector(numbers)).decode()
+    told = generate_latest(Collector(numbers)).decode()
 
     assert table("metric | labels |", page=OPERATING) == set(
         re.findall(r"^# TYPE (\w+)", told, re.MULTILINE)

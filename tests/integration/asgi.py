@@ -98,7 +98,7 @@ def endpoint(
         handler=handler,
         summary="",
         tag="",
-        answers={204: None},
+        responses={204: None},
         parameters=dict.fromkeys(PATH_PARAMETER.findall(path), str),
         is_open=is_open,
         changes_nothing=changes_nothing,

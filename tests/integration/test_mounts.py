@@ -159,7 +159,7 @@ async def test_page_is_not_served_under_an_unknown_name(app: ASGIApp) -> None:
 async def test_requests_for_pages_count_as_concurrent_requests(folder: Path) -> None:
     limits = RequestLimits(4)
     app = app_with(folder, None, limits)
-    slot = limits.active()
+    slot = limits.enter()
 
     assert code_of(await request(app, "GET", "/pages/")) == "busy"
     slot.leave()

@@ -261,7 +261,7 @@ async def test_connection_too_many_is_refused_before_its_path_is_known(
 
 @pytest.mark.parametrize("dialect", [V1, THIRD], ids=["v1", "third"])
 async def test_limit_on_concurrent_requests_refuses(place: Place, dialect: Dialect) -> None:
-    slot = place.limits.active()
+    slot = place.limits.enter()
 
     answered = await place.ask(post(dialect))
 

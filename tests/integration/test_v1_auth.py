@@ -48,7 +48,7 @@ def ask(
         connection.close()
 
 
-def test_401_offers_both_ways_and_is_a_problem_document(server: Server) -> None:
+def test_401_offers_both_schemes_and_is_a_problem_document(server: Server) -> None:
     status, headers, body = ask(server, "GET", "/")
 
     assert status == 401
@@ -61,8 +61,8 @@ def test_401_offers_both_ways_and_is_a_problem_document(server: Server) -> None:
         "type": "urn:poussetaches:problem:unauthorized",
         "title": "Unauthorized",
         "status": 401,
-        "detail": "a token is required; send the server's API token as a Bearer token, or as the "
-        "password of Basic",
+        "detail": "a token is required; send the server's API token as a Bearer token or "
+        "Basic password",
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from poussetaches.api.task_routes import MAX_WAIT
 from tests.acceptance.harness import (
     PATIENCE,
     Delivery,
@@ -55,7 +56,7 @@ def push_later(client: Client, count: int, **fields: object) -> None:
 
 def deliver(client: Client, receiver: Receiver, **fields: object) -> None:
     task_id = client.push(url=f"{receiver.url}/run", **fields)
-    assert client.task(task_id, f"?wait={PATIENCE:.0f}")["state"] == "succeeded"
+    assert client.task(task_id, f"?wait={MAX_WAIT}")["state"] == "succeeded"
 
 
 def stats(client: Client, query: str = "") -> Any:

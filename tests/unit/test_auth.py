@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from poussetaches.api.auth import Tokens, given_token
+from poussetaches.api.auth import Tokens, token_of
 
 
 def basic(text: str) -> str:
@@ -32,25 +32,25 @@ def basic(text: str) -> str:
 def test_token_is_found_in_the_header(authorization: str, token: bytes | None) -> None:
     headers = [(b"host", b"a"), (b"authorization", authorization.encode("latin-1"))]
 
-    assert given_token(headers) == token
+    assert token_of(headers) == token
 
 
 def test_without_the_header_there_is_no_token() -> None:
-    assert given_token([(b"host", b"a")]) is None
+    assert token_of([(b"host", b"a")]) is None
 
 
 def test_each_token_may_do_its_own() -> None:
     tokens = Tokens("writes", "reads")
 
-    assert tokens.may_do_everything(b"writes")
-    assert tokens.may_read(b"reads")
-    assert not tokens.may_do_everything(b"reads")
-    assert not tokens.may_read(b"writes")
+    assert tokens.has_full_access(b"writes")
+    assert tokens.has_read_access(b"reads")
+    assert not tokens.has_full_access(b"reads")
+    assert not tokens.has_read_access(b"writes")
 
 
 @pytest.mark.parametrize("token", [b"", b"write", b"writes ", b"WRITES", b"\xff"], ids=repr)
 def test_nearly_right_token_is_wrong(token: bytes) -> None:
     tokens = Tokens("writes")
 
-    assert not tokens.may_do_everything(token)
-    assert not tokens.may_read(token)
+    assert not tokens.has_full_access(token)
+    assert not tokens.has_read_access(token)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poussetaches.api.batch_document import BLOCK, GROUP, BatchDocument, Envelope
+from poussetaches.api.batch_document import BLOCK, GROUP, BatchDocument, UndecodedBatch
 from poussetaches.api.problems import Problem
 
 MOST = 10_000
@@ -26,7 +26,7 @@ INDENTS = st.sampled_from([None, 0, 1])
 
 def cut(document: bytes, *, piece: int, group: int, block: int) -> list[bytes]:
     """Return the tasks of a document that arrives in pieces."""
-    batch = BatchDocument(most=MOST, group=group, block=block)
+    batch = BatchDocument(max_task=MOST, group=group, block=block)
     found: list[msgspec.Raw] = []
     for start in range(0, len(document), piece):
         batch.add(document[start : start + piece])
@@ -38,7 +38,7 @@ def cut(document: bytes, *, piece: int, group: int, block: int) -> list[bytes]:
 
 def decoded(document: bytes) -> list[bytes]:
     """Return the tasks of a document that is decoded at once."""
-    return [bytes(task) for task in msgspec.json.decode(document, type=Envelope).tasks]
+    return [bytes(task) for task in msgspec.json.decode(document, type=UndecodedBatch).tasks]
 
 
 @given(values=st.lists(VALUES, max_size=8), indent=INDENTS, piece=SMALL, group=SMALL, block=SMALL)
@@ -111,7 +111,7 @@ def test_error_for_an_invalid_batch_names_the_cause(
 
 def test_large_document_is_decoded_in_groups() -> None:
     task = json.dumps({"url": "http://app.test/", "json": ["x" * 1000] * 100}).encode()
-    batch = BatchDocument(most=len(task))
+    batch = BatchDocument(max_task=len(task))
     batch.add(b'{"tasks":[' + b",".join([task] * 40) + b"]}")
 
     sizes = []

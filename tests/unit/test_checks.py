@@ -35,7 +35,7 @@ def code(
 ) -> str | None:
     """Return the code of the problem of a request."""
     limits = RequestLimits(4)
-    slots = [limits.active()] if is_busy else []
+    slots = [limits.enter()] if is_busy else []
     checks = Checks(tokens=tokens, hosts=(), request_limits=limits)
     problem = checks.problem(RequestHead(method, path, headers), ROUTES.find(method, path))
     for slot in slots:

@@ -3,12 +3,12 @@ from __future__ import annotations
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from poussetaches.api.metrics import MAX_SERIES, Numbers, expose, named
+from poussetaches.api.metrics import MAX_SERIES, Measurements, expose, limited
 from poussetaches.core.queue import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.engine.stats import Totals
 
-NUMBERS = Numbers(
+NUMBERS = Measurements(
     queues={"mail": QueueCounts(waiting=3, running=1, succeeded=5, dead=2, failing=1)},
     totals=Totals(pushed=11, succeeded=5, failed=4, put_back=1, died=2),
     pruned={TaskState.DEAD: 7},
@@ -21,7 +21,7 @@ NUMBERS = Numbers(
 )
 
 
-def exposed(numbers: Numbers = NUMBERS) -> dict[str, float]:
+def exposed(numbers: Measurements = NUMBERS) -> dict[str, float]:
     """Return every sample by its name and labels, as a scraper reads them."""
     text = expose(numbers, accept="").body.decode()
     return {
@@ -57,7 +57,7 @@ def test_numbers_are_told_under_their_names() -> None:
 def test_queues_after_the_first_hundred_are_added_up_as_other() -> None:
     queues = {f"q{number}": QueueCounts(waiting=1) for number in range(MAX_SERIES + 2)}
 
-    found = named(queues)
+    found = limited(queues)
 
     assert len(found) == MAX_SERIES + 1
     assert found["other"] == QueueCounts(waiting=2)
@@ -67,8 +67,8 @@ def test_queue_called_other_is_among_the_rest() -> None:
     queues = {"other": QueueCounts(waiting=1, dead=1)}
     queues |= {f"q{number}": QueueCounts(waiting=1) for number in range(MAX_SERIES)}
 
-    assert named(queues)["other"] == QueueCounts(waiting=1, dead=1)
-    assert named({"other": QueueCounts(dead=3)}) == {"other": QueueCounts(dead=3)}
+    assert limited(queues)["other"] == QueueCounts(waiting=1, dead=1)
+    assert limited({"other": QueueCounts(dead=3)}) == {"other": QueueCounts(dead=3)}
 
 
 def test_series_do_not_depend_on_how_many_tasks_there_are() -> None:

@@ -48,7 +48,7 @@ def make_row(**overrides: Any) -> Endpoint:
         "handler": handler,
         "summary": "Show a shelf",
         "tag": "Shelves",
-        "answers": {200: Shelf},
+        "responses": {200: Shelf},
     }
     row |= overrides
     parameters = dict.fromkeys(PATH_PARAMETER.findall(row["path"]), Name)
@@ -68,7 +68,7 @@ def statuses(row: Endpoint, *, has_token: bool = False) -> set[str]:
 
 
 def test_rows_at_one_path_stand_together() -> None:
-    rows = [make_row(), make_row(method="DELETE", answers={204: None})]
+    rows = [make_row(), make_row(method="DELETE", responses={204: None})]
 
     paths = describe(rows, has_token=False)["paths"]
 
@@ -91,7 +91,7 @@ def test_operation_has_a_name_of_its_own() -> None:
 
 
 def test_two_rows_for_one_operation_are_a_mistake() -> None:
-    with pytest.raises(AssertionError, match="two rows"):
+    with pytest.raises(AssertionError, match="two endpoints"):
         describe([make_row(), make_row()], has_token=False)
 
 
@@ -111,7 +111,7 @@ def test_name_in_a_path_has_its_pattern_without_what_only_python_needs() -> None
 
 
 def test_query_is_unfolded_into_parameters() -> None:
-    row = make_row(path="/books", query=Search, answers={200: Books})
+    row = make_row(path="/books", query=Search, responses={200: Books})
 
     document = describe([row], has_token=False)
 
@@ -175,8 +175,8 @@ def test_body_in_lines_is_described_as_text() -> None:
 def test_answer_has_its_type_and_headers() -> None:
     row = make_row(
         method="POST",
-        answers={201: Books, 204: None},
-        answer_headers={"Location": "Where it is"},
+        responses={201: Books, 204: None},
+        response_headers={"Location": "Where it is"},
     )
 
     headers = {"Location": {"description": "Where it is", "schema": {"type": "string"}}}
@@ -190,7 +190,7 @@ def test_answer_has_its_type_and_headers() -> None:
 
 
 def test_answer_may_be_text() -> None:
-    row = make_row(answers={200: str}, answer_media_type="text/plain")
+    row = make_row(responses={200: str}, response_media_type="text/plain")
 
     assert operation_of(row)["responses"]["200"]["content"] == {
         "text/plain": {"schema": {"type": "string"}}

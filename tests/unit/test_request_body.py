@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from poussetaches.api.problems import Problem
-from poussetaches.api.request_body import Room, read_body
+from poussetaches.api.request_body import BufferMemory, read_body
 
 
 def request_of(*pieces: bytes, ends: bool = True) -> Request:
@@ -23,9 +23,9 @@ def request_of(*pieces: bytes, ends: bool = True) -> Request:
     return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
 
-async def refusal_of(request: Request, room: Room) -> tuple[int, str]:
+async def refusal_of(request: Request, memory: BufferMemory) -> tuple[int, str]:
     with pytest.raises(Problem) as caught:
-        await read_body(request, limit=100, room=room)
+        await read_body(request, limit=100, memory=memory)
     return caught.value.status, caught.value.code
 
 
@@ -34,21 +34,21 @@ async def test_pieces_make_a_body() -> None:
 
 
 async def test_long_body_is_refused_while_others_take_the_room() -> None:
-    room = Room(10)
-    room.take(10)
+    memory = BufferMemory(10)
+    memory.take(10)
 
-    refused = await refusal_of(request_of(b"a", b"b", b"c"), room)
-    short = await read_body(request_of(b"short"), limit=100, room=room)
-    room.give_back(10)
+    refused = await refusal_of(request_of(b"a", b"b", b"c"), memory)
+    short = await read_body(request_of(b"short"), limit=100, memory=memory)
+    memory.release(10)
 
     assert refused == (503, "busy")
     assert short == b"short"
-    assert await read_body(request_of(b"a", b"b"), limit=100, room=room) == b"ab"
+    assert await read_body(request_of(b"a", b"b"), limit=100, memory=memory) == b"ab"
 
 
 async def test_first_piece_takes_room_as_well() -> None:
     """It may be 256 KiB, and its client may never send the second."""
-    room = Room(10)
+    memory = BufferMemory(10)
     request = request_of(b"a" * 10, ends=False)
     receive = request.receive
     other: list[tuple[int, str]] = []
@@ -56,10 +56,10 @@ async def test_first_piece_takes_room_as_well() -> None:
     async def receiving() -> Message:
         message = await receive()
         if message["type"] == "http.disconnect":
-            other.append(await refusal_of(request_of(b"a", b"b"), room))
+            other.append(await refusal_of(request_of(b"a", b"b"), memory))
         return message
 
-    refused = await refusal_of(Request(request.scope, receiving), room)
+    refused = await refusal_of(Request(request.scope, receiving), memory)
 
     assert (refused, other) == ((400, "cut-off"), [(503, "busy")])
 
@@ -75,7 +75,7 @@ async def test_first_piece_takes_room_as_well() -> None:
 async def test_refused_body_gives_its_room_back(
     request_: Request, problem: tuple[int, str]
 ) -> None:
-    room = Room(2)
+    memory = BufferMemory(2)
 
-    assert await refusal_of(request_, room) == problem
-    assert await read_body(request_of(b"a", b"b"), limit=100, room=room) == b"ab"
+    assert await refusal_of(request_, memory) == problem
+    assert await read_body(request_of(b"a", b"b"), limit=100, memory=memory) == b"ab"

@@ -144,7 +144,7 @@ def test_no_more_requests_are_parked_than_half_of_the_connections() -> None:
 
 def test_number_of_active_requests_does_not_grow_with_the_connections() -> None:
     request_limits = RequestLimits(1_000_000)
-    slots = [request_limits.active() for _ in range(MAX_ACTIVE)]
+    slots = [request_limits.enter() for _ in range(MAX_ACTIVE)]
 
     problem = request_limits.problem(Resource())
 

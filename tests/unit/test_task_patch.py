@@ -222,7 +222,7 @@ def test_patch_that_fits_no_task_is_refused_before_there_is_one(
 def test_field_that_a_push_has_is_said_not_to_be_changeable() -> None:
     with pytest.raises(InvalidTask, match="cannot be changed"):
         changes_in({"queue": "mail"})
-    with pytest.raises(InvalidTask, match="not known"):
+    with pytest.raises(InvalidTask, match="is unknown"):
         changes_in({"color": "red"})
 
 

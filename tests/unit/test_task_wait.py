@@ -37,8 +37,8 @@ def news(task_id: str, state: TaskState | None) -> News:
 
 
 async def wait_for(task_watch: TaskWaiters, caller: Caller, patience: float = LONG) -> None:
-    with task_watch.watching("task") as ending:
-        await wait_for_end(ending, caller.request, patience=patience)
+    with task_watch.waiter("task") as ending:
+        await wait_for_end(ending, caller.request, max_wait=patience)
 
 
 @pytest.mark.parametrize("state", [TaskState.SUCCEEDED, TaskState.DEAD, None])

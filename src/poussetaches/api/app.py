@@ -22,7 +22,7 @@ from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.problems import Problem, problem_of
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
-from poussetaches.api.router import Headers, Mount, Resource, Router, nothing_at
+from poussetaches.api.router import Headers, Mount, Resource, Router, not_found_problem
 from poussetaches.core.errors import PousseTachesError
 
 
@@ -36,10 +36,10 @@ def build_app(
     hosts: Collection[str] = (),
     count_failure: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
-    """Return the application; without tokens everybody may do everything.
+    """Return the application; without tokens, every client has full access.
 
-    ``hosts`` are the names that it may be called by without tokens, besides those without a dot.
-    ``count_failure`` is called for each request that failed because of an internal error.
+    Without tokens, ``Host`` must be an IP address, a name without a dot, or one of ``hosts``.
+    ``count_failure`` is called for each request that fails because of an internal error.
     """
     return App(
         router=Router(endpoints, mounts),
@@ -53,7 +53,7 @@ def build_app(
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """Finds what a request is for, checks it, and calls its endpoint or mount."""
+    """Routes a request, checks it, and calls its endpoint or mount."""
 
     router: Router
     checks: Checks
@@ -63,7 +63,6 @@ class App:
     date: Date
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
         client = scope.get("client")
         head = RequestHead(
             scope["method"], scope["path"], scope["headers"], client[0] if client else None
@@ -75,13 +74,13 @@ class App:
             return
         slot: Slot | None = None
         if resource.is_counted:
-            scope[SLOT] = slot = self.request_limits.active()
+            scope[SLOT] = slot = self.request_limits.enter()
         response: Response | None = None
         reply: Reply | None = None
         try:
             if resource.endpoint is None:
                 reply = Reply(send, partial(self._begin, head, resource, slot))
-                await _pass_on(resource.mount, scope, receive, reply)
+                await _call_mount(resource.mount, scope, receive, reply)
                 return
             if resource.parameters:
                 scope["path_params"] = resource.parameters
@@ -91,7 +90,8 @@ class App:
         except Exception as exc:
             is_expected = isinstance(exc, _EXPECTED)
             has_begun = response is not None if reply is None else reply.has_begun
-            if is_expected or not has_begun:  # a response raises problems before it begins only
+            # Once a response has begun, it raises no problem.
+            if is_expected or not has_begun:
                 problem = _problem_of(exc, head)
                 await self._refusal(problem, head, resource)(scope, receive, send)
             if not is_expected:
@@ -109,16 +109,16 @@ class App:
     def _begin(
         self, head: RequestHead, resource: Resource, slot: Slot | None, status: int
     ) -> Headers:
-        """Note a change in the journal; return the headers that every answer has."""
+        """Write a change to the audit log; return the headers that every response has."""
         if slot is not None:
-            slot.leave()  # how long the answer takes from here on depends on the client
+            slot.leave()  # sending the response takes as long as the client does
         if resource.is_audited:
             log_change(head, status)
         return (self.date.header(), *resource.headers)
 
 
 class Reply:
-    """Sends the answer of a mount, with the headers that every answer has."""
+    """Sends the response of a mount, with the headers that every response has."""
 
     def __init__(self, send: Send, begin: Callable[[int], Headers]) -> None:
         self._send = send
@@ -126,7 +126,7 @@ class Reply:
         self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
-        """Send a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.has_begun = True
             message["headers"] = [*message["headers"], *self._begin(message["status"])]
@@ -134,14 +134,14 @@ class Reply:
 
 
 class Date:
-    """The Date header (RFC 9110, 6.6.1), made once a second: the server would need a timer."""
+    """The Date header (RFC 9110, section 6.6.1), formatted at most once per second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._header = (b"date", b"")
 
     def header(self) -> tuple[bytes, bytes]:
-        """Return its name and its value at present."""
+        """Return the name and the current value."""
         second = int(time.time())
         if second != self._second:
             self._second = second
@@ -152,18 +152,18 @@ class Date:
 _EXPECTED = (Problem, PousseTachesError, HTTPException)
 
 
-async def _pass_on(mount: Mount | None, scope: Scope, receive: Receive, reply: Reply) -> None:
-    assert mount is not None  # or the checks had refused the request
+async def _call_mount(mount: Mount | None, scope: Scope, receive: Receive, reply: Reply) -> None:
+    assert mount is not None  # otherwise the checks refuse the request
     await mount.app({**scope, "root_path": scope["root_path"] + mount.path}, receive, reply)
 
 
 def _problem_of(exc: Exception, head: RequestHead) -> Problem:
-    """Return how an error is answered; mounts raise Starlette's ``HTTPException`` for a 404."""
+    """Return the problem of an error; mounts raise Starlette's ``HTTPException``."""
     if not isinstance(exc, HTTPException):
         return problem_of(exc)
     status = HTTPStatus(exc.status_code)
     if status is HTTPStatus.NOT_FOUND:
-        return nothing_at(head.path)
+        return not_found_problem(head.path)
     code = "method-not-allowed" if status is HTTPStatus.METHOD_NOT_ALLOWED else "refused"
     headers = tuple((exc.headers or {}).items())
     return Problem(status, code, exc.detail, headers=headers)

@@ -1,6 +1,6 @@
-"""The journal: a line in the log for each request, except pushes, that changed something.
+"""The audit log: one log line for each request that changed something, except pushes.
 
-What somebody did by hand (a pause, 40,000 tasks sent again) can so be found later.
+It shows who paused a queue, or requeued 40,000 tasks, and when.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 def log_change(head: RequestHead, status: int) -> None:
-    """Note a request that was carried out."""
+    """Log a request unless it was refused."""
     if status >= HTTPStatus.BAD_REQUEST:
         return
-    # Without the query: it may hold what is nobody's business.
+    # Without the query, which may contain personal data.
     fields = {"method": head.method, "path": head.path, "status": status}
     log.info("change made", extra={**fields, "client": head.peer or "unix socket"})

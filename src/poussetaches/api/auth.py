@@ -1,4 +1,4 @@
-"""The tokens of the API: one for everything, and perhaps one that is read-only."""
+"""Authentication: the API token, and an optional read-only token."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ from poussetaches.api.problems import Problem
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.router import Resource
 
-# Each challenge has a header of its own: Chromium reads one challenge per header, and would not
-# ask for a password otherwise.
+# One header per challenge: Chromium reads only one of each header, and asks for a password only
+# if that is Basic.
 CHALLENGES = ("Bearer", 'Basic realm="poussetaches", charset="UTF-8"')
 
-_READING_METHODS = frozenset({"GET", "HEAD"})
+_READ_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Tokens(NamedTuple):
-    """The token that may do everything, and the one that may read."""
+    """The API token, and the read-only token."""
 
     api: str
     read: str | None = None
 
-    def may_do_everything(self, token: bytes) -> bool:
-        """Return whether a token is the one that may do everything."""
+    def has_full_access(self, token: bytes) -> bool:
         return hmac.compare_digest(token, self.api.encode())
 
-    def may_read(self, token: bytes) -> bool:
-        """Return whether a token is the read-only one."""
+    def has_read_access(self, token: bytes) -> bool:
         return self.read is not None and hmac.compare_digest(token, self.read.encode())
 
 
@@ -39,24 +37,24 @@ def token_problem(head: RequestHead, resource: Resource, *, tokens: Tokens) -> P
     """Return the 401 or 403 of a request whose token is missing, wrong or read-only."""
     if resource.is_open:
         return None
-    token = given_token(head.headers)
-    if token is not None and tokens.may_do_everything(token):
+    token = token_of(head.headers)
+    if token is not None and tokens.has_full_access(token):
         return None
     endpoint = resource.endpoint
     if endpoint is not None and endpoint.has_own_token:
         return None
-    if token is None or not tokens.may_read(token):
+    if token is None or not tokens.has_read_access(token):
         return _unauthorized(is_wrong=token is not None)
-    if head.method in _READING_METHODS or (endpoint is not None and endpoint.is_read_only):
+    if head.method in _READ_METHODS or (endpoint is not None and endpoint.is_read_only):
         return None
     detail = f"the token is read-only; {head.method} {head.path} requires the API token"
     return Problem(HTTPStatus.FORBIDDEN, "read-only-token", detail)
 
 
-def given_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Return the token of a Bearer, or the password of a Basic header; None without either."""
-    given = next((value for name, value in headers if name == b"authorization"), b"")
-    scheme, _, credentials = given.strip().partition(b" ")
+def token_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the token of a Bearer header, or the password of a Basic one; None without them."""
+    header = next((value for name, value in headers if name == b"authorization"), b"")
+    scheme, _, credentials = header.strip().partition(b" ")
     credentials = credentials.strip()
     match scheme.lower():
         case b"bearer":
@@ -80,6 +78,6 @@ def _unauthorized(*, is_wrong: bool) -> Problem:
     return Problem(
         HTTPStatus.UNAUTHORIZED,
         "unauthorized",
-        f"{what}; send the server's API token as a Bearer token, or as the password of Basic",
+        f"{what}; send the server's API token as a Bearer token or Basic password",
         headers=tuple(("WWW-Authenticate", challenge) for challenge in CHALLENGES),
     )

@@ -1,7 +1,7 @@
 """``BatchDocument``: splits a batch in JSON into groups of tasks while it arrives.
 
 Decoding 64 MiB at once would block the event loop for a third of a second. The end of a group is
-found block by block, by counting brackets outside strings; only the block in which a group ends is
+found block by block, by counting brackets outside strings. Only the block in which a group ends is
 scanned token by token.
 """
 
@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from poussetaches.api.problems import Problem
-from poussetaches.api.request_body import decode, invalid, too_large
+from poussetaches.api.problems import Problem, invalid, too_large
+from poussetaches.api.request_body import decode
 from poussetaches.core.nesting import brackets, depths
 
 GROUP = 512 * 1024  # bytes of tasks decoded at once; more if one of them is larger
@@ -26,13 +26,13 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
-class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UndecodedBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A batch whose tasks are not decoded yet."""
 
     tasks: list[msgspec.Raw]
 
 
-_DOCUMENT = msgspec.json.Decoder(Envelope)
+_DOCUMENT = msgspec.json.Decoder(UndecodedBatch)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -47,15 +47,14 @@ class _State(NamedTuple):
 class BatchDocument:
     """A batch that arrives in pieces and is returned in groups of whole tasks."""
 
-    def __init__(self, *, most: int, group: int = GROUP, block: int = BLOCK) -> None:
-        """Take the most bytes that one task may have."""
-        self._most = most
+    def __init__(self, *, max_task: int, group: int = GROUP, block: int = BLOCK) -> None:
+        self._max_task = max_task  # bytes
         self._group = group
         self._block = block
-        self._text = bytearray()  # bytes not returned yet
+        self._text = bytearray()  # bytes that were not returned yet
         self._has_begun = False  # the head was read
         self._count = 0  # tasks returned
-        self._seen = 0  # bytes of the text that were scanned
+        self._scanned = 0  # bytes of the text
         self._state = _State()  # after the scanned bytes
         self._cut: tuple[int, _State] | None = None  # the last block that may end a group
         self._end: int | None = None  # position of the end of the list
@@ -72,15 +71,15 @@ class BatchDocument:
             Problem: 400, it is not JSON; 413, a task is too large; 422, it is not a batch.
         """
         while self._begin():
-            self._look()
-            if self._cut is None or self._seen < self._group:
+            self._scan()
+            if self._cut is None or self._scanned < self._group:
                 break
             start, state = self._cut
             self._cut = None
             comma, _ = _boundaries(bytes(self._text[start : start + self._block]), state)
             if comma is not None:
-                return self._taken(start + comma)
-        if len(self._text) > self._most + self._group:
+                return self._take(start + comma)
+        if len(self._text) > self._max_task + self._group:
             raise self._refusal()
         return []
 
@@ -94,7 +93,7 @@ class BatchDocument:
             return decode(_DOCUMENT, self._text).tasks
         end = self._end
         if end is None:
-            self._decoded(self._text)  # it fails: the list has no end
+            self._decoded(self._text)  # raises, because the list has no end
             raise AssertionError("a list without an end was decoded")
         tail = bytes(self._text[end:])
         if tail.translate(None, _WHITESPACE) != b"]}":
@@ -111,35 +110,35 @@ class BatchDocument:
                 self._drop(head.end())
         return self._has_begun
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         """Scan the bytes that arrived, up to the first possible end of a group."""
-        while self._end is None and self._seen < len(self._text):
-            if self._cut is not None and self._seen >= self._group:
+        while self._end is None and self._scanned < len(self._text):
+            if self._cut is not None and self._scanned >= self._group:
                 return
-            block = bytes(self._text[self._seen : self._seen + self._block])
+            block = bytes(self._text[self._scanned : self._scanned + self._block])
             before = self._state
-            self._state, lowest = _passed(block, before)
+            self._state, lowest = _state_after(block, before)
             if lowest <= 0:
-                self._cut = self._seen, before
+                self._cut = self._scanned, before
             if lowest < 0:
                 _, end = _boundaries(block, before)
                 assert end is not None
-                self._end = self._seen + end
-            self._seen += len(block)
+                self._end = self._scanned + end
+            self._scanned += len(block)
 
-    def _taken(self, length: int) -> list[msgspec.Raw]:
-        found = self._decoded(self._text[:length] + b"]")
+    def _take(self, length: int) -> list[msgspec.Raw]:
+        tasks = self._decoded(self._text[:length] + b"]")
         self._drop(length)
-        self._seen -= length
+        self._scanned -= length
         if self._end is not None:
             self._end -= length
-        return found
+        return tasks
 
     def _decoded(self, text: bytearray) -> list[msgspec.Raw]:
-        # All but the first begin with a comma.
-        before = b"[0" if self._count else b"["
-        found = decode(_LIST, before + text, offset=self._offset - len(before))
-        tasks = found[1:] if self._count else found
+        # The text of all groups but the first begins with a comma.
+        prefix = b"[0" if self._count else b"["
+        items = decode(_LIST, prefix + text, offset=self._offset - len(prefix))
+        tasks = items[1:] if self._count else items
         self._count += len(tasks)
         return tasks
 
@@ -149,24 +148,24 @@ class BatchDocument:
 
     def _refusal(self) -> Problem:
         if not self._has_begun:
-            decode(_DOCUMENT, self._text)  # raises, naming what is wrong with the head
+            decode(_DOCUMENT, self._text)  # raises, because the head is invalid
         if self._end is not None:
             return too_large("the batch continues after the end of its JSON")
-        detail = f"tasks[{self._count}]: longer than {self._most} bytes (setting max_request)"
+        detail = f"tasks[{self._count}]: longer than {self._max_task} bytes (setting max_request)"
         return too_large(detail)
 
 
-def _passed(block: bytes, state: _State) -> tuple[_State, int]:
+def _state_after(block: bytes, state: _State) -> tuple[_State, int]:
     """Return the state after a block and the lowest depth in it, which is exact if at most 0."""
     if state.is_escaped:
         block = block[1:]
-    found, is_in_string = brackets(block, is_in_string=state.is_in_string)
+    marks, is_in_string = brackets(block, is_in_string=state.is_in_string)
     backslashes = len(block) - len(block.rstrip(b"\\"))
-    closing = found.count(b"]")
-    depth = state.depth + len(found) - 2 * closing
+    closing = marks.count(b"]")
+    depth = state.depth + len(marks) - 2 * closing
     lowest = state.depth - closing
     if lowest <= 0:
-        lowest = min(depths(found.replace(b"[]", b""), start=state.depth))
+        lowest = min(depths(marks.replace(b"[]", b""), start=state.depth))
     return _State(depth, is_in_string, is_in_string and backslashes % 2 == 1), lowest
 
 

@@ -1,4 +1,4 @@
-"""Batches: many pushes in one request and one transaction."""
+"""Batch pushes: many tasks in one request and one transaction."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from poussetaches.api.batch_document import BatchDocument
-from poussetaches.api.endpoint import JSON, Endpoint, answer
+from poussetaches.api.endpoint import JSON, Endpoint, json_response
 from poussetaches.api.json_errors import json_problem
-from poussetaches.api.problems import FieldError, Problem, unavailable
-from poussetaches.api.request_body import check_encoding, cut_off, discard_rest, too_large
+from poussetaches.api.problems import FieldError, Problem, too_large, unavailable
+from poussetaches.api.request_body import check_encoding, cut_off, discard_rest
 from poussetaches.api.task_pusher import TaskPusher, build_push
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
 from poussetaches.core.new_task import TaskBuilder
@@ -25,25 +25,26 @@ from poussetaches.core.task_fields import TaskFields
 from poussetaches.store.base import Push
 
 MAX_TASKS = 10_000
-MAX_ERRORS = 20  # refused tasks that are named
-MAX_CONCURRENT = 2  # read at once: each may take the memory of the largest
-MAX_PENDING = 32  # waiting batches, each with some 300 KB of its body in memory
-READ_TIMEOUT = 120.0  # seconds, so that a client that stalls does not keep out others for good
-# Work between two turns of the event loop, about 2 ms. A task counts as its bytes plus EACH.
+MAX_ERRORS = 20  # refused tasks in an error response
+MAX_CONCURRENT = 2  # batches being read, each up to the maximum size
+MAX_PENDING = 32  # batches waiting to be read, each with some 300 KB in memory
+READ_TIMEOUT = 120.0  # seconds; a client that stalls must not block the others
+# Work between two turns of the event loop, about 2 ms. A task counts as its length plus
+# TASK_OVERHEAD.
 SLICE = 64 * 1024  # bytes
-EACH = 256  # bytes
-MAX_LINES = 10 * MAX_TASKS  # empty ones included
-LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+TASK_OVERHEAD = 256  # bytes
+MAX_LINES = 10 * MAX_TASKS  # including empty ones
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
 class BatchFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Many pushes; either all are stored or none is."""
+    """Many pushes; all are stored, or none."""
 
     tasks: Annotated[list[TaskFields], Meta(max_length=MAX_TASKS)]
 
 
 class BatchAnswer(msgspec.Struct, frozen=True):
-    """The tasks' ids in the order of the pushes, and the places of those there were already."""
+    """The ids of the tasks in the order of the pushes, and the indexes of the existing ones."""
 
     ids: list[str]
     existing: list[int]
@@ -56,71 +57,66 @@ class BatchRoutes:
         self._pusher = pusher
         self._max_request = max_request
         self._max_batch = max_batch
-        self._turns = asyncio.Semaphore(MAX_CONCURRENT)
-        self._count = 0  # batches being read, or waiting to be
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._count = 0  # batches being read or waiting
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the row of the API."""
         return [
             Endpoint(
                 method="POST",
                 path="/v1/tasks/batch",
                 handler=self.push,
-                summary="Push many tasks, all or none; in JSON, or one JSON object a line",
+                summary="Push many tasks, all or none, as JSON or as one JSON object per line",
                 tag="Tasks",
                 is_push=True,
                 body=BatchFields,
-                body_media_types=(JSON, *LINES),
-                answers={201: BatchAnswer},
+                body_media_types=(JSON, *NDJSON),
+                responses={201: BatchAnswer},
                 problems=(409,),
             )
         ]
 
     async def push(self, request: Request) -> Response:
-        """Store many tasks, all or none."""
         if self._count >= MAX_CONCURRENT + MAX_PENDING:
-            detail = f"{self._count} batches are being pushed; retry later"
-            raise unavailable("busy", detail)
+            raise unavailable("busy", f"{self._count} batches are already pending; retry later")
         self._count += 1
         try:
-            async with self._turns:
+            async with self._slots:
                 return await self._push(request)
         finally:
             self._count -= 1
 
     async def _push(self, request: Request) -> Response:
         builder = self._pusher.builder(request)
-        pushes = _Pushes(builder, are_lines=_are_lines(request), most=self._max_request)
+        pushes = _Pushes(builder, is_ndjson=_is_ndjson(request), max_task=self._max_request)
         await _read(request, pushes, limit=self._max_batch)
         return await self._store(pushes)
 
     async def _store(self, pushes: _Pushes) -> Response:
-        made = pushes.made()
+        accepted = pushes.accepted()
         try:
-            pushed = await self._pusher.store(made) if made else []
+            pushed = await self._pusher.store(accepted) if accepted else []
         except KeyConflict as exc:
-            place = pushes.place_of(exc.place)
-            error = FieldError(pushes.field(place, "key"), str(exc))
+            error = FieldError(pushes.field(pushes.position_of(exc.place), "key"), str(exc))
             detail = f"{error.field}: {error.reason}"
             raise Problem(HTTPStatus.CONFLICT, "key-conflict", detail, errors=(error,)) from None
         ids = [one.task_id for one in pushed]
-        existing = [place for place, one in enumerate(pushed) if one.existing]
-        return answer(BatchAnswer(ids, existing), HTTPStatus.CREATED)
+        existing = [index for index, one in enumerate(pushed) if one.existing]
+        return json_response(BatchAnswer(ids, existing), HTTPStatus.CREATED)
 
 
 class _Pushes:
-    """The pushes of one batch, and what is wrong with some of them."""
+    """The pushes of one batch, and the errors of the refused ones."""
 
-    def __init__(self, builder: TaskBuilder, *, are_lines: bool, most: int) -> None:
-        """Take the builder of the tasks, and the most bytes that one push may have."""
-        self.are_lines = are_lines
-        self.most = most
+    def __init__(self, builder: TaskBuilder, *, is_ndjson: bool, max_task: int) -> None:
+        self.is_ndjson = is_ndjson
+        self.max_task = max_task  # bytes
         self._builder = builder
         self._decoder = msgspec.json.Decoder(TaskFields)
         self._pushes: list[Push] = []
-        self._places: list[int] = []  # of the pushes: indexes, or numbers of lines
+        self._positions: list[int] = []  # of the pushes: indexes, or line numbers
         self._errors: list[FieldError] = []
-        self._count = 0  # tasks taken from a document, refused ones included
+        self._count = 0  # tasks of the document, including refused ones
         self._work = 0  # bytes since the event loop last had a turn
 
     async def add_all(self, tasks: Iterable[msgspec.Raw]) -> None:
@@ -144,75 +140,74 @@ class _Pushes:
         if line.strip():
             await self.add(number, line)
 
-    async def add(self, place: int, json: bytes) -> None:
+    async def add(self, position: int, json: bytes) -> None:
         """Add one push; yield to the event loop from time to time.
 
         Raises:
             Problem: 400, it is not JSON; 413, it is too long; 422, there are too many, or too
-                many are refused.
+                many were refused.
             TargetNotAllowed: its target is not allowed.
         """
-        self.check_length(place, json)
-        self._add(place, json)
-        self._work += len(json) + EACH
+        self.check_length(position, json)
+        self._add(position, json)
+        self._work += len(json) + TASK_OVERHEAD
         if self._work >= SLICE:
             self._work = 0
             await asyncio.sleep(0)
 
-    def check_length(self, place: int, json: bytes | bytearray) -> None:
-        """Refuse a push that is too long, even if it is incomplete.
+    def check_length(self, position: int, json: bytes | bytearray) -> None:
+        """Check the length of a push, which may be incomplete.
 
         Raises:
-            Problem: 413, it is.
+            Problem: 413, it is too long.
         """
-        if len(json) > self.most:
-            where = self.field(place, "")
-            raise too_large(f"{where}: longer than {self.most} bytes (setting max_request)")
+        if len(json) > self.max_task:
+            name = self.field(position, "")
+            raise too_large(f"{name}: longer than {self.max_task} bytes (setting max_request)")
 
-    def _add(self, place: int, json: bytes) -> None:
+    def _add(self, position: int, json: bytes) -> None:
         if len(self._pushes) >= MAX_TASKS:
-            self._errors = [
-                FieldError("tasks", f"are more than {MAX_TASKS}; push several batches")
-            ]
+            reason = f"has more than {MAX_TASKS} tasks; push several batches"
+            self._errors = [FieldError("tasks", reason)]
             self._refuse()
         try:
-            if self.are_lines:
+            if self.is_ndjson:
                 check_encoding(json)
             push = build_push(self._builder, self._decoder.decode(json))
         except msgspec.ValidationError as exc:
-            self._note(place, *place_of(str(exc), TaskFields))
+            self._add_error(position, *place_of(str(exc), TaskFields))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise json_problem(json, exc, field=self.field(place, "")) from None
+            raise json_problem(json, exc, field=self.field(position, "")) from None
         except TargetNotAllowed as exc:
-            raise TargetNotAllowed(self.field(place, exc.field), exc.reason) from None
+            raise TargetNotAllowed(self.field(position, exc.field), exc.reason) from None
         except InvalidTask as exc:
-            self._note(place, exc.field, exc.reason)
+            self._add_error(position, exc.field, exc.reason)
         else:
             self._pushes.append(push)
-            self._places.append(place)
+            self._positions.append(position)
 
-    def made(self) -> list[Push]:
+    def accepted(self) -> list[Push]:
         """Return the pushes.
 
         Raises:
-            Problem: 422, some were refused.
+            Problem: 422, some pushes were refused.
         """
         if self._errors:
             self._refuse()
         return self._pushes
 
-    def place_of(self, index: int) -> int:
-        """Return the place in the request of one of the pushes."""
-        return self._places[index]
+    def position_of(self, index: int) -> int:
+        """Return the index in the request, or the line number, of an accepted push."""
+        return self._positions[index]
 
-    def field(self, place: int, field: str) -> str:
-        """Return the name of a field, or of a push as a whole, within the request."""
-        if self.are_lines:
-            return f"line {place}: {field}" if field else f"line {place}"
-        return f"tasks[{place}].{field}" if field else f"tasks[{place}]"
+    def field(self, position: int, field: str) -> str:
+        """Return the name of a field within the request; "" is the push as a whole."""
+        if self.is_ndjson:
+            return f"line {position}: {field}" if field else f"line {position}"
+        return f"tasks[{position}].{field}" if field else f"tasks[{position}]"
 
-    def _note(self, place: int, field: str, reason: str) -> None:
-        self._errors.append(FieldError(self.field(place, field), reason))
+    def _add_error(self, position: int, field: str, reason: str) -> None:
+        self._errors.append(FieldError(self.field(position, field), reason))
         if len(self._errors) == MAX_ERRORS:
             self._refuse()
 
@@ -225,35 +220,35 @@ class _Pushes:
         )
 
 
-def _are_lines(request: Request) -> bool:
+def _is_ndjson(request: Request) -> bool:
     media_type = request.headers.get("content-type", "").partition(";")[0]
-    return media_type.strip().lower() in LINES
+    return media_type.strip().lower() in NDJSON
 
 
 async def _read(request: Request, pushes: _Pushes, *, limit: int) -> None:
-    """Read a batch to its end, whatever is wrong with it: the client must get to read why.
+    """Read a batch to its end, even if it is refused, so that the client can read the response.
 
     Raises:
         Problem: 400, 413 or 422.
-        TooMany: it would make one queue too many.
+        TooMany: it would create a queue beyond the maximum.
     """
     body = _Body(request, limit=limit)
-    reading = _read_lines if pushes.are_lines else _read_document
+    read = _read_lines if pushes.is_ndjson else _read_document
     try:
         async with asyncio.timeout(READ_TIMEOUT):
-            await reading(body, pushes)
+            await read(body, pushes)
     except (Problem, PousseTachesError):
         await body.discard_rest()
         raise
     except ClientDisconnect:
         raise cut_off() from None
     except TimeoutError:
-        detail = f"the batch was not here after {READ_TIMEOUT:.0f} s; push smaller ones"
+        detail = f"the batch did not arrive within {READ_TIMEOUT:.0f} s; push smaller batches"
         raise Problem(HTTPStatus.BAD_REQUEST, "too-slow", detail) from None
 
 
 class _Body:
-    """The body of a request, as it comes, up to the limit of a batch."""
+    """The body of a request as a stream, up to the limit of batches."""
 
     def __init__(self, request: Request, *, limit: int) -> None:
         self._stream = request.stream()
@@ -269,12 +264,11 @@ class _Body:
             yield chunk
 
     async def discard_rest(self) -> None:
-        """Read what is left, within bounds."""
         await discard_rest(self._stream, self._length)
 
 
 async def _read_document(body: _Body, pushes: _Pushes) -> None:
-    document = BatchDocument(most=pushes.most)
+    document = BatchDocument(max_task=pushes.max_task)
     async for piece in body:
         document.add(piece)
         while tasks := document.group():

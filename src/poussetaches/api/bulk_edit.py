@@ -1,4 +1,4 @@
-"""Bulk changes: what is done to one task, done to all that a filter selects."""
+"""``BulkEditor``: applies an edit to all tasks that a filter selects."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
@@ -17,53 +16,50 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Store
 
-SELECT_LIMIT = 10_000  # tasks selected in one reading
-MAX_CONCURRENT = 4  # carried out at once; others wait their turn
+SELECT_LIMIT = 10_000  # tasks selected per statement
+MAX_CONCURRENT = 4  # bulk edits; others wait
 
-# What of a filter is logged; other conditions may hold what is nobody's business.
+# Conditions whose values are logged. The others may contain personal data.
 LOGGED = frozenset({"queue", "states", "failing", "reason", "group", "schedule"})
 
 log = logging.getLogger(__name__)
 
 
 class BulkResult(msgspec.Struct, frozen=True):
-    """What became of a bulk edit: how many tasks were edited, and why others were not."""
+    """How many tasks a bulk edit changed, and how many it skipped, by reason."""
 
     count: int
     skipped: dict[str, int]
 
 
 class BulkEditor:
-    """Edits all tasks that a filter selects at the beginning, in slices between other work.
+    """Edits the tasks that a filter selects when the edit begins, slice by slice.
 
-    A call goes on when its caller is gone, until it is done or the server stops.
+    An edit continues after its caller has disconnected, until it is done or the server stops.
     """
 
     def __init__(self, *, store: Store, now: Callable[[], Moment]) -> None:
         self._store = store
         self._now = now
-        self._turns = asyncio.Semaphore(MAX_CONCURRENT)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._running: set[asyncio.Task[BulkResult]] = set()
         self._stopping = False
 
     async def apply(self, filter: TaskFilter, edit: Edit, *, dry_run: bool = False) -> BulkResult:
-        """Edit the tasks, the one pushed first before the others; a dry run only counts them.
+        """Edit the tasks in the order of their pushes; a dry run only counts them.
 
         Raises:
-            Problem: 503, the server is stopping; the edits made until then are kept.
+            Problem: 503, the server is stopping; edits already made are kept.
         """
-        return await self._carry_out(self._apply(filter, edit, dry_run=dry_run))
-
-    async def stop(self) -> None:
-        """Begin no more slices, and wait for those that are begun."""
-        self._stopping = True
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    async def _carry_out(self, work: Coroutine[Any, Any, BulkResult]) -> BulkResult:
-        running = asyncio.create_task(work)
+        running = asyncio.create_task(self._apply(filter, edit, dry_run=dry_run))
         self._running.add(running)
         running.add_done_callback(self._ended)
         return await asyncio.shield(running)
+
+    async def stop(self) -> None:
+        """Start no more slices, and wait for the current ones."""
+        self._stopping = True
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _ended(self, running: asyncio.Task[BulkResult]) -> None:
         self._running.discard(running)
@@ -71,22 +67,22 @@ class BulkEditor:
             log.info("a bulk call ended early", extra={"reason": str(running.exception())})
 
     async def _apply(self, filter: TaskFilter, edit: Edit, *, dry_run: bool) -> BulkResult:
-        async with self._turns:
+        async with self._slots:
             numbers = await self._select(filter)
-            count, skipped, place = 0, Counter[str](), 0
-            while place < len(numbers):
+            count, skipped, start = 0, Counter[str](), 0
+            while start < len(numbers):
                 changed = 0 if dry_run else count
-                self._check_going_on(changed)
+                self._check_running(changed)
                 with after_change(f"{changed} tasks were changed", made=changed > 0):
                     edited = await self._store.edit_slice(
                         numbers,
                         edit,
-                        start=place,
+                        start=start,
                         filter=filter,
                         now=self._now(),
                         dry_run=dry_run,
                     )
-                count, place = count + edited.count, edited.end
+                count, start = count + edited.count, edited.end
                 skipped.update(edited.skipped)
             if count and not dry_run:
                 fields = {"count": count, "skipped": skipped.total()}
@@ -94,28 +90,30 @@ class BulkEditor:
             return BulkResult(count, dict(skipped))
 
     async def _select(self, filter: TaskFilter) -> array[int]:
-        """Return what stands for the tasks, the one pushed first before the others."""
+        """Return the store's numbers of the tasks, in the order of their pushes."""
         numbers, after = array("q"), None
         while True:
-            self._check_going_on(0)
-            found = await self._store.select(filter, after=after, limit=SELECT_LIMIT)
-            numbers.extend(found.numbers)
-            after = found.after
+            self._check_running(0)
+            page = await self._store.select(filter, after=after, limit=SELECT_LIMIT)
+            numbers.extend(page.numbers)
+            after = page.after
             if after is None:
                 numbers.reverse()
                 return numbers
 
-    def _check_going_on(self, count: int) -> None:
+    def _check_running(self, count: int) -> None:
         if self._stopping:
-            detail = f"the server stops; {count} tasks were changed, repeat the call for the rest"
+            detail = (
+                f"the server is stopping; {count} tasks were changed, repeat the call for the rest"
+            )
             raise unavailable("stopping", detail)
 
 
 def _conditions(filter: TaskFilter) -> dict[str, object]:
-    """Return the conditions that are set, as the log may show them."""
-    nothing = msgspec.to_builtins(TaskFilter())
+    """Return the conditions that are set, with the values that may be logged."""
+    default = msgspec.to_builtins(TaskFilter())
     return {
         name: value if name in LOGGED else "…"
         for name, value in msgspec.to_builtins(filter).items()
-        if value != nothing[name]
+        if value != default[name]
     }

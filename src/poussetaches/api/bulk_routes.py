@@ -1,4 +1,4 @@
-"""The bulk calls: run, requeue, cancel and delete all tasks that a filter selects."""
+"""The routes of bulk edits: run, requeue, cancel and delete the tasks that a filter selects."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.bulk_edit import BulkEditor
-from poussetaches.api.endpoint import Endpoint, answer
+from poussetaches.api.endpoint import Endpoint, json_response
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filter_fields import FilterFields
-from poussetaches.api.request_body import decode, invalid, read_body
+from poussetaches.api.problems import invalid
+from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.task_patch import changes_of
 from poussetaches.core.changes import Changes
 from poussetaches.core.edits import Cancel, Delete, Edit, Requeue, Run
@@ -29,7 +30,7 @@ CODE = "invalid-bulk"
 
 
 class BulkFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Which tasks are meant; ``all`` says that an empty filter is no mistake."""
+    """The tasks of a bulk edit. ``all`` confirms that the filter is empty on purpose."""
 
     filter: FilterFields | None = None
     all: bool = False
@@ -37,28 +38,28 @@ class BulkFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
 
 
 class ResendFields(BulkFields, kw_only=True, frozen=True):
-    """Which tasks are sent, with which changes, and over how many seconds."""
+    """The tasks to send, with changes, and the seconds over which they are spread."""
 
     set: Document | None = None
     spread: Annotated[float, Meta(ge=0, le=TEN_YEARS)] | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """Why some tasks were left as they are: their state, ``changed`` meanwhile, or a refusal."""
+    """Tasks that were skipped, by reason: their state, ``changed`` meanwhile, or a refusal."""
 
     reason: str
     count: int
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):
-    """How many tasks were changed, and how many were not, by reason."""
+    """How many tasks were changed, and how many were skipped, by reason."""
 
     count: int
     skipped: list[Skipped]
 
 
 class BulkRoutes:
-    """Serves the bulk calls."""
+    """Serves the bulk edits."""
 
     def __init__(
         self,
@@ -74,71 +75,66 @@ class BulkRoutes:
         self._now = now
         self._max_body = max_body
         self._max_request = max_request
-        self._plain = msgspec.json.Decoder(BulkFields)
-        self._resend = msgspec.json.Decoder(ResendFields)
+        self._decoder = msgspec.json.Decoder(BulkFields)
+        self._resend_decoder = msgspec.json.Decoder(ResendFields)
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the rows of the API."""
-        row = partial(Endpoint, method="POST", tag="Tasks", answers={200: BulkAnswer})
+        endpoint = partial(Endpoint, method="POST", tag="Tasks", responses={200: BulkAnswer})
         return [
-            row(
+            endpoint(
                 path="/v1/tasks/run",
                 handler=self.run,
                 summary="Run waiting tasks now",
                 body=ResendFields,
                 problems=(503,),
             ),
-            row(
+            endpoint(
                 path="/v1/tasks/requeue",
                 handler=self.requeue,
-                summary="Send ended tasks on a new round",
+                summary="Requeue ended tasks",
                 body=ResendFields,
                 problems=(503,),
             ),
-            row(
+            endpoint(
                 path="/v1/tasks/cancel",
                 handler=self.cancel,
-                summary="End waiting tasks, and let running ones not be tried again",
+                summary="Cancel waiting tasks, and prevent retries of running ones",
                 body=BulkFields,
                 problems=(503,),
             ),
-            row(
+            endpoint(
                 path="/v1/tasks/delete",
                 handler=self.delete,
-                summary="Delete tasks, whatever their state",
+                summary="Delete tasks in any state",
                 body=BulkFields,
                 problems=(503,),
             ),
         ]
 
     async def run(self, request: Request) -> Response:
-        """Make waiting tasks due."""
-        fields = decode(self._resend, await self._read(request), code=CODE)
+        fields = decode(self._resend_decoder, await self._read(request), code=CODE)
         now = self._now()
         edit = Run(at=now, changes=self._changes_of(fields, now), spread=fields.spread or 0.0)
-        return await self._answer(fields, edit)
+        return await self._respond(fields, edit)
 
     async def requeue(self, request: Request) -> Response:
-        """Send ended tasks on a new round."""
-        fields = decode(self._resend, await self._read(request), code=CODE)
+        fields = decode(self._resend_decoder, await self._read(request), code=CODE)
         now = self._now()
         edit = Requeue(at=now, changes=self._changes_of(fields, now), spread=fields.spread or 0.0)
-        return await self._answer(fields, edit)
+        return await self._respond(fields, edit)
 
     async def cancel(self, request: Request) -> Response:
-        """End waiting tasks, and prevent retries of running ones."""
-        fields = decode(self._plain, await self._read(request), code=CODE)
-        return await self._answer(fields, Cancel(self._now()))
+        fields = decode(self._decoder, await self._read(request), code=CODE)
+        return await self._respond(fields, Cancel(self._now()))
 
     async def delete(self, request: Request) -> Response:
-        """Delete tasks."""
-        fields = decode(self._plain, await self._read(request), code=CODE)
-        return await self._answer(fields, Delete())
+        fields = decode(self._decoder, await self._read(request), code=CODE)
+        return await self._respond(fields, Delete())
 
     def _changes_of(self, fields: ResendFields, now: Moment) -> Changes:
         patch = fields.set or {}
         if fields.spread is not None and "run_at" in patch:
-            raise invalid(CODE, "spread", "sets run_at, and so does set; give one of them")
+            raise invalid(CODE, "spread", "conflicts with run_at in set; remove one of them")
         queues, max_body = self._engine.queues, self._max_body
         try:
             return changes_of(patch, queues, now=now, max_body=max_body)
@@ -150,16 +146,17 @@ class BulkRoutes:
     async def _read(self, request: Request) -> bytes:
         return await read_body(request, limit=self._max_request)
 
-    async def _answer(self, fields: BulkFields, edit: Edit) -> Response:
-        done = await self._bulk.apply(_filter_of(fields), edit, dry_run=fields.dry_run)
-        skipped = sorted(done.skipped.items(), key=lambda item: (-item[1], item[0]))
-        return answer(BulkAnswer(done.count, [Skipped(*item) for item in skipped]))
+    async def _respond(self, fields: BulkFields, edit: Edit) -> Response:
+        result = await self._bulk.apply(_filter_of(fields), edit, dry_run=fields.dry_run)
+        skipped = [Skipped(reason, count) for reason, count in result.skipped.items()]
+        skipped.sort(key=lambda each: (-each.count, each.reason))
+        return json_response(BulkAnswer(result.count, skipped))
 
 
 def _filter_of(fields: BulkFields) -> TaskFilter:
     filter = (fields.filter or FilterFields()).filter()
     if filter.is_empty and not fields.all:
         raise invalid(
-            CODE, "filter", 'is empty, which means every task; say "all": true if it is meant'
+            CODE, "filter", 'is empty and selects all tasks; add "all": true to confirm this'
         )
     return filter

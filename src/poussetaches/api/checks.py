@@ -1,7 +1,7 @@
-"""``Checks``: everything that can refuse a request before it is answered, in this order.
+"""``Checks``: all checks of a request before its endpoint is called, in order.
 
-Each check is a function of the request's head and of what is at its path. None of them reads the
-ASGI scope, so that a listener without ASGI can call them too.
+Each check is a function of the head of the request and of the resource at its path. None reads the
+ASGI scope, so a listener without ASGI can call them too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Checks:
         self._request_limits = request_limits
 
     def problem(self, head: RequestHead, resource: Resource) -> Problem | None:
-        """Return why a request is refused; None if it is not."""
+        """Return the problem of a refused request, None for others."""
         problem = self._request_limits.problem(resource)
         if problem is None:
             problem = cross_site_problem(head, resource, known_hosts=self._known_hosts)

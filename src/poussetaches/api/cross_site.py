@@ -1,8 +1,8 @@
-"""Requests that web pages of other origins make a browser send to the server.
+"""Refuses requests that web pages of other origins make a browser send.
 
 A page of another origin can make a browser send a POST, also to 127.0.0.1, and the browser adds
-the password that it remembers. A page whose name resolves to the server's address after it was
-loaded (DNS rebinding) has the server's origin in the browser; the name in ``Host`` reveals it.
+its stored password. If the name of a page resolves to the server's address after it was loaded
+(DNS rebinding), the browser treats both as one origin; the name in ``Host`` reveals it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from poussetaches.api.request_head import SAFE_METHODS, RequestHead
 from poussetaches.api.router import Resource
 from poussetaches.core.hosts import address_of, is_named
 
-_SIGNS = frozenset({b"origin", b"sec-fetch-site"})
+_BROWSER_HEADERS = frozenset({b"origin", b"sec-fetch-site"})
 _FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
-_USUAL_PORTS = {b"http": b":80", b"https": b":443"}
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]*)(?::[0-9]*)?", re.IGNORECASE)
-_LONGEST_SHOWN = 200  # characters of what a request says of itself
+_MAX_QUOTED = 200  # characters of a header in an error
 
 
 class KnownHosts:
-    """The names that the server may be called by without a token.
+    """The values of ``Host`` that are accepted without a token.
 
-    These are the given names, IP addresses, and names without a dot. No page can have one of them
-    as its own name.
+    These are the configured names, IP addresses, and names without a dot: no page of another
+    origin can have one of them as its name.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -51,59 +51,61 @@ def cross_site_problem(
     ``known_hosts`` is None if any name is accepted, because a token is required. Every push is
     checked, so this must be fast.
     """
-    hosts, signs = [], []
+    hosts, browser_headers = [], []
     for header in head.headers:
         if header[0] == b"host":
             hosts.append(header[1])
-        elif header[0] in _SIGNS:
-            signs.append(header)
+        elif header[0] in _BROWSER_HEADERS:
+            browser_headers.append(header)
     if known_hosts is not None and not resource.is_open:
         for host in hosts:
             if not known_hosts.has(host):
                 return _misdirected(host)
-    if not signs or head.method in SAFE_METHODS:
+    if not browser_headers or head.method in SAFE_METHODS:
         return None
-    return _refuse_foreign(signs, hosts)
+    return _origin_problem(browser_headers, hosts)
 
 
-def _refuse_foreign(signs: Iterable[tuple[bytes, bytes]], hosts: list[bytes]) -> Problem | None:
-    for name, value in signs:
-        if name == b"origin" and not _is_own(value, hosts):
-            host = _shown(hosts[0]) if hosts else "none"
-            return _foreign(f"its Origin is {_shown(value)}, and the server's Host is {host}")
+def _origin_problem(
+    browser_headers: Iterable[tuple[bytes, bytes]], hosts: list[bytes]
+) -> Problem | None:
+    for name, value in browser_headers:
+        if name == b"origin" and not _is_same_origin(value, hosts):
+            host = _quoted(hosts[0]) if hosts else "none"
+            return _cross_site(f"its Origin is {_quoted(value)}, but its Host is {host}")
         if name == b"sec-fetch-site" and value in _FOREIGN_SITES:
-            return _foreign(f"its Sec-Fetch-Site is {_shown(value)}")
+            return _cross_site(f"its Sec-Fetch-Site is {_quoted(value)}")
     return None
 
 
-def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
+def _is_same_origin(origin: bytes, hosts: list[bytes]) -> bool:
     """Return whether an ``Origin`` is the host of the request.
 
-    The scheme is ignored: behind a proxy that ends TLS, it differs. So is ``X-Forwarded-Host``: a
-    proxy can pass on ``Host``, and then no list of trusted proxies is needed.
+    The scheme is ignored, because it differs behind a proxy that terminates TLS.
+    ``X-Forwarded-Host`` is ignored, because it would need a list of trusted proxies.
     """
     scheme, _, authority = origin.lower().partition(b"://")
-    usual = _USUAL_PORTS.get(scheme)
-    if usual is None or len(hosts) != 1:
+    default = _DEFAULT_PORTS.get(scheme)
+    if default is None or len(hosts) != 1:
         return False
-    return authority.removesuffix(usual) == hosts[0].lower().removesuffix(usual)
+    return authority.removesuffix(default) == hosts[0].lower().removesuffix(default)
 
 
-def _foreign(why: str) -> Problem:
+def _cross_site(reason: str) -> Problem:
     detail = (
-        f"web pages of another origin cannot change anything: {why}. A proxy must pass on Host; "
-        "programs must send neither Origin nor Sec-Fetch-Site"
+        f"web pages of another origin cannot change anything: {reason}. A proxy must forward "
+        "Host; programs must send neither Origin nor Sec-Fetch-Site"
     )
     return Problem(HTTPStatus.FORBIDDEN, "cross-site", detail)
 
 
 def _misdirected(host: bytes) -> Problem:
     detail = (
-        f"the Host header is {_shown(host)}, which is not a known name of this server; start the "
+        f"the Host header is {_quoted(host)}, which is not a known name of this server; start the "
         "server with --allow-host and that name, or set an API token"
     )
     return Problem(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host", detail)
 
 
-def _shown(value: bytes) -> str:
-    return repr(value.decode("latin-1")[:_LONGEST_SHOWN])
+def _quoted(value: bytes) -> str:
+    return repr(value.decode("latin-1")[:_MAX_QUOTED])

@@ -1,4 +1,4 @@
-"""What is defined by name, queues and schedules: their names, and the patches of what they say."""
+"""Definitions of queues and schedules in requests: names, decoding, merge patches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 from starlette.requests import Request
 
 from poussetaches.api.json_errors import json_problem
-from poussetaches.api.problems import Problem
-from poussetaches.api.request_body import decode, invalid
+from poussetaches.api.problems import Problem, invalid
+from poussetaches.api.request_body import decode
 from poussetaches.core import stored
 from poussetaches.core.merge_patch import merged
 from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
@@ -23,10 +23,10 @@ _NAME = re.compile(NAME)
 
 
 def name_of(request: Request, *, code: str) -> str:
-    """Return the name in a request's path, for something that is to be made.
+    """Return the name in the path of a request that may create a queue or schedule.
 
     Raises:
-        Problem: 422, nothing can have this name.
+        Problem: 422, the name is not allowed.
     """
     name: str = request.path_params["name"]
     if _NAME.match(name) is None:
@@ -37,10 +37,10 @@ def name_of(request: Request, *, code: str) -> str:
 def decode_definition(
     decoder: msgspec.json.Decoder[V], body: bytes, *, hints: Mapping[str, str], code: str
 ) -> V:
-    """Return the definition in a body; ``hints`` say why fields that answers have are refused.
+    """Return the definition in a body; ``hints`` are the reasons to refuse read-only fields.
 
     Raises:
-        Problem: 400 or 422, as of ``decode``.
+        Problem: 400 or 422, as for ``decode``.
     """
     try:
         return decode(decoder, body, code=code)
@@ -59,7 +59,7 @@ def patched(document: bytes, patch: bytes, *, code: str) -> bytes:
         Problem: 400, the patch is not JSON; 422, it is nested too deeply.
     """
     if is_too_deep(patch):
-        raise invalid(code, "", f"is nested more than {MAX_DEPTH} deep")
+        raise invalid(code, "", f"is nested more than {MAX_DEPTH} levels deep")
     try:
         return merged(document, patch)
     except msgspec.DecodeError as exc:
@@ -67,13 +67,13 @@ def patched(document: bytes, patch: bytes, *, code: str) -> bytes:
 
 
 def patched_overrides(
-    known: QueueOverrides, patch: bytes, given: QueueOverrides, *, code: str
+    current: QueueOverrides, patch: bytes, given: QueueOverrides, *, code: str
 ) -> QueueOverrides:
     """Return a queue's stored settings with a merge patch applied; ``given`` is the patch alone.
 
     Raises:
         Problem: 422, the patch is nested too deeply.
     """
-    if given.rate is not None:  # the patch may have it as a text
+    if given.rate is not None:  # the patch may have it as a string such as "5/s"
         patch = merged(patch, msgspec.json.encode({"rate": given.rate}))
-    return stored.decode(OVERRIDES, patched(stored.encode(known), patch, code=code))
+    return stored.decode(OVERRIDES, patched(stored.encode(current), patch, code=code))

@@ -1,6 +1,6 @@
-"""``Dialect``: the form of refusals for a part of the paths.
+"""``Dialect``: the form of error responses for some paths.
 
-All layers refuse with a ``Problem``. The dialect of the request's path turns it into a response.
+Every layer refuses a request with a ``Problem``. The dialect of the path makes the response.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poussetaches.api.problems import Problem
 
 
 class Dialect(NamedTuple):
-    """The paths of a dialect, and the response that it makes of a problem."""
+    """The paths of a dialect, and its response to a problem."""
 
     name: str
     covers: Callable[[str], bool]
@@ -23,13 +23,12 @@ class Dialect(NamedTuple):
 
 
 class Dialects:
-    """All dialects. The first that covers a path applies to it, and ``V1`` if none does."""
+    """All dialects. The first that covers a path applies, or ``V1`` if none does."""
 
     def __init__(self, *dialects: Dialect) -> None:
         self._dialects = dialects
 
     def of(self, path: str) -> Dialect:
-        """Return the dialect of a path."""
         return next((dialect for dialect in self._dialects if dialect.covers(path)), V1)
 
     def refusal(self, path: str, problem: Problem) -> Response:

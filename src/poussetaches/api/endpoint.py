@@ -1,4 +1,4 @@
-"""``Endpoint``: one row of the API. Routing, checks and the OpenAPI document follow from it."""
+"""``Endpoint``: a method at a path, for the router, the checks and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.request_body import invalid
+from poussetaches.api.problems import invalid
 from poussetaches.core.refusal import place_of
 
 V = TypeVar("V")
@@ -26,11 +26,11 @@ TaskId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hexadecim
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A method at a path, with its input, its answers and its refusals.
+    """A method at a path, with its input, its responses and its problems.
 
-    ``query`` and ``body`` are the structs that requests are decoded into. ``answers`` has the type
-    of the body for each status, None if it is empty. ``problems`` need not list statuses that
-    every endpoint can answer, such as 401 and 500.
+    ``query`` and ``body`` are the structs that requests are decoded into. ``responses`` has the
+    type of the body for each status, None if it is empty. ``problems`` need not list statuses
+    that are common to all endpoints, such as 401 and 500.
     """
 
     method: str
@@ -38,29 +38,28 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     summary: str
     tag: str
-    answers: Mapping[int, Any]
+    responses: Mapping[int, Any]
     query: Any = None
     body: Any = None
     body_is_optional: bool = False
     body_media_types: Sequence[str] = (JSON,)
-    answer_media_type: str = JSON
-    answer_headers: Mapping[str, str] = {}  # names and meanings, on success
+    response_media_type: str = JSON
+    response_headers: Mapping[str, str] = {}  # descriptions by name, for successes
     problems: Sequence[int] = ()
     parameters: Mapping[str, Any] = {}  # types of the parameters in the path
-    is_open: bool = False  # needs no token and no known Host, and is always answered
-    has_own_token: bool = False  # the handler checks a token that is not one of the API
-    changes_nothing: bool = False  # a GET always does; so may POST when it changes nothing
-    is_push: bool = False  # not journaled: its tasks are logged when they are attempted
-    is_hot: bool = False  # comes by the thousand: no limit on concurrent requests
+    is_open: bool = False  # no token, any Host, and no limit on concurrent requests
+    has_own_token: bool = False  # the handler checks a token of its own
+    changes_nothing: bool = False  # for a POST; a GET never changes anything
+    is_push: bool = False  # not in the audit log: its tasks are logged when they are attempted
+    is_hot: bool = False  # thousands per second: no limit on concurrent requests
     is_described: bool = True  # in the OpenAPI document
 
     def __post_init__(self) -> None:
-        """Check that every parameter of the path has a type."""
         assert set(PATH_PARAMETER.findall(self.path)) == set(self.parameters), self.path
 
     @property
     def is_read_only(self) -> bool:
-        """Return whether the read-only token is enough."""
+        """Return whether the read-only token is sufficient."""
         return self.changes_nothing or self.method == "GET"
 
     @property
@@ -71,12 +70,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_audited(self) -> bool:
         """Return whether a success is logged as a change."""
-        # Handlers report progress, with tokens of their own, up to once a second.
+        # Progress reports, with tokens of their own, arrive as often as once per second.
         return not (self.is_read_only or self.is_push or self.has_own_token)
 
 
-class Plain(Response):
-    """A response with complete headers; Starlette's own would check which are missing."""
+class RawResponse(Response):
+    """A response with complete headers, to which Starlette adds none."""
 
     def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
         self.body = body
@@ -88,29 +87,29 @@ class Plain(Response):
         ]
 
 
-def answer(
+def json_response(
     value: object,
     status: HTTPStatus = HTTPStatus.OK,
     *,
     headers: Mapping[str, str] = {},
 ) -> Response:
     """Return a JSON response."""
-    return Plain(msgspec.json.encode(value), int(status), {"Content-Type": JSON, **headers})
+    return RawResponse(msgspec.json.encode(value), int(status), {"Content-Type": JSON, **headers})
 
 
-def read_query(request: Request, struct: type[V], *, many: Sequence[str] = ()) -> V:
-    """Return a request's query as a struct; parameters named in ``many`` may be repeated.
+def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] = ()) -> V:
+    """Return the query of a request as a struct; the parameters ``repeatable`` may be repeated.
 
     Raises:
         Problem: 422, a parameter is unknown, appears twice, or has an invalid value.
     """
-    found: dict[str, object] = {}
+    parameters: dict[str, object] = {}
     for name in dict.fromkeys(request.query_params.keys()):
         values = request.query_params.getlist(name)
-        if name not in many and len(values) > 1:
+        if name not in repeatable and len(values) > 1:
             raise invalid("invalid-query", name, "appears more than once")
-        found[name] = values if name in many else values[0]
+        parameters[name] = values if name in repeatable else values[0]
     try:
-        return msgspec.convert(found, struct, strict=False)
+        return msgspec.convert(parameters, struct, strict=False)
     except msgspec.ValidationError as exc:
         raise invalid("invalid-query", *place_of(str(exc), struct)) from None

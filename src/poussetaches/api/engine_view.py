@@ -1,4 +1,4 @@
-"""What the API may know of the engine."""
+"""``EngineView``: the part of the engine that the API uses."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class EngineView(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
 
     @property
     def internal_error_count(self) -> int:
-        """How many internal errors the engine has survived since the start."""
+        """The number of internal errors since the start that the engine survived."""
 
     @property
     def queues(self) -> Queues:
@@ -34,42 +34,42 @@ class EngineView(Protocol):
 
     @property
     def shortage(self) -> str | None:
-        """The resource that attempts lacked within the last minute; None if none was short."""
+        """The resource that attempts lacked within the last minute, None without a shortage."""
 
     @property
     def clock_leap(self) -> float | None:
-        """Seconds that the clock is ahead of the confirmed time; None if it is not."""
+        """Seconds by which the clock is ahead of the confirmed time; None if it is not."""
 
     def confirmed(self) -> Moment:
-        """Return the time at which keys expire, without unconfirmed leaps of the clock ahead."""
+        """Return the time by which keys expire, without unconfirmed leaps of the clock ahead."""
 
     def latest_possible(self) -> Moment:
         """Return the time from which keys are kept, without leaps back of the clock."""
 
     def progress_of(self, task_id: str) -> Progress | None:
-        """Return what the handler of a task's running attempt reported last."""
+        """Return the last progress report of a running attempt."""
 
     def report_progress(self, task_id: str, token: str, progress: Progress) -> Task:
-        """Keep the progress of a running attempt, and return its task.
+        """Store the progress of a running attempt, and return its task.
 
         Raises:
             AttemptOver: no attempt of this task with this token is running.
         """
 
     def held(self) -> Mapping[str, str]:
-        """Return the origins that are held, with the errors that they are held for."""
+        """Return the held origins, with the errors that caused the holds."""
 
     def stuck(self) -> list[str]:
-        """Return what does not move and ought to, in words; empty when all is well."""
+        """Return descriptions of loops that have stopped; empty if the engine works."""
 
     def oldest_due_at(self, queue: str | None) -> Moment | None:
-        """Return since when a queue's oldest due task is due, or (None) that of all queues."""
+        """Return when the oldest due task of a queue, or of all queues (None), became due."""
 
     def waiting_for(self, task: Task) -> list[WaitingFor]:
-        """Return what a waiting task waits for; the tasks in front of it are not counted."""
+        """Return why a waiting task waits, without the tasks ahead of it."""
 
     def wait_reasons(self, tasks: Iterable[Task]) -> list[list[Limit] | None]:
-        """Return the limits that each task of a list waits for; None if it does not wait."""
+        """Return the limits that each task waits for, None for tasks that do not wait."""
 
     def queue_waiting_for(self, queue: str) -> list[WaitingFor]:
-        """Return what keeps a queue from starting attempts."""
+        """Return why a queue starts no attempts."""

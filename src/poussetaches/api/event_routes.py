@@ -36,7 +36,6 @@ class EventRoutes:
         self._request_limits = request_limits
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the endpoints."""
         return [
             Endpoint(
                 method="GET",
@@ -45,8 +44,8 @@ class EventRoutes:
                 summary="Send changes as server-sent events",
                 tag="Operations",
                 query=EventQuery,
-                answers={200: str},
-                answer_media_type=EVENT_STREAM,
+                responses={200: str},
+                response_media_type=EVENT_STREAM,
             )
         ]
 

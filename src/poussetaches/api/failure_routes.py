@@ -1,4 +1,4 @@
-"""The failures: dead and failing tasks, grouped by what they have in common."""
+"""The route of failure groups, ``/v1/failures``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.endpoint import Endpoint, answer, read_query
+from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.views import shown_time
 from poussetaches.core.task import TaskState
 from poussetaches.core.task_fields import ShownTime
@@ -16,13 +16,13 @@ from poussetaches.store.base import FailureCount, Store
 
 
 class FailuresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether the groups of dead or of failing tasks are wanted."""
+    """Whether to list groups of dead or of failing tasks."""
 
     state: Literal["dead", "failing"] = "dead"
 
 
 class GroupView(msgspec.Struct, kw_only=True, frozen=True):
-    """A failure group, with how many tasks it has, since when, and one of them."""
+    """A failure group, with its number of tasks, its time span and an example."""
 
     group: str
     queue: str
@@ -36,7 +36,7 @@ class GroupView(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class FailureList(msgspec.Struct, frozen=True):
-    """The failure groups, the largest first."""
+    """The failure groups, largest first."""
 
     groups: list[GroupView]
 
@@ -48,36 +48,34 @@ class FailureRoutes:
         self._store = store
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the row of the API."""
         return [
             Endpoint(
                 method="GET",
                 path="/v1/failures",
                 handler=self.list_groups,
-                summary="List the failure groups, the largest first",
+                summary="List the failure groups, largest first",
                 tag="Tasks",
                 query=FailuresQuery,
-                answers={200: FailureList},
+                responses={200: FailureList},
             )
         ]
 
     async def list_groups(self, request: Request) -> Response:
-        """List the groups of dead, or of failing, tasks."""
         query = read_query(request, FailuresQuery)
         state = TaskState.DEAD if query.state == "dead" else TaskState.WAITING
-        found = await self._store.failures(state)
-        return answer(FailureList([_view(one) for one in found]))
+        counts = await self._store.failures(state)
+        return json_response(FailureList([_view(count) for count in counts]))
 
 
-def _view(found: FailureCount) -> GroupView:
+def _view(failures: FailureCount) -> GroupView:
     return GroupView(
-        group=found.group.id,
-        queue=found.group.queue,
-        url_path=found.group.url_path,
-        status=found.group.status,
-        error=found.group.error,
-        count=found.count,
-        first_at=shown_time(found.first_at),
-        last_at=shown_time(found.last_at),
-        example_id=found.example_id,
+        group=failures.group.id,
+        queue=failures.group.queue,
+        url_path=failures.group.url_path,
+        status=failures.group.status,
+        error=failures.group.error,
+        count=failures.count,
+        first_at=shown_time(failures.first_at),
+        last_at=shown_time(failures.last_at),
+        example_id=failures.example_id,
     )

@@ -1,4 +1,4 @@
-"""``FilterFields``: which tasks are meant, as JSON and as the parameters of a query say it."""
+"""``FilterFields``: filters of tasks in JSON and in queries."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from poussetaches.core.queue import Name
 from poussetaches.core.task import Reason, TaskState
 from poussetaches.core.task_fields import Key
 
-MAX_IDS = 10_000  # as many as a batch can make
+MAX_IDS = 10_000  # as many as a batch can have
 MAX_LABELS = 16  # as many as a task can have
-REPEATED = ("label",)  # parameters that a query may have several times
+REPEATABLE = ("label",)  # parameters that a query may repeat
 
-# Shorter than a pushed URL may be: a query must fit into the 64 KiB of a request's head.
+# Shorter than the URLs of pushes: a query must fit into the 64 KiB of a request head.
 UrlPrefix = Annotated[str, Meta(min_length=1, max_length=2_000)]
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Group = Annotated[
@@ -29,9 +29,9 @@ Time = Annotated[datetime, Meta(tz=True)]
 
 
 class FilterFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Conditions that tasks meet, all of those that are set.
+    """Conditions on tasks; a task must meet all of them.
 
-    Lists are written as such, or with commas between; ``label`` is ``name:value``.
+    A list is a JSON array or a comma-separated string; ``label`` is ``name:value``.
     """
 
     ids: str | list[str] | None = None
@@ -54,11 +54,10 @@ class FilterFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
         """Return the filter.
 
         Raises:
-            InvalidFilter: a condition cannot be met by any task.
+            InvalidFilter: no task can meet a condition.
         """
-        ids = None if self.ids is None else _listed("ids", self.ids)
         return TaskFilter(
-            ids=ids,
+            ids=None if self.ids is None else _listed("ids", self.ids),
             states=None if self.state is None else _states(_listed("state", self.state)),
             failing=bool(self.failing),
             queue=self.queue,
@@ -79,30 +78,32 @@ class FilterFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 def _listed(field: str, given: str | list[str]) -> tuple[str, ...]:
     count = given.count(",") + 1 if isinstance(given, str) else len(given)
     if count > MAX_IDS:
-        raise InvalidFilter(field, f"are more than {MAX_IDS}; use several requests")
+        raise InvalidFilter(
+            field, f"has {count} values; at most {MAX_IDS} are allowed per request"
+        )
     items = given.split(",") if isinstance(given, str) else given
     return tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
 
 
 def _states(names: tuple[str, ...]) -> frozenset[TaskState]:
-    known = {state.value for state in TaskState}
+    allowed = ", ".join(sorted(TaskState))
     if not names:
-        raise InvalidFilter("state", "names no state")
+        raise InvalidFilter("state", f"is empty; use one or more of {allowed}")
     for name in names:
-        if name not in known:
-            raise InvalidFilter("state", f"{name!r} is none of {', '.join(sorted(known))}")
+        if name not in set(TaskState):
+            raise InvalidFilter("state", f"{name!r} is not one of {allowed}")
     return frozenset(map(TaskState, names))
 
 
 def _labels(given: str | list[str] | None) -> tuple[tuple[str, str], ...]:
     items = [given] if isinstance(given, str) else given or []
     if len(items) > MAX_LABELS:
-        raise InvalidFilter("label", f"are more than {MAX_LABELS}, and no task has so many")
+        raise InvalidFilter("label", f"has {len(items)} values; at most {MAX_LABELS} are allowed")
     labels = []
     for item in items:
         name, colon, value = item.partition(":")
         if not colon or not name:
-            raise InvalidFilter("label", f"{item!r} is not of the form name:value")
+            raise InvalidFilter("label", f"must have the form name:value, not {item!r}")
         labels.append((name, value))
     return tuple(labels)
 

@@ -1,4 +1,4 @@
-"""Problems of bodies that are not valid JSON, with the cause and how to fix it."""
+"""``json_problem``: explains why a body is not valid JSON."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SIGNATURES = (
     (b"\x78\xda", "it is compressed with deflate; send it uncompressed"),
 )
 _NOT_NUMBERS = (b"NaN", b"Infinity")  # numbers in JavaScript and Python, but not in JSON
-_MESSAGE = re.compile(r"(?:JSON is malformed: )?(?P<reason>.*) \(byte (?P<place>[0-9]+)\)")
+_MESSAGE = re.compile(r"(?:JSON is malformed: )?(?P<reason>.*) \(byte (?P<position>[0-9]+)\)")
 _TRUNCATED = "Input data was truncated"
-_HALF_PAIR = re.compile(
+_LONE_SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
@@ -35,8 +35,8 @@ def json_problem(
 
     ``offset`` is the position in the whole body at which ``body`` begins.
     """
-    what = f"{field}: not" if field else "the body is not"
-    detail = f"{what} valid JSON: {_reason(body, error, offset)}"
+    subject = f"{field}: not" if field else "the body is not"
+    detail = f"{subject} valid JSON: {_reason(body, error, offset)}"
     return Problem(HTTPStatus.BAD_REQUEST, "bad-json", detail)
 
 
@@ -57,27 +57,28 @@ def _reason(body: bytes | bytearray, error: Exception, offset: int) -> str:
 def _malformed(body: bytes | bytearray, message: str, offset: int) -> str:
     """Return msgspec's message with the position in the body, or a clearer one."""
     match = _MESSAGE.fullmatch(message)
-    place = int(match["place"]) if match else len(body)
-    half = _half_pair(body, place, message)
-    if half is not None:
-        text = bytes(body[half : half + 6]).decode()
-        return f"{text} at byte {offset + half} is half of a surrogate pair; send both halves"
+    position = int(match["position"]) if match else len(body)
+    lone = _lone_surrogate(body, position, message)
+    if lone is not None:
+        text = bytes(body[lone : lone + 6]).decode()
+        return f"{text} at byte {offset + lone} is half of a surrogate pair; send both halves"
     if match is None:
         return "it ends too early" if message == _TRUNCATED else message
     for number in _NOT_NUMBERS:
-        if body.startswith(number, place):
-            where = f"{number.decode()} at byte {offset + place}"
-            return f"{where} is not valid JSON; send null or a string"
-    return f"{match['reason']} at byte {offset + place}"
+        if body.startswith(number, position):
+            return (
+                f"{number.decode()} at byte {offset + position} is not JSON; send null or a string"
+            )
+    return f"{match['reason']} at byte {offset + position}"
 
 
-def _half_pair(body: bytes | bytearray, place: int, message: str) -> int | None:
+def _lone_surrogate(body: bytes | bytearray, position: int, message: str) -> int | None:
     """Return the position of an unpaired surrogate near an error, None if there is none."""
-    match = _HALF_PAIR.search(body, max(0, place - _PAIR_LENGTH), place + _PAIR_LENGTH)
+    match = _LONE_SURROGATE.search(body, max(0, position - _PAIR_LENGTH), position + _PAIR_LENGTH)
     if match is None:
         return None
     before = bytes(body[max(0, match.start() - _PAIR_LENGTH) : match.start()])
     is_escaped = (len(before) - len(before.rstrip(b"\\"))) % 2 == 1
-    # A backslash may begin the other half: then the body is truncated inside a pair.
+    # The body may be truncated inside a pair, after a backslash that begins the other half.
     is_truncated = message == _TRUNCATED and body[match.end() : match.end() + 1] in (b"", b"\\")
     return None if is_escaped or is_truncated else match.start()

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus, in the text that it reads."""
+"""Metrics in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from poussetaches.core.task import TaskState
 from poussetaches.engine.stats import Totals
 
 PREFIX = "poussetaches_"
-MAX_SERIES = 100  # with series of their own: one for each of 20,000 would break the scraper
-REST = "other"  # the other queues together; one that is called so is among them
+MAX_SERIES = 100  # queues with a series of their own; 20,000 would overload the scraper
+REST = "other"  # the sum of the other queues, including one of this name
 
 STATES = ("waiting", "running", "succeeded", "dead")
 
 
-class Numbers(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told; ``queues`` are in the order in which they get series of their own."""
+class Measurements(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of all metrics. The first ``queues`` get a series of their own."""
 
     queues: Mapping[str, QueueCounts]
     totals: Totals
@@ -36,49 +36,48 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     held_origin_count: int
     paused: bool
     store_bytes: int
-    oldest_due_age: float  # seconds, 0 when nothing is due
+    oldest_due_age: float  # seconds, 0 if no task is due
     dropped_log_lines: int
 
 
 class Exposition(NamedTuple):
-    """A body, and its Content-Type."""
+    """A body and its Content-Type."""
 
     body: bytes
     media_type: str
 
 
-def expose(numbers: Numbers, *, accept: str) -> Exposition:
-    """Return numbers in the format that a scraper's Accept header asks for."""
+def expose(numbers: Measurements, *, accept: str) -> Exposition:
+    """Return measurements in the format of the scraper's Accept header."""
     encode, media_type = choose_encoder(accept)
-    return Exposition(encode(NumbersCollector(numbers)), media_type)
+    return Exposition(encode(Collector(numbers)), media_type)
 
 
-class NumbersCollector:
-    """Hands numbers to the library as its metrics."""
+class Collector:
+    """Converts measurements to the metrics of prometheus_client."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: Measurements) -> None:
         self._numbers = numbers
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric."""
         numbers, totals = self._numbers, self._numbers.totals
         yield _tasks(numbers.queues)
         yield _counter("pushed", "Tasks pushed since the start.", totals.pushed)
         yield _attempts(totals)
         yield _counter("died", "Tasks that died since the start.", totals.died)
         yield _pruned(numbers.pruned)
-        yield _gauge("in_flight", "Attempts on the wire.", numbers.in_flight)
-        yield _gauge("held_origins", "Origins that are held.", numbers.held_origin_count)
+        yield _gauge("in_flight", "Attempts in flight.", numbers.in_flight)
+        yield _gauge("held_origins", "Origins on hold.", numbers.held_origin_count)
         yield _gauge("paused", "Whether the server is paused.", numbers.paused)
-        yield _gauge("store_bytes", "Room that the store takes.", numbers.store_bytes)
+        yield _gauge("store_bytes", "Size of the store on disk.", numbers.store_bytes)
         yield _gauge(
             "oldest_due_age_seconds",
-            "How long the oldest due task has been due, 0 when none is.",
+            "How long the oldest due task has been due, 0 if no task is due.",
             numbers.oldest_due_age,
         )
         yield _counter(
             "dropped_log_lines",
-            "Log lines dropped since the start, because their reader was too slow.",
+            "Log lines dropped since the start because their reader was too slow.",
             numbers.dropped_log_lines,
         )
         build = InfoMetricFamily("poussetaches_build", "The server's version.")
@@ -86,20 +85,20 @@ class NumbersCollector:
         yield build
 
 
-def named(queues: Mapping[str, QueueCounts]) -> dict[str, QueueCounts]:
-    """Return the first hundred queues by name, and the rest added up."""
+def limited(queues: Mapping[str, QueueCounts]) -> dict[str, QueueCounts]:
+    """Return the counts of the first hundred queues, and the sum of the others."""
     if len(queues) <= MAX_SERIES:
         return dict(queues)
     names = [name for name in queues if name != REST][:MAX_SERIES]
-    found = {name: queues[name] for name in names}
-    return {**found, REST: total_of(queues[name] for name in queues if name not in found)}
+    counts = {name: queues[name] for name in names}
+    return {**counts, REST: total_of(queues[name] for name in queues if name not in counts)}
 
 
 def _tasks(queues: Mapping[str, QueueCounts]) -> Metric:
     metric = GaugeMetricFamily(
         f"{PREFIX}tasks", "Tasks, by state and queue.", labels=("state", "queue")
     )
-    for queue, counts in named(queues).items():
+    for queue, counts in limited(queues).items():
         for state in STATES:
             metric.add_metric((state, queue), getattr(counts, state))
     return metric
@@ -108,7 +107,7 @@ def _tasks(queues: Mapping[str, QueueCounts]) -> Metric:
 def _attempts(totals: Totals) -> Metric:
     metric = CounterMetricFamily(
         f"{PREFIX}attempts",
-        "Attempts that ended since the start; those put back did not count.",
+        "Attempts that ended since the start; put_back ones do not count for their tasks.",
         labels=("outcome",),
     )
     for outcome in ("succeeded", "failed", "put_back"):

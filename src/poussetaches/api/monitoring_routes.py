@@ -1,4 +1,4 @@
-"""Health, statistics and metrics, for those who run the server."""
+"""The routes of health, statistics and metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.endpoint import Endpoint, answer, read_query
+from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import unavailable
 from poussetaches.api.views import shown_time
@@ -23,40 +23,40 @@ from poussetaches.engine.stats import ALL_QUEUES, Stats
 from poussetaches.store.base import MinuteRow, Store
 
 TAG = "Operations"
-MAX_MINUTES = 1440  # a day: the store keeps no more
+MAX_MINUTES = 1440  # one day, which is what the store keeps
 
 
 class Health(msgspec.Struct, frozen=True):
-    """All is well."""
+    """The server is ready."""
 
     status: Literal["ok"] = "ok"
 
 
 class Liveness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The server works. Counts begin at its start, and are left out while they are 0."""
+    """The server works. Counts begin at its start, and are omitted while they are 0."""
 
     status: Literal["ok"]
     unreadable_rows: int = 0  # rows set aside because they could not be read
-    internal_errors: int = 0  # such as those that ended a task or an attempt
+    internal_errors: int = 0  # which may have ended a task or an attempt
     shortage: str | None = None  # the resource that attempts lacked within the last minute
 
 
 class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many minutes to look back, and at which queue."""
+    """The number of minutes, and the queue, if any."""
 
     minutes: Annotated[int, Meta(ge=1, le=MAX_MINUTES)] = 60
     queue: Name | None = None
 
 
 class HeldOrigin(msgspec.Struct, frozen=True):
-    """An origin that nothing is sent to, and why it could not be reached last."""
+    """An origin on hold, and its last connection error."""
 
     origin: str
     error: str
 
 
 class StoreView(msgspec.Struct, frozen=True, kw_only=True):
-    """How the store does."""
+    """The size and the trouble of the store."""
 
     used_bytes: int
     free_bytes: int | None
@@ -64,7 +64,7 @@ class StoreView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in the minute that began at ``minute``. Spans are seconds."""
+    """The counts and durations, in seconds, of the minute that began at ``minute``."""
 
     minute: ShownTime
     pushed: int
@@ -79,7 +79,7 @@ class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatsView(msgspec.Struct, frozen=True, kw_only=True):
-    """The server at a glance. Counts, age and minutes are of the queue that was asked for."""
+    """The state of the server. Counts, age and minutes are those of the requested queue."""
 
     now: ShownTime
     counts: QueueCounts
@@ -93,7 +93,7 @@ class StatsView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitoringRoutes:
-    """Serves what those who run the server look at. ``pruned`` tells the tasks pruned so far."""
+    """Serves health, statistics and metrics. ``pruned`` has the numbers of pruned tasks."""
 
     def __init__(
         self,
@@ -113,16 +113,15 @@ class MonitoringRoutes:
         self._now = now
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the endpoints."""
         return [
             Endpoint(
                 method="GET",
                 path="/healthz",
                 handler=self.healthz,
                 is_open=True,
-                summary="Tell whether the server does its work; if not, a restart would cure it",
+                summary="Return whether the server works; if not, a restart helps",
                 tag=TAG,
-                answers={200: Liveness},
+                responses={200: Liveness},
                 problems=[503],
             ),
             Endpoint(
@@ -130,40 +129,40 @@ class MonitoringRoutes:
                 path="/readyz",
                 handler=self.readyz,
                 is_open=True,
-                summary="Tell whether the store can be written and is whole",
+                summary="Return whether the store is writable and intact",
                 tag=TAG,
-                answers={200: Health},
+                responses={200: Health},
                 problems=[503],
             ),
             Endpoint(
                 method="GET",
                 path="/v1/stats",
                 handler=self.stats,
-                summary="Show the server at a glance, and what happened in the last minutes",
+                summary="Show the state of the server, and statistics of the last minutes",
                 tag=TAG,
                 query=StatsQuery,
-                answers={200: StatsView},
+                responses={200: StatsView},
                 problems=[404, 503],
             ),
             Endpoint(
                 method="GET",
                 path="/metrics",
                 handler=self.metrics,
-                summary="Show the numbers that Prometheus collects",
+                summary="Show metrics for Prometheus",
                 tag=TAG,
-                answers={200: str},
-                answer_media_type="text/plain",
+                responses={200: str},
+                response_media_type="text/plain",
                 problems=[503],
             ),
         ]
 
     async def healthz(self, request: Request) -> Response:
-        """Answer 503 only for what a restart can cure."""
+        """Respond with 503 only if a restart helps."""
         stuck = self._engine.stuck()
         if stuck:
             raise unavailable("stuck", "; ".join(stuck))
         store, engine = self._store, self._engine
-        return answer(
+        return json_response(
             Liveness(
                 status="ok",
                 unreadable_rows=store.unreadable_count,
@@ -173,7 +172,7 @@ class MonitoringRoutes:
         )
 
     async def readyz(self, request: Request) -> Response:
-        """Answer 503 while the store is in trouble, or holds a row that nobody could read."""
+        """Respond with 503 while the store has trouble, or after it set a row aside."""
         trouble, unreadable = self._store.trouble, self._store.unreadable_count
         if trouble is not None:
             raise unavailable(
@@ -181,21 +180,20 @@ class MonitoringRoutes:
             )
         if unreadable:
             detail = (
-                f"{unreadable} unreadable rows were set aside since the start; the log names "
-                "them, the table unreadable has them, a restart takes note of them"
+                f"{unreadable} unreadable rows were moved to the table unreadable since the "
+                "start; see the log, then restart the server to acknowledge them"
             )
             raise unavailable("unreadable-rows", detail)
-        return answer(Health())
+        return json_response(Health())
 
     async def stats(self, request: Request) -> Response:
-        """Show how the server does, and how one queue or all have done lately."""
         query = read_query(request, StatsQuery)
         if query.queue is not None and self._engine.queues.get(query.queue) is None:
             raise QueueNotFound(f"there is no queue {query.queue!r}")
         counts = await self._store.counts()
         size, trouble = await self._store.size(), self._store.trouble
         rows = await self._stats.rows(query.queue or ALL_QUEUES, minutes=query.minutes)
-        view = StatsView(
+        stats = StatsView(
             now=shown_time(self._now()),
             counts=(
                 total_of(counts.values())
@@ -214,17 +212,16 @@ class MonitoringRoutes:
             ),
             minutes=[_minute_view(row) for row in rows],
         )
-        return answer(view)
+        return json_response(stats)
 
     async def metrics(self, request: Request) -> Response:
-        """Show the numbers that Prometheus collects."""
-        # At the first request only: a server that nobody scrapes goes without the library.
-        from poussetaches.api.metrics import Numbers, expose  # noqa: PLC0415
+        # Imported here so that a server without a scraper does not load the library.
+        from poussetaches.api.metrics import Measurements, expose  # noqa: PLC0415
 
         counts = await self._store.counts()
-        # Those that were configured come first, so that series do not come and go with the load.
+        # Configured queues first, so that series do not appear and disappear with the load.
         queues = sorted(self._engine.queues, key=lambda queue: (not queue.configured, queue.name))
-        numbers = Numbers(
+        measurements = Measurements(
             queues={queue.name: counts.get(queue.name, QueueCounts()) for queue in queues},
             totals=self._stats.totals,
             pruned=self._pruned,
@@ -235,7 +232,7 @@ class MonitoringRoutes:
             oldest_due_age=self._oldest_due_age(None) or 0.0,
             dropped_log_lines=self._dropped_log_lines(),
         )
-        exposition = expose(numbers, accept=request.headers.get("accept", ""))
+        exposition = expose(measurements, accept=request.headers.get("accept", ""))
         return Response(exposition.body, headers={"Content-Type": exposition.media_type})
 
     def _oldest_due_age(self, queue: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every row of the API, described by the types that read and answer it."""
+"""The OpenAPI document, derived from the endpoints and their types."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ PATH = "/openapi.json"
 PROBLEM_JSON = "application/problem+json"
 
 DESCRIPTION = """\
-Push tasks over HTTP; they are stored, and delivered until they succeed or die.
+Push tasks over HTTP. They are stored, and sent until they succeed or die.
 
-Bodies are read as JSON whatever their Content-Type. Errors are problem documents (RFC 9457), also
-for requests that are not valid HTTP. An unsupported method of a path gets 405 with `Allow`; HEAD
-is supported wherever GET is.
+Bodies are read as JSON regardless of their Content-Type. Errors are problem documents (RFC 9457),
+also for requests that are not valid HTTP. An unsupported method of a path gets 405 with `Allow`.
+HEAD is supported wherever GET is.
 """
 
 Schema = dict[str, Any]
 
-# Python's $ lets a newline by, and our patterns say so; that of a JSON schema does not.
+# In Python, $ also matches before a final newline, which our patterns exclude. In JSON Schema it
+# does not.
 _END = re.compile(r"\$\(\?!\\n\)$")
 _REFERENCE = "#/components/schemas/{name}"
 _WAITS = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE}
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True):
-    """What went wrong (RFC 9457)."""
+    """An error (RFC 9457)."""
 
     type: str  # urn:poussetaches:problem:…
     title: str
@@ -46,7 +47,7 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True):
 
 
 class OpenApiRoutes:
-    """Serves the document, which is made when it is first asked for."""
+    """Serves the document, which is built at the first request."""
 
     def __init__(self, endpoints: Iterable[Endpoint], *, has_token: bool) -> None:
         self._endpoints = [each for each in (*endpoints, *self.endpoints()) if each.is_described]
@@ -54,7 +55,6 @@ class OpenApiRoutes:
         self._encoded = b""
 
     def endpoints(self) -> list[Endpoint]:
-        """Return its row."""
         return [
             Endpoint(
                 method="GET",
@@ -62,18 +62,17 @@ class OpenApiRoutes:
                 handler=self.show,
                 summary="This document",
                 tag="Operations",
-                answers={200: dict[str, Any]},
+                responses={200: dict[str, Any]},
             )
         ]
 
     async def show(self, request: Request) -> Response:
-        """Answer the document."""
         if not self._encoded:
             self._encoded = msgspec.json.encode(self.document())
         return Response(self._encoded, media_type=JSON)
 
     def document(self) -> Schema:
-        """Return the document of all described rows, its own included."""
+        """Return the document of all described endpoints, including its own."""
         return describe(self._endpoints, has_token=self._has_token)
 
 
@@ -82,17 +81,19 @@ def describe(endpoints: Sequence[Endpoint], *, has_token: bool) -> Schema:
     types = _Types(endpoints)
     paths: dict[str, Schema] = {}
     problems = sorted(
-        {status for row in endpoints for status in problems_of(row, has_token=has_token)}
+        {status for endpoint in endpoints for status in problems_of(endpoint, has_token=has_token)}
     )
     for endpoint in endpoints:
         operation = _operation(endpoint, types, has_token=has_token)
         operations = paths.setdefault(endpoint.path, {})
-        assert endpoint.method.lower() not in operations, f"two rows for one operation: {endpoint}"
+        assert endpoint.method.lower() not in operations, (
+            f"two endpoints for one operation: {endpoint}"
+        )
         operations[endpoint.method.lower()] = operation
     document: Schema = {
         "openapi": "3.1.0",
         "info": {"title": "poussetaches", "version": __version__, "description": DESCRIPTION},
-        "tags": [{"name": tag} for tag in dict.fromkeys(row.tag for row in endpoints)],
+        "tags": [{"name": tag} for tag in dict.fromkeys(endpoint.tag for endpoint in endpoints)],
         "paths": paths,
         "components": {
             "schemas": types.components,
@@ -114,7 +115,7 @@ def _operation(endpoint: Endpoint, types: _Types, *, has_token: bool) -> Schema:
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
         "responses": {
-            **{str(status): _success(endpoint, status, types) for status in endpoint.answers},
+            **{str(status): _success(endpoint, status, types) for status in endpoint.responses},
             **{
                 str(status): {"$ref": f"#/components/responses/{_problem_name(status)}"}
                 for status in problems_of(endpoint, has_token=has_token)
@@ -134,30 +135,24 @@ def _operation(endpoint: Endpoint, types: _Types, *, has_token: bool) -> Schema:
 
 
 def problems_of(endpoint: Endpoint, *, has_token: bool) -> list[int]:
-    """Return the statuses that an endpoint refuses with: those of its row, and those implied.
-
-    Every request may find the store in trouble, every body or query may be refused, and without
-    a token so may the name that the server is called by.
-    """
-    found = {*endpoint.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
+    """Return the error statuses of an endpoint, including those common to all endpoints."""
+    statuses = {*endpoint.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
     if endpoint.method != "GET":
-        found.add(
-            HTTPStatus.FORBIDDEN
-        )  # to pages of other origins, and to those who may only look
+        statuses.add(HTTPStatus.FORBIDDEN)  # pages of other origins, and the read-only token
     if endpoint.body is not None:
-        found |= {
+        statuses |= {
             HTTPStatus.BAD_REQUEST,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
         }
     if endpoint.query is not None:
-        found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
+        statuses.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     if not endpoint.is_open:
-        found.add(HTTPStatus.SERVICE_UNAVAILABLE)
+        statuses.add(HTTPStatus.SERVICE_UNAVAILABLE)
         if not endpoint.is_read_only:
-            found.add(HTTPStatus.INSUFFICIENT_STORAGE)
-        found.add(HTTPStatus.UNAUTHORIZED if has_token else HTTPStatus.MISDIRECTED_REQUEST)
-    return sorted(map(int, found - set(endpoint.answers)))
+            statuses.add(HTTPStatus.INSUFFICIENT_STORAGE)
+        statuses.add(HTTPStatus.UNAUTHORIZED if has_token else HTTPStatus.MISDIRECTED_REQUEST)
+    return sorted(map(int, statuses - set(endpoint.responses)))
 
 
 def _operation_id(endpoint: Endpoint) -> str:
@@ -188,7 +183,7 @@ def _query_parameters(endpoint: Endpoint, types: _Types) -> list[Schema]:
 
 
 def _never_null(schema: Schema) -> Schema:
-    """Return what a query's parameter may be: it is left out where a field is null."""
+    """Return the schema of a query parameter, which is omitted instead of null."""
     if schema.get("default", ...) is None:
         schema = {name: value for name, value in schema.items() if name != "default"}
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
@@ -201,7 +196,7 @@ def _never_null(schema: Schema) -> Schema:
 def _request_body(endpoint: Endpoint, types: _Types) -> Schema:
     content = {
         media_type: {
-            # A list of documents, one a line, is no document: only that it is text can be said.
+            # JSON Schema cannot describe NDJSON.
             "schema": types.schema(endpoint.body) if media_type == JSON else {"type": "string"}
         }
         for media_type in endpoint.body_media_types
@@ -211,14 +206,14 @@ def _request_body(endpoint: Endpoint, types: _Types) -> Schema:
 
 def _success(endpoint: Endpoint, status: int, types: _Types) -> Schema:
     response: Schema = {"description": HTTPStatus(status).phrase}
-    if endpoint.answer_headers:
+    if endpoint.response_headers:
         response["headers"] = {
             name: {"description": meaning, "schema": {"type": "string"}}
-            for name, meaning in endpoint.answer_headers.items()
+            for name, meaning in endpoint.response_headers.items()
         }
-    kind = endpoint.answers[status]
+    kind = endpoint.responses[status]
     if kind is not None:
-        response["content"] = {endpoint.answer_media_type: {"schema": types.schema(kind)}}
+        response["content"] = {endpoint.response_media_type: {"schema": types.schema(kind)}}
     return response
 
 
@@ -234,7 +229,7 @@ def _problem(status: int, types: _Types) -> Schema:
     if status in _WAITS:
         response["headers"] = {
             "Retry-After": {
-                "description": "Seconds until it is worth another try",
+                "description": "Seconds to wait before a retry",
                 "schema": {"type": "integer", "minimum": 1},
                 "required": True,
             }
@@ -243,19 +238,19 @@ def _problem(status: int, types: _Types) -> Schema:
 
 
 class _Types:
-    """The JSON schemas of everything that the endpoints read and answer."""
+    """The JSON schemas of the queries, bodies and responses of endpoints."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         bodies: list[Any] = [ProblemDocument]
         queries: list[Any] = []
         for endpoint in endpoints:
-            bodies += [endpoint.body, *endpoint.answers.values(), *endpoint.parameters.values()]
+            bodies += [endpoint.body, *endpoint.responses.values(), *endpoint.parameters.values()]
             queries.append(endpoint.query)
         kinds = [kind for kind in dict.fromkeys([*bodies, *queries]) if kind is not None]
         schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
-        self._schemas = dict(zip(kinds, map(_without_end, schemas), strict=True))
-        self._components = _without_end(components)
-        # Those of queries are unfolded into parameters.
+        self._schemas = dict(zip(kinds, map(_with_patterns, schemas), strict=True))
+        self._components = _with_patterns(components)
+        # The structs of queries are described as parameters.
         only_queries = {_name(self._schemas[kind]) for kind in queries if kind is not None} - {
             _name(self._schemas[kind]) for kind in bodies if kind is not None
         }
@@ -264,14 +259,14 @@ class _Types:
         }
 
     def schema(self, kind: Any) -> Schema:
-        """Return the schema of a type, which may be a reference to one of the components."""
-        found: Schema = self._schemas[kind]
-        return found
+        """Return the schema of a type, which may be a reference to a component."""
+        schema: Schema = self._schemas[kind]
+        return schema
 
     def fields(self, struct: Any) -> Schema:
-        """Return the schema of a struct itself."""
-        found: Schema = self._components[_name(self._schemas[struct])]
-        return found
+        """Return the schema of a struct, never a reference."""
+        schema: Schema = self._components[_name(self._schemas[struct])]
+        return schema
 
 
 def _name(schema: Schema) -> str:
@@ -279,14 +274,14 @@ def _name(schema: Schema) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
-def _without_end(schema: Any) -> Any:
-    """Return a schema with its patterns as JSON Schema writes them."""
+def _with_patterns(schema: Any) -> Any:
+    """Return a schema with patterns in the syntax of JSON Schema."""
     match schema:
         case {"pattern": str(pattern)}:
             return {**schema, "pattern": _END.sub("$", pattern)}
         case dict():
-            return {name: _without_end(value) for name, value in schema.items()}
+            return {name: _with_patterns(value) for name, value in schema.items()}
         case list():
-            return [_without_end(item) for item in schema]
+            return [_with_patterns(item) for item in schema]
         case _:
             return schema

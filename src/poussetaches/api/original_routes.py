@@ -1,7 +1,7 @@
-"""The original's routes and field names; ``docs/protocol.md`` describes them.
+"""The original's routes and field names, described in ``docs/original.md``.
 
-Its words (``tries``, ``expected``, ``next_run``, ``delay`` in minutes, nanoseconds) live here
-and nowhere else.
+Its words (``tries``, ``expected``, ``next_run``, ``delay`` in minutes, nanoseconds) are used here
+only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.dialect import Dialect, problem_document
-from poussetaches.api.endpoint import Endpoint, Plain
+from poussetaches.api.endpoint import Endpoint, RawResponse
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.request_body import decode, read_body, too_large
+from poussetaches.api.problems import too_large
+from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.streamed_response import StreamedResponse
 from poussetaches.api.views import response_text
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
@@ -38,14 +39,14 @@ from poussetaches.store.base import Store, SummaryPage, TaskSummary
 PAGE = 200  # tasks read at once for a listing
 PATHS = frozenset({"/", "/waiting", "/success", "/dead", "/cron", "/pause", "/resume"})
 
-# The original answered errors in no form of its own: it dropped the connection.
+# The original closed the connection instead of sending an error response.
 ORIGINAL = Dialect("original", covers=PATHS.__contains__, refusal=problem_document)
 
 _MAX_DELAY_MINUTES = MAX_DELAY * SECOND // MINUTE
 
 
 class Push(msgspec.Struct):
-    """A push as it comes. Null and the zero values mean the default, unknown fields nothing."""
+    """A push. Null and zero values mean the default; unknown fields are ignored."""
 
     url: str
     payload: str | None = None
@@ -55,7 +56,7 @@ class Push(msgspec.Struct):
 
 
 class Entry(msgspec.Struct):
-    """A task in a listing; times are nanoseconds since the epoch."""
+    """A task in a list; times are nanoseconds since the epoch."""
 
     id: str
     url: str
@@ -71,7 +72,7 @@ class Entry(msgspec.Struct):
 
 
 class Listing(msgspec.Struct):
-    """A listing, by ``next_run``."""
+    """A list, sorted by ``next_run``."""
 
     tasks: list[Entry]
 
@@ -84,7 +85,7 @@ class Status(msgspec.Struct):
 
 
 class OriginalRoutes:
-    """Serves the original's API from the store."""
+    """Serves the original's API."""
 
     def __init__(
         self,
@@ -105,13 +106,12 @@ class OriginalRoutes:
         self._decoder = msgspec.json.Decoder(Push)
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the rows of the API."""
-        row = partial(Endpoint, tag="The original's routes")
-        get = partial(row, method="GET", answers={200: Listing})
-        act = partial(row, method="POST", answers={200: None})
+        endpoint = partial(Endpoint, tag="The original's routes")
+        get = partial(endpoint, method="GET", responses={200: Listing})
+        act = partial(endpoint, method="POST", responses={200: None})
         return [
-            get(path="/", handler=self.status, summary="Show the state", answers={200: Status}),
-            row(
+            get(path="/", handler=self.status, summary="Show the state", responses={200: Status}),
+            endpoint(
                 method="POST",
                 path="/",
                 handler=self.push,
@@ -119,32 +119,37 @@ class OriginalRoutes:
                 is_push=True,
                 is_hot=True,
                 body=Push,
-                answers={201: None},
-                answer_headers={"Poussetaches-Task-ID": "The id of the task, or of the schedule"},
+                responses={201: None},
+                response_headers={
+                    "Poussetaches-Task-ID": "The id of the task, or of the schedule"
+                },
                 problems=(409,),
             ),
-            get(path="/waiting", handler=self.waiting, summary="List what waits or runs"),
-            get(path="/success", handler=self.success, summary="List what succeeded"),
-            get(path="/dead", handler=self.dead, summary="List what died"),
+            get(
+                path="/waiting",
+                handler=self.waiting,
+                summary="List waiting and running tasks, and the schedules",
+            ),
+            get(path="/success", handler=self.success, summary="List succeeded tasks"),
+            get(path="/dead", handler=self.dead, summary="List dead tasks"),
             get(path="/cron", handler=self.cron, summary="List the schedules"),
-            row(
+            endpoint(
                 method="DELETE",
                 path="/cron",
                 handler=self.delete_cron,
-                summary="Delete the schedules",
-                answers={200: None},
+                summary="Delete the schedules and their waiting runs",
+                responses={200: None},
             ),
             act(path="/pause", handler=self.pause, summary="Start no more attempts"),
             act(path="/resume", handler=self.resume, summary="Start attempts again"),
         ]
 
     async def status(self, request: Request) -> Response:
-        """Tell whether the server is paused, and how many attempts are in flight."""
         status = Status(self._engine.paused, self._engine.in_flight)
         return _json(msgspec.json.encode(status))
 
     async def push(self, request: Request) -> Response:
-        """Keep a task, or a schedule unless it is known, and answer its id."""
+        """Store a task, or a schedule unless it exists, and return its id."""
         push = decode(self._decoder, await read_body(request, limit=self._max_request))
         task = self._task_of(push)
         task_id = task.id
@@ -152,36 +157,29 @@ class OriginalRoutes:
             task_id = await self._put_schedule(push.schedule, task)
         else:
             await self._store.add(task)
-        return Plain(b"", int(HTTPStatus.CREATED), {"Poussetaches-Task-ID": task_id})
+        return RawResponse(b"", int(HTTPStatus.CREATED), {"Poussetaches-Task-ID": task_id})
 
     async def waiting(self, request: Request) -> Response:
-        """List what waits or runs, and the schedules."""
         return await self._list(TaskState.WAITING)
 
     async def success(self, request: Request) -> Response:
-        """List what succeeded."""
         return await self._list(TaskState.SUCCEEDED)
 
     async def dead(self, request: Request) -> Response:
-        """List what died."""
         return await self._list(TaskState.DEAD)
 
     async def cron(self, request: Request) -> Response:
-        """List the schedules."""
-        return _json(_listing(await self._schedule_entries()))
+        return _json(_encode_list(await self._schedule_entries()))
 
     async def delete_cron(self, request: Request) -> Response:
-        """Delete the schedules and their waiting runs."""
         await self._store.delete_schedules(OWNER, now=self._now())
         return Response()
 
     async def pause(self, request: Request) -> Response:
-        """Start no more attempts."""
         await self._store.set_paused(True)
         return Response()
 
     async def resume(self, request: Request) -> Response:
-        """Start attempts again."""
         await self._store.set_paused(False)
         return Response()
 
@@ -192,7 +190,7 @@ class OriginalRoutes:
             url=push.url,
             delay=_delay(push) * MINUTE / SECOND,
             expected=(_expected(push),),
-            # The original's decoder passes over line breaks, and base64(1) makes them.
+            # The original's decoder ignores line breaks, which base64(1) inserts.
             body_base64=(push.payload or "").replace("\n", "").replace("\r", ""),
         )
         builder = TaskBuilder(
@@ -210,7 +208,7 @@ class OriginalRoutes:
             raise InvalidTask(field, exc.reason) from None
 
     async def _put_schedule(self, cron: str, task: Task) -> str:
-        """Keep a schedule; the same push has the same name and changes nothing."""
+        """Store a schedule; pushing it again changes nothing, since its name is its hash."""
         _check_text("schedule", cron)
         try:
             next_run_at = first_occurrence(cron, after=task.run_at)
@@ -228,16 +226,18 @@ class OriginalRoutes:
             anchor_at=task.run_at,
             next_run_at=next_run_at,
         )
-        await self._store.edit_schedule(name, lambda known: known or schedule, now=task.created_at)
+        await self._store.edit_schedule(
+            name, lambda stored: stored or schedule, now=task.created_at
+        )
         return name
 
     async def _list(self, state: TaskState) -> Response:
-        """Answer a listing page by page. The first page is read before the answer begins."""
+        """Return a list page by page. The first page is read before the response begins."""
         schedules = await self._store.schedules(OWNER)
         expressions = {schedule.name: schedule.cron for schedule in schedules}
-        own = await self._schedule_entries(schedules) if state is TaskState.WAITING else []
+        runs = await self._schedule_entries(schedules) if state is TaskState.WAITING else []
         page = await self._store.list_enveloped(state, after=None, limit=PAGE)
-        pieces = self._pieces(state, page, own=deque(own), expressions=expressions)
+        pieces = self._pieces(state, page, runs=deque(runs), expressions=expressions)
         return StreamedResponse(pieces, media_type="application/json")
 
     async def _pieces(
@@ -245,15 +245,15 @@ class OriginalRoutes:
         state: TaskState,
         page: SummaryPage,
         *,
-        own: deque[Entry],
+        runs: deque[Entry],
         expressions: Mapping[str, str],
     ) -> AsyncIterator[bytes]:
-        """Yield a listing page by page, merged with the entries of schedules."""
+        """Yield a list page by page, merged with the entries of schedules."""
         start = b'{"tasks":['
         while True:
             after = page.after
-            piece = [self._encoded(page, own, expressions)]
-            del page  # while the client reads, only the bytes being sent stay in memory
+            piece = [self._encoded(page, runs, expressions)]
+            del page  # while the client reads, only the encoded bytes stay in memory
             if piece[0]:
                 piece[0] = start + piece[0]
                 start = b","
@@ -264,20 +264,20 @@ class OriginalRoutes:
         yield b"]}" if start == b"," else start + b"]}"
 
     def _encoded(
-        self, page: SummaryPage, own: deque[Entry], expressions: Mapping[str, str]
+        self, page: SummaryPage, runs: deque[Entry], expressions: Mapping[str, str]
     ) -> bytes:
-        """Return the entries of a page, merged with the schedules' entries up to its end."""
+        """Return the entries of a page, merged with the entries of schedules up to its end."""
         entries = [self._entry_of(summary, expressions) for summary in page.tasks]
         end = entries[-1].next_run if page.after and entries else None
-        while own and (end is None or own[0].next_run <= end):
-            entries.append(own.popleft())
+        while runs and (end is None or runs[0].next_run <= end):
+            entries.append(runs.popleft())
         entries.sort(key=lambda entry: entry.next_run)
         return b",".join([msgspec.json.encode(entry) for entry in entries])
 
     def _entry_of(self, summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
         task, entry = summary.task, _entry_of(summary, expressions)
         if task.state is TaskState.WAITING and task.run_at <= self._now():
-            # Most tasks of an origin that is away were never sent: they wait for the same reason.
+            # Most tasks of an unreachable origin were never sent, so they have no own error.
             error = self._engine.held().get(task.lane.origin)
             if error is not None:
                 entry.last_error_status_code = CONNECTION_ERROR
@@ -285,24 +285,25 @@ class OriginalRoutes:
         return entry
 
     async def _schedule_entries(self, schedules: Sequence[Schedule] | None = None) -> list[Entry]:
-        found = await self._store.schedules(OWNER) if schedules is None else schedules
-        runs = await self._store.latest_runs([schedule.name for schedule in found])
-        return [_entry_of_schedule(schedule, runs.get(schedule.name)) for schedule in found]
+        if schedules is None:
+            schedules = await self._store.schedules(OWNER)
+        runs = await self._store.latest_runs([schedule.name for schedule in schedules])
+        return [_entry_of_schedule(schedule, runs.get(schedule.name)) for schedule in schedules]
 
 
 def _delay(push: Push) -> int:
     delay = push.delay or 0
     if not 0 <= delay <= _MAX_DELAY_MINUTES:
-        raise InvalidTask(
-            "delay", f"must be between 0 and {_MAX_DELAY_MINUTES} minutes (ten years)"
-        )
+        raise InvalidTask("delay", f"must be from 0 to {_MAX_DELAY_MINUTES} minutes (ten years)")
     return delay
 
 
 def _expected(push: Push) -> int:
     expected = push.expected or DEFAULT_EXPECTED
     if not 100 <= expected <= 599:  # noqa: PLR2004 - RFC 9110, section 15
-        raise InvalidTask("expected", "must be 0 (for 200) or a status from 100 to 599")
+        raise InvalidTask(
+            "expected", f"must be 0 (for 200) or a status from 100 to 599, not {expected}"
+        )
     return expected
 
 
@@ -310,7 +311,7 @@ def _check_text(field: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidTask(field, "holds half of a surrogate pair") from None
+        raise InvalidTask(field, "contains half of a surrogate pair; send valid Unicode") from None
 
 
 def _entry_of(summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
@@ -349,7 +350,7 @@ def _entry_of_schedule(schedule: Schedule, run: TaskSummary | None) -> Entry:
 
 
 def _last_error(summary: TaskSummary) -> tuple[int, str | None]:
-    """Return the status and body of the last failure: 0 for none, -1 when there was no answer."""
+    """Return the status and body of the last failure: 0 for none, -1 without a response."""
     task, failure = summary.task, summary.last_failure
     if task.last_error is not None and task.last_status is None:
         return CONNECTION_ERROR, _encoded(task.last_error)
@@ -373,7 +374,7 @@ def _nanoseconds(moment: Moment) -> int:
     return moment * 1000
 
 
-def _listing(entries: Sequence[Entry]) -> bytes:
+def _encode_list(entries: Sequence[Entry]) -> bytes:
     return msgspec.json.encode(Listing(list(entries)))
 
 

@@ -1,4 +1,4 @@
-"""``Problem``: why a request is refused, in any dialect; and the one table of errors' statuses."""
+"""``Problem``: why a request is refused, in any dialect; and the status of each error."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from poussetaches.core.errors import (
     TooManyAttempts,
 )
 
-RETRY_AFTER = 1  # seconds; the store is tried again that often
+RETRY_AFTER = 1  # seconds, the interval at which the store recovers
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """What is wrong with one field of a request."""
+    """The error of one field of a request."""
 
     field: str
     reason: str
 
 
 class Problem(Exception):
-    """A refusal, as a value. Checks return it and handlers raise it; a dialect renders it."""
+    """The error of a request. Checks return it, handlers raise it, and a dialect renders it."""
 
     def __init__(
         self,
@@ -68,13 +68,13 @@ class Problem(Exception):
 
 
 class Kind(NamedTuple):
-    """How an error of ours is answered."""
+    """The status and code of the response to an error."""
 
     status: HTTPStatus
     code: str
 
 
-# The first class that an error is an instance of decides.
+# The first matching class applies.
 KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (BodyTooLarge, Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large")),
     (TargetNotAllowed, Kind(HTTPStatus.FORBIDDEN, "target-not-allowed")),
@@ -105,30 +105,45 @@ _RETRY = (("Retry-After", str(RETRY_AFTER)),)
 
 
 def problem_of(exc: Exception) -> Problem:
-    """Return how an error is answered; an unexpected one reveals nothing."""
+    """Return the problem of an error; that of an unexpected one has no details."""
     if isinstance(exc, Problem):
         return exc
     if not isinstance(exc, PousseTachesError):
-        detail = "an internal error; the server's log has the details"
+        detail = "internal error; see the server's log"
         return Problem(_UNEXPECTED.status, _UNEXPECTED.code, detail)
     status, code = next((kind for error, kind in KINDS if isinstance(exc, error)), _UNEXPECTED)
     errors = (FieldError(exc.field, exc.reason),) if isinstance(exc, Invalid) else ()
-    waits = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
-    # Many clients retry by themselves when they get a Retry-After, and would push twice.
-    may_retry = waits and not isinstance(exc, OutcomeUnknown)
+    is_temporary = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
+    # Many clients retry automatically after a Retry-After, and would push twice.
+    may_retry = is_temporary and not isinstance(exc, OutcomeUnknown)
     return Problem(status, code, str(exc), errors=errors, headers=_RETRY if may_retry else ())
 
 
 def unavailable(code: str, detail: str) -> Problem:
-    """Return a 503 that tells the client to retry."""
+    """Return a 503 with ``Retry-After``."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers=_RETRY)
 
 
-@contextmanager
-def after_change(what: str = "the change was made", *, made: bool = True) -> Iterator[None]:
-    """Guard the rest of a request whose change is already committed.
+def invalid(code: str, field: str, reason: str) -> Problem:
+    """Return the 422 of an invalid field."""
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        code,
+        f"{field}: {reason}" if field else reason,
+        errors=(FieldError(field, reason),),
+    )
 
-    If ``made`` is false, nothing was changed yet, and an error of the store is not translated.
+
+def too_large(detail: str) -> Problem:
+    """Return the 413 of a request over a limit."""
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
+
+
+@contextmanager
+def after_change(change: str = "the change was made", *, made: bool = True) -> Iterator[None]:
+    """Translate errors of the store after the change of a request was committed.
+
+    If ``made`` is false, nothing was changed yet, and errors are not translated.
 
     Raises:
         OutcomeUnknown: the store failed; the client must not assume that nothing was changed.
@@ -138,4 +153,4 @@ def after_change(what: str = "the change was made", *, made: bool = True) -> Ite
     except StoreUnavailable as exc:
         if not made:
             raise
-        raise OutcomeUnknown(f"{what}, and then the store failed: {exc}") from exc
+        raise OutcomeUnknown(f"{change}, but then the store failed: {exc}") from exc

@@ -1,4 +1,4 @@
-"""Progress reports: handlers say how far they have come, with the token of their attempt."""
+"""The route of progress reports, which handlers send with the token of their attempt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Amount = Annotated[int, _LIMITS] | Annotated[float, _LIMITS]
 
 
 class ProgressFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A progress report: ``done`` of ``total``, in any unit, and a note for people to read."""
+    """A progress report: ``done`` of ``total``, in any unit, and a note for people."""
 
     done: Amount
     total: Amount | None = None
@@ -35,7 +35,7 @@ class ProgressFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ProgressRoutes:
-    """Takes reports for the engine, and tells them to those who read events."""
+    """Passes progress reports to the engine and to the readers of events."""
 
     def __init__(
         self,
@@ -54,7 +54,6 @@ class ProgressRoutes:
         self._reports = msgspec.json.Decoder(ProgressFields)
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the rows of the API."""
         return [
             Endpoint(
                 method="POST",
@@ -64,23 +63,22 @@ class ProgressRoutes:
                 summary="Report the progress of a running attempt, with its token",
                 tag="Tasks",
                 body=ProgressFields,
-                answers={204: None},
+                responses={204: None},
                 problems=(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
                 has_own_token=True,
             )
         ]
 
     async def report(self, request: Request) -> Response:
-        """Keep the latest report of a running attempt."""
         token = request.headers.get(ATTEMPT_TOKEN)
         if token is None:
-            detail = f"{ATTEMPT_TOKEN} is missing; each delivery has one, for reports on it"
+            detail = f"{ATTEMPT_TOKEN} is missing; copy it from the request of the delivery"
             raise Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail)
         fields = decode(self._reports, await read_body(request, limit=self._max_request))
         progress = Progress(done=fields.done, total=fields.total, note=fields.note, at=self._now())
         task_id: str = request.path_params["id"]
         task = self._engine.report_progress(task_id, token, progress)
-        if await self._store.get(task_id) is None:  # its attempt may run on after it was deleted
+        if await self._store.get(task_id) is None:  # a deleted task may still be running
             raise not_found(task_id)
         self._events.progressed(task, progress)
         return Response(status_code=HTTPStatus.NO_CONTENT)

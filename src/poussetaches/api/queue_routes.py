@@ -1,4 +1,4 @@
-"""The queues: their settings, their pauses, and the server's own pause."""
+"""The routes of queues, ``/v1/queues``, and of the pause of the whole server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from poussetaches.api.bulk_edit import BulkEditor
 from poussetaches.api.definition_body import decode_definition, name_of, patched_overrides
-from poussetaches.api.endpoint import Endpoint, answer, read_query
+from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import after_change
 from poussetaches.api.request_body import read_body
@@ -43,24 +43,24 @@ from poussetaches.store.base import Store
 TAG = "Queues"
 CODE = "invalid-queue"
 
-_READ_ONLY = "is only to be read; leave it out"
+_READ_ONLY = "is read-only; remove it"
 HINTS = {
     "name": _READ_ONLY,
     "counts": _READ_ONLY,
     "oldest_due_age": _READ_ONLY,
     "waiting_for": _READ_ONLY,
     "origins": _READ_ONLY,
-    "paused": "is changed by POST …/pause and …/resume only; leave it out",
+    "paused": "can only be changed by POST …/pause and …/resume; remove it",
 }
 
 NO_BASE = (
-    f"is a path, and there is no base URL to put it behind: set base_url of the queue "
-    f"{CALLBACKS_QUEUE!r}, or POUSSETACHES_BASE_URL of the server"
+    f"is a path, which requires a base URL: set base_url of the queue {CALLBACKS_QUEUE!r}, or "
+    "POUSSETACHES_BASE_URL of the server"
 )
 
 
 class PatchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether a patch is a declaration: all that the code sets on a queue."""
+    """Whether a patch is a declaration: all the settings of a queue in the code."""
 
     declared: bool = False
 
@@ -75,13 +75,13 @@ class QueueView(ShownQueue, frozen=True, kw_only=True):
 
 
 class QueueList(msgspec.Struct, frozen=True):
-    """Every queue, by name."""
+    """All queues, sorted by name."""
 
     queues: list[QueueView]
 
 
 class Purged(msgspec.Struct, frozen=True):
-    """How many waiting tasks were deleted."""
+    """The number of deleted tasks."""
 
     count: int
 
@@ -93,7 +93,7 @@ class ServerPause(msgspec.Struct, frozen=True):
 
 
 class QueueRoutes:
-    """Serves the queues from the store and the engine's view of them."""
+    """Serves the queues."""
 
     def __init__(
         self,
@@ -112,23 +112,22 @@ class QueueRoutes:
         self._decoder = msgspec.json.Decoder(QueueFields)
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the rows of the API."""
-        row = partial(Endpoint, tag=TAG)
+        endpoint = partial(Endpoint, tag=TAG)
         one = "/v1/queues/{name}"
-        named = partial(row, parameters={"name": Name})
-        known = partial(named, answers={200: QueueView}, problems=(404,))
+        named = partial(endpoint, parameters={"name": Name})
+        existing = partial(named, responses={200: QueueView}, problems=(404,))
         defined = partial(
-            named, path=one, body=QueueFields, answers={201: QueueView, 200: QueueView}
+            named, path=one, body=QueueFields, responses={201: QueueView, 200: QueueView}
         )
         return [
-            row(
+            endpoint(
                 method="GET",
                 path="/v1/queues",
                 handler=self.show_all,
-                summary="List every queue, by name",
-                answers={200: QueueList},
+                summary="List all queues, sorted by name",
+                responses={200: QueueList},
             ),
-            known(method="GET", path=one, handler=self.show, summary="Show a queue"),
+            existing(method="GET", path=one, handler=self.show, summary="Show a queue"),
             defined(
                 method="PUT",
                 handler=self.put,
@@ -142,92 +141,89 @@ class QueueRoutes:
                 summary="Change some of a queue's settings (RFC 7396)",
                 problems=(409,),
             ),
-            known(
+            existing(
                 method="DELETE",
                 path=one,
                 handler=self.delete,
-                summary="Delete a queue that has nothing to do, with its ended tasks",
-                answers={204: None},
+                summary="Delete an idle queue, with its ended tasks",
+                responses={204: None},
                 problems=(404, 409),
             ),
-            known(
+            existing(
                 method="POST",
                 path=one + "/pause",
                 handler=self.pause,
-                summary="Start no more attempts of a queue's tasks",
+                summary="Pause a queue",
             ),
-            known(
+            existing(
                 method="POST",
                 path=one + "/resume",
                 handler=self.resume,
-                summary="Start attempts of a queue's tasks again",
+                summary="Resume a queue",
             ),
-            known(
+            existing(
                 method="POST",
                 path=one + "/purge",
                 handler=self.purge,
                 summary="Delete a queue's waiting tasks",
-                answers={200: Purged},
+                responses={200: Purged},
             ),
-            row(
+            endpoint(
                 method="POST",
                 path="/v1/pause",
                 handler=self.pause_server,
-                summary="Start no more attempts at all",
-                answers={200: ServerPause},
+                summary="Pause the server",
+                responses={200: ServerPause},
             ),
-            row(
+            endpoint(
                 method="POST",
                 path="/v1/resume",
                 handler=self.resume_server,
-                summary="Start attempts again",
-                answers={200: ServerPause},
+                summary="Resume the server; paused queues stay paused",
+                responses={200: ServerPause},
             ),
         ]
 
     async def show_all(self, request: Request) -> Response:
-        """Answer every queue, by name."""
         counts = await self._store.counts()
         names = sorted(queue.name for queue in self._engine.queues)
-        return answer(QueueList([self._view(name, counts) for name in names]))
+        return json_response(QueueList([self._view(name, counts) for name in names]))
 
     async def show(self, request: Request) -> Response:
-        """Answer a queue."""
-        return await self._answer(self._known(request))
+        return await self._respond(self._existing_name(request))
 
     async def put(self, request: Request) -> Response:
-        """Set a queue anew: what is not named is taken from the server."""
+        """Replace all settings of a queue; missing ones are inherited from the server."""
         name = name_of(request, code=CODE)
         overrides = self._decoded(await read_body(request, limit=self._max_request))
         return await self._set(
-            name, lambda known: msgspec.structs.replace(known, overrides=overrides)
+            name, lambda queue: msgspec.structs.replace(queue, overrides=overrides)
         )
 
     async def patch(self, request: Request) -> Response:
-        """Change some settings of a queue; null resets one. An unknown queue is made."""
+        """Change some settings of a queue; null resets one. An unknown queue is created."""
         name = name_of(request, code=CODE)
         is_declaration = read_query(request, PatchQuery).declared
         patch = await read_body(request, limit=self._max_request)
-        given = self._decoded(patch)  # null has to name what there is, too
+        given = self._decoded(patch)  # also checks the names of settings that are null
         if is_declaration:
-            return await self._set(name, lambda known: redeclared(known, given))
+            return await self._set(name, lambda queue: redeclared(queue, given))
 
-        def change(known: Queue) -> Queue:
-            overrides = patched_overrides(known.overrides, patch, given, code=CODE)
-            return msgspec.structs.replace(known, overrides=overrides)
+        def change(queue: Queue) -> Queue:
+            overrides = patched_overrides(queue.overrides, patch, given, code=CODE)
+            return msgspec.structs.replace(queue, overrides=overrides)
 
         return await self._set(name, change)
 
     async def delete(self, request: Request) -> Response:
-        """Delete a queue that has nothing to do, with its ended tasks."""
-        name = self._known(request)
+        name = self._existing_name(request)
         if name == DEFAULT_QUEUE:
-            raise QueueInUse("the queue default is always there; it cannot be deleted")
+            raise QueueInUse("the queue default cannot be deleted")
         counts = (await self._store.counts()).get(name, QueueCounts())
         if counts.waiting or counts.running:
             raise QueueInUse(
                 f"the queue has {counts.waiting} waiting and {counts.running} running tasks; "
-                "purge it, or wait for them"
+                "purge the queue, or wait until they have ended"
             )
         ended = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
         count = (await self._bulk.apply(TaskFilter(queue=name, states=ended), Delete())).count
@@ -236,31 +232,26 @@ class QueueRoutes:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def pause(self, request: Request) -> Response:
-        """Start no more attempts of a queue's tasks."""
         return await self._set_paused(request, True)
 
     async def resume(self, request: Request) -> Response:
-        """Start attempts of a queue's tasks again."""
         return await self._set_paused(request, False)
 
     async def purge(self, request: Request) -> Response:
-        """Delete a queue's waiting tasks."""
         waiting = frozenset({TaskState.WAITING})
-        filter = TaskFilter(queue=self._known(request), states=waiting)
+        filter = TaskFilter(queue=self._existing_name(request), states=waiting)
         count = (await self._bulk.apply(filter, Delete())).count
-        return answer(Purged(count))
+        return json_response(Purged(count))
 
     async def pause_server(self, request: Request) -> Response:
-        """Start no more attempts at all."""
         await self._store.set_paused(True)
-        return answer(ServerPause(True))
+        return json_response(ServerPause(True))
 
     async def resume_server(self, request: Request) -> Response:
-        """Start attempts again; queues that are paused by name stay paused."""
         await self._store.set_paused(False)
-        return answer(ServerPause(False))
+        return json_response(ServerPause(False))
 
-    def _known(self, request: Request) -> str:
+    def _existing_name(self, request: Request) -> str:
         name: str = request.path_params["name"]
         if self._engine.queues.get(name) is None:
             raise QueueNotFound(f"there is no queue {name!r}")
@@ -270,40 +261,40 @@ class QueueRoutes:
         return decode_definition(self._decoder, body, hints=HINTS, code=CODE).overrides()
 
     async def _set(self, name: str, change: Callable[[Queue], Queue]) -> Response:
-        """Keep a queue with other settings, which depend on those that it has."""
+        """Store changed settings of a queue; create the queue if it does not exist."""
         queues = self._engine.queues
-        paths_lead = queues.settings_of(CALLBACKS_QUEUE).base_url is not None
+        has_base_url = queues.settings_of(CALLBACKS_QUEUE).base_url is not None
         is_full = len(queues) >= MAX_QUEUES
         made = False
 
-        def edit(known: Queue | None) -> Queue:
+        def edit(stored: Queue | None) -> Queue:
             nonlocal made
-            made = known is None
+            made = stored is None
             if made and is_full:
-                raise TooMany(f"there are {MAX_QUEUES} queues already, as many as are allowed")
-            new = change(known or Queue(name=name))
-            if new is not known:
-                check_overrides(new.overrides, paths_lead=paths_lead, allowed=queues.allowed)
+                raise TooMany(f"there are already {MAX_QUEUES} queues, the maximum; delete some")
+            new = change(stored or Queue(name=name))
+            if new is not stored:
+                check_overrides(new.overrides, has_base_url=has_base_url, allowed=queues.allowed)
             return msgspec.structs.replace(new, configured=True)
 
         await self._store.edit_queue(name, edit)
         with after_change():
-            return await self._answer(name, HTTPStatus.CREATED if made else HTTPStatus.OK)
+            return await self._respond(name, HTTPStatus.CREATED if made else HTTPStatus.OK)
 
     async def _set_paused(self, request: Request, paused: bool) -> Response:
-        name = self._known(request)
+        name = self._existing_name(request)
 
-        def edit(known: Queue | None) -> Queue:
-            if known is None:
+        def edit(stored: Queue | None) -> Queue:
+            if stored is None:
                 raise QueueNotFound(f"there is no queue {name!r}")
-            return msgspec.structs.replace(known, paused=paused)
+            return msgspec.structs.replace(stored, paused=paused)
 
         await self._store.edit_queue(name, edit)
         with after_change():
-            return await self._answer(name)
+            return await self._respond(name)
 
-    async def _answer(self, name: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return answer(self._view(name, await self._store.counts()), status)
+    async def _respond(self, name: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+        return json_response(self._view(name, await self._store.counts()), status)
 
     def _view(self, name: str, counts: Mapping[str, QueueCounts]) -> QueueView:
         queues = self._engine.queues
@@ -315,7 +306,7 @@ class QueueRoutes:
             paused=queues.is_paused(name),
             counts=counts.get(name, QueueCounts()),
             oldest_due_age=age,
-            waiting_for=[wait_view(item) for item in self._engine.queue_waiting_for(name)],
+            waiting_for=[wait_view(reason) for reason in self._engine.queue_waiting_for(name)],
             origins=msgspec.convert(
                 origins_of(queues.get(name) or Queue(name=name)), QueueOrigins
             ),
@@ -323,11 +314,11 @@ class QueueRoutes:
 
 
 def check_overrides(
-    overrides: QueueOverrides, *, paths_lead: bool, allowed: AllowedTargets
+    overrides: QueueOverrides, *, has_base_url: bool, allowed: AllowedTargets
 ) -> None:
-    """Check the settings of a queue, and that its URLs lead somewhere.
+    """Check the settings of a queue.
 
-    ``paths_lead`` says whether callbacks that are paths have a base URL.
+    ``has_base_url`` is whether callbacks that are paths have a base URL.
 
     Raises:
         InvalidQueue: a setting is not allowed.
@@ -335,7 +326,7 @@ def check_overrides(
     """
     check_queue(overrides)
     for field, url in (("on_success", overrides.on_success), ("on_dead", overrides.on_dead)):
-        if url is not None and is_path(url) and not paths_lead:
+        if url is not None and is_path(url) and not has_base_url:
             raise InvalidQueue(field, NO_BASE)
     for field in ("base_url", "on_success", "on_dead"):
         url = getattr(overrides, field)
@@ -343,5 +334,5 @@ def check_overrides(
             allowed.check(field, url)
 
 
-def _deleted(known: Queue | None) -> None:
-    """Leave nothing of a queue."""
+def _deleted(stored: Queue | None) -> None:
+    """Delete the queue: an edit that returns None does."""

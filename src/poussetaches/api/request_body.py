@@ -1,4 +1,4 @@
-"""Read requests: bodies up to their limit, and JSON into the structs that validate it."""
+"""Request bodies: reading them up to a limit, and decoding JSON."""
 
 from __future__ import annotations
 
@@ -13,60 +13,61 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from poussetaches.api.json_errors import json_problem
-from poussetaches.api.problems import FieldError, Problem, unavailable
+from poussetaches.api.problems import Problem, invalid, too_large, unavailable
 from poussetaches.core.refusal import place_of
 
 V = TypeVar("V")
 
-# The rest of a body that is over its limit is read and discarded up to here, so that the client
+# The rest of a body over its limit is read and discarded within these bounds, so that the client
 # can read the response.
 MAX_DISCARDED = 64 * 1024 * 1024  # bytes
 MAX_DISCARD_TIME = 10.0  # seconds
-MAX_BUFFERED = 128 * 1024 * 1024  # bytes of all bodies together that come in several pieces
+MAX_BUFFERED = 128 * 1024 * 1024  # bytes of all bodies that arrive in several pieces
 
-_PIECE = 64 * 1024  # bytes; text takes up to four times as much
+_PIECE = 64 * 1024  # bytes; a decoded string takes up to four times as much
 
 
-class Room:
-    """Memory for bodies that come in several pieces, of all requests together."""
+class BufferMemory:
+    """The memory for bodies that arrive in several pieces, shared by all requests."""
 
     def __init__(self, size: int) -> None:
         self._free = size  # bytes
 
     def take(self, size: int) -> bool:
-        """Reserve memory; return whether there was any left."""
+        """Reserve memory; return False if none was left."""
         if size and self._free <= 0:
             return False
         self._free -= size
         return True
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Release reserved memory."""
         self._free += size
 
 
-_ROOM = Room(MAX_BUFFERED)  # memory belongs to the process, and so does this
+_MEMORY = BufferMemory(MAX_BUFFERED)  # global, as the memory of the process is
 
 
-async def read_body(request: Request, *, limit: int, room: Room = _ROOM) -> bytes:
+async def read_body(request: Request, *, limit: int, memory: BufferMemory = _MEMORY) -> bytes:
     """Return the body of a request.
 
     Raises:
-        Problem: 413, it is longer than ``limit`` bytes; 503, too many long ones are being read.
+        Problem: 413, it is longer than ``limit`` bytes; 503, too many long bodies are being read.
     """
-    message = await request.receive()  # not Request.stream(), which takes as long as a push
+    message = await request.receive()  # Request.stream() takes as long as a whole push
     if message["type"] == "http.disconnect":
         raise cut_off()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
-        return await _read_on(request, body, limit=limit, room=room)
+        return await _read_pieces(request, body, limit=limit, memory=memory)
     if len(body) > limit:
         raise _longer_than(limit)
     return body
 
 
-async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) -> bytes:
-    """Return a body that comes in several pieces."""
+async def _read_pieces(
+    request: Request, first: bytes, *, limit: int, memory: BufferMemory
+) -> bytes:
     pieces: list[bytes] = []
     length = taken = 0
     piece: bytes | None = first
@@ -77,7 +78,7 @@ async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) ->
                 length += len(piece)
                 if length > limit:
                     refusal = _longer_than(limit)
-                elif room.take(len(piece)):
+                elif memory.take(len(piece)):
                     taken += len(piece)
                     pieces.append(piece)
                 else:
@@ -86,7 +87,7 @@ async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) ->
                     )
                 if refusal is not None:
                     pieces.clear()
-                    room.give_back(taken)
+                    memory.release(taken)
                     taken = 0
                     await discard_rest(stream, length)
                     raise refusal
@@ -94,7 +95,7 @@ async def _read_on(request: Request, first: bytes, *, limit: int, room: Room) ->
     except ClientDisconnect:
         raise cut_off() from None
     finally:
-        room.give_back(taken)
+        memory.release(taken)
     return b"".join(pieces)
 
 
@@ -103,7 +104,7 @@ def _longer_than(limit: int) -> Problem:
 
 
 async def discard_rest(stream: AsyncIterator[bytes], length: int) -> None:
-    """Read the rest of a body, of which ``length`` bytes were read, within bounds."""
+    """Read the rest of a body within bounds, after ``length`` bytes were read."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(MAX_DISCARD_TIME):
             async for chunk in stream:
@@ -113,13 +114,10 @@ async def discard_rest(stream: AsyncIterator[bytes], length: int) -> None:
 
 
 def cut_off() -> Problem:
-    """Return the problem of a request whose client closed the connection."""
-    return Problem(HTTPStatus.BAD_REQUEST, "cut-off", "the request ended early")
-
-
-def too_large(detail: str) -> Problem:
-    """Return the 413 of a request that is over a limit."""
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
+    """Return the problem of a request whose client disconnected."""
+    return Problem(
+        HTTPStatus.BAD_REQUEST, "cut-off", "the request ended before its body was complete"
+    )
 
 
 def decode(
@@ -129,12 +127,12 @@ def decode(
     code: str = "invalid-task",
     offset: int = 0,
 ) -> V:
-    """Return a decoded JSON body; ``code`` is that of the problem if it is invalid.
+    """Return a decoded JSON body; ``code`` is the code of the problem if it is invalid.
 
     ``offset`` is the position in the whole body at which ``body`` begins.
 
     Raises:
-        Problem: 400, it is not JSON; 422, it does not have the right shape.
+        Problem: 400, it is not JSON; 422, it does not match the type.
     """
     try:
         check_encoding(body)
@@ -146,7 +144,7 @@ def decode(
 
 
 def check_encoding(body: bytes | bytearray) -> None:
-    """Check that a body is UTF-8; msgspec does not check JSON that it does not decode.
+    """Check that a body is UTF-8, which msgspec does not check in values that it skips.
 
     Raises:
         UnicodeDecodeError: it is not UTF-8.
@@ -155,19 +153,9 @@ def check_encoding(body: bytes | bytearray) -> None:
         return
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(body), _PIECE):
-        held, _ = decoder.getstate()
+        pending, _ = decoder.getstate()
         try:
             decoder.decode(body[start : start + _PIECE], final=start + _PIECE >= len(body))
         except UnicodeDecodeError as exc:
-            exc.start += start - len(held)
+            exc.start += start - len(pending)
             raise
-
-
-def invalid(code: str, field: str, reason: str) -> Problem:
-    """Return the 422 of a field with an invalid value."""
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        code,
-        f"{field}: {reason}" if field else reason,
-        errors=(FieldError(field, reason),),
-    )

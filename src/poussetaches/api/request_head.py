@@ -1,4 +1,4 @@
-"""``RequestHead``: what a request says before its body. Checks need nothing else of it."""
+"""``RequestHead``: the part of a request that the checks read."""
 
 from __future__ import annotations
 

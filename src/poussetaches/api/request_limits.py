@@ -1,8 +1,8 @@
 """``RequestLimits``: limits concurrent requests, except pushes of single tasks and health checks.
 
-A request is active until its response begins, or until it is parked: it then waits for a task to
-end or for events. Active requests compete for the store, and parked ones keep a connection open,
-so each kind may hold only a part of the connections; the rest are refused with 503.
+A request is active until its response begins, or until it is parked to wait for a task to end or
+for events. Active requests compete for the store, and parked ones keep a connection open, so each
+kind may use only a part of the connections. The rest are refused with 503.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SLOT = "poussetaches.slot"  # key in the ASGI scope of an active request
 
 
 class RequestLimits:
-    """Counts active and parked requests; the limits are fractions of the connection limit."""
+    """Counts active and parked requests. Their limits are fractions of the connection limit."""
 
     def __init__(self, connections: int) -> None:
         self._most_active = max(1, min(MAX_ACTIVE, connections // 4))
@@ -37,8 +37,8 @@ class RequestLimits:
         if self._parked_count >= self._most_parked:
             raise unavailable(
                 "busy",
-                f"{self._most_parked} requests are already waiting for tasks to end or for "
-                "events; retry later, or without wait",
+                f"{self._most_parked} requests are already waiting for tasks or events, the "
+                "maximum; retry later, or without wait",
             )
         slot = scope.get(SLOT)
         if slot is not None:
@@ -50,19 +50,21 @@ class RequestLimits:
             self._parked_count -= 1
 
     def problem(self, resource: Resource) -> Problem | None:
-        """Return the 503 of a request that would be one too many."""
+        """Return the 503 of a request that exceeds the limit."""
         if not resource.is_counted or self.active_count < self._most_active:
             return None
-        detail = f"{self._most_active} requests are already being processed; retry later"
+        detail = (
+            f"{self._most_active} requests are already being processed, the maximum; retry later"
+        )
         return unavailable("busy", detail)
 
-    def active(self) -> Slot:
+    def enter(self) -> Slot:
         """Count a request as active, until it leaves."""
         return Slot(self)
 
 
 class Slot:
-    """The place of one active request among those allowed."""
+    """The slot of one active request."""
 
     def __init__(self, request_limits: RequestLimits) -> None:
         self._request_limits: RequestLimits | None = request_limits

@@ -17,7 +17,7 @@ TEST_MODE = "/v1/test/"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-# Answers of the API are data: a browser must neither guess another type nor show one in a frame.
+# Responses are data, which a browser must neither sniff nor show in a frame.
 API_HEADERS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"frame-ancestors 'none'"),
@@ -27,23 +27,22 @@ API_HEADERS: Headers = (
 class Mount(NamedTuple):
     """An ASGI application for a path and everything below it, such as static files.
 
-    All checks apply to it as they do to endpoints. ``headers`` is its security policy, which
-    replaces that of the API.
+    The checks of endpoints apply to it. ``headers`` replace the security headers of the API.
     """
 
-    path: str  # without a slash at its end
+    path: str  # without a trailing slash
     app: ASGIApp
     headers: Headers
 
 
 class Resource(NamedTuple):
-    """What a request is for: an endpoint, a mount, or nothing."""
+    """The endpoint or mount of a request; neither if its path or method is unknown."""
 
     endpoint: Endpoint | None = None
     parameters: Mapping[str, str] = {}
     mount: Mount | None = None
     allowed: frozenset[str] = frozenset()  # the methods of all endpoints at this path
-    is_open: bool = False  # needs no token and no known Host, and is always answered
+    is_open: bool = False  # no token, any Host, and no limit on concurrent requests
     is_counted: bool = True  # the limit on concurrent requests applies
     is_audited: bool = True  # a success is logged as a change
     headers: Headers = API_HEADERS
@@ -56,21 +55,21 @@ class Router:
         self._mounts = mounts
         methods: dict[str, dict[str, Endpoint]] = {}
         for endpoint in endpoints:
-            found = methods.setdefault(endpoint.path, {})
+            at_path = methods.setdefault(endpoint.path, {})
             for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
-                found.setdefault(method, endpoint)
-        self._patterns = [(_pattern(path), found) for path, found in methods.items()]
+                at_path.setdefault(method, endpoint)
+        self._patterns = [(_pattern(path), at_path) for path, at_path in methods.items()]
         self._fixed = {
             (method, path): self._search(method, path)
-            for path, found in methods.items()
+            for path, at_path in methods.items()
             if not PATH_PARAMETER.search(path)
-            for method in found
+            for method in at_path
         }
 
     def find(self, method: str, path: str) -> Resource:
-        """Return what a request is for. Pushes are found without a search."""
-        found = self._fixed.get((method, path))
-        return self._search(method, path) if found is None else found
+        """Return the resource of a request. Paths without parameters need no search."""
+        resource = self._fixed.get((method, path))
+        return self._search(method, path) if resource is None else resource
 
     def _search(self, method: str, path: str) -> Resource:
         endpoint: Endpoint | None = None
@@ -84,7 +83,7 @@ class Router:
             if endpoint is None and method in methods:
                 endpoint, parameters = methods[method], match.groupdict()
         if not at_path:
-            return self._mounted(method, path)
+            return self._search_mounts(method, path)
         is_open = any(each.is_open for each in at_path.values())
         return Resource(
             endpoint,
@@ -93,11 +92,11 @@ class Router:
             is_open=is_open,
             is_counted=not is_open if endpoint is None else endpoint.is_counted,
             is_audited=endpoint is not None and endpoint.is_audited,
-            # Pushes come from programs by the thousand; no browser shows their answers.
+            # Pushes are sent by programs, thousands per second, and need no headers for browsers.
             headers=() if endpoint is not None and endpoint.is_push else API_HEADERS,
         )
 
-    def _mounted(self, method: str, path: str) -> Resource:
+    def _search_mounts(self, method: str, path: str) -> Resource:
         for mount in self._mounts:
             if path == mount.path or path.startswith(mount.path + "/"):
                 is_change = method not in SAFE_METHODS
@@ -106,22 +105,22 @@ class Router:
 
 
 def path_problem(head: RequestHead, resource: Resource) -> Problem | None:
-    """Return the 404 or 405 of a request that is for no endpoint and no mount."""
+    """Return the 404 or 405 of a request with an unknown path or method."""
     if resource.endpoint is not None or resource.mount is not None:
         return None
     if not resource.allowed:
-        return nothing_at(head.path)
+        return not_found_problem(head.path)
     allowed = ", ".join(sorted(resource.allowed))
     return Problem(
         HTTPStatus.METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        f"{head.method} is not supported here; supported: {allowed}",
+        f"{head.path} does not support {head.method}; supported: {allowed}",
         headers=(("Allow", allowed),),
     )
 
 
-def nothing_at(path: str) -> Problem:
-    """Return the 404 of a path."""
+def not_found_problem(path: str) -> Problem:
+    """Return the 404 of an unknown path."""
     detail = f"there is no route {path}"
     if path.startswith(TEST_MODE):
         detail += f"; routes below {TEST_MODE} require --test-mode"
@@ -129,7 +128,7 @@ def nothing_at(path: str) -> Problem:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """Return the pattern of an endpoint's path; a parameter has no slash."""
+    """Return a pattern for the path of an endpoint. A parameter contains no slash."""
     pieces = PATH_PARAMETER.split(path)
     return re.compile(
         "".join(

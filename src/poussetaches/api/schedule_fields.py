@@ -137,7 +137,7 @@ class ScheduleBuilder:
         Raises:
             InvalidSchedule: a field has a value that is not allowed.
             BodyTooLarge: the task's body is too long.
-            TooMany: a run would make one queue too many.
+            TooMany: a run would create a queue beyond the maximum.
         """
         timezone = fields.timezone or "UTC"
         try:

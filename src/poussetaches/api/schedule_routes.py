@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.definition_body import decode_definition, name_of, patched
-from poussetaches.api.endpoint import Endpoint, answer, read_query
+from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.problems import after_change
-from poussetaches.api.request_body import decode, invalid, read_body
+from poussetaches.api.problems import after_change, invalid
+from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.schedule_fields import (
     CODE,
     HINTS,
@@ -131,18 +131,17 @@ class ScheduleRoutes:
         self._preview_decoder = msgspec.json.Decoder(Preview)
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the rows of the API."""
         endpoint = partial(Endpoint, tag=TAG)
         one = "/v1/schedules/{name}"
         named = partial(endpoint, parameters={"name": Name})
-        existing = partial(named, answers={200: ScheduleView}, problems=(404,))
+        existing = partial(named, responses={200: ScheduleView}, problems=(404,))
         return [
             endpoint(
                 method="GET",
                 path="/v1/schedules",
                 handler=self.show_all,
                 summary="List the schedules of all owners, sorted by name",
-                answers={200: ScheduleList},
+                responses={200: ScheduleList},
             ),
             endpoint(
                 method="PUT",
@@ -151,7 +150,7 @@ class ScheduleRoutes:
                 summary="Declare all the schedules of an owner",
                 query=SetQuery,
                 body=ScheduleSet,
-                answers={200: DeclaredSchedules},
+                responses={200: DeclaredSchedules},
                 problems=(409,),
             ),
             endpoint(
@@ -160,7 +159,7 @@ class ScheduleRoutes:
                 handler=self.preview,
                 summary="Compute the next occurrences of an expression",
                 body=Preview,
-                answers={200: Previewed},
+                responses={200: Previewed},
                 changes_nothing=True,
             ),
             existing(method="GET", path=one, handler=self.show, summary="Show a schedule"),
@@ -170,7 +169,7 @@ class ScheduleRoutes:
                 handler=self.put,
                 summary="Define a schedule",
                 body=ScheduleFields,
-                answers={201: ScheduleView, 200: ScheduleView},
+                responses={201: ScheduleView, 200: ScheduleView},
                 problems=(409,),
             ),
             existing(
@@ -186,15 +185,15 @@ class ScheduleRoutes:
                 path=one,
                 handler=self.delete,
                 summary="Delete a schedule and its waiting runs",
-                answers={204: None},
+                responses={204: None},
             ),
             existing(
                 method="POST",
                 path=one + "/run",
                 handler=self.run,
                 summary="Run a schedule now",
-                answers={201: TaskView},
-                answer_headers={"Location": "The path of the task"},
+                responses={201: TaskView},
+                response_headers={"Location": "The path of the task"},
             ),
             existing(
                 method="POST",
@@ -214,13 +213,12 @@ class ScheduleRoutes:
                 handler=self.runs,
                 summary="List the runs of a schedule, latest first",
                 query=RunsQuery,
-                answers={200: TaskList},
+                responses={200: TaskList},
             ),
         ]
 
     async def show_all(self, request: Request) -> Response:
-        """Return the schedules of all owners."""
-        return answer(ScheduleList(await self._views(await self._store.schedules(None))))
+        return json_response(ScheduleList(await self._views(await self._store.schedules(None))))
 
     async def declare(self, request: Request) -> Response:
         """Replace the schedules of an owner by a set."""
@@ -245,11 +243,10 @@ class ScheduleRoutes:
                 continue  # another owner took one of the names in between
             with after_change():
                 stored = await self._store.schedules(given.owner)
-            return answer(DeclaredSchedules(await self._views(stored), refused))
+            return json_response(DeclaredSchedules(await self._views(stored), refused))
 
     async def show(self, request: Request) -> Response:
-        """Return a schedule."""
-        return self._answer(await self._stored(request))
+        return self._respond(await self._stored(request))
 
     async def put(self, request: Request) -> Response:
         """Define a schedule; an existing one keeps its pause, history and owner."""
@@ -266,7 +263,7 @@ class ScheduleRoutes:
 
         edited = await self._store.edit_schedule(name, edit, now=self._now())
         assert edited is not None
-        return self._answer(edited, HTTPStatus.CREATED if made else HTTPStatus.OK)
+        return self._respond(edited, HTTPStatus.CREATED if made else HTTPStatus.OK)
 
     async def patch(self, request: Request) -> Response:
         """Change some fields of a schedule; null resets a field."""
@@ -279,10 +276,9 @@ class ScheduleRoutes:
             # If it was changed in between, the patch is applied to the changed schedule.
             edited = await self._edit(request, partial(_replaced, stored, new))
             if edited.definition == new.definition:
-                return self._answer(edited)
+                return self._respond(edited)
 
     async def delete(self, request: Request) -> Response:
-        """Delete a schedule and its waiting runs."""
         name: str = request.path_params["name"]
 
         def edit(stored: Schedule | None) -> None:
@@ -293,15 +289,14 @@ class ScheduleRoutes:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def pause(self, request: Request) -> Response:
-        """Pause a schedule."""
-        return self._answer(
+        return self._respond(
             await self._edit(request, lambda stored: msgspec.structs.replace(stored, paused=True))
         )
 
     async def resume(self, request: Request) -> Response:
         """Resume a schedule from its next occurrence."""
         now = self._now()
-        return self._answer(await self._edit(request, lambda stored: _resumed(stored, now=now)))
+        return self._respond(await self._edit(request, lambda stored: _resumed(stored, now=now)))
 
     async def run(self, request: Request) -> Response:
         """Run a schedule now; its occurrences do not change."""
@@ -318,20 +313,18 @@ class ScheduleRoutes:
             raise _not_found(schedule.name)
         view = task_view(run, secret_headers=self._secret_headers)
         headers = {"Location": f"/v1/tasks/{run.id}"}
-        return answer(view, HTTPStatus.CREATED, headers=headers)
+        return json_response(view, HTTPStatus.CREATED, headers=headers)
 
     async def runs(self, request: Request) -> Response:
-        """Return a page of the runs of a schedule."""
         query = read_query(request, RunsQuery)
         schedule = await self._stored(request)
         filter = TaskFilter(schedule=schedule.name)
         page = await page_of(
             self._store, self._engine, filter, limit=query.limit, cursor=query.cursor
         )
-        return answer(page)
+        return json_response(page)
 
     async def preview(self, request: Request) -> Response:
-        """Return the next occurrences of an expression."""
         body = await read_body(request, limit=self._max_request)
         given, now = decode(self._preview_decoder, body, code=CODE), self._now()
         timezone = given.timezone or "UTC"
@@ -340,7 +333,7 @@ class ScheduleRoutes:
             occurrences(given.cron, anchor=now, after=now, timezone=timezone),
             given.count or SHOWN_RUNS,
         )
-        return answer(Previewed([occurrence(moment, timezone) for moment in moments]))
+        return json_response(Previewed([occurrence(moment, timezone) for moment in moments]))
 
     def _builder(self) -> ScheduleBuilder:
         now = self._now()
@@ -371,8 +364,8 @@ class ScheduleRoutes:
         assert edited is not None
         return edited
 
-    def _answer(self, schedule: Schedule, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return answer(schedule_view(schedule, secret_headers=self._secret_headers), status)
+    def _respond(self, schedule: Schedule, status: HTTPStatus = HTTPStatus.OK) -> Response:
+        return json_response(schedule_view(schedule, secret_headers=self._secret_headers), status)
 
     async def _views(self, schedules: Sequence[Schedule]) -> list[ScheduleView]:
         views = []

@@ -9,8 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from poussetaches.api.definition_body import decode_definition
-from poussetaches.api.problems import Problem
-from poussetaches.api.request_body import invalid
+from poussetaches.api.problems import Problem, invalid
 from poussetaches.api.schedule_fields import (
     CODE,
     SET_HINTS,

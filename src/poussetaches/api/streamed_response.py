@@ -1,4 +1,4 @@
-"""``StreamedResponse``: an answer that is read from the store while it is sent."""
+"""``StreamedResponse``: a response that is read from the store while it is sent."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ log = logging.getLogger(__name__)
 
 
 class StreamedResponse(StreamingResponse):
-    """An answer in pieces, which breaks off when the store can be read no further.
+    """A response in pieces, which is aborted if the store can no longer be read.
 
-    Its status is out by then. Without the end that HTTP asks for (RFC 9112, section 8) no client
-    takes what came for all there is. Each piece is made once the client has read the previous
-    one, so that a client that does not read costs one piece of memory.
+    The status has been sent by then. An aborted response has no end (RFC 9112, section 8), so
+    clients notice that it is incomplete. Each piece is made after the client has read the
+    previous one, so a client that does not read costs the memory of one piece.
     """
 
     async def stream_response(self, send: Send) -> None:
-        """Send the head and the pieces, and the end if they came to theirs."""
         head = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **head})
         try:
             async for piece in self.body_iterator:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 del piece
-                # Waits until the connection is writable again.
+                # Waits until the connection is writable.
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
         except StoreUnavailable as exc:
             log.warning("answer broken off", extra={"error": str(exc)})

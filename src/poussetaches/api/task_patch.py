@@ -1,4 +1,4 @@
-"""Merge patches (RFC 7396) of tasks, as the changes that they stand for."""
+"""Conversion of merge patches (RFC 7396) of tasks to ``Changes``."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ V = TypeVar("V")
 
 _FIELDS = msgspec.json.Decoder(TaskFields)
 _CHANGES = msgspec.json.Decoder(TaskChanges)
-_ANYWHERE = msgspec.Raw(b'"http://anywhere.invalid/"')  # the URL, where it is of no matter
+_ANY_URL = msgspec.Raw(b'"http://anywhere.invalid/"')  # for patches without a URL
 
-# Fields of a task that a patch merges, with the values that null resets them to.
+# Fields that a patch merges, with the values to which null resets them.
 _EMPTY: dict[str, object] = {"headers": {}, "labels": {}, "retry": None}
 
 
 def changes_of(patch: Document, queues: Queues, *, now: Moment, max_body: int) -> Changes:
-    """Return what a merge patch changes; null resets a field.
+    """Return the changes of a merge patch; null resets a field.
 
     Raises:
-        InvalidTask: a field cannot be changed, or has a value that no task can have.
+        InvalidTask: a field cannot be changed, or has an invalid value.
         TargetNotAllowed: sending to the new target is not allowed.
     """
     if not patch:
         return NO_CHANGES
     _check_names(patch)
     changes = _decoded(_CHANGES, patch)
-    fields = _decoded(_FIELDS, merged_document({"url": _ANYWHERE}, patch))
+    fields = _decoded(_FIELDS, merged_document({"url": _ANY_URL}, patch))
     check_together(fields)
     path = None
     if "url" in patch and is_path(fields.url):
@@ -82,8 +82,8 @@ def _retry_changes(fields: TaskFields, patch: Document) -> dict[str, object] | N
 def _check_names(patch: Document) -> None:
     for name, value in patch.items():
         if name not in CHANGEABLE:
-            known = name in TaskFields.__struct_fields__
-            reason = "cannot be changed" if known else "is not known here"
+            exists = name in TaskFields.__struct_fields__
+            reason = "cannot be changed; remove it" if exists else "is unknown; remove it"
             raise InvalidTask(name, reason)
         if is_too_deep(bytes(value)):
             raise InvalidTask(name, "is nested too deeply")
@@ -108,7 +108,7 @@ def _body_change(fields: TaskFields, patch: Document, *, max_body: int) -> BodyC
     if not named:
         return None
     body, kind = body_of(fields, max_body=max_body)
-    if kind is None:  # null empties the body in the form that it is named for, and no other
+    if kind is None:  # null empties a body of its own form only
         return BodyChange(emptied=named, max_body=max_body)
     merge_patch = None
     if kind is BodyKind.JSON and is_object(bytes(patch["json"])):

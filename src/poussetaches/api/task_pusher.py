@@ -1,4 +1,4 @@
-"""``TaskPusher``: builds and stores the tasks of a push, of one or of many."""
+"""``TaskPusher``: builds and stores the tasks of pushes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TaskPusher:
     async def store(self, pushes: Sequence[Push]) -> list[Pushed]:
         """Store tasks, all or none.
 
-        Leaps of the clock make keys expire neither early nor late.
+        Leaps of the clock do not change when keys expire.
 
         Raises:
             KeyConflict: a key belongs to another push.
@@ -69,8 +69,8 @@ def build_push(builder: TaskBuilder, fields: TaskFields) -> Push:
 
     Raises:
         InvalidTask: a field has a value that is not allowed.
-        TargetNotAllowed: nothing may be sent to where a URL leads.
-        TooMany: it would make one queue too many.
+        TargetNotAllowed: sending to a URL is not allowed.
+        TooMany: it would create a queue beyond the maximum.
     """
     return Push(
         task=builder.build(fields),
@@ -80,12 +80,12 @@ def build_push(builder: TaskBuilder, fields: TaskFields) -> Push:
 
 
 def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Return those of a request's headers that pass its trace on, if others can read them.
+    """Return the trace headers of a request (W3C Trace Context), without malformed ones.
 
-    W3C Trace Context: a state without a parent, or with a parent that is broken, is dropped.
+    A tracestate without a valid traceparent is dropped.
     """
-    found = {name: value.decode("latin-1") for name, value in headers if name in _TRACE_HEADERS}
-    parent, state = found.get(b"traceparent"), found.get(b"tracestate")
+    trace = {name: value.decode("latin-1") for name, value in headers if name in _TRACE_HEADERS}
+    parent, state = trace.get(b"traceparent"), trace.get(b"tracestate")
     if parent is None or not _TRACEPARENT.fullmatch(parent):
         return NO_TRACE
     if state is None or not _TRACESTATE.fullmatch(state):

@@ -1,4 +1,4 @@
-"""The tasks, one by one: push, look, change, send again."""
+"""The routes of single tasks and of lists, ``/v1/tasks``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from poussetaches.api.endpoint import Endpoint, TaskId, answer, read_query
+from poussetaches.api.endpoint import Endpoint, TaskId, json_response, read_query
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.filter_fields import REPEATED, FilterFields
-from poussetaches.api.request_body import decode, invalid, read_body
+from poussetaches.api.filter_fields import REPEATABLE, FilterFields
+from poussetaches.api.problems import invalid
+from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.task_patch import changes_of
 from poussetaches.api.task_pusher import TaskPusher, build_push
@@ -42,38 +43,38 @@ from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.store.base import Pushed, Store
 
 TAG = "Tasks"
-MAX_WAIT = 60  # seconds; of a request for a task's end
-MAX_AHEAD = 1000  # tasks that are counted in front of another
-PAGES = 5  # of the store that are read for one of ours: a text is rarely found in the first
+MAX_WAIT = 60  # seconds that a request may wait for a task to end
+MAX_AHEAD = 1000  # tasks ahead of another that are counted
+MAX_PAGES = 5  # of the store per page of a response: few tasks match a search for text
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Cursor = Annotated[str, Meta(max_length=20)]
 
-_LARGEST = 2**63  # of the numbers that a store gives out
+_MAX_CURSOR = 2**63  # exclusive
 
 
 class ListQuery(FilterFields, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Which tasks to list, and how many of them."""
+    """The filter and the page of a list of tasks."""
 
     limit: Limit = 100
     cursor: Cursor | None = None
 
 
 class DetailQuery(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How many seconds to wait for the task to end."""
+    """The seconds to wait for the task to end."""
 
     wait: Annotated[float, Meta(ge=0, le=MAX_WAIT)] = 0.0
 
 
 class TaskList(msgspec.Struct, frozen=True):
-    """Some tasks, the one pushed last first, and where to go on."""
+    """A page of tasks, latest first, and the cursor of the next page."""
 
     tasks: list[ListedTask]
     next_cursor: str | None
 
 
 class TaskRoutes:
-    """Serves tasks from the store."""
+    """Serves single tasks and lists of tasks."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class TaskRoutes:
         store: Store,
         engine: EngineView,
         pusher: TaskPusher,
-        watch: TaskWaiters,
+        waiters: TaskWaiters,
         request_limits: RequestLimits,
         now: Callable[[], Moment],
         max_body: int,
@@ -91,7 +92,7 @@ class TaskRoutes:
         self._store = store
         self._engine = engine
         self._pusher = pusher
-        self._watch = watch
+        self._waiters = waiters
         self._request_limits = request_limits
         self._now = now
         self._max_body = max_body
@@ -101,13 +102,14 @@ class TaskRoutes:
         self._patches = msgspec.json.Decoder(Document)
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the rows of the API."""
-        row = partial(Endpoint, tag=TAG)
-        known = partial(row, parameters={"id": TaskId})
-        change = partial(known, answers={200: TaskView}, body=TaskChanges, problems=(404, 409))
+        endpoint = partial(Endpoint, tag=TAG)
+        existing = partial(endpoint, parameters={"id": TaskId})
+        change = partial(
+            existing, responses={200: TaskView}, body=TaskChanges, problems=(404, 409)
+        )
         one = "/v1/tasks/{id}"
         return [
-            row(
+            endpoint(
                 method="POST",
                 path="/v1/tasks",
                 handler=self.push,
@@ -115,83 +117,82 @@ class TaskRoutes:
                 is_push=True,
                 is_hot=True,
                 body=TaskFields,
-                answers={201: TaskView, 200: TaskOrPruned},
-                answer_headers={
+                responses={201: TaskView, 200: TaskOrPruned},
+                response_headers={
                     "Location": "The path of the task",
                     "Poussetaches-Task-ID": "The id of the task",
-                    "Poussetaches-Existing": "true, when an earlier push had made the task",
+                    "Poussetaches-Existing": "true if an earlier push created the task",
                 },
                 problems=(409,),
             ),
-            row(
+            endpoint(
                 method="GET",
                 path="/v1/tasks",
                 handler=self.list_tasks,
-                summary="List tasks, the one pushed last first",
+                summary="List tasks, latest first",
                 query=ListQuery,
-                answers={200: TaskList},
+                responses={200: TaskList},
             ),
-            known(
+            existing(
                 method="GET",
                 path=one,
                 handler=self.show,
                 summary="Show a task, at once or when it has ended",
                 query=DetailQuery,
-                answers={200: TaskDetail},
+                responses={200: TaskDetail},
                 problems=(404,),
             ),
             change(
                 method="PATCH", path=one, handler=self.patch, summary="Change a task (RFC 7396)"
             ),
-            known(
+            existing(
                 method="DELETE",
                 path=one,
                 handler=self.delete,
-                summary="Delete a task, whatever its state",
-                answers={204: None},
+                summary="Delete a task in any state",
+                responses={204: None},
                 problems=(404,),
             ),
             change(
                 method="POST",
                 path=one + "/run",
                 handler=self.run,
-                summary="Run a waiting task now, past delay, backoff and pause",
+                summary="Run a waiting task now, ignoring delay, backoff and pause",
                 body_is_optional=True,
             ),
             change(
                 method="POST",
                 path=one + "/requeue",
                 handler=self.requeue,
-                summary="Send an ended task on a new round",
+                summary="Requeue an ended task",
                 body_is_optional=True,
             ),
-            known(
+            existing(
                 method="POST",
                 path=one + "/cancel",
                 handler=self.cancel,
-                summary="End a waiting task, or let a running one not be tried again",
-                answers={200: TaskView},
+                summary="Cancel a waiting task, or prevent retries of a running one",
+                responses={200: TaskView},
                 problems=(404, 409),
             ),
         ]
 
     async def push(self, request: Request) -> Response:
-        """Store a task, or answer the one that an earlier push made."""
+        """Store a task, or return the task that an earlier push created."""
         fields = decode(self._pushes, await read_body(request, limit=self._max_request))
         push = build_push(self._pusher.builder(request), fields)
         [pushed] = await self._pusher.store([push])
         return self._answer_push(pushed)
 
     async def list_tasks(self, request: Request) -> Response:
-        """List tasks, the one pushed last first."""
-        query = read_query(request, ListQuery, many=REPEATED)
+        query = read_query(request, ListQuery, repeatable=REPEATABLE)
         page = await page_of(
             self._store, self._engine, query.filter(), limit=query.limit, cursor=query.cursor
         )
-        return answer(page)
+        return json_response(page)
 
     async def show(self, request: Request) -> Response:
-        """Answer a task with its attempts; when it has ended, if it is asked to wait."""
+        """Return a task with its attempts, after waiting for its end if requested."""
         query = read_query(request, DetailQuery)
         task_id: str = request.path_params["id"]
         task = await self._store.get(task_id)
@@ -207,32 +208,27 @@ class TaskRoutes:
             self._engine.progress_of(task_id),
             secret_headers=self._secret_headers,
         )
-        return answer(detail)
+        return json_response(detail)
 
     async def patch(self, request: Request) -> Response:
-        """Change a task that waits or is dead."""
         changes, now = await self._read_changes(request)
         return await self._edit(request, Patch(changes), now)
 
     async def delete(self, request: Request) -> Response:
-        """Delete a task."""
         task_id: str = request.path_params["id"]
         if await self._store.edit(task_id, Delete(), now=self._now()) is None:
             raise not_found(task_id)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def run(self, request: Request) -> Response:
-        """Make a waiting task due, with the changes that come along."""
         changes, now = await self._read_changes(request)
         return await self._edit(request, Run(at=now, changes=changes), now)
 
     async def requeue(self, request: Request) -> Response:
-        """Send an ended task on a new round, with the changes that come along."""
         changes, now = await self._read_changes(request)
         return await self._edit(request, Requeue(at=now, changes=changes), now)
 
     async def cancel(self, request: Request) -> Response:
-        """End a waiting task, or let a running one not be tried again."""
         now = self._now()
         return await self._edit(request, Cancel(now), now)
 
@@ -247,32 +243,32 @@ class TaskRoutes:
             "Poussetaches-Task-ID": pushed.task_id,
         }
         if not pushed.existing:
-            return answer(view, HTTPStatus.CREATED, headers=headers)
+            return json_response(view, HTTPStatus.CREATED, headers=headers)
         headers["Poussetaches-Existing"] = "true"
-        return answer(view, headers=headers)
+        return json_response(view, headers=headers)
 
-    async def _wait(self, request: Request, task_id: str, patience: float) -> None:
-        with self._request_limits.parked(request.scope), self._watch.watching(task_id) as ending:
-            # It may have ended before anybody watched.
+    async def _wait(self, request: Request, task_id: str, max_wait: float) -> None:
+        with self._request_limits.parked(request.scope), self._waiters.waiter(task_id) as waiter:
+            # It may have ended before the request was registered.
             task = await self._store.get(task_id)
             if task is not None and task.state not in ENDED:
-                await wait_for_end(ending, request, patience=patience)
+                await wait_for_end(waiter, request, max_wait=max_wait)
 
     async def _waiting_for(self, task: Task) -> list[WaitingFor] | None:
         if task.state is not TaskState.WAITING:
             return None
-        found, now = self._engine.waiting_for(task), self._now()
+        reasons, now = self._engine.waiting_for(task), self._now()
         if task.run_at > now:
-            return found
+            return reasons
         ahead = await self._store.count_ahead(task.id, now=now, limit=MAX_AHEAD)
         if not ahead:
-            return found
+            return reasons
         number = f"{ahead} or more" if ahead == MAX_AHEAD else str(ahead)
-        detail = f"{number} due tasks of its queue and origin come before it"
-        return [*found, WaitingFor(reason=WaitReason.BEHIND, detail=detail, count=ahead)]
+        detail = f"{number} due tasks of the same queue and origin are ahead"
+        return [*reasons, WaitingFor(reason=WaitReason.BEHIND, detail=detail, count=ahead)]
 
     async def _read_changes(self, request: Request) -> tuple[Changes, Moment]:
-        """Return the changes that a request asks for, and the moment of the edit."""
+        """Return the changes in a request, and the moment of the edit."""
         body = await read_body(request, limit=self._max_request)
         is_optional = request.method == "POST"
         patch = {} if is_optional and not body else decode(self._patches, body)
@@ -284,7 +280,7 @@ class TaskRoutes:
         task = await self._store.edit(task_id, edit, now=now)
         if task is None:
             raise not_found(task_id)
-        return answer(task_view(task, secret_headers=self._secret_headers))
+        return json_response(task_view(task, secret_headers=self._secret_headers))
 
 
 async def page_of(
@@ -293,11 +289,11 @@ async def page_of(
     """Return a page of the tasks that a filter selects.
 
     Raises:
-        Problem: 422, the cursor is none that we gave out.
+        Problem: 422, the cursor is invalid.
     """
     after = _after(cursor)
     tasks: list[Task] = []
-    for _ in range(PAGES):
+    for _ in range(MAX_PAGES):
         page = await store.tasks(filter, after=after, limit=limit - len(tasks))
         tasks += page.tasks
         after = page.after
@@ -308,7 +304,7 @@ async def page_of(
 
 
 def not_found(task_id: str) -> TaskNotFound:
-    """Return the error of a task that there is not."""
+    """Return the error of a missing task."""
     return TaskNotFound(f"there is no task {task_id!r}; it may have been deleted or pruned")
 
 
@@ -320,7 +316,7 @@ def _after(cursor: str | None) -> int | None:
     """Return where a page begins.
 
     Raises:
-        Problem: 422, the cursor is none that we gave out.
+        Problem: 422, the cursor is invalid.
     """
     if cursor is None:
         return None
@@ -328,6 +324,10 @@ def _after(cursor: str | None) -> int | None:
         after = int(cursor, 16)
     except ValueError:
         after = -1
-    if not 0 <= after < _LARGEST:
-        raise invalid("invalid-query", "cursor", "is not the next_cursor of an earlier answer")
+    if not 0 <= after < _MAX_CURSOR:
+        raise invalid(
+            "invalid-query",
+            "cursor",
+            f"{cursor!r} is invalid; use the next_cursor of the previous page",
+        )
     return after

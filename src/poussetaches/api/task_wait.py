@@ -1,4 +1,4 @@
-"""``TaskWaiters``: wakes those who wait for tasks to end."""
+"""``TaskWaiters``: wakes requests that wait for tasks to end."""
 
 from __future__ import annotations
 
@@ -13,64 +13,66 @@ from poussetaches.store.base import News
 
 ENDED = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
 
-Ending = asyncio.Future[None]
+Waiter = asyncio.Future[None]
 
 
 class TaskWaiters:
-    """Listens to a store for the ends of tasks that somebody waits for."""
+    """Wakes waiting requests when the store commits the end of their task."""
 
     def __init__(self) -> None:
-        self._endings: dict[str, set[Ending]] = {}
+        self._waiters: dict[str, set[Waiter]] = {}
         self._stopped = False
 
     def committed(self, news: News) -> None:
-        """Wake those who wait for a task that has ended or was deleted."""
-        if not self._endings:
+        """Wake the requests that wait for tasks that ended or were deleted."""
+        if not self._waiters:
             return
         for change in news.tasks:
             if change.state is None or change.state in ENDED:
-                for ending in self._endings.get(change.task_id, ()):
-                    _wake(ending)
+                for waiter in self._waiters.get(change.task_id, ()):
+                    _wake(waiter)
 
     def stop(self) -> None:
-        """Wake everybody, and let nobody wait any more: the server stops."""
+        """Wake all requests, and make later ones return at once: the server is stopping."""
         self._stopped = True
-        for endings in self._endings.values():
-            for ending in endings:
-                _wake(ending)
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                _wake(waiter)
 
     @contextlib.contextmanager
-    def watching(self, task_id: str) -> Iterator[Ending]:
-        """Return a future that is done when the task ends from now on."""
-        ending: Ending = asyncio.get_running_loop().create_future()
+    def waiter(self, task_id: str) -> Iterator[Waiter]:
+        """Return a future that is done once the task ends."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
         if self._stopped:
-            _wake(ending)
-        endings = self._endings.setdefault(task_id, set())
-        endings.add(ending)
+            _wake(waiter)
+        waiters = self._waiters.setdefault(task_id, set())
+        waiters.add(waiter)
         try:
-            yield ending
+            yield waiter
         finally:
-            endings.discard(ending)
-            if not endings:
-                self._endings.pop(task_id, None)
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiters.pop(task_id, None)
 
 
-async def wait_for_end(ending: Ending, request: Request, *, patience: float) -> None:
-    """Wait for a task's end, for the client to hang up, or for so many seconds."""
-    gone = asyncio.ensure_future(_hung_up(request))
+async def wait_for_end(waiter: Waiter, request: Request, *, max_wait: float) -> None:
+    """Wait until the task ends, the client disconnects, or ``max_wait`` seconds have passed."""
+    disconnect = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({ending, gone}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            {waiter, disconnect}, timeout=max_wait, return_when=asyncio.FIRST_COMPLETED
+        )
     finally:
-        gone.cancel()
+        disconnect.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await gone
+            await disconnect
 
 
-async def _hung_up(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _wake(ending: Ending) -> None:
-    if not ending.done():
-        ending.set_result(None)
+def _wake(waiter: Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,4 +1,4 @@
-"""Views: how tasks and attempts are shown."""
+"""Views: tasks and attempts in responses."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ V = TypeVar("V")
 _shown_fields = attrgetter(*ShownTask.__struct_fields__)
 _TIMES = ("created_at", "run_at", "expires_at", "ended_at")
 
-# What RFC 3339 can write. Tasks taken over from elsewhere may lie outside.
+# The range of RFC 3339. Times of imported tasks may be outside.
 _FIRST = Moment(-62_135_596_800_000_000)
 _LAST = Moment(253_402_300_799_999_999)
 
 
 class WaitView(msgspec.Struct, kw_only=True, frozen=True):
-    """One of the reasons to wait, and until when, if that is known. Lists leave out ``detail``."""
+    """A reason to wait, and the end of the wait if it is known. Lists omit ``detail``."""
 
     reason: WaitReason
     until: ShownTime | None
@@ -42,13 +42,13 @@ class WaitView(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ListedTask(ShownTask, kw_only=True, frozen=True):
-    """A task in a list: without its body and headers."""
+    """A task in a list, without its body and headers."""
 
     waiting_for: list[WaitView] | UnsetType = UNSET
 
 
 class TaskView(ListedTask, kw_only=True, frozen=True):
-    """A task; its body is shown in the form in which it was pushed, if it has one."""
+    """A task. Its body, if any, is in the form in which it was pushed."""
 
     headers: dict[str, str]
     json: msgspec.Raw | UnsetType = UNSET
@@ -64,7 +64,7 @@ _KEY_SENT: dict[bool | None, Literal["sent", "withheld"] | None] = {
 
 
 class ProgressView(msgspec.Struct, kw_only=True, frozen=True):
-    """What the handler of an attempt reported at ``at``."""
+    """A progress report of an attempt."""
 
     done: int | float
     total: int | float | None
@@ -97,14 +97,14 @@ class TaskDetail(TaskView, kw_only=True, frozen=True):
 
 
 class PrunedTask(msgspec.Struct, kw_only=True, frozen=True):
-    """What is left of a task that is gone, while its key still stands for it."""
+    """A pruned task whose key has not expired."""
 
     id: str
     state: Literal["pruned"] = "pruned"
 
 
-# What a push answers when another made the task before. A union of structs needs a tag, so
-# that the schema is written out.
+# The response to a push whose task exists. The schema is written out, because msgspec supports
+# unions of structs only with a tag.
 TaskOrPruned = Annotated[
     Any,
     Meta(
@@ -123,24 +123,24 @@ TaskOrPruned = Annotated[
 
 
 def list_views(tasks: Iterable[Task], limits: Iterable[list[Limit] | None]) -> list[ListedTask]:
-    """Return tasks as they are shown in a list, with the limits that each waits for, if any."""
+    """Return the views of a list of tasks, with the limits that each waits for, if any."""
     last: list[Limit] | None = None
     waits: list[WaitView] | UnsetType = UNSET
-    found = []
+    views = []
     for task, reached in zip(tasks, limits, strict=True):
         run_at = shown_time(task.run_at)
-        if reached is not last:  # tasks that wait for the same share a list
+        if reached is not last:  # tasks with the same limits share a list
             last, waits = (
                 reached,
                 UNSET if reached is None else _short_waits(reached, task, run_at),
             )
-        found.append(_shown_as(ListedTask, task, {"waiting_for": waits}, run_at=run_at))
-    return found
+        views.append(_view_as(ListedTask, task, {"waiting_for": waits}, run_at=run_at))
+    return views
 
 
 def task_view(task: Task, *, secret_headers: frozenset[str]) -> TaskView:
-    """Return a task as it is shown; ``secret_headers`` are lower-case names."""
-    return _shown_as(TaskView, task, _content(task, secret_headers))
+    """Return the view of a task; ``secret_headers`` are lower-case names."""
+    return _view_as(TaskView, task, _body_fields(task, secret_headers))
 
 
 def task_detail(
@@ -151,18 +151,17 @@ def task_detail(
     *,
     secret_headers: frozenset[str],
 ) -> TaskDetail:
-    """Return a task with its attempts, and with what is not None of the other two."""
-    more = _content(task, secret_headers)
-    more["attempts"] = [attempt_view(attempt) for attempt in attempts]
+    """Return the view of a task with its attempts and, if not None, its waits and progress."""
+    extra = _body_fields(task, secret_headers)
+    extra["attempts"] = [attempt_view(attempt) for attempt in attempts]
     if waiting_for is not None:
-        more["waiting_for"] = [wait_view(one) for one in waiting_for]
+        extra["waiting_for"] = [wait_view(reason) for reason in waiting_for]
     if progress is not None:
-        more["progress"] = progress_view(progress)
-    return _shown_as(TaskDetail, task, more)
+        extra["progress"] = progress_view(progress)
+    return _view_as(TaskDetail, task, extra)
 
 
 def attempt_view(attempt: Attempt) -> AttemptView:
-    """Return an attempt as it is shown."""
     return AttemptView(
         round=attempt.round,
         number=attempt.number,
@@ -179,14 +178,12 @@ def attempt_view(attempt: Attempt) -> AttemptView:
 
 
 def progress_view(progress: Progress) -> ProgressView:
-    """Return a report of progress as it is shown."""
     return ProgressView(
         done=progress.done, total=progress.total, note=progress.note, at=shown_time(progress.at)
     )
 
 
 def wait_view(waiting: WaitingFor) -> WaitView:
-    """Return what is waited for as it is shown."""
     return WaitView(
         reason=waiting.reason,
         until=shown_time_or_none(waiting.until),
@@ -206,16 +203,16 @@ def _short_waits(limits: Iterable[Limit], task: Task, run_at: ShownTime) -> list
 
 
 def masked(headers: dict[str, str], *, secret_headers: frozenset[str]) -> dict[str, str]:
-    """Return headers with the values of the secret ones hidden."""
+    """Return headers with masked values of the secret ones."""
     return {
         name: MASKED if name.lower() in secret_headers else value
         for name, value in headers.items()
     }
 
 
-def unmasked(headers: dict[str, str], known: dict[str, str]) -> dict[str, str]:
-    """Return headers in which those with hidden values have the values that are known."""
-    values = {name.lower(): value for name, value in known.items()}
+def unmasked(headers: dict[str, str], stored: dict[str, str]) -> dict[str, str]:
+    """Return headers with masked values replaced by the stored ones."""
+    values = {name.lower(): value for name, value in stored.items()}
     return {
         name: values.get(name.lower(), value) if value == MASKED else value
         for name, value in headers.items()
@@ -223,13 +220,13 @@ def unmasked(headers: dict[str, str], known: dict[str, str]) -> dict[str, str]:
 
 
 def response_text(attempt: Attempt) -> str:
-    """Return an answer as text; what was cut within a character ends before it."""
+    """Return the response to an attempt as text, without a truncated last character."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     return decoder.decode(attempt.response_body, final=not attempt.response_truncated)
 
 
 def shown_time(moment: Moment) -> str:
-    """Return a moment as RFC 3339 text; one outside the years 1 to 9999 is moved inside."""
+    """Return a moment as RFC 3339 text, clamped to the years 1 to 9999."""
     try:
         return rfc3339(moment)
     except OverflowError:
@@ -237,14 +234,17 @@ def shown_time(moment: Moment) -> str:
 
 
 def shown_time_or_none(moment: Moment | None) -> str | None:
-    """Return a moment as RFC 3339 text, None for none."""
     return None if moment is None else shown_time(moment)
 
 
-def _shown_as(
-    kind: Callable[..., V], task: Task, more: dict[str, object], *, run_at: ShownTime | None = None
+def _view_as(
+    kind: Callable[..., V],
+    task: Task,
+    extra: dict[str, object],
+    *,
+    run_at: ShownTime | None = None,
 ) -> V:
-    """Return a view of a task, with the fields that only some kinds of view have."""
+    """Return a view of a task, with the ``extra`` fields of this kind of view."""
     fields = dict(zip(ShownTask.__struct_fields__, _shown_fields(task), strict=True))
     for name in _TIMES:
         fields[name] = shown_time_or_none(fields[name])
@@ -252,10 +252,10 @@ def _shown_as(
         fields["run_at"] = run_at
     if task.retry is not None:
         fields["retry"] = RetryFields(**overrides_of(task.retry))
-    return kind(**fields, **more)
+    return kind(**fields, **extra)
 
 
-def _content(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:
+def _body_fields(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:
     """Return a task's headers, and its body in the form in which it was pushed."""
     headers = masked(task.headers, secret_headers=secret_headers)
     if task.delivery is DeliveryForm.ENVELOPE or task.body_kind is BodyKind.BASE64:

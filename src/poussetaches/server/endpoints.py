@@ -46,7 +46,7 @@ class Services:
     engine: Engine
     stats: Stats
     bulk: BulkEditor
-    watch: TaskWaiters
+    waiters: TaskWaiters
     hub: EventHub
     request_limits: RequestLimits
     now: Callable[[], Moment]
@@ -94,7 +94,7 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
             store=store,
             engine=engine,
             pusher=pusher,
-            watch=services.watch,
+            waiters=services.waiters,
             request_limits=services.request_limits,
             now=now,
             max_body=settings.max_body,

@@ -87,7 +87,7 @@ class Parts:
             observer=observer,
         )
         self._bulk = BulkEditor(store=store, now=clock.now)
-        self._watch = TaskWaiters()
+        self._waiters = TaskWaiters()
         # Readers of events live in real time, in test mode too.
         self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
         defects = self.engine.defects
@@ -100,7 +100,7 @@ class Parts:
             engine=self.engine,
             stats=stats,
             bulk=self._bulk,
-            watch=self._watch,
+            waiters=self._waiters,
             hub=self._hub,
             request_limits=request_limits,
             now=clock.now,
@@ -135,7 +135,7 @@ class Parts:
     async def load(self) -> None:
         """Learn what the store holds, and listen to it from then on."""
         await self.engine.load()
-        for listener in (self._watch, self._hub, self._stats, self._alerts):
+        for listener in (self._waiters, self._hub, self._stats, self._alerts):
             if listener is not None:
                 self._store.listen(listener)
 
@@ -162,7 +162,7 @@ class Parts:
     async def end_requests(self) -> None:
         """End the requests that could go on for long: bulk work, waits, streams of events."""
         await self._bulk.stop()
-        self._watch.stop()
+        self._waiters.stop()
         await self._hub.close()
 
     async def close(self) -> None:
