@@ -95,7 +95,7 @@ class BatchRoutes:
     async def _store(self, pushes: _Pushes) -> Response:
         accepted = pushes.accepted()
         try:
-            pushed = await self._pusher.store(accepted) if accepted else []
+            pushed = await self._pusher.push(accepted) if accepted else []
         except KeyConflict as exc:
             error = FieldError(pushes.field(pushes.position_of(exc.place), "key"), str(exc))
             detail = f"{error.field}: {error.reason}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +28,8 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.retry import TEN_YEARS
 
 CODE = "invalid-bulk"
+
+F = TypeVar("F", bound="BulkFields")
 
 
 class BulkFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -58,25 +61,19 @@ class BulkAnswer(msgspec.Struct, frozen=True):
     skipped: list[Skipped]
 
 
+_BULK = msgspec.json.Decoder(BulkFields)
+_RESEND = msgspec.json.Decoder(ResendFields)
+
+
+@dataclass(frozen=True)
 class BulkRoutes:
     """Serves the bulk edits."""
 
-    def __init__(
-        self,
-        bulk: BulkEditor,
-        engine: EngineView,
-        *,
-        now: Callable[[], Moment],
-        max_body: int,
-        max_request: int,
-    ) -> None:
-        self._bulk = bulk
-        self._engine = engine
-        self._now = now
-        self._max_body = max_body
-        self._max_request = max_request
-        self._decoder = msgspec.json.Decoder(BulkFields)
-        self._resend_decoder = msgspec.json.Decoder(ResendFields)
+    bulk: BulkEditor
+    engine: EngineView
+    now: Callable[[], Moment]
+    max_body: int
+    max_request: int
 
     def endpoints(self) -> list[Endpoint]:
         endpoint = partial(Endpoint, method="POST", tag="Tasks", responses={200: BulkAnswer})
@@ -112,42 +109,38 @@ class BulkRoutes:
         ]
 
     async def run(self, request: Request) -> Response:
-        fields = decode(self._resend_decoder, await self._read(request), code=CODE)
-        now = self._now()
-        edit = Run(at=now, changes=self._changes_of(fields, now), spread=fields.spread or 0.0)
-        return await self._respond(fields, edit)
+        return await self._resend(request, Run)
 
     async def requeue(self, request: Request) -> Response:
-        fields = decode(self._resend_decoder, await self._read(request), code=CODE)
-        now = self._now()
-        edit = Requeue(at=now, changes=self._changes_of(fields, now), spread=fields.spread or 0.0)
-        return await self._respond(fields, edit)
+        return await self._resend(request, Requeue)
 
     async def cancel(self, request: Request) -> Response:
-        fields = decode(self._decoder, await self._read(request), code=CODE)
-        return await self._respond(fields, Cancel(self._now()))
+        return await self._edit(await self._read(request, _BULK), Cancel(self.now()))
 
     async def delete(self, request: Request) -> Response:
-        fields = decode(self._decoder, await self._read(request), code=CODE)
-        return await self._respond(fields, Delete())
+        return await self._edit(await self._read(request, _BULK), Delete())
+
+    async def _resend(self, request: Request, kind: type[Run | Requeue]) -> Response:
+        fields, now = await self._read(request, _RESEND), self.now()
+        changes = self._changes_of(fields, now)
+        return await self._edit(fields, kind(at=now, changes=changes, spread=fields.spread or 0.0))
 
     def _changes_of(self, fields: ResendFields, now: Moment) -> Changes:
         patch = fields.set or {}
         if fields.spread is not None and "run_at" in patch:
             raise invalid(CODE, "spread", "conflicts with run_at in set; remove one of them")
-        queues, max_body = self._engine.queues, self._max_body
         try:
-            return changes_of(patch, queues, now=now, max_body=max_body)
+            return changes_of(patch, self.engine.queues, now=now, max_body=self.max_body)
         except TargetNotAllowed as exc:
             raise TargetNotAllowed(f"set.{exc.field}", exc.reason) from None
         except InvalidTask as exc:
             raise invalid("invalid-task", f"set.{exc.field}", exc.reason) from None
 
-    async def _read(self, request: Request) -> bytes:
-        return await read_body(request, limit=self._max_request)
+    async def _read(self, request: Request, decoder: msgspec.json.Decoder[F]) -> F:
+        return decode(decoder, await read_body(request, limit=self.max_request), code=CODE)
 
-    async def _respond(self, fields: BulkFields, edit: Edit) -> Response:
-        result = await self._bulk.apply(_filter_of(fields), edit, dry_run=fields.dry_run)
+    async def _edit(self, fields: BulkFields, edit: Edit) -> Response:
+        result = await self.bulk.apply(_filter_of(fields), edit, dry_run=fields.dry_run)
         skipped = [Skipped(reason, count) for reason, count in result.skipped.items()]
         skipped.sort(key=lambda each: (-each.count, each.reason))
         return json_response(BulkAnswer(result.count, skipped))

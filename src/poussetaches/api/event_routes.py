@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 
 import msgspec
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.endpoint import Endpoint, read_query
 from poussetaches.api.event_hub import MAX_CLOSE_TIME, EventHub, Reader
+from poussetaches.api.request_body import disconnected
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.queue import Name
 
@@ -28,12 +30,12 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: Name | None = None
 
 
+@dataclass(frozen=True)
 class EventRoutes:
     """Serves the events."""
 
-    def __init__(self, hub: EventHub, request_limits: RequestLimits) -> None:
-        self._hub = hub
-        self._request_limits = request_limits
+    hub: EventHub
+    request_limits: RequestLimits
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -55,8 +57,8 @@ class EventRoutes:
         if request.method == "HEAD":
             return Response(media_type=EVENT_STREAM, headers=HEADERS)
         last_event_id = request.headers.get("last-event-id") or None
-        reader = Reader(self._hub, queue=query.queue, last_event_id=last_event_id)
-        return EventStream(self._hub, self._request_limits, reader=reader)
+        reader = Reader(self.hub, queue=query.queue, last_event_id=last_event_id)
+        return EventStream(self.hub, self.request_limits, reader=reader)
 
 
 class EventStream(Response):
@@ -90,7 +92,7 @@ class EventStream(Response):
             }
         )
         writing = asyncio.create_task(self._reader.write(send))
-        leaving = asyncio.create_task(_disconnected(receive))
+        leaving = asyncio.create_task(disconnected(receive))
         self._hub.add_reader(self._reader, writing)
         try:
             await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -111,8 +113,3 @@ class EventStream(Response):
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -41,11 +42,11 @@ class FailureList(msgspec.Struct, frozen=True):
     groups: list[GroupView]
 
 
+@dataclass(frozen=True)
 class FailureRoutes:
     """Serves the failure groups from the store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    store: Store
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -63,7 +64,7 @@ class FailureRoutes:
     async def list_groups(self, request: Request) -> Response:
         query = read_query(request, FailuresQuery)
         state = TaskState.DEAD if query.state == "dead" else TaskState.WAITING
-        counts = await self._store.failures(state)
+        counts = await self.store.failures(state)
         return json_response(FailureList([_view(count) for count in counts]))
 
 

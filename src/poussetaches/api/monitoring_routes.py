@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,9 +14,9 @@ from starlette.responses import Response
 from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import unavailable
-from poussetaches.api.views import shown_time
+from poussetaches.api.views import age, shown_time
 from poussetaches.core.errors import QueueNotFound
-from poussetaches.core.moment import Moment, seconds_between
+from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Name, QueueCounts, total_of
 from poussetaches.core.task import TaskState
 from poussetaches.core.task_fields import ShownTime
@@ -92,25 +93,16 @@ class StatsView(msgspec.Struct, frozen=True, kw_only=True):
     minutes: list[MinuteView]
 
 
+@dataclass(frozen=True, kw_only=True)
 class MonitoringRoutes:
     """Serves health, statistics and metrics. ``pruned`` has the numbers of pruned tasks."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        stats: Stats,
-        pruned: Mapping[TaskState, int],
-        dropped_log_lines: Callable[[], int],
-        now: Callable[[], Moment],
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._stats = stats
-        self._pruned = pruned
-        self._dropped_log_lines = dropped_log_lines
-        self._now = now
+    store: Store
+    engine: EngineView
+    stats: Stats
+    pruned: Mapping[TaskState, int]
+    dropped_log_lines: Callable[[], int]
+    now: Callable[[], Moment]
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -137,7 +129,7 @@ class MonitoringRoutes:
             Endpoint(
                 method="GET",
                 path="/v1/stats",
-                handler=self.stats,
+                handler=self.show_stats,
                 summary="Show the state of the server, and statistics of the last minutes",
                 tag=TAG,
                 query=StatsQuery,
@@ -158,10 +150,10 @@ class MonitoringRoutes:
 
     async def healthz(self, request: Request) -> Response:
         """Respond with 503 only if a restart helps."""
-        stuck = self._engine.stuck()
+        stuck = self.engine.stuck()
         if stuck:
             raise unavailable("stuck", "; ".join(stuck))
-        store, engine = self._store, self._engine
+        store, engine = self.store, self.engine
         return json_response(
             Liveness(
                 status="ok",
@@ -173,7 +165,7 @@ class MonitoringRoutes:
 
     async def readyz(self, request: Request) -> Response:
         """Respond with 503 while the store has trouble, or after it set a row aside."""
-        trouble, unreadable = self._store.trouble, self._store.unreadable_count
+        trouble, unreadable = self.store.trouble, self.store.unreadable_count
         if trouble is not None:
             raise unavailable(
                 "store-full" if trouble.full else "store-unavailable", trouble.reason
@@ -186,25 +178,25 @@ class MonitoringRoutes:
             raise unavailable("unreadable-rows", detail)
         return json_response(Health())
 
-    async def stats(self, request: Request) -> Response:
+    async def show_stats(self, request: Request) -> Response:
         query = read_query(request, StatsQuery)
-        if query.queue is not None and self._engine.queues.get(query.queue) is None:
+        if query.queue is not None and self.engine.queues.get(query.queue) is None:
             raise QueueNotFound(f"there is no queue {query.queue!r}")
-        counts = await self._store.counts()
-        size, trouble = await self._store.size(), self._store.trouble
-        rows = await self._stats.rows(query.queue or ALL_QUEUES, minutes=query.minutes)
+        counts = await self.store.counts()
+        size, trouble = await self.store.size(), self.store.trouble
+        rows = await self.stats.rows(query.queue or ALL_QUEUES, minutes=query.minutes)
         stats = StatsView(
-            now=shown_time(self._now()),
+            now=shown_time(self.now()),
             counts=(
                 total_of(counts.values())
                 if query.queue is None
                 else counts.get(query.queue, QueueCounts())
             ),
             oldest_due_age=self._oldest_due_age(query.queue),
-            in_flight=self._engine.in_flight,
-            paused=self._engine.paused,
-            clock_leap=self._engine.clock_leap,
-            held_origins=[HeldOrigin(*item) for item in sorted(self._engine.held().items())],
+            in_flight=self.engine.in_flight,
+            paused=self.engine.paused,
+            clock_leap=self.engine.clock_leap,
+            held_origins=[HeldOrigin(*item) for item in sorted(self.engine.held().items())],
             store=StoreView(
                 used_bytes=size.used,
                 free_bytes=size.free,
@@ -218,26 +210,25 @@ class MonitoringRoutes:
         # Imported here so that a server without a scraper does not load the library.
         from poussetaches.api.metrics import Measurements, expose  # noqa: PLC0415
 
-        counts = await self._store.counts()
+        counts = await self.store.counts()
         # Configured queues first, so that series do not appear and disappear with the load.
-        queues = sorted(self._engine.queues, key=lambda queue: (not queue.configured, queue.name))
+        queues = sorted(self.engine.queues, key=lambda queue: (not queue.configured, queue.name))
         measurements = Measurements(
             queues={queue.name: counts.get(queue.name, QueueCounts()) for queue in queues},
-            totals=self._stats.totals,
-            pruned=self._pruned,
-            in_flight=self._engine.in_flight,
-            held_origin_count=len(self._engine.held()),
-            paused=self._engine.paused,
-            store_bytes=(await self._store.size()).used,
+            totals=self.stats.totals,
+            pruned=self.pruned,
+            in_flight=self.engine.in_flight,
+            held_origin_count=len(self.engine.held()),
+            paused=self.engine.paused,
+            store_bytes=(await self.store.size()).used,
             oldest_due_age=self._oldest_due_age(None) or 0.0,
-            dropped_log_lines=self._dropped_log_lines(),
+            dropped_log_lines=self.dropped_log_lines(),
         )
         exposition = expose(measurements, accept=request.headers.get("accept", ""))
         return Response(exposition.body, headers={"Content-Type": exposition.media_type})
 
     def _oldest_due_age(self, queue: str | None) -> float | None:
-        due_at = self._engine.oldest_due_at(queue)
-        return None if due_at is None else max(0.0, seconds_between(due_at, self._now()))
+        return age(self.engine.oldest_due_at(queue), now=self.now())
 
 
 def _minute_view(row: MinuteRow) -> MinuteView:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from random import Random
@@ -19,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.dialect import Dialect, problem_document
-from poussetaches.api.endpoint import Endpoint, RawResponse
+from poussetaches.api.endpoint import Endpoint, RawResponse, json_response
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import too_large
 from poussetaches.api.request_body import decode, read_body
@@ -84,26 +85,19 @@ class Status(msgspec.Struct):
     in_flight: int
 
 
+_PUSH = msgspec.json.Decoder(Push)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OriginalRoutes:
     """Serves the original's API."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        now: Callable[[], Moment],
-        random: Random,
-        max_body: int,
-        max_request: int,
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._now = now
-        self._random = random
-        self._max_body = max_body
-        self._max_request = max_request
-        self._decoder = msgspec.json.Decoder(Push)
+    store: Store
+    engine: EngineView
+    now: Callable[[], Moment]
+    random: Random
+    max_body: int
+    max_request: int
 
     def endpoints(self) -> list[Endpoint]:
         endpoint = partial(Endpoint, tag="The original's routes")
@@ -145,18 +139,18 @@ class OriginalRoutes:
         ]
 
     async def status(self, request: Request) -> Response:
-        status = Status(self._engine.paused, self._engine.in_flight)
-        return _json(msgspec.json.encode(status))
+        status = Status(self.engine.paused, self.engine.in_flight)
+        return json_response(status)
 
     async def push(self, request: Request) -> Response:
         """Store a task, or a schedule unless it exists, and return its id."""
-        push = decode(self._decoder, await read_body(request, limit=self._max_request))
+        push = decode(_PUSH, await read_body(request, limit=self.max_request))
         task = self._task_of(push)
         task_id = task.id
         if push.schedule:
             task_id = await self._put_schedule(push.schedule, task)
         else:
-            await self._store.add(task)
+            await self.store.add(task)
         return RawResponse(b"", int(HTTPStatus.CREATED), {"Poussetaches-Task-ID": task_id})
 
     async def waiting(self, request: Request) -> Response:
@@ -169,18 +163,18 @@ class OriginalRoutes:
         return await self._list(TaskState.DEAD)
 
     async def cron(self, request: Request) -> Response:
-        return _json(_encode_list(await self._schedule_entries()))
+        return json_response(Listing(await self._schedule_entries()))
 
     async def delete_cron(self, request: Request) -> Response:
-        await self._store.delete_schedules(OWNER, now=self._now())
+        await self.store.delete_schedules(OWNER, now=self.now())
         return Response()
 
     async def pause(self, request: Request) -> Response:
-        await self._store.set_paused(True)
+        await self.store.set_paused(True)
         return Response()
 
     async def resume(self, request: Request) -> Response:
-        await self._store.set_paused(False)
+        await self.store.set_paused(False)
         return Response()
 
     def _task_of(self, push: Push) -> Task:
@@ -194,10 +188,10 @@ class OriginalRoutes:
             body_base64=(push.payload or "").replace("\n", "").replace("\r", ""),
         )
         builder = TaskBuilder(
-            self._engine.queues,
-            TaskLimits(max_body=self._max_body),
-            now=self._now(),
-            random=self._random,
+            self.engine.queues,
+            TaskLimits(max_body=self.max_body),
+            now=self.now(),
+            random=self.random,
         )
         try:
             return builder.build(fields, delivery=DeliveryForm.ENVELOPE)
@@ -226,17 +220,17 @@ class OriginalRoutes:
             anchor_at=task.run_at,
             next_run_at=next_run_at,
         )
-        await self._store.edit_schedule(
+        await self.store.edit_schedule(
             name, lambda stored: stored or schedule, now=task.created_at
         )
         return name
 
     async def _list(self, state: TaskState) -> Response:
         """Return a list page by page. The first page is read before the response begins."""
-        schedules = await self._store.schedules(OWNER)
+        schedules = await self.store.schedules(OWNER)
         expressions = {schedule.name: schedule.cron for schedule in schedules}
         runs = await self._schedule_entries(schedules) if state is TaskState.WAITING else []
-        page = await self._store.list_enveloped(state, after=None, limit=PAGE)
+        page = await self.store.list_enveloped(state, after=None, limit=PAGE)
         pieces = self._pieces(state, page, runs=deque(runs), expressions=expressions)
         return StreamedResponse(pieces, media_type="application/json")
 
@@ -260,7 +254,7 @@ class OriginalRoutes:
                 yield piece.pop()
             if after is None:
                 break
-            page = await self._store.list_enveloped(state, after=after, limit=PAGE)
+            page = await self.store.list_enveloped(state, after=after, limit=PAGE)
         yield b"]}" if start == b"," else start + b"]}"
 
     def _encoded(
@@ -276,9 +270,9 @@ class OriginalRoutes:
 
     def _entry_of(self, summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
         task, entry = summary.task, _entry_of(summary, expressions)
-        if task.state is TaskState.WAITING and task.run_at <= self._now():
+        if task.state is TaskState.WAITING and task.run_at <= self.now():
             # Most tasks of an unreachable origin were never sent, so they have no own error.
-            error = self._engine.held().get(task.lane.origin)
+            error = self.engine.held().get(task.lane.origin)
             if error is not None:
                 entry.last_error_status_code = CONNECTION_ERROR
                 entry.last_error_body = _encoded(error)
@@ -286,8 +280,8 @@ class OriginalRoutes:
 
     async def _schedule_entries(self, schedules: Sequence[Schedule] | None = None) -> list[Entry]:
         if schedules is None:
-            schedules = await self._store.schedules(OWNER)
-        runs = await self._store.latest_runs([schedule.name for schedule in schedules])
+            schedules = await self.store.schedules(OWNER)
+        runs = await self.store.latest_runs([schedule.name for schedule in schedules])
         return [_entry_of_schedule(schedule, runs.get(schedule.name)) for schedule in schedules]
 
 
@@ -372,11 +366,3 @@ def _expected_of(task: Task) -> int:
 
 def _nanoseconds(moment: Moment) -> int:
     return moment * 1000
-
-
-def _encode_list(entries: Sequence[Entry]) -> bytes:
-    return msgspec.json.encode(Listing(list(entries)))
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")

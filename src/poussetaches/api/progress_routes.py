@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
 
@@ -34,24 +35,18 @@ class ProgressFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     note: Annotated[str, Meta(max_length=LONGEST_NOTE)] | None = None
 
 
+_REPORT = msgspec.json.Decoder(ProgressFields)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProgressRoutes:
     """Passes progress reports to the engine and to the readers of events."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        events: EventHub,
-        now: Callable[[], Moment],
-        max_request: int,
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._events = events
-        self._now = now
-        self._max_request = max_request
-        self._reports = msgspec.json.Decoder(ProgressFields)
+    store: Store
+    engine: EngineView
+    events: EventHub
+    now: Callable[[], Moment]
+    max_request: int
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -74,11 +69,11 @@ class ProgressRoutes:
         if token is None:
             detail = f"{ATTEMPT_TOKEN} is missing; copy it from the request of the delivery"
             raise Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail)
-        fields = decode(self._reports, await read_body(request, limit=self._max_request))
-        progress = Progress(done=fields.done, total=fields.total, note=fields.note, at=self._now())
+        fields = decode(_REPORT, await read_body(request, limit=self.max_request))
+        progress = Progress(done=fields.done, total=fields.total, note=fields.note, at=self.now())
         task_id: str = request.path_params["id"]
-        task = self._engine.report_progress(task_id, token, progress)
-        if await self._store.get(task_id) is None:  # a deleted task may still be running
+        task = self.engine.report_progress(task_id, token, progress)
+        if await self.store.get(task_id) is None:  # a deleted task may still be running
             raise not_found(task_id)
-        self._events.progressed(task, progress)
+        self.events.progressed(task, progress)
         return Response(status_code=HTTPStatus.NO_CONTENT)

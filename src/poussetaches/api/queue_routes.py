@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
@@ -16,12 +17,13 @@ from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import after_change
 from poussetaches.api.request_body import read_body
-from poussetaches.api.views import WaitView, wait_view
+from poussetaches.api.task_wait import ENDED
+from poussetaches.api.views import WaitView, age, wait_view
 from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.edits import Delete
 from poussetaches.core.errors import InvalidQueue, QueueInUse, QueueNotFound, TooMany
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.moment import Moment, seconds_between
+from poussetaches.core.moment import Moment
 from poussetaches.core.queue import (
     CALLBACKS_QUEUE,
     DEFAULT_QUEUE,
@@ -92,24 +94,18 @@ class ServerPause(msgspec.Struct, frozen=True):
     paused: bool
 
 
+_QUEUE = msgspec.json.Decoder(QueueFields)
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueueRoutes:
     """Serves the queues."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        bulk: BulkEditor,
-        now: Callable[[], Moment],
-        max_request: int,
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._bulk = bulk
-        self._now = now
-        self._max_request = max_request
-        self._decoder = msgspec.json.Decoder(QueueFields)
+    store: Store
+    engine: EngineView
+    bulk: BulkEditor
+    now: Callable[[], Moment]
+    max_request: int
 
     def endpoints(self) -> list[Endpoint]:
         endpoint = partial(Endpoint, tag=TAG)
@@ -185,8 +181,8 @@ class QueueRoutes:
         ]
 
     async def show_all(self, request: Request) -> Response:
-        counts = await self._store.counts()
-        names = sorted(queue.name for queue in self._engine.queues)
+        counts = await self.store.counts()
+        names = sorted(queue.name for queue in self.engine.queues)
         return json_response(QueueList([self._view(name, counts) for name in names]))
 
     async def show(self, request: Request) -> Response:
@@ -195,7 +191,7 @@ class QueueRoutes:
     async def put(self, request: Request) -> Response:
         """Replace all settings of a queue; missing ones are inherited from the server."""
         name = name_of(request, code=CODE)
-        overrides = self._decoded(await read_body(request, limit=self._max_request))
+        overrides = self._decoded(await read_body(request, limit=self.max_request))
         return await self._set(
             name, lambda queue: msgspec.structs.replace(queue, overrides=overrides)
         )
@@ -204,7 +200,7 @@ class QueueRoutes:
         """Change some settings of a queue; null resets one. An unknown queue is created."""
         name = name_of(request, code=CODE)
         is_declaration = read_query(request, PatchQuery).declared
-        patch = await read_body(request, limit=self._max_request)
+        patch = await read_body(request, limit=self.max_request)
         given = self._decoded(patch)  # also checks the names of settings that are null
         if is_declaration:
             return await self._set(name, lambda queue: redeclared(queue, given))
@@ -219,16 +215,15 @@ class QueueRoutes:
         name = self._existing_name(request)
         if name == DEFAULT_QUEUE:
             raise QueueInUse("the queue default cannot be deleted")
-        counts = (await self._store.counts()).get(name, QueueCounts())
+        counts = (await self.store.counts()).get(name, QueueCounts())
         if counts.waiting or counts.running:
             raise QueueInUse(
                 f"the queue has {counts.waiting} waiting and {counts.running} running tasks; "
                 "purge the queue, or wait until they have ended"
             )
-        ended = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
-        count = (await self._bulk.apply(TaskFilter(queue=name, states=ended), Delete())).count
+        count = (await self.bulk.apply(TaskFilter(queue=name, states=ENDED), Delete())).count
         with after_change(f"{count} ended tasks were deleted", made=count > 0):
-            await self._store.edit_queue(name, _deleted)
+            await self.store.edit_queue(name, _deleted)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def pause(self, request: Request) -> Response:
@@ -240,29 +235,29 @@ class QueueRoutes:
     async def purge(self, request: Request) -> Response:
         waiting = frozenset({TaskState.WAITING})
         filter = TaskFilter(queue=self._existing_name(request), states=waiting)
-        count = (await self._bulk.apply(filter, Delete())).count
+        count = (await self.bulk.apply(filter, Delete())).count
         return json_response(Purged(count))
 
     async def pause_server(self, request: Request) -> Response:
-        await self._store.set_paused(True)
+        await self.store.set_paused(True)
         return json_response(ServerPause(True))
 
     async def resume_server(self, request: Request) -> Response:
-        await self._store.set_paused(False)
+        await self.store.set_paused(False)
         return json_response(ServerPause(False))
 
     def _existing_name(self, request: Request) -> str:
         name: str = request.path_params["name"]
-        if self._engine.queues.get(name) is None:
+        if self.engine.queues.get(name) is None:
             raise QueueNotFound(f"there is no queue {name!r}")
         return name
 
     def _decoded(self, body: bytes) -> QueueOverrides:
-        return decode_definition(self._decoder, body, hints=HINTS, code=CODE).overrides()
+        return decode_definition(_QUEUE, body, hints=HINTS, code=CODE).overrides()
 
     async def _set(self, name: str, change: Callable[[Queue], Queue]) -> Response:
         """Store changed settings of a queue; create the queue if it does not exist."""
-        queues = self._engine.queues
+        queues = self.engine.queues
         has_base_url = queues.settings_of(CALLBACKS_QUEUE).base_url is not None
         is_full = len(queues) >= MAX_QUEUES
         made = False
@@ -277,7 +272,7 @@ class QueueRoutes:
                 check_overrides(new.overrides, has_base_url=has_base_url, allowed=queues.allowed)
             return msgspec.structs.replace(new, configured=True)
 
-        await self._store.edit_queue(name, edit)
+        await self.store.edit_queue(name, edit)
         with after_change():
             return await self._respond(name, HTTPStatus.CREATED if made else HTTPStatus.OK)
 
@@ -289,24 +284,22 @@ class QueueRoutes:
                 raise QueueNotFound(f"there is no queue {name!r}")
             return msgspec.structs.replace(stored, paused=paused)
 
-        await self._store.edit_queue(name, edit)
+        await self.store.edit_queue(name, edit)
         with after_change():
             return await self._respond(name)
 
     async def _respond(self, name: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return json_response(self._view(name, await self._store.counts()), status)
+        return json_response(self._view(name, await self.store.counts()), status)
 
     def _view(self, name: str, counts: Mapping[str, QueueCounts]) -> QueueView:
-        queues = self._engine.queues
-        due_at = self._engine.oldest_due_at(name)
-        age = None if due_at is None else max(0.0, seconds_between(due_at, self._now()))
+        queues = self.engine.queues
         return QueueView(
             **msgspec.structs.asdict(queues.settings_of(name)),
             name=name,
             paused=queues.is_paused(name),
             counts=counts.get(name, QueueCounts()),
-            oldest_due_age=age,
-            waiting_for=[wait_view(reason) for reason in self._engine.queue_waiting_for(name)],
+            oldest_due_age=age(self.engine.oldest_due_at(name), now=self.now()),
+            waiting_for=[wait_view(reason) for reason in self.engine.queue_waiting_for(name)],
             origins=msgspec.convert(
                 origins_of(queues.get(name) or Queue(name=name)), QueueOrigins
             ),

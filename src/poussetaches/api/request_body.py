@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from poussetaches.api.json_errors import json_problem
 from poussetaches.api.problems import Problem, invalid, too_large, unavailable
@@ -111,6 +112,12 @@ async def discard_rest(stream: AsyncIterator[bytes], length: int) -> None:
                 length += len(chunk)
                 if length > MAX_DISCARDED:
                     return
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client disconnects."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def cut_off() -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from itertools import islice
@@ -99,6 +100,13 @@ class DeclaredSchedules(ScheduleList, frozen=True):
     refused: list[RefusedSchedule]
 
 
+_SCHEDULE = msgspec.json.Decoder(ScheduleFields)
+_PATCH = msgspec.json.Decoder(SchedulePatch)
+_SET = msgspec.json.Decoder(UndecodedSet)
+_PREVIEW = msgspec.json.Decoder(Preview)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScheduleRoutes:
     """Serves the schedules, including those of the original's route.
 
@@ -107,28 +115,13 @@ class ScheduleRoutes:
     owner declares another definition.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        limits: TaskLimits,
-        now: Callable[[], Moment],
-        random: Random,
-        secret_headers: frozenset[str],
-        max_request: int,
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._limits = limits
-        self._now = now
-        self._random = random
-        self._secret_headers = secret_headers
-        self._max_request = max_request
-        self._decoder = msgspec.json.Decoder(ScheduleFields)
-        self._patch_decoder = msgspec.json.Decoder(SchedulePatch)
-        self._set_decoder = msgspec.json.Decoder(UndecodedSet)
-        self._preview_decoder = msgspec.json.Decoder(Preview)
+    store: Store
+    engine: EngineView
+    limits: TaskLimits
+    now: Callable[[], Moment]
+    random: Random
+    secret_headers: frozenset[str]
+    max_request: int
 
     def endpoints(self) -> list[Endpoint]:
         endpoint = partial(Endpoint, tag=TAG)
@@ -218,31 +211,31 @@ class ScheduleRoutes:
         ]
 
     async def show_all(self, request: Request) -> Response:
-        return json_response(ScheduleList(await self._views(await self._store.schedules(None))))
+        return json_response(ScheduleList(await self._views(await self.store.schedules(None))))
 
     async def declare(self, request: Request) -> Response:
         """Replace the schedules of an owner by a set."""
         partial = read_query(request, SetQuery).partial
-        body = await read_body(request, limit=self._max_request)
-        given = decode_definition(self._set_decoder, body, hints=HINTS, code=CODE)
+        body = await read_body(request, limit=self.max_request)
+        given = decode_definition(_SET, body, hints=HINTS, code=CODE)
         if given.owner == ORIGINAL:
             raise invalid(
                 CODE, "owner", f"{ORIGINAL!r} owns the schedules of the original's route"
             )
         while True:
             schedules, refused = await read_set(
-                given, store=self._store, builder=self._builder(), partial=partial
+                given, store=self.store, builder=self._builder(), partial=partial
             )
             try:
-                await self._store.replace_schedules(
-                    given.owner, given.version, schedules, now=self._now()
+                await self.store.replace_schedules(
+                    given.owner, given.version, schedules, now=self.now()
                 )
             except OwnedByAnother:
                 if not partial:
                     raise
                 continue  # another owner took one of the names in between
             with after_change():
-                stored = await self._store.schedules(given.owner)
+                stored = await self.store.schedules(given.owner)
             return json_response(DeclaredSchedules(await self._views(stored), refused))
 
     async def show(self, request: Request) -> Response:
@@ -251,8 +244,8 @@ class ScheduleRoutes:
     async def put(self, request: Request) -> Response:
         """Define a schedule; an existing one keeps its pause, history and owner."""
         name = name_of(request, code=CODE)
-        body = await read_body(request, limit=self._max_request)
-        fields = decode_definition(self._decoder, body, hints=HINTS, code=CODE)
+        body = await read_body(request, limit=self.max_request)
+        fields = decode_definition(_SCHEDULE, body, hints=HINTS, code=CODE)
         new = self._builder().build(name, fields)
         made = False
 
@@ -261,15 +254,15 @@ class ScheduleRoutes:
             made = stored is None
             return redefined(stored, new if stored is None else successor(stored, new))
 
-        edited = await self._store.edit_schedule(name, edit, now=self._now())
+        edited = await self.store.edit_schedule(name, edit, now=self.now())
         assert edited is not None
         return self._respond(edited, HTTPStatus.CREATED if made else HTTPStatus.OK)
 
     async def patch(self, request: Request) -> Response:
         """Change some fields of a schedule; null resets a field."""
-        patch = await read_body(request, limit=self._max_request)
+        patch = await read_body(request, limit=self.max_request)
         # Checks the names of fields that are null, which the merged document no longer has.
-        decode_definition(self._patch_decoder, patch, hints=HINTS, code=CODE)
+        decode_definition(_PATCH, patch, hints=HINTS, code=CODE)
         while True:
             stored = await self._stored(request)
             new = redefined(stored, successor(stored, self._patched(stored, patch)))
@@ -285,7 +278,7 @@ class ScheduleRoutes:
             if stored is None:
                 raise _not_found(name)
 
-        await self._store.edit_schedule(name, edit, now=self._now())
+        await self.store.edit_schedule(name, edit, now=self.now())
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def pause(self, request: Request) -> Response:
@@ -295,23 +288,23 @@ class ScheduleRoutes:
 
     async def resume(self, request: Request) -> Response:
         """Resume a schedule from its next occurrence."""
-        now = self._now()
+        now = self.now()
         return self._respond(await self._edit(request, lambda stored: _resumed(stored, now=now)))
 
     async def run(self, request: Request) -> Response:
         """Run a schedule now; its occurrences do not change."""
-        schedule, now = await self._stored(request), self._now()
+        schedule, now = await self._stored(request), self.now()
         run = msgspec.structs.replace(
             schedule.task,
-            id=new_task_id(now, self._random),
+            id=new_task_id(now, self.random),
             schedule=schedule.name,
             created_at=now,
             run_at=now,
             due_at=now,
         )
-        if not await self._store.fire_by_hand(schedule.name, run):
+        if not await self.store.fire_by_hand(schedule.name, run):
             raise _not_found(schedule.name)
-        view = task_view(run, secret_headers=self._secret_headers)
+        view = task_view(run, secret_headers=self.secret_headers)
         headers = {"Location": f"/v1/tasks/{run.id}"}
         return json_response(view, HTTPStatus.CREATED, headers=headers)
 
@@ -320,13 +313,13 @@ class ScheduleRoutes:
         schedule = await self._stored(request)
         filter = TaskFilter(schedule=schedule.name)
         page = await page_of(
-            self._store, self._engine, filter, limit=query.limit, cursor=query.cursor
+            self.store, self.engine, filter, limit=query.limit, cursor=query.cursor
         )
         return json_response(page)
 
     async def preview(self, request: Request) -> Response:
-        body = await read_body(request, limit=self._max_request)
-        given, now = decode(self._preview_decoder, body, code=CODE), self._now()
+        body = await read_body(request, limit=self.max_request)
+        given, now = decode(_PREVIEW, body, code=CODE), self.now()
         timezone = given.timezone or "UTC"
         first_occurrence(given.cron, after=now, timezone=timezone)
         moments = islice(
@@ -336,18 +329,18 @@ class ScheduleRoutes:
         return json_response(Previewed([occurrence(moment, timezone) for moment in moments]))
 
     def _builder(self) -> ScheduleBuilder:
-        now = self._now()
-        tasks = TaskBuilder(self._engine.queues, self._limits, now=now, random=self._random)
+        now = self.now()
+        tasks = TaskBuilder(self.engine.queues, self.limits, now=now, random=self.random)
         return ScheduleBuilder(tasks, now=now)
 
     def _patched(self, stored: Schedule, patch: bytes) -> Schedule:
         document = patched(patch_base(stored, patch), patch, code=CODE)
-        fields = decode_definition(self._decoder, document, hints=HINTS, code=CODE)
+        fields = decode_definition(_SCHEDULE, document, hints=HINTS, code=CODE)
         return with_unnamed_fields(self._builder().build(stored.name, fields), stored, patch)
 
     async def _stored(self, request: Request) -> Schedule:
         name: str = request.path_params["name"]
-        schedule = await self._store.schedule(name)
+        schedule = await self.store.schedule(name)
         if schedule is None:
             raise _not_found(name)
         return schedule
@@ -360,17 +353,17 @@ class ScheduleRoutes:
                 raise _not_found(name)
             return edit(stored)
 
-        edited = await self._store.edit_schedule(name, edit_existing, now=self._now())
+        edited = await self.store.edit_schedule(name, edit_existing, now=self.now())
         assert edited is not None
         return edited
 
     def _respond(self, schedule: Schedule, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return json_response(schedule_view(schedule, secret_headers=self._secret_headers), status)
+        return json_response(schedule_view(schedule, secret_headers=self.secret_headers), status)
 
     async def _views(self, schedules: Sequence[Schedule]) -> list[ScheduleView]:
         views = []
         for number, schedule in enumerate(sorted(schedules, key=attrgetter("name")), start=1):
-            views.append(schedule_view(schedule, secret_headers=self._secret_headers))
+            views.append(schedule_view(schedule, secret_headers=self.secret_headers))
             if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return views

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from starlette.requests import Request
@@ -21,35 +22,27 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:
 _TRACESTATE = re.compile(r"[\t\x20-\x7e]{1,512}")
 
 
+@dataclass(frozen=True, kw_only=True)
 class TaskPusher:
-    """Builds the tasks of a request and stores them."""
+    """Builds the tasks of requests, and stores them."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        now: Callable[[], Moment],
-        random: Random,
-        limits: TaskLimits,
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._now = now
-        self._random = random
-        self._limits = limits
+    store: Store
+    engine: EngineView
+    now: Callable[[], Moment]
+    random: Random
+    limits: TaskLimits
 
     def builder(self, request: Request) -> TaskBuilder:
         """Return a builder for the tasks of a request, with its trace and the current time."""
         return TaskBuilder(
-            self._engine.queues,
-            self._limits,
-            now=self._now(),
-            random=self._random,
+            self.engine.queues,
+            self.limits,
+            now=self.now(),
+            random=self.random,
             trace=trace_of(request.scope["headers"]),
         )
 
-    async def store(self, pushes: Sequence[Push]) -> list[Pushed]:
+    async def push(self, pushes: Sequence[Push]) -> list[Pushed]:
         """Store tasks, all or none.
 
         Leaps of the clock do not change when keys expire.
@@ -59,9 +52,9 @@ class TaskPusher:
             StoreBusy: too many pushes are waiting to be written.
         """
         if all(push.task.key is None for push in pushes):
-            return await self._store.push(pushes, now=self._now())
-        latest, confirmed = self._engine.latest_possible(), self._engine.confirmed()
-        return await self._store.push(pushes, now=latest, confirmed=confirmed)
+            return await self.store.push(pushes, now=self.now())
+        latest, confirmed = self.engine.latest_possible(), self.engine.confirmed()
+        return await self.store.push(pushes, now=latest, confirmed=confirmed)
 
 
 def build_push(builder: TaskBuilder, fields: TaskFields) -> Push:

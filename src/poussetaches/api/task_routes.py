@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -73,33 +74,23 @@ class TaskList(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+_PUSH = msgspec.json.Decoder(TaskFields)
+_PATCH = msgspec.json.Decoder(Document)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskRoutes:
     """Serves single tasks and lists of tasks."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        engine: EngineView,
-        pusher: TaskPusher,
-        waiters: TaskWaiters,
-        request_limits: RequestLimits,
-        now: Callable[[], Moment],
-        max_body: int,
-        max_request: int,
-        secret_headers: frozenset[str],
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._pusher = pusher
-        self._waiters = waiters
-        self._request_limits = request_limits
-        self._now = now
-        self._max_body = max_body
-        self._max_request = max_request
-        self._secret_headers = secret_headers
-        self._pushes = msgspec.json.Decoder(TaskFields)
-        self._patches = msgspec.json.Decoder(Document)
+    store: Store
+    engine: EngineView
+    pusher: TaskPusher
+    waiters: TaskWaiters
+    request_limits: RequestLimits
+    now: Callable[[], Moment]
+    max_body: int
+    max_request: int
+    secret_headers: frozenset[str]
 
     def endpoints(self) -> list[Endpoint]:
         endpoint = partial(Endpoint, tag=TAG)
@@ -179,15 +170,15 @@ class TaskRoutes:
 
     async def push(self, request: Request) -> Response:
         """Store a task, or return the task that an earlier push created."""
-        fields = decode(self._pushes, await read_body(request, limit=self._max_request))
-        push = build_push(self._pusher.builder(request), fields)
-        [pushed] = await self._pusher.store([push])
+        fields = decode(_PUSH, await read_body(request, limit=self.max_request))
+        push = build_push(self.pusher.builder(request), fields)
+        [pushed] = await self.pusher.push([push])
         return self._answer_push(pushed)
 
     async def list_tasks(self, request: Request) -> Response:
         query = read_query(request, ListQuery, repeatable=REPEATABLE)
         page = await page_of(
-            self._store, self._engine, query.filter(), limit=query.limit, cursor=query.cursor
+            self.store, self.engine, query.filter(), limit=query.limit, cursor=query.cursor
         )
         return json_response(page)
 
@@ -195,18 +186,18 @@ class TaskRoutes:
         """Return a task with its attempts, after waiting for its end if requested."""
         query = read_query(request, DetailQuery)
         task_id: str = request.path_params["id"]
-        task = await self._store.get(task_id)
+        task = await self.store.get(task_id)
         if task is not None and query.wait and task.state not in ENDED:
             await self._wait(request, task_id, query.wait)
-            task = await self._store.get(task_id)
+            task = await self.store.get(task_id)
         if task is None:
             raise not_found(task_id)
         detail = task_detail(
             task,
-            await self._store.attempts(task_id),
+            await self.store.attempts(task_id),
             await self._waiting_for(task),
-            self._engine.progress_of(task_id),
-            secret_headers=self._secret_headers,
+            self.engine.progress_of(task_id),
+            secret_headers=self.secret_headers,
         )
         return json_response(detail)
 
@@ -216,7 +207,7 @@ class TaskRoutes:
 
     async def delete(self, request: Request) -> Response:
         task_id: str = request.path_params["id"]
-        if await self._store.edit(task_id, Delete(), now=self._now()) is None:
+        if await self.store.edit(task_id, Delete(), now=self.now()) is None:
             raise not_found(task_id)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -229,14 +220,14 @@ class TaskRoutes:
         return await self._edit(request, Requeue(at=now, changes=changes), now)
 
     async def cancel(self, request: Request) -> Response:
-        now = self._now()
+        now = self.now()
         return await self._edit(request, Cancel(now), now)
 
     def _answer_push(self, pushed: Pushed) -> Response:
         view = (
             PrunedTask(id=pushed.task_id)
             if pushed.task is None
-            else task_view(pushed.task, secret_headers=self._secret_headers)
+            else task_view(pushed.task, secret_headers=self.secret_headers)
         )
         headers = {
             "Location": f"/v1/tasks/{pushed.task_id}",
@@ -248,19 +239,19 @@ class TaskRoutes:
         return json_response(view, headers=headers)
 
     async def _wait(self, request: Request, task_id: str, max_wait: float) -> None:
-        with self._request_limits.parked(request.scope), self._waiters.waiter(task_id) as waiter:
+        with self.request_limits.parked(request.scope), self.waiters.waiter(task_id) as waiter:
             # It may have ended before the request was registered.
-            task = await self._store.get(task_id)
+            task = await self.store.get(task_id)
             if task is not None and task.state not in ENDED:
                 await wait_for_end(waiter, request, max_wait=max_wait)
 
     async def _waiting_for(self, task: Task) -> list[WaitingFor] | None:
         if task.state is not TaskState.WAITING:
             return None
-        reasons, now = self._engine.waiting_for(task), self._now()
+        reasons, now = self.engine.waiting_for(task), self.now()
         if task.run_at > now:
             return reasons
-        ahead = await self._store.count_ahead(task.id, now=now, limit=MAX_AHEAD)
+        ahead = await self.store.count_ahead(task.id, now=now, limit=MAX_AHEAD)
         if not ahead:
             return reasons
         number = f"{ahead} or more" if ahead == MAX_AHEAD else str(ahead)
@@ -269,18 +260,18 @@ class TaskRoutes:
 
     async def _read_changes(self, request: Request) -> tuple[Changes, Moment]:
         """Return the changes in a request, and the moment of the edit."""
-        body = await read_body(request, limit=self._max_request)
+        body = await read_body(request, limit=self.max_request)
         is_optional = request.method == "POST"
-        patch = {} if is_optional and not body else decode(self._patches, body)
-        now = self._now()
-        return changes_of(patch, self._engine.queues, now=now, max_body=self._max_body), now
+        patch = {} if is_optional and not body else decode(_PATCH, body)
+        now = self.now()
+        return changes_of(patch, self.engine.queues, now=now, max_body=self.max_body), now
 
     async def _edit(self, request: Request, edit: Edit, now: Moment) -> Response:
         task_id: str = request.path_params["id"]
-        task = await self._store.edit(task_id, edit, now=now)
+        task = await self.store.edit(task_id, edit, now=now)
         if task is None:
             raise not_found(task_id)
-        return json_response(task_view(task, secret_headers=self._secret_headers))
+        return json_response(task_view(task, secret_headers=self.secret_headers))
 
 
 async def page_of(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from starlette.requests import Request
 
+from poussetaches.api.request_body import disconnected
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import News
 
@@ -57,7 +58,7 @@ class TaskWaiters:
 
 async def wait_for_end(waiter: Waiter, request: Request, *, max_wait: float) -> None:
     """Wait until the task ends, the client disconnects, or ``max_wait`` seconds have passed."""
-    disconnect = asyncio.ensure_future(_disconnected(request))
+    disconnect = asyncio.ensure_future(disconnected(request.receive))
     try:
         await asyncio.wait(
             {waiter, disconnect}, timeout=max_wait, return_when=asyncio.FIRST_COMPLETED
@@ -66,11 +67,6 @@ async def wait_for_end(waiter: Waiter, request: Request, *, max_wait: float) -> 
         disconnect.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await disconnect
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _wake(waiter: Waiter) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 import msgspec
@@ -11,9 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.endpoint import Endpoint, json_response
-from poussetaches.api.problems import Problem
 from poussetaches.api.request_body import decode, read_body
-from poussetaches.core.errors import TooManyAttempts
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.retry import TEN_YEARS
 
@@ -51,12 +49,14 @@ class TestMode(Protocol):
         """Delete everything and restart."""
 
 
+_ADVANCE = msgspec.json.Decoder(Advance)
+
+
+@dataclass(frozen=True)
 class TestModeRoutes:
     """Serves the routes that exist in test mode only."""
 
-    def __init__(self, test_mode: TestMode) -> None:
-        self._test_mode = test_mode
-        self._decoder = msgspec.json.Decoder(Advance)
+    test_mode: TestMode
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -90,26 +90,16 @@ class TestModeRoutes:
         ]
 
     async def run_until_idle(self, request: Request) -> Response:
-        try:
-            return self._settled(await self._test_mode.run_until_idle())
-        except TooManyAttempts as exc:
-            raise _too_many_attempts(exc) from None
+        return self._settled(await self.test_mode.run_until_idle())
 
     async def advance(self, request: Request) -> Response:
         body = await read_body(request, limit=MAX_REQUEST)
-        given = decode(self._decoder, body, code="invalid-advance")
-        try:
-            return self._settled(await self._test_mode.advance(given.seconds))
-        except TooManyAttempts as exc:
-            raise _too_many_attempts(exc) from None
+        given = decode(_ADVANCE, body, code="invalid-advance")
+        return self._settled(await self.test_mode.advance(given.seconds))
 
     async def reset(self, request: Request) -> Response:
-        await self._test_mode.reset()
+        await self.test_mode.reset()
         return self._settled(0)
 
     def _settled(self, attempt_count: int) -> Response:
-        return json_response(Settled(rfc3339(self._test_mode.now()), attempt_count))
-
-
-def _too_many_attempts(exc: TooManyAttempts) -> Problem:
-    return Problem(HTTPStatus.CONFLICT, "too-many-attempts", str(exc))
+        return json_response(Settled(rfc3339(self.test_mode.now()), attempt_count))

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.headers import MASKED
-from poussetaches.core.moment import Moment, rfc3339
+from poussetaches.core.moment import Moment, rfc3339, seconds_between
 from poussetaches.core.progress import Progress
 from poussetaches.core.retry import RetryFields, overrides_of
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
@@ -175,6 +175,11 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         auth_key=_KEY_SENT[attempt.key_sent],
         progress=None if attempt.progress is None else progress_view(attempt.progress),
     )
+
+
+def age(since: Moment | None, *, now: Moment) -> float | None:
+    """Return the seconds since a moment, 0 if it is in the future; None for None."""
+    return None if since is None else max(0.0, seconds_between(since, now))
 
 
 def progress_view(progress: Progress) -> ProgressView:
