@@ -1,1 +1,1 @@
-"""The HTTP API: it writes to the store, and knows nothing of the dispatcher."""
+"""The HTTP API. It writes to the store, and does not know the dispatcher."""

@@ -104,7 +104,7 @@ class BulkEditor:
     def _check_running(self, count: int) -> None:
         if self._stopping:
             detail = (
-                f"the server is stopping; {count} tasks were changed, repeat the call for the rest"
+                f"the server is stopping; {count} tasks were changed; repeat the call for the rest"
             )
             raise unavailable("stopping", detail)
 

@@ -44,7 +44,7 @@ class FailureList(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class FailureRoutes:
-    """Serves the failure groups from the store."""
+    """Serves the failure groups."""
 
     store: Store
 

@@ -269,7 +269,8 @@ class OriginalRoutes:
         return b",".join([msgspec.json.encode(entry) for entry in entries])
 
     def _entry_of(self, summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
-        task, entry = summary.task, _entry_of(summary, expressions)
+        task = summary.task
+        entry = _entry_of(task, summary, schedule=expressions.get(task.schedule or "", ""))
         if task.state is TaskState.WAITING and task.run_at <= self.now():
             # Most tasks of an unreachable origin were never sent, so they have no own error.
             error = self.engine.held().get(task.lane.origin)
@@ -288,7 +289,9 @@ class OriginalRoutes:
 def _delay(push: Push) -> int:
     delay = push.delay or 0
     if not 0 <= delay <= _MAX_DELAY_MINUTES:
-        raise InvalidTask("delay", f"must be from 0 to {_MAX_DELAY_MINUTES} minutes (ten years)")
+        raise InvalidTask(
+            "delay", f"must be from 0 to {_MAX_DELAY_MINUTES} minutes (ten years), not {delay}"
+        )
     return delay
 
 
@@ -308,39 +311,29 @@ def _check_text(field: str, text: str) -> None:
         raise InvalidTask(field, "contains half of a surrogate pair; send valid Unicode") from None
 
 
-def _entry_of(summary: TaskSummary, expressions: Mapping[str, str]) -> Entry:
-    task, last = summary.task, summary.last_attempt
-    status, body = _last_error(summary)
+def _entry_of(task: Task, summary: TaskSummary | None, *, schedule: str) -> Entry:
+    """Return the entry of a task, or of the template of a schedule with its latest run."""
+    status, body = _last_error(summary) if summary else (0, None)
+    last = summary.last_attempt if summary else None
     return Entry(
         id=task.id,
         url=task.url,
         payload=base64.b64encode(task.body).decode(),
         expected=_expected_of(task),
-        schedule=expressions.get(task.schedule or "", ""),
+        schedule=schedule,
         next_run=_nanoseconds(task.run_at),
         next_scheduled_run=_nanoseconds(task.due_at),
         last_run=_nanoseconds(last.started_at) if last else 0,
-        tries=task.attempt_count,
+        tries=summary.task.attempt_count if summary else 0,
         last_error_status_code=status,
         last_error_body=body,
     )
 
 
 def _entry_of_schedule(schedule: Schedule, run: TaskSummary | None) -> Entry:
-    status, body = _last_error(run) if run else (0, None)
-    return Entry(
-        id=schedule.name,
-        url=schedule.task.url,
-        payload=base64.b64encode(schedule.task.body).decode(),
-        expected=_expected_of(schedule.task),
-        schedule=schedule.cron,
-        next_run=_nanoseconds(schedule.next_run_at),
-        next_scheduled_run=_nanoseconds(schedule.next_run_at),
-        last_run=_nanoseconds(run.last_attempt.started_at) if run and run.last_attempt else 0,
-        tries=run.task.attempt_count if run else 0,
-        last_error_status_code=status,
-        last_error_body=body,
-    )
+    at = schedule.next_run_at
+    task = msgspec.structs.replace(schedule.task, id=schedule.name, run_at=at, due_at=at)
+    return _entry_of(task, run, schedule=schedule.cron)
 
 
 def _last_error(summary: TaskSummary) -> tuple[int, str | None]:

@@ -16,7 +16,7 @@ from poussetaches.core.merge_patch import (
     merged_document,
 )
 from poussetaches.core.moment import Moment, later
-from poussetaches.core.nesting import is_too_deep
+from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.new_task import (
     body_of,
     check_callbacks,
@@ -86,7 +86,7 @@ def _check_names(patch: Document) -> None:
             reason = "cannot be changed; remove it" if exists else "is unknown; remove it"
             raise InvalidTask(name, reason)
         if is_too_deep(bytes(value)):
-            raise InvalidTask(name, "is nested too deeply")
+            raise InvalidTask(name, f"is nested more than {MAX_DEPTH} levels deep")
     if "url" in patch and is_null(patch["url"]):
         raise InvalidTask("url", "is missing")
 
