@@ -6,7 +6,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import MinuteRow, Store
-from poussetaches.store.records import (
+from poussetaches.store.export_records import (
     KeyRecord,
     MinuteRecord,
     OwnerRecord,

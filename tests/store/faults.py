@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from poussetaches.core.task import Task
-from poussetaches.store.records import TaskRecord
+from poussetaches.store.export_records import TaskRecord
 from poussetaches.store.sqlite.edits import Editing, Placed
 from poussetaches.store.sqlite.finishes import GiveBack, TimedFinish
 from poussetaches.store.sqlite.isolation import SettingAside

@@ -12,9 +12,9 @@ from poussetaches.core.failures import FailureGroup, group_of
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.report import Report
 from poussetaches.store.sqlite.database import APPLICATION_ID
 from poussetaches.store.statements import load_migrations
+from poussetaches.store.verify_report import VerifyReport
 from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import end, lease_all, put_schedule
 from tests.store.sqlite_files import opened, raw
@@ -35,7 +35,7 @@ async def path(tmp_path: Path) -> Path:
     return path
 
 
-def verified(path: Path) -> Report:
+def verified(path: Path) -> VerifyReport:
     return verify_store(DataFolder(path.parent), lambda *_: None)
 
 

@@ -10,9 +10,10 @@ from typing import BinaryIO
 from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.core.moment import Moment
 from poussetaches.store.advice import cannot_be_opened
+from poussetaches.store.atomic_file import atomic_file, rename_durably
 from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.report import Progress, Report
+from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.backup import back_up
@@ -21,7 +22,7 @@ from poussetaches.store.sqlite.log_owner import check_no_log_remains
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.verify import verify
 from poussetaches.store.sqlite.wal import files_of
-from poussetaches.store.writing import put_in_place, whole_file
+from poussetaches.store.verify_report import VerifyReport
 
 __all__ = [
     "back_up_store",
@@ -65,7 +66,7 @@ async def open_memory_store(*, now: Callable[[], Moment], random: Random) -> Sto
     return store
 
 
-def verify_store(folder: DataFolder, progress: Progress) -> Report:
+def verify_store(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
     """Look through the store of a folder, in use or not, and change nothing.
 
     Raises:
@@ -74,14 +75,16 @@ def verify_store(folder: DataFolder, progress: Progress) -> Report:
     return verify(folder, progress)
 
 
-def back_up_store(folder: DataFolder, target: Path, progress: Progress, *, replace: bool) -> int:
+def back_up_store(
+    folder: DataFolder, target: Path, progress: ProgressCallback, *, replace: bool
+) -> int:
     """Copy the store of a folder, in use or not, to a file; return its bytes.
 
     Raises:
         CannotOpenStore: there is none, or it is damaged.
         CannotWriteFile: the file exists already, has a log beside it, or cannot be written.
     """
-    with whole_file(target, replace=replace) as beside:
+    with atomic_file(target, replace=replace) as beside:
         check_no_log_remains(target)
         return back_up(folder, beside, progress)
 
@@ -89,7 +92,7 @@ def back_up_store(folder: DataFolder, target: Path, progress: Progress, *, repla
 def export_store(
     folder: DataFolder,
     write: Callable[[bytes], object],
-    progress: Progress,
+    progress: ProgressCallback,
     *,
     now: Moment,
     salvage: bool = False,
@@ -105,7 +108,7 @@ def export_store(
 async def import_store(
     folder: DataFolder,
     file: BinaryIO,
-    progress: Progress,
+    progress: ProgressCallback,
     *,
     now: Callable[[], Moment],
     random: Random,
@@ -130,7 +133,7 @@ async def import_store(
         each.unlink(missing_ok=True)
     try:
         count = await import_into(beside, file, progress, now=now, random=random)
-        put_in_place(beside, path)
+        rename_durably(beside, path)
     except OSError as exc:
         raise CannotWriteFile(f"{path} cannot be written: {exc.strerror or exc}") from exc
     finally:

@@ -26,7 +26,7 @@ from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
 
 if TYPE_CHECKING:
-    from poussetaches.store.records import Record
+    from poussetaches.store.export_records import Record
 
 # Called in the thread that writes, within a transaction, and again if its commit failed: it must
 # be pure and short. It may raise one of our errors to refuse.

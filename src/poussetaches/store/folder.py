@@ -14,8 +14,8 @@ from pathlib import Path
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store import folder_lock
 from poussetaches.store.advice import advice_on
+from poussetaches.store.atomic_file import PRIVATE_MODE, open_private, sync_folder
 from poussetaches.store.folder_lock import FolderLock
-from poussetaches.store.writing import PRIVATE_MODE, open_private, sync_folder
 
 DATABASE = "tasks.db"
 RESERVE = "reserve"

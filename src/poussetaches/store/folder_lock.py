@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from poussetaches.store.writing import open_private
+from poussetaches.store.atomic_file import open_private
 
 FILE = "lock"
 OWNER_SIZE = 32  # bytes

@@ -31,8 +31,8 @@ from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurren
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import Attempt, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.advice import advice_on
+from poussetaches.store.atomic_file import sync_folder
 from poussetaches.store.base import Store
-from poussetaches.store.writing import sync_folder
 
 # Ended tasks come first: one that is in two folders must not run again.
 FOLDERS = {

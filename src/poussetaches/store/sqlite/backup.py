@@ -8,7 +8,7 @@ from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.report import Progress
+from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.sqlite.commit_number import is_numbered, read_version, renumber
 from poussetaches.store.sqlite.database import detach_log
 from poussetaches.store.sqlite.looking import looking
@@ -16,7 +16,7 @@ from poussetaches.store.sqlite.looking import looking
 PAGES = 2048  # copied between two signs of progress
 
 
-def back_up(folder: DataFolder, target: Path, progress: Progress) -> int:
+def back_up(folder: DataFolder, target: Path, progress: ProgressCallback) -> int:
     """Copy a folder's database, as it is now, to a file that is empty; return its bytes.
 
     Raises:

@@ -13,10 +13,10 @@ from typing import BinaryIO
 
 from poussetaches.core.errors import CannotOpenStore, CannotReadExport, CannotWriteFile
 from poussetaches.core.moment import Moment
-from poussetaches.store.export import Header, lines_of, read_header, read_records
+from poussetaches.store.export_format import Header, lines_of, read_header, read_records
+from poussetaches.store.export_records import Record, TaskRecord
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.records import Record, TaskRecord
-from poussetaches.store.report import Progress
+from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite.commit_number import format_of, read_version
 from poussetaches.store.sqlite.database import connect, detach_log
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 def export(
     folder: DataFolder,
     write: Callable[[bytes], object],
-    progress: Progress,
+    progress: ProgressCallback,
     *,
     now: Moment,
     salvage: bool,
@@ -77,7 +77,9 @@ def _check_format(folder: DataFolder, connection: sqlite3.Connection) -> None:
 class _Counted:
     """Records that are passed on, and of which the tasks are counted."""
 
-    def __init__(self, records: Iterator[Record], progress: Progress, expected: int) -> None:
+    def __init__(
+        self, records: Iterator[Record], progress: ProgressCallback, expected: int
+    ) -> None:
         self.tasks = 0
         self._records = records
         self._progress = progress
@@ -93,7 +95,12 @@ class _Counted:
 
 
 async def import_into(
-    target: Path, file: BinaryIO, progress: Progress, *, now: Callable[[], Moment], random: Random
+    target: Path,
+    file: BinaryIO,
+    progress: ProgressCallback,
+    *,
+    now: Callable[[], Moment],
+    random: Random,
 ) -> int:
     """Make a new database of an export, complete in one file; return how many tasks it has.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
 from poussetaches.store.advice import cannot_be_opened
+from poussetaches.store.atomic_file import open_private
 from poussetaches.store.sqlite.commit_number import (
     format_of,
     is_numbered,
@@ -24,7 +25,6 @@ from poussetaches.store.sqlite.reserve import MARGIN, RESERVE, free_bytes, in_mi
 from poussetaches.store.sqlite.upgrade import STEPS
 from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
 from poussetaches.store.statements import load_migrations
-from poussetaches.store.writing import open_private
 
 OLDEST_SQLITE = (3, 38)  # the first with JSON functions and STRICT tables for certain
 CACHE_KIB = 16_384

@@ -10,8 +10,8 @@ import msgspec
 
 from poussetaches.core.defect import describe_defect
 from poussetaches.core.moment import Moment
-from poussetaches.store.export import type_of
-from poussetaches.store.records import (
+from poussetaches.store.export_format import type_of
+from poussetaches.store.export_records import (
     KeyRecord,
     MinuteRecord,
     OwnerRecord,

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from poussetaches.store.writing import open_private
+from poussetaches.store.atomic_file import open_private
 
 RESERVE = 16 * 1024 * 1024  # bytes; room for some ten thousand outcomes
 # Bytes that must be free besides. Without them the room just given up would be taken back before

@@ -39,7 +39,7 @@ from poussetaches.store.base import (
     TaskChange,
     TaskSummary,
 )
-from poussetaches.store.records import Record
+from poussetaches.store.export_records import Record
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import (
     clock,

@@ -16,7 +16,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import QueueOverrides
 from poussetaches.core.task import Reason, Task, buried
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.report import EXAMPLES, Progress, Report
+from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.commit_number import format_of, read_version
 from poussetaches.store.sqlite.log_owner import orphan_problem
@@ -34,6 +34,7 @@ from poussetaches.store.sqlite.rows import (
 from poussetaches.store.sqlite.salvage import Salvage
 from poussetaches.store.sqlite.wal import is_empty, log_of
 from poussetaches.store.statements import load_migrations, load_statements
+from poussetaches.store.verify_report import EXAMPLES, VerifyReport
 
 INTEGRITY_ERRORS = 20  # shown by SQLite at the most
 _RULE = re.compile(r"^-- (\w+): (.*)$", re.MULTILINE)
@@ -45,14 +46,14 @@ PUT_BACK = (
 )
 
 
-def verify(folder: DataFolder, progress: Progress) -> Report:
+def verify(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
     """Look through a folder's store, and change nothing.
 
     Raises:
         CannotOpenStore: there is nothing to look through.
     """
     path = folder.database
-    report = Report(facts={"database": str(path)})
+    report = VerifyReport(facts={"database": str(path)})
     if path.exists() and is_empty(path):
         orphan = orphan_problem(path)
         report.add("the file is empty: nothing is left of it" if orphan is None else orphan.what)
@@ -79,7 +80,9 @@ def verify(folder: DataFolder, progress: Progress) -> Report:
 class _Verification:
     """One database being looked through, part by part."""
 
-    def __init__(self, look: Look, folder: DataFolder, report: Report, progress: Progress) -> None:
+    def __init__(
+        self, look: Look, folder: DataFolder, report: VerifyReport, progress: ProgressCallback
+    ) -> None:
         self._connection = look.connection
         self._in_use = look.in_use
         self._folder = folder

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.errors import CannotWriteFile
-from poussetaches.store.writing import whole_file
+from poussetaches.store.atomic_file import atomic_file
 
 # Writes half of a file, says so, and waits to be killed.
 WRITER = """
 import sys
 from pathlib import Path
-from poussetaches.store.writing import whole_file
+from poussetaches.store.atomic_file import atomic_file
 
-with whole_file(Path(sys.argv[1]), replace=True) as beside:
+with atomic_file(Path(sys.argv[1]), replace=True) as beside:
     beside.write_bytes(b"half")
     print(beside, flush=True)
     sys.stdin.read()
@@ -43,7 +43,7 @@ def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def write(path: Path, content: bytes, *, replace: bool = False) -> None:
-    with whole_file(path, replace=replace) as beside:
+    with atomic_file(path, replace=replace) as beside:
         beside.write_bytes(content)
 
 
@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_file_is_there_once_it_is_complete_and_for_its_owner_alone(path: Path) -> None:
-    with whole_file(path, replace=False) as beside:
+    with atomic_file(path, replace=False) as beside:
         beside.write_bytes(b"all")
         assert not path.exists()
 
@@ -63,7 +63,7 @@ def test_file_is_there_once_it_is_complete_and_for_its_owner_alone(path: Path) -
 
 
 def test_file_that_could_not_be_completed_leaves_nothing(path: Path) -> None:
-    with pytest.raises(CannotWriteFile, match="No space left"), whole_file(path, replace=False):
+    with pytest.raises(CannotWriteFile, match="No space left"), atomic_file(path, replace=False):
         raise OSError(28, "No space left on device")
 
     assert list(path.parent.iterdir()) == []
@@ -121,7 +121,7 @@ def test_file_that_another_process_is_writing_is_left_to_it(path: Path) -> None:
 def test_file_created_meanwhile_is_not_replaced(path: Path) -> None:
     with (
         pytest.raises(CannotWriteFile, match="already exists"),
-        whole_file(path, replace=False) as beside,
+        atomic_file(path, replace=False) as beside,
     ):
         beside.write_bytes(b"all")
         path.write_bytes(b"another")

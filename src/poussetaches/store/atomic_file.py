@@ -17,7 +17,7 @@ PRIVATE_MODE = 0o600
 
 
 @contextmanager
-def whole_file(path: Path, *, replace: bool) -> Iterator[Path]:
+def atomic_file(path: Path, *, replace: bool) -> Iterator[Path]:
     """Yield an empty file to write; rename it to ``path`` once the block has ended without error.
 
     Only its owner may read it, since tasks hold personal data.
@@ -32,12 +32,12 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[Path]:
             os.close(open_private(beside, os.O_WRONLY | os.O_EXCL))
             yield beside
             _refuse_existing(path, replace=replace)
-            put_in_place(beside, path)
+            rename_durably(beside, path)
     except OSError as exc:
         raise CannotWriteFile(f"{path} cannot be written: {exc.strerror or exc}") from exc
 
 
-def put_in_place(beside: Path, path: Path) -> None:
+def rename_durably(beside: Path, path: Path) -> None:
     """Give a complete file its final name, durably."""
     descriptor = os.open(beside, os.O_RDONLY)
     try:

@@ -1,20 +1,16 @@
-"""What looking through a store came to."""
+"""The report of ``poussetaches verify``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
-EXAMPLES = 5  # shown of what is wrong alike
-
-# Told what is being done, how much of it is done, and of how much; None is not known.
-Progress = Callable[[str, int, int | None], None]
+EXAMPLES = 5  # shown for each kind of problem
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something wrong: in which words, how often, and where, for some of it."""
+    """A kind of problem: its description, how often it occurs, and some places."""
 
     what: str
     count: int = 1
@@ -22,8 +18,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True)
-class Report:
-    """What a store is and holds (``facts``), what is worth knowing, and what is wrong."""
+class VerifyReport:
+    """Facts about a store and its contents, remarks, problems, and advice on them."""
 
     facts: dict[str, object] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -31,5 +27,4 @@ class Report:
     advice: str | None = None
 
     def add(self, what: str, count: int = 1, examples: list[str] | None = None) -> None:
-        """Add a problem."""
         self.problems.append(Finding(what=what, count=count, examples=(examples or [])[:EXAMPLES]))

@@ -13,7 +13,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.schedule import check_expression
 from poussetaches.core.stored import decode, encode
 from poussetaches.core.target import check_stored_url
-from poussetaches.store.records import Record, ScheduleRecord, TaskRecord
+from poussetaches.store.export_records import Record, ScheduleRecord, TaskRecord
 
 FORMAT = "poussetaches-export"
 VERSION = 1
