@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.store.sqlite.damage import SMALL
+from poussetaches.store.sqlite.damage_check import SMALL
 from tests.acceptance.disks import content_of, mounted
 from tests.acceptance.harness import Answer, Server, ended, wait_until
 from tests.store.sqlite_files import raw

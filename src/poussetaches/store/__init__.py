@@ -16,12 +16,12 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
-from poussetaches.store.sqlite.backup import back_up
-from poussetaches.store.sqlite.copying import export, import_into
-from poussetaches.store.sqlite.log_owner import check_no_log_remains
+from poussetaches.store.sqlite.database_backup import back_up
+from poussetaches.store.sqlite.database_export import export, import_into
+from poussetaches.store.sqlite.database_verification import verify
 from poussetaches.store.sqlite.reserve import Reserve
-from poussetaches.store.sqlite.verify import verify
 from poussetaches.store.sqlite.wal import files_of
+from poussetaches.store.sqlite.wal_owner import check_no_log_remains
 from poussetaches.store.verify_report import VerifyReport
 
 __all__ = [

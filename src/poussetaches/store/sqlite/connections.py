@@ -26,16 +26,16 @@ from poussetaches.store.group_commit import GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.commit_number import number_commit
-from poussetaches.store.sqlite.damage import Depth, files_stamp, is_damage
+from poussetaches.store.sqlite.damage_check import Depth, files_stamp, is_damage
+from poussetaches.store.sqlite.file_identity import FileIdentity
 from poussetaches.store.sqlite.isolation import SettingAside, set_aside
 from poussetaches.store.sqlite.known import Known
-from poussetaches.store.sqlite.place import Place
 from poussetaches.store.sqlite.queues import changed_queues, stored_queues
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.rows import COLUMNS
 from poussetaches.store.sqlite.transaction import RowFailure, RowFault, SqliteTransaction
-from poussetaches.store.sqlite.wal import is_empty, log_of
+from poussetaches.store.sqlite.wal import is_empty, wal_of
 from poussetaches.store.statements import load_statements
 
 I = TypeVar("I")  # noqa: E741 - an item of a write
@@ -89,7 +89,7 @@ class Connections:
         self._commit = commit
         self._reserve = reserve
         self._row_fault = row_fault
-        self._place = None if path is None else Place(path)
+        self._identity = None if path is None else FileIdentity(path)
         self._group = GroupCommit(
             writer,
             self._begin,
@@ -184,8 +184,8 @@ class Connections:
         trouble = self.trouble
         if trouble is None:
             return
-        if self._place is not None:
-            await self._writer.run(self._place.check_is_there)
+        if self._identity is not None:
+            await self._writer.run(self._identity.check_is_there)
         if trouble.full:
             await self.shrink()
             await self._writer.run(self._make_room)
@@ -224,8 +224,8 @@ class Connections:
             StoreUnavailable: they are not.
         """
         # Every commit pays for these checks, and each releases the interpreter's lock: only two.
-        if self._place is not None:
-            self._check(self._place.check_log)
+        if self._identity is not None:
+            self._check(self._identity.check_log)
         try:
             self._commit(connection)
         except sqlite3.Error as exc:
@@ -235,10 +235,10 @@ class Connections:
             if getattr(exc, "sqlite_errorcode", 0) in UNDONE:
                 raise trouble from exc
             raise _may_have_lasted(trouble) from exc
-        if self._place is not None:
+        if self._identity is not None:
             try:
                 # After the commit: what is acknowledged must be where the next start reads it.
-                self._check(self._place.check_file)
+                self._check(self._identity.check_file)
             except StoreUnavailable as exc:
                 raise _may_have_lasted(exc) from exc
 
@@ -381,8 +381,8 @@ class Connections:
                     self._read_connection = connection
                 else:
                     self._read_connection = database.connect_reader(self.path)
-                if self._place is not None:
-                    self._place.keep()
+                if self._identity is not None:
+                    self._identity.remember()
             except BaseException:
                 connection.close()
                 raise
@@ -400,7 +400,7 @@ class Connections:
 
     def _must_keep_log(self) -> bool:
         is_damaged = self.trouble is not None and self.trouble.damaged
-        return is_damaged or (self._place is not None and self._place.find_cut())
+        return is_damaged or (self._identity is not None and self._identity.is_cut_short())
 
     def _disconnect_reader(self) -> None:
         connection, self._read_connection = self._read_connection, None
@@ -418,7 +418,7 @@ class Connections:
         """Log that closing did not bring the log into the file, such as on a full disk."""
         if self.path is None:
             return
-        wal = log_of(self.path)
+        wal = wal_of(self.path)
         with suppress(OSError):  # a failing disk must not keep the store from stopping
             if not is_empty(wal):
                 log.warning(
@@ -427,8 +427,8 @@ class Connections:
                 )
 
     def _let_go(self) -> None:
-        if self._place is not None:
-            self._place.let_go()
+        if self._identity is not None:
+            self._identity.close()
 
     # Trouble
 
@@ -449,12 +449,12 @@ class Connections:
 
     def _reconnect(self) -> None:
         """Open the database anew, never create it, and check it, also for being writable."""
-        assert self._place is not None and self.path is not None
+        assert self._identity is not None and self.path is not None
         assert self.trouble is not None
-        stamp = files_stamp([self.path, log_of(self.path)])
+        stamp = files_stamp([self.path, wal_of(self.path)])
         if stamp == self._damage_stamp:  # a check takes seconds: only again after a change
             raise StoreUnavailable(self.trouble.reason)
-        self._place.let_go_of_index()
+        self._identity.close_index()
         try:
             depth = Depth.CONTENT if self.trouble.damaged else Depth.STRUCTURE
             self._connect(must_exist=True, depth=depth)
@@ -499,9 +499,9 @@ class Connections:
     def _make_room(self) -> None:
         """Bring the log into the database, so that it takes no room, then claim the reserve."""
         if self.path is not None and self._connection is not None:
-            if self._place is not None:
-                self._check(self._place.check_log)
-                self._place.let_shrink()
+            if self._identity is not None:
+                self._check(self._identity.check_log)
+                self._identity.allow_shrinking()
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         try:
@@ -536,9 +536,9 @@ class Connections:
             raise StoreClosed
         if self._connection is None or (self.trouble is not None and not self.trouble.full):
             return False
-        if self._place is not None:
-            self._check(self._place.check_log)
-            self._place.let_shrink()
+        if self._identity is not None:
+            self._check(self._identity.check_log)
+            self._identity.allow_shrinking()
         try:
             if not self._connection.execute("PRAGMA freelist_count").fetchone()[0]:
                 return False

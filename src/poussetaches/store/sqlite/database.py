@@ -18,12 +18,12 @@ from poussetaches.store.sqlite.commit_number import (
     read_version,
     renumber,
 )
-from poussetaches.store.sqlite.damage import DAMAGED, Depth, find_damage, is_damage
-from poussetaches.store.sqlite.extent import missing_pages
-from poussetaches.store.sqlite.log_owner import files_problem
+from poussetaches.store.sqlite.damage_check import DAMAGED, Depth, find_damage, is_damage
+from poussetaches.store.sqlite.file_length import missing_pages
+from poussetaches.store.sqlite.migration_steps import STEPS
 from poussetaches.store.sqlite.reserve import MARGIN, RESERVE, free_bytes, in_mib
-from poussetaches.store.sqlite.upgrade import STEPS
-from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
+from poussetaches.store.sqlite.wal import is_empty, wal_index_of, wal_of
+from poussetaches.store.sqlite.wal_owner import files_problem
 from poussetaches.store.statements import load_migrations
 
 OLDEST_SQLITE = (3, 38)  # the first with JSON functions and STRICT tables for certain
@@ -255,7 +255,7 @@ def _refusal_of_system(path: Path) -> OSError | None:
     """Return the error of opening a closed database's files, since SQLite hides it."""
     opened = []
     try:
-        for each in (path, log_of(path), index_of(path)):
+        for each in (path, wal_of(path), wal_index_of(path)):
             with suppress(FileNotFoundError):
                 opened.append(os.open(each, os.O_RDWR))
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""Leasing due tasks, and looking at what is due next, lane by lane."""
+"""Leasing of due tasks, and the times at which lanes have their next task, lane by lane."""
 
 from __future__ import annotations
 

@@ -82,12 +82,12 @@ class _LogHeader(NamedTuple):
         return sums if is_log and sums == _PAIR.unpack_from(self.content, 24) else None
 
 
-def log_of(database: Path) -> Path:
+def wal_of(database: Path) -> Path:
     """Return the path of a database's log."""
     return database.with_name(f"{database.name}-wal")
 
 
-def index_of(database: Path) -> Path:
+def wal_index_of(database: Path) -> Path:
     """Return the path of the index of a database's log."""
     return database.with_name(f"{database.name}-shm")
 
@@ -99,7 +99,7 @@ def journal_of(database: Path) -> Path:
 
 def files_of(database: Path) -> list[Path]:
     """Return the paths of a database and of every file that SQLite makes beside it."""
-    return [database, log_of(database), index_of(database), journal_of(database)]
+    return [database, wal_of(database), wal_index_of(database), journal_of(database)]
 
 
 def is_empty(path: Path) -> bool:
@@ -150,7 +150,7 @@ def orphaned_files(database: Path) -> list[Path]:
 
     SQLite deletes them when it first reads an empty database.
     """
-    return [each for each in (log_of(database), journal_of(database)) if not is_empty(each)]
+    return [each for each in (wal_of(database), journal_of(database)) if not is_empty(each)]
 
 
 def undoes_creation(journal: Path) -> bool:

@@ -18,10 +18,10 @@ from poussetaches.store.sqlite.wal import (
     has_commit,
     is_empty,
     journal_of,
-    log_of,
     orphaned_files,
     read_header,
     undoes_creation,
+    wal_of,
 )
 
 
@@ -89,7 +89,7 @@ def _unrelated_file(database: Path) -> Path | None:
     header = read_header(database)
     if header is None:
         return None  # SQLite says what is wrong
-    journal, log = journal_of(database), log_of(database)
+    journal, log = journal_of(database), wal_of(database)
     if undoes_creation(journal) and database.stat().st_size > header.page_size:
         return journal
     return None if _continues(log, header) or not has_commit(log) else log

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poussetaches.store.sqlite.wal import SMALLEST_PAGE, frames_of, log_of, read_header
+from poussetaches.store.sqlite.wal import SMALLEST_PAGE, frames_of, read_header, wal_of
 
 PENDING_BYTE = 0x40000000  # its page is never used
 
@@ -21,7 +21,7 @@ def missing_pages(path: Path, *, with_log: bool = True) -> int:
     page_size, page_count = header.page_size, header.page_count
     if page_size < SMALLEST_PAGE or page_count is None:
         return 0
-    logged = _logged_pages(log_of(path)) if with_log else {}
+    logged = _logged_pages(wal_of(path)) if with_log else {}
     needed = [page_count, *logged.values()][-1]  # the last commit knows
     absent = range(path.stat().st_size // page_size + 1, needed + 1)
     unused = PENDING_BYTE // page_size + 1

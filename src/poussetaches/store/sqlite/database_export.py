@@ -20,7 +20,7 @@ from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite.commit_number import format_of, read_version
 from poussetaches.store.sqlite.database import connect, detach_log
-from poussetaches.store.sqlite.looking import looking
+from poussetaches.store.sqlite.read_only import open_read_only
 from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.records import records_of
 from poussetaches.store.sqlite.rows import COLUMNS
@@ -47,13 +47,13 @@ def export(
         CannotOpenStore: there is none, or it is damaged and not to be salvaged.
     """
     try:
-        with looking(folder, salvage=salvage) as look:
+        with open_read_only(folder, salvage=salvage) as source:
             reading = Reading(
-                look.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
+                source.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
             )
-            _check_format(folder, look.connection)
+            _check_format(folder, source.connection)
             expected = reading.number("expected_tasks")
-            records = records_of(reading, look.connection, now, salvage=salvage)
+            records = records_of(reading, source.connection, now, salvage=salvage)
             counted = _Counted(records, progress, expected)
             for line in lines_of(Header(exported_at=now, tasks=expected), counted):
                 write(line)

@@ -1,9 +1,9 @@
 """Checks that the files of an open database were neither moved, replaced nor truncated.
 
-A file that was opened can be written to for as long as it is held, wherever its name has gone:
-after its folder was moved, deleted or mounted over, SQLite would continue with files that the
-next start cannot find. Nor does SQLite notice a truncated log: it writes behind the end that
-it remembers, and the next start reads nothing behind a gap.
+A process can write to an open file even after its name is gone: after its folder was moved,
+deleted or covered by another mount, SQLite would continue with files that the next start cannot
+find. SQLite does not notice a truncated WAL either: it writes behind the end that it remembers,
+and the next start reads nothing behind the gap.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 
 from poussetaches.core.errors import StoreUnavailable
-from poussetaches.store.sqlite.wal import index_of, log_of
+from poussetaches.store.sqlite.wal import wal_index_of, wal_of
 from poussetaches.store.sqlite.wal_index import WalIndex
 
 
-class Place:
+class FileIdentity:
     """The file, the log and the log's index that a database was opened with.
 
     The file stays open, so that its inode number cannot be reused. It is closed after the
@@ -25,27 +25,27 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self._file = path
-        self._log = log_of(path)
-        self._held: int | None = None
+        self._log = wal_of(path)
+        self._descriptor: int | None = None
         self._index: WalIndex | None = None
         self._file_stat: os.stat_result | None = None
         self._log_stat: os.stat_result | None = None
         self._file_size = 0  # the size that the file must still have
 
-    def keep(self) -> None:
+    def remember(self) -> None:
         """Remember the files as they are after opening.
 
         Raises:
             OSError: a file cannot be opened.
         """
-        if self._held is None:
-            self._held = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
-            self._file_stat = os.fstat(self._held)
+        if self._descriptor is None:
+            self._descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+            self._file_stat = os.fstat(self._descriptor)
         self._log_stat = self._log.stat()
-        self._index = WalIndex(index_of(self._file))
+        self._index = WalIndex(wal_index_of(self._file))
         self._file_size = 0
 
-    def let_shrink(self) -> None:
+    def allow_shrinking(self) -> None:
         """Expect the file to be shortened by this process."""
         self._file_size = 0
 
@@ -85,7 +85,7 @@ class Place:
         if size < self._index.log_size:
             raise _CutShort(self._log, size, self._index.log_size)
 
-    def find_cut(self) -> bool:
+    def is_cut_short(self) -> bool:
         """Return whether a check finds one of them cut short."""
         for check in (self.check_file, self.check_log):
             try:
@@ -96,18 +96,18 @@ class Place:
                 continue
         return False
 
-    def let_go_of_index(self) -> None:
+    def close_index(self) -> None:
         """Close the index, once no connection is open. May be called twice."""
         index, self._index = self._index, None
         if index is not None:
             index.close()
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close everything, once no connection is open. May be called twice."""
-        self.let_go_of_index()
-        held, self._held = self._held, None
-        if held is not None:
-            os.close(held)
+        self.close_index()
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class _CutShort(StoreUnavailable):

@@ -19,8 +19,8 @@ from poussetaches.store import back_up_store, export_store, import_store, verify
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.sqlite.commit_number import is_numbered, read_version
 from poussetaches.store.sqlite.database import APPLICATION_ID, connect, prepare
-from poussetaches.store.sqlite.log_owner import files_problem
-from poussetaches.store.sqlite.wal import journal_of, log_of
+from poussetaches.store.sqlite.wal import journal_of, wal_of
+from poussetaches.store.sqlite.wal_owner import files_problem
 from poussetaches.store.statements import load_migrations
 from tests.factories import NOW, make_task, seeded
 from tests.store.driving import assert_counts_are_true, found_by
@@ -48,7 +48,7 @@ class Snapshot(NamedTuple):
 
 
 def snapshot(path: Path, ids: list[str]) -> Snapshot:
-    return Snapshot(content_of(path) or b"", content_of(log_of(path)) or b"", sorted(ids))
+    return Snapshot(content_of(path) or b"", content_of(wal_of(path)) or b"", sorted(ids))
 
 
 def put_files(folder: Path, files: dict[str, bytes]) -> Path:
@@ -250,7 +250,7 @@ async def test_database_opens_once_the_log_of_another_was_moved_away(
     killed = folders.killed
     content = await other(folders)
     original = killed.database.read_bytes()
-    log = log_of(killed.database).rename(folders.elsewhere / "log")
+    log = wal_of(killed.database).rename(folders.elsewhere / "log")
     killed.database.write_bytes(content)
 
     ids = await ids_in(killed.database)
@@ -258,7 +258,7 @@ async def test_database_opens_once_the_log_of_another_was_moved_away(
     assert "last" not in ids or other is by_backup
     remove(killed.database)
     killed.database.write_bytes(original)
-    log.rename(log_of(killed.database))
+    log.rename(wal_of(killed.database))
     assert await ids_in(killed.database) == ["early", "last", "later"]
 
 
@@ -279,7 +279,7 @@ async def test_import_beside_the_log_of_another_database_is_refused(folders: Fol
 
 def test_backup_beside_the_log_of_another_database_is_refused(folders: Folders) -> None:
     target = folders.elsewhere / "backup.db"
-    log_of(target).write_bytes(b"acknowledged")
+    wal_of(target).write_bytes(b"acknowledged")
 
     with pytest.raises(CannotWriteFile, match=r"backup\.db-wal beside it is the log of another"):
         back_up_store(folders.killed, target, lambda *_: None, replace=True)

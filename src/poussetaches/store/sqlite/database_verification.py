@@ -19,8 +19,7 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.commit_number import format_of, read_version
-from poussetaches.store.sqlite.log_owner import orphan_problem
-from poussetaches.store.sqlite.looking import Look, looking
+from poussetaches.store.sqlite.read_only import ReadOnlyDatabase, open_read_only
 from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import RESERVE
 from poussetaches.store.sqlite.rows import (
@@ -32,7 +31,8 @@ from poussetaches.store.sqlite.rows import (
     text_of,
 )
 from poussetaches.store.sqlite.salvage import Salvage
-from poussetaches.store.sqlite.wal import is_empty, log_of
+from poussetaches.store.sqlite.wal import is_empty, wal_of
+from poussetaches.store.sqlite.wal_owner import orphan_problem
 from poussetaches.store.statements import load_migrations, load_statements
 from poussetaches.store.verify_report import EXAMPLES, VerifyReport
 
@@ -50,7 +50,7 @@ def verify(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
     """Look through a folder's store, and change nothing.
 
     Raises:
-        CannotOpenStore: there is nothing to look through.
+        CannotOpenStore: there is nothing to source through.
     """
     path = folder.database
     report = VerifyReport(facts={"database": str(path)})
@@ -59,21 +59,21 @@ def verify(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
         report.add("the file is empty: nothing is left of it" if orphan is None else orphan.what)
         report.advice = PUT_BACK if orphan is None else orphan.advice
         return report
-    with looking(folder, salvage=True, skip_unrelated_log=True) as look:
-        if look.problem is not None:
-            report.add(look.problem.what)
+    with open_read_only(folder, salvage=True, skip_unrelated_log=True) as source:
+        if source.problem is not None:
+            report.add(source.problem.what)
             report.notes.append(f"only {path.name} was read; no server starts on this folder")
-        if look.missing_pages:
+        if source.missing_pages:
             report.add(
-                f"the file was cut short: {look.missing_pages} pages at its end are missing"
+                f"the file was cut short: {source.missing_pages} pages at its end are missing"
             )
         try:
-            _Verification(look, folder, report, progress).run()
+            _Verification(source, folder, report, progress).run()
         except sqlite3.DatabaseError as exc:
             report.add(f"nothing more can be read: {exc}")
             report.advice = PUT_BACK
-    if look.problem is not None:
-        report.advice = look.problem.advice
+    if source.problem is not None:
+        report.advice = source.problem.advice
     return report
 
 
@@ -81,18 +81,22 @@ class _Verification:
     """One database being looked through, part by part."""
 
     def __init__(
-        self, look: Look, folder: DataFolder, report: VerifyReport, progress: ProgressCallback
+        self,
+        source: ReadOnlyDatabase,
+        folder: DataFolder,
+        report: VerifyReport,
+        progress: ProgressCallback,
     ) -> None:
-        self._connection = look.connection
-        self._in_use = look.in_use
+        self._connection = source.connection
+        self._in_use = source.in_use
         self._folder = folder
         self._report = report
         self._progress = progress
         self._reading = Reading(
-            look.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
+            source.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
         )
-        self._log_was_read = look.problem is None
-        self._damaged = look.missing_pages > 0
+        self._log_was_read = source.problem is None
+        self._damaged = source.missing_pages > 0
 
     def run(self) -> None:
         """Verify everything."""
@@ -114,7 +118,7 @@ class _Verification:
         report.facts["in_use"] = self._in_use
         if self._in_use:
             report.notes.append("a server uses it: what changes meanwhile may be missed")
-        elif self._log_was_read and not is_empty(log_of(path)):
+        elif self._log_was_read and not is_empty(wal_of(path)):
             report.notes.append(
                 "the last server did not stop in order; what its log holds was read too, and the "
                 "next start will take it over"

@@ -1,4 +1,4 @@
-"""Looking into a store without changing a byte of it, whether its server runs or not."""
+"""Read-only access to a database, whether its server runs or not; no byte of its files changes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store.folder import DataFolder, ReadLock
-from poussetaches.store.sqlite.extent import missing_pages
-from poussetaches.store.sqlite.log_owner import FilesProblem, files_problem, orphan_problem
-from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
+from poussetaches.store.sqlite.file_length import missing_pages
+from poussetaches.store.sqlite.wal import is_empty, wal_index_of, wal_of
+from poussetaches.store.sqlite.wal_owner import FilesProblem, files_problem, orphan_problem
 
 WAIT = 5000  # milliseconds for a server that holds the database for a moment
 
@@ -31,7 +31,7 @@ CANNOT_WRITE = (
 SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
 
 
-class Look(NamedTuple):
+class ReadOnlyDatabase(NamedTuple):
     """A read-only connection, and the state of the files."""
 
     connection: sqlite3.Connection
@@ -41,9 +41,9 @@ class Look(NamedTuple):
 
 
 @contextmanager
-def looking(
+def open_read_only(
     folder: DataFolder, *, salvage: bool = False, skip_unrelated_log: bool = False
-) -> Iterator[Look]:
+) -> Iterator[ReadOnlyDatabase]:
     """Open a folder's database for reading, in one transaction; a server may start meanwhile.
 
     ``salvage`` reads the rest of a file that was cut short.
@@ -56,27 +56,27 @@ def looking(
     with folder.reading() as lock:
         # Before SQLite opens the files, since closing a file releases all locks of the process
         # on it.
-        problem, absent = _check_files(
+        problem, missing = _check_files(
             path, in_use=lock.in_use, skip_unrelated_log=skip_unrelated_log
         )
-        if absent and not salvage:
-            raise sqlite3.DatabaseError(f"{absent} pages are missing")
+        if missing and not salvage:
+            raise sqlite3.DatabaseError(f"{missing} pages are missing")
         with (
-            _leaving_no_files(path),
+            _deleting_new_files(path),
             closing(
                 _connect(path, IMMUTABLE) if problem is not None else _connect_beside(path, lock)
             ) as connection,
         ):
-            if absent:
+            if missing:
                 connection.execute("PRAGMA writable_schema = ON")
-            yield Look(connection, lock.in_use, absent, problem)
+            yield ReadOnlyDatabase(connection, lock.in_use, missing, problem)
 
 
 @contextmanager
-def connected_unchanged(path: Path) -> Iterator[sqlite3.Connection]:
+def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """Connect to the database of a locked folder, and change none of its files."""
-    means = IMMUTABLE if is_empty(log_of(path)) else _means(path)
-    with _leaving_no_files(path), closing(_connect(path, means)) as connection:
+    uri_parameters = IMMUTABLE if is_empty(wal_of(path)) else _uri_parameters(path)
+    with _deleting_new_files(path), closing(_connect(path, uri_parameters)) as connection:
         yield connection
 
 
@@ -100,14 +100,14 @@ def _connect_beside(path: Path, lock: ReadLock) -> sqlite3.Connection:
     From then on SQLite's own locks protect what it reads. If it cannot create the files that they
     need, or the database has no log yet, no server can start before the folder is unlocked.
     """
-    connection = _connect(path, "" if lock.in_use else _means(path))
+    connection = _connect(path, "" if lock.in_use else _uri_parameters(path))
     try:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         has_log = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     except sqlite3.DatabaseError as exc:
         cannot_write = getattr(exc, "sqlite_errorcode", 0) & 0xFF in CANNOT_WRITE
-        if lock.in_use or not is_empty(log_of(path)) or not cannot_write:
+        if lock.in_use or not is_empty(wal_of(path)) or not cannot_write:
             return connection  # the next read raises the error
         connection.close()
         return _connect(path, IMMUTABLE)
@@ -116,9 +116,9 @@ def _connect_beside(path: Path, lock: ReadLock) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path, means: str) -> sqlite3.Connection:
+def _connect(path: Path, uri_parameters: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro{means}",
+        f"{path.absolute().as_uri()}?mode=ro{uri_parameters}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
@@ -128,20 +128,20 @@ def _connect(path: Path, means: str) -> sqlite3.Connection:
     return connection
 
 
-def _means(path: Path) -> str:
+def _uri_parameters(path: Path) -> str:
     """Return the URI parameters for reading without changing an existing index of the log."""
-    return "" if is_empty(log_of(path)) or not index_of(path).exists() else "&readonly_shm=1"
+    return "" if is_empty(wal_of(path)) or not wal_index_of(path).exists() else "&readonly_shm=1"
 
 
 @contextmanager
-def _leaving_no_files(path: Path) -> Iterator[None]:
+def _deleting_new_files(path: Path) -> Iterator[None]:
     """Delete the log and index that SQLite creates, unless another process uses them by now."""
-    made = [file for file in (log_of(path), index_of(path)) if not file.exists()]
+    created = [file for file in (wal_of(path), wal_index_of(path)) if not file.exists()]
     try:
         yield
     finally:
-        if made:
-            _delete_unused(path, made)
+        if created:
+            _delete_unused(path, created)
 
 
 def _delete_unused(path: Path, files: list[Path]) -> None:
@@ -153,7 +153,7 @@ def _delete_unused(path: Path, files: list[Path]) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
         for file in files:
             # A server that came and was killed meanwhile has left a log that holds something.
-            if file != log_of(path) or is_empty(file):
+            if file != wal_of(path) or is_empty(file):
                 file.unlink(missing_ok=True)
     except OSError:
         return  # another process uses them

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-from poussetaches.store.sqlite.looking import connected_unchanged
+from poussetaches.store.sqlite.read_only import connect_read_only
 from poussetaches.store.sqlite.wal import is_empty, journal_of
 
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -48,7 +48,7 @@ def find_damage(path: Path, depth: Depth) -> str | None:
     if is_small:
         _load(path)
     try:
-        with connected_unchanged(path) as connection:
+        with connect_read_only(path) as connection:
             is_whole = is_small and depth is Depth.START
             found = next(_findings(connection, Depth.CONTENT if is_whole else depth), None)
     except sqlite3.Error as exc:

@@ -11,7 +11,7 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.sqlite.commit_number import is_numbered, read_version, renumber
 from poussetaches.store.sqlite.database import detach_log
-from poussetaches.store.sqlite.looking import looking
+from poussetaches.store.sqlite.read_only import open_read_only
 
 PAGES = 2048  # copied between two signs of progress
 
@@ -23,9 +23,9 @@ def back_up(folder: DataFolder, target: Path, progress: ProgressCallback) -> int
         CannotOpenStore: there is none, or it is damaged.
     """
     try:
-        with looking(folder) as look, closing(_empty(target)) as copy:
+        with open_read_only(folder) as source, closing(_empty(target)) as copy:
             # In its transaction: else each write of the server would have the copying begun anew.
-            look.connection.backup(
+            source.connection.backup(
                 copy,
                 pages=PAGES,
                 progress=lambda _, left, all: progress("copying pages", all - left, all),

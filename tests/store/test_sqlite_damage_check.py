@@ -13,7 +13,7 @@ import pytest
 from poussetaches.core.errors import CannotOpenStore, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.queue import Queue
-from poussetaches.store.sqlite import SqliteStore, damage
+from poussetaches.store.sqlite import SqliteStore, damage_check
 from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import found_by, put_schedule
 from tests.store.sqlite_files import content_of, opened, overwrite, raw
@@ -39,7 +39,7 @@ async def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make any database too large for a whole check at the start."""
-    monkeypatch.setattr(damage, "SMALL", 0)
+    monkeypatch.setattr(damage_check, "SMALL", 0)
 
 
 def root_of(path: Path, name: str) -> int:
@@ -89,7 +89,7 @@ async def test_damaged_root_page_is_refused_at_the_start(
     path: Path, name: str, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if size == "large":
-        monkeypatch.setattr(damage, "SMALL", 0)
+        monkeypatch.setattr(damage_check, "SMALL", 0)
     zero_page(path, root_of(path, name))
     before = files_in(path.parent)
 
@@ -246,4 +246,4 @@ def test_errors_of_damage_are_told_from_others() -> None:
     for error, code in zip(errors, codes, strict=True):
         error.sqlite_errorcode = code
 
-    assert [damage.is_damage(error) for error in errors] == [True, True, False]
+    assert [damage_check.is_damage(error) for error in errors] == [True, True, False]
