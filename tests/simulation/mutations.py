@@ -39,7 +39,7 @@ MUTATIONS = (
     ),
     Mutation(
         "finish a task twice",
-        "store/sqlite/finishes.py",
+        "store/sqlite/attempt_writes.py",
         "    tasks.record(tx, changes)\n    _record_attempts(",
         "    tasks.record(tx, changes)\n    tasks.record(tx, changes[:1])\n    _record_attempts(",
     ),

@@ -471,7 +471,7 @@ class ScheduleRules:
         assert notes.waits == [(LANE, NOW)]
         assert notes.pauses == [True, False]
 
-    # Expiring
+    # ExpireCall
 
     async def test_waiting_tasks_past_their_end_are_buried(self, store: Store) -> None:
         """``expire``: bury waiting tasks past their ``expires_at``; tell how many."""

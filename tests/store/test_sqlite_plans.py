@@ -12,8 +12,8 @@ import pytest
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.task import Reason, TaskState
 from poussetaches.store.sqlite import database, search
-from poussetaches.store.sqlite.many import SIZES, for_many
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.bulk_insert import SIZES, multi_row_statement
+from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.rows import COLUMNS
 from poussetaches.store.statements import load_statements
 from tests.factories import NOW
@@ -156,7 +156,7 @@ def test_statement_goes_by_its_index(connection: sqlite3.Connection, name: str) 
 def test_many_tasks_are_changed_by_their_numbers(
     connection: sqlite3.Connection, count: int
 ) -> None:
-    text = for_many(STATEMENTS["succeed_tasks"], count)
+    text = multi_row_statement(STATEMENTS["succeed_tasks"], count)
 
     plan = plan_of(connection, text, [None] * text.count("?"))
 

@@ -23,8 +23,8 @@ from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import News, Push
 from poussetaches.store.sqlite import SqliteStore, connections, database
-from poussetaches.store.sqlite.reads import Reading
 from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.row_reader import Reading
 from tests.factories import NOW, make_ended, make_schedule, make_task
 from tests.store.driving import (
     Notes,

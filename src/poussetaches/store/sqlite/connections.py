@@ -25,14 +25,14 @@ from poussetaches.store.base import Listener, News, StoreTrouble
 from poussetaches.store.group_commit import GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
+from poussetaches.store.sqlite.cache import Cache
 from poussetaches.store.sqlite.commit_number import number_commit
 from poussetaches.store.sqlite.damage_check import Depth, files_stamp, is_damage
 from poussetaches.store.sqlite.file_identity import FileIdentity
-from poussetaches.store.sqlite.isolation import SettingAside, set_aside
-from poussetaches.store.sqlite.known import Known
-from poussetaches.store.sqlite.queues import changed_queues, stored_queues
-from poussetaches.store.sqlite.reads import Reading, Unreadable
+from poussetaches.store.sqlite.isolation import SetAsideCall, set_aside
+from poussetaches.store.sqlite.queue_writes import changed_queues, stored_queues
 from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import COLUMNS
 from poussetaches.store.sqlite.transaction import RowFailure, RowFault, SqliteTransaction
 from poussetaches.store.sqlite.wal import is_empty, wal_of
@@ -74,7 +74,7 @@ class Connections:
         row_fault: RowFault | None = None,
     ) -> None:
         self.path = path
-        self.known = Known()
+        self.cache = Cache()
         self.trouble: StoreTrouble | None = None
         self._is_announced = False
         self._damage_stamp: object = None  # of the files in which damage was found
@@ -109,7 +109,7 @@ class Connections:
         """Connect, bring the schema up to date, and claim the reserve."""
         await self._writer.run(lambda: self._connect(must_exist=False))
         await self._writer.run(self._take_reserve)
-        self.known.queues = await self.look(stored_queues)
+        self.cache.queues = await self.look(stored_queues)
 
     async def close(self) -> None:
         """Commit what was given, and disconnect. May be called twice."""
@@ -209,7 +209,7 @@ class Connections:
         return SqliteTransaction(
             self._connection,
             self._sql,
-            self.known,
+            self.cache,
             random=self._random,
             commit=self._commit_in_place,
             isolates_rows=isolates_rows,
@@ -332,7 +332,7 @@ class Connections:
             opened = connection()
             if opened is None:
                 raise self._why_disconnected()
-            reading = Reading(opened, self._sql, self.known.leases.__contains__)
+            reading = Reading(opened, self._sql, self.cache.leases.__contains__)
             try:
                 return read(reading)
             except (sqlite3.Error, MemoryError) as exc:
@@ -362,7 +362,7 @@ class Connections:
     async def _set_aside(self, rows: Sequence[Unreadable]) -> None:
         for row in rows:
             try:
-                await self._group.write(set_aside, SettingAside(row, self._now()))
+                await self._group.write(set_aside, SetAsideCall(row, self._now()))
             except StoreUnavailable:
                 # What was read is good all the same; the row is to be met again.
                 self.unreadable -= {row.key}
@@ -441,10 +441,10 @@ class Connections:
             await self._disconnect_both()
             await self._writer.run(self._reconnect)
         await self._writer.run(self._forget_ended_leases)
-        await self._writer.run(self.known.forget_rows)
+        await self._writer.run(self.cache.clear_rows)
         stored = await self.look(stored_queues)
-        changed = changed_queues(self.known.queues, stored)
-        self.known.queues = stored
+        changed = changed_queues(self.cache.queues, stored)
+        self.cache.queues = stored
         self.tell(News(queues=changed))
 
     def _reconnect(self) -> None:
@@ -474,13 +474,13 @@ class Connections:
     def _forget_ended_leases(self) -> None:
         """Give up the leases of attempts whose end is on disk, though its commit failed."""
         assert self._connection is not None
-        leases = self.known.leases
-        for held in leases:
-            row = self._connection.execute(self._sql["leased_task"], (held.seq,)).fetchone()
-            if row is None or row[0] != held.attempt_total:
-                leases.give_up(held.seq)
+        leases = self.cache.leases
+        for record in leases:
+            row = self._connection.execute(self._sql["leased_task"], (record.seq,)).fetchone()
+            if row is None or row[0] != record.attempt_total:
+                leases.give_up(record.seq)
             elif row[1]:
-                leases.cancel(held.seq)
+                leases.cancel(record.seq)
 
     def _give_up_reserve_if_needed(self) -> None:
         """Make room for opening: its files, an upgrade, and what a crash left to be written."""

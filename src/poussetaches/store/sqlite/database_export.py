@@ -21,8 +21,8 @@ from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite.commit_number import format_of, read_version
 from poussetaches.store.sqlite.database import connect, detach_log
 from poussetaches.store.sqlite.read_only import open_read_only
-from poussetaches.store.sqlite.reads import Reading
-from poussetaches.store.sqlite.records import records_of
+from poussetaches.store.sqlite.record_rows import records_of
+from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.rows import COLUMNS
 from poussetaches.store.sqlite.store import SqliteStore
 from poussetaches.store.statements import load_migrations, load_statements

@@ -20,8 +20,8 @@ from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.commit_number import format_of, read_version
 from poussetaches.store.sqlite.read_only import ReadOnlyDatabase, open_read_only
-from poussetaches.store.sqlite.reads import Reading, Unreadable
 from poussetaches.store.sqlite.reserve import RESERVE
+from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import (
     COLUMNS,
     Row,

@@ -20,9 +20,9 @@ from poussetaches.store.sqlite.isolation import (
     note_left,
     raise_trouble,
 )
-from poussetaches.store.sqlite.reads import Unreadable
+from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
-from poussetaches.store.sqlite.unreadable import clear_away
+from poussetaches.store.sqlite.unreadable_rows import clear_away
 
 SLICE = 250  # tasks: keeps one commit, and the pushes that wait for it, under ~10 ms
 SKIPPED_FAILED = "failed"  # why a task was skipped whose change could not be written

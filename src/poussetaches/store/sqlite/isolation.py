@@ -22,9 +22,9 @@ from poussetaches.core.stored import encode
 from poussetaches.core.task import Reason, TaskState, buried
 from poussetaches.store.base import Change
 from poussetaches.store.sqlite import database, tasks
-from poussetaches.store.sqlite.reads import Unreadable
+from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.transaction import Fate, RowFailure, SqliteTransaction, Step
-from poussetaches.store.sqlite.unreadable import clear_away, set_row_aside
+from poussetaches.store.sqlite.unreadable_rows import clear_away, set_row_aside
 
 I = TypeVar("I")  # noqa: E741 - a row of a write
 R = TypeVar("R")
@@ -121,21 +121,21 @@ def give_up_row(
     return _first_that_works(tx, row, defect, remedies)
 
 
-class SettingAside(NamedTuple):
+class SetAsideCall(NamedTuple):
     """An unreadable row to set aside, and when it was found."""
 
     row: Unreadable
     found_at: Moment
 
 
-def set_aside(tx: SqliteTransaction, items: Sequence[SettingAside]) -> Sequence[bool]:
+def set_aside(tx: SqliteTransaction, items: Sequence[SetAsideCall]) -> Sequence[bool]:
     """Move rows to the table ``unreadable``; return which ones still existed."""
     return each(
         tx,
         Step.SET_ASIDE,
         items,
         lambda some: [set_row_aside(tx, item.row, item.found_at) for item in some],
-        give_up=lambda item, defect: _leave(tx, item.row, defect),
+        give_up=lambda item, defect: _abandon(tx, item.row, defect),
     )
 
 
@@ -194,18 +194,18 @@ def _first_that_works(
         if fate is not None:
             _note(tx, row, defect, fate)
         return fate
-    _leave(tx, row, defect)
-    return Fate.LEFT
+    _abandon(tx, row, defect)
+    return Fate.UNCHANGED
 
 
 def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
     """Note that a row was left as it was, to be logged and counted."""
-    _note(tx, row, defect, Fate.LEFT)
+    _note(tx, row, defect, Fate.UNCHANGED)
 
 
-def _leave(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
+def _abandon(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
     if isinstance(row.key, int):
-        tx.leave(row.key)
+        tx.abandon(row.key)
     note_left(tx, row, defect)
     return False
 
@@ -224,7 +224,7 @@ def _bury(
         clear_away(tx, now)
         return Fate.SET_ASIDE if was_unreadable else None
     if old.state is not TaskState.WAITING:
-        return Fate.LEFT
+        return Fate.UNCHANGED
     new = msgspec.structs.replace(
         buried(old, Reason.INTERNAL_ERROR, now=now),
         attempt_count=old.attempt_count + attempts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.row_reader import Reading
 
 SLICE = 500  # tasks in one reading
 LAST = 2**62

@@ -17,7 +17,7 @@ import msgspec
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import SCAN, Page, Selection
-from poussetaches.store.sqlite.reads import Reading, as_list
+from poussetaches.store.sqlite.row_reader import Reading, as_list
 
 MERGED = 100  # queues at most, of up to three ranges each; SQLite merges no more than 500
 LAST = 2**63 - 1  # above any number of a task

@@ -42,23 +42,23 @@ from poussetaches.store.base import (
 from poussetaches.store.export_records import Record
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import (
-    clock,
+    attempt_writes,
+    clock_record,
     database,
+    due_tasks,
     edits,
-    finishes,
-    leasing,
-    pushes,
-    queues,
-    records,
-    schedules,
+    maintenance_writes,
+    push_writes,
+    queue_writes,
+    record_rows,
+    schedule_writes,
     search,
     tasks,
-    upkeep,
 )
 from poussetaches.store.sqlite.connections import Connections
-from poussetaches.store.sqlite.counting import Counting
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.failure_counts import FailureCounter
 from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.transaction import Counted, RowFault
 
 V = TypeVar("V")
@@ -99,7 +99,7 @@ class SqliteStore:
             reserve=reserve,
             row_fault=row_fault,
         )
-        self._leases = self._to.known.leases
+        self._leases = self._to.cache.leases
 
     # Life
 
@@ -107,7 +107,7 @@ class SqliteStore:
         """Connect, bring the schema up to date, and bury what a crash left cancelled."""
         try:
             await self._to.open()
-            await self._to.write(upkeep.bury_cancelled, self._now())
+            await self._to.write(maintenance_writes.bury_cancelled, self._now())
             earlier = await self._to.look(lambda reading: reading.number("unreadable_count"))
         except BaseException:
             await self.close()
@@ -138,13 +138,15 @@ class SqliteStore:
     ) -> list[Pushed]:
         """Add new tasks; a repeated push returns the existing task."""
         self._to.refuse_when_full()
-        pushing = pushes.Pushing(items, now, confirmed or now)
-        return _value(await self._to.write(pushes.push, pushing, size=pushing.size))
+        pushing = push_writes.PushCall(items, now, confirmed or now)
+        return _value(await self._to.write(push_writes.push, pushing, size=pushing.size))
 
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
         """Keep tasks with their attempts as they are."""
         self._to.refuse_when_full()
-        return await self._to.write(pushes.restore, pushes.Restoring(items, self._now()))
+        return await self._to.write(
+            push_writes.restore, push_writes.RestoreCall(items, self._now())
+        )
 
     async def get(self, task_id: str) -> Task | None:
         """Return a task."""
@@ -172,15 +174,15 @@ class SqliteStore:
 
     async def failures(self, state: TaskState) -> list[FailureCount]:
         """Return the groups of dead, or of failing tasks."""
-        counting = Counting(state)
-        while await self._to.read(counting.go_on):
+        counting = FailureCounter(state)
+        while await self._to.read(counting.count_next):
             pass
         return counting.result()
 
     async def count_ahead(self, task_id: str, *, now: Moment, limit: int) -> int:
         """Return how many due tasks come before one."""
         return await self._to.read(
-            lambda reading: leasing.count_ahead(
+            lambda reading: due_tasks.count_ahead(
                 reading, self._leases, task_id, now=now, limit=limit
             )
         )
@@ -216,7 +218,9 @@ class SqliteStore:
     ) -> Leased:
         """Lease due tasks."""
         leased = await self._to.look(
-            lambda reading: self._leasing(reading).lease_due(lanes, now, skip_expired=skip_expired)
+            lambda reading: self._due_task_search(reading).lease_due(
+                lanes, now, skip_expired=skip_expired
+            )
         )
         started = [
             TaskChange(lease.task.id, lease.task.queue, Change.STARTED, TaskState.RUNNING)
@@ -227,7 +231,7 @@ class SqliteStore:
 
     async def next_due(self) -> dict[Lane, Moment]:
         """Return when each lane's next task is due."""
-        return await self._to.look(lambda reading: self._leasing(reading).next_due())
+        return await self._to.look(lambda reading: self._due_task_search(reading).next_due())
 
     async def lanes_used_since(self, moment: Moment) -> list[Lane]:
         """Return the lanes that had a task."""
@@ -236,40 +240,42 @@ class SqliteStore:
 
     async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
         """Correct ``run_at`` after the clock was set back."""
-        numbers = await self._to.read(lambda reading: clock.waiting_after(reading, now))
+        numbers = await self._to.read(lambda reading: clock_record.waiting_after(reading, now))
         count = 0
-        for start in range(0, len(numbers), clock.SLICE):
-            part = numbers[start : start + clock.SLICE]
-            item = clock.PullingBack(part, now, was, confirmed)
-            count += await self._to.write(clock.pull_back, item)
+        for start in range(0, len(numbers), clock_record.SLICE):
+            part = numbers[start : start + clock_record.SLICE]
+            item = clock_record.PullBackCall(part, now, was, confirmed)
+            count += await self._to.write(clock_record.pull_back, item)
         return count
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
         """Record the end of an attempt."""
-        return await self._to.write(finishes.finish, finishes.TimedFinish(finish, now))
+        return await self._to.write(attempt_writes.finish, attempt_writes.FinishCall(finish, now))
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
         """Give up a lease without an attempt."""
-        return await self._to.write(finishes.give_back, finishes.GiveBack(lease, now, error))
+        return await self._to.write(
+            attempt_writes.give_back, attempt_writes.GiveBackCall(lease, now, error)
+        )
 
     # Queues
 
     async def queues(self) -> dict[str, Queue]:
         """Return every queue."""
-        return await self._to.look(lambda _: dict(self._to.known.queues))
+        return await self._to.look(lambda _: dict(self._to.cache.queues))
 
     async def edit_queue(self, name: str, edit: QueueEdit) -> Queue | None:
         """Edit a queue."""
-        item = queues.Editing(name, self._unless_full(edit))
-        return _value(await self._to.write(queues.edit, item))
+        item = queue_writes.EditCall(name, self._unless_full(edit))
+        return _value(await self._to.write(queue_writes.edit, item))
 
     async def buckets(self) -> dict[str, BucketRecord]:
         """Return the stored token buckets by queue."""
-        return await self._to.look(queues.buckets)
+        return await self._to.look(queue_writes.buckets)
 
     async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
         """Store when the buckets of queues are full again."""
-        await self._to.write(queues.keep_buckets, buckets)
+        await self._to.write(queue_writes.write_buckets, buckets)
 
     # Schedules
 
@@ -277,16 +283,16 @@ class SqliteStore:
         self, name: str, edit: ScheduleEdit, *, now: Moment
     ) -> Schedule | None:
         """Edit a schedule."""
-        item = schedules.Editing(name, self._unless_full(edit), now)
-        return _value(await self._to.write(schedules.edit, item))
+        item = schedule_writes.EditCall(name, self._unless_full(edit), now)
+        return _value(await self._to.write(schedule_writes.edit, item))
 
     async def replace_schedules(
         self, owner: str, version: int | None, items: Sequence[Schedule], *, now: Moment
     ) -> None:
         """Keep an owner's whole set of schedules."""
         self._to.refuse_when_full()
-        item = schedules.Replacing(owner, version, items, now)
-        _value(await self._to.write(schedules.replace, item))
+        item = schedule_writes.ReplaceCall(owner, version, items, now)
+        _value(await self._to.write(schedule_writes.replace, item))
 
     async def schedule(self, name: str) -> Schedule | None:
         """Return a schedule."""
@@ -314,16 +320,20 @@ class SqliteStore:
     async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
         """Advance a schedule and add its run."""
         self._to.refuse_when_full()
-        return await self._to.write(schedules.fire, schedules.Firing(schedule, run, now))
+        return await self._to.write(
+            schedule_writes.fire, schedule_writes.FireCall(schedule, run, now)
+        )
 
     async def fire_by_hand(self, name: str, run: Task) -> bool:
         """Add a run to a schedule."""
         self._to.refuse_when_full()
-        return await self._to.write(schedules.fire_by_hand, schedules.FiringByHand(name, run))
+        return await self._to.write(
+            schedule_writes.fire_by_hand, schedule_writes.ManualFireCall(name, run)
+        )
 
     async def move_schedule(self, schedule: Schedule) -> None:
         """Keep a schedule's moments."""
-        await self._to.write(schedules.move, schedules.Moving(schedule, self._now()))
+        await self._to.write(schedule_writes.move, schedule_writes.MoveCall(schedule, self._now()))
 
     async def latest_runs(self, names: Sequence[str]) -> dict[str, TaskSummary]:
         """Return the latest run of each schedule."""
@@ -331,7 +341,7 @@ class SqliteStore:
 
     async def delete_schedules(self, owner: str, *, now: Moment) -> int:
         """Delete an owner's schedules and their waiting runs."""
-        return await self._to.write(schedules.delete, schedules.Removal(owner, now))
+        return await self._to.write(schedule_writes.delete, schedule_writes.DeleteCall(owner, now))
 
     # The server's own pause
 
@@ -341,18 +351,20 @@ class SqliteStore:
 
     async def set_paused(self, paused: bool) -> None:
         """Pause or resume the server."""
-        await self._to.write(upkeep.set_paused, paused)
+        await self._to.write(maintenance_writes.set_paused, paused)
 
     # Maintenance
 
     async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Delete rows that nobody needs."""
-        return await self._to.write(upkeep.tidy, upkeep.Tidying(confirmed or now, limit))
+        return await self._to.write(
+            maintenance_writes.tidy, maintenance_writes.TidyCall(confirmed or now, limit)
+        )
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         """Bury waiting tasks past their end."""
-        expiring = upkeep.Expiring(now, limit, confirmed or now)
-        return await self._to.write(upkeep.expire, expiring)
+        expiring = maintenance_writes.ExpireCall(now, limit, confirmed or now)
+        return await self._to.write(maintenance_writes.expire, expiring)
 
     async def next_expiry(self) -> Moment | None:
         """Return when the next waiting task expires."""
@@ -371,8 +383,8 @@ class SqliteStore:
     ) -> int:
         """Delete ended tasks past their retention."""
         counted: Counted = "dead" if state is TaskState.DEAD else "succeeded"
-        pruning = upkeep.Pruning(queue, counted, keep, confirmed or now, limit)
-        return await self._to.write(upkeep.prune, pruning)
+        pruning = maintenance_writes.PruneCall(queue, counted, keep, confirmed or now, limit)
+        return await self._to.write(maintenance_writes.prune, pruning)
 
     async def shrink(self) -> bool:
         """Give free pages back to the disk."""
@@ -380,28 +392,28 @@ class SqliteStore:
 
     async def counts(self) -> dict[str, QueueCounts]:
         """Return every queue with its counts."""
-        return await self._to.read(lambda reading: leasing.counts(reading, self._leases))
+        return await self._to.read(lambda reading: due_tasks.counts(reading, self._leases))
 
     # The clock
 
     async def clock(self) -> ClockRecord | None:
         """Return the stored clock record."""
-        return await self._to.look(clock.record)
+        return await self._to.look(clock_record.read_record)
 
     async def keep_clock(self, record: ClockRecord) -> None:
         """Store the clock record."""
-        await self._to.write(clock.keep_record, record)
+        await self._to.write(clock_record.write_record, record)
 
     async def last_use(self) -> LastUse:
         """Return when the store was last in use."""
-        return await self._to.look(clock.last_use)
+        return await self._to.look(clock_record.last_use)
 
     # Statistics
 
     async def put_minutes(self, rows: Sequence[MinuteRow]) -> None:
         """Keep what happened in a minute."""
         self._to.refuse_when_full()
-        await self._to.write(upkeep.put_minutes, rows)
+        await self._to.write(maintenance_writes.put_minutes, rows)
 
     async def minutes(self, queue: str, *, since: Moment) -> list[MinuteRow]:
         """Return what happened in a queue."""
@@ -416,8 +428,8 @@ class SqliteStore:
     async def put_records(self, items: Sequence[Record]) -> int | None:
         """Put records of an export into a new store."""
         self._to.refuse_when_full()
-        item = records.Importing(items, self._now())
-        return await self._to.write(records.put_records, item)
+        item = record_rows.ImportCall(items, self._now())
+        return await self._to.write(record_rows.put_records, item)
 
     # Health
 
@@ -440,8 +452,8 @@ class SqliteStore:
         """Get out of trouble."""
         await self._to.recover()
 
-    def _leasing(self, reading: Reading) -> leasing.Leasing:
-        return leasing.Leasing(reading, self._to.known, self._to.unreadable)
+    def _due_task_search(self, reading: Reading) -> due_tasks.DueTaskSearch:
+        return due_tasks.DueTaskSearch(reading, self._to.cache, self._to.unreadable)
 
     def _unless_full(self, edit: Callable[[V | None], V | None]) -> Callable[[V | None], V | None]:
         """Return an edit that makes nothing new while the disk is full."""

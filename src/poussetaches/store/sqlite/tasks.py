@@ -17,8 +17,8 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, QueueOverrides
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.store.base import Change
-from poussetaches.store.sqlite.many import write_rows
-from poussetaches.store.sqlite.reads import as_list
+from poussetaches.store.sqlite.bulk_insert import insert_rows
+from poussetaches.store.sqlite.row_reader import as_list
 from poussetaches.store.sqlite.rows import (
     attempt_values,
     differences,
@@ -60,7 +60,7 @@ def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
             tx.task_changed(task, Change.PUSHED, TaskState.WAITING)
         else:
             others.append((seq, task, lane))
-    write_rows(tx.connection, tx.sql["add_plain_task"], plain)
+    insert_rows(tx.connection, tx.sql["add_plain_task"], plain)
     for queue, count in Counter(plain_queues).items():
         tx.count(queue, "waiting", count)
     _add_others(tx, others)
@@ -155,7 +155,7 @@ def _record_successes(tx: SqliteTransaction, changes: Sequence[Changed]) -> None
         if old.attempt_count:
             tx.count(old.queue, "failing", -1)
         tx.task_changed(new, Change.SUCCEEDED, TaskState.SUCCEEDED)
-    write_rows(tx.connection, tx.sql["succeed_tasks"], rows)
+    insert_rows(tx.connection, tx.sql["succeed_tasks"], rows)
     for queue, count in Counter([changed.new.queue for changed in changes]).items():
         tx.count(queue, "waiting", -count)
         tx.count(queue, "succeeded", count)

@@ -17,12 +17,12 @@ from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Lane, Queue
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Change, News, TaskChange
+from poussetaches.store.sqlite.bulk_insert import insert_rows
+from poussetaches.store.sqlite.cache import Cache, CachedLane
 from poussetaches.store.sqlite.commit_number import number_commit
 from poussetaches.store.sqlite.database import Commit
-from poussetaches.store.sqlite.known import Known, KnownLane
-from poussetaches.store.sqlite.leases import Held
-from poussetaches.store.sqlite.many import write_rows
-from poussetaches.store.sqlite.reads import Reading, Unreadable
+from poussetaches.store.sqlite.leases import LeaseRecord
+from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import queue_values
 
 Counted = Literal["waiting", "failing", "succeeded", "dead"]
@@ -58,7 +58,7 @@ class Fate(StrEnum):
     BURIED = "buried"
     PAUSED = "paused"
     SET_ASIDE = "set aside"
-    LEFT = "left as it was"
+    UNCHANGED = "left as it was"
 
 
 class RowFailure(NamedTuple):
@@ -83,12 +83,12 @@ class Pending:
     news: News = field(default_factory=News)
     set_aside: list[Unreadable] = field(default_factory=list)
     failures: list[RowFailure] = field(default_factory=list)
-    lanes: dict[Lane, KnownLane | None] = field(default_factory=dict)
+    lanes: dict[Lane, CachedLane | None] = field(default_factory=dict)
     groups: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
     given_up: set[int] = field(default_factory=set)
     cancelled: set[int] = field(default_factory=set)
-    left: set[int] = field(default_factory=set)  # numbers of tasks
+    abandoned: set[int] = field(default_factory=set)  # numbers of tasks
 
     def copy(self) -> Pending:
         """Return a copy, whose collections are copies too."""
@@ -109,7 +109,7 @@ class Pending:
             {queue: copy(counts) for queue, counts in self.counts.items()},
             copy(self.given_up),
             copy(self.cancelled),
-            copy(self.left),
+            copy(self.abandoned),
         )
 
 
@@ -124,7 +124,7 @@ class SqliteTransaction:
         self,
         connection: sqlite3.Connection,
         sql: Mapping[str, str],
-        known: Known,
+        cache: Cache,
         *,
         random: Random,
         commit: Commit,
@@ -135,7 +135,7 @@ class SqliteTransaction:
         self.sql = sql
         self.isolates_rows = isolates_rows
         self.reading = Reading(connection, sql, self.is_leased)
-        self._known = known
+        self._cache = cache
         self._random = random
         self._commit = commit
         self._row_fault = row_fault
@@ -202,8 +202,8 @@ class SqliteTransaction:
     def task_waits(self, lane: Lane, run_at: Moment) -> None:
         """Have listeners told of a waiting task."""
         waits = self._pending.news.waits
-        known = waits.get(lane)
-        if known is None or run_at < known:
+        earliest = waits.get(lane)
+        if earliest is None or run_at < earliest:
             waits[lane] = run_at
 
     def task_changed(self, task: Task, change: Change, state: TaskState | None) -> None:
@@ -214,12 +214,12 @@ class SqliteTransaction:
 
     def is_leased(self, seq: int) -> bool:
         """Tell whether a task is leased, as this transaction leaves it."""
-        return seq in self._known.leases and seq not in self._pending.given_up
+        return seq in self._cache.leases and seq not in self._pending.given_up
 
     def leased(self) -> list[int]:
         """Return the numbers of the leased tasks, as this transaction leaves them."""
         given_up = self._pending.given_up
-        return [seq for seq in self._known.leases.numbers() if seq not in given_up]
+        return [seq for seq in self._cache.leases.numbers() if seq not in given_up]
 
     def give_up(self, seq: int) -> None:
         """Have a lease ended."""
@@ -229,25 +229,25 @@ class SqliteTransaction:
         """Have a leased task not tried again."""
         self._pending.cancelled.add(seq)
 
-    def held(self, token: int) -> Held | None:
+    def lease(self, token: int) -> LeaseRecord | None:
         """Return what a lease stands for, unless it is gone."""
-        held = self._known.leases.held(token)
-        return None if held is None or held.seq in self._pending.given_up else held
+        record = self._cache.leases.find(token)
+        return None if record is None or record.seq in self._pending.given_up else record
 
-    def is_cancelled(self, held: Held) -> bool:
+    def is_cancelled(self, record: LeaseRecord) -> bool:
         """Tell whether a leased task is not to be tried again."""
-        return held.cancelled or held.seq in self._pending.cancelled
+        return record.cancelled or record.seq in self._pending.cancelled
 
-    # Tasks that are left alone
+    # Abandoned tasks
 
-    def leave(self, seq: int) -> None:
+    def abandon(self, seq: int) -> None:
         """Leave a task alone until the next start, since no remedy worked."""
         self.give_up(seq)
-        self._pending.left.add(seq)
+        self._pending.abandoned.add(seq)
 
-    def left(self) -> set[int]:
+    def abandoned(self) -> set[int]:
         """Return the numbers of the tasks that are left alone."""
-        return self._known.left | self._pending.left
+        return self._cache.abandoned | self._pending.abandoned
 
     # Queues, lanes and failure groups
 
@@ -255,17 +255,17 @@ class SqliteTransaction:
         """Return a queue as this transaction leaves it."""
         if name in self.news.queues:
             return self.news.queues[name]
-        return self._known.queues.get(name)
+        return self._cache.queues.get(name)
 
     def put_queue(self, queue: Queue) -> None:
         """Keep a queue, new or changed."""
         self.connection.execute(self.sql["put_queue"], queue_values(queue))
         self.news.queues[queue.name] = queue
 
-    def forget_queue(self, name: str) -> None:
+    def delete_queue(self, name: str) -> None:
         """Delete a queue that has no tasks, with its lanes."""
         lanes = self._pending.lanes
-        for lane in [lane for lane in (*self._known.lanes, *lanes) if lane.queue == name]:
+        for lane in [lane for lane in (*self._cache.lanes, *lanes) if lane.queue == name]:
             lanes[lane] = None
         self.connection.execute(self.sql["delete_lanes_of"], (name,))
         self.connection.execute(self.sql["delete_queue"], (name,))
@@ -274,12 +274,12 @@ class SqliteTransaction:
     def lane_number(self, lane: Lane, used_at: Moment) -> int:
         """Return the number of a lane, making the lane and its queue when they are new."""
         lanes = self._pending.lanes
-        known = lanes[lane] if lane in lanes else self._known.lanes.get(lane)
-        if known is None or used_at - known.used_at > LANE_USE_PRECISION:
-            known = lanes[lane] = KnownLane(self._use_lane(lane, used_at), used_at)
-        return known.number
+        cached = lanes[lane] if lane in lanes else self._cache.lanes.get(lane)
+        if cached is None or used_at - cached.used_at > LANE_USE_PRECISION:
+            cached = lanes[lane] = CachedLane(self._use_lane(lane, used_at), used_at)
+        return cached.number
 
-    def forget_lane(self, lane: Lane, number: int) -> None:
+    def delete_lane(self, lane: Lane, number: int) -> None:
         """Delete a lane that no task waits in."""
         self.connection.execute(self.sql["delete_lane"], (number,))
         self._pending.lanes[lane] = None
@@ -287,14 +287,14 @@ class SqliteTransaction:
     def group_id(self, group: FailureGroup) -> str:
         """Return the id of a failure group, keeping the group when it is new."""
         id, groups = group.id, self._pending.groups
-        if not groups.get(id, id in self._known.groups):
+        if not groups.get(id, id in self._cache.groups):
             values = (id, group.queue, group.url_path, group.status, group.error)
             if self.connection.execute(self.sql["add_failure_group"], values).rowcount:
                 self.news.groups.append(group)
             groups[id] = True
         return id
 
-    def forget_group(self, id: str | bytes) -> None:
+    def delete_group(self, id: str | bytes) -> None:
         """Delete a failure group that has no tasks."""
         self.connection.execute(self.sql["delete_failure_group"], (id,))
         if isinstance(id, str):
@@ -313,21 +313,21 @@ class SqliteTransaction:
             for queue, changes in self._pending.counts.items()
             if any(changes.values())
         ]
-        write_rows(self.connection, self.sql["count"], added)
+        insert_rows(self.connection, self.sql["count"], added)
         if self._must_sync or self._has_written:
             number_commit(self.connection)
             self._commit(self.connection)
         else:
             self.connection.execute("COMMIT")  # of nothing, which costs no sync
-        known, pending = self._known, self._pending
-        known.learn_queues(pending.news.queues)
-        known.learn_lanes(pending.lanes)
-        known.learn_groups(pending.groups)
-        known.left |= pending.left
+        cache, pending = self._cache, self._pending
+        cache.update_queues(pending.news.queues)
+        cache.update_lanes(pending.lanes)
+        cache.update_groups(pending.groups)
+        cache.abandoned |= pending.abandoned
         for seq in pending.given_up:
-            known.leases.give_up(seq)
+            cache.leases.give_up(seq)
         for seq in pending.cancelled:
-            known.leases.cancel(seq)
+            cache.leases.cancel(seq)
 
     def rollback(self) -> None:
         """Undo it."""

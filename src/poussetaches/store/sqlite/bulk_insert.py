@@ -13,7 +13,7 @@ SIZES = (32, 8)  # rows of one statement, tried in this order; what is left goes
 _ROW = re.compile(r"VALUES (\([^()]*\))")
 
 
-def write_rows(
+def insert_rows(
     connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]
 ) -> None:
     """Run a statement for rows; it holds ``VALUES`` once, with the marks of one row."""
@@ -21,13 +21,13 @@ def write_rows(
     for size in SIZES:
         while start + size <= len(rows):
             values = chain.from_iterable(rows[start : start + size])
-            connection.execute(for_many(statement, size), tuple(values))
+            connection.execute(multi_row_statement(statement, size), tuple(values))
             start += size
     if start < len(rows):
         connection.executemany(statement, rows[start:])
 
 
 @lru_cache
-def for_many(statement: str, count: int) -> str:
+def multi_row_statement(statement: str, count: int) -> str:
     """Return a statement for one row as one for many."""
     return _ROW.sub(lambda match: f"VALUES {', '.join([match[1]] * count)}", statement)

@@ -12,7 +12,7 @@ import msgspec
 from poussetaches.core.errors import PousseTachesError, QueueInUse
 from poussetaches.core.queue import DEFAULT_QUEUE, BucketRecord, Queue
 from poussetaches.store.base import QueueEdit
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.rows import UnreadableRow, queue_from_row, text_of
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 
@@ -21,7 +21,7 @@ _decode_bucket = msgspec.json.Decoder(BucketRecord).decode
 log = logging.getLogger(__name__)
 
 
-class Editing(NamedTuple):
+class EditCall(NamedTuple):
     """A queue by its name, and what is done to it."""
 
     name: str
@@ -64,7 +64,7 @@ def buckets(reading: Reading) -> dict[str, BucketRecord]:
     return found
 
 
-def keep_buckets(
+def write_buckets(
     tx: SqliteTransaction, calls: Sequence[Mapping[str, BucketRecord]]
 ) -> Sequence[None]:
     """Store when the buckets of queues are full again."""
@@ -76,13 +76,13 @@ def keep_buckets(
 
 
 def edit(
-    tx: SqliteTransaction, items: Sequence[Editing]
+    tx: SqliteTransaction, items: Sequence[EditCall]
 ) -> Sequence[Queue | PousseTachesError | None]:
     """Edit queues; return each as it is now, or why it was refused."""
     return [_edit_one(tx, item) for item in items]
 
 
-def _edit_one(tx: SqliteTransaction, item: Editing) -> Queue | PousseTachesError | None:
+def _edit_one(tx: SqliteTransaction, item: EditCall) -> Queue | PousseTachesError | None:
     known = tx.queue(item.name)
     try:
         new = item.edit(known)
@@ -95,6 +95,6 @@ def _edit_one(tx: SqliteTransaction, item: Editing) -> Queue | PousseTachesError
             return QueueInUse(f"the queue {DEFAULT_QUEUE!r} is always there")
         if any(tx.counts(item.name).values()):
             return QueueInUse()
-        tx.forget_queue(item.name)
+        tx.delete_queue(item.name)
         tx.connection.execute(tx.sql["free_keys_of_queue"], (item.name,))
     return new

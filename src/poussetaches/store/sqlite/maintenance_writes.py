@@ -11,7 +11,7 @@ from poussetaches.core.task import Reason, buried
 from poussetaches.store.base import Change, MinuteRow
 from poussetaches.store.sqlite import tasks
 from poussetaches.store.sqlite.isolation import each, give_up_row, give_up_task
-from poussetaches.store.sqlite.reads import Unreadable
+from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.rows import minute_values
 from poussetaches.store.sqlite.transaction import (
     LANE_USE_PRECISION,
@@ -20,10 +20,10 @@ from poussetaches.store.sqlite.transaction import (
     SqliteTransaction,
     Step,
 )
-from poussetaches.store.sqlite.unreadable import clear_away
+from poussetaches.store.sqlite.unreadable_rows import clear_away
 
 
-class Expiring(NamedTuple):
+class ExpireCall(NamedTuple):
     """Which waiting tasks are to be buried."""
 
     now: Moment
@@ -31,7 +31,7 @@ class Expiring(NamedTuple):
     confirmed: Moment  # tasks past this moment have expired
 
 
-class Pruning(NamedTuple):
+class PruneCall(NamedTuple):
     """Which ended tasks of a queue are to go."""
 
     queue: str
@@ -41,7 +41,7 @@ class Pruning(NamedTuple):
     limit: int
 
 
-class Tidying(NamedTuple):
+class TidyCall(NamedTuple):
     """How many rows of each kind may go."""
 
     now: Moment
@@ -85,43 +85,43 @@ def bury_cancelled(tx: SqliteTransaction, items: Sequence[Moment]) -> Sequence[N
     return [None] * len(items)
 
 
-def expire(tx: SqliteTransaction, items: Sequence[Expiring]) -> Sequence[int]:
+def expire(tx: SqliteTransaction, items: Sequence[ExpireCall]) -> Sequence[int]:
     """Bury waiting tasks past their ``expires_at``; tell how many."""
     counts = []
     for item in items:
         # Leased tasks and those left alone may come first, and must not hide the rest.
-        left = tx.left()
-        looked_at = item.limit + len(tx.leased()) + len(left)
+        abandoned = tx.abandoned()
+        looked_at = item.limit + len(tx.leased()) + len(abandoned)
         limits = (item.confirmed, looked_at)
         found = tx.connection.execute(tx.sql["expired_tasks"], limits).fetchall()
-        waiting = [seq for (seq,) in found if not tx.is_leased(seq) and seq not in left]
+        waiting = [seq for (seq,) in found if not tx.is_leased(seq) and seq not in abandoned]
         numbers = tasks.fitting(tx, waiting[: item.limit])
         bury(tx, numbers, Reason.EXPIRED, now=item.now)
         counts.append(len(numbers))
     return counts
 
 
-def prune(tx: SqliteTransaction, items: Sequence[Pruning]) -> Sequence[int]:
+def prune(tx: SqliteTransaction, items: Sequence[PruneCall]) -> Sequence[int]:
     """Delete ended tasks past their retention; tell how many."""
     return [_prune_one(tx, item) for item in items]
 
 
-def tidy(tx: SqliteTransaction, items: Sequence[Tidying]) -> Sequence[int]:
+def tidy(tx: SqliteTransaction, items: Sequence[TidyCall]) -> Sequence[int]:
     """Delete keys, minutes, lanes, queues and failure groups that nobody needs; tell how many."""
     return [_tidy_one(tx, item.now, item.limit) for item in items]
 
 
-def _prune_one(tx: SqliteTransaction, item: Pruning) -> int:
+def _prune_one(tx: SqliteTransaction, item: PruneCall) -> int:
     too_old = item.now - item.keep.age * 1_000_000
     surplus = tx.counts(item.queue)[item.state] - item.keep.count
-    left = tx.left()
+    abandoned = tx.abandoned()
     oldest = tx.connection.execute(
-        tx.sql["ended_tasks"], (item.queue, item.state, item.limit + len(left))
+        tx.sql["ended_tasks"], (item.queue, item.state, item.limit + len(abandoned))
     ).fetchall()
     passed = [
         seq
         for place, (seq, ended_at) in enumerate(oldest)
-        if (place < surplus or ended_at <= too_old) and seq not in left
+        if (place < surplus or ended_at <= too_old) and seq not in abandoned
     ]
     numbers = tasks.fitting(tx, passed[: item.limit])
     each(
@@ -137,7 +137,7 @@ def _prune_one(tx: SqliteTransaction, item: Pruning) -> int:
 
 
 def _delete_ended(
-    tx: SqliteTransaction, item: Pruning, numbers: Sequence[int]
+    tx: SqliteTransaction, item: PruneCall, numbers: Sequence[int]
 ) -> Sequence[Fate | None]:
     tasks.delete_rows(tx, numbers)
     tx.count(item.queue, item.state, -len(numbers))
@@ -157,15 +157,15 @@ def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
     unused_since = a_day_ago - LANE_USE_PRECISION
     lanes = tx.reading.lanes("idle_lanes", unused_since, limit)
     for number, lane in lanes.items():
-        tx.forget_lane(lane, number)
+        tx.delete_lane(lane, number)
     # A queue whose name is not UTF-8 stays, for `verify` to report.
     idle = [name for name in tx.reading.names("idle_queues", limit) if isinstance(name, str)]
     queues = [name for name in idle if not any(tx.counts(name).values())]
     for name in queues:
-        tx.forget_queue(name)
+        tx.delete_queue(name)
     groups = tx.reading.names("idle_failure_groups", limit)
     for id in groups:
-        tx.forget_group(id)
+        tx.delete_group(id)
     return count + len(lanes) + len(queues) + len(groups)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from poussetaches.core.task import Bury, Complete, Move, Reason, RetryAt, TaskState
 from poussetaches.store.base import Push, Store
-from poussetaches.store.sqlite.many import SIZES, write_rows
+from poussetaches.store.sqlite.bulk_insert import SIZES, insert_rows
 from tests.factories import NOW, make_task
 from tests.store.driving import (
     GiveBack,
@@ -30,7 +30,7 @@ def test_every_row_is_written_once_and_in_order(count: int) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE lines (place INTEGER PRIMARY KEY, number, text, mark)")
 
-        write_rows(connection, "INSERT INTO lines (number, text, mark) VALUES (?, ?, 'x')", rows)
+        insert_rows(connection, "INSERT INTO lines (number, text, mark) VALUES (?, ?, 'x')", rows)
 
         found = connection.execute("SELECT number, text FROM lines ORDER BY place").fetchall()
         assert found == rows
@@ -42,7 +42,7 @@ def test_every_row_changes_its_own(count: int) -> None:
         connection.execute("CREATE TABLE lines (number INTEGER PRIMARY KEY, text)")
         connection.executemany("INSERT INTO lines VALUES (?, '')", [(n,) for n in range(count)])
 
-        write_rows(
+        insert_rows(
             connection,
             "UPDATE lines SET text = new.column2 FROM (VALUES (?, ?)) AS new"
             " WHERE number = new.column1",

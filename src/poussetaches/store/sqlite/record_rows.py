@@ -24,8 +24,8 @@ from poussetaches.store.export_records import (
 )
 from poussetaches.store.sqlite import tasks
 from poussetaches.store.sqlite.isolation import Defect, as_content, each, give_up_new
-from poussetaches.store.sqlite.queues import stored_queues
-from poussetaches.store.sqlite.reads import Reading, Unreadable
+from poussetaches.store.sqlite.queue_writes import stored_queues
+from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import (
     as_json,
     minute_from_row,
@@ -34,7 +34,7 @@ from poussetaches.store.sqlite.rows import (
 )
 from poussetaches.store.sqlite.salvage import Salvage
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
-from poussetaches.store.sqlite.unreadable import raw_rows
+from poussetaches.store.sqlite.unreadable_rows import raw_rows
 
 
 def records_of(
@@ -125,14 +125,14 @@ def _task(reading: Reading, seq: int) -> TaskRecord | None:
     )
 
 
-class Importing(NamedTuple):
+class ImportCall(NamedTuple):
     """Records to put, and when."""
 
     records: Sequence[Record]
     now: Moment
 
 
-def put_records(tx: SqliteTransaction, calls: Sequence[Importing]) -> Sequence[int | None]:
+def put_records(tx: SqliteTransaction, calls: Sequence[ImportCall]) -> Sequence[int | None]:
     """Put records into a store that is new.
 
     Returns for each call the place of the first record that is there already, None if none is:
@@ -141,21 +141,23 @@ def put_records(tx: SqliteTransaction, calls: Sequence[Importing]) -> Sequence[i
     return [_put_call(tx, call) for call in calls]
 
 
-def _put_call(tx: SqliteTransaction, call: Importing) -> int | None:
+def _put_call(tx: SqliteTransaction, call: ImportCall) -> int | None:
     for place, record in enumerate(call.records):
         [is_new] = each(
             tx,
             Step.IMPORT,
             [record],
             lambda some: [_put(tx, one) for one in some],
-            give_up=lambda one, defect: _keep_aside(tx, one, defect, call.now),
+            give_up=lambda one, defect: _store_as_unreadable(tx, one, defect, call.now),
         )
         if not is_new:
             return place
     return None
 
 
-def _keep_aside(tx: SqliteTransaction, record: Record, defect: Defect, now: Moment) -> bool:
+def _store_as_unreadable(
+    tx: SqliteTransaction, record: Record, defect: Defect, now: Moment
+) -> bool:
     """Store a record that could not be imported in ``unreadable``."""
     table = f"{type_of(record)}s"  # as tables are named
     key = record.task.id if isinstance(record, TaskRecord) else table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
-from poussetaches.store.sqlite.counting import SLICE
+from poussetaches.store.sqlite.failure_counts import SLICE
 from tests.factories import NOW, make_ended
 from tests.store.sqlite_files import opened
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import FailureCount
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.rows import text_of
 
 SLICE = 5_000  # tasks counted in one reading: keeps each under ~50 ms
 
 
-class Counting:
+class FailureCounter:
     """The failure groups of dead, or of waiting and running tasks, as far as they are counted."""
 
     def __init__(self, state: TaskState) -> None:
@@ -19,13 +19,13 @@ class Counting:
         self._found: dict[str, FailureCount] = {}
         self._last = ("", 0)  # group and number of the task that was counted last
 
-    def go_on(self, reading: Reading) -> bool:
+    def count_next(self, reading: Reading) -> bool:
         """Count the next tasks; tell whether there are more."""
         group, seq = self._last
         state = self._state.value
         rows = reading.all("failures", state=state, group=group, seq=seq, limit=SLICE)
         for id, queue, url_path, status, error, count, first_at, last_at, newest, example in rows:
-            known = self._found.get(id)
+            earlier = self._found.get(id)
             self._found[id] = FailureCount(
                 group=FailureGroup(
                     queue=text_of(queue),
@@ -33,9 +33,9 @@ class Counting:
                     status=status,
                     error=text_of(error),
                 ),
-                count=count + (0 if known is None else known.count),
-                first_at=first_at if known is None else min(first_at, known.first_at),
-                last_at=last_at if known is None else max(last_at, known.last_at),
+                count=count + (0 if earlier is None else earlier.count),
+                first_at=first_at if earlier is None else min(first_at, earlier.first_at),
+                last_at=last_at if earlier is None else max(last_at, earlier.last_at),
                 example_id=text_of(example),
             )
             self._last = (id, newest)

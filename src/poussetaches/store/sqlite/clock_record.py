@@ -10,7 +10,7 @@ import msgspec
 from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.store.base import LastUse
 from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
-from poussetaches.store.sqlite.reads import Reading, as_list
+from poussetaches.store.sqlite.row_reader import Reading, as_list
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 
 SLICE = 500  # tasks in one transaction: keeps it under ~50 ms
@@ -18,7 +18,7 @@ SLICE = 500  # tasks in one transaction: keeps it under ~50 ms
 _decode_record = msgspec.json.Decoder(ClockRecord).decode
 
 
-class PullingBack(NamedTuple):
+class PullBackCall(NamedTuple):
     """Tasks due after ``now``, to which the clock was set back from ``was``."""
 
     numbers: Sequence[int]
@@ -27,7 +27,7 @@ class PullingBack(NamedTuple):
     confirmed: Moment
 
 
-def record(reading: Reading) -> ClockRecord | None:
+def read_record(reading: Reading) -> ClockRecord | None:
     """Return the stored clock record; None if there is none that can be read."""
     content = reading.value("kept_clock")
     try:
@@ -36,7 +36,7 @@ def record(reading: Reading) -> ClockRecord | None:
         return None
 
 
-def keep_record(tx: SqliteTransaction, records: Sequence[ClockRecord]) -> Sequence[None]:
+def write_record(tx: SqliteTransaction, records: Sequence[ClockRecord]) -> Sequence[None]:
     """Store clock records."""
     for one in records:
         text = msgspec.json.encode(one).decode()
@@ -56,17 +56,17 @@ def waiting_after(reading: Reading, now: Moment) -> list[int]:
     return [seq for (seq,) in reading.all("waiting_after", now)]
 
 
-def pull_back(tx: SqliteTransaction, items: Sequence[PullingBack]) -> Sequence[int]:
+def pull_back(tx: SqliteTransaction, items: Sequence[PullBackCall]) -> Sequence[int]:
     """Correct ``run_at`` after the clock was set back; return how many tasks were changed."""
     return [_pull_back_one(tx, item) for item in items]
 
 
-def _pull_back_one(tx: SqliteTransaction, item: PullingBack) -> int:
-    left = tx.left()
+def _pull_back_one(tx: SqliteTransaction, item: PullBackCall) -> int:
+    abandoned = tx.abandoned()
     were_changed = each(
         tx,
         Step.PULL_BACK,
-        [seq for seq in item.numbers if seq not in left],
+        [seq for seq in item.numbers if seq not in abandoned],
         lambda some: _pull_back_some(tx, item, some),
         give_up=lambda seq, defect: _give_up(tx, seq, defect, item.now),
     )
@@ -74,7 +74,7 @@ def _pull_back_one(tx: SqliteTransaction, item: PullingBack) -> int:
 
 
 def _pull_back_some(
-    tx: SqliteTransaction, item: PullingBack, numbers: Sequence[int]
+    tx: SqliteTransaction, item: PullBackCall, numbers: Sequence[int]
 ) -> Sequence[bool]:
     values = {**item._asdict(), "numbers": as_list(numbers)}
     rows = tx.connection.execute(tx.sql["pull_back"], values).fetchall()

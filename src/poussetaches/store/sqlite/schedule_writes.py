@@ -26,14 +26,14 @@ from poussetaches.store.sqlite.isolation import (
     give_up_schedule,
     give_up_task,
 )
-from poussetaches.store.sqlite.reads import Unreadable
+from poussetaches.store.sqlite.maintenance_writes import bury
+from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.rows import schedule_values
 from poussetaches.store.sqlite.transaction import Fate, SqliteTransaction, Step
-from poussetaches.store.sqlite.unreadable import clear_away
-from poussetaches.store.sqlite.upkeep import bury
+from poussetaches.store.sqlite.unreadable_rows import clear_away
 
 
-class Editing(NamedTuple):
+class EditCall(NamedTuple):
     """A schedule by its name, and what is done to it."""
 
     name: str
@@ -41,7 +41,7 @@ class Editing(NamedTuple):
     now: Moment
 
 
-class Replacing(NamedTuple):
+class ReplaceCall(NamedTuple):
     """The whole set of an owner's schedules."""
 
     owner: str
@@ -50,14 +50,14 @@ class Replacing(NamedTuple):
     now: Moment
 
 
-class Moving(NamedTuple):
+class MoveCall(NamedTuple):
     """A schedule whose moments are stored."""
 
     schedule: Schedule
     now: Moment
 
 
-class Firing(NamedTuple):
+class FireCall(NamedTuple):
     """A schedule as it is to be kept, and the run to add."""
 
     schedule: Schedule
@@ -65,14 +65,14 @@ class Firing(NamedTuple):
     now: Moment
 
 
-class FiringByHand(NamedTuple):
+class ManualFireCall(NamedTuple):
     """A schedule by its name, and the run to add."""
 
     name: str
     run: Task
 
 
-class Removal(NamedTuple):
+class DeleteCall(NamedTuple):
     """Whose schedules are to go."""
 
     owner: str
@@ -83,20 +83,20 @@ class Removal(NamedTuple):
 
 
 def edit(
-    tx: SqliteTransaction, items: Sequence[Editing]
+    tx: SqliteTransaction, items: Sequence[EditCall]
 ) -> Sequence[Schedule | PousseTachesError | None]:
     """Edit schedules; return each as it is now, or why it was refused."""
     return [_edit_one(tx, item) for item in items]
 
 
 def replace(
-    tx: SqliteTransaction, items: Sequence[Replacing]
+    tx: SqliteTransaction, items: Sequence[ReplaceCall]
 ) -> Sequence[PousseTachesError | None]:
     """Keep the sets of schedules that owners declare; tell why one was refused."""
     return [_replace_one(tx, item) for item in items]
 
 
-def move(tx: SqliteTransaction, items: Sequence[Moving]) -> Sequence[bool]:
+def move(tx: SqliteTransaction, items: Sequence[MoveCall]) -> Sequence[bool]:
     """Store the moments of schedules; return which were stored."""
     return each(
         tx,
@@ -107,7 +107,7 @@ def move(tx: SqliteTransaction, items: Sequence[Moving]) -> Sequence[bool]:
     )
 
 
-def delete(tx: SqliteTransaction, removals: Sequence[Removal]) -> Sequence[int]:
+def delete(tx: SqliteTransaction, removals: Sequence[DeleteCall]) -> Sequence[int]:
     """Delete owners' schedules and what waits of them; tell how many schedules."""
     counts = []
     for owner, now in removals:
@@ -117,7 +117,7 @@ def delete(tx: SqliteTransaction, removals: Sequence[Removal]) -> Sequence[int]:
     return counts
 
 
-def _edit_one(tx: SqliteTransaction, item: Editing) -> Schedule | PousseTachesError | None:
+def _edit_one(tx: SqliteTransaction, item: EditCall) -> Schedule | PousseTachesError | None:
     known = tx.reading.schedule(item.name)
     clear_away(tx, item.now)
     try:
@@ -133,7 +133,7 @@ def _edit_one(tx: SqliteTransaction, item: Editing) -> Schedule | PousseTachesEr
     return new
 
 
-def _replace_one(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | None:
+def _replace_one(tx: SqliteTransaction, item: ReplaceCall) -> PousseTachesError | None:
     refusal = _refusal(tx, item)
     if refusal is not None:
         return refusal
@@ -150,7 +150,7 @@ def _replace_one(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | 
     return None
 
 
-def _refusal(tx: SqliteTransaction, item: Replacing) -> PousseTachesError | None:
+def _refusal(tx: SqliteTransaction, item: ReplaceCall) -> PousseTachesError | None:
     version = tx.reading.value("version_of", item.owner)
     if item.version is not None and isinstance(version, int) and version > item.version:
         return OlderVersion(
@@ -250,7 +250,7 @@ def _end_runs(tx: SqliteTransaction, numbers: Sequence[int], now: Moment) -> Seq
 # Firing
 
 
-def fire(tx: SqliteTransaction, firings: Sequence[Firing]) -> Sequence[bool]:
+def fire(tx: SqliteTransaction, firings: Sequence[FireCall]) -> Sequence[bool]:
     """Advance schedules and add their runs if nothing prevents it; return which were added."""
     return each(
         tx,
@@ -261,7 +261,7 @@ def fire(tx: SqliteTransaction, firings: Sequence[Firing]) -> Sequence[bool]:
     )
 
 
-def fire_by_hand(tx: SqliteTransaction, firings: Sequence[FiringByHand]) -> Sequence[bool]:
+def fire_by_hand(tx: SqliteTransaction, firings: Sequence[ManualFireCall]) -> Sequence[bool]:
     """Add runs to schedules that are there; tell to which."""
     were_there = []
     for name, run in firings:
@@ -278,7 +278,7 @@ def _pause(tx: SqliteTransaction, name: str, defect: Defect, *, now: Moment) -> 
     return False
 
 
-def _fire_one(tx: SqliteTransaction, firing: Firing) -> bool:
+def _fire_one(tx: SqliteTransaction, firing: FireCall) -> bool:
     schedule = firing.schedule
     occurrence = schedule.last_fired_at
     assert occurrence is not None
@@ -287,10 +287,10 @@ def _fire_one(tx: SqliteTransaction, firing: Firing) -> bool:
         return False
     unfinished = tx.reading.all("unfinished_runs", schedule.name)
     if schedule.overlap is Overlap.ALLOW:
-        stands_in_the_way = len(unfinished) >= MAX_RUNS
+        is_blocked = len(unfinished) >= MAX_RUNS
     else:
-        stands_in_the_way = any(tx.is_leased(seq) or not count for seq, count in unfinished)
-    if stands_in_the_way:
+        is_blocked = any(tx.is_leased(seq) or not count for seq, count in unfinished)
+    if is_blocked:
         _move(tx, schedule)
         return False
     if schedule.overlap is Overlap.SKIP:

@@ -22,12 +22,12 @@ from poussetaches.store.sqlite.isolation import (
 )
 from poussetaches.store.sqlite.rows import text_of
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
-from poussetaches.store.sqlite.unreadable import clear_away
+from poussetaches.store.sqlite.unreadable_rows import clear_away
 
 BESIDES_BODY = 2048  # bytes that a push takes in memory, with a common URL and few headers
 
 
-class Pushing(msgspec.Struct, frozen=True, gc=False):
+class PushCall(msgspec.Struct, frozen=True, gc=False):
     """Pushes that are kept all or none."""
 
     pushes: Sequence[Push]
@@ -43,7 +43,7 @@ class Pushing(msgspec.Struct, frozen=True, gc=False):
         return size
 
     @property
-    def is_plain(self) -> bool:
+    def is_unconditional(self) -> bool:
         """Tell whether nothing that is there can answer for them."""
         for push in self.pushes:
             if push.task.key is not None or push.task.unique is not None:
@@ -51,42 +51,42 @@ class Pushing(msgspec.Struct, frozen=True, gc=False):
         return True
 
 
-def push(tx: SqliteTransaction, calls: Sequence[Pushing]) -> Sequence[list[Pushed] | KeyConflict]:
+def push(tx: SqliteTransaction, calls: Sequence[PushCall]) -> Sequence[list[Pushed] | KeyConflict]:
     """Add new tasks; for a call with a push that is refused, add none and say why."""
-    plain = [call.is_plain for call in calls]
+    unconditional = [call.is_unconditional for call in calls]
     tasks.add(
         tx,
         [
             push.task
-            for call, is_plain in zip(calls, plain, strict=True)
-            if is_plain
+            for call, is_unconditional in zip(calls, unconditional, strict=True)
+            if is_unconditional
             for push in call.pushes
         ],
     )
     return [
         [Pushed(push.task.id, push.task, False) for push in call.pushes]
-        if is_plain
+        if is_unconditional
         else _push_one_by_one(tx, call)
-        for call, is_plain in zip(calls, plain, strict=True)
+        for call, is_unconditional in zip(calls, unconditional, strict=True)
     ]
 
 
 Restored = tuple[Task, Sequence[Attempt]]
 
 
-class Restoring(NamedTuple):
+class RestoreCall(NamedTuple):
     """Tasks to restore, with their attempts."""
 
     tasks: Sequence[Restored]
     now: Moment
 
 
-def restore(tx: SqliteTransaction, calls: Sequence[Restoring]) -> Sequence[int]:
+def restore(tx: SqliteTransaction, calls: Sequence[RestoreCall]) -> Sequence[int]:
     """Add tasks with their attempts, unless their id is known; tell how many were new."""
     return [_restore_call(tx, call) for call in calls]
 
 
-def _push_one_by_one(tx: SqliteTransaction, call: Pushing) -> list[Pushed] | KeyConflict:
+def _push_one_by_one(tx: SqliteTransaction, call: PushCall) -> list[Pushed] | KeyConflict:
     # Before anything is written: what the calls of others have written must stay.
     conflict = _conflict(tx, call)
     if conflict is not None:
@@ -94,7 +94,7 @@ def _push_one_by_one(tx: SqliteTransaction, call: Pushing) -> list[Pushed] | Key
     return [_push_one(tx, push, call) for push in call.pushes]
 
 
-def _conflict(tx: SqliteTransaction, call: Pushing) -> KeyConflict | None:
+def _conflict(tx: SqliteTransaction, call: PushCall) -> KeyConflict | None:
     contents: dict[tuple[str, str], bytes] = {}
     for place, push in enumerate(call.pushes):
         task = push.task
@@ -110,13 +110,13 @@ def _conflict(tx: SqliteTransaction, call: Pushing) -> KeyConflict | None:
     return None
 
 
-def _push_one(tx: SqliteTransaction, push: Push, call: Pushing) -> Pushed:
+def _push_one(tx: SqliteTransaction, push: Push, call: PushCall) -> Pushed:
     known = None if push.task.key is None else _known_key(tx, push.task, call.confirmed)
     if known is not None:
         task = tx.reading.task(known[0])
         clear_away(tx, call.now)
         return Pushed(known[0], task, True)
-    pushed = _keep(tx, push, call.now)
+    pushed = _add(tx, push, call.now)
     if push.task.key is not None:
         expires_at = later(call.now, push.key_ttl)
         name = (push.task.queue, push.task.key)
@@ -125,9 +125,9 @@ def _push_one(tx: SqliteTransaction, push: Push, call: Pushing) -> Pushed:
     return pushed
 
 
-def _keep(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
+def _add(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
     """Add a task, unless a task with the same ``unique`` waits."""
-    found = None if push.task.unique is None else _in_the_way(tx, push.task, now)
+    found = None if push.task.unique is None else _waiting_duplicate(tx, push.task, now)
     if found is not None and push.replaces:
         [found] = each(
             tx,
@@ -161,7 +161,7 @@ def _give_up(
     return None
 
 
-def _in_the_way(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[int, Task] | None:
+def _waiting_duplicate(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[int, Task] | None:
     """Return the task that waits with the same ``unique``; leased ones do not count."""
     rows = tx.connection.execute(tx.sql["unique_tasks"], (task.queue, task.unique)).fetchall()
     for (seq,) in rows:
@@ -190,18 +190,20 @@ def _known_key(tx: SqliteTransaction, task: Task, confirmed: Moment) -> tuple[st
     return None if row is None else (text_of(row[0]), row[1])
 
 
-def _restore_call(tx: SqliteTransaction, call: Restoring) -> int:
+def _restore_call(tx: SqliteTransaction, call: RestoreCall) -> int:
     were_new = each(
         tx,
         Step.RESTORE,
         call.tasks,
         lambda some: [_restore_one(tx, task, attempts) for task, attempts in some],
-        give_up=lambda row, defect: _keep_aside(tx, row, defect, call.now),
+        give_up=lambda row, defect: _store_as_unreadable(tx, row, defect, call.now),
     )
     return sum(were_new)
 
 
-def _keep_aside(tx: SqliteTransaction, row: Restored, defect: Defect, now: Moment) -> bool:
+def _store_as_unreadable(
+    tx: SqliteTransaction, row: Restored, defect: Defect, now: Moment
+) -> bool:
     give_up_new(tx, "tasks", row[0].id, as_content(row), defect, now=now)
     return False
 

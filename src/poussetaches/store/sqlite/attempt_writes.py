@@ -10,21 +10,21 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState, moved, put_back
 from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish, Lease
 from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite.bulk_insert import insert_rows
 from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
-from poussetaches.store.sqlite.leases import Held
-from poussetaches.store.sqlite.many import write_rows
+from poussetaches.store.sqlite.leases import LeaseRecord
 from poussetaches.store.sqlite.rows import attempt_values
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 
 
-class TimedFinish(msgspec.Struct, frozen=True, gc=False):
+class FinishCall(msgspec.Struct, frozen=True, gc=False):
     """The end of an attempt, and when it is recorded."""
 
     finish: Finish
     now: Moment
 
 
-class GiveBack(msgspec.Struct, frozen=True, gc=False):
+class GiveBackCall(msgspec.Struct, frozen=True, gc=False):
     """A lease that is given up without an attempt."""
 
     lease: Lease
@@ -32,7 +32,7 @@ class GiveBack(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
 
 
-def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
+def finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]:
     """Record the ends of attempts; return which leases were still ours."""
     return each(
         tx,
@@ -45,7 +45,7 @@ def finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool
     )
 
 
-def give_back(tx: SqliteTransaction, items: Sequence[GiveBack]) -> Sequence[bool]:
+def give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[bool]:
     """Give up leases without an attempt; return which were still ours."""
     return each(
         tx,
@@ -56,26 +56,26 @@ def give_back(tx: SqliteTransaction, items: Sequence[GiveBack]) -> Sequence[bool
     )
 
 
-def _finish(tx: SqliteTransaction, items: Sequence[TimedFinish]) -> Sequence[bool]:
+def _finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]:
     were_ours, changes = [], []
     for item in items:
-        held = _taken(tx, item.finish.lease)
-        were_ours.append(held is not None)
-        if held is not None:
-            changes.append(_changed(tx, item, held))
+        record = _taken(tx, item.finish.lease)
+        were_ours.append(record is not None)
+        if record is not None:
+            changes.append(_changed(tx, item, record))
     tasks.record(tx, changes)
     _record_attempts(tx, changes)
     return were_ours
 
 
-def _give_back(tx: SqliteTransaction, items: Sequence[GiveBack]) -> Sequence[bool]:
+def _give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[bool]:
     were_ours, changes = [], []
     for item in items:
-        held, now = _taken(tx, item.lease), item.now
-        were_ours.append(held is not None)
-        if held is None:
+        record, now = _taken(tx, item.lease), item.now
+        were_ours.append(record is not None)
+        if record is None:
             continue
-        old = _leased_task(tx, item.lease, held)
+        old = _leased_task(tx, item.lease, record)
         new = put_back(old, item.error, now=now)
         if new == item.lease.task:
             # Perhaps too early, never too late: ``pull_back`` may have changed the row's run_at.
@@ -83,38 +83,38 @@ def _give_back(tx: SqliteTransaction, items: Sequence[GiveBack]) -> Sequence[boo
             tx.task_changed(new, Change.PUT_BACK, new.state)
             continue
         change = Change.PUT_BACK if new.ended_at is None else Change.DIED
-        changes.append(tasks.Changed(held.seq, old, new, change, now))
+        changes.append(tasks.Changed(record.seq, old, new, change, now))
     tasks.record(tx, changes)
     return were_ours
 
 
-def _taken(tx: SqliteTransaction, lease: Lease) -> Held | None:
+def _taken(tx: SqliteTransaction, lease: Lease) -> LeaseRecord | None:
     """End a lease; return what it stood for, None if it was not ours any more."""
-    held = tx.held(lease.token)
-    if held is not None:
-        tx.give_up(held.seq)
-    return held
+    record = tx.lease(lease.token)
+    if record is not None:
+        tx.give_up(record.seq)
+    return record
 
 
 def _give_up(
     tx: SqliteTransaction, lease: Lease, defect: Defect, now: Moment, *, attempts: int = 0
 ) -> bool:
-    held = _taken(tx, lease)
-    if held is not None:
-        give_up_task(tx, held.seq, defect, now=now, attempts=attempts)
-    return held is not None
+    record = _taken(tx, lease)
+    if record is not None:
+        give_up_task(tx, record.seq, defect, now=now, attempts=attempts)
+    return record is not None
 
 
-def _leased_task(tx: SqliteTransaction, lease: Lease, held: Held) -> Task:
+def _leased_task(tx: SqliteTransaction, lease: Lease, record: LeaseRecord) -> Task:
     """Return a task as it was leased, marked if it was cancelled since."""
-    if tx.is_cancelled(held):
+    if tx.is_cancelled(record):
         return msgspec.structs.replace(lease.task, cancelled=True)
     return lease.task
 
 
-def _changed(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tasks.Changed:
+def _changed(tx: SqliteTransaction, item: FinishCall, record: LeaseRecord) -> tasks.Changed:
     finish, now = item.finish, item.now
-    old = _leased_task(tx, finish.lease, held)
+    old = _leased_task(tx, finish.lease, record)
     new = moved(old, finish.move, finish.attempt, now=finish.ended_at or now)
     if new.state is TaskState.SUCCEEDED:
         change = Change.SUCCEEDED
@@ -122,7 +122,7 @@ def _changed(tx: SqliteTransaction, item: TimedFinish, held: Held) -> tasks.Chan
         change = Change.DIED
     else:
         change = Change.FAILED
-    return tasks.Changed(held.seq, old, new, change, now, finish.attempt)
+    return tasks.Changed(record.seq, old, new, change, now, finish.attempt)
 
 
 def _record_attempts(tx: SqliteTransaction, changes: Sequence[tasks.Changed]) -> None:
@@ -136,6 +136,6 @@ def _record_attempts(tx: SqliteTransaction, changes: Sequence[tasks.Changed]) ->
             earlier.append({"task": seq, "ordinal": ordinal - 1, "keep": EARLIER_RESPONSE})
         if ordinal > MAX_ATTEMPTS_KEPT:
             surplus.append((seq, ordinal - MAX_ATTEMPTS_KEPT // 2))
-    write_rows(tx.connection, tx.sql["add_attempt"], rows)
+    insert_rows(tx.connection, tx.sql["add_attempt"], rows)
     tx.connection.executemany(tx.sql["cut_attempt"], earlier)
     tx.connection.executemany(tx.sql["drop_attempt"], surplus)

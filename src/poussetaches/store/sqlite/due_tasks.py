@@ -10,9 +10,9 @@ import msgspec
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, QueueCounts
 from poussetaches.store.base import Lease, Leased
-from poussetaches.store.sqlite.known import Known, KnownLane
+from poussetaches.store.sqlite.cache import Cache, CachedLane
 from poussetaches.store.sqlite.leases import Leases
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.rows import text_of
 
 HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
@@ -23,7 +23,7 @@ _decode_lanes = msgspec.json.Decoder(list[tuple[int, list[Waiting]]]).decode
 
 
 @dataclass(slots=True, eq=False)
-class Search:
+class LaneSearch:
     """How far one lane has been looked through: down to a priority, for how many more tasks."""
 
     lane: Lane
@@ -47,17 +47,17 @@ class Search:
             self.next_due = run_at
 
 
-class Leasing:
+class DueTaskSearch:
     """A search for due tasks; ``skip`` are rows known to be unreadable.
 
     It also skips tasks that were left alone after an internal error.
     """
 
-    def __init__(self, reading: Reading, known: Known, skip: set[int]) -> None:
+    def __init__(self, reading: Reading, cache: Cache, skip: set[int]) -> None:
         self._reading = reading
-        self._known = known
-        self._leases = known.leases
-        self._skip = skip | known.left if known.left else skip
+        self._cache = cache
+        self._leases = cache.leases
+        self._skip = skip | cache.abandoned if cache.abandoned else skip
         self._expired_by: Moment | None = None
 
     def lease_due(
@@ -66,7 +66,7 @@ class Leasing:
         """Lease due tasks."""
         self._expired_by = now if skip_expired else None
         searches = [
-            Search(lane, number, wanted)
+            LaneSearch(lane, number, wanted)
             for lane, wanted in lanes.items()
             if (number := self._number(lane)) is not None
         ]
@@ -84,24 +84,24 @@ class Leasing:
     def next_due(self) -> dict[Lane, Moment]:
         """Return when each lane's next task is due."""
         searches = [
-            Search(lane, number, 0) for number, lane in self._reading.lanes("lanes").items()
+            LaneSearch(lane, number, 0) for number, lane in self._reading.lanes("lanes").items()
         ]
         self._search(searches, Moment(0))
         return {one.lane: one.next_due for one in searches if one.next_due is not None}
 
     def _number(self, lane: Lane) -> int | None:
         """Return the number of a lane; None when no task was ever in it."""
-        known = self._known.lanes.get(lane)
-        if known is not None:
-            return known.number
+        cached = self._cache.lanes.get(lane)
+        if cached is not None:
+            return cached.number
         row = self._reading.one("lane", *lane)
         if row is None:
             return None
-        self._known.learn_lanes({lane: KnownLane(row[0], Moment(0))})
+        self._cache.update_lanes({lane: CachedLane(row[0], Moment(0))})
         number: int = row[0]
         return number
 
-    def _search(self, searches: Sequence[Search], now: Moment) -> None:
+    def _search(self, searches: Sequence[LaneSearch], now: Moment) -> None:
         """Lease what is wanted and due, from the highest priority of each lane downwards."""
         while searches:
             rows = self._first_waiting(searches)
@@ -115,14 +115,14 @@ class Leasing:
                 if search.candidates:
                     search.expect(search.candidates[0][1])
 
-    def _begin(self, search: Search, rows: Sequence[Waiting]) -> None:
+    def _begin(self, search: LaneSearch, rows: Sequence[Waiting]) -> None:
         """Go on with a lane's next priority."""
         search.below = rows[0][2]
         search.candidates = [
             row for row in rows if row[0] not in self._leases and row[0] not in self._skip
         ]
 
-    def _lease(self, due: Sequence[tuple[Search, Waiting]]) -> None:
+    def _lease(self, due: Sequence[tuple[LaneSearch, Waiting]]) -> None:
         tasks = self._reading.tasks_at([seq for _, (seq, _, _) in due])
         for (search, (seq, run_at, _)), task in zip(due, tasks, strict=True):
             if task is None:
@@ -132,7 +132,7 @@ class Leasing:
             token = self._leases.take(seq, search.lane, task.attempt_total)
             search.leases.append(Lease(task, token))
 
-    def _first_waiting(self, searches: Sequence[Search]) -> dict[int, list[Waiting]]:
+    def _first_waiting(self, searches: Sequence[LaneSearch]) -> dict[int, list[Waiting]]:
         """Return the next priority of lanes: so many of its first tasks as tell what is due.
 
         One statement looks for many lanes, since each gives the interpreter's lock away, and all

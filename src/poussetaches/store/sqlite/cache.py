@@ -10,11 +10,11 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, Queue
 from poussetaches.store.sqlite.leases import Leases
 
-LANES_REMEMBERED = 50_000
-GROUPS_REMEMBERED = 50_000
+MAX_LANES = 50_000
+MAX_GROUPS = 50_000
 
 
-class KnownLane(NamedTuple):
+class CachedLane(NamedTuple):
     """A lane's number, and when it is known to have been used."""
 
     number: int
@@ -22,23 +22,23 @@ class KnownLane(NamedTuple):
 
 
 @dataclass(slots=True)
-class Known:
+class Cache:
     """Leases, queues, lanes and failure groups. Changed by the store's runner, outside commits."""
 
     leases: Leases = field(default_factory=Leases)
     queues: dict[str, Queue] = field(default_factory=dict)  # all of them
-    lanes: dict[Lane, KnownLane] = field(default_factory=dict)  # some of those on disk
+    lanes: dict[Lane, CachedLane] = field(default_factory=dict)  # some of those on disk
     groups: set[str] = field(default_factory=set)  # ids of some of those on disk
-    left: set[int] = field(
+    abandoned: set[int] = field(
         default_factory=set
     )  # numbers of tasks that could not even be set aside
 
-    def forget_rows(self) -> None:
+    def clear_rows(self) -> None:
         """Forget which lanes and failure groups are there: they are looked up again."""
         self.lanes.clear()
         self.groups.clear()
 
-    def learn_queues(self, changed: Mapping[str, Queue | None]) -> None:
+    def update_queues(self, changed: Mapping[str, Queue | None]) -> None:
         """Remember queues as they are now; None is for one that is gone."""
         for name, queue in changed.items():
             if queue is None:
@@ -46,19 +46,19 @@ class Known:
             else:
                 self.queues[name] = queue
 
-    def learn_lanes(self, changed: Mapping[Lane, KnownLane | None]) -> None:
+    def update_lanes(self, changed: Mapping[Lane, CachedLane | None]) -> None:
         """Remember lanes within bounds; None is for one that is gone."""
-        if len(self.lanes) > LANES_REMEMBERED:
+        if len(self.lanes) > MAX_LANES:
             self.lanes.clear()
-        for lane, known in changed.items():
-            if known is None:
+        for lane, cached in changed.items():
+            if cached is None:
                 self.lanes.pop(lane, None)
             else:
-                self.lanes[lane] = known
+                self.lanes[lane] = cached
 
-    def learn_groups(self, changed: Mapping[str, bool]) -> None:
+    def update_groups(self, changed: Mapping[str, bool]) -> None:
         """Remember within bounds which failure groups are there."""
-        if len(self.groups) > GROUPS_REMEMBERED:
+        if len(self.groups) > MAX_GROUPS:
             self.groups.clear()
         for group, is_there in changed.items():
             if is_there:
