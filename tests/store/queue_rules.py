@@ -20,7 +20,8 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
-from poussetaches.store.base import Change, MinuteRow, Push, Store
+from poussetaches.store.base import Change, Push, Store
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_ended, make_task
 from tests.store.driving import (
     LANE,

@@ -23,7 +23,8 @@ from poussetaches.core.task import (
     RetryAt,
     TaskState,
 )
-from poussetaches.store.base import Finish, Lease, MinuteRow, Push, Store
+from poussetaches.store.base import Finish, Lease, Push, Store
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
 from tests.store.driving import (
     LANE,

@@ -15,8 +15,9 @@ from poussetaches.core.failures import FailureGroup
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import Bury, Complete, DeliveryForm, Reason, RetryAt, Task
 from poussetaches.store import import_store, verify_store
-from poussetaches.store.base import MinuteRow, Push
+from poussetaches.store.base import Push
 from poussetaches.store.folder import DataFolder
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_queue, make_schedule, make_task, seeded
 from tests.store.driving import end, lease_all
 from tests.store.sqlite_files import exported, imported, opened, raw

@@ -17,8 +17,10 @@ from poussetaches.core.moment import DAY, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Complete, DeliveryForm, RetryAt, TaskState
 from poussetaches.store import verify_store
-from poussetaches.store.base import MinuteRow, Push
+from poussetaches.store.base import Push
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.folder import DataFolder
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite import SqliteStore, connections, rows
 from tests.factories import NOW, make_schedule, make_task, seeded

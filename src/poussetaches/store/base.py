@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -24,9 +24,8 @@ from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
-
-if TYPE_CHECKING:
-    from poussetaches.store.export_records import Record
+from poussetaches.store.export_records import Record
+from poussetaches.store.minute_row import MinuteRow
 
 # Called in the thread that writes, within a transaction, and again if its commit failed: it must
 # be pure and short. It may raise one of our errors to refuse.
@@ -80,22 +79,6 @@ class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
     first_at: Moment
     last_at: Moment
     example_id: str
-
-
-class MinuteRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in one minute, in one queue or (``""``) in all. Spans are seconds."""
-
-    minute: Moment  # its beginning
-    queue: str = ""
-    pushed: int = 0
-    started: int = 0
-    succeeded: int = 0
-    failed: int = 0  # attempts that failed, the last ones included
-    died: int = 0
-    lateness_p50: float | None = None  # from due to started
-    lateness_p95: float | None = None
-    duration_p50: float | None = None  # of attempts
-    duration_p95: float | None = None
 
 
 class LastUse(msgspec.Struct, frozen=True):

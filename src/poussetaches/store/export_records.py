@@ -13,7 +13,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Queue
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task
-from poussetaches.store.base import MinuteRow
+from poussetaches.store.minute_row import MinuteRow
 
 
 class ValueRecord(msgspec.Struct, frozen=True, kw_only=True, tag="server"):

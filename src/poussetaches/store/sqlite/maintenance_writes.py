@@ -8,7 +8,8 @@ from typing import NamedTuple
 from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Retention
 from poussetaches.core.task import Reason, buried
-from poussetaches.store.base import Change, MinuteRow
+from poussetaches.store.base import Change
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.sqlite import tasks
 from poussetaches.store.sqlite.isolation import each, give_up_row, give_up_task
 from poussetaches.store.sqlite.row_reader import Unreadable

@@ -16,7 +16,8 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
-from poussetaches.store.base import MinuteRow, SummaryPage, TaskSummary
+from poussetaches.store.base import SummaryPage, TaskSummary
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.sqlite.rows import (
     Row,
     UnreadableRow,

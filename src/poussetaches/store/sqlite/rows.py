@@ -20,7 +20,7 @@ from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
-from poussetaches.store.base import MinuteRow
+from poussetaches.store.minute_row import MinuteRow
 
 # What the end of an attempt changes is apart from what only an edit does: most writes need not
 # touch the body. What it changes of a task that goes on waiting is apart, too: so most indexes

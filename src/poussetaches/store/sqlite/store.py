@@ -25,7 +25,6 @@ from poussetaches.store.base import (
     Lease,
     Leased,
     Listener,
-    MinuteRow,
     News,
     Page,
     Push,
@@ -40,6 +39,7 @@ from poussetaches.store.base import (
     TaskSummary,
 )
 from poussetaches.store.export_records import Record
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import (
     attempt_writes,
