@@ -59,7 +59,6 @@ REPEATED_NAMES: set[str] = {
     "application",
     "config",
     "configuration",
-    "connections",
     "definitions",
     "edits",
     "errors",

@@ -27,8 +27,8 @@ MUTATIONS = (
     Mutation(
         "answer before the commit",
         "store/sqlite/store.py",
-        "return _value(await self._to.write(pushes.push, pushing, size=pushing.size))",
-        "self._to.write(pushes.push, pushing, size=pushing.size)\n"
+        "return _value(await self._to.write(push_writes.push, pushing, size=pushing.size))",
+        "self._to.write(push_writes.push, pushing, size=pushing.size)\n"
         "        return [Pushed(item.task.id, item.task, existing=False) for item in items]",
     ),
     Mutation(
@@ -110,7 +110,7 @@ MUTATIONS = (
     ),
     Mutation(
         "call what may be stored undone",
-        "store/sqlite/connections.py",
+        "store/sqlite/connection_pair.py",
         'return OutcomeUnknown(f"',
         'return StoreUnavailable(f"',
         first_seed=8,

@@ -22,7 +22,7 @@ from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import News, Push
-from poussetaches.store.sqlite import SqliteStore, connections, database
+from poussetaches.store.sqlite import SqliteStore, connection_pair, database
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.row_reader import Reading
 from tests.factories import NOW, make_ended, make_schedule, make_task
@@ -615,7 +615,7 @@ async def test_memory_error_while_pages_are_freed_stops_no_write(
     await store.add(make_task("large", body=bytes(100_000)))
     await store.edit("large", Delete(), now=NOW)
     with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="out of memory"):
-        patch.setattr(connections, "number_commit", fail)
+        patch.setattr(connection_pair, "number_commit", fail)
         await store.shrink()
 
     await store.add(make_task("a"))
@@ -636,7 +636,7 @@ async def test_unexpected_error_while_recovering_is_raised_and_the_next_try_reco
         await store.add(make_task("a"))
     disk.error = None
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(database, "write_in_vain", fail)
+        patch.setattr(database, "commit_nothing", fail)
         await store.recover()
 
     await store.recover()
@@ -659,7 +659,7 @@ async def test_store_closes_its_files_when_its_log_can_no_longer_be_read(
 
     store = inline_store(path, disk=disk)
     await store.open()
-    monkeypatch.setattr(connections, "is_empty", fail)
+    monkeypatch.setattr(connection_pair, "is_empty", fail)
 
     await store.close()
 

@@ -209,8 +209,8 @@ def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> str:
     return found
 
 
-def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
-    """Commit something that changes nothing: a file may be readable, and writable no more."""
+def commit_nothing(connection: sqlite3.Connection, commit: Commit) -> None:
+    """Commit no change, to find out whether a file that is readable is writable, too."""
     connection.execute("BEGIN IMMEDIATE")
     number_commit(connection)
     commit(connection)

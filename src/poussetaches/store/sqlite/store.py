@@ -55,7 +55,7 @@ from poussetaches.store.sqlite import (
     search,
     tasks,
 )
-from poussetaches.store.sqlite.connections import Connections
+from poussetaches.store.sqlite.database_session import DatabaseSession
 from poussetaches.store.sqlite.failure_counts import FailureCounter
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.row_reader import Reading
@@ -88,7 +88,7 @@ class SqliteStore:
         row_fault: RowFault | None = None,
     ) -> None:
         self._now = now
-        self._to = Connections(
+        self._to = DatabaseSession(
             path,
             writer=writer,
             reader=reader,
@@ -108,7 +108,9 @@ class SqliteStore:
         try:
             await self._to.open()
             await self._to.write(maintenance_writes.bury_cancelled, self._now())
-            earlier = await self._to.look(lambda reading: reading.number("unreadable_count"))
+            earlier = await self._to.read_latest(
+                lambda reading: reading.number("unreadable_count")
+            )
         except BaseException:
             await self.close()
             raise
@@ -217,7 +219,7 @@ class SqliteStore:
         self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
     ) -> Leased:
         """Lease due tasks."""
-        leased = await self._to.look(
+        leased = await self._to.read_latest(
             lambda reading: self._due_task_search(reading).lease_due(
                 lanes, now, skip_expired=skip_expired
             )
@@ -231,11 +233,15 @@ class SqliteStore:
 
     async def next_due(self) -> dict[Lane, Moment]:
         """Return when each lane's next task is due."""
-        return await self._to.look(lambda reading: self._due_task_search(reading).next_due())
+        return await self._to.read_latest(
+            lambda reading: self._due_task_search(reading).next_due()
+        )
 
     async def lanes_used_since(self, moment: Moment) -> list[Lane]:
         """Return the lanes that had a task."""
-        lanes = await self._to.look(lambda reading: reading.lanes("lanes_used_since", moment))
+        lanes = await self._to.read_latest(
+            lambda reading: reading.lanes("lanes_used_since", moment)
+        )
         return list(lanes.values())
 
     async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
@@ -262,7 +268,7 @@ class SqliteStore:
 
     async def queues(self) -> dict[str, Queue]:
         """Return every queue."""
-        return await self._to.look(lambda _: dict(self._to.cache.queues))
+        return await self._to.read_latest(lambda _: dict(self._to.cache.queues))
 
     async def edit_queue(self, name: str, edit: QueueEdit) -> Queue | None:
         """Edit a queue."""
@@ -271,7 +277,7 @@ class SqliteStore:
 
     async def buckets(self) -> dict[str, BucketRecord]:
         """Return the stored token buckets by queue."""
-        return await self._to.look(queue_writes.buckets)
+        return await self._to.read_latest(queue_writes.buckets)
 
     async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
         """Store when the buckets of queues are full again."""
@@ -306,15 +312,17 @@ class SqliteStore:
 
     async def due_schedules(self, now: Moment) -> list[Schedule]:
         """Return the schedules that are due."""
-        return await self._to.look(lambda reading: reading.schedules("due_schedules", now))
+        return await self._to.read_latest(lambda reading: reading.schedules("due_schedules", now))
 
     async def stranded_schedules(self, after: Moment) -> list[Schedule]:
         """Return the schedules that were made or fired later than a moment."""
-        return await self._to.look(lambda reading: reading.schedules("stranded_schedules", after))
+        return await self._to.read_latest(
+            lambda reading: reading.schedules("stranded_schedules", after)
+        )
 
     async def next_schedule_at(self) -> Moment | None:
         """Return when the next schedule is due."""
-        found = await self._to.look(lambda reading: reading.value("next_schedule_at"))
+        found = await self._to.read_latest(lambda reading: reading.value("next_schedule_at"))
         return Moment(found) if isinstance(found, int) else None
 
     async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
@@ -347,7 +355,10 @@ class SqliteStore:
 
     async def paused(self) -> bool:
         """Tell whether the server is paused."""
-        return await self._to.look(lambda reading: reading.value("server_value", "paused")) == "1"
+        return (
+            await self._to.read_latest(lambda reading: reading.value("server_value", "paused"))
+            == "1"
+        )
 
     async def set_paused(self, paused: bool) -> None:
         """Pause or resume the server."""
@@ -368,7 +379,7 @@ class SqliteStore:
 
     async def next_expiry(self) -> Moment | None:
         """Return when the next waiting task expires."""
-        found = await self._to.look(lambda reading: reading.value("next_expiry"))
+        found = await self._to.read_latest(lambda reading: reading.value("next_expiry"))
         return Moment(found) if isinstance(found, int) else None
 
     async def prune(
@@ -398,7 +409,7 @@ class SqliteStore:
 
     async def clock(self) -> ClockRecord | None:
         """Return the stored clock record."""
-        return await self._to.look(clock_record.read_record)
+        return await self._to.read_latest(clock_record.read_record)
 
     async def keep_clock(self, record: ClockRecord) -> None:
         """Store the clock record."""
@@ -406,7 +417,7 @@ class SqliteStore:
 
     async def last_use(self) -> LastUse:
         """Return when the store was last in use."""
-        return await self._to.look(clock_record.last_use)
+        return await self._to.read_latest(clock_record.last_use)
 
     # Statistics
 
