@@ -65,7 +65,7 @@ def test_import_beside_the_old_log_is_refused(data: Path) -> None:
     verified = ended("verify", data)
 
     assert imported.returncode == 1
-    assert "tasks.db-wal beside it is the log of another database" in imported.stderr
+    assert "tasks.db-wal beside it belongs to another database" in imported.stderr
     assert verified.returncode == 2
     assert "put tasks.db back beside tasks.db-wal" in verified.stderr
     assert last < put_database_back(data)

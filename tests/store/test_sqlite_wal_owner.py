@@ -269,7 +269,7 @@ async def test_import_beside_the_log_of_another_database_is_refused(folders: Fol
     folders.killed.database.unlink()
     before = files_of(folders.killed.path)
 
-    with pytest.raises(CannotWriteFile, match=r"tasks\.db-wal beside it is the log of another"):
+    with pytest.raises(CannotWriteFile, match=r"tasks\.db-wal beside it belongs to another"):
         await import_store(
             folders.killed, exported, lambda *_: None, now=lambda: NOW, random=seeded()
         )
@@ -281,7 +281,7 @@ def test_backup_beside_the_log_of_another_database_is_refused(folders: Folders) 
     target = folders.elsewhere / "backup.db"
     wal_of(target).write_bytes(b"acknowledged")
 
-    with pytest.raises(CannotWriteFile, match=r"backup\.db-wal beside it is the log of another"):
+    with pytest.raises(CannotWriteFile, match=r"backup\.db-wal beside it belongs to another"):
         back_up_store(folders.killed, target, lambda *_: None, replace=True)
 
     assert [each.name for each in folders.elsewhere.iterdir()] == ["backup.db-wal"]
@@ -305,7 +305,7 @@ def test_reading_a_folder_whose_database_is_gone_leaves_the_log(
         back_up_store(killed, target, lambda *_: None, replace=False)
     if database == "empty":
         report = verify_store(killed, lambda *_: None)
-        assert "its log is there and may hold" in report.problems[0].what
+        assert "its WAL is there and may hold" in report.problems[0].what
         assert "put tasks.db back beside tasks.db-wal" in (report.advice or "")
     else:
         with pytest.raises(CannotOpenStore, match=r"put tasks\.db back beside tasks\.db-wal"):

@@ -1,4 +1,4 @@
-"""Where tasks are kept."""
+"""The store of tasks: opening, verification, backup, export and import."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from poussetaches.store.sqlite.database_export import export, import_into
 from poussetaches.store.sqlite.database_verification import verify
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.wal import files_of
-from poussetaches.store.sqlite.wal_owner import check_no_log_remains
+from poussetaches.store.sqlite.wal_owner import check_no_wal_remains
 from poussetaches.store.verify_report import VerifyReport
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 async def open_store(
     folder: DataFolder, *, now: Callable[[], Moment], random: Random, window: float
 ) -> Store:
-    """Open the store in a folder that is locked; ``window`` is group commit's, in seconds.
+    """Open the store in a locked folder; ``window`` is the commit window in seconds.
 
     Raises:
         CannotOpenStore: it is damaged, from a newer version, or not writable.
@@ -53,24 +53,24 @@ async def open_store(
             reserve=Reserve(folder.reserve),
         )
         await store.open()
-    except OSError as exc:  # such as for a file of this package
+    except OSError as exc:  # also for a file of this package
         raise CannotOpenStore(cannot_be_opened(exc, folder.database)) from exc
     return store
 
 
 async def open_memory_store(*, now: Callable[[], Moment], random: Random) -> Store:
-    """Open a store in memory, which is gone once it is closed."""
-    runner = InlineRunner()  # nothing there waits for a disk
+    """Open a store in memory; closing it deletes the tasks."""
+    runner = InlineRunner()  # no operation waits for a disk
     store = SqliteStore(None, writer=runner, reader=runner, now=now, random=random)
     await store.open()
     return store
 
 
 def verify_store(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
-    """Look through the store of a folder, in use or not, and change nothing.
+    """Verify the store of a folder, which may be in use; change nothing.
 
     Raises:
-        CannotOpenStore: there is none, or none that this version knows.
+        CannotOpenStore: there is none, or this version does not know its format.
     """
     return verify(folder, progress)
 
@@ -78,14 +78,14 @@ def verify_store(folder: DataFolder, progress: ProgressCallback) -> VerifyReport
 def back_up_store(
     folder: DataFolder, target: Path, progress: ProgressCallback, *, replace: bool
 ) -> int:
-    """Copy the store of a folder, in use or not, to a file; return its bytes.
+    """Copy the store of a folder, which may be in use, to a file; return the size in bytes.
 
     Raises:
         CannotOpenStore: there is none, or it is damaged.
-        CannotWriteFile: the file exists already, has a log beside it, or cannot be written.
+        CannotWriteFile: the file exists already, has a WAL beside it, or cannot be written.
     """
     with atomic_file(target, replace=replace) as beside:
-        check_no_log_remains(target)
+        check_no_wal_remains(target)
         return back_up(folder, beside, progress)
 
 
@@ -97,10 +97,10 @@ def export_store(
     now: Moment,
     salvage: bool = False,
 ) -> int:
-    """Write all that the store of a folder holds, in use or not; return how many tasks.
+    """Export the store of a folder, which may be in use; return the number of tasks.
 
     Raises:
-        CannotOpenStore: there is none, or it is damaged and not to be salvaged.
+        CannotOpenStore: there is none, or it is damaged and ``salvage`` is false.
     """
     return export(folder, write, progress, now=now, salvage=salvage)
 
@@ -113,12 +113,12 @@ async def import_store(
     now: Callable[[], Moment],
     random: Random,
 ) -> int:
-    """Make the store of a locked folder that has none from an export; return how many tasks.
+    """Create the store of a locked folder from an export; return the number of tasks.
 
-    All of it is there afterwards, or nothing.
+    If an error is raised, the folder still has no store.
 
     Raises:
-        CannotOpenStore: there is a store already, or the log of one.
+        CannotOpenStore: there is a store already, or the WAL of one.
         CannotReadExport: the export cannot be read.
         CannotWriteFile: the store cannot be written.
     """
@@ -127,9 +127,9 @@ async def import_store(
         raise CannotOpenStore(
             f"{path} already exists; import into an empty folder, or move it away"
         )
-    check_no_log_remains(path)
+    check_no_wal_remains(path)
     beside = path.with_name("tasks.db.importing")
-    for each in files_of(beside):  # of an import that was killed
+    for each in files_of(beside):  # left behind by an import that was killed
         each.unlink(missing_ok=True)
     try:
         count = await import_into(beside, file, progress, now=now, random=random)

@@ -1,4 +1,4 @@
-"""Writing a whole file: it is there complete, or not at all."""
+"""Atomic writing of files: afterwards the file is complete, or it does not exist."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def _refuse_existing(path: Path, *, replace: bool) -> None:
 def _temporary_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside a file, and delete it at the end.
 
-    It is locked: so the next writer can tell the folders of killed processes from those in use,
-    and deletes them. A process id would not do, since it repeats in containers.
+    The folder is locked, so that the next writer can recognize and delete the folders of killed
+    processes. A process id would not be enough, because ids repeat in containers.
     """
     prefix, suffix = f".{path.name}.", ".part"
     with suppress(OSError):  # the parent may be writable, but not readable
@@ -113,7 +113,7 @@ def _locked(folder: Path) -> int | None:
     except BlockingIOError:
         is_ours = False
     except OSError:
-        # The file system has no locks for folders, so nobody can lock it to delete it either.
+        # The file system cannot lock folders, so no other writer can lock it to delete it.
         is_ours = True
     if is_ours:
         return descriptor
@@ -122,7 +122,7 @@ def _locked(folder: Path) -> int | None:
 
 
 def _delete_if_abandoned(folder: Path) -> None:
-    with suppress(OSError):  # it is in use, or gone by now
+    with suppress(OSError):  # it is in use, or was deleted
         descriptor = _open_folder(folder)
         try:
             _lock(descriptor)

@@ -1,4 +1,4 @@
-"""The form of an export: a header, one record a line, and an end that says how many."""
+"""The format of an export: a header, one record per line, and an end line with the counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VERSION = 1
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
-    """The first line. ``tasks`` is how many there are to come, about."""
+    """The first line; ``tasks`` is the approximate number of tasks."""
 
     format: str = FORMAT
     version: int = VERSION
@@ -29,7 +29,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
-    """The last line: how many records of each type there were."""
+    """The last line: the number of records of each type."""
 
     counts: dict[str, int]
 
@@ -40,7 +40,6 @@ _LINE: msgspec.json.Decoder[Record | End] = msgspec.json.Decoder(Record | End)
 
 
 def lines_of(header: Header, records: Iterable[Record]) -> Iterator[bytes]:
-    """Yield the lines of an export."""
     counts: Counter[str] = Counter()
     yield encode(header) + b"\n"
     for record in records:
@@ -50,7 +49,7 @@ def lines_of(header: Header, records: Iterable[Record]) -> Iterator[bytes]:
 
 
 def type_of(record: Record) -> str:
-    """Return what a record is called in an export."""
+    """Return the name of a record's type in an export."""
     return str(record.__struct_config__.tag)
 
 
@@ -58,25 +57,25 @@ def read_header(file: BinaryIO) -> Header:
     """Return the first line of an export.
 
     Raises:
-        CannotReadExport: it is none, or of a newer version.
+        CannotReadExport: the file is not an export, or of a newer version.
     """
     try:
         header = _decode_header(next(_read_lines(file), b""))
     except _NOT_DECODED as exc:
-        raise CannotReadExport(f"line 1 is no header of an export: {exc}") from exc
+        raise CannotReadExport(f"line 1 is not the header of an export: {exc}") from exc
     if header.format != FORMAT or header.version > VERSION:
         raise CannotReadExport(
-            f"line 1: this is {header.format!r} of version {header.version}; this poussetaches "
-            f"reads {FORMAT!r} up to version {VERSION}"
+            f"line 1: the format is {header.format!r}, version {header.version}; this version of "
+            f"poussetaches reads {FORMAT!r} up to version {VERSION}"
         )
     return header
 
 
 def read_records(file: BinaryIO) -> Iterator[tuple[int, Record]]:
-    """Yield the records behind the header, each with the number of its line.
+    """Yield the records after the header, each with its line number.
 
     Raises:
-        CannotReadExport: a line is no record, or the end is missing or counts otherwise.
+        CannotReadExport: a line is not a record, or the end is missing or has other counts.
     """
     counts: Counter[str] = Counter()
     lines = _read_lines(file)
@@ -85,15 +84,15 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, Record]]:
         if isinstance(record, End):
             if dict(counts) != record.counts:
                 raise CannotReadExport(
-                    f"line {number}: the end counts {record.counts}, but {dict(counts)} came"
+                    f"line {number}: the end counts {record.counts}, but there are {dict(counts)}"
                 )
             if next(lines, None) is not None:
-                raise CannotReadExport(f"line {number + 1}: something follows the end")
+                raise CannotReadExport(f"line {number + 1}: there is data after the end line")
             return
         counts[type_of(record)] += 1
         yield number, record
     raise CannotReadExport(
-        f"the end is missing after line {sum(counts.values()) + 1}: the file was cut short"
+        f"the end line is missing after line {sum(counts.values()) + 1}: the file is truncated"
     )
 
 
@@ -108,12 +107,14 @@ def _read_lines(file: BinaryIO) -> Iterator[bytes]:
 def _record(number: int, line: bytes) -> Record | End:
     try:
         if not line.endswith(b"\n"):
-            raise CannotReadExport(f"line {number} is cut off")
+            raise CannotReadExport(f"line {number} is truncated")
         record = decode(_LINE, line.removesuffix(b"\n"))
         if isinstance(record, TaskRecord):
             check_stored_url(record.task.url)
             if len(record.ordinals) != len(record.attempts):
-                raise CannotReadExport(f"line {number}: each attempt needs its ordinal")
+                raise CannotReadExport(
+                    f"line {number}: there must be one ordinal for each attempt"
+                )
         elif isinstance(record, ScheduleRecord):
             check_stored_url(record.schedule.task.url)
             check_expression(record.schedule.cron, record.schedule.timezone)

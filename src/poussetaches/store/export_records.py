@@ -1,8 +1,8 @@
-"""All that a store holds, as records: what an export consists of, whatever kind the store is.
+"""The records of an export, which are the same for every kind of store.
 
-In this order they can be put into an empty store one after another. Moments are microseconds
-since 1970, bytes are base64. Leases, lanes, labels' indexes, failure groups and counts follow from
-these, and are not among them.
+They can be inserted into an empty store in the order of an export. Moments are microseconds since
+1970, bytes are base64. Leases, lanes, label indexes, failure groups and counts are derived from
+the records, and not exported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from poussetaches.store.minute_row import MinuteRow
 
 
 class ValueRecord(msgspec.Struct, frozen=True, kw_only=True, tag="server"):
-    """Something that the server itself keeps, as its pause."""
+    """A value of the server itself, such as its pause."""
 
     name: str
     value: str
@@ -30,14 +30,14 @@ class QueueRecord(msgspec.Struct, frozen=True, kw_only=True, tag="queue"):
 
 
 class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True, tag="owner"):
-    """Who declared schedules, and which version of them last."""
+    """An owner of schedules, and the version that it declared last."""
 
     name: str
     version: int
 
 
 class ScheduleRecord(msgspec.Struct, frozen=True, kw_only=True, tag="schedule"):
-    """A schedule with what it fired last."""
+    """A schedule with its last run."""
 
     schedule: Schedule
 
@@ -52,7 +52,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, tag="task"):
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, tag="key"):
-    """What an idempotency key stands for; ``content`` is a digest of what was pushed."""
+    """An idempotency key and its task; ``content`` is a digest of the push."""
 
     queue: str
     key: str
@@ -62,13 +62,13 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, tag="key"):
 
 
 class MinuteRecord(msgspec.Struct, frozen=True, kw_only=True, tag="minute"):
-    """What happened in a minute."""
+    """The statistics of one minute."""
 
     minute: MinuteRow
 
 
 class UnreadableRecord(msgspec.Struct, frozen=True, kw_only=True, tag="unreadable"):
-    """A row that could not be read, whole, as JSON."""
+    """An unreadable row: all its columns as JSON."""
 
     found_at: Moment
     origin_table: str

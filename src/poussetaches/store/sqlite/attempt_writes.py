@@ -1,4 +1,4 @@
-"""Writing the ends of attempts, and giving up leases without one."""
+"""Writes that end leases: the outcomes of attempts, and leases given back without an attempt."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 
 
 class FinishCall(msgspec.Struct, frozen=True, gc=False):
-    """The end of an attempt, and when it is recorded."""
+    """The arguments of ``finish``."""
 
     finish: Finish
     now: Moment
 
 
 class GiveBackCall(msgspec.Struct, frozen=True, gc=False):
-    """A lease that is given up without an attempt."""
+    """The arguments of ``give_back``."""
 
     lease: Lease
     now: Moment
@@ -33,7 +33,7 @@ class GiveBackCall(msgspec.Struct, frozen=True, gc=False):
 
 
 def finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]:
-    """Record the ends of attempts; return which leases were still ours."""
+    """Record the ends of attempts; return for each whether its lease was still valid."""
     return each(
         tx,
         Step.RECORD,
@@ -46,7 +46,7 @@ def finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]
 
 
 def give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[bool]:
-    """Give up leases without an attempt; return which were still ours."""
+    """Give up leases without an attempt; return for each whether it was still valid."""
     return each(
         tx,
         Step.GIVE_BACK,
@@ -57,22 +57,22 @@ def give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[
 
 
 def _finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]:
-    were_ours, changes = [], []
+    were_valid, changes = [], []
     for item in items:
-        record = _taken(tx, item.finish.lease)
-        were_ours.append(record is not None)
+        record = _ended_lease(tx, item.finish.lease)
+        were_valid.append(record is not None)
         if record is not None:
             changes.append(_changed(tx, item, record))
     tasks.record(tx, changes)
     _record_attempts(tx, changes)
-    return were_ours
+    return were_valid
 
 
 def _give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[bool]:
-    were_ours, changes = [], []
+    were_valid, changes = [], []
     for item in items:
-        record, now = _taken(tx, item.lease), item.now
-        were_ours.append(record is not None)
+        record, now = _ended_lease(tx, item.lease), item.now
+        were_valid.append(record is not None)
         if record is None:
             continue
         old = _leased_task(tx, item.lease, record)
@@ -85,11 +85,11 @@ def _give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence
         change = Change.PUT_BACK if new.ended_at is None else Change.DIED
         changes.append(tasks.Changed(record.seq, old, new, change, now))
     tasks.record(tx, changes)
-    return were_ours
+    return were_valid
 
 
-def _taken(tx: SqliteTransaction, lease: Lease) -> LeaseRecord | None:
-    """End a lease; return what it stood for, None if it was not ours any more."""
+def _ended_lease(tx: SqliteTransaction, lease: Lease) -> LeaseRecord | None:
+    """End a lease and return its record; None if it was no longer valid."""
     record = tx.lease(lease.token)
     if record is not None:
         tx.give_up(record.seq)
@@ -99,14 +99,14 @@ def _taken(tx: SqliteTransaction, lease: Lease) -> LeaseRecord | None:
 def _give_up(
     tx: SqliteTransaction, lease: Lease, defect: Defect, now: Moment, *, attempts: int = 0
 ) -> bool:
-    record = _taken(tx, lease)
+    record = _ended_lease(tx, lease)
     if record is not None:
         give_up_task(tx, record.seq, defect, now=now, attempts=attempts)
     return record is not None
 
 
 def _leased_task(tx: SqliteTransaction, lease: Lease, record: LeaseRecord) -> Task:
-    """Return a task as it was leased, marked if it was cancelled since."""
+    """Return a leased task, marked as cancelled if it was cancelled while it ran."""
     if tx.is_cancelled(record):
         return msgspec.structs.replace(lease.task, cancelled=True)
     return lease.task

@@ -1,4 +1,4 @@
-"""Writing many rows by few statements: to run one costs about as much as to write a row."""
+"""Bulk inserts: running a statement costs about as much as writing a row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 
-SIZES = (32, 8)  # rows of one statement, tried in this order; what is left goes one by one
+SIZES = (32, 8)  # rows per statement, in this order; the remaining rows are written singly
 
 _ROW = re.compile(r"VALUES (\([^()]*\))")
 
@@ -16,7 +16,7 @@ _ROW = re.compile(r"VALUES (\([^()]*\))")
 def insert_rows(
     connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]
 ) -> None:
-    """Run a statement for rows; it holds ``VALUES`` once, with the marks of one row."""
+    """Run an insert for rows; the statement has ``VALUES`` once, with the marks of one row."""
     start = 0
     for size in SIZES:
         while start + size <= len(rows):
@@ -29,5 +29,5 @@ def insert_rows(
 
 @lru_cache
 def multi_row_statement(statement: str, count: int) -> str:
-    """Return a statement for one row as one for many."""
+    """Return the statement that inserts ``count`` rows, made from the one for a single row."""
     return _ROW.sub(lambda match: f"VALUES {', '.join([match[1]] * count)}", statement)

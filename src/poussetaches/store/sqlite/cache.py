@@ -1,4 +1,4 @@
-"""What the store remembers of its database, so that most writes need not look it up."""
+"""The cache of leases, queues, lanes and failure groups, which saves most writes a query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_GROUPS = 50_000
 
 
 class CachedLane(NamedTuple):
-    """A lane's number, and when it is known to have been used."""
+    """A lane's number, and the time of its last use as far as it was stored."""
 
     number: int
     used_at: Moment
@@ -23,23 +23,22 @@ class CachedLane(NamedTuple):
 
 @dataclass(slots=True)
 class Cache:
-    """Leases, queues, lanes and failure groups. Changed by the store's runner, outside commits."""
+    """Changed only in the thread that writes, outside transactions."""
 
     leases: Leases = field(default_factory=Leases)
-    queues: dict[str, Queue] = field(default_factory=dict)  # all of them
-    lanes: dict[Lane, CachedLane] = field(default_factory=dict)  # some of those on disk
-    groups: set[str] = field(default_factory=set)  # ids of some of those on disk
-    abandoned: set[int] = field(
-        default_factory=set
-    )  # numbers of tasks that could not even be set aside
+    queues: dict[str, Queue] = field(default_factory=dict)  # complete
+    lanes: dict[Lane, CachedLane] = field(default_factory=dict)  # incomplete
+    groups: set[str] = field(default_factory=set)  # ids; incomplete
+    # Numbers of tasks whose rows could neither be buried nor set aside.
+    abandoned: set[int] = field(default_factory=set)
 
     def clear_rows(self) -> None:
-        """Forget which lanes and failure groups are there: they are looked up again."""
+        """Remove lanes and failure groups from the cache."""
         self.lanes.clear()
         self.groups.clear()
 
     def update_queues(self, changed: Mapping[str, Queue | None]) -> None:
-        """Remember queues as they are now; None is for one that is gone."""
+        """Update queues; None removes one."""
         for name, queue in changed.items():
             if queue is None:
                 self.queues.pop(name, None)
@@ -47,7 +46,7 @@ class Cache:
                 self.queues[name] = queue
 
     def update_lanes(self, changed: Mapping[Lane, CachedLane | None]) -> None:
-        """Remember lanes within bounds; None is for one that is gone."""
+        """Update lanes; None removes one. If there are too many, clear the cache first."""
         if len(self.lanes) > MAX_LANES:
             self.lanes.clear()
         for lane, cached in changed.items():
@@ -57,7 +56,7 @@ class Cache:
                 self.lanes[lane] = cached
 
     def update_groups(self, changed: Mapping[str, bool]) -> None:
-        """Remember within bounds which failure groups are there."""
+        """Add or remove failure groups. If there are too many, clear the cache first."""
         if len(self.groups) > MAX_GROUPS:
             self.groups.clear()
         for group, is_there in changed.items():

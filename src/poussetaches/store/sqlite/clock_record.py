@@ -19,7 +19,7 @@ _decode_record = msgspec.json.Decoder(ClockRecord).decode
 
 
 class PullBackCall(NamedTuple):
-    """Tasks due after ``now``, to which the clock was set back from ``was``."""
+    """Numbers of tasks due after ``now``; the clock was set back from ``was`` to ``now``."""
 
     numbers: Sequence[int]
     now: Moment
@@ -28,7 +28,7 @@ class PullBackCall(NamedTuple):
 
 
 def read_record(reading: Reading) -> ClockRecord | None:
-    """Return the stored clock record; None if there is none that can be read."""
+    """Return the stored clock record; None if it is missing or unreadable."""
     content = reading.value("kept_clock")
     try:
         return _decode_record(content) if isinstance(content, bytes) else None
@@ -37,7 +37,6 @@ def read_record(reading: Reading) -> ClockRecord | None:
 
 
 def write_record(tx: SqliteTransaction, records: Sequence[ClockRecord]) -> Sequence[None]:
-    """Store clock records."""
     for one in records:
         text = msgspec.json.encode(one).decode()
         tx.connection.execute(tx.sql["put_server_value"], ("clock", text))
@@ -57,7 +56,7 @@ def waiting_after(reading: Reading, now: Moment) -> list[int]:
 
 
 def pull_back(tx: SqliteTransaction, items: Sequence[PullBackCall]) -> Sequence[int]:
-    """Correct ``run_at`` after the clock was set back; return how many tasks were changed."""
+    """Correct ``run_at`` after the clock was set back; return the number of changed tasks."""
     return [_pull_back_one(tx, item) for item in items]
 
 
@@ -80,7 +79,7 @@ def _pull_back_some(
     rows = tx.connection.execute(tx.sql["pull_back"], values).fetchall()
     lanes = tx.reading.lanes("lanes_numbered", as_list([lane for _, lane, _ in rows]))
     for _, lane, run_at in rows:
-        if lane in lanes:  # else the task is never sent, which `verify` reports
+        if lane in lanes:  # otherwise the task is never sent, which `verify` reports
             tx.task_waits(lanes[lane], run_at)
     changed = {seq for seq, _, _ in rows}
     return [seq in changed for seq in numbers]

@@ -78,7 +78,7 @@ class ConnectionPair:
         """
         # Every commit pays for these checks, and each releases the interpreter's lock: only two.
         if self._identity is not None:
-            self._trouble.run_check(self._identity.check_log)
+            self._trouble.run_check(self._identity.check_wal)
         try:
             self._commit(connection)
         except sqlite3.Error as exc:
@@ -112,7 +112,7 @@ class ConnectionPair:
         """
         if self._path is not None and self.writing is not None:
             if self._identity is not None:
-                self._trouble.run_check(self._identity.check_log)
+                self._trouble.run_check(self._identity.check_wal)
                 self._identity.allow_shrinking()
             with suppress(sqlite3.Error):
                 self.writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -137,7 +137,7 @@ class ConnectionPair:
         if self.writing is None or (trouble is not None and not trouble.full):
             return False
         if self._identity is not None:
-            self._trouble.run_check(self._identity.check_log)
+            self._trouble.run_check(self._identity.check_wal)
             self._identity.allow_shrinking()
         try:
             if not self.writing.execute("PRAGMA freelist_count").fetchone()[0]:

@@ -1,4 +1,4 @@
-"""Looking for damage in a database before it is opened for writing; its files stay unchanged.
+"""The damage check of a database before it is opened for writing; it changes no file.
 
 See docs/decisions/0048-damage.md.
 """
@@ -18,7 +18,7 @@ DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # Up to this size, the whole database is checked at the start: 0.1 s, or half a second from disk.
 SMALL = 32 * 1024 * 1024  # bytes
 CHUNK = 1024 * 1024  # bytes
-# These grow with the number of tasks, and their indexes with them. All other tables are small.
+# These tables and their indexes grow with the number of tasks. All other tables are small.
 LARGE_TABLES = frozenset({"tasks", "attempts", "labels", "keys", "minutes", "unreadable"})
 
 _TREES = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema WHERE rootpage > 0"
@@ -38,12 +38,12 @@ def is_damage(exc: Exception | None) -> bool:
 
 
 def find_damage(path: Path, depth: Depth) -> str | None:
-    """Return the first damage found in a database and its log; None if there is none.
+    """Return the first damage found in a database and its WAL; None if there is none.
 
-    Any other error is left to be raised when the database is opened.
+    Other errors are raised when the database is opened.
     """
     if not is_empty(journal_of(path)):
-        return None  # only rolling it back, which writes, makes the database whole
+        return None  # only rolling it back, which writes, completes the database
     is_small = path.stat().st_size <= SMALL
     if is_small:
         _load(path)
@@ -62,14 +62,14 @@ def files_stamp(paths: list[Path]) -> tuple[tuple[int, ...], ...]:
 
 
 def _load(path: Path) -> None:
-    """Read a file in one go: SQLite reads page by page, which takes five times as long."""
+    """Read a file into the system's cache: SQLite reads single pages, five times slower."""
     with path.open("rb", buffering=0) as file:
         while file.read(CHUNK):
             pass
 
 
 def _findings(connection: sqlite3.Connection, depth: Depth) -> Iterator[str]:
-    connection.execute("BEGIN")  # or each statement would read the whole log again
+    connection.execute("BEGIN")  # otherwise each statement would read the whole WAL again
     if depth is Depth.STRUCTURE:
         yield from _checked(connection, "PRAGMA quick_check(1)")
     elif depth is Depth.CONTENT:

@@ -1,4 +1,4 @@
-"""A whole database as an export, and an export as a new database."""
+"""Export of a whole database, and import into a new one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.runner import ThreadRunner
 from poussetaches.store.sqlite.commit_number import format_of, read_version
-from poussetaches.store.sqlite.database import connect, detach_log
+from poussetaches.store.sqlite.database import connect, detach_wal
 from poussetaches.store.sqlite.read_only import open_read_only
 from poussetaches.store.sqlite.record_rows import records_of
 from poussetaches.store.sqlite.row_reader import Reading
@@ -28,7 +28,7 @@ from poussetaches.store.sqlite.store import SqliteStore
 from poussetaches.store.statements import load_migrations, load_statements
 
 BATCH = 200  # records in one transaction
-SHOW = 500  # tasks between two signs of progress
+SHOW = 500  # tasks between two progress reports
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ def export(
     now: Moment,
     salvage: bool,
 ) -> int:
-    """Write all that a folder's store holds at this moment; return how many tasks.
+    """Export the current state of a folder's store; return the number of tasks.
 
     Raises:
-        CannotOpenStore: there is none, or it is damaged and not to be salvaged.
+        CannotOpenStore: there is none, or it is damaged and ``salvage`` is false.
     """
     try:
         with open_read_only(folder, salvage=salvage) as source:
@@ -60,8 +60,8 @@ def export(
             return counted.tasks
     except sqlite3.DatabaseError as exc:
         raise CannotOpenStore(
-            f"{folder.database} cannot be exported: {exc}; see what can still be read with "
-            f"`poussetaches verify {folder.path}`, and export that with --salvage"
+            f"{folder.database} cannot be exported: {exc}; run `poussetaches verify "
+            f"{folder.path}` to see what can still be read, and export it with --salvage"
         ) from exc
 
 
@@ -69,13 +69,13 @@ def _check_format(folder: DataFolder, connection: sqlite3.Connection) -> None:
     newest = load_migrations("sqlite")[-1][0]
     if (found := format_of(read_version(connection))) != newest:
         raise CannotOpenStore(
-            f"{folder.database} has format {found}, and this poussetaches exports {newest}: start "
-            "a server of the newest version on it once"
+            f"{folder.database} has format {found}, but this version exports {newest}; start a "
+            "server of the latest version on it once"
         )
 
 
 class _Counted:
-    """Records that are passed on, and of which the tasks are counted."""
+    """An iterable of records that counts the tasks and reports progress."""
 
     def __init__(
         self, records: Iterator[Record], progress: ProgressCallback, expected: int
@@ -141,7 +141,7 @@ def _complete(target: Path) -> None:
     """Bring a closed database into one file, and check that it is whole."""
     try:
         with closing(connect(target, must_exist=True)) as connection:
-            detach_log(connection)
+            detach_wal(connection)
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise sqlite3.DatabaseError(found)

@@ -59,7 +59,7 @@ def verify(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
         report.add("the file is empty: nothing is left of it" if orphan is None else orphan.what)
         report.advice = PUT_BACK if orphan is None else orphan.advice
         return report
-    with open_read_only(folder, salvage=True, skip_unrelated_log=True) as source:
+    with open_read_only(folder, salvage=True, skip_unrelated_wal=True) as source:
         if source.problem is not None:
             report.add(source.problem.what)
             report.notes.append(f"only {path.name} was read; no server starts on this folder")
@@ -95,7 +95,7 @@ class _Verification:
         self._reading = Reading(
             source.connection, load_statements("sqlite.sql", COLUMNS), lambda _: False
         )
-        self._log_was_read = source.problem is None
+        self._wal_was_read = source.problem is None
         self._damaged = source.missing_pages > 0
 
     def run(self) -> None:
@@ -118,9 +118,9 @@ class _Verification:
         report.facts["in_use"] = self._in_use
         if self._in_use:
             report.notes.append("a server uses it: what changes meanwhile may be missed")
-        elif self._log_was_read and not is_empty(wal_of(path)):
+        elif self._wal_was_read and not is_empty(wal_of(path)):
             report.notes.append(
-                "the last server did not stop in order; what its log holds was read too, and the "
+                "the last server did not stop in order; what its WAL holds was read too, and the "
                 "next start will take it over"
             )
         reserve = self._folder.reserve

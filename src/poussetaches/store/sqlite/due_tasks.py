@@ -24,7 +24,7 @@ _decode_lanes = msgspec.json.Decoder(list[tuple[int, list[Waiting]]]).decode
 
 @dataclass(slots=True, eq=False)
 class LaneSearch:
-    """How far one lane has been looked through: down to a priority, for how many more tasks."""
+    """The state of the search in one lane: the priority reached, and the tasks found."""
 
     lane: Lane
     number: int
@@ -35,23 +35,20 @@ class LaneSearch:
     leases: list[Lease] = field(default_factory=list)
 
     def due(self, now: Moment) -> Sequence[Waiting]:
-        """Take the candidates that are wanted and due."""
+        """Remove and return the candidates that are wanted and due."""
         wanted = self.wanted - len(self.leases)
         due = [row for row in self.candidates[:wanted] if row[1] <= now]
         self.candidates = self.candidates[len(due) :]
         return due
 
     def expect(self, run_at: Moment) -> None:
-        """Take note that a task is left that is due at a moment."""
+        """Record the due time of a task that is not leased."""
         if self.next_due is None or run_at < self.next_due:
             self.next_due = run_at
 
 
 class DueTaskSearch:
-    """A search for due tasks; ``skip`` are rows known to be unreadable.
-
-    It also skips tasks that were left alone after an internal error.
-    """
+    """A search for due tasks, without unreadable rows (``skip``) and abandoned tasks."""
 
     def __init__(self, reading: Reading, cache: Cache, skip: set[int]) -> None:
         self._reading = reading
@@ -63,7 +60,7 @@ class DueTaskSearch:
     def lease_due(
         self, lanes: Mapping[Lane, int], now: Moment, *, skip_expired: bool = False
     ) -> Leased:
-        """Lease due tasks."""
+        """Lease due tasks; return them, and when each lane has its next one."""
         self._expired_by = now if skip_expired else None
         searches = [
             LaneSearch(lane, number, wanted)
@@ -102,13 +99,13 @@ class DueTaskSearch:
         return number
 
     def _search(self, searches: Sequence[LaneSearch], now: Moment) -> None:
-        """Lease what is wanted and due, from the highest priority of each lane downwards."""
+        """Lease the wanted due tasks, from the highest priority of each lane downwards."""
         while searches:
             rows = self._first_waiting(searches)
             searches = [search for search in searches if rows[search.number]]
             for search in searches:
                 self._begin(search, rows[search.number])
-            # Again for lanes in which some could not be read.
+            # Repeated for lanes with unreadable tasks.
             while due := [(one, row) for one in searches for row in one.due(now)]:
                 self._lease(due)
             for search in searches:
@@ -116,7 +113,7 @@ class DueTaskSearch:
                     search.expect(search.candidates[0][1])
 
     def _begin(self, search: LaneSearch, rows: Sequence[Waiting]) -> None:
-        """Go on with a lane's next priority."""
+        """Start a lane's next priority."""
         search.below = rows[0][2]
         search.candidates = [
             row for row in rows if row[0] not in self._leases and row[0] not in self._skip
@@ -126,22 +123,22 @@ class DueTaskSearch:
         tasks = self._reading.tasks_at([seq for _, (seq, _, _) in due])
         for (search, (seq, run_at, _)), task in zip(due, tasks, strict=True):
             if task is None:
-                # Unreadable: there may be more of the lane than was looked at.
+                # Unreadable: the lane may have more due tasks than candidates.
                 search.expect(run_at)
                 continue
             token = self._leases.take(seq, search.lane, task.attempt_total)
             search.leases.append(Lease(task, token))
 
     def _first_waiting(self, searches: Sequence[LaneSearch]) -> dict[int, list[Waiting]]:
-        """Return the next priority of lanes: so many of its first tasks as tell what is due.
+        """Return the first tasks of each lane's next priority, enough to find the due ones.
 
-        One statement looks for many lanes, since each gives the interpreter's lock away, and all
-        of them get the same number of rows.
+        One statement reads many lanes, since each statement releases the interpreter's lock. All
+        lanes of a statement get the same limit.
         """
         by_limit: dict[int, list[tuple[int, int]]] = {}
         for search in searches:
-            passed_over = self._leases.in_lane(search.lane) + len(self._skip)
-            limit = 1 << (passed_over + search.wanted).bit_length()
+            skipped = self._leases.in_lane(search.lane) + len(self._skip)
+            limit = 1 << (skipped + search.wanted).bit_length()
             by_limit.setdefault(limit, []).append((search.number, search.below))
         found: dict[int, list[Waiting]] = {}
         for limit, lanes in by_limit.items():
@@ -154,7 +151,7 @@ class DueTaskSearch:
     def _rows(self, limit: int, wanted: str) -> object:
         if self._expired_by is None:
             return self._reading.value("first_waiting", limit, wanted)
-        # A statement of its own: the other reads the index alone, without expires_at.
+        # A separate statement: the other one only reads the index, which has no expires_at.
         [(rows,)] = self._reading.all(
             "first_unexpired", now=self._expired_by, limit=limit, wanted=wanted
         )
@@ -169,7 +166,7 @@ def count_ahead(reading: Reading, leases: Leases, task_id: str, *, now: Moment, 
     seq, lane, own_priority, run_at = place
     leased = msgspec.json.encode(leases.numbers()).decode()
     count, priority = 0, HIGHEST_PRIORITY
-    # By priorities: delayed tasks of a higher one must not be stepped over one by one.
+    # By priority, so that delayed tasks of a higher priority are not scanned.
     while count < limit and (row := reading.one("next_priority", lane, priority)):
         priority = row[0]
         if priority < own_priority:
@@ -184,7 +181,7 @@ def counts(reading: Reading, leases: Leases) -> dict[str, QueueCounts]:
     """Return the counts of every queue."""
     return {
         name: QueueCounts(
-            # Between a commit and the end of its leases, a reader sees a lease too many.
+            # Between a commit and the end of its leases, a reader counts a lease too many.
             waiting=max(0, waiting - leases.in_queue(name)),
             running=leases.in_queue(name),
             succeeded=succeeded,

@@ -1,4 +1,4 @@
-"""Counting failure groups, slice by slice: other readings come in between."""
+"""Counts of failure groups, computed in slices so that other reads can run between them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from poussetaches.store.base import FailureCount
 from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.rows import text_of
 
-SLICE = 5_000  # tasks counted in one reading: keeps each under ~50 ms
+SLICE = 5_000  # tasks per read: keeps each under ~50 ms
 
 
 class FailureCounter:
-    """The failure groups of dead, or of waiting and running tasks, as far as they are counted."""
+    """Counts the failure groups of dead tasks, or those of waiting and running tasks."""
 
     def __init__(self, state: TaskState) -> None:
         self._state = TaskState.DEAD if state is TaskState.DEAD else TaskState.WAITING
@@ -20,7 +20,7 @@ class FailureCounter:
         self._last = ("", 0)  # group and number of the task that was counted last
 
     def count_next(self, reading: Reading) -> bool:
-        """Count the next tasks; tell whether there are more."""
+        """Count the next tasks; return whether there are more."""
         group, seq = self._last
         state = self._state.value
         rows = reading.all("failures", state=state, group=group, seq=seq, limit=SLICE)
@@ -43,5 +43,5 @@ class FailureCounter:
         return counted == SLICE
 
     def result(self) -> list[FailureCount]:
-        """Return what was counted, the largest group first."""
+        """Return the counts, the largest group first."""
         return sorted(self._found.values(), key=lambda one: (-one.count, -one.last_at))

@@ -17,23 +17,23 @@ from poussetaches.store.sqlite.wal_index import WalIndex
 
 
 class FileIdentity:
-    """The file, the log and the log's index that a database was opened with.
+    """The database, WAL and WAL index that the connections use.
 
-    The file stays open, so that its inode number cannot be reused. It is closed after the
-    connections, since closing a file releases all locks of the process on it.
+    The database file stays open, so that its inode number cannot be reused. It must be closed
+    after the connections, because closing a file releases all locks of the process on it.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path
-        self._log = wal_of(path)
+        self._wal = wal_of(path)
         self._descriptor: int | None = None
         self._index: WalIndex | None = None
         self._file_stat: os.stat_result | None = None
-        self._log_stat: os.stat_result | None = None
+        self._wal_stat: os.stat_result | None = None
         self._file_size = 0  # the size that the file must still have
 
     def remember(self) -> None:
-        """Remember the files as they are after opening.
+        """Record the identity of the files after they were opened.
 
         Raises:
             OSError: a file cannot be opened.
@@ -41,7 +41,7 @@ class FileIdentity:
         if self._descriptor is None:
             self._descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
             self._file_stat = os.fstat(self._descriptor)
-        self._log_stat = self._log.stat()
+        self._wal_stat = self._wal.stat()
         self._index = WalIndex(wal_index_of(self._file))
         self._file_size = 0
 
@@ -53,7 +53,7 @@ class FileIdentity:
         """Check that the database is where it was.
 
         Raises:
-            StoreUnavailable: it is gone, or there is another.
+            StoreUnavailable: it is missing, or is another file.
         """
         if self._file_stat is not None:
             _size(self._file, self._file_stat)
@@ -62,7 +62,7 @@ class FileIdentity:
         """Check that the database is where it was, and no shorter.
 
         Raises:
-            StoreUnavailable: it is gone or cut short, or there is another.
+            StoreUnavailable: it is missing, truncated, or another file.
         """
         if self._file_stat is None:
             return
@@ -73,21 +73,21 @@ class FileIdentity:
                 raise _CutShort(self._file, size, needed)
         self._file_size = size
 
-    def check_log(self) -> None:
-        """Check that the log is where it was, and holds all that was committed to it.
+    def check_wal(self) -> None:
+        """Check that the WAL is where it was, and holds all commits.
 
         Raises:
-            StoreUnavailable: it is gone or cut short, or there is another.
+            StoreUnavailable: it is missing, truncated, or another file.
         """
-        if self._log_stat is None or self._index is None:
+        if self._wal_stat is None or self._index is None:
             return
-        size = _size(self._log, self._log_stat)
-        if size < self._index.log_size:
-            raise _CutShort(self._log, size, self._index.log_size)
+        size = _size(self._wal, self._wal_stat)
+        if size < self._index.wal_size:
+            raise _CutShort(self._wal, size, self._index.wal_size)
 
     def is_cut_short(self) -> bool:
-        """Return whether a check finds one of them cut short."""
-        for check in (self.check_file, self.check_log):
+        """Return whether the database or its WAL is truncated."""
+        for check in (self.check_file, self.check_wal):
             try:
                 check()
             except _CutShort:
@@ -97,13 +97,13 @@ class FileIdentity:
         return False
 
     def close_index(self) -> None:
-        """Close the index, once no connection is open. May be called twice."""
+        """Close the index after the connections were closed. May be called twice."""
         index, self._index = self._index, None
         if index is not None:
             index.close()
 
     def close(self) -> None:
-        """Close everything, once no connection is open. May be called twice."""
+        """Close all files after the connections were closed. May be called twice."""
         self.close_index()
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
@@ -115,22 +115,22 @@ class _CutShort(StoreUnavailable):
 
     def __init__(self, path: Path, size: int, needed: int) -> None:
         super().__init__(
-            f"{path} was cut short by another program, to {size} of {needed} bytes: what was "
-            "committed last may be lost"
+            f"{path} was cut short by another program, to {size} of {needed} bytes: the "
+            "last commits may be lost"
         )
 
 
-def _size(path: Path, known: os.stat_result) -> int:
-    """Return the size of a file, which must be the known one."""
+def _size(path: Path, expected: os.stat_result) -> int:
+    """Return the size of a file, and check its identity."""
     try:
         found = path.stat()
     except OSError as exc:
         raise StoreUnavailable(
-            f"{path} is gone ({exc.strerror}): put it back with all that was beside it"
+            f"{path} is missing ({exc.strerror}): put it back with all files beside it"
         ) from exc
-    if not os.path.samestat(found, known):
+    if not os.path.samestat(found, expected):
         raise StoreUnavailable(
-            f"{path} is another file than the one in use: put that one back, or restart "
-            "poussetaches to use this one"
+            f"{path} was replaced by another file: put the original file back, or restart "
+            "poussetaches to use the new one"
         )
     return found.st_size

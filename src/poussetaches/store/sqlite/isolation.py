@@ -1,9 +1,9 @@
-"""Isolation of a row that fails from the other rows of its write.
+"""Isolation of failing rows from the other rows of their write.
 
-A write passes its rows to ``each``, which writes them together. If anything is raised, group
-commit rolls back the transaction and calls the write again in one that isolates rows: each row is
-then written within its own savepoint, and a row that fails is given up. A task that is given up is
-buried. If that fails too, its row is set aside; if even that fails, it is left alone.
+A write passes its rows to ``each``, which writes them together. After an exception, group commit
+rolls back the transaction and repeats the write in one that isolates rows: each row is written
+within its own savepoint, and a failing row is given up. A task that is given up is buried. If that
+fails too, its row is set aside; if even that fails, the task is abandoned until the next start.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
-# Handles a row that failed; returns what became of it, None if the row is gone.
+# Handles a row that failed; returns its fate, None if the row no longer exists.
 Remedy = Callable[[], Fate | None]
 
 
 class Defect(NamedTuple):
-    """What was raised when a row was written."""
+    """An unexpected exception while a row was written."""
 
     step: Step
     error: str
@@ -44,12 +44,12 @@ class Defect(NamedTuple):
 
     @classmethod
     def of(cls, exc: Exception, step: Step) -> Defect:
-        """Return the defect that an exception in a step stands for."""
+        """Return the defect for an exception in a step."""
         return cls(step, describe_defect(exc), stack_of(exc))
 
     @property
     def text(self) -> str:
-        """The defect as a task shows it."""
+        """The defect as the error of a task."""
         return f"internal error while {self.step}: {self.error}"
 
 
@@ -87,7 +87,7 @@ def _alone(
 
 
 def raise_trouble(tx: SqliteTransaction, exc: Exception) -> None:
-    """Raise an exception again if the store or the machine caused it, not a row."""
+    """Raise the exception again unless a row caused it: if the store failed, or memory ran out."""
     if isinstance(exc, StoreUnavailable | MemoryError) or not tx.connection.in_transaction:
         raise exc
     if isinstance(exc, sqlite3.Error) and database.translated(exc) is not None:
@@ -116,20 +116,20 @@ def give_up_task(
 def give_up_row(
     tx: SqliteTransaction, row: Unreadable, defect: Defect, *, now: Moment
 ) -> Fate | None:
-    """Set a row aside that could not be written."""
+    """Set aside a row that could not be written."""
     remedies = [(Step.SET_ASIDE, lambda: _set_aside(tx, row, now))]
     return _first_that_works(tx, row, defect, remedies)
 
 
 class SetAsideCall(NamedTuple):
-    """An unreadable row to set aside, and when it was found."""
+    """The arguments of ``set_aside``."""
 
     row: Unreadable
     found_at: Moment
 
 
 def set_aside(tx: SqliteTransaction, items: Sequence[SetAsideCall]) -> Sequence[bool]:
-    """Move rows to the table ``unreadable``; return which ones still existed."""
+    """Move rows to the table ``unreadable``; return for each whether it still existed."""
     return each(
         tx,
         Step.SET_ASIDE,
@@ -168,7 +168,7 @@ def as_content(record: object) -> str:
     """Return a record as JSON, even one that JSON cannot represent."""
     try:
         return encode(record).decode()
-    except Exception:  # such as for an unpaired surrogate
+    except Exception:  # for example, it has an unpaired surrogate
         return msgspec.json.encode({"record": ascii(record)}).decode()
 
 
@@ -199,7 +199,7 @@ def _first_that_works(
 
 
 def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
-    """Note that a row was left as it was, to be logged and counted."""
+    """Record that a row is unchanged, to be logged and counted."""
     _note(tx, row, defect, Fate.UNCHANGED)
 
 

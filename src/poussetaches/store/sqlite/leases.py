@@ -1,7 +1,7 @@
-"""Leases in memory: which tasks are running, known to this process alone.
+"""The leases of running tasks, kept in memory.
 
-The folder's lock proves that there is one process, so a lease needs no row: after a crash
-everything that was not recorded is simply waiting again.
+The folder's lock ensures that there is only one process, so leases are not stored: after a crash,
+every task without a recorded outcome is waiting.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from poussetaches.core.queue import Lane
 
 @dataclass(slots=True)
 class LeaseRecord:
-    """What is remembered of a leased task."""
+    """A leased task: its number, its lane, and its attempts when it was leased."""
 
     seq: int
     lane: Lane
@@ -23,7 +23,7 @@ class LeaseRecord:
 
 
 class Leases:
-    """The tasks that are leased. Changed by the store's runner only, after a commit."""
+    """The leased tasks. Changed only in the thread that writes, after a commit."""
 
     def __init__(self) -> None:
         self._by_token: dict[int, LeaseRecord] = {}
@@ -42,11 +42,11 @@ class Leases:
         return self._last_token
 
     def find(self, token: int) -> LeaseRecord | None:
-        """Return what a token stands for; None when the lease is gone."""
+        """Return the record of a token; None if its lease has ended."""
         return self._by_token.get(token)
 
     def give_up(self, seq: int) -> None:
-        """End the lease of a task, if there is one."""
+        """End the lease of a task, if it has one."""
         token = self._tokens.pop(seq, None)
         if token is None:
             return
@@ -57,11 +57,11 @@ class Leases:
             del self._by_lane[record.lane]
 
     def give_back(self, token: int) -> None:
-        """End a lease that nobody has heard of."""
+        """End a lease that was not handed out yet."""
         self.give_up(self._by_token[token].seq)
 
     def cancel(self, seq: int) -> None:
-        """Remember that a task is not to be tried again, if it is leased."""
+        """Mark a task as cancelled if it is leased, so that it gets no further attempt."""
         if seq in self._tokens:
             self._by_token[self._tokens[seq]].cancelled = True
 
@@ -79,9 +79,9 @@ class Leases:
         return seq in self._tokens
 
     def in_lane(self, lane: Lane) -> int:
-        """How many tasks of a lane are leased."""
+        """Return the number of leased tasks of a lane."""
         return self._by_lane.get(lane, 0)
 
     def in_queue(self, queue: str) -> int:
-        """How many tasks of a queue are leased."""
+        """Return the number of leased tasks of a queue."""
         return self._by_queue.get(queue, 0)

@@ -1,4 +1,4 @@
-"""Writing what is done to rows in passing: tasks that expired, and rows that nobody needs."""
+"""Writes of maintenance: burial of expired tasks, pruning, deletion of unneeded rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from poussetaches.store.sqlite.unreadable_rows import clear_away
 
 
 class ExpireCall(NamedTuple):
-    """Which waiting tasks are to be buried."""
+    """The arguments of ``expire``."""
 
     now: Moment
     limit: int
@@ -33,7 +33,7 @@ class ExpireCall(NamedTuple):
 
 
 class PruneCall(NamedTuple):
-    """Which ended tasks of a queue are to go."""
+    """The arguments of ``prune``."""
 
     queue: str
     state: Counted
@@ -43,14 +43,14 @@ class PruneCall(NamedTuple):
 
 
 class TidyCall(NamedTuple):
-    """How many rows of each kind may go."""
+    """The arguments of ``tidy``; ``limit`` is for each kind of row."""
 
     now: Moment
     limit: int
 
 
 def bury(tx: SqliteTransaction, numbers: Sequence[int], reason: Reason, *, now: Moment) -> None:
-    """Bury waiting tasks; what cannot be read is set aside in their place."""
+    """Bury waiting tasks; set aside unreadable ones."""
     each(
         tx,
         Step.BURY,
@@ -75,9 +75,9 @@ def _bury(
 
 
 def bury_cancelled(tx: SqliteTransaction, items: Sequence[Moment]) -> Sequence[None]:
-    """Bury what was cancelled while it ran, and then cut off by the end of the process.
+    """Bury tasks that were cancelled while running, and whose attempt the process's end cut off.
 
-    This is the first commit after a start, which is to fail on a disk that cannot be written.
+    This is the first commit after a start. It is synced, so that it fails on a read-only disk.
     """
     tx.sync()
     for now in items:
@@ -87,13 +87,13 @@ def bury_cancelled(tx: SqliteTransaction, items: Sequence[Moment]) -> Sequence[N
 
 
 def expire(tx: SqliteTransaction, items: Sequence[ExpireCall]) -> Sequence[int]:
-    """Bury waiting tasks past their ``expires_at``; tell how many."""
+    """Bury waiting tasks past their ``expires_at``; return the number of buried tasks."""
     counts = []
     for item in items:
-        # Leased tasks and those left alone may come first, and must not hide the rest.
+        # Leased and abandoned tasks may come first, and must not hide the others.
         abandoned = tx.abandoned()
-        looked_at = item.limit + len(tx.leased()) + len(abandoned)
-        limits = (item.confirmed, looked_at)
+        row_limit = item.limit + len(tx.leased()) + len(abandoned)
+        limits = (item.confirmed, row_limit)
         found = tx.connection.execute(tx.sql["expired_tasks"], limits).fetchall()
         waiting = [seq for (seq,) in found if not tx.is_leased(seq) and seq not in abandoned]
         numbers = tasks.fitting(tx, waiting[: item.limit])
@@ -103,12 +103,12 @@ def expire(tx: SqliteTransaction, items: Sequence[ExpireCall]) -> Sequence[int]:
 
 
 def prune(tx: SqliteTransaction, items: Sequence[PruneCall]) -> Sequence[int]:
-    """Delete ended tasks past their retention; tell how many."""
+    """Delete ended tasks past their retention; return the number of deleted tasks."""
     return [_prune_one(tx, item) for item in items]
 
 
 def tidy(tx: SqliteTransaction, items: Sequence[TidyCall]) -> Sequence[int]:
-    """Delete keys, minutes, lanes, queues and failure groups that nobody needs; tell how many."""
+    """Delete unneeded keys, minutes, lanes, queues and failure groups; return their number."""
     return [_tidy_one(tx, item.now, item.limit) for item in items]
 
 
@@ -154,7 +154,7 @@ def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
         ("delete_full_buckets", now),
     ):
         count += tx.connection.execute(tx.sql[statement], (moment, limit)).rowcount
-    # A lane's last use is written down once in a while only.
+    # A lane's last use is only stored with this precision.
     unused_since = a_day_ago - LANE_USE_PRECISION
     lanes = tx.reading.lanes("idle_lanes", unused_since, limit)
     for number, lane in lanes.items():
@@ -171,14 +171,12 @@ def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
 
 
 def put_minutes(tx: SqliteTransaction, calls: Sequence[Sequence[MinuteRow]]) -> Sequence[None]:
-    """Keep what happened in minutes."""
     for rows in calls:
         tx.connection.executemany(tx.sql["put_minute"], [minute_values(row) for row in rows])
     return [None] * len(calls)
 
 
 def set_paused(tx: SqliteTransaction, values: Sequence[bool]) -> Sequence[None]:
-    """Pause or resume the server."""
     for paused in values:
         tx.connection.execute(tx.sql["put_server_value"], ("paused", "1" if paused else "0"))
         tx.news.paused = paused

@@ -1,4 +1,4 @@
-"""What migrations need besides SQL, carried out in their transaction."""
+"""Steps of migrations that SQL cannot express; they run in the migration's transaction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.failures import group_of
 
-SLICE = 1000  # rows held in memory at once
+SLICE = 1000  # rows in memory at the same time
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ ON CONFLICT (id) DO NOTHING
 
 
 def group_failures(connection: sqlite3.Connection) -> None:
-    """Put the failing and dead tasks that are there already into failure groups."""
+    """Assign existing failing and dead tasks to failure groups."""
     factory = connection.text_factory
-    # Rows that cannot be read are met, and set aside, when somebody needs them.
+    # Unreadable rows are set aside later, when they are read.
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         last = 0
@@ -54,5 +54,5 @@ def group_failures(connection: sqlite3.Connection) -> None:
         connection.text_factory = factory
 
 
-# By the number of the migration that they complete.
+# By the number of the migration.
 STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {2: group_failures}

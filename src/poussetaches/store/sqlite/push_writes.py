@@ -1,4 +1,4 @@
-"""Writing what is pushed: new tasks, unless those that were pushed before answer for them."""
+"""Writes of pushes: new tasks, unless a push repeats an earlier one or replaces a body."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from poussetaches.store.sqlite.rows import text_of
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable_rows import clear_away
 
-BESIDES_BODY = 2048  # bytes that a push takes in memory, with a common URL and few headers
+OVERHEAD = 2048  # bytes of memory for a push with a common URL and few headers
 
 
 class PushCall(msgspec.Struct, frozen=True, gc=False):
-    """Pushes that are kept all or none."""
+    """The arguments of ``push``; all pushes of a call are added, or none."""
 
     pushes: Sequence[Push]
     now: Moment
@@ -36,15 +36,15 @@ class PushCall(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory they take."""
+        """The approximate size in memory, in bytes."""
         size = 0
         for push in self.pushes:
-            size += BESIDES_BODY + len(push.task.body)
+            size += OVERHEAD + len(push.task.body)
         return size
 
     @property
     def is_unconditional(self) -> bool:
-        """Tell whether nothing that is there can answer for them."""
+        """Whether the call needs no search for earlier tasks."""
         for push in self.pushes:
             if push.task.key is not None or push.task.unique is not None:
                 return False
@@ -52,7 +52,7 @@ class PushCall(msgspec.Struct, frozen=True, gc=False):
 
 
 def push(tx: SqliteTransaction, calls: Sequence[PushCall]) -> Sequence[list[Pushed] | KeyConflict]:
-    """Add new tasks; for a call with a push that is refused, add none and say why."""
+    """Add new tasks; for a call with a refused push, add none and return the error."""
     unconditional = [call.is_unconditional for call in calls]
     tasks.add(
         tx,
@@ -75,19 +75,19 @@ Restored = tuple[Task, Sequence[Attempt]]
 
 
 class RestoreCall(NamedTuple):
-    """Tasks to restore, with their attempts."""
+    """The arguments of ``restore``."""
 
     tasks: Sequence[Restored]
     now: Moment
 
 
 def restore(tx: SqliteTransaction, calls: Sequence[RestoreCall]) -> Sequence[int]:
-    """Add tasks with their attempts, unless their id is known; tell how many were new."""
+    """Add tasks with their attempts, unless their id exists; return the number of new ones."""
     return [_restore_call(tx, call) for call in calls]
 
 
 def _push_one_by_one(tx: SqliteTransaction, call: PushCall) -> list[Pushed] | KeyConflict:
-    # Before anything is written: what the calls of others have written must stay.
+    # Before any write of this call: the writes of other calls must stay.
     conflict = _conflict(tx, call)
     if conflict is not None:
         return conflict
@@ -103,7 +103,7 @@ def _conflict(tx: SqliteTransaction, call: PushCall) -> KeyConflict | None:
         digests = content_digests(task)
         content = contents.get((task.queue, task.key))
         if content is None:
-            row = _known_key(tx, task, call.confirmed)
+            row = _task_of_key(tx, task, call.confirmed)
             content = contents[task.queue, task.key] = digests[0] if row is None else row[1]
         if content not in digests:
             return KeyConflict(task.key, place)
@@ -111,7 +111,7 @@ def _conflict(tx: SqliteTransaction, call: PushCall) -> KeyConflict | None:
 
 
 def _push_one(tx: SqliteTransaction, push: Push, call: PushCall) -> Pushed:
-    known = None if push.task.key is None else _known_key(tx, push.task, call.confirmed)
+    known = None if push.task.key is None else _task_of_key(tx, push.task, call.confirmed)
     if known is not None:
         task = tx.reading.task(known[0])
         clear_away(tx, call.now)
@@ -126,7 +126,7 @@ def _push_one(tx: SqliteTransaction, push: Push, call: PushCall) -> Pushed:
 
 
 def _add(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
-    """Add a task, unless a task with the same ``unique`` waits."""
+    """Add a task, unless a task with the same ``unique`` is waiting."""
     found = None if push.task.unique is None else _waiting_duplicate(tx, push.task, now)
     if found is not None and push.replaces:
         [found] = each(
@@ -162,7 +162,7 @@ def _give_up(
 
 
 def _waiting_duplicate(tx: SqliteTransaction, task: Task, now: Moment) -> tuple[int, Task] | None:
-    """Return the task that waits with the same ``unique``; leased ones do not count."""
+    """Return the waiting task with the same ``unique``; leased ones do not count."""
     rows = tx.connection.execute(tx.sql["unique_tasks"], (task.queue, task.unique)).fetchall()
     for (seq,) in rows:
         if tx.is_leased(seq):
@@ -184,8 +184,8 @@ def _with_body_of(new: Task, waiting: Task) -> Task:
     )
 
 
-def _known_key(tx: SqliteTransaction, task: Task, confirmed: Moment) -> tuple[str, bytes] | None:
-    """Return the id of the task that a key stands for, and the digest of what was pushed."""
+def _task_of_key(tx: SqliteTransaction, task: Task, confirmed: Moment) -> tuple[str, bytes] | None:
+    """Return the id of the task with a key, and the digest of its push."""
     row = tx.reading.one("key", task.queue, task.key, confirmed)
     return None if row is None else (text_of(row[0]), row[1])
 

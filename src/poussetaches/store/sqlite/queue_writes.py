@@ -1,4 +1,4 @@
-"""Queues: reading them as they were set, and writing their changes."""
+"""The stored settings of queues, edits of them, and token buckets."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 class EditCall(NamedTuple):
-    """A queue by its name, and what is done to it."""
+    """The arguments of ``edit``."""
 
     name: str
     edit: QueueEdit
 
 
 def stored_queues(reading: Reading) -> dict[str, Queue]:
-    """Return every queue; one whose settings cannot be read has none of its own."""
+    """Return every queue; one with unreadable settings gets none of its own."""
     found = {}
     for row in reading.all("stored_queues"):
         raw_name, _, _, configured, paused = row
@@ -38,7 +38,7 @@ def stored_queues(reading: Reading) -> dict[str, Queue]:
             found[name] = queue_from_row(row)
         except UnreadableRow as exc:
             log.error(
-                "settings of a queue cannot be read: it has the server's until they are set again",
+                "queue settings cannot be read: the server's apply until they are set again",
                 extra={"queue": name, "reason": str(exc)},
             )
             found[name] = Queue(name=name, configured=bool(configured), paused=bool(paused))
@@ -48,7 +48,7 @@ def stored_queues(reading: Reading) -> dict[str, Queue]:
 def changed_queues(
     before: Mapping[str, Queue], now: Mapping[str, Queue]
 ) -> dict[str, Queue | None]:
-    """Return the queues that are new or different, and None for those that are gone."""
+    """Return new and changed queues, and None for deleted ones."""
     changed: dict[str, Queue | None] = {
         name: queue for name, queue in now.items() if before.get(name) != queue
     }
@@ -67,7 +67,6 @@ def buckets(reading: Reading) -> dict[str, BucketRecord]:
 def write_buckets(
     tx: SqliteTransaction, calls: Sequence[Mapping[str, BucketRecord]]
 ) -> Sequence[None]:
-    """Store when the buckets of queues are full again."""
     for call in calls:
         for queue, record in call.items():
             text = msgspec.json.encode(record).decode()
@@ -78,7 +77,7 @@ def write_buckets(
 def edit(
     tx: SqliteTransaction, items: Sequence[EditCall]
 ) -> Sequence[Queue | PousseTachesError | None]:
-    """Edit queues; return each as it is now, or why it was refused."""
+    """Edit queues; return for each the new queue, or the error that refused the edit."""
     return [_edit_one(tx, item) for item in items]
 
 
@@ -92,7 +91,7 @@ def _edit_one(tx: SqliteTransaction, item: EditCall) -> Queue | PousseTachesErro
         tx.put_queue(new)
     elif new is None and known is not None:
         if item.name == DEFAULT_QUEUE:
-            return QueueInUse(f"the queue {DEFAULT_QUEUE!r} is always there")
+            return QueueInUse(f"the queue {DEFAULT_QUEUE!r} cannot be deleted")
         if any(tx.counts(item.name).values()):
             return QueueInUse()
         tx.delete_queue(item.name)

@@ -1,4 +1,4 @@
-"""A database as records, both ways."""
+"""Conversion between the rows of a database and the records of an export."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from poussetaches.store.sqlite.unreadable_rows import raw_rows
 def records_of(
     reading: Reading, connection: sqlite3.Connection, now: Moment, *, salvage: bool
 ) -> Iterator[Record]:
-    """Yield all that a database holds: one moment's state, when a transaction is open.
+    """Yield the records of a database; an open transaction makes them consistent.
 
-    A row that cannot be read comes as it is, like those that were set aside. ``salvage`` goes over
-    damaged places, and takes of each kind what it gets.
+    Unreadable rows are exported as they are, like the rows in ``unreadable``. ``salvage`` skips
+    damaged pages, and exports the readable rows of each kind.
     """
     kinds = [
         _settings(reading),
@@ -92,8 +92,8 @@ def _all_unreadable(
 
 
 def _tasks(reading: Reading, *, salvage: bool) -> Iterator[Record]:
-    passing = Salvage(reading)
-    for numbers in passing.numbers():
+    salvage_scan = Salvage(reading)
+    for numbers in salvage_scan.numbers():
         for seq in numbers:
             try:
                 record = _task(reading, seq)
@@ -106,8 +106,8 @@ def _tasks(reading: Reading, *, salvage: bool) -> Iterator[Record]:
                 continue
             if record is not None:
                 yield record
-    if passing.gaps and not salvage:
-        raise sqlite3.DatabaseError("places in the table of tasks cannot be read")
+    if salvage_scan.gaps and not salvage:
+        raise sqlite3.DatabaseError("parts of the table of tasks cannot be read")
 
 
 def _task(reading: Reading, seq: int) -> TaskRecord | None:
@@ -126,17 +126,17 @@ def _task(reading: Reading, seq: int) -> TaskRecord | None:
 
 
 class ImportCall(NamedTuple):
-    """Records to put, and when."""
+    """The arguments of ``put_records``."""
 
     records: Sequence[Record]
     now: Moment
 
 
 def put_records(tx: SqliteTransaction, calls: Sequence[ImportCall]) -> Sequence[int | None]:
-    """Put records into a store that is new.
+    """Insert records into a new store.
 
-    Returns for each call the place of the first record that is there already, None if none is:
-    it was not put, nor were those behind it.
+    Returns for each call the index of the first record that exists already, or None. That record
+    and the ones after it were not inserted.
     """
     return [_put_call(tx, call) for call in calls]
 
@@ -159,7 +159,7 @@ def _store_as_unreadable(
     tx: SqliteTransaction, record: Record, defect: Defect, now: Moment
 ) -> bool:
     """Store a record that could not be imported in ``unreadable``."""
-    table = f"{type_of(record)}s"  # as tables are named
+    table = f"{type_of(record)}s"  # the names of the tables
     key = record.task.id if isinstance(record, TaskRecord) else table
     give_up_new(tx, table, key, as_content(record), defect, now=now)
     return True
@@ -185,7 +185,7 @@ def _row(
     | MinuteRecord
     | UnreadableRecord,
 ) -> tuple[str, tuple[object, ...]]:
-    """Return the statement that puts a record, and its values."""
+    """Return the statement that inserts a record, and its values."""
     match record:
         case ScheduleRecord(schedule=schedule):
             return "put_schedule", schedule_values(schedule)

@@ -1,6 +1,6 @@
-"""Reading a SQLite store: tasks, attempts and schedules, over any connection.
+"""Reads of tasks, attempts, schedules and other rows, on any connection.
 
-A row that cannot be read never stops a reading: it goes to ``bad``, to be set aside.
+An unreadable row does not fail a read: it is added to ``bad``, to be set aside.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from poussetaches.store.sqlite.rows import (
     text_or_bytes,
 )
 
-MOST_BODIES = 1024 * 1024  # bytes of bodies, after which a page of the original's tasks ends
+MAX_BODIES_SIZE = 1024 * 1024  # bytes; a page of the original's tasks ends after as many
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ V = TypeVar("V")
 
 
 class Unreadable(NamedTuple):
-    """A row that could not be read: its table, its key there, and what was wrong."""
+    """An unreadable row: its table, its key and the error."""
 
     table: str
     key: int | str | bytes  # bytes: a name that may not be UTF-8
@@ -52,12 +52,12 @@ class Unreadable(NamedTuple):
 
 
 def as_list(numbers: Sequence[int]) -> str:
-    """Return numbers as a parameter that ``json_each`` takes apart."""
+    """Return numbers as a parameter for ``json_each``."""
     return msgspec.json.encode(list(numbers)).decode()
 
 
 class Reading:
-    """One look at the database, with the unreadable rows that it came across."""
+    """Reads rows of a database, and collects the unreadable ones."""
 
     def __init__(
         self,
@@ -69,8 +69,6 @@ class Reading:
         self._sql = sql
         self._is_leased = is_leased
         self.bad: list[Unreadable] = []
-
-    # Tasks and attempts
 
     def task(self, task_id: str) -> Task | None:
         """Return a task by its id."""
@@ -102,7 +100,7 @@ class Reading:
         return self.attempts_at(row[0])
 
     def attempts_at(self, seq: int) -> list[Attempt]:
-        """Return the attempts of the task with a number."""
+        """Return the attempts of a task by its number."""
         return self._read("attempts", seq, lambda: self.all("attempts", seq), _attempts) or []
 
     def attempt(self, statement: str, seq: int) -> Attempt | None:
@@ -131,7 +129,7 @@ class Reading:
             if summary is not None:
                 found.append(summary)
                 size += len(summary.task.body)
-            if count == limit or (size >= MOST_BODIES and count < len(keys)):
+            if count == limit or (size >= MAX_BODIES_SIZE and count < len(keys)):
                 return SummaryPage(found, (Moment(run_at), text_of(task_id)))
         return SummaryPage(found, None)
 
@@ -145,8 +143,6 @@ class Reading:
                 found[name] = summary
         return found
 
-    # Schedules and the rest
-
     def schedule(self, name: str | bytes) -> Schedule | None:
         """Return a schedule by its name."""
         return self._read("schedules", name, lambda: self.one("schedule", name), schedule_from_row)
@@ -157,7 +153,7 @@ class Reading:
         return [schedule for schedule in found if schedule is not None]
 
     def minutes(self, queue: str, since: Moment) -> list[MinuteRow]:
-        """Return what happened in a queue, minute by minute."""
+        """Return the statistics of a queue, minute by minute."""
         return [minute_from_row(row) for row in self.all("minutes", queue, since)]
 
     def names(self, statement: str, *parameters: object) -> list[str | bytes]:
@@ -165,7 +161,7 @@ class Reading:
         return [text_or_bytes(name) for (name,) in self.all(statement, *parameters)]
 
     def value(self, statement: str, *parameters: object) -> object:
-        """Return the first column of the first row; None when there is none."""
+        """Return the first column of the first row; None if there is no row."""
         row = self.one(statement, *parameters)
         return None if row is None else row[0]
 
@@ -181,16 +177,16 @@ class Reading:
         return row
 
     def all(self, statement: str, *parameters: object, **named: object) -> list[Row]:
-        """Return every row that a statement finds; its parameters are either kind."""
+        """Return all rows of a statement; parameters are positional or named."""
         return self._connection.execute(self._sql[statement], named or parameters).fetchall()
 
     def lanes(self, statement: str, *parameters: object) -> dict[int, Lane]:
-        """Return the lanes that a statement finds by their numbers, without unreadable ones."""
+        """Return the readable lanes of a statement by their numbers."""
         found = []
         for row in self.all(statement, *parameters):
             try:
                 found.append(lane_from_row(row))
-            except UnreadableRow as exc:  # `verify` reports it, too
+            except UnreadableRow as exc:  # `verify` reports it as well
                 fields = {"lane": row[0], "reason": str(exc)}
                 log.error("lane cannot be read: its tasks are not sent", extra=fields)
         return dict(found)
@@ -200,7 +196,7 @@ class Reading:
         return self._sql[name]
 
     def run(self, text: str, parameters: Mapping[str, object]) -> sqlite3.Cursor:
-        """Run a statement that was made for the occasion, with named parameters."""
+        """Run a statement that was composed at run time, with named parameters."""
         return self._connection.execute(text, parameters)
 
     def _task(self, statement: str, seq: int) -> Task | None:
@@ -211,14 +207,14 @@ class Reading:
     def _tasks(
         self, statement: str, numbers: Sequence[int], *, one_by_one: Callable[[int], Task | None]
     ) -> list[Task | None]:
-        """Return many tasks by one statement: each takes and gives the interpreter's lock."""
+        """Return tasks by one statement, since each statement releases the interpreter's lock."""
         if len(numbers) == 1:
             return [one_by_one(numbers[0])]
         try:
             rows = self.all(statement, as_list(numbers)) if numbers else []
         except sqlite3.OperationalError as exc:
             _check_is_text(exc)
-            rows = []  # one of them cannot be read, and which one has to be found out
+            rows = []  # one of them is unreadable: read them one by one
         by_number = {row[-1]: row for row in rows}
         return [
             self._decoded(seq, by_number[seq]) if seq in by_number else one_by_one(seq)
@@ -265,7 +261,7 @@ class Reading:
 
 
 def _check_is_text(exc: sqlite3.OperationalError) -> None:
-    """Raise any error but that of a text that is not UTF-8, which has no code of SQLite's."""
+    """Raise the error again unless a text is not UTF-8: that error has no code."""
     if getattr(exc, "sqlite_errorcode", None) is not None:
         raise exc
 

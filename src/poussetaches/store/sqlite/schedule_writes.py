@@ -1,4 +1,4 @@
-"""Writing schedules and their runs, in the manner of ``tasks``."""
+"""Writes of schedules and their runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from poussetaches.store.sqlite.unreadable_rows import clear_away
 
 
 class EditCall(NamedTuple):
-    """A schedule by its name, and what is done to it."""
+    """The arguments of ``edit``."""
 
     name: str
     edit: ScheduleEdit
@@ -42,7 +42,7 @@ class EditCall(NamedTuple):
 
 
 class ReplaceCall(NamedTuple):
-    """The whole set of an owner's schedules."""
+    """The arguments of ``replace``: all schedules of an owner."""
 
     owner: str
     version: int | None
@@ -51,14 +51,14 @@ class ReplaceCall(NamedTuple):
 
 
 class MoveCall(NamedTuple):
-    """A schedule whose moments are stored."""
+    """The arguments of ``move``."""
 
     schedule: Schedule
     now: Moment
 
 
 class FireCall(NamedTuple):
-    """A schedule as it is to be kept, and the run to add."""
+    """The arguments of ``fire``: the advanced schedule, and the run to add."""
 
     schedule: Schedule
     run: Task
@@ -66,38 +66,35 @@ class FireCall(NamedTuple):
 
 
 class ManualFireCall(NamedTuple):
-    """A schedule by its name, and the run to add."""
+    """The arguments of ``fire_by_hand``."""
 
     name: str
     run: Task
 
 
 class DeleteCall(NamedTuple):
-    """Whose schedules are to go."""
+    """The arguments of ``delete``."""
 
     owner: str
     now: Moment
 
 
-# Changing
-
-
 def edit(
     tx: SqliteTransaction, items: Sequence[EditCall]
 ) -> Sequence[Schedule | PousseTachesError | None]:
-    """Edit schedules; return each as it is now, or why it was refused."""
+    """Edit schedules; return for each the new schedule, or the error that refused the edit."""
     return [_edit_one(tx, item) for item in items]
 
 
 def replace(
     tx: SqliteTransaction, items: Sequence[ReplaceCall]
 ) -> Sequence[PousseTachesError | None]:
-    """Keep the sets of schedules that owners declare; tell why one was refused."""
+    """Replace all schedules of owners; return the error for a refused set."""
     return [_replace_one(tx, item) for item in items]
 
 
 def move(tx: SqliteTransaction, items: Sequence[MoveCall]) -> Sequence[bool]:
-    """Store the moments of schedules; return which were stored."""
+    """Store the moments of schedules; return for each whether it was stored."""
     return each(
         tx,
         Step.FIRE,
@@ -108,7 +105,7 @@ def move(tx: SqliteTransaction, items: Sequence[MoveCall]) -> Sequence[bool]:
 
 
 def delete(tx: SqliteTransaction, removals: Sequence[DeleteCall]) -> Sequence[int]:
-    """Delete owners' schedules and what waits of them; tell how many schedules."""
+    """Delete owners' schedules with their waiting runs; return the numbers of schedules."""
     counts = []
     for owner, now in removals:
         names = _names_of(tx, owner)
@@ -154,8 +151,8 @@ def _refusal(tx: SqliteTransaction, item: ReplaceCall) -> PousseTachesError | No
     version = tx.reading.value("version_of", item.owner)
     if item.version is not None and isinstance(version, int) and version > item.version:
         return OlderVersion(
-            f"version {version} of the schedules of {item.owner!r} is kept already; "
-            f"{item.version} is older"
+            f"the schedules of {item.owner!r} have version {version}; "
+            f"version {item.version} is older"
         )
     for schedule in item.schedules:
         owner = tx.reading.value("owner_of_schedule", schedule.name)
@@ -171,7 +168,7 @@ def _refusal(tx: SqliteTransaction, item: ReplaceCall) -> PousseTachesError | No
 
 
 def _too_many() -> TooMany:
-    return TooMany(f"there are at most {MAX_SCHEDULES} schedules; delete some first")
+    return TooMany(f"there can be at most {MAX_SCHEDULES} schedules; delete some first")
 
 
 def _names_of(tx: SqliteTransaction, owner: str) -> list[str]:
@@ -219,7 +216,7 @@ def _delete_some(
 
 
 def _delete_one(tx: SqliteTransaction, name: str, now: Moment) -> None:
-    """Delete a schedule and what waits of it; a run that is running is not repeated."""
+    """Delete a schedule with its waiting runs, and cancel a running one."""
     each(
         tx,
         Step.END_RUN,
@@ -247,11 +244,8 @@ def _end_runs(tx: SqliteTransaction, numbers: Sequence[int], now: Moment) -> Seq
     return [None] * len(numbers)
 
 
-# Firing
-
-
 def fire(tx: SqliteTransaction, firings: Sequence[FireCall]) -> Sequence[bool]:
-    """Advance schedules and add their runs if nothing prevents it; return which were added."""
+    """Advance schedules and add their runs unless blocked; return which runs were added."""
     return each(
         tx,
         Step.FIRE,
@@ -262,7 +256,7 @@ def fire(tx: SqliteTransaction, firings: Sequence[FireCall]) -> Sequence[bool]:
 
 
 def fire_by_hand(tx: SqliteTransaction, firings: Sequence[ManualFireCall]) -> Sequence[bool]:
-    """Add runs to schedules that are there; tell to which."""
+    """Add runs to existing schedules; return for each whether the schedule exists."""
     were_there = []
     for name, run in firings:
         changed = tx.connection.execute(tx.sql["note_run"], (run.id, name)).rowcount

@@ -1,4 +1,4 @@
-"""Setting unreadable rows aside: out of the way, whole, and counted."""
+"""Moves unreadable rows, with all their columns, to the table ``unreadable``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RAW = {"tasks": "raw_task", "attempts": "raw_attempts", "schedules": "raw_sched
 
 
 def clear_away(tx: SqliteTransaction, now: Moment) -> None:
-    """Set aside the unreadable rows that a transaction has come across so far."""
+    """Set aside the unreadable rows that a transaction has read so far."""
     while tx.reading.bad:
         set_row_aside(tx, tx.reading.bad.pop(0), now)
 
@@ -42,7 +42,7 @@ def set_row_aside(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
 def raw_rows(
     connection: sqlite3.Connection, statement: Callable[[str], str], row: Unreadable
 ) -> list[sqlite3.Row]:
-    """Return the raw content of a row that could not be read."""
+    """Return the raw columns of an unreadable row."""
     return _raw(connection, statement(_RAW[row.table]), row.key)
 
 
@@ -58,7 +58,7 @@ def _uncount(tx: SqliteTransaction, row: sqlite3.Row) -> None:
 def _raw(
     connection: sqlite3.Connection, statement: str, key: int | str | bytes
 ) -> list[sqlite3.Row]:
-    """Return rows whatever they hold: a text that is not UTF-8 comes as bytes."""
+    """Return rows; a text that is not UTF-8 is returned as bytes."""
     cursor = connection.cursor()
     cursor.row_factory = sqlite3.Row
     factory = connection.text_factory

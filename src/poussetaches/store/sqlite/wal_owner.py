@@ -1,7 +1,7 @@
-"""Whether the log beside a database belongs to it, which is decided before SQLite opens the two.
+"""Checks that the WAL beside a database belongs to it, before SQLite opens them.
 
-SQLite replays any log that has the right name onto whatever database is beside it, deletes it
-then, and deletes it at once beside an empty database, even to read.
+SQLite replays any WAL with the right name onto the database beside it, then deletes it. Beside an
+empty database it deletes the WAL at once, even if it only reads.
 See docs/decisions/0026-numbered-commits.md.
 """
 
@@ -26,7 +26,7 @@ from poussetaches.store.sqlite.wal import (
 
 
 class FilesProblem(NamedTuple):
-    """What is wrong with a database's files, and what to do."""
+    """A problem with a database's files, and advice on it."""
 
     what: str
     advice: str
@@ -36,7 +36,7 @@ class FilesProblem(NamedTuple):
 
 
 def files_problem(path: Path) -> FilesProblem | None:
-    """Return why SQLite must not open a database with what is beside it.
+    """Return the reason why SQLite must not open a database with the files beside it.
 
     No server may be using the files.
     """
@@ -54,52 +54,52 @@ def files_problem(path: Path) -> FilesProblem | None:
 
 
 def orphan_problem(path: Path) -> FilesProblem | None:
-    """Return what is wrong if a database is empty or missing, but its log is not."""
+    """Return the problem if a database is empty or missing, but its WAL is not."""
     # A journal of the creation of a database holds no data.
     orphans = [each for each in orphaned_files(path) if not undoes_creation(each)]
     if not orphans or not is_empty(path):
         return None
     return FilesProblem(
-        f"{path.name} is empty or missing, but its log is there and may hold acknowledged tasks",
+        f"{path.name} is empty or missing, but its WAL is there and may hold acknowledged tasks",
         f"put {path.name} back beside {orphans[0].name}, or, to start empty, move "
         f"{orphans[0].name} to another folder and keep it",
     )
 
 
-def check_no_log_remains(path: Path) -> None:
-    """Refuse to put a new database where another one's log is: SQLite would replay it.
+def check_no_wal_remains(path: Path) -> None:
+    """Check that a new database gets no existing WAL, which SQLite would replay.
 
     Raises:
-        CannotWriteFile: there is a log, or a rollback journal.
+        CannotWriteFile: there is a WAL, or a rollback journal.
     """
     for each in orphaned_files(path):
         raise CannotWriteFile(
-            f"{path} cannot be written: {each.name} beside it is the log of another database and "
+            f"{path} cannot be written: {each.name} beside it belongs to another database and "
             f"may hold acknowledged tasks; put that database back as {path.name}, or move "
             f"{each.name} to another folder and keep it"
         )
 
 
 def _unrelated_file(database: Path) -> Path | None:
-    """Return the log or journal of another database, which would destroy this one.
+    """Return the WAL or journal of another database, which would destroy this one.
 
-    No server may be using the database. A log passes if neither file has numbered commits, which
+    No server may be using the database. A WAL passes if neither file has numbered commits, which
     version 1.0.0 did not write.
     """
     header = read_header(database)
     if header is None:
-        return None  # SQLite says what is wrong
-    journal, log = journal_of(database), wal_of(database)
+        return None  # SQLite reports the problem
+    journal, wal = journal_of(database), wal_of(database)
     if undoes_creation(journal) and database.stat().st_size > header.page_size:
         return journal
-    return None if _continues(log, header) or not has_commit(log) else log
+    return None if _continues(wal, header) or not has_commit(wal) else wal
 
 
-def _continues(log: Path, header: Header) -> bool:
-    """Return whether a log's first commit follows the file's last, or is in the file already."""
+def _continues(wal: Path, header: Header) -> bool:
+    """Return whether a WAL's first commit follows the file's last, or is in the file already."""
     versions: list[Header] = []
     sizes = set()
-    for frame in frames_of(log):
+    for frame in frames_of(wal):
         if frame.header is not None:
             versions.append(frame.header)
         if frame.size_after:
