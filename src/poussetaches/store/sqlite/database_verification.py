@@ -1,4 +1,4 @@
-"""Verifying a database: is it whole, does it hold what it should, can every row be read."""
+"""Verification of a database: integrity, schema, readable rows, and consistency."""
 
 from __future__ import annotations
 
@@ -36,49 +36,51 @@ from poussetaches.store.sqlite.wal_owner import orphan_problem
 from poussetaches.store.statements import load_migrations, load_statements
 from poussetaches.store.verify_report import EXAMPLES, VerifyReport
 
-INTEGRITY_ERRORS = 20  # shown by SQLite at the most
+INTEGRITY_ERRORS = 20  # maximum that SQLite reports
 _RULE = re.compile(r"^-- (\w+): (.*)$", re.MULTILINE)
 
-PUT_BACK = (
+RESTORE_ADVICE = (
     "stop the server if it runs, move tasks.db, tasks.db-wal and tasks.db-shm to another folder, "
-    "and put a backup in their place as tasks.db; without one, `poussetaches export --salvage` "
-    "writes what can still be read to a file that `poussetaches import` takes"
+    "and put a backup in their place as tasks.db; without a backup, `poussetaches export "
+    "--salvage` writes what can still be read to a file that `poussetaches import` takes"
 )
 
 
 def verify(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
-    """Look through a folder's store, and change nothing.
+    """Verify a folder's store; change nothing.
 
     Raises:
-        CannotOpenStore: there is nothing to source through.
+        CannotOpenStore: there is none, or it cannot be read.
     """
     path = folder.database
     report = VerifyReport(facts={"database": str(path)})
     if path.exists() and is_empty(path):
         orphan = orphan_problem(path)
-        report.add("the file is empty: nothing is left of it" if orphan is None else orphan.what)
-        report.advice = PUT_BACK if orphan is None else orphan.advice
+        report.add("the file is empty: no task is left" if orphan is None else orphan.what)
+        report.advice = RESTORE_ADVICE if orphan is None else orphan.advice
         return report
     with open_read_only(folder, salvage=True, skip_unrelated_wal=True) as source:
         if source.problem is not None:
             report.add(source.problem.what)
-            report.notes.append(f"only {path.name} was read; no server starts on this folder")
+            report.notes.append(
+                f"only {path.name} was read; a server refuses to start on this folder"
+            )
         if source.missing_pages:
             report.add(
-                f"the file was cut short: {source.missing_pages} pages at its end are missing"
+                f"the file was cut short: {source.missing_pages} pages are missing at its end"
             )
         try:
             _Verification(source, folder, report, progress).run()
         except sqlite3.DatabaseError as exc:
             report.add(f"nothing more can be read: {exc}")
-            report.advice = PUT_BACK
+            report.advice = RESTORE_ADVICE
     if source.problem is not None:
         report.advice = source.problem.advice
     return report
 
 
 class _Verification:
-    """One database being looked through, part by part."""
+    """The verification of one database."""
 
     def __init__(
         self,
@@ -99,35 +101,36 @@ class _Verification:
         self._damaged = source.missing_pages > 0
 
     def run(self) -> None:
-        """Verify everything."""
-        self._look_at_files()
+        self._check_files()
         if self._is_of_this_format():
             self._check_integrity()
             self._compare_schema()
             self._read_tasks()
-            self._read_the_rest()
+            self._read_other_tables()
             if self._damaged:
                 self._report.notes.append("rows were not compared with each other")
-                self._report.advice = PUT_BACK
+                self._report.advice = RESTORE_ADVICE
             else:
                 self._apply_rules()
 
-    def _look_at_files(self) -> None:
+    def _check_files(self) -> None:
         report, path = self._report, self._folder.database
         report.facts["bytes"] = path.stat().st_size
         report.facts["in_use"] = self._in_use
         if self._in_use:
-            report.notes.append("a server uses it: what changes meanwhile may be missed")
+            report.notes.append("a server is using it: concurrent changes may be missed")
         elif self._wal_was_read and not is_empty(wal_of(path)):
             report.notes.append(
-                "the last server did not stop in order; what its WAL holds was read too, and the "
-                "next start will take it over"
+                "the last server did not stop in order; its WAL was read as well, and the next "
+                "start writes it to the database"
             )
         reserve = self._folder.reserve
         if not reserve.exists():
-            report.notes.append("there is no reserve file: the next start makes one")
+            report.notes.append("there is no reserve file: the next start creates it")
         elif reserve.stat().st_size != RESERVE:
-            report.notes.append("the reserve file has another size: the next start makes it anew")
+            report.notes.append(
+                "the reserve file has another size: the next start creates it again"
+            )
 
     def _is_of_this_format(self) -> bool:
         version = format_of(read_version(self._connection))
@@ -138,19 +141,19 @@ class _Verification:
             raise CannotOpenStore(f"{self._folder.database} is another program's database")
         if version > newest:
             raise CannotOpenStore(
-                f"{self._folder.database} was written by a newer poussetaches (format {version}; "
-                f"this one knows up to {newest})"
+                f"{self._folder.database} was written by a newer version of poussetaches "
+                f"(format {version}; this version knows up to {newest})"
             )
         if version < newest:
             self._check_integrity()
             self._report.notes.append(
-                f"it has format {version}, which the next start brings up to {newest}; its rows "
+                f"it has format {version}, which the next start upgrades to {newest}; its rows "
                 "can be verified after that"
             )
         return version == newest
 
     def _check_integrity(self) -> None:
-        self._progress("asking SQLite", 0, None)
+        self._progress("checking integrity", 0, None)
         try:
             found = [
                 line
@@ -177,7 +180,7 @@ class _Verification:
             self._report.add("tables or indexes are missing", len(missing), missing)
         common = expected.keys() & found.keys()
         if other := sorted(name for name in common if expected[name] != found[name]):
-            self._report.add("tables or indexes are not as they were made", len(other), other)
+            self._report.add("tables or indexes have another definition", len(other), other)
 
     def _read_tasks(self) -> None:
         salvage = Salvage(self._reading)
@@ -195,11 +198,11 @@ class _Verification:
         self._report.facts |= {"tasks": dict(states), "first_and_last_id": ids}
         if salvage.gaps:
             self._damaged = True
-            self._report.add("places in the table of tasks cannot be read", salvage.gaps)
+            self._report.add("parts of the table of tasks cannot be read", salvage.gaps)
         if expected is not None and self._damaged and sum(states.values()) < expected:
             lost = expected - sum(states.values())
-            self._report.add(f"{lost} of {expected} tasks are gone or cannot be read")
-        self._tell_unreadable()
+            self._report.add(f"{lost} of {expected} tasks are missing or cannot be read")
+        self._report_unreadable()
 
     def _read_task(self, seq: int) -> tuple[str, str] | None:
         """Return the id and state of a task that can be read, with its attempts."""
@@ -220,7 +223,7 @@ class _Verification:
             reading.bad.append(Unreadable("tasks", seq, reason))
         return task.id, task.state.value
 
-    def _read_the_rest(self) -> None:
+    def _read_other_tables(self) -> None:
         try:
             self._reading.schedules("all_schedules")
             self._read_rows(
@@ -233,7 +236,7 @@ class _Verification:
                 self._reading.minutes(text_of(name), Moment(0))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
             self._report.add(f"queues, schedules or statistics cannot be read: {exc}")
-        self._tell_unreadable()
+        self._report_unreadable()
 
     def _read_rows(self, statement: str, read: Callable[[Row], object], problem: str) -> None:
         """Report each row that a function cannot read, by its first column."""
@@ -243,7 +246,7 @@ class _Verification:
             except UnreadableRow as exc:
                 self._report.add(problem, 1, [f"{_text(row[0])} ({exc})"])
 
-    def _tell_unreadable(self) -> None:
+    def _report_unreadable(self) -> None:
         bad, self._reading.bad = self._reading.bad, []
         examples = [f"{row.label} of {row.table} ({row.reason})" for row in bad[:EXAMPLES]]
         if bad:
@@ -252,17 +255,17 @@ class _Verification:
     def _apply_rules(self) -> None:
         rules = _rules()
         for done, (what, statement) in enumerate(rules):
-            self._progress("comparing", done, len(rules))
+            self._progress("comparing rows", done, len(rules))
             try:
                 rows = self._connection.execute(_as_bytes(statement))
                 examples = [_text(key) for (key,) in islice(rows, EXAMPLES)]
                 count = len(examples) + sum(1 for _ in rows)
             except sqlite3.DatabaseError as exc:
-                self._report.add(f"could not be found out ({exc}): whether {what}")
+                self._report.add(f"could not be checked ({exc}): whether {what}")
                 continue
             if count:
                 self._report.add(what, count, examples)
-        self._progress("comparing", len(rules), len(rules))
+        self._progress("comparing rows", len(rules), len(rules))
 
     def _expected_tasks(self) -> int | None:
         try:
@@ -272,14 +275,14 @@ class _Verification:
 
 
 def _process(task: Task) -> None:
-    """Compute everything that a server computes when a task ends."""
+    """Compute everything that a server computes when a task ends, to find errors."""
     ended = buried(task, Reason.CANCELLED, now=task.created_at)
     _ = (ended.lane, ended.failure_group)  # which parse the URL
     callback_of(ended, None, QueueOverrides(), id=task.id, now=task.created_at)
 
 
 def _rules() -> list[tuple[str, str]]:
-    """Return what is looked for, in words, with the statement that finds what is wrong."""
+    """Return the rules: the text of each problem, and the statement that finds it."""
     text = resources.files("poussetaches.store").joinpath("sql", "sqlite_rules.sql").read_text()
     _, *pieces = _RULE.split(text)
     return [
@@ -289,7 +292,7 @@ def _rules() -> list[tuple[str, str]]:
 
 
 def _as_bytes(statement: str) -> str:
-    """Return a statement whose result is read whatever it holds."""
+    """Return a statement whose result is read as bytes, so that invalid text is readable."""
     return (
         f"SELECT CAST(column1 AS BLOB) FROM (SELECT NULL AS column1 WHERE 0 UNION ALL {statement})"  # noqa: S608 - ours
     )
