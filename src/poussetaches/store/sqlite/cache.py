@@ -15,7 +15,7 @@ MAX_GROUPS = 50_000
 
 
 class CachedLane(NamedTuple):
-    """A lane's number, and the time of its last use as far as it was stored."""
+    """A lane's number, and the stored time of its last use."""
 
     number: int
     used_at: Moment

@@ -221,7 +221,7 @@ class DatabaseSession:
         log.error(event, extra={"error": describe_defect(exc), "stack": stack_of(exc)})
 
     def _announce_trouble(self) -> None:
-        """Tell listeners of new trouble, so that recovery starts at once."""
+        """Announce new trouble to the listeners, so that recovery starts at once."""
         if self.trouble is not None and not self._trouble.is_announced:
             self._trouble.is_announced = True
             self.tell(News(trouble=True))
@@ -283,9 +283,9 @@ class DatabaseSession:
         await self._writer.run(self._connections.disconnect_writer)
 
     async def _reopen(self) -> None:
-        """Open the database again, and replace the state in memory by the stored one.
+        """Open the database again, and update the state in memory from it.
 
-        A failed commit may be on disk all the same.
+        A commit that failed may still be on disk.
         """
         if self.path is not None:
             await self._disconnect_both()
