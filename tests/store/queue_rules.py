@@ -160,7 +160,7 @@ class QueueRules:
 
     async def test_default_queue_is_not_deleted(self, store: Store) -> None:
         """``queues``: ``default`` is always among them."""
-        with pytest.raises(QueueInUse, match="always there"):
+        with pytest.raises(QueueInUse, match="cannot be deleted"):
             await store.edit_queue("default", lambda _: None)
 
     # Upkeep
