@@ -1,11 +1,11 @@
 """The contract that every kind of store keeps; ``tests/store/contract.py`` holds each to it.
 
 A store knows states and leases, but neither HTTP nor retry rules. If a method takes ``now`` and
-``confirmed``, rows are dated with ``now``, while expiry and retention use ``confirmed``, by default
-``now``: a clock that was just set ahead deletes nothing. Every method is atomic, and many calls may
-share one commit: when a method that writes returns, its changes are on disk. Every method may raise
-``StoreUnavailable`` (``StoreFull`` if the disk is full). It has then changed nothing, except after
-``OutcomeUnknown``: only the next read shows whether it has.
+``confirmed``, rows are dated with ``now``, while expiry and retention use ``confirmed``, which is
+``now`` by default: a clock that was just set ahead deletes nothing. Every method is atomic, and
+many calls may share one commit: when a method that writes returns, its changes are on disk. Every
+method may raise ``StoreUnavailable`` (``StoreFull`` if the disk is full). It has then changed
+nothing, except after ``OutcomeUnknown``: only the next read shows whether it has.
 """
 
 from __future__ import annotations
@@ -294,8 +294,8 @@ class Store(Protocol):
     ) -> Leased:
         """Lease up to the given number of due tasks of each lane, highest priority first.
 
-        A task is due when it is waiting and ``run_at <= now``; within a priority,
-        the earliest ``run_at`` comes first, then the one added first. No task is ever leased twice at once.
+        A task is due when it is waiting and ``run_at <= now``. Within a priority, the earliest
+        ``run_at`` comes first, then the task added first. No task is ever leased twice at once.
         With ``skip_expired``, tasks past their ``expires_at`` are skipped.
         For each requested lane, ``next_due`` is the time when its next task that is not leased is
         due, None if there is none.
@@ -312,8 +312,8 @@ class Store(Protocol):
 
         Of the tasks with a ``run_at`` after ``now``, two kinds become due at once: tasks pushed
         without a delay, and tasks that were due at ``was`` and were pushed after ``now``, run
-        manually, or requeued. If an attempt failed after ``confirmed``, the clock was wrong, and the
-        delay before the retry starts at ``now``. Other tasks stay unchanged. Returns the
+        manually, or requeued. If an attempt failed after ``confirmed``, the clock was wrong, and
+        the delay before the retry starts at ``now``. Other tasks stay unchanged. Returns the
         number of changed tasks.
         """
 

@@ -1,9 +1,9 @@
-"""Finding the tasks that a filter selects, the one added last first.
+"""Queries for the tasks that a filter selects, the task added last first.
 
-What leads is a range of an index that is in the order of adding, or several that SQLite merges,
-or, where they would be too many, all tasks; every other condition is checked of the rows in it, in
-SQL. Where there are such conditions, the search first finds out how far ``SCAN`` rows reach, and
-goes no farther.
+A query scans a range of an index that is in the order of adding, or several ranges that SQLite
+merges, or, if there would be too many, all tasks. SQL checks every other condition for the scanned
+rows. If there are such conditions, the query first finds the row that ``SCAN`` rows reach, and
+scans no further.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from poussetaches.core.task import TaskState
 from poussetaches.store.base import SCAN, Page, Selection
 from poussetaches.store.sqlite.row_reader import Reading, as_list
 
-MERGED = 100  # queues at most, of up to three ranges each; SQLite merges no more than 500
-LAST = 2**63 - 1  # above any number of a task
+MERGED = 100  # maximum of queues, with up to three ranges each; SQLite merges at most 500
+LAST = 2**63 - 1  # above the number of any task
 
 ENDED = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
 UNFINISHED = frozenset({TaskState.WAITING, TaskState.RUNNING})
@@ -83,7 +83,7 @@ class Found(NamedTuple):
 
 
 class _Ranges(NamedTuple):
-    """What leads a search: rows in the order of adding, and the conditions that they meet."""
+    """The scanned ranges: rows in the order of adding, and the conditions that they meet."""
 
     texts: list[str]
     number: str  # the column that has the task's number
@@ -133,7 +133,7 @@ class _Search:
         return Selection(found, None if is_end else floor)
 
     def _ranges(self) -> _Ranges:
-        """Choose what leads: the index that is likely to have the fewest rows."""
+        """Choose the ranges: of the index that probably has the fewest rows."""
         filter = self._filter
         for name, where in (
             ("ids", "tasks AS t WHERE"),
@@ -193,7 +193,7 @@ class _Search:
         return _Ranges(texts, "t.seq", frozenset({"queue", "states", "failing"}))
 
     def _indexed_states(self) -> frozenset[TaskState]:
-        """Return the states that are looked for in an index: running is one with waiting only."""
+        """Return the states to search in an index; a running task is stored as waiting."""
         if TaskState.WAITING in self._states:
             return self._states
         return self._states - {TaskState.RUNNING}
@@ -201,7 +201,7 @@ class _Search:
     def _running(self, *names: str) -> list[str]:
         """Return the range of running tasks under some conditions, unless waiting ones have them.
 
-        They are few, and their numbers known; in an index they would be looked for one by one.
+        They are few, and their numbers are known; an index would be searched for each one.
         """
         if self._states & UNFINISHED != {TaskState.RUNNING}:
             return []
@@ -210,7 +210,7 @@ class _Search:
         return [" AND ".join((start, *conditions))]
 
     def _reach(self, ranges: _Ranges, after: int) -> tuple[int, bool]:
-        """Return the last number to look at, and whether nothing comes after it."""
+        """Return the last number to scan, and whether it is the end."""
         text = _union(ranges, [])
         parameters = {**self._parameters, "after": after, "floor": 0, "limit": SCAN}
         reach = f"SELECT count(*), min(seq) FROM ({text})"  # noqa: S608 - of our own texts
@@ -242,7 +242,7 @@ def _conditions(filter: TaskFilter, states: frozenset[TaskState]) -> Iterator[tu
 
 
 def _state_texts(states: frozenset[TaskState]) -> list[str]:
-    """Return conditions, one of which holds for tasks in these states. Running ones are leased."""
+    """Return alternative conditions for tasks in these states. Running tasks are leased."""
     texts = [f"t.state = '{state.value}'" for state in sorted(states & ENDED)]
     if states >= UNFINISHED:
         texts.append("t.state = 'waiting'")
