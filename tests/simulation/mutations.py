@@ -27,8 +27,8 @@ MUTATIONS = (
     Mutation(
         "answer before the commit",
         "store/sqlite/store.py",
-        "return _value(await self._to.write(push_writes.push, pushing, size=pushing.size))",
-        "self._to.write(push_writes.push, pushing, size=pushing.size)\n"
+        "return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))",
+        "self._db.write(push_writes.push, pushing, size=pushing.size)\n"
         "        return [Pushed(item.task.id, item.task, existing=False) for item in items]",
     ),
     Mutation(

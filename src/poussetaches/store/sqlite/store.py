@@ -88,7 +88,7 @@ class SqliteStore:
         row_fault: RowFault | None = None,
     ) -> None:
         self._now = now
-        self._to = DatabaseSession(
+        self._db = DatabaseSession(
             path,
             writer=writer,
             reader=reader,
@@ -99,16 +99,16 @@ class SqliteStore:
             reserve=reserve,
             row_fault=row_fault,
         )
-        self._leases = self._to.cache.leases
+        self._leases = self._db.cache.leases
 
     # Life
 
     async def open(self) -> None:
         """Connect, bring the schema up to date, and bury tasks cancelled before a crash."""
         try:
-            await self._to.open()
-            await self._to.write(maintenance_writes.bury_cancelled, self._now())
-            earlier = await self._to.read_latest(
+            await self._db.open()
+            await self._db.write(maintenance_writes.bury_cancelled, self._now())
+            earlier = await self._db.read_latest(
                 lambda reading: reading.number("unreadable_count")
             )
         except BaseException:
@@ -117,49 +117,49 @@ class SqliteStore:
         if earlier:
             log.warning(
                 "unreadable rows were set aside earlier",
-                extra={"count": earlier, "database": str(self._to.path), "table": "unreadable"},
+                extra={"count": earlier, "database": str(self._db.path), "table": "unreadable"},
             )
 
     async def close(self) -> None:
-        await self._to.close()
+        await self._db.close()
 
     def listen(self, listener: Listener) -> None:
-        self._to.listeners.append(listener)
+        self._db.listeners.append(listener)
 
     # Tasks
 
     async def add(self, task: Task) -> None:
-        self._to.refuse_when_full()
-        await self._to.write(tasks.add, task)
+        self._db.refuse_when_full()
+        await self._db.write(tasks.add, task)
 
     async def push(
         self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
     ) -> list[Pushed]:
-        self._to.refuse_when_full()
+        self._db.refuse_when_full()
         pushing = push_writes.PushCall(items, now, confirmed or now)
-        return _value(await self._to.write(push_writes.push, pushing, size=pushing.size))
+        return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))
 
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
-        self._to.refuse_when_full()
-        return await self._to.write(
+        self._db.refuse_when_full()
+        return await self._db.write(
             push_writes.restore, push_writes.RestoreCall(items, self._now())
         )
 
     async def get(self, task_id: str) -> Task | None:
-        return await self._to.read(lambda reading: reading.task(task_id))
+        return await self._db.read(lambda reading: reading.task(task_id))
 
     async def attempts(self, task_id: str) -> list[Attempt]:
-        return await self._to.read(lambda reading: reading.attempts(task_id))
+        return await self._db.read(lambda reading: reading.attempts(task_id))
 
     async def tasks(self, filter: TaskFilter, *, after: int | None, limit: int) -> Page:
         leased = self._leases.numbers
-        return await self._to.read(
+        return await self._db.read(
             lambda reading: search.page(reading, filter, leased=leased(), after=after, limit=limit)
         )
 
     async def select(self, filter: TaskFilter, *, after: int | None, limit: int) -> Selection:
         leased = self._leases.numbers
-        return await self._to.read(
+        return await self._db.read(
             lambda reading: search.select(
                 reading, filter, leased=leased(), after=after, limit=limit
             )
@@ -167,19 +167,19 @@ class SqliteStore:
 
     async def failures(self, state: TaskState) -> list[FailureCount]:
         counting = FailureCounter(state)
-        while await self._to.read(counting.count_next):
+        while await self._db.read(counting.count_next):
             pass
         return counting.result()
 
     async def count_ahead(self, task_id: str, *, now: Moment, limit: int) -> int:
-        return await self._to.read(
+        return await self._db.read(
             lambda reading: due_tasks.count_ahead(
                 reading, self._leases, task_id, now=now, limit=limit
             )
         )
 
     async def edit(self, task_id: str, edit: Edit, *, now: Moment) -> Task | None:
-        return _value(await self._to.write(edits.edit, edits.Editing(task_id, edit, now)))
+        return _value(await self._db.write(edits.edit, edits.Editing(task_id, edit, now)))
 
     async def edit_slice(
         self,
@@ -198,14 +198,14 @@ class SqliteStore:
     async def list_enveloped(
         self, state: TaskState, *, after: tuple[Moment, str] | None, limit: int
     ) -> SummaryPage:
-        return await self._to.read(lambda reading: reading.enveloped(state, after, limit))
+        return await self._db.read(lambda reading: reading.enveloped(state, after, limit))
 
     # Dispatch
 
     async def lease_due(
         self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
     ) -> Leased:
-        leased = await self._to.read_latest(
+        leased = await self._db.read_latest(
             lambda reading: self._due_task_search(reading).lease_due(
                 lanes, now, skip_expired=skip_expired
             )
@@ -214,51 +214,51 @@ class SqliteStore:
             TaskChange(lease.task.id, lease.task.queue, Change.STARTED, TaskState.RUNNING)
             for lease in leased.leases
         ]
-        self._to.tell(News(tasks=started))
+        self._db.tell(News(tasks=started))
         return leased
 
     async def next_due(self) -> dict[Lane, Moment]:
-        return await self._to.read_latest(
+        return await self._db.read_latest(
             lambda reading: self._due_task_search(reading).next_due()
         )
 
     async def lanes_used_since(self, moment: Moment) -> list[Lane]:
-        lanes = await self._to.read_latest(
+        lanes = await self._db.read_latest(
             lambda reading: reading.lanes("lanes_used_since", moment)
         )
         return list(lanes.values())
 
     async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
-        numbers = await self._to.read(lambda reading: clock_record.waiting_after(reading, now))
+        numbers = await self._db.read(lambda reading: clock_record.waiting_after(reading, now))
         count = 0
         for start in range(0, len(numbers), clock_record.SLICE):
             part = numbers[start : start + clock_record.SLICE]
             item = clock_record.PullBackCall(part, now, was, confirmed)
-            count += await self._to.write(clock_record.pull_back, item)
+            count += await self._db.write(clock_record.pull_back, item)
         return count
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        return await self._to.write(attempt_writes.finish, attempt_writes.FinishCall(finish, now))
+        return await self._db.write(attempt_writes.finish, attempt_writes.FinishCall(finish, now))
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
-        return await self._to.write(
+        return await self._db.write(
             attempt_writes.give_back, attempt_writes.GiveBackCall(lease, now, error)
         )
 
     # Queues
 
     async def queues(self) -> dict[str, Queue]:
-        return await self._to.read_latest(lambda _: dict(self._to.cache.queues))
+        return await self._db.read_latest(lambda _: dict(self._db.cache.queues))
 
     async def edit_queue(self, name: str, edit: QueueEdit) -> Queue | None:
         item = queue_writes.EditCall(name, self._unless_full(edit))
-        return _value(await self._to.write(queue_writes.edit, item))
+        return _value(await self._db.write(queue_writes.edit, item))
 
     async def buckets(self) -> dict[str, BucketRecord]:
-        return await self._to.read_latest(queue_writes.buckets)
+        return await self._db.read_latest(queue_writes.buckets)
 
     async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
-        await self._to.write(queue_writes.write_buckets, buckets)
+        await self._db.write(queue_writes.write_buckets, buckets)
 
     # Schedules
 
@@ -266,80 +266,80 @@ class SqliteStore:
         self, name: str, edit: ScheduleEdit, *, now: Moment
     ) -> Schedule | None:
         item = schedule_writes.EditCall(name, self._unless_full(edit), now)
-        return _value(await self._to.write(schedule_writes.edit, item))
+        return _value(await self._db.write(schedule_writes.edit, item))
 
     async def replace_schedules(
         self, owner: str, version: int | None, items: Sequence[Schedule], *, now: Moment
     ) -> None:
-        self._to.refuse_when_full()
+        self._db.refuse_when_full()
         item = schedule_writes.ReplaceCall(owner, version, items, now)
-        _value(await self._to.write(schedule_writes.replace, item))
+        _value(await self._db.write(schedule_writes.replace, item))
 
     async def schedule(self, name: str) -> Schedule | None:
-        return await self._to.read(lambda reading: reading.schedule(name))
+        return await self._db.read(lambda reading: reading.schedule(name))
 
     async def schedules(self, owner: str | None) -> list[Schedule]:
         if owner is None:
-            return await self._to.read(lambda reading: reading.schedules("all_schedules"))
-        return await self._to.read(lambda reading: reading.schedules("owned_schedules", owner))
+            return await self._db.read(lambda reading: reading.schedules("all_schedules"))
+        return await self._db.read(lambda reading: reading.schedules("owned_schedules", owner))
 
     async def due_schedules(self, now: Moment) -> list[Schedule]:
-        return await self._to.read_latest(lambda reading: reading.schedules("due_schedules", now))
+        return await self._db.read_latest(lambda reading: reading.schedules("due_schedules", now))
 
     async def stranded_schedules(self, after: Moment) -> list[Schedule]:
-        return await self._to.read_latest(
+        return await self._db.read_latest(
             lambda reading: reading.schedules("stranded_schedules", after)
         )
 
     async def next_schedule_at(self) -> Moment | None:
-        found = await self._to.read_latest(lambda reading: reading.value("next_schedule_at"))
+        found = await self._db.read_latest(lambda reading: reading.value("next_schedule_at"))
         return Moment(found) if isinstance(found, int) else None
 
     async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
-        self._to.refuse_when_full()
-        return await self._to.write(
+        self._db.refuse_when_full()
+        return await self._db.write(
             schedule_writes.fire, schedule_writes.FireCall(schedule, run, now)
         )
 
     async def fire_by_hand(self, name: str, run: Task) -> bool:
-        self._to.refuse_when_full()
-        return await self._to.write(
+        self._db.refuse_when_full()
+        return await self._db.write(
             schedule_writes.fire_by_hand, schedule_writes.ManualFireCall(name, run)
         )
 
     async def move_schedule(self, schedule: Schedule) -> None:
-        await self._to.write(schedule_writes.move, schedule_writes.MoveCall(schedule, self._now()))
+        await self._db.write(schedule_writes.move, schedule_writes.MoveCall(schedule, self._now()))
 
     async def latest_runs(self, names: Sequence[str]) -> dict[str, TaskSummary]:
-        return await self._to.read(lambda reading: reading.latest_runs(names))
+        return await self._db.read(lambda reading: reading.latest_runs(names))
 
     async def delete_schedules(self, owner: str, *, now: Moment) -> int:
-        return await self._to.write(schedule_writes.delete, schedule_writes.DeleteCall(owner, now))
+        return await self._db.write(schedule_writes.delete, schedule_writes.DeleteCall(owner, now))
 
     # The server's own pause
 
     async def paused(self) -> bool:
         return (
-            await self._to.read_latest(lambda reading: reading.value("server_value", "paused"))
+            await self._db.read_latest(lambda reading: reading.value("server_value", "paused"))
             == "1"
         )
 
     async def set_paused(self, paused: bool) -> None:
-        await self._to.write(maintenance_writes.set_paused, paused)
+        await self._db.write(maintenance_writes.set_paused, paused)
 
     # Maintenance
 
     async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
-        return await self._to.write(
+        return await self._db.write(
             maintenance_writes.tidy, maintenance_writes.TidyCall(confirmed or now, limit)
         )
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
         expiring = maintenance_writes.ExpireCall(now, limit, confirmed or now)
-        return await self._to.write(maintenance_writes.expire, expiring)
+        return await self._db.write(maintenance_writes.expire, expiring)
 
     async def next_expiry(self) -> Moment | None:
-        found = await self._to.read_latest(lambda reading: reading.value("next_expiry"))
+        found = await self._db.read_latest(lambda reading: reading.value("next_expiry"))
         return Moment(found) if isinstance(found, int) else None
 
     async def prune(
@@ -354,63 +354,63 @@ class SqliteStore:
     ) -> int:
         counted: Counted = "dead" if state is TaskState.DEAD else "succeeded"
         pruning = maintenance_writes.PruneCall(queue, counted, keep, confirmed or now, limit)
-        return await self._to.write(maintenance_writes.prune, pruning)
+        return await self._db.write(maintenance_writes.prune, pruning)
 
     async def shrink(self) -> bool:
-        return await self._to.shrink()
+        return await self._db.shrink()
 
     async def counts(self) -> dict[str, QueueCounts]:
-        return await self._to.read(lambda reading: due_tasks.counts(reading, self._leases))
+        return await self._db.read(lambda reading: due_tasks.counts(reading, self._leases))
 
     # The clock
 
     async def clock(self) -> ClockRecord | None:
-        return await self._to.read_latest(clock_record.read_record)
+        return await self._db.read_latest(clock_record.read_record)
 
     async def keep_clock(self, record: ClockRecord) -> None:
-        await self._to.write(clock_record.write_record, record)
+        await self._db.write(clock_record.write_record, record)
 
     async def last_use(self) -> LastUse:
-        return await self._to.read_latest(clock_record.last_use)
+        return await self._db.read_latest(clock_record.last_use)
 
     # Statistics
 
     async def put_minutes(self, rows: Sequence[MinuteRow]) -> None:
-        self._to.refuse_when_full()
-        await self._to.write(maintenance_writes.put_minutes, rows)
+        self._db.refuse_when_full()
+        await self._db.write(maintenance_writes.put_minutes, rows)
 
     async def minutes(self, queue: str, *, since: Moment) -> list[MinuteRow]:
-        return await self._to.read(lambda reading: reading.minutes(queue, since))
+        return await self._db.read(lambda reading: reading.minutes(queue, since))
 
     async def size(self) -> StoreSize:
-        return await self._to.read(lambda reading: _size(self._to.path, reading))
+        return await self._db.read(lambda reading: _size(self._db.path, reading))
 
     # All of it
 
     async def put_records(self, items: Sequence[Record]) -> int | None:
-        self._to.refuse_when_full()
+        self._db.refuse_when_full()
         item = record_rows.ImportCall(items, self._now())
-        return await self._to.write(record_rows.put_records, item)
+        return await self._db.write(record_rows.put_records, item)
 
     # Health
 
     @property
     def trouble(self) -> StoreTrouble | None:
-        return self._to.trouble
+        return self._db.trouble
 
     @property
     def unreadable_count(self) -> int:
-        return self._to.unreadable_count
+        return self._db.unreadable_count
 
     @property
     def internal_error_count(self) -> int:
-        return self._to.internal_error_count
+        return self._db.internal_error_count
 
     async def recover(self) -> None:
-        await self._to.recover()
+        await self._db.recover()
 
     def _due_task_search(self, reading: Reading) -> due_tasks.DueTaskSearch:
-        return due_tasks.DueTaskSearch(reading, self._to.cache, self._to.unreadable)
+        return due_tasks.DueTaskSearch(reading, self._db.cache, self._db.unreadable)
 
     def _unless_full(self, edit: Callable[[V | None], V | None]) -> Callable[[V | None], V | None]:
         """Return an edit that creates nothing new while the disk is full."""
@@ -418,7 +418,7 @@ class SqliteStore:
         def checked(known: V | None) -> V | None:
             new = edit(known)
             if known is None and new is not None:
-                self._to.refuse_when_full()
+                self._db.refuse_when_full()
             return new
 
         return checked
