@@ -18,7 +18,6 @@ from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Queu
 from poussetaches.core.task import Complete, DeliveryForm, RetryAt, TaskState
 from poussetaches.store import verify_store
 from poussetaches.store.base import Push
-from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.runner import ThreadRunner

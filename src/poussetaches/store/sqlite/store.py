@@ -193,7 +193,7 @@ class SqliteStore:
     ) -> Edited:
         """Edit some of many tasks."""
         item = edits.EditingSlice(numbers, start, edit, filter, now, dry_run)
-        return await self._to.write(edits.edit_slice, item)
+        return await self._db.write(edits.edit_slice, item)
 
     async def list_enveloped(
         self, state: TaskState, *, after: tuple[Moment, str] | None, limit: int

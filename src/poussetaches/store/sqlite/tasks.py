@@ -70,7 +70,7 @@ def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
 def _add_others(tx: SqliteTransaction, tasks: Sequence[tuple[int, Task, Lane]]) -> None:
     """Add new tasks with their numbers, whatever is set of them."""
     rows = [(seq, *row_values(tx, task, lane)) for seq, task, lane in tasks]
-    write_rows(tx.connection, tx.sql["add_task"], rows)
+    insert_rows(tx.connection, tx.sql["add_task"], rows)
     add_labels(tx, [(seq, task) for seq, task, _ in tasks])
     for _, task, lane in tasks:
         note_added(tx, task, lane)
@@ -109,7 +109,7 @@ def row_values(tx: SqliteTransaction, task: Task, lane: Lane) -> tuple[object, .
 def add_labels(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
     """Make tasks be found by their labels."""
     rows = [(name, value, seq) for seq, task in tasks for name, value in task.labels.items()]
-    write_rows(tx.connection, tx.sql["add_label"], rows)
+    insert_rows(tx.connection, tx.sql["add_label"], rows)
 
 
 def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
