@@ -109,9 +109,6 @@ UNCHECKED = (
     "logs",
     "server",
     "settings",
-    "store/base.py",
-    "store/sqlite/edits.py",
-    "store/sqlite/tasks.py",
     "testing",
 )
 

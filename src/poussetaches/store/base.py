@@ -409,7 +409,7 @@ class Store(Protocol):
     async def move_schedule(self, schedule: Schedule) -> None:
         """Store a schedule's moments, unless it was deleted.
 
-        If it passes over an occurrence (``last_fired_at``), but was changed meanwhile so that it
+        If it skips an occurrence (``last_fired_at``), but was changed meanwhile so that it
         is not due then, it stays unchanged.
         """
 

@@ -1,4 +1,4 @@
-"""Writing what people do to tasks."""
+"""Writes of edits of tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SKIPPED_FAILED = "failed"  # why a task was skipped whose change could not be wr
 
 
 class Editing(NamedTuple):
-    """A task by its id, and what is done to it."""
+    """The arguments of ``edit``."""
 
     task_id: str
     edit: Edit
@@ -165,7 +165,7 @@ def _edited(tx: SqliteTransaction, seq: int, task: Task, edit: Edit) -> Task | N
         raise
     except Exception as exc:
         raise_trouble(tx, exc)
-        # It is the change that is at fault: the task stays as it is.
+        # The change caused the error: the task stays unchanged.
         note_left(tx, Unreadable("tasks", seq, ""), Defect.of(exc, Step.EDIT))
         raise EditFailed from exc
 

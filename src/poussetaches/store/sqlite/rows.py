@@ -148,8 +148,8 @@ def _values_of(fields: Sequence[str]) -> Callable[[Task], tuple[object, ...]]:
 
 
 task_values = _values_of(_FIELDS)
-fate_values = _values_of(_FATE)  # what changes when a task ends, begins anew or is told to run
-progress_values = attrgetter(*_PROGRESS)  # what each failed attempt changes
+fate_values = _values_of(_FATE)  # changed by ends, requeues and runs
+progress_values = attrgetter(*_PROGRESS)  # changed by each failed attempt
 
 _unusual = attrgetter(*(name for name in _FIELDS if name not in _PLAIN))
 _NEVER = Moment(0)

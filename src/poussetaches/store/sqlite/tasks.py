@@ -1,7 +1,7 @@
-"""Writing tasks: new, changed and deleted ones. Whoever writes a task does so through these.
+"""Writes of tasks: new, changed and deleted ones. All writes of tasks use these functions.
 
 With the rows go their counts, labels, failure groups and callbacks, and the news of them. None
-of it touches memory but through the transaction, which may be undone and tried again.
+of it touches memory but through the transaction, which may be rolled back and repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST_BYTES = 8 * 1024 * 1024  # of bodies in one transaction: keeps it under ~50
 
 
 class Changed(msgspec.Struct, frozen=True, gc=False):
-    """A task as it was and as it is to be, with the attempt that ended, if one did."""
+    """The old and the new version of a task, and the attempt that ended, if any."""
 
     seq: int
     old: Task
@@ -68,7 +68,7 @@ def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
 
 
 def _add_others(tx: SqliteTransaction, tasks: Sequence[tuple[int, Task, Lane]]) -> None:
-    """Add new tasks with their numbers, whatever is set of them."""
+    """Add new tasks with their numbers; any field may be set."""
     rows = [(seq, *row_values(tx, task, lane)) for seq, task, lane in tasks]
     insert_rows(tx.connection, tx.sql["add_task"], rows)
     add_labels(tx, [(seq, task) for seq, task, _ in tasks])
@@ -83,7 +83,7 @@ def restore(
     *,
     failed_at: Moment | None = None,
 ) -> bool:
-    """Add a task with its numbered attempts as they are, unless its id is known; tell whether."""
+    """Add a task with its numbered attempts as they are, unless its id exists; return whether."""
     lane = task.lane
     number, group, moment, *columns = row_values(tx, task, lane)
     values = (number, group, failed_at or moment, *columns)
@@ -107,13 +107,13 @@ def row_values(tx: SqliteTransaction, task: Task, lane: Lane) -> tuple[object, .
 
 
 def add_labels(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
-    """Make tasks be found by their labels."""
+    """Add the labels of tasks to the index."""
     rows = [(name, value, seq) for seq, task in tasks for name, value in task.labels.items()]
     insert_rows(tx.connection, tx.sql["add_label"], rows)
 
 
 def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
-    """Count a new task, and have listeners told of it."""
+    """Count a new task, and add it to the news."""
     for what in _counted(task):
         tx.count(task.queue, what, 1)
     if task.ended_at is None:
@@ -122,7 +122,7 @@ def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
 
 
 def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
-    """Write what happened to tasks: state, moments, attempts, errors; not what they are."""
+    """Write the progress of tasks: state, moments, attempts and errors."""
     successes: list[Changed] = []
     others: list[Changed] = []
     for changed in changes:
@@ -180,7 +180,7 @@ def _record_others(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
 
 
 def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
-    """Write whatever was changed of tasks: the columns that differ.
+    """Write changed tasks: the columns that differ.
 
     Tasks with the same differences are written by one statement.
     """
@@ -242,7 +242,7 @@ def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
 
 
 def delete_rows(tx: SqliteTransaction, numbers: Iterable[int]) -> None:
-    """Delete tasks with all that belongs to them; the caller sees to the counts."""
+    """Delete tasks with all that belongs to them; the caller updates the counts."""
     rows = [(seq,) for seq in numbers]
     for statement in ("delete_attempts", "delete_labels", "delete_task"):
         tx.connection.executemany(tx.sql[statement], rows)
@@ -289,7 +289,7 @@ def _failure(tx: SqliteTransaction, changed: Changed) -> tuple[str | None, Momen
 
 
 def _note_moved(tx: SqliteTransaction, changed: Changed, lane: Lane) -> None:
-    """Count a task anew, and have listeners told of what happened to it."""
+    """Update the counts for a changed task, and add the change to the news."""
     seq, new = changed.seq, changed.new
     _recount(tx, changed.old, new)
     is_leased = tx.is_leased(seq)
