@@ -60,7 +60,6 @@ REPEATED_NAMES: set[str] = {
     "config",
     "configuration",
     "definitions",
-    "edits",
     "errors",
     "failures",
     "handlers",

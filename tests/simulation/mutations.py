@@ -40,8 +40,9 @@ MUTATIONS = (
     Mutation(
         "finish a task twice",
         "store/sqlite/attempt_writes.py",
-        "    tasks.record(tx, changes)\n    _record_attempts(",
-        "    tasks.record(tx, changes)\n    tasks.record(tx, changes[:1])\n    _record_attempts(",
+        "    task_writes.record(tx, changes)\n    _record_attempts(",
+        "    task_writes.record(tx, changes)\n    task_writes.record(tx, changes[:1])\n"
+        "    _record_attempts(",
     ),
     Mutation(
         "lose the bell",

@@ -7,7 +7,7 @@ from collections import Counter
 from poussetaches.core.task import Task
 from poussetaches.store.export_records import TaskRecord
 from poussetaches.store.sqlite.attempt_writes import FinishCall, GiveBackCall
-from poussetaches.store.sqlite.edits import Editing, Placed
+from poussetaches.store.sqlite.edit_writes import Editing, Placed
 from poussetaches.store.sqlite.isolation import SetAsideCall
 from poussetaches.store.sqlite.schedule_writes import FireCall, MoveCall
 from poussetaches.store.sqlite.transaction import Step

@@ -9,7 +9,7 @@ import msgspec
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState, moved, put_back
 from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish, Lease
-from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.bulk_insert import insert_rows
 from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
 from poussetaches.store.sqlite.leases import LeaseRecord
@@ -63,7 +63,7 @@ def _finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool
         were_valid.append(record is not None)
         if record is not None:
             changes.append(_changed(tx, item, record))
-    tasks.record(tx, changes)
+    task_writes.record(tx, changes)
     _record_attempts(tx, changes)
     return were_valid
 
@@ -83,8 +83,8 @@ def _give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence
             tx.task_changed(new, Change.PUT_BACK, new.state)
             continue
         change = Change.PUT_BACK if new.ended_at is None else Change.DIED
-        changes.append(tasks.Changed(record.seq, old, new, change, now))
-    tasks.record(tx, changes)
+        changes.append(task_writes.Changed(record.seq, old, new, change, now))
+    task_writes.record(tx, changes)
     return were_valid
 
 
@@ -112,7 +112,7 @@ def _leased_task(tx: SqliteTransaction, lease: Lease, record: LeaseRecord) -> Ta
     return lease.task
 
 
-def _changed(tx: SqliteTransaction, item: FinishCall, record: LeaseRecord) -> tasks.Changed:
+def _changed(tx: SqliteTransaction, item: FinishCall, record: LeaseRecord) -> task_writes.Changed:
     finish, now = item.finish, item.now
     old = _leased_task(tx, finish.lease, record)
     new = moved(old, finish.move, finish.attempt, now=finish.ended_at or now)
@@ -122,10 +122,10 @@ def _changed(tx: SqliteTransaction, item: FinishCall, record: LeaseRecord) -> ta
         change = Change.DIED
     else:
         change = Change.FAILED
-    return tasks.Changed(record.seq, old, new, change, now, finish.attempt)
+    return task_writes.Changed(record.seq, old, new, change, now, finish.attempt)
 
 
-def _record_attempts(tx: SqliteTransaction, changes: Sequence[tasks.Changed]) -> None:
+def _record_attempts(tx: SqliteTransaction, changes: Sequence[task_writes.Changed]) -> None:
     rows, earlier, surplus = [], [], []
     for changed in changes:
         seq, attempt, ordinal = changed.seq, changed.attempt, changed.old.attempt_total + 1

@@ -21,7 +21,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.stored import encode
 from poussetaches.core.task import Reason, TaskState, buried
 from poussetaches.store.base import Change
-from poussetaches.store.sqlite import database, tasks
+from poussetaches.store.sqlite import database, task_writes
 from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.transaction import Fate, RowFailure, SqliteTransaction, Step
 from poussetaches.store.sqlite.unreadable_rows import clear_away, set_row_aside
@@ -232,7 +232,7 @@ def _bury(
         last_status=None,
         last_error=defect.text,
     )
-    tasks.record(tx, [tasks.Changed(seq, old, new, Change.DIED, now)])
+    task_writes.record(tx, [task_writes.Changed(seq, old, new, Change.DIED, now)])
     return Fate.BURIED
 
 

@@ -10,7 +10,7 @@ from poussetaches.core.queue import Retention
 from poussetaches.core.task import Reason, buried
 from poussetaches.store.base import Change
 from poussetaches.store.minute_row import MinuteRow
-from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import each, give_up_row, give_up_task
 from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.rows import minute_values
@@ -68,9 +68,9 @@ def _bury(
         old = tx.reading.light_task(seq)
         if old is not None:
             new = buried(old, reason, now=now)
-            changes.append(tasks.Changed(seq, old, new, Change.DIED, now))
+            changes.append(task_writes.Changed(seq, old, new, Change.DIED, now))
     clear_away(tx, now)
-    tasks.record(tx, changes)
+    task_writes.record(tx, changes)
     return [None] * len(numbers)
 
 
@@ -96,7 +96,7 @@ def expire(tx: SqliteTransaction, items: Sequence[ExpireCall]) -> Sequence[int]:
         limits = (item.confirmed, row_limit)
         found = tx.connection.execute(tx.sql["expired_tasks"], limits).fetchall()
         waiting = [seq for (seq,) in found if not tx.is_leased(seq) and seq not in abandoned]
-        numbers = tasks.fitting(tx, waiting[: item.limit])
+        numbers = task_writes.fitting(tx, waiting[: item.limit])
         bury(tx, numbers, Reason.EXPIRED, now=item.now)
         counts.append(len(numbers))
     return counts
@@ -124,7 +124,7 @@ def _prune_one(tx: SqliteTransaction, item: PruneCall) -> int:
         for place, (seq, ended_at) in enumerate(oldest)
         if (place < surplus or ended_at <= too_old) and seq not in abandoned
     ]
-    numbers = tasks.fitting(tx, passed[: item.limit])
+    numbers = task_writes.fitting(tx, passed[: item.limit])
     each(
         tx,
         Step.PRUNE,
@@ -140,7 +140,7 @@ def _prune_one(tx: SqliteTransaction, item: PruneCall) -> int:
 def _delete_ended(
     tx: SqliteTransaction, item: PruneCall, numbers: Sequence[int]
 ) -> Sequence[Fate | None]:
-    tasks.delete_rows(tx, numbers)
+    task_writes.delete_rows(tx, numbers)
     tx.count(item.queue, item.state, -len(numbers))
     return [None] * len(numbers)
 

@@ -12,7 +12,7 @@ from poussetaches.core.errors import KeyConflict
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.task import Attempt, Task
 from poussetaches.store.base import Change, Push, Pushed
-from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
     as_content,
@@ -54,7 +54,7 @@ class PushCall(msgspec.Struct, frozen=True, gc=False):
 def push(tx: SqliteTransaction, calls: Sequence[PushCall]) -> Sequence[list[Pushed] | KeyConflict]:
     """Add new tasks; for a call with a refused push, add none and return the error."""
     unconditional = [call.is_unconditional for call in calls]
-    tasks.add(
+    task_writes.add(
         tx,
         [
             push.task
@@ -137,7 +137,7 @@ def _add(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
             give_up=lambda row, defect: _give_up(tx, row[0], defect, now),
         )
     if found is None:
-        tasks.add(tx, [push.task])
+        task_writes.add(tx, [push.task])
         return Pushed(push.task.id, push.task, False)
     _, waiting = found
     return Pushed(waiting.id, waiting, True)
@@ -149,7 +149,7 @@ def _replace(
     """Give a waiting task the body of a new one; return it."""
     waiting = _with_body_of(new, was)
     if waiting != was:
-        tasks.rewrite(tx, [tasks.Changed(seq, was, waiting, Change.EDITED, now)])
+        task_writes.rewrite(tx, [task_writes.Changed(seq, was, waiting, Change.EDITED, now)])
     return seq, waiting
 
 
@@ -210,4 +210,4 @@ def _store_as_unreadable(
 
 def _restore_one(tx: SqliteTransaction, task: Task, attempts: Sequence[Attempt]) -> bool:
     first = task.attempt_total - len(attempts) + 1
-    return tasks.restore(tx, task, list(enumerate(attempts, start=first)))
+    return task_writes.restore(tx, task, list(enumerate(attempts, start=first)))

@@ -22,7 +22,7 @@ from poussetaches.store.export_records import (
     UnreadableRecord,
     ValueRecord,
 )
-from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import Defect, as_content, each, give_up_new
 from poussetaches.store.sqlite.queue_writes import stored_queues
 from poussetaches.store.sqlite.row_reader import Reading, Unreadable
@@ -168,7 +168,7 @@ def _store_as_unreadable(
 def _put(tx: SqliteTransaction, record: Record) -> bool:
     if isinstance(record, TaskRecord):
         attempts = list(zip(record.ordinals, record.attempts, strict=True))
-        return tasks.restore(tx, record.task, attempts, failed_at=record.failed_at)
+        return task_writes.restore(tx, record.task, attempts, failed_at=record.failed_at)
     if isinstance(record, QueueRecord):
         tx.put_queue(record.queue)
     else:

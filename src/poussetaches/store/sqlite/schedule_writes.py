@@ -18,7 +18,7 @@ from poussetaches.core.schedule import (
 )
 from poussetaches.core.task import Reason, Task
 from poussetaches.store.base import Change, ScheduleEdit
-from poussetaches.store.sqlite import tasks
+from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
     each,
@@ -235,12 +235,12 @@ def _end_runs(tx: SqliteTransaction, numbers: Sequence[int], now: Moment) -> Seq
         if run is None:
             continue
         if tx.is_leased(seq):
-            running.append(tasks.Changed(seq, run, cancel(run, now=now), Change.EDITED, now))
+            running.append(task_writes.Changed(seq, run, cancel(run, now=now), Change.EDITED, now))
         else:
             waiting.append((seq, run))
     clear_away(tx, now)
-    tasks.delete(tx, waiting)
-    tasks.record(tx, running)
+    task_writes.delete(tx, waiting)
+    task_writes.record(tx, running)
     return [None] * len(numbers)
 
 
@@ -262,7 +262,7 @@ def fire_by_hand(tx: SqliteTransaction, firings: Sequence[ManualFireCall]) -> Se
         changed = tx.connection.execute(tx.sql["note_run"], (run.id, name)).rowcount
         were_there.append(bool(changed))
         if changed:
-            tasks.add(tx, [run])
+            task_writes.add(tx, [run])
             tx.news.schedules_changed = True
     return were_there
 
@@ -289,6 +289,6 @@ def _fire_one(tx: SqliteTransaction, firing: FireCall) -> bool:
         return False
     if schedule.overlap is Overlap.SKIP:
         bury(tx, [seq for seq, _ in unfinished], Reason.SUPERSEDED, now=firing.now)
-    tasks.add(tx, [firing.run])
+    task_writes.add(tx, [firing.run])
     _move(tx, schedule, last_task_id=firing.run.id)
     return True

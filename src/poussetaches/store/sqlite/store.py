@@ -46,14 +46,14 @@ from poussetaches.store.sqlite import (
     clock_record,
     database,
     due_tasks,
-    edits,
+    edit_writes,
+    filter_query,
     maintenance_writes,
     push_writes,
     queue_writes,
     record_rows,
     schedule_writes,
-    search,
-    tasks,
+    task_writes,
 )
 from poussetaches.store.sqlite.database_session import DatabaseSession
 from poussetaches.store.sqlite.failure_counts import FailureCounter
@@ -130,7 +130,7 @@ class SqliteStore:
 
     async def add(self, task: Task) -> None:
         self._db.refuse_when_full()
-        await self._db.write(tasks.add, task)
+        await self._db.write(task_writes.add, task)
 
     async def push(
         self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
@@ -154,13 +154,15 @@ class SqliteStore:
     async def tasks(self, filter: TaskFilter, *, after: int | None, limit: int) -> Page:
         leased = self._leases.numbers
         return await self._db.read(
-            lambda reading: search.page(reading, filter, leased=leased(), after=after, limit=limit)
+            lambda reading: filter_query.page(
+                reading, filter, leased=leased(), after=after, limit=limit
+            )
         )
 
     async def select(self, filter: TaskFilter, *, after: int | None, limit: int) -> Selection:
         leased = self._leases.numbers
         return await self._db.read(
-            lambda reading: search.select(
+            lambda reading: filter_query.select(
                 reading, filter, leased=leased(), after=after, limit=limit
             )
         )
@@ -179,7 +181,9 @@ class SqliteStore:
         )
 
     async def edit(self, task_id: str, edit: Edit, *, now: Moment) -> Task | None:
-        return _value(await self._db.write(edits.edit, edits.Editing(task_id, edit, now)))
+        return _value(
+            await self._db.write(edit_writes.edit, edit_writes.Editing(task_id, edit, now))
+        )
 
     async def edit_slice(
         self,
@@ -192,8 +196,8 @@ class SqliteStore:
         dry_run: bool = False,
     ) -> Edited:
         """Edit some of many tasks."""
-        item = edits.EditingSlice(numbers, start, edit, filter, now, dry_run)
-        return await self._db.write(edits.edit_slice, item)
+        item = edit_writes.EditingSlice(numbers, start, edit, filter, now, dry_run)
+        return await self._db.write(edit_writes.edit_slice, item)
 
     async def list_enveloped(
         self, state: TaskState, *, after: tuple[Moment, str] | None, limit: int

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from poussetaches.core.moment import Moment
 from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.rows import as_json, text_or_bytes
-from poussetaches.store.sqlite.tasks import delete_rows
+from poussetaches.store.sqlite.task_writes import delete_rows
 from poussetaches.store.sqlite.transaction import SqliteTransaction
 
 _RAW = {"tasks": "raw_task", "attempts": "raw_attempts", "schedules": "raw_schedule"}

@@ -12,7 +12,7 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Change, Edited
-from poussetaches.store.sqlite import search, tasks
+from poussetaches.store.sqlite import filter_query, task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
     each,
@@ -96,11 +96,11 @@ def _give_up(
 
 def _edit_slice(tx: SqliteTransaction, call: EditingSlice) -> Edited:
     numbers = call.numbers[call.start : call.start + SLICE]
-    found = search.examine(tx.reading, call.filter, numbers, leased=tx.leased())
+    found = filter_query.examine(tx.reading, call.filter, numbers, leased=tx.leased())
     if isinstance(call.edit, Delete):  # which deletes the attempts, too
-        numbers = tasks.fitting(tx, numbers)
+        numbers = task_writes.fitting(tx, numbers)
     else:
-        numbers = tasks.first_fitting(numbers, {seq: one.size for seq, one in found.items()})
+        numbers = task_writes.first_fitting(numbers, {seq: one.size for seq, one in found.items()})
     skips = each(
         tx,
         Step.EDIT,
@@ -121,7 +121,7 @@ class Placed(NamedTuple):
 
     place: int
     seq: int
-    found: search.Found | None  # None if it does not exist
+    found: filter_query.Found | None  # None if it does not exist
 
 
 def _edit_some(
@@ -173,11 +173,11 @@ def _edited(tx: SqliteTransaction, seq: int, task: Task, edit: Edit) -> Task | N
 def _write(
     tx: SqliteTransaction, done: Sequence[tuple[int, Task, Task | None]], now: Moment
 ) -> None:
-    tasks.delete(tx, [(seq, old) for seq, old, new in done if new is None])
-    tasks.rewrite(
+    task_writes.delete(tx, [(seq, old) for seq, old, new in done if new is None])
+    task_writes.rewrite(
         tx,
         [
-            tasks.Changed(seq, old, new, _change(old, new), now)
+            task_writes.Changed(seq, old, new, _change(old, new), now)
             for seq, old, new in done
             if new is not None and new != old
         ],
