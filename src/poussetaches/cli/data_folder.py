@@ -34,4 +34,4 @@ def data_folder(data_dir: str | None, config: str | None) -> DataFolder:
 
     flags = {"data_dir": data_dir}
     settings = load_settings(flags, os.environ, None if config is None else Path(config))
-    return DataFolder(settings.data_dir)
+    return DataFolder(settings.storage.data_dir)

@@ -9,10 +9,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from poussetaches.cli.bind import base_url_of
@@ -90,8 +90,8 @@ def completed(
         raise SettingsError(
             f"--tasks: both commands would listen at {urls[0]}; give them a port each"
         )
-    changes: dict[str, object] = {}
-    if settings.base_url is None:
+    security, queue = settings.security, settings.queue
+    if queue.base_url is None:
         base_url = urls[-1]
         if base_url is None:
             raise SettingsError(
@@ -100,12 +100,14 @@ def completed(
             )
         # An address of ours that is public would not get the key otherwise.
         target = parse_target(base_url)
-        changes |= {"base_url": base_url, "key_target": (*settings.key_target, target.host)}
-        if settings.allow_target:
-            changes["allow_target"] = (*settings.allow_target, target.authority)
-    if settings.auth_key is None:
-        changes["auth_key"] = secrets.token_urlsafe(KEY_BYTES)
-    return msgspec.structs.replace(settings, **changes)
+        queue = replace(queue, base_url=base_url)
+        security = replace(security, key_target=(*security.key_target, target.host))
+        if security.allow_target:
+            allow_target = (*security.allow_target, target.authority)
+            security = replace(security, allow_target=allow_target)
+    if security.auth_key is None:
+        security = replace(security, auth_key=secrets.token_urlsafe(KEY_BYTES))
+    return replace(settings, security=security, queue=queue)
 
 
 def with_program(command: Sequence[str], environ: Mapping[str, str]) -> list[str]:

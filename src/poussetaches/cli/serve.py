@@ -11,7 +11,7 @@ import typer
 
 from poussetaches.cli.options import PlainCommand
 from poussetaches.settings import SETTINGS, Setting, load_settings
-from poussetaches.settings.kinds import Boolean, shown
+from poussetaches.settings.value_types import Boolean, env_text
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -79,7 +79,7 @@ def setting_parameter(setting: Setting) -> inspect.Parameter:
         setting.name,
         kind,
         typer.Option(
-            flag, metavar=metavar, help=setting_help(setting), rich_help_panel=setting.group
+            flag, metavar=metavar, help=setting_help(setting), rich_help_panel=setting.group.title
         ),
     )
 
@@ -96,7 +96,7 @@ def parameter(name: str, kind: type, option: object) -> inspect.Parameter:
 
 def setting_help(setting: Setting) -> str:
     repeated = " May be repeated." if setting.is_list else ""
-    return f"{setting.help}{repeated}  [default: {shown(setting.default)}; env: {setting.env}]"
+    return f"{setting.help}{repeated}  [default: {env_text(setting.default)}; env: {setting.env}]"
 
 
 def secret_help(setting: Setting) -> str:

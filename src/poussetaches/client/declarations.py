@@ -26,11 +26,12 @@ from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.push_fields import NOT_IN_SCHEDULES, OF_ONE_RUN
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
+from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.schedule import check_new_expression
 from poussetaches.core.target import is_path, joined
 
 CALLBACKS = ("on_success", "on_dead")
-MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
+MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
 
 
 class Declarations:

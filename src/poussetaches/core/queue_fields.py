@@ -37,6 +37,9 @@ Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
 Slots = Annotated[int, Meta(ge=1, le=10_000)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]  # seconds
+Attempts = Annotated[int, Meta(ge=1, le=1000)]
+Multiplier = Annotated[float, Meta(ge=1, le=1000)]
+Jitter = Annotated[float, Meta(ge=0, le=1)]
 RateText = Annotated[
     str,
     Meta(
@@ -68,11 +71,11 @@ class RetryFields(
 ):
     """Fields of the retry policy of a task or a queue. Null takes what the next one up has."""
 
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    max_attempts: Attempts | None = None
     min_backoff: Wait | None = None
-    multiplier: Annotated[float, Meta(ge=1, le=1000)] | None = None
+    multiplier: Multiplier | None = None
     max_backoff: Wait | None = None
-    jitter: Annotated[float, Meta(ge=0, le=1)] | None = None
+    jitter: Jitter | None = None
     max_age: Wait | None = None
     max_retry_after: Wait | None = None
     dead_on: Annotated[tuple[StatusField, ...], Meta(max_length=32)] | None = None
