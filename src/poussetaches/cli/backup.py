@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from poussetaches.cli.data_folder import Config, DataDir, Force, data_folder
-from poussetaches.cli.progress import progress_bar
+from poussetaches.cli.options import Config, DataDir, Force, data_folder
+from poussetaches.cli.progress_bar import progress_bar
 
 
 def backup(

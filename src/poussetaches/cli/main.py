@@ -12,8 +12,8 @@ from typer._click.exceptions import NoSuchOption
 from poussetaches import __version__
 from poussetaches.cli.backup import backup
 from poussetaches.cli.check import check
-from poussetaches.cli.copying import export, import_
-from poussetaches.cli.options import PlainCommand, PlainGroup
+from poussetaches.cli.export_import import export, import_
+from poussetaches.cli.plain_command import PlainCommand, PlainGroup
 from poussetaches.cli.run import CommandNotExecutable, CommandNotFound, run
 from poussetaches.cli.serve import ServeCommand, serve
 from poussetaches.cli.verify import verify

@@ -15,10 +15,10 @@ from typing import Annotated
 
 import typer
 
-from poussetaches.cli.bind import base_url_of
+from poussetaches.cli.app_address import base_url_of
+from poussetaches.cli.app_command import split_words
 from poussetaches.cli.serve import parameter
 from poussetaches.cli.serve import signature as serve_signature
-from poussetaches.cli.server_command import split_words
 from poussetaches.core.errors import PousseTachesError, SettingsError
 from poussetaches.core.target import parse_target
 from poussetaches.settings import Settings, given_settings, settings_of
@@ -50,7 +50,7 @@ def run(
     urls = [base_url_of(each, os.environ) for each in commands]
     settings = completed(settings, commands, urls)
     # Here, because refusing a setting and showing the help need none of the server's libraries.
-    from poussetaches.cli.workers import workers_of  # noqa: PLC0415
+    from poussetaches.cli.app_workers import workers_of  # noqa: PLC0415
     from poussetaches.server import serve  # noqa: PLC0415
     from poussetaches.server.application import Application, Command, Commands  # noqa: PLC0415
 

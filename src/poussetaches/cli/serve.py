@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poussetaches.cli.options import PlainCommand
+from poussetaches.cli.plain_command import PlainCommand
 from poussetaches.settings import SETTINGS, Setting, load_settings
 from poussetaches.settings.value_types import Boolean, env_text
 

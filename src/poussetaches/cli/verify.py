@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import msgspec
 import typer
 
-from poussetaches.cli.progress import progress_bar
+from poussetaches.cli.progress_bar import progress_bar
 from poussetaches.core.errors import CannotOpenStore, SettingsError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def verify(
     """
     if crash_test:
         # Here, because the other commands need none of it.
-        from poussetaches.cli.crash_test.command import run_crash_test  # noqa: PLC0415
+        from poussetaches.cli.crash_test.report import run_crash_test  # noqa: PLC0415
 
         count, length = number("--kills", kills, int), number("--seconds", seconds, float)
         return run_crash_test(data_dir, kills=count, seconds=length, as_json=as_json)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from poussetaches.cli.crash_test.pusher import BACKOFF, Pushed
+from poussetaches.cli.crash_test.load import BACKOFF, Pushed
 from poussetaches.cli.crash_test.receiver import FAILING, Delivery
 
 

@@ -8,7 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from poussetaches.cli.server_calls import ServerCalls
+from poussetaches.client import Client
+from poussetaches.client.errors import ClientError
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.program import own_command, own_environment
 
@@ -30,6 +31,7 @@ class VictimServer:
             *own_command("serve", "--port", str(self._port), "--data-dir", str(data_dir)),
             *("--concurrency", str(concurrency), "--log-level", "warning"),
         ]
+        self._client = Client(self.url)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,14 +71,15 @@ class VictimServer:
 
     def unfinished(self) -> int:
         """Return how many tasks are waiting or running."""
-        counts = ServerCalls(self.url, None).call("GET", "/v1/queues/default").json["counts"]
-        return int(counts["waiting"]) + int(counts["running"])
+        counts = self._client.queue("default").counts
+        return counts.waiting + counts.running
 
     def _answers(self) -> bool:
         try:
-            return ServerCalls(self.url, None).call("GET", "/healthz").status == 200  # noqa: PLR2004
-        except OSError:
+            self._client.stats(minutes=1)
+        except ClientError:
             return False
+        return True
 
 
 def _free_port() -> int:

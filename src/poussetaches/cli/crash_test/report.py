@@ -12,9 +12,9 @@ from random import Random
 import msgspec
 
 from poussetaches.cli.crash_test.account import Account
-from poussetaches.cli.crash_test.run import crash_test
-from poussetaches.cli.crash_test.server import CrashTestFailed
-from poussetaches.cli.progress import progress_bar
+from poussetaches.cli.crash_test.kill_loop import crash_test
+from poussetaches.cli.crash_test.victim import CrashTestFailed
+from poussetaches.cli.progress_bar import progress_bar
 from poussetaches.core.errors import SettingsError
 
 SHOWN = 10  # names of tasks

@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 
 from poussetaches.cli.crash_test.account import Account, account_of
-from poussetaches.cli.crash_test.pusher import Pusher
+from poussetaches.cli.crash_test.load import Pusher
 from poussetaches.cli.crash_test.receiver import Receiver, receiving
-from poussetaches.cli.crash_test.server import CrashTestFailed, VictimServer
+from poussetaches.cli.crash_test.victim import CrashTestFailed, VictimServer
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import Progress

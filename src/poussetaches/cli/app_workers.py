@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from poussetaches.cli.bind import has_gunicorn_file
-from poussetaches.cli.server_command import Environ, Options, server_in
+from poussetaches.cli.app_address import has_gunicorn_file
+from poussetaches.cli.app_command import Environ, Options, server_in
 from poussetaches.server.workers import Workers
 
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's default

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poussetaches.cli.server_command import Environ, Options, server_in
+from poussetaches.cli.app_command import Environ, Options, server_in
 from poussetaches.core.errors import Invalid
 from poussetaches.core.hosts import UNSPECIFIED
 from poussetaches.core.target import parse_target
