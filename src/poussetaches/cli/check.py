@@ -27,11 +27,11 @@ def check(
     data_dir: DataDir = None,
     config: Config = None,
 ) -> int:
-    """Send a probe through the server to the application, and report the result.
+    """Check that tasks reach the application.
 
-    The exit status is 0 if the application's task receiver accepted the probe and the server
-    accepted all queues and schedules that the application declares. Otherwise it is 1, and one
-    line names the problem and its solution.
+    Sends a probe through the server to the application. The exit status is 0 if the application's
+    task receiver accepted it, and the server accepted all queues and schedules that the
+    application declares. Otherwise it is 1, and one line names the problem and its solution.
     """
     # Here, because the other commands need none of it.
     from poussetaches.cli.check_probe import send_probe  # noqa: PLC0415

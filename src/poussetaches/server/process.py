@@ -21,8 +21,8 @@ from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.stats import Stats
-from poussetaches.logs import configure_logging, log_what_python_prints
-from poussetaches.program import is_executable
+from poussetaches.logs import configure_logging, log_python_errors
+from poussetaches.relaunch import is_executable
 from poussetaches.server.companion import Alone, Companion
 from poussetaches.server.descriptors import Descriptors, divide_descriptors
 from poussetaches.server.http_server import HttpServer
@@ -98,7 +98,7 @@ def serve(
         TooFewDescriptors: the limit of open files is too low.
     """
     configure_logging(settings.logging.log_format, settings.logging.log_level, sys.stderr)
-    log_what_python_prints()
+    log_python_errors()
     _collect_less_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings, companion or Alone(), any_port=any_port))

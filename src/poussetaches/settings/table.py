@@ -177,7 +177,7 @@ class Delivery(Group):
     hold_for: float = setting(
         Number.within(Wait),
         HOLD_FOR,
-        "How long tasks wait for an unreachable origin before its attempts count as failed.",
+        "Time that an origin may be unreachable before its due tasks are charged attempts.",
     )
 
 
