@@ -187,7 +187,7 @@ def test_application_that_does_not_listen_is_named(tmp_path: Path) -> None:
 
         assert server.request("GET", "/v1/tasks").json["tasks"] == []
     assert status == 1
-    assert f"{url}/_poussetaches/_check: cannot be connected to (cannot connect" in line
+    assert f"{url}/_poussetaches/_check: cannot connect: " in line
 
 
 def test_server_without_a_key_is_named(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_what_is_no_server_of_ours_is_told_of() -> None:
 
     assert status == 1
     assert f"from {other.url} is not an answer of poussetaches" in line
-    assert line.endswith("this one is from POUSSETACHES_URL\n")
+    assert line.endswith("; this URL is from POUSSETACHES_URL\n")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent"])
@@ -275,7 +275,7 @@ def test_server_that_is_away_is_told_of(url: str) -> None:
 
     assert status == 1
     assert line.startswith(f"poussetaches: no answer from {url} ")
-    assert line.endswith("this one is from POUSSETACHES_URL\n")
+    assert line.endswith("(this one is from POUSSETACHES_URL)\n")
 
 
 WELL = b'{"poussetaches": "1.0.0", "tasks": 3}'

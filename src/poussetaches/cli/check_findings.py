@@ -20,9 +20,7 @@ REDIRECTS = range(300, 400)
 class Finding(StrEnum):
     """A problem, as the part of a message that follows the URL of the probe."""
 
-    NOT_CONNECTED = (
-        "cannot be connected to ({error}): start the application, or correct the base_url"
-    )
+    NOT_CONNECTED = "{error}: start the application, or correct the base_url"
     UNKNOWN_HOST = "{error}: correct the base_url"
     TLS_FAILED = "{error}: correct the certificate, or the base_url"
     TIMEOUT = (

@@ -45,9 +45,10 @@ READ_ONLY = (
     " server's api_token, not its read_token"
 )
 NO_ANSWER = (
-    "{reason}: start the server, or give its address with --url, --data-dir or POUSSETACHES_URL;"
-    " this one is from {source}"
+    "{reason}; start the server, or give its address with --url, --data-dir or POUSSETACHES_URL"
+    " (this one is from {source})"
 )
+OTHER_PROGRAM = "{reason}; this URL is from {source}"
 
 
 class CheckFailed(PousseTachesError):
@@ -65,6 +66,7 @@ def send_probe(server: ServerAddress, *, queue: str, path: str) -> tuple[str, fl
     probe_url = f"{path.rstrip('/')}/_check"
     with server.client() as client:
         try:
+            client.stats(minutes=1)  # A push would be repeated while no server answers.
             return _send(client, server, queue=queue, probe_url=probe_url)
         except ClientError as exc:
             raise CheckFailed(_call_error(exc, server, queue)) from exc
@@ -159,8 +161,10 @@ def _call_error(exc: ClientError, server: ServerAddress, queue: str) -> str:
         exc = exc.__cause__
     template = "the server at {server} refused the probe: {reason}"
     reason = str(exc)
-    if isinstance(exc, NoAnswer | NotUnderstood):
+    if isinstance(exc, NoAnswer):
         template = NO_ANSWER
+    elif isinstance(exc, NotUnderstood):
+        template = OTHER_PROGRAM
     elif isinstance(exc, Unauthorized):
         is_read_only = exc.status == HTTPStatus.FORBIDDEN
         template = READ_ONLY if is_read_only else UNAUTHORIZED
