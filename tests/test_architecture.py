@@ -22,9 +22,9 @@ LAYERS: dict[str, set[str]] = {
     "client": {"core"},
     "settings": {"core"},
     "logs": {"core"},
-    "program": set(),
-    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs", "program"},
-    "cli": {"core", "store", "client", "server", "settings", "logs", "program"},
+    "relaunch": set(),
+    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs", "relaunch"},
+    "cli": {"core", "store", "client", "server", "settings", "logs", "relaunch"},
     # What applications import; testing alone may use the server's parts.
     "flask": {"core", "client"},
     "fastapi": {"core", "client"},

@@ -34,7 +34,7 @@ def test_signing_secrets_are_the_same_on_both_sides() -> None:
 
     given = child_environment({}, settings, "http://127.0.0.1:1")["POUSSETACHES_SIGNING_SECRET"]
 
-    assert read_signing_secrets(given) == settings.signing_secret
+    assert read_signing_secrets(given) == settings.security.signing_secret
 
 
 def test_nothing_is_told_of_what_is_not_set_and_the_rest_stays() -> None:

@@ -168,7 +168,7 @@ async def test_wrong_key_is_refused(run: Run, given: str) -> None:
 
     assert (reply.status, text_of(reply)) == (
         401,
-        "the header Poussetaches-Auth-Key is missing or wrong\n",
+        "the header Poussetaches-Auth-Key is missing or wrong\npoussetaches-refusal: wrong-key\n",
     )
 
 
@@ -300,7 +300,8 @@ def test_task_id_must_be_the_signed_one() -> None:
 
     assert (reply.status, text_of(reply)) == (
         401,
-        "the signature is for another task than the one in Poussetaches-Task-ID\n",
+        "the signature is for another task than the one in Poussetaches-Task-ID\n"
+        "poussetaches-refusal: wrong-signature\n",
     )
 
 

@@ -82,6 +82,7 @@ class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     duration: float
     status: int | None
     error: str | None
+    cause: str | None
     response_body: str
     response_truncated: bool
     auth_key: Literal["sent", "withheld"] | None
@@ -171,6 +172,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         duration=attempt.duration,
         status=attempt.status,
         error=attempt.error,
+        cause=attempt.cause,
         response_body=response_text(attempt),
         response_truncated=attempt.response_truncated,
         auth_key=_KEY_SENT[attempt.key_sent],

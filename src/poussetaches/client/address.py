@@ -8,10 +8,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from poussetaches.client.config import API_TOKEN, URL, read_secret
+from poussetaches.core.defaults import HOST, PORT
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.target import without_credentials
 
-DEFAULT_URL = "http://127.0.0.1:7991"
+DEFAULT_URL = f"http://{HOST}:{PORT}"
 PORTS = {"http": 80, "https": 443}
 
 

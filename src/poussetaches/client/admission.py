@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from typing import NamedTuple
 
 from poussetaches.client.config import AUTH_KEY, PUBLIC_PREFIX, SIGNING_SECRET, Keys
+from poussetaches.core.delivery_refusal import RefusalCode, refusal_line
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.signature import (
     SignedRequest,
@@ -84,10 +86,11 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def text_reply(status: HTTPStatus, line: str) -> Reply:
-    """Return a response of one line of text."""
+def text_reply(status: HTTPStatus, line: str, code: RefusalCode | None = None) -> Reply:
+    """Return a response of one line of text, with a second one for a code."""
     # Text, not JSON: the server groups failures by the first line of the response.
-    body = f"{line}\n".encode("utf-8", "replace")
+    lines = [line] if code is None else [line, refusal_line(code)]
+    body = "".join(f"{each}\n" for each in lines).encode("utf-8", "replace")
     return Reply(status, body, {"Content-Type": "text/plain; charset=utf-8"})
 
 
@@ -102,8 +105,8 @@ def admit(
         asked = keys()
     except SettingsError as exc:
         log.error("delivery refused: %s", exc)
-        reply = text_reply(HTTPStatus.SERVICE_UNAVAILABLE, "the application's settings are wrong")
-        return Intake(head, refusal=reply)
+        line = "the application's settings are wrong"
+        return Intake(head, refusal=_unavailable(line, RefusalCode.INVALID_SETTINGS))
     if not asked.auth_key and not asked.signing_secrets:
         log.error(
             "delivery refused: no key is configured; set %s to the auth_key of the server,"
@@ -111,12 +114,12 @@ def admit(
             AUTH_KEY,
             SIGNING_SECRET,
         )
-        reply = text_reply(HTTPStatus.SERVICE_UNAVAILABLE, "the application has no key configured")
-        return Intake(head, refusal=reply)
+        line = "the application has no key configured"
+        return Intake(head, refusal=_unavailable(line, RefusalCode.NO_KEY_CONFIGURED))
     now = (asked.clock or clock)()
-    reason = _reason_to_refuse(head, asked, now)
-    if reason is not None:
-        return Intake(head, refusal=_unauthorized(reason))
+    fault = _fault_of(head, asked, now)
+    if fault is not None:
+        return Intake(head, refusal=_unauthorized(fault))
     is_signed = bool(asked.signing_secrets)
     return Intake(head, body_hash=signed_body_hash(_signature_of(head)) if is_signed else None)
 
@@ -158,32 +161,41 @@ class Intake:
         if self._body_hash is not None:
             found = self._hash.hexdigest()
             if not hmac.compare_digest(found, self._body_hash):
-                return _unauthorized(OTHER_BODY)
+                return _unauthorized(_Fault(OTHER_BODY))
         return replace(self._head, body=b"".join(self._pieces))
 
 
-def _reason_to_refuse(head: IncomingRequest, keys: Keys, now: float) -> str | None:
+class _Fault(NamedTuple):
+    """Why a request is not authenticated."""
+
+    reason: str
+    code: RefusalCode = RefusalCode.WRONG_SIGNATURE
+
+
+def _fault_of(head: IncomingRequest, keys: Keys, now: float) -> _Fault | None:
     if keys.auth_key and not _has_key(head, keys.auth_key):
-        return "the header Poussetaches-Auth-Key is missing or wrong"
+        reason = "the header Poussetaches-Auth-Key is missing or wrong"
+        return _Fault(reason, RefusalCode.WRONG_KEY)
     if keys.signing_secrets:
         return _fault_of_signature(head, keys, now)
     return None
 
 
-def _fault_of_signature(head: IncomingRequest, keys: Keys, now: float) -> str | None:
+def _fault_of_signature(head: IncomingRequest, keys: Keys, now: float) -> _Fault | None:
     """Return what is wrong with a request's signature; None if it is valid."""
     signature = _signature_of(head)
     if not signature:
-        return OLD_SERVER if head.header("webhook-signature") else UNSIGNED
+        is_old = head.header("webhook-signature") is not None
+        return _Fault(OLD_SERVER, RefusalCode.OLD_SERVER) if is_old else _Fault(UNSIGNED)
     id, stamp = head.header("webhook-id") or "", head.header("webhook-timestamp") or ""
     body_hash = signed_body_hash(signature)
     if body_hash is None or not _SIGNED_ID.fullmatch(id) or not _TIMESTAMP.fullmatch(stamp):
-        return MALFORMED
+        return _Fault(MALFORMED)
     if head.header("poussetaches-task-id") not in (None, id):
-        return OTHER_ID
+        return _Fault(OTHER_ID)
     distance = abs(now - int(stamp))
     if distance > TOLERANCE:
-        return OTHER_TIME.format(seconds=distance)
+        return _Fault(OTHER_TIME.format(seconds=distance), RefusalCode.WRONG_TIME)
     path = quoted_path(head.path)
     signed = SignedRequest(head.method, path, head.query, id, int(stamp), body_hash)
     # A proxy or a mount may have removed a prefix of the signed path.
@@ -191,7 +203,7 @@ def _fault_of_signature(head: IncomingRequest, keys: Keys, now: float) -> str | 
         request = signed._replace(path=prefix + path)
         if verify_request(keys.signing_secrets, request, signature=signature):
             return None
-    return WRONG_SIGNATURE.format(path=head.path[:LONGEST_PATH])
+    return _Fault(WRONG_SIGNATURE.format(path=head.path[:LONGEST_PATH]))
 
 
 def _has_key(request: IncomingRequest, key: str) -> bool:
@@ -203,6 +215,10 @@ def _signature_of(request: IncomingRequest) -> str:
     return request.header("poussetaches-signature") or ""
 
 
-def _unauthorized(reason: str) -> Reply:
-    log.warning("delivery refused: %s", reason)
-    return text_reply(HTTPStatus.UNAUTHORIZED, reason)
+def _unauthorized(fault: _Fault) -> Reply:
+    log.warning("delivery refused: %s", fault.reason)
+    return text_reply(HTTPStatus.UNAUTHORIZED, fault.reason, fault.code)
+
+
+def _unavailable(line: str, code: RefusalCode) -> Reply:
+    return text_reply(HTTPStatus.SERVICE_UNAVAILABLE, line, code)

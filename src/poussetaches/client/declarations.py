@@ -25,11 +25,12 @@ from poussetaches.client.validation import check_known, check_queue_settings, ch
 from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
+from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.schedule import NOT_IN_SCHEDULES, OF_ONE_RUN, check_new_expression
 from poussetaches.core.target import is_path, joined
 
 CALLBACKS = ("on_success", "on_dead")
-MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
+MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
 
 
 class Declarations:

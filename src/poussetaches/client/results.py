@@ -92,6 +92,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     response_truncated: bool
     auth_key: str | None  # "sent", "withheld", or None where the server has no key
     progress: ProgressInfo | None = None  # reported last
+    cause: str | None = None  # of the error; None if the server is older
     node: str | None = None
 
 

@@ -22,6 +22,7 @@ from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.errors import ClientError, NoAnswer
 from poussetaches.client.transport import AsyncStream, Stream
 from poussetaches.client.wire import Answer, Call
+from poussetaches.core.cause import Cause
 from poussetaches.core.moment import Moment
 from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.core.task import Outcome
@@ -126,7 +127,7 @@ class World:
         """Make all deliveries; after one that interrupts the test, fail the others."""
         broken: BaseException | None = None
         while (delivery := self._waiting.get()) is not None:
-            outcome = Outcome(error=BROKEN_OFF)
+            outcome = Outcome(error=BROKEN_OFF, cause=Cause.CONNECTION_LOST)
             if broken is None:
                 try:
                     outcome = self._made(delivery.request)
@@ -141,7 +142,8 @@ class World:
         address = request.url.removeprefix(BASE_URL)
         if target.host != "localhost" or address == request.url:
             url = without_credentials(request.url)
-            return Outcome(error=f"tests call nothing outside, so not {url} either")
+            error = f"tests call nothing outside, so not {url} either"
+            return Outcome(error=error, cause=Cause.TARGET_NOT_ALLOWED)
         path, _, query = address.partition("?")
         reply = self._deliver(
             IncomingRequest(

@@ -1,4 +1,4 @@
-"""Where a command's server of applications will listen, as its arguments and environment say."""
+"""The address at which an application server will listen, from its arguments and environment."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poussetaches.cli.server_command import Environ, Options, server_in
+from poussetaches.cli.app_command import Environ, Options, server_in
 from poussetaches.core.errors import Invalid
 from poussetaches.core.hosts import UNSPECIFIED
 from poussetaches.core.target import parse_target
 
 LOCAL = "127.0.0.1"
-# Hosts that mean every interface, and the addresses to connect to instead.
+# Hosts that stand for all interfaces, and the addresses to connect to instead.
 EVERY_INTERFACE = {"": LOCAL, "0": LOCAL, "*": LOCAL, **UNSPECIFIED}
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 
-# Options that say what an address does not: that TLS is spoken, or that it is a socket's.
-ELSEWHERE = (
+# Options for TLS and for sockets, whose address is not an http:// URL.
+NOT_HTTP_OPTIONS = (
     *("certfile", "ssl_certfile", "ssl_certificate", "cert", "endpoint"),
     *("uds", "unix_socket", "fd"),
 )
-ELSEWHERE_ENVIRON = (
+NOT_HTTP_VARIABLES = (
     *("UVICORN_SSL_CERTFILE", "GRANIAN_SSL_CERTIFICATE", "FLASK_RUN_CERT"),
     *("UVICORN_UDS", "UVICORN_FD", "GRANIAN_UDS"),
 )
@@ -32,22 +32,22 @@ DOTENV = (".flaskenv", ".env")
 
 
 def base_url_of(command: Sequence[str], environ: Environ) -> str | None:
-    """Return the base URL of a command's application, None if it is unknown.
+    """Return the base URL of the application that a command starts; None if it is unknown.
 
     Raises:
         SettingsError: the application's server cannot read its environment.
     """
     server = server_in(command, environ)
-    if server is None or any(map(server.options.get, ELSEWHERE)):
+    if server is None or any(map(server.options.get, NOT_HTTP_OPTIONS)):
         return None
-    if any(map(server.environ.get, ELSEWHERE_ENVIRON)):
+    if any(map(server.environ.get, NOT_HTTP_VARIABLES)):
         return None
     address = READERS[server.program](server.options, server.environ)
     return None if address is None else url_of(address)
 
 
 def url_of(address: str) -> str | None:
-    """Return the URL of ``host:port``; None for a socket, or what else is no such address."""
+    """Return the URL of ``host:port``; None for any other address."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     host = EVERY_INTERFACE.get(host, host)
@@ -63,9 +63,9 @@ def url_of(address: str) -> str | None:
 
 @dataclass(frozen=True)
 class HostAndPort:
-    """Reads the options of a program that takes them one by one."""
+    """Reads the options of a program that has one for the host and one for the port."""
 
-    port: int  # when none is given
+    port: int  # the default
     host_option: str = "host"
     host_variable: str = ""
     port_variable: str = ""
@@ -85,12 +85,12 @@ def gunicorn(options: Options, environ: Environ) -> str | None:
 
 
 def has_gunicorn_file(options: Options) -> bool:
-    """Return whether gunicorn reads a configuration file, which is Python and may set anything."""
+    """Return whether gunicorn reads a configuration file; it is Python, and may set any option."""
     return bool(options.get("config")) or is_file(Path("gunicorn.conf.py"))
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a file exists where we may look."""
+    """Return whether a file exists and its folder is accessible."""
     try:
         return path.is_file()
     except OSError:
@@ -126,7 +126,7 @@ def flask_file_names(options: Options, environ: Environ) -> set[str]:
 
 
 def nearest_file(name: str) -> Path | None:
-    """Return the file of this name in the working folder, or else in the nearest one above it."""
+    """Return the file of this name in the current folder, or in the nearest parent that has it."""
     try:
         folder = Path.cwd()
     except OSError:
@@ -135,7 +135,7 @@ def nearest_file(name: str) -> Path | None:
 
 
 def text_of(path: Path) -> str:
-    """Return a file's text; none if it cannot be read."""
+    """Return the text of a file; an empty one if it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -149,7 +149,7 @@ def django(options: Options, _: Environ) -> str | None:
 
 
 def with_port(address: str) -> str:
-    """Return an address with the usual port where it has none."""
+    """Return an address, with the default port if it has none."""
     return address if ":" in address.rpartition("]")[2] else f"{address}:8000"
 
 

@@ -1,6 +1,6 @@
-"""The kinds of value that a setting can have: what is allowed, and how it is read.
+"""The types of value that settings have: what each allows, and how it reads text and TOML values.
 
-Text means the same wherever it comes from: a flag, the environment, or a string in the file.
+Text means the same in a flag, in the environment and in the file.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar, get_args
+
+from msgspec import Meta
 
 from poussetaches.core.allowed import parse_rule
 from poussetaches.core.errors import InvalidTask
@@ -18,31 +21,28 @@ from poussetaches.core.queue import MAX_RATE, MIN_RATE, parse_rate
 from poussetaches.core.signature import secret_bytes
 from poussetaches.core.target import check_absolute_url, check_base_url
 
-SHORTEST_SECRET = 16  # bytes; a shorter one can be found by trying
-MOST_SECRETS = 2  # the new one and the old one, while receivers change over
+T_co = TypeVar("T_co", covariant=True)
+
+MIN_SECRET = 16  # bytes; a shorter one can be guessed
+MAX_SECRETS = 2  # the new and the old one, during a rotation
 
 HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, 5.6.2
-# IPv6 addresses have at least two colons, so that a port given by mistake ("example.com:443")
-# is noticed.
+# IPv6 addresses have at least two colons, so a port given by mistake ("example.com:443") is found.
 HOST_NAME = r"[A-Za-z0-9_.-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*"
 
 
-class Kind(Protocol):
-    """One kind of value."""
+class ValueType(Protocol[T_co]):
+    """The type of a setting's value."""
 
     @property
     def metavar(self) -> str:
-        """The value's place in ``--help``."""
+        """The placeholder for a value in ``--help``."""
 
     @property
     def allowed(self) -> str:
         """What is allowed, as the end of a sentence that begins with "give"."""
 
-    @property
-    def value_type(self) -> object:
-        """The type of what ``read`` returns, as an annotation."""
-
-    def read(self, raw: object) -> object:
+    def read(self, raw: object) -> T_co:
         """Return the value of a text or of a TOML value.
 
         Raises:
@@ -52,12 +52,11 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Text:
-    """Some printable text that matches a pattern."""
+    """Printable text that matches a pattern."""
 
     allowed: str = "some text without control characters"
     pattern: str = ".+"
     metavar: str = "TEXT"
-    value_type: object = str
 
     def read(self, raw: object) -> str:
         if isinstance(raw, str) and raw.isprintable() and re.fullmatch(self.pattern, raw):
@@ -66,32 +65,38 @@ class Text:
 
 
 @dataclass(frozen=True)
-class PathName:
-    """A path, relative ones to the folder that the server is started in."""
+class FilePath:
+    """A path; a relative one starts at the server's current folder."""
 
-    longest: int | None = None  # bytes
+    max_length: int | None = None  # bytes
     metavar: str = "PATH"
-    value_type: object = Path
 
     @property
     def allowed(self) -> str:
-        return "a path" if self.longest is None else f"a path of at most {self.longest} bytes"
+        return (
+            "a path" if self.max_length is None else f"a path of at most {self.max_length} bytes"
+        )
 
     def read(self, raw: object) -> Path:
         path = Path(Text().read(raw))
-        if self.longest is not None and len(os.fsencode(path)) > self.longest:
+        if self.max_length is not None and len(os.fsencode(path)) > self.max_length:
             raise ValueError
         return path
 
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number."""
+    """A whole number in a range."""
 
     minimum: int
     maximum: int
     metavar: str = "INTEGER"
-    value_type: object = int
+
+    @classmethod
+    def within(cls, annotation: object) -> Integer:
+        """Return the type that has the range of an annotation of the API."""
+        minimum, maximum = _range(annotation)
+        return cls(int(minimum), int(maximum))
 
     @property
     def allowed(self) -> str:
@@ -110,19 +115,23 @@ class Integer:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number, whole or not."""
+    """A finite number in a range, whole or not."""
 
     minimum: float
     maximum: float
     metavar: str = "NUMBER"
-    value_type: object = float
+
+    @classmethod
+    def within(cls, annotation: object) -> Number:
+        """Return the type that has the range of an annotation of the API."""
+        return cls(*_range(annotation))
 
     @property
     def allowed(self) -> str:
-        return f"a number from {shown(self.minimum)} to {shown(self.maximum)}"
+        return f"a number from {env_text(self.minimum)} to {env_text(self.maximum)}"
 
     def read(self, raw: object) -> float:
-        number = read_number(raw)
+        number = _finite_number(raw)
         if not self.minimum <= number <= self.maximum:
             raise ValueError
         return number
@@ -130,11 +139,10 @@ class Number:
 
 @dataclass(frozen=True)
 class Boolean:
-    """Yes or no."""
+    """True or false."""
 
     allowed: str = "true or false"
     metavar: str = ""
-    value_type: object = bool
 
     def read(self, raw: object) -> bool:
         if isinstance(raw, bool):
@@ -152,7 +160,6 @@ class Choice:
     """One of a few words."""
 
     words: tuple[str, ...]
-    value_type: object = str
 
     @property
     def metavar(self) -> str:
@@ -170,11 +177,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Rate:
-    """So many a second; also written as so many in a unit of time."""
+    """A number per second; as text also per another unit of time."""
 
-    allowed: str = 'attempts a second from 0.000001 to 1000000, or like "100/h", "30/min", "2/s"'
+    allowed: str = 'attempts per second from 0.000001 to 1000000, or a text like "100/h", "30/min"'
     metavar: str = "RATE"
-    value_type: object = float
 
     def read(self, raw: object) -> float:
         if not isinstance(raw, str) or "/" not in raw:
@@ -186,70 +192,44 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Hosts:
-    """A list of host names, in lower case as a parsed URL has them.
+class TextList:
+    """A list of texts, each in lower case; a text may be a comma-separated list."""
 
-    It is comma separated where a list cannot be written.
-    """
-
-    allowed: str = "host names without scheme, port and path"
-    metavar: str = "HOST"
-    value_type: object = tuple[str, ...]
+    allowed: str
+    metavar: str
+    pattern: str = ".+"
+    check: Callable[[str], object] | None = None  # raises ValueError
 
     def read(self, raw: object) -> tuple[str, ...]:
-        return tuple(Text(pattern=HOST_NAME).read(item).lower() for item in read_items(raw))
-
-
-@dataclass(frozen=True)
-class HostPatterns:
-    """A list of host names in lower case, each of which may stand for all names below it."""
-
-    allowed: str = 'host names without port, or like "*.example.com"'
-    metavar: str = "HOST"
-    value_type: object = tuple[str, ...]
-
-    def read(self, raw: object) -> tuple[str, ...]:
-        pattern = rf"(\*\.)?({HOST_NAME})"
-        return tuple(Text(pattern=pattern).read(item).lower() for item in read_items(raw))
-
-
-@dataclass(frozen=True)
-class Targets:
-    """A list of names and networks, in lower case."""
-
-    allowed: str = (
-        'names ("api.example.com", "*.example.com") and networks ("10.0.0.0/8", "127.0.0.1", '
-        '"[::1]"), each with a port behind it or without (":8000")'
-    )
-    metavar: str = "TARGET"
-    value_type: object = tuple[str, ...]
-
-    def read(self, raw: object) -> tuple[str, ...]:
-        items = tuple(Text().read(item).lower() for item in read_items(raw))
-        for item in items:
-            parse_rule(item)
+        text = Text(pattern=self.pattern)
+        items = tuple(text.read(item).lower() for item in _list_items(raw))
+        if self.check is not None:
+            for item in items:
+                self.check(item)
         return items
 
 
-@dataclass(frozen=True)
-class HeaderNames:
-    """A list of names of headers, in lower case."""
-
-    allowed: str = "names of headers"
-    metavar: str = "HEADER"
-    value_type: object = tuple[str, ...]
-
-    def read(self, raw: object) -> tuple[str, ...]:
-        return tuple(Text(pattern=HEADER_NAME).read(item).lower() for item in read_items(raw))
+HOSTS = TextList("host names without scheme, port and path", "HOST", HOST_NAME)
+HOST_PATTERNS = TextList(
+    'host names without port, or patterns like "*.example.com"',
+    "HOST",
+    rf"(\*\.)?({HOST_NAME})",
+)
+HEADER_NAMES = TextList("header names", "HEADER", HEADER_NAME)
+TARGETS = TextList(
+    'names ("api.example.com", "*.example.com") and networks ("10.0.0.0/8", "127.0.0.1", '
+    '"[::1]"), each with an optional port (":8000")',
+    "TARGET",
+    check=parse_rule,
+)
 
 
 @dataclass(frozen=True)
 class Url:
-    """An absolute URL; paths can be put behind a base."""
+    """An absolute URL; a base URL has neither query nor fragment."""
 
     is_base: bool = False
     metavar: str = "URL"
-    value_type: object = str
 
     @property
     def allowed(self) -> str:
@@ -267,32 +247,30 @@ class Url:
 
 @dataclass(frozen=True)
 class SigningSecrets:
-    """One secret, or two of which the first is the new one; read as the keys they stand for."""
+    """One secret, or two with the new one first; the value is the keys that they encode."""
 
     allowed: str = (
-        "one secret, or two with a comma between them: base64 behind whsec_, or text of at least "
-        "16 characters"
+        "one secret, or two separated by a comma: whsec_ and base64, or text of at least"
+        f" {MIN_SECRET} characters"
     )
     metavar: str = "SECRET"
-    value_type: object = tuple[bytes, ...]
 
     def read(self, raw: object) -> tuple[bytes, ...]:
-        keys = tuple(secret_bytes(Text().read(item)) for item in read_items(raw))
-        if len(keys) > MOST_SECRETS or any(len(key) < SHORTEST_SECRET for key in keys):
+        keys = tuple(secret_bytes(Text().read(item)) for item in _list_items(raw))
+        if len(keys) > MAX_SECRETS or any(len(key) < MIN_SECRET for key in keys):
             raise ValueError
         return keys
 
 
 @dataclass(frozen=True)
 class Statuses:
-    """A list of statuses and classes of statuses, comma separated where need be."""
+    """A list of HTTP statuses and classes of statuses; a text may be a comma-separated list."""
 
-    allowed: str = 'statuses from 100 to 599 or classes like "4xx"'
+    allowed: str = 'statuses from 100 to 599, or classes like "4xx"'
     metavar: str = "STATUS"
-    value_type: object = tuple[int | str, ...]
 
     def read(self, raw: object) -> tuple[int | str, ...]:
-        return tuple(self._read_item(item) for item in read_items(raw))
+        return tuple(self._read_item(item) for item in _list_items(raw))
 
     def _read_item(self, raw: object) -> int | str:
         if isinstance(raw, str) and re.fullmatch("[1-5]xx", raw):
@@ -300,8 +278,27 @@ class Statuses:
         return Integer(100, 599).read(raw)
 
 
-def read_number(raw: object) -> float:
-    """Return a finite number, from a number or its text."""
+def env_text(value: object) -> str:
+    """Return a value as it is written in the environment."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value) or "empty"
+    return str(value)
+
+
+def _range(annotation: object) -> tuple[float, float]:
+    meta = next(each for each in get_args(annotation) if isinstance(each, Meta))
+    if meta.ge is None or meta.le is None:
+        raise TypeError(f"{annotation} has no range")
+    return meta.ge, meta.le
+
+
+def _finite_number(raw: object) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         raise ValueError
     try:
@@ -313,8 +310,8 @@ def read_number(raw: object) -> float:
     return number
 
 
-def read_items(raw: object) -> list[object]:
-    """Return the items of a list, each of which may be a comma separated text."""
+def _list_items(raw: object) -> list[object]:
+    """Return the items of a list; each may be a comma-separated text."""
     items: list[object] = []
     for item in raw if isinstance(raw, list | tuple) else [raw]:
         if isinstance(item, str):
@@ -322,16 +319,3 @@ def read_items(raw: object) -> list[object]:
         else:
             items.append(item)
     return items
-
-
-def shown(value: object) -> str:
-    """Return a value as it would be written in the environment."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, tuple):
-        return ",".join(str(item) for item in value) or "empty"
-    return str(value)

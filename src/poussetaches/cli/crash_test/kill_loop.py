@@ -1,4 +1,4 @@
-"""Carrying a crash test out."""
+"""``crash_test``: runs a crash test from start to end."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 from random import Random
 
 from poussetaches.cli.crash_test.account import Account, account_of
-from poussetaches.cli.crash_test.pusher import Pusher
+from poussetaches.cli.crash_test.load import Pusher
 from poussetaches.cli.crash_test.receiver import Receiver, receiving
-from poussetaches.cli.crash_test.server import CrashTestFailed, VictimServer
+from poussetaches.cli.crash_test.victim import CrashTestFailed, VictimServer
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.report import Progress
 
 PUSHERS = 4
-CONCURRENCY = 8  # attempts in flight at the most
-IN_START = 5  # one kill in so many comes while the server starts
-START = 0.5  # seconds, about
-PATIENCE = 120.0  # seconds without a delivery, after which what is left counts as lost
-LOOK = 0.1  # seconds between two looks
+CONCURRENCY = 8  # maximum attempts in flight
+KILLS_PER_START = 5  # one kill in five happens while the server starts
+START = 0.5  # seconds, approximately
+PATIENCE = 120.0  # seconds without a delivery until the remaining tasks count as lost
+POLL = 0.1  # seconds
 
 
 def crash_test(
     data_dir: Path, *, kills: int, seconds: float, random: Random, progress: Progress
 ) -> Account:
-    """Kill a server under load at random moments; ``seconds`` is how long it runs in all.
+    """Kill a server under load at random times; ``seconds`` is the total duration.
 
     Raises:
         CrashTestFailed: the server could not be started.
@@ -42,9 +42,9 @@ def crash_test(
             server.wait_until_it_listens()
             for pusher in pushers:
                 pusher.start()
-            _kill_again_and_again(server, kills, seconds / max(kills, 1), random, progress)
+            _kill_repeatedly(server, kills, seconds / max(kills, 1), random, progress)
             _stop(pushers)
-            _wait_for_the_rest(server, receiver, progress)
+            _wait_for_remaining(server, receiver, progress)
         finally:
             _stop(pushers)
             server.kill()
@@ -59,12 +59,12 @@ def crash_test(
         )
 
 
-def _kill_again_and_again(
+def _kill_repeatedly(
     server: VictimServer, kills: int, gap: float, random: Random, progress: Progress
 ) -> None:
     for number in range(kills):
         progress("kill -9", number, kills)
-        if number % IN_START == IN_START - 1:
+        if number % KILLS_PER_START == KILLS_PER_START - 1:
             time.sleep(random.uniform(0, START))
         else:
             server.wait_until_it_listens()
@@ -82,12 +82,12 @@ def _stop(pushers: Sequence[Pusher]) -> None:
             pusher.join()
 
 
-def _wait_for_the_rest(server: VictimServer, receiver: Receiver, progress: Progress) -> None:
+def _wait_for_remaining(server: VictimServer, receiver: Receiver, progress: Progress) -> None:
     seen, deadline = -1, 0.0
     while unfinished := server.unfinished():
         progress("waiting for the last tasks", 0, None)
         if len(receiver.deliveries) != seen:
             seen, deadline = len(receiver.deliveries), time.monotonic() + PATIENCE
         if time.monotonic() > deadline:
-            raise CrashTestFailed(f"{unfinished} tasks are not delivered by now")
-        time.sleep(LOOK)
+            raise CrashTestFailed(f"{unfinished} tasks are still not delivered")
+        time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""What ``poussetaches verify --crash-test`` does and says."""
+"""Runs ``poussetaches verify --crash-test``, and prints its report."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from random import Random
 import msgspec
 
 from poussetaches.cli.crash_test.account import Account
-from poussetaches.cli.crash_test.run import crash_test
-from poussetaches.cli.crash_test.server import CrashTestFailed
-from poussetaches.cli.progress import progress_bar
+from poussetaches.cli.crash_test.kill_loop import crash_test
+from poussetaches.cli.crash_test.victim import CrashTestFailed
+from poussetaches.cli.progress_bar import progress_bar
 from poussetaches.core.errors import SettingsError
 
 SHOWN = 10  # names of tasks
 
 
 def run_crash_test(data_dir: str | None, *, kills: int, seconds: float, as_json: bool) -> int:
-    """Carry a crash test out, in a folder of its own or an empty one; return the exit status."""
+    """Run a crash test in an empty folder, or a temporary one; return the exit status."""
     if data_dir is not None:
         check_empty(Path(data_dir))
     made = None if data_dir else Path(tempfile.mkdtemp(prefix="poussetaches-crash-test-"))
@@ -36,11 +36,11 @@ def run_crash_test(data_dir: str | None, *, kills: int, seconds: float, as_json:
         raise CrashTestFailed(f"{exc}; the folder {folder} is kept") from exc
     except OSError as exc:
         raise CrashTestFailed(
-            f"no crash test is possible in {folder}: {exc}; give another folder"
+            f"the crash test cannot use {folder}: {exc}; give another folder"
         ) from exc
-    sys.stdout.write(as_machine_reads(account) if as_json else as_people_read(account))
+    sys.stdout.write(as_json_text(account) if as_json else as_text(account))
     if not account.is_fine:
-        sys.stderr.write(f"poussetaches: a promise was broken; the folder {folder} is kept\n")
+        sys.stderr.write(f"poussetaches: the crash test failed; the folder {folder} is kept\n")
         return 1
     if made:
         shutil.rmtree(made)
@@ -51,35 +51,35 @@ def check_empty(folder: Path) -> None:
     """Check that a folder is empty or does not exist.
 
     Raises:
-        SettingsError: it is neither.
+        SettingsError: the folder is not empty, or not accessible.
     """
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise SettingsError(f"{folder} is not empty; a crash test needs a folder of its own")
+            raise SettingsError(f"{folder} is not empty; give an empty folder for the crash test")
     except OSError as exc:
         raise SettingsError(
-            f"{folder} cannot be used: {exc.strerror}; a crash test needs an empty folder"
+            f"cannot use {folder}: {exc.strerror}; give an empty folder for the crash test"
         ) from exc
 
 
-def as_machine_reads(account: Account) -> str:
+def as_json_text(account: Account) -> str:
     content = {"fine": account.is_fine, **msgspec.to_builtins(account)}
     return json.dumps(content, indent=2) + "\n"
 
 
-def as_people_read(account: Account) -> str:
+def as_text(account: Account) -> str:
     lines = [
         f"{account.kills:,} kills",
         f"{account.acknowledged:,} pushes acknowledged",
-        f"{account.unacknowledged:,} not acknowledged, of which "
-        f"{account.unacknowledged_delivered:,} were delivered all the same",
-        f"{account.once:,} tasks delivered once for each attempt",
-        f"{account.repeated:,} delivered again, {account.repeats:,} times in all; at most "
-        f"{account.bound:,} may be",
-        f"{len(account.lost):,} lost",
-        f"{len(account.early):,} early",
+        f"{account.unacknowledged:,} pushes not acknowledged; "
+        f"{account.unacknowledged_delivered:,} of these tasks were delivered",
+        f"{account.once:,} tasks delivered once per attempt",
+        f"{account.repeated:,} tasks delivered more often, with {account.repeats:,} repeats of at "
+        f"most {account.bound:,}",
+        f"{len(account.lost):,} tasks lost",
+        f"{len(account.early):,} tasks delivered early",
     ]
     lines += [f"lost: {name}" for name in account.lost[:SHOWN]]
     lines += [f"early: {name}" for name in account.early[:SHOWN]]
-    lines += [f"wrong in the folder: {what}" for what in account.problems]
+    lines += [f"problem in the folder: {what}" for what in account.problems]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Finds the program that listens at a URL on this machine."""
+"""Finds the process on this machine that listens at a URL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from poussetaches.server.port_owner import listener_of, name_of
 
 
 @dataclass(frozen=True)
-class Program:
-    """A running program, and its current folder if that is visible."""
+class ReceiverProcess:
+    """A process, and its current folder if that is visible."""
 
     name: str
     folder: Path | None
@@ -25,8 +25,8 @@ class Program:
         return self.name if self.folder is None else f"{self.name} in {self.folder}"
 
 
-def program_at(url: str) -> Program | None:
-    """Return the program that listens at a URL, None if it is elsewhere or cannot be seen."""
+def process_at(url: str) -> ReceiverProcess | None:
+    """Return the process that listens at a URL; None if it is remote or not visible."""
     _, host, port = parse_target(url)
     process = listener_of(host, port) if _is_local(host) else None
     if process is None:
@@ -34,7 +34,7 @@ def program_at(url: str) -> Program | None:
     folder = None
     with suppress(psutil.Error):
         folder = Path(process.cwd())
-    return Program(name_of(process), folder)
+    return ReceiverProcess(name_of(process), folder)
 
 
 def _is_local(host: str) -> bool:

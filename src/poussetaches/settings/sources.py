@@ -1,4 +1,4 @@
-"""Reading the settings: flag over environment over file over default."""
+"""Reads the settings from flags, environment and file, which take precedence in this order."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from poussetaches.core.errors import SettingsError
+from poussetaches.core.queue_fields import Count
+from poussetaches.core.retry import TEN_YEARS
 from poussetaches.core.target import without_credentials
-from poussetaches.settings.kinds import shown
-from poussetaches.settings.table import MAX_COUNT, PREFIX, SETTINGS, TEN_YEARS, Setting
-from poussetaches.settings.values import Settings
+from poussetaches.settings.setting import PREFIX, Setting, grouped
+from poussetaches.settings.table import SETTINGS, Settings
+from poussetaches.settings.value_types import Integer, env_text
 
 CONFIG = PREFIX + "CONFIG"
-# The file of settings, and what applications read of the environment that they may share with us.
+# The path of the file, and variables of applications, which may share the server's environment.
 NOT_SETTINGS = frozenset({CONFIG, *(PREFIX + name for name in ("URL", "MODE", "PUBLIC_PREFIX"))})
-# Defaults in test mode: hanging tests fail soon, and tests see all ended tasks.
+ALL_TASKS = Integer.within(Count).maximum
+# In test mode hanging tests fail soon, and tests see all ended tasks.
 TEST_DEFAULTS: Mapping[str, object] = {
     "timeout": 5.0,  # seconds
-    "keep_succeeded_count": MAX_COUNT,
-    "keep_succeeded_age": TEN_YEARS,
-    "keep_dead_count": MAX_COUNT,
-    "keep_dead_age": TEN_YEARS,
+    "keep_succeeded_count": ALL_TASKS,
+    "keep_succeeded_age": float(TEN_YEARS),
+    "keep_dead_count": ALL_TASKS,
+    "keep_dead_age": float(TEN_YEARS),
 }
-SHOWN_LENGTH = 100  # characters of a bad value; an error is one line
+MAX_SHOWN = 100  # characters of an invalid value; an error is one line
 
-# What Docker links and Kubernetes set for a service that is named poussetaches.
+# Variables that Docker links and Kubernetes set for a service that is named poussetaches.
 INJECTED = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT.*|PORT_[0-9]+_.*|NAME|ENV_.*)")
 INJECTED_PORT = re.compile(r"[a-z]+://.*")  # POUSSETACHES_PORT=tcp://10.0.0.1:7991
 
@@ -40,7 +41,7 @@ BY_SECRET_FILE = {setting.env + "_FILE": setting for setting in SETTINGS if sett
 
 
 class Given(NamedTuple):
-    """What somebody wrote, and where."""
+    """A value as it was given, and its source in words."""
 
     raw: object
     source: str
@@ -49,13 +50,13 @@ class Given(NamedTuple):
 def load_settings(
     flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None
 ) -> Settings:
-    """Return the settings that flags, environment and configuration file come to.
+    """Return the settings from flags, environment and file.
 
     ``flags`` has the names of the table; None and an empty list are flags that were not given.
     Without ``config``, the environment may name the file.
 
     Raises:
-        SettingsError: a setting is unknown or impossible; one line that says which and why.
+        SettingsError: a setting is unknown or invalid; one line names it and the reason.
     """
     return settings_of(given_settings(flags, environ, config))
 
@@ -82,7 +83,7 @@ def settings_of(given: Mapping[str, Given]) -> Settings:
     check_together(values, given)
     if values["test_mode"]:
         values |= {name: value for name, value in TEST_DEFAULTS.items() if name not in given}
-    return msgspec.convert(values, Settings)
+    return grouped(Settings(), values)
 
 
 def from_flags(flags: Mapping[str, object]) -> dict[str, Given]:
@@ -113,26 +114,26 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
         if setting.name in given:
             first = given[setting.name].source
             raise SettingsError(
-                f"{setting.name}: given by {first} and by {name}; keep one of them"
+                f"{setting.name}: given by {first} and by {name}; remove one of them"
             )
         given[setting.name] = entry
     return given
 
 
 def is_injected(name: str, text: str) -> bool:
-    """Tell whether the variable comes from Docker or Kubernetes rather than from a person."""
+    """Return whether a variable comes from Docker or Kubernetes."""
     if name == PREFIX + "PORT":
         return INJECTED_PORT.fullmatch(text) is not None
     return INJECTED.fullmatch(name) is not None
 
 
 def read_secret(variable: str, path: Path) -> str:
-    """Return a secret file's text, without the newline that editors and ``echo`` end it with."""
+    """Return the text of a secret's file, without the newline that editors add."""
     try:
         return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as exc:
         raise SettingsError(
-            f"environment {variable}: cannot read {quoted(str(path))} ({cause(exc)});"
+            f"environment {variable}: cannot read {quoted(str(path))} ({reason_of(exc)});"
             " give a readable text file"
         ) from exc
 
@@ -149,7 +150,7 @@ def from_file(config: Path | None, environ: Mapping[str, str]) -> dict[str, Give
             table: dict[str, object] = tomllib.load(file)
     except (OSError, ValueError, RecursionError) as exc:
         raise SettingsError(
-            f"{source}: cannot read {quoted(str(config))} ({cause(exc)});"
+            f"{source}: cannot read {quoted(str(config))} ({reason_of(exc)});"
             " give a readable TOML file"
         ) from exc
     for name in table:
@@ -161,8 +162,8 @@ def from_file(config: Path | None, environ: Mapping[str, str]) -> dict[str, Give
 
 
 def advice(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant."""
-    # The prefix is left out: names that share nothing else would count as alike.
+    """Return the advice for an unknown name: the known name that is most similar."""
+    # Without the prefix, which would make all names similar.
     by_suffix = {other.removeprefix(PREFIX): other for other in known}
     close = get_close_matches(name.removeprefix(PREFIX), by_suffix, n=1)
     return f"did you mean {by_suffix[close[0]]}?" if close else "docs/settings.md lists them all"
@@ -172,23 +173,21 @@ def read(setting: Setting, given: Given) -> object:
     try:
         return setting.read(given.raw)
     except ValueError:
-        value = (
-            "the value (not shown)" if setting.secret else quoted(_without_credentials(given.raw))
-        )
+        value = "the secret" if setting.secret else quoted(_without_credentials(given.raw))
         # Not chained: the cause may quote a secret.
         raise SettingsError(
-            f"{setting.name}: {value} from {given.source} is not possible; give {setting.allowed}"
+            f"{setting.name}: {value} from {given.source} is not valid; give {setting.allowed}"
         ) from None
 
 
 def check_together(values: Mapping[str, object], given: Mapping[str, Given]) -> None:
-    """Refuse what is possible alone but not together."""
+    """Raise SettingsError if two valid settings conflict."""
     if values["uds"] is not None:
         for name in ("host", "port"):
             if name in given:
                 raise SettingsError(
-                    f"uds: {given['uds'].source} cannot go with {name} from {given[name].source};"
-                    " give one of them"
+                    f"uds: {given['uds'].source} conflicts with {name} from {given[name].source};"
+                    " remove one of them"
                 )
     check_tokens(values, given)
     for prefix in ("", "original_"):
@@ -201,12 +200,13 @@ def check_tokens(values: Mapping[str, object], given: Mapping[str, Given]) -> No
     source = given["read_token"].source
     if values["api_token"] is None:
         raise SettingsError(
-            f"read_token: {source} needs an api_token too, or everybody could do everything;"
-            f" give {BY_NAME['api_token'].env}"
+            f"read_token: {source} requires an api_token, without which all clients have full"
+            f" access; set {BY_NAME['api_token'].env}"
         )
     if values["read_token"] == values["api_token"]:
         raise SettingsError(
-            f"read_token: {source} is the api_token, which may do everything; give another"
+            f"read_token: {source} is the same as the api_token, which gives full access;"
+            " give another"
         )
 
 
@@ -214,13 +214,14 @@ def check_backoff(prefix: str, values: Mapping[str, object], given: Mapping[str,
     shortest, longest = values[prefix + "min_backoff"], values[prefix + "max_backoff"]
     if isinstance(shortest, float) and isinstance(longest, float) and shortest > longest:
         raise SettingsError(
-            f"{prefix}min_backoff: {shown(shortest)} from {origin(prefix + 'min_backoff', given)}"
-            f" is above {prefix}max_backoff, {shown(longest)} from"
-            f" {origin(prefix + 'max_backoff', given)}; give at most {prefix}max_backoff"
+            f"{prefix}min_backoff: {env_text(shortest)} from"
+            f" {source_of(prefix + 'min_backoff', given)} is greater than {prefix}max_backoff,"
+            f" {env_text(longest)} from {source_of(prefix + 'max_backoff', given)};"
+            " change one of them"
         )
 
 
-def origin(name: str, given: Mapping[str, Given]) -> str:
+def source_of(name: str, given: Mapping[str, Given]) -> str:
     return given[name].source if name in given else "the defaults"
 
 
@@ -229,12 +230,12 @@ def _without_credentials(raw: object) -> object:
 
 
 def quoted(value: object) -> str:
-    """Return a value as Python writes it, in one line and not too long."""
+    """Return a value as a Python literal, shortened to fit in an error."""
     text = repr(value)
-    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def cause(exc: Exception) -> str:
-    """Return why a file could not be read, in one line."""
+def reason_of(exc: Exception) -> str:
+    """Return the reason for an error of reading a file, in one line."""
     reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
     return " ".join(reason.split())

@@ -1,35 +1,36 @@
-"""A thread that pushes tasks without end."""
+"""Threads that push tasks until they are stopped."""
 
 from __future__ import annotations
 
-import http.client
 import threading
 import time
 from random import Random
 from typing import NamedTuple
 
-from poussetaches.cli.server_calls import ServerCalls
+from poussetaches.client import NewTask, requests
+from poussetaches.client.errors import ClientError
+from poussetaches.client.transport import HttpTransport
 
 DELAYED = 4  # one task in so many has a delay
 LONGEST_DELAY = 2.0  # seconds
 BACKOFF = 0.5  # seconds before the second attempt
-CREATED = 201
+TIMEOUT = 20.0  # seconds
 PAUSE = 0.01  # seconds, when the server is down
 
 
 class Pushed(NamedTuple):
-    """A task that was pushed: not before when it may arrive, and whether it was acknowledged."""
+    """A push: the earliest time of the delivery, and whether the push was acknowledged."""
 
     due_at: float
     acknowledged: bool
 
 
 class Pusher(threading.Thread):
-    """Pushes tasks, some with a delay, and remembers what became of each push."""
+    """Pushes tasks, some with a delay, and records whether each push was acknowledged."""
 
     def __init__(self, server_url: str, target: str, name: str, random: Random) -> None:
         super().__init__(name=name)
-        self._server = ServerCalls(server_url, None)
+        self._transport = HttpTransport(server_url)
         self._target = target
         self._random = random
         self._stopped = threading.Event()
@@ -46,18 +47,21 @@ class Pusher(threading.Thread):
             self.pushed[name] = Pushed(due_at, self._push(name, delay))
 
     def stop(self) -> None:
-        """Let it end."""
+        """End after the current push."""
         self._stopped.set()
 
     def _push(self, name: str, delay: float) -> bool:
-        task = {
-            "url": self._target,
-            "json": {"name": name},
-            "delay": delay,
-            "retry": {"min_backoff": BACKOFF, "max_backoff": BACKOFF, "jitter": 0},
-        }
+        task = NewTask(
+            self._target,
+            json={"name": name},
+            delay=delay,
+            retry={"min_backoff": BACKOFF, "max_backoff": BACKOFF, "jitter": 0},
+        )
+        # Once: a client would repeat the push until the server is up again.
+        push = requests.push(task, own_key=None)
         try:
-            return self._server.call("POST", "/v1/tasks", task).status == CREATED
-        except (OSError, http.client.HTTPException):
+            push.read(self._transport.send(push.call, timeout=TIMEOUT))
+        except ClientError:
             self._stopped.wait(PAUSE)
             return False
+        return True

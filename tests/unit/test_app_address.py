@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gunicorn.config import Config  # type: ignore[import-untyped]  # it has no types
 
-from poussetaches.cli.bind import base_url_of
+from poussetaches.cli.app_address import base_url_of
 from poussetaches.core.errors import SettingsError
 
 BIND = "127.0.0.1:5307"

@@ -11,28 +11,29 @@ from typing import Annotated
 
 import typer
 
-from poussetaches.cli.data_folder import Config, DataDir, Force, data_folder
-from poussetaches.cli.progress import progress_bar
+from poussetaches.cli.options import Config, DataDir, Force, data_folder
+from poussetaches.cli.progress_bar import progress_bar
 from poussetaches.core.errors import CannotReadExport, CannotWriteFile
 from poussetaches.core.moment import Moment
 
-STANDARD = "-"
+STDIO = "-"
 
 
 def export(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Where it is written; - is stdout.")
-    ] = STANDARD,
+        str, typer.Argument(metavar="FILE", help="File to write; - is stdout.")
+    ] = STDIO,
     data_dir: DataDir = None,
     config: Config = None,
     force: Force = False,
     salvage: Annotated[
-        bool, typer.Option("--salvage", help="Of a damaged store, write what can be read.")
+        bool, typer.Option("--salvage", help="Export the readable part of a damaged database.")
     ] = False,
 ) -> int:
-    """Write everything to a file of JSON lines, while the server runs or not.
+    """Export all data as JSON lines.
 
-    It holds the payloads and headers of tasks, secret ones too: only its owner may read the file.
+    The server may run meanwhile. Only the owner can read the file, since it contains the bodies
+    and headers of tasks, including secret ones.
     """
     # Here, because the other commands need none of it.
     from poussetaches.store import export_store  # noqa: PLC0415
@@ -40,13 +41,13 @@ def export(
 
     folder = data_folder(data_dir, config)
     with progress_bar() as progress:
-        if file == STANDARD:
+        if file == STDIO:
             out = sys.stdout.buffer
             try:
                 count = export_store(folder, out.write, progress, now=now(), salvage=salvage)
                 out.flush()
             except OSError as exc:
-                raise CannotWriteFile(f"stdout cannot be written to: {exc.strerror}") from exc
+                raise CannotWriteFile(f"cannot write to stdout: {exc.strerror}") from exc
         else:
             target = Path(file)
             with whole_file(target, replace=force) as beside, beside.open("wb") as opened:
@@ -56,21 +57,22 @@ def export(
 
 
 def import_(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="What was exported; - is stdin.")
-    ] = STANDARD,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File to read; - is stdin.")] = STDIO,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> int:
-    """Make the store of an empty data folder from what was exported: all of it, or nothing."""
+    """Import an export into an empty data folder.
+
+    Either everything is imported, or nothing.
+    """
     # Here, because the other commands need none of it.
     from poussetaches.store import import_store  # noqa: PLC0415
 
     folder = data_folder(data_dir, config)
     try:
-        opened = sys.stdin.buffer if file == STANDARD else Path(file).open("rb")  # noqa: SIM115
+        opened = sys.stdin.buffer if file == STDIO else Path(file).open("rb")  # noqa: SIM115
     except OSError as exc:
-        raise CannotReadExport(f"{file} cannot be read: {exc.strerror}") from exc
+        raise CannotReadExport(f"cannot read {file}: {exc.strerror}") from exc
     folder.lock(user="an import")
     try:
         with opened, progress_bar() as progress:

@@ -1,4 +1,4 @@
-"""An application server's command: which server it starts, and the options it gives."""
+"""Finds the application server in a command, and reads the options that matter to ``run``."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class ServerCommand:
 
 @dataclass(frozen=True)
 class Syntax:
-    """The options of a server that matter to us; all others are skipped.
+    """The options of a server that are read; all others are skipped.
 
-    argparse reads them, as it does in most servers, so that both understand the same.
+    argparse reads them as in most servers, so that both agree.
     """
 
     values: Sequence[str]  # the names of each option with a value, such as "-b --bind"
-    flags: Sequence[str] = ()  # all short ones: they can be joined with an option, as in -Rb
+    flags: Sequence[str] = ()  # all short flags: they can be joined with an option, as in -Rb
     abbreviates: bool = True  # --bin is --bind for argparse and getopt, but not for click
     subcommand: str = ""  # required
     positional: str = ""  # optional
 
     def read(self, arguments: Sequence[str]) -> Options | None:
-        """Return the options that are given; None if the server would refuse the arguments."""
+        """Return the options in the arguments; None if the server would reject them."""
         words = list(arguments)
         if self.subcommand:
             if self.subcommand not in words:
@@ -65,11 +65,11 @@ class Syntax:
 
 
 class _Refused(Exception):
-    """The arguments are wrong."""
+    """The arguments are invalid."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that does not exit when the arguments are wrong."""
+    """A parser that raises instead of exiting if the arguments are invalid."""
 
     def error(self, message: str) -> NoReturn:
         raise _Refused(message)
@@ -109,9 +109,9 @@ SYNTAXES: Mapping[str, Syntax] = {
 
 
 def server_in(command: Sequence[str], environ: Environ) -> ServerCommand | None:
-    """Return the first known server in a command; None without one, or if it would not start.
+    """Return the first known server in a command; None if there is none, or it would not start.
 
-    Words before its name are skipped, such as ``python -m``, ``uv run`` or ``env PORT=8000``;
+    Words before its name, such as ``python -m``, ``uv run`` or ``env PORT=8000``, are skipped;
     assignments among them are added to the environment.
 
     Raises:
@@ -137,7 +137,7 @@ def _options_of(program: str, arguments: Sequence[str], environ: Environ) -> Opt
 
 
 def split_words(text: str, source: str) -> list[str]:
-    """Return the words of a text, as a shell divides it; ``source`` is where it was given.
+    """Return the words of a text, split as by a shell; ``source`` is named in the error.
 
     Raises:
         SettingsError: a quote does not end.

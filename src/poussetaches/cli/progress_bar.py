@@ -1,4 +1,4 @@
-"""A bar on stderr for what takes long; nothing where nobody looks."""
+"""A progress bar on stderr, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Show how far a piece of work has come, and leave nothing of it."""
+    """Show the progress of an operation, and remove the bar at the end."""
     # Here, because rich takes longer to import than most commands take to run.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415

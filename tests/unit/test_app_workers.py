@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.cli.workers import workers_of
+from poussetaches.cli.app_workers import workers_of
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.queues import Queues

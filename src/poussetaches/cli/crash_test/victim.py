@@ -1,4 +1,4 @@
-"""A server that is started and killed."""
+"""The server that the crash test starts and kills."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from poussetaches.cli.server_calls import ServerCalls
+from poussetaches.client import Client
+from poussetaches.client.errors import ClientError
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.program import own_command, own_environment
+from poussetaches.relaunch import own_command, own_environment
 
-START_LIMIT = 60.0  # seconds; a start after a crash reads what the log holds
-LOOK = 0.02  # seconds between two looks
+START_LIMIT = 60.0  # seconds; after a crash, the start reads the database's log
+POLL = 0.02  # seconds
 
 
 class CrashTestFailed(PousseTachesError):
@@ -21,7 +22,7 @@ class CrashTestFailed(PousseTachesError):
 
 
 class VictimServer:
-    """``poussetaches serve`` in a process of its own, on a port that stays the same."""
+    """``poussetaches serve`` in its own process, always on the same port."""
 
     def __init__(self, data_dir: Path, *, concurrency: int) -> None:
         self._log = data_dir.with_name(f"{data_dir.name}.log")
@@ -30,16 +31,17 @@ class VictimServer:
             *own_command("serve", "--port", str(self._port), "--data-dir", str(data_dir)),
             *("--concurrency", str(concurrency), "--log-level", "warning"),
         ]
+        self._client = Client(self.url)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start it, and do not wait for it."""
-        # Settings of the machine's own server are not for this one.
+        """Start the server without waiting for it."""
+        # Without the settings of the machine's own server.
         env = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - ours
@@ -47,36 +49,37 @@ class VictimServer:
             )
 
     def wait_until_it_listens(self) -> None:
-        """Wait for its first answer.
+        """Wait for the first response.
 
         Raises:
-            CrashTestFailed: it ended by itself, or takes too long.
+            CrashTestFailed: the server ended, or takes too long.
         """
         assert self._process is not None
         deadline = time.monotonic() + START_LIMIT
         while not self._answers():
             if self._process.poll() is not None:
-                raise CrashTestFailed(f"the server did not start: {self._log} says why")
+                raise CrashTestFailed(f"the server did not start; see {self._log}")
             if time.monotonic() > deadline:
-                raise CrashTestFailed(f"the server does not answer: see {self._log}")
-            time.sleep(LOOK)
+                raise CrashTestFailed(f"the server does not respond; see {self._log}")
+            time.sleep(POLL)
 
     def kill(self) -> None:
-        """End it as a power cut would: kill -9. May be called twice."""
+        """Kill the server with kill -9. May be called twice."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def unfinished(self) -> int:
         """Return how many tasks are waiting or running."""
-        counts = ServerCalls(self.url, None).call("GET", "/v1/queues/default").json["counts"]
-        return int(counts["waiting"]) + int(counts["running"])
+        counts = self._client.queue("default").counts
+        return counts.waiting + counts.running
 
     def _answers(self) -> bool:
         try:
-            return ServerCalls(self.url, None).call("GET", "/healthz").status == 200  # noqa: PLR2004
-        except OSError:
+            self._client.stats(minutes=1)
+        except ClientError:
             return False
+        return True
 
 
 def _free_port() -> int:

@@ -1,12 +1,12 @@
-"""Reads from a command how many requests its server handles at once."""
+"""The number of concurrent requests that an application server handles, from its command."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from poussetaches.cli.bind import has_gunicorn_file
-from poussetaches.cli.server_command import Environ, Options, server_in
+from poussetaches.cli.app_address import has_gunicorn_file
+from poussetaches.cli.app_command import Environ, Options, server_in
 from poussetaches.server.workers import Workers
 
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's default
@@ -15,7 +15,7 @@ THREADED_CLASSES = ("sync", "gthread")
 
 
 def workers_of(command: Sequence[str], environ: Environ) -> Workers | None:
-    """Return a server's workers; None when they are unlimited or unknown.
+    """Return the workers of a server; None if they are unlimited or unknown.
 
     Raises:
         SettingsError: the server cannot read its environment.
@@ -57,7 +57,7 @@ def django(options: Options, _: Environ) -> Workers | None:
 
 
 def _number(text: str | None, default: int) -> int | None:
-    """Return a number given as text, None if it is not one; ``default`` without a text."""
+    """Return the number in a text, None if it is not a number; ``default`` if there is no text."""
     if text is None:
         return default
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None

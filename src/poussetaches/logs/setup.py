@@ -1,4 +1,4 @@
-"""Sends log events to standard error, at the format and level of the settings."""
+"""Configures logging: the handler, its format and the log levels."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def configure_logging(format: str, level: str, stream: TextIO) -> None:
         library.setLevel(root.level)
 
 
-def log_what_python_prints() -> None:
-    """Log the warnings and errors that Python would write directly to standard error.
+def log_python_errors() -> None:
+    """Log the warnings and errors that Python would print to standard error.
 
-    A direct write blocks while nobody reads the stream.
+    Printing blocks if the stream is not read.
     """
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
@@ -52,7 +52,7 @@ def log_what_python_prints() -> None:
 
 
 def dropped_line_count() -> int:
-    """Return how many lines were dropped since the start, because their reader was too slow."""
+    """Return the number of log lines that were dropped since the start."""
     return sum(
         handler.writer.dropped_count
         for handler in logging.getLogger().handlers
@@ -61,7 +61,7 @@ def dropped_line_count() -> int:
 
 
 class LineHandler(logging.Handler):
-    """Passes lines to a writer thread, and waits for it only at the end."""
+    """Passes lines to a writer thread, and waits for it only at the end of the process."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LineHandler(logging.Handler):
         """Queue a record to be written."""
         try:
             line = self.format(record)
-        except Exception as exc:  # a field cannot be formatted; the event still matters
+        except Exception as exc:  # a field cannot be formatted; log the event without it
             line = f"{record.name} {record.msg!r} cannot be formatted: {exc!r}"
         self.writer.write(f"{line}\n".encode(errors="backslashreplace"))
 
@@ -91,7 +91,7 @@ class LineHandler(logging.Handler):
             logging.WARNING,
             __file__,
             0,
-            "log lines dropped: their reader is too slow",
+            "log lines dropped, the reader is too slow",
             (),
             None,
             extra={"count": count},
@@ -100,7 +100,7 @@ class LineHandler(logging.Handler):
 
 
 def _handler_for(stream: TextIO) -> logging.Handler:
-    """Return a handler for a stream: with a thread if writing could block."""
+    """Return a handler for a stream; it has a thread if writing could block."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # not a real file
@@ -113,7 +113,7 @@ def _handler_for(stream: TextIO) -> logging.Handler:
 def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     error = unraisable.exc_value
     extra = {"where": repr(unraisable.object), "what": unraisable.err_msg}
-    log.error("error that nobody could catch", extra=extra, exc_info=error)
+    log.error("uncaught error", extra=extra, exc_info=error)
 
 
 def _log_end_of_thread(args: threading.ExceptHookArgs) -> None:
