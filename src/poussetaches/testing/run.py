@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
 from poussetaches.client.admission import IncomingRequest, Reply
-from poussetaches.client.async_client import AsyncClient
-from poussetaches.client.client import Client
+from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.config import Keys
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.fields import Filter
