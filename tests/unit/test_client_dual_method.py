@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 
 import pytest
 
 from poussetaches.client.dual_method import Asynchronous, Blocking, dual_iterator, dual_method
+
+
+class Suspension:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 class Counter:
@@ -23,7 +27,7 @@ class Counter:
 
     @dual_method
     async def suspend(self) -> None:
-        await asyncio.sleep(0)
+        await Suspension()
 
     @dual_iterator
     async def count(self, end: int) -> AsyncGenerator[int, None]:

@@ -1,19 +1,23 @@
-"""How both clients make a request: with a timeout, and again after a failure that may pass."""
+"""Making requests with timeouts and retries, and reading lists, for both clients."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
+from poussetaches.client.answer import Answer, check_empty, check_status, read_answer
+from poussetaches.client.call import Call, Query, optional_query
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.effort import Effort
 from poussetaches.client.errors import NoAnswer, Refused
 from poussetaches.client.installation import warn_of_original
 from poussetaches.client.pushing import key_maker
+from poussetaches.client.results import TaskInfo, TaskPage
 from poussetaches.client.transport import AsyncTransport
-from poussetaches.client.wire import Request
 
 T = TypeVar("T")
+
+BULK_TIMEOUT = 600.0  # seconds: a bulk call goes through all tasks
 
 
 class Caller:
@@ -37,19 +41,39 @@ class Caller:
         self._sleep = sleep
         self._new_key = key_maker(entropy)
 
-    async def _send(
-        self,
-        request: Request[T],
-        timeout: float | None = None,  # noqa: ASYNC109  # of the call
-    ) -> T:
-        seconds = max(self._timeout, request.patience) if timeout is None else timeout
-        return request.read(await self._transport.send(request.call, timeout=seconds))
+    async def _read(self, call: Call, kind: type[T], *, min_timeout: float = 0.0) -> T:
+        """Make a request, and return its answer as a type."""
+        return read_answer(await self._send(call, max(self._timeout, min_timeout)), kind)
 
-    async def _send_until_done(self, request: Request[T], seconds: float) -> T:
-        """Repeat a request for so many seconds while its errors may pass."""
+    async def _do(self, call: Call, *, min_timeout: float = 0.0) -> None:
+        """Make a request whose answer has no content."""
+        check_empty(await self._send(call, max(self._timeout, min_timeout)))
+
+    async def _send(self, call: Call, seconds: float) -> Answer:
+        return await self._transport.send(call, timeout=seconds)
+
+    async def _send_until_done(self, call: Call, seconds: float) -> Answer:
+        """Repeat a request for at most so many seconds, while its errors are temporary."""
         effort = Effort(seconds, monotonic=self._monotonic)
         while True:
             try:
-                return await self._send(request, effort.timeout)
+                answer = await self._send(call, effort.timeout)
+                check_status(answer)
             except (NoAnswer, Refused) as exc:
                 await self._sleep(effort.pause_after(exc))
+            else:
+                return answer
+
+    async def _pages(
+        self, path: str, query: Query, *, page_size: int
+    ) -> AsyncGenerator[TaskInfo, None]:
+        """Yield the tasks of a list, page by page."""
+        cursor = None
+        while True:
+            whole = (*query, *optional_query(limit=str(page_size), cursor=cursor))
+            page = await self._read(Call("GET", path, whole), TaskPage)
+            for task in page.tasks:
+                yield task
+            cursor = page.next_cursor
+            if cursor is None:
+                return

@@ -20,8 +20,9 @@ from functools import wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from poussetaches.client.answer import Answer
+from poussetaches.client.call import Call
 from poussetaches.client.transport import Stream, Transport
-from poussetaches.client.wire import Answer, Call
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class dual_method(Generic[P, T]):
 
 
 class dual_iterator(Generic[P, T]):
-    """An asynchronous generator function as a method of both clients."""
+    """A function that returns an asynchronous generator, as a method of both clients."""
 
     def __init__(self, method: Callable[Concatenate[Any, P], AsyncGenerator[T, None]]) -> None:
         @wraps(method)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
+from poussetaches.client.call import check_name_or_id
 from poussetaches.client.codec import Codec, CodecError
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.pusher import Pusher
-from poussetaches.client.requests import check_name_or_id
 from poussetaches.client.results import PushedTask, TaskInfo
 from poussetaches.core.errors import PousseTachesError
 

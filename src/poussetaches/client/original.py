@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, cast
 
+from poussetaches.client.answer import Answer, check_status, not_understood
+from poussetaches.client.call import Call
 from poussetaches.client.config import AUTH_KEY, read_secret
 from poussetaches.client.errors import ClientError, NoAnswer, NotUnderstood, Refused
 from poussetaches.client.transport import HttpTransport, Transport
-from poussetaches.client.wire import Answer, Call, check, not_understood
 
 T = TypeVar("T")
 
@@ -153,7 +154,7 @@ class PousseTaches:
         answer = None
         try:
             answer = self._transport.send(call, timeout=TIMEOUT)
-            check(answer)
+            check_status(answer)
             return read(answer)
         except (NoAnswer, NotUnderstood, Refused) as exc:
             raise _as_of_requests(exc, answer, self.api_url + call.path) from exc.__cause__

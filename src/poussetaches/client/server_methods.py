@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from poussetaches.client import requests
+from msgspec.structs import replace
+
+from poussetaches.client.answer import check_events, refusal
+from poussetaches.client.call import Call, optional_query
 from poussetaches.client.caller import Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.errors import NoAnswer, Refused
-from poussetaches.client.results import Event, StatsInfo
+from poussetaches.client.results import Event, PauseResult, StatsInfo
 from poussetaches.client.server_sent import OK, SILENCE, EventReader
-from poussetaches.client.wire import check_events, refusal, with_body
 
 
 class ServerMethods(Caller):
@@ -19,17 +21,18 @@ class ServerMethods(Caller):
     @dual_method
     async def pause(self) -> bool:
         """Pause the server: no more attempts start. Return whether it is paused."""
-        return await self._send(requests.set_paused("pause"))
+        return (await self._read(Call("POST", "/v1/pause"), PauseResult)).paused
 
     @dual_method
     async def resume(self) -> bool:
         """Resume a paused server; return whether it is paused."""
-        return await self._send(requests.set_paused("resume"))
+        return (await self._read(Call("POST", "/v1/resume"), PauseResult)).paused
 
     @dual_method
     async def stats(self, minutes: int = 60, *, queue: str | None = None) -> StatsInfo:
         """Return the server's current state, and its activity in the last minutes."""
-        return await self._send(requests.stats(minutes, queue))
+        query = optional_query(minutes=str(minutes), queue=queue)
+        return await self._read(Call("GET", "/v1/stats", query), StatsInfo)
 
     @dual_iterator
     async def events(
@@ -44,12 +47,13 @@ class ServerMethods(Caller):
         """
         reader, connected = EventReader(last_event_id), False
         while True:
-            call = requests.events(queue, reader.last_id)
+            headers = optional_query(**{"Last-Event-ID": reader.last_id})
+            call = Call("GET", "/v1/events", optional_query(queue=queue), headers=headers)
             try:
                 async with self._transport.stream(call, silence=SILENCE) as stream:
                     if stream.head.status != OK:
                         body = b"".join([piece async for piece in stream.pieces()])
-                        raise refusal(with_body(stream.head, body))
+                        raise refusal(replace(stream.head, body=body))
                     check_events(stream.head)
                     connected = True
                     async for piece in stream.pieces():

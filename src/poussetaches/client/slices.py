@@ -1,64 +1,73 @@
-"""Many tasks in slices that the server takes at once."""
+"""Slices of tasks that the server takes in one request each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import msgspec
+from poussetaches.client.answer import Answer, read_answer
+from poussetaches.client.call import Call
+from poussetaches.client.errors import ClientError, PushFailed
+from poussetaches.client.pushing import encode_task, is_refusal, keyed
+from poussetaches.client.results import BatchResult, NewTask, PushedTask
 
-from poussetaches.client.requests import line_of, push_lines
-from poussetaches.client.results import NewTask, PushedTask
-from poussetaches.client.wire import Request
-
-KEY_TTL = 600.0  # seconds for which a push may be repeated
-MOST_TASKS = 10_000  # as many as the server takes
-MOST_BYTES = 8 * 1024 * 1024  # it takes 64 MiB; smaller ones are done sooner
-
-
-class Slice(msgspec.Struct, frozen=True):
-    """Tasks that are pushed together, and how."""
-
-    tasks: list[NewTask]
-    request: Request[list[PushedTask]]
+LINES = "application/x-ndjson"
+MAX_TASKS = 10_000  # the server's limit
+MAX_BYTES = 8 * 1024 * 1024  # the server takes 64 MiB, but smaller slices are faster
 
 
-class _Gathered:
-    """The tasks of a slice, as they come."""
+class Slice:
+    """Tasks that are pushed together."""
 
     def __init__(self) -> None:
         self.tasks: list[NewTask] = []
-        self.lines: list[bytes] = []
-        self.may_exist: list[bool] = []
-        self.size = 0
+        self._lines: list[bytes] = []
+        self._may_exist: list[bool] = []
+        self._size = 0
+
+    @property
+    def call(self) -> Call:
+        """The request that pushes them."""
+        body = b"\n".join(self._lines)
+        return Call("POST", "/v1/tasks/batch", body=body, content_type=LINES)
+
+    def read(self, answer: Answer) -> list[PushedTask]:
+        """Return the pushed tasks."""
+        result = read_answer(answer, BatchResult)
+        existing = {index for index in result.existing if self._may_exist[index]}
+        return [PushedTask(id, index in existing) for index, id in enumerate(result.ids)]
 
     def has_room_for(self, line: bytes) -> bool:
         if not self.tasks:
             return True
-        return len(self.tasks) < MOST_TASKS and self.size + len(line) <= MOST_BYTES
+        return len(self.tasks) < MAX_TASKS and self._size + len(line) <= MAX_BYTES
 
-    def slice(self) -> Slice:
-        return Slice(self.tasks, push_lines(self.lines, self.may_exist))
+    def add(self, task: NewTask, line: bytes, *, may_exist: bool) -> None:
+        """Add a task; ``may_exist`` says whether an earlier push may have created it."""
+        self.tasks.append(task)
+        self._lines.append(line)
+        self._may_exist.append(may_exist)
+        self._size += len(line) + 1
 
 
 def slices(tasks: Iterable[NewTask], *, new_key: Callable[[], str]) -> Iterator[Slice]:
     """Yield tasks in slices; each task without a key gets one."""
-    gathered = _Gathered()
-    for task in tasks:
-        pushed = keyed(task, new_key)
-        line = line_of(pushed)
-        if not gathered.has_room_for(line):
-            yield gathered.slice()
-            gathered = _Gathered()
-        gathered.tasks.append(pushed)
-        gathered.lines.append(line)
-        gathered.may_exist.append(task.key is not None or task.unique is not None)
-        gathered.size += len(line) + 1
-    if gathered.tasks:
-        yield gathered.slice()
+    current = Slice()
+    for given in tasks:
+        task = keyed(given, new_key)
+        line = encode_task(task)
+        if not current.has_room_for(line):
+            yield current
+            current = Slice()
+        current.add(task, line, may_exist=given.key is not None or given.unique is not None)
+    if current.tasks:
+        yield current
 
 
-def keyed(task: NewTask, new_key: Callable[[], str]) -> NewTask:
-    """Return a task with a key, so that it may be pushed again and is one task."""
-    if task.key is not None:
-        return task
-    return msgspec.structs.replace(task, key=new_key(), key_ttl=KEY_TTL)
+def batch_failed(
+    slice: Slice, remaining: Iterable[Slice], pushed: Sequence[PushedTask], cause: ClientError
+) -> ClientError:
+    """Return the error for a slice that was not pushed, with the tasks of the slices after it."""
+    if not pushed and is_refusal(cause):
+        return cause
+    others = [task for later in remaining for task in later.tasks]
+    return PushFailed([*slice.tasks, *others], cause, pushed)

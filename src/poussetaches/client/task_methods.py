@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Literal, Unpack
 
-from poussetaches.client import requests
-from poussetaches.client.caller import Caller
+from poussetaches.client.answer import check_empty
+from poussetaches.client.call import Call, filter_query, path_of
+from poussetaches.client.caller import BULK_TIMEOUT, Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.effort import Effort
 from poussetaches.client.errors import ClientError, NoAnswer, Refused
 from poussetaches.client.fields import Filter, PushFields, TaskPatch
-from poussetaches.client.pushing import batch_failed, push_failed
+from poussetaches.client.pushing import encode_task, keyed, push_failed, read_pushed
+from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import (
     BulkResult,
     FailureGroup,
+    FailureList,
     NewTask,
     ProgressReport,
     PushedTask,
     TaskInfo,
 )
-from poussetaches.client.slices import keyed, slices
+from poussetaches.client.slices import batch_failed, slices
+from poussetaches.core.progress import ATTEMPT_TOKEN
+
+TASKS = "/v1/tasks"
+MAX_POLL = 60.0  # seconds, the server's limit
+POLL_DELAY = 10.0  # seconds by which the answer to a long poll may be late
 
 
 class TaskMethods(Caller):
@@ -43,9 +51,10 @@ class TaskMethods(Caller):
         """
         given = NewTask(url, **fields)
         task = keyed(given, self._new_key)
-        request = requests.push(task, own_key=None if given.key else task.key)
+        call = Call("POST", TASKS, body=encode_task(task))
         try:
-            return await self._send_until_done(request, self.push_timeout)
+            answer = await self._send_until_done(call, self.push_timeout)
+            return read_pushed(answer, own_key=None if given.key else task.key)
         except ClientError as exc:
             raise push_failed(task, exc) from exc
 
@@ -71,7 +80,7 @@ class TaskMethods(Caller):
         remaining = slices(tasks, new_key=self._new_key)
         for slice in remaining:
             try:
-                done = await self._send_until_done(slice.request, seconds)
+                done = slice.read(await self._send_until_done(slice.call, seconds))
             except ClientError as exc:
                 raise batch_failed(slice, remaining, pushed, exc) from exc
             pushed += done
@@ -84,7 +93,7 @@ class TaskMethods(Caller):
         Raises:
             NotFound: there is no task with this id.
         """
-        return await self._send(requests.task(id))
+        return await self._read(Call("GET", path_of(TASKS, id)), TaskInfo)
 
     @dual_method
     async def wait(self, id: str, timeout: Seconds) -> TaskInfo:  # noqa: ASYNC109  # the server waits
@@ -96,9 +105,10 @@ class TaskMethods(Caller):
         """
         effort = Effort(in_seconds(timeout), monotonic=self._monotonic)
         while True:
-            poll = min(effort.left, requests.LONGEST_POLL)
+            poll = min(effort.left, MAX_POLL)
+            call = Call("GET", path_of(TASKS, id), (("wait", f"{poll:.3f}"),))
             try:
-                task = await self._send(requests.task(id, wait=poll))
+                task = await self._read(call, TaskInfo, min_timeout=poll + POLL_DELAY)
             except (NoAnswer, Refused) as exc:
                 await self._sleep(effort.pause_after(exc))
                 continue
@@ -106,23 +116,17 @@ class TaskMethods(Caller):
                 return task
 
     @dual_iterator
-    async def list(
+    def list(
         self, filter: Filter | None = None, *, page_size: int = 100
     ) -> AsyncGenerator[TaskInfo, None]:
         """Yield the tasks that match a filter, newest first; pages are fetched as needed."""
-        cursor = None
-        while True:
-            page = await self._send(requests.tasks(filter or {}, limit=page_size, cursor=cursor))
-            for task in page.tasks:
-                yield task
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return self._pages(TASKS, filter_query(filter or {}), page_size=page_size)
 
     @dual_method
     async def failures(self, state: Literal["dead", "failing"] = "dead") -> Sequence[FailureGroup]:
         """Return the groups of similar dead, or failing, tasks; the largest group first."""
-        return await self._send(requests.failures(state))
+        call = Call("GET", "/v1/failures", (("state", state),))
+        return (await self._read(call, FailureList)).groups
 
     @dual_method
     async def run(self, id: str, patch: TaskPatch | None = None) -> TaskInfo:
@@ -131,7 +135,7 @@ class TaskMethods(Caller):
         Raises:
             Conflict: the task is not waiting.
         """
-        return await self._send(requests.change(id, "run", patch))
+        return await self._change(id, "run", patch)
 
     @dual_method
     async def requeue(self, id: str, patch: TaskPatch | None = None) -> TaskInfo:
@@ -140,7 +144,7 @@ class TaskMethods(Caller):
         Raises:
             Conflict: the task has not ended.
         """
-        return await self._send(requests.change(id, "requeue", patch))
+        return await self._change(id, "requeue", patch)
 
     @dual_method
     async def cancel(self, id: str) -> TaskInfo:
@@ -149,7 +153,7 @@ class TaskMethods(Caller):
         Raises:
             Conflict: the task has ended.
         """
-        return await self._send(requests.change(id, "cancel"))
+        return await self._change(id, "cancel", None)
 
     @dual_method
     async def edit(self, id: str, patch: TaskPatch) -> TaskInfo:
@@ -158,12 +162,13 @@ class TaskMethods(Caller):
         Raises:
             Conflict: the task is running, or has succeeded.
         """
-        return await self._send(requests.edit(id, patch))
+        call = Call("PATCH", path_of(TASKS, id), body=encode_request(patch))
+        return await self._read(call, TaskInfo)
 
     @dual_method
     async def delete(self, id: str) -> None:
         """Delete a task in any state, with its attempts."""
-        await self._send(requests.delete(id))
+        await self._do(Call("DELETE", path_of(TASKS, id)))
 
     @dual_method
     async def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
@@ -174,7 +179,10 @@ class TaskMethods(Caller):
         Raises:
             Conflict: the attempt has ended.
         """
-        await self._send(requests.progress(id, token, report), self.push_timeout)
+        body = encode_request({"done": report.done, "total": report.total, "note": report.note})
+        headers = ((ATTEMPT_TOKEN, token),)
+        call = Call("POST", path_of(TASKS, id, "progress"), body=body, headers=headers)
+        check_empty(await self._send(call, self.push_timeout))
 
     @dual_method
     async def run_many(
@@ -191,9 +199,8 @@ class TaskMethods(Caller):
         An empty filter requires ``all``. The call takes up to ten minutes; the server finishes
         it even if the connection is lost.
         """
-        return await self._send(
-            requests.change_many("run", filter, set=set, spread=spread, dry_run=dry_run, all=all)
-        )
+        given = {"set": set, "spread": spread}
+        return await self._change_many("run", filter, given, dry_run=dry_run, all=all)
 
     @dual_method
     async def requeue_many(
@@ -210,22 +217,37 @@ class TaskMethods(Caller):
         An empty filter requires ``all``. The call takes up to ten minutes; the server finishes
         it even if the connection is lost.
         """
-        return await self._send(
-            requests.change_many(
-                "requeue", filter, set=set, spread=spread, dry_run=dry_run, all=all
-            )
-        )
+        given = {"set": set, "spread": spread}
+        return await self._change_many("requeue", filter, given, dry_run=dry_run, all=all)
 
     @dual_method
     async def cancel_many(
         self, filter: Filter, *, dry_run: bool = False, all: bool = False
     ) -> BulkResult:
         """Cancel all matching tasks; ``all`` is as in ``requeue_many``."""
-        return await self._send(requests.change_many("cancel", filter, dry_run=dry_run, all=all))
+        return await self._change_many("cancel", filter, {}, dry_run=dry_run, all=all)
 
     @dual_method
     async def delete_many(
         self, filter: Filter, *, dry_run: bool = False, all: bool = False
     ) -> BulkResult:
         """Delete all matching tasks; ``all`` is as in ``requeue_many``."""
-        return await self._send(requests.change_many("delete", filter, dry_run=dry_run, all=all))
+        return await self._change_many("delete", filter, {}, dry_run=dry_run, all=all)
+
+    async def _change(self, id: str, verb: str, patch: TaskPatch | None) -> TaskInfo:
+        body = b"" if patch is None else encode_request(patch)
+        return await self._read(Call("POST", path_of(TASKS, id, verb), body=body), TaskInfo)
+
+    async def _change_many(
+        self,
+        verb: str,
+        filter: Filter,
+        optional: Mapping[str, object],
+        *,
+        dry_run: bool,
+        all: bool,
+    ) -> BulkResult:
+        given = {name: value for name, value in optional.items() if value is not None}
+        document = {"filter": filter, "all": all, "dry_run": dry_run, **given}
+        call = Call("POST", f"{TASKS}/{verb}", body=encode_request(document))
+        return await self._read(call, BulkResult, min_timeout=BULK_TIMEOUT)

@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from poussetaches.client.address import read_address, url_for_messages
-from poussetaches.client.wire import Answer, Call
+from poussetaches.client.answer import Answer
+from poussetaches.client.call import Call
 
 if TYPE_CHECKING:
     from poussetaches.client.async_connections import AsyncConnections

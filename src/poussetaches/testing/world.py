@@ -19,9 +19,10 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Message
 
 from poussetaches.client.admission import IncomingRequest, Reply
+from poussetaches.client.answer import Answer
+from poussetaches.client.call import Call
 from poussetaches.client.errors import ClientError, NoAnswer
 from poussetaches.client.transport import AsyncStream, Stream
-from poussetaches.client.wire import Answer, Call
 from poussetaches.core.moment import Moment
 from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.core.task import Outcome
