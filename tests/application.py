@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from poussetaches.client.admission import IncomingRequest
-from poussetaches.client.function import TaskFunction
+from poussetaches.client.delivery_auth import IncomingRequest
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.task_function import TaskFunction
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.signature import SignedRequest, body_hash, sign_request
 

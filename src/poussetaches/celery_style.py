@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from poussetaches.client.durations import Seconds, in_seconds
-from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction, check_is_task
-from poussetaches.client.handle import Pushed
 from poussetaches.client.options import PushOptionFields, push_options
+from poussetaches.client.push_handle import Pushed
+from poussetaches.client.task_function import AsyncTask, SyncTask, TaskFunction, check_is_task
 from poussetaches.core.errors import PousseTachesError
 
 __all__ = ["CeleryStyle", "NotOffered", "Signature", "celery_style", "chain", "chord", "group"]
@@ -112,7 +112,9 @@ class CeleryStyle(TaskFunction[P, R]):
             "priority": when.get("priority"),
         }
         options = push_options(self.name, given)
-        return self.push_with(options.over(self.default_options), tuple(args or ()), kwargs or {})
+        return self.push_with(
+            options.with_defaults(self.default_options), tuple(args or ()), kwargs or {}
+        )
 
     def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """Return the task with all its arguments, to be pushed later."""

@@ -13,15 +13,15 @@ from anyio.lowlevel import RunVar
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Receive, Scope, Send
-from poussetaches.client.current import TaskLogFilter, current_task
-from poussetaches.client.handle import Pushed
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, Receiver
+from poussetaches.client.current_task import TaskLogFilter, current_task
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.push_handle import Pushed
+from poussetaches.client.receiver import Delivery, Receiver
 from poussetaches.client.results import EndedTask
-from poussetaches.client.tasks import Tasks as PlainTasks
+from poussetaches.client.tasks import Tasks as ClientTasks
 
 try:
     from fastapi import FastAPI
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-class Tasks(PlainTasks):
+class Tasks(ClientTasks):
     """The tasks of a FastAPI or Starlette application; ``init_app`` mounts their receiver.
 
     Parameters of a handler that are dependencies (``Depends``), or the request itself, are filled
@@ -110,7 +110,7 @@ class Tasks(PlainTasks):
             return super().delivery_in_test()
         from starlette.testclient import TestClient  # noqa: PLC0415  # of tests alone
 
-        app = _outlived(self._app)
+        app = _expose_exceptions(self._app)
         client = TestClient(app, base_url="http://localhost", follow_redirects=False)
 
         def deliver(request: IncomingRequest) -> Reply:
@@ -119,7 +119,7 @@ class Tasks(PlainTasks):
                 answer = client.request(
                     request.method, request.target, headers=headers, content=request.body
                 )
-            except _BrokenOff as exc:
+            except _TestEnded as exc:
                 raise exc.reason from None
             return Reply(answer.status_code, answer.content, dict(answer.headers))
 
@@ -148,7 +148,7 @@ class _Threads:
         return await to_thread.run_sync(partial(delivery.call, **injected), limiter=limiter)
 
 
-class _BrokenOff(Exception):
+class _TestEnded(Exception):
     """Carries the exception that ends a test."""
 
     def __init__(self, reason: BaseException) -> None:
@@ -156,7 +156,7 @@ class _BrokenOff(Exception):
         self.reason = reason
 
 
-def _outlived(app: AsgiApp) -> AsgiApp:
+def _expose_exceptions(app: AsgiApp) -> AsgiApp:
     """Return an application whose test client sees every exception.
 
     A BaseException from the application ends the client's loop, sometimes before the client has
@@ -169,7 +169,7 @@ def _outlived(app: AsgiApp) -> AsgiApp:
         except (Exception, asyncio.CancelledError):
             raise
         except BaseException as exc:
-            raise _BrokenOff(exc) from exc
+            raise _TestEnded(exc) from exc
 
     return call
 
@@ -229,12 +229,12 @@ async def _with_dependencies(
     )
     inner.add_api_route("/", endpoint, methods=["POST"], response_model=None)
     inner.dependency_overrides = getattr(app, "dependency_overrides", {})
-    inner.add_middleware(_Within, app=app)
+    inner.add_middleware(_OuterApplication, app=app)
     await inner({**scope, "method": "POST", "path": "/", "root_path": ""}, _receive, _send)
     return results[0]
 
 
-class _Within:
+class _OuterApplication:
     """Has dependencies see the application that the task is of."""
 
     def __init__(self, inner: AsgiApp, *, app: Starlette) -> None:

@@ -12,15 +12,15 @@ import click
 from flask import Flask, current_app, has_app_context
 from flask.cli import AppGroup
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.current import TaskLogFilter, current_task
-from poussetaches.client.handle import Pushed
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, Receiver, run_to_end
+from poussetaches.client.current_task import TaskLogFilter, current_task
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.push_handle import Pushed
+from poussetaches.client.receiver import Delivery, Receiver, run_to_end
 from poussetaches.client.results import EndedTask
-from poussetaches.client.sync import sync as sync_tasks
-from poussetaches.client.tasks import Tasks as PlainTasks
+from poussetaches.client.sync_command import sync as sync_tasks
+from poussetaches.client.tasks import Tasks as ClientTasks
 from poussetaches.client.wsgi import WsgiReceiver
 from poussetaches.core.errors import PousseTachesError
 
@@ -57,7 +57,7 @@ class Arguments(TypedDict, total=False):
     environ: Mapping[str, str]
 
 
-class Tasks(PlainTasks):
+class Tasks(ClientTasks):
     """The tasks of a Flask application, which is given here or to ``init_app``.
 
     Handlers run in an application context. A setting that the arguments do not give is looked

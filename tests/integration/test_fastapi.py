@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.modes import ImmediatePusher
+from poussetaches.client.immediate_pusher import ImmediatePusher
 from poussetaches.fastapi import EndedTask, Tasks
 from poussetaches.testing import testing
 from tests.acceptance.harness import PATIENCE

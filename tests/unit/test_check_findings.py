@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from poussetaches.cli.findings import FINDINGS, finding_of
-from poussetaches.client.admission import IncomingRequest
-from poussetaches.client.receive import PROBE
+from poussetaches.client.delivery_auth import IncomingRequest
+from poussetaches.client.receiver import PROBE
 from poussetaches.client.tasks import Tasks
 from tests.application import signed
 

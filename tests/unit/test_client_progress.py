@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from poussetaches.client.current import CurrentTask
+from poussetaches.client.current_task import CurrentTask
 from poussetaches.client.errors import Conflict, NoAnswer
-from poussetaches.client.progress import FIRST_PAUSE, INTERVAL, ProgressReporter
+from poussetaches.client.progress_reporter import FIRST_PAUSE, INTERVAL, ProgressReporter
 from poussetaches.client.results import ProgressReport
 
 

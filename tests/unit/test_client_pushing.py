@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from poussetaches.client.answer import Answer
+from poussetaches.client.batch_push import MAX_BYTES, MAX_TASKS, slices
 from poussetaches.client.call import Call
 from poussetaches.client.client import Client
 from poussetaches.client.errors import (
@@ -24,7 +25,6 @@ from poussetaches.client.errors import (
     Refused,
 )
 from poussetaches.client.results import NewTask
-from poussetaches.client.slices import MAX_BYTES, MAX_TASKS, slices
 from poussetaches.client.transport import Stream
 
 TASK: dict[str, object] = {

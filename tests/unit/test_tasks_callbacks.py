@@ -12,9 +12,9 @@ import pytest
 from poussetaches.celery_style import celery_style
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client
-from poussetaches.client.current import current_task
-from poussetaches.client.outcome import GiveUp
-from poussetaches.client.receive import Receiver
+from poussetaches.client.current_task import current_task
+from poussetaches.client.handler_exception import GiveUp
+from poussetaches.client.receiver import Receiver
 from poussetaches.client.results import EndedTask, LastAttempt
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.callback import callback_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.client.config import (
+from poussetaches.client.environment import (
     Mode,
     read_mode,
     read_public_prefix,

@@ -11,7 +11,11 @@ from typing import Any, cast
 import pytest
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
-from poussetaches.client.declare import Background, DeclarationRefused, declare_until_done
+from poussetaches.client.declaration_sender import (
+    Background,
+    DeclarationRefused,
+    declare_until_done,
+)
 from poussetaches.client.errors import Busy, Conflict, InvalidRequest, NoAnswer, Refused
 from poussetaches.client.results import DeclaredSchedules, RefusedSchedule
 from poussetaches.client.tasks import Tasks

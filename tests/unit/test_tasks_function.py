@@ -17,13 +17,14 @@ import pytest
 from poussetaches.client import option_rules
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import AsyncClient, Client
-from poussetaches.client.config import Keys
-from poussetaches.client.current import current_task
+from poussetaches.client.client_pusher import ClientPusher, push_fields
+from poussetaches.client.current_task import current_task
+from poussetaches.client.environment import Keys
 from poussetaches.client.errors import NotFound
-from poussetaches.client.handle import NoResult, Pushed, ResultTruncated, TaskFailed
-from poussetaches.client.modes import KEPT, ClientPusher, ImmediatePusher, push_fields
+from poussetaches.client.handler_exception import RetryLater
+from poussetaches.client.immediate_pusher import MAX_ENDED_TASKS, ImmediatePusher
 from poussetaches.client.options import PushOptionFields
-from poussetaches.client.outcome import RetryLater
+from poussetaches.client.push_handle import NoResult, Pushed, ResultTruncated, TaskFailed
 from poussetaches.client.results import NewTask, TaskInfo
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import SettingsError
@@ -509,7 +510,7 @@ def test_immediate_mode_forgets_old_tasks() -> None:
     def handler() -> None: ...
 
     with tasks.use(pusher):
-        pushed = [handler.push() for _ in range(KEPT + 1)]
+        pushed = [handler.push() for _ in range(MAX_ENDED_TASKS + 1)]
 
     assert pushed[1].result(0) is None
     with pytest.raises(NotFound):

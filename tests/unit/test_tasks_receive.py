@@ -16,17 +16,17 @@ from inspect import Parameter
 import pytest
 
 from poussetaches import __version__
-from poussetaches.client.admission import (
+from poussetaches.client.current_task import NoCurrentTask, current_task
+from poussetaches.client.declaration_sender import DeclarationRefused
+from poussetaches.client.delivery_auth import (
     MAX_BODY,
     MAX_REFUSED_BODY,
     TOLERANCE,
     IncomingRequest,
     Reply,
 )
-from poussetaches.client.current import NoCurrentTask, current_task
-from poussetaches.client.declare import DeclarationRefused
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, Receiver
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.receiver import Delivery, Receiver
 from poussetaches.client.results import EndedTask, ProgressReport
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.probe import Refusal, declaration_in, probe_answer_in

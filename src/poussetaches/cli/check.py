@@ -54,7 +54,7 @@ def check(
     # Here, because the other commands need none of it.
     from poussetaches.cli.probe import Server, probe  # noqa: PLC0415
     from poussetaches.cli.program import program_at  # noqa: PLC0415
-    from poussetaches.client.config import read_secret  # noqa: PLC0415
+    from poussetaches.client.environment import read_secret  # noqa: PLC0415
 
     address, source = server_address(url, data_dir, config, os.environ)
     server = Server(address, source, read_secret(os.environ, "POUSSETACHES_API_TOKEN"))

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
         Refused,
         Unauthorized,
     )
-    from poussetaches.client.original import POUSSETACHES_AUTH_KEY, GetTask, PousseTaches, Task
+    from poussetaches.client.original_client import (
+        POUSSETACHES_AUTH_KEY,
+        GetTask,
+        PousseTaches,
+        Task,
+    )
     from poussetaches.client.results import (
         AttemptInfo,
         BulkResult,
@@ -73,7 +78,9 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("AsyncClient", "Client"), "client"),
-    **dict.fromkeys(("POUSSETACHES_AUTH_KEY", "GetTask", "PousseTaches", "Task"), "original"),
+    **dict.fromkeys(
+        ("POUSSETACHES_AUTH_KEY", "GetTask", "PousseTaches", "Task"), "original_client"
+    ),
     **dict.fromkeys(
         (
             *("AttemptInfo", "BulkResult", "EndedTask", "Event", "FailureGroup", "LastAttempt"),

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from poussetaches.client.config import API_TOKEN, URL, read_secret
+from poussetaches.client.environment import API_TOKEN, URL, read_secret
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.target import without_credentials
 
@@ -31,7 +31,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.scheme}://{self.authority}"
 
     @property
-    def shown(self) -> str:
+    def shown_url(self) -> str:
         """The server's URL, for messages."""
         return f"unix:{self.socket}" if self.socket else self.origin + self.prefix
 

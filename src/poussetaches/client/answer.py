@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from poussetaches.client.base_values import decode_as_base
-from poussetaches.client.config import URL
-from poussetaches.client.effort import is_transient
+from poussetaches.client.environment import URL
 from poussetaches.client.errors import (
     BY_CODE,
     BY_STATUS,
@@ -18,6 +17,7 @@ from poussetaches.client.errors import (
     NotUnderstood,
     Refused,
 )
+from poussetaches.client.retry_timer import is_temporary_status
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ def refusal(answer: Answer) -> ClientError:
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = _Problem(detail=_excerpt(answer))
     code = problem.type.removeprefix(PROBLEM) if problem.type.startswith(PROBLEM) else ""
-    if not code and not is_transient(answer.status):
+    if not code and not is_temporary_status(answer.status):
         return not_understood(answer, problem.detail)
     kind = BY_CODE.get(code) or BY_STATUS.get(answer.status, Refused)
     return kind(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from poussetaches.client.codec import Codec, CodecError
-from poussetaches.client.handlers import underlying
+from poussetaches.client.handler_function import unwrap
 from poussetaches.client.results import EndedTask
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
@@ -125,13 +125,13 @@ class Arguments:
             match parameter.kind:
                 case inspect.Parameter.VAR_POSITIONAL:
                     values = typing.cast("tuple[object, ...]", value)
-                    sent["*" + name] = [_encode(codec, name, item, around=2) for item in values]
+                    sent["*" + name] = [_encode(codec, name, item, outer=2) for item in values]
                 case inspect.Parameter.VAR_KEYWORD:
                     options = typing.cast("dict[str, object]", value)
                     sent |= {key: _encode(codec, key, item) for key, item in options.items()}
                 case _:
-                    around = 1 if self._ended_task is None else 0
-                    sent[name] = _encode(codec, name, value, around=around)
+                    outer = 1 if self._ended_task is None else 0
+                    sent[name] = _encode(codec, name, value, outer=outer)
         if self._ended_task is not None:
             return typing.cast("dict[str, object]", sent[self._ended_task])
         return sent
@@ -229,7 +229,7 @@ def resolve(function: Callable[..., object], annotation: object) -> object:
     """
     if annotation is inspect.Parameter.empty:
         return typing.Any
-    scope = getattr(inspect.unwrap(underlying(function)), "__globals__", {})
+    scope = getattr(inspect.unwrap(unwrap(function)), "__globals__", {})
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
         hints = typing.get_type_hints(holder, globalns=scope, include_extras=True)
@@ -254,10 +254,10 @@ def _unknown_name(function: Callable[..., object], exc: NameError) -> UnknownTyp
     )
 
 
-def _encode(codec: Codec, name: str, value: object, *, around: int = 1) -> object:
+def _encode(codec: Codec, name: str, value: object, *, outer: int = 1) -> object:
     """Return the JSON of a value that stands within so many objects and arrays of the body."""
     try:
-        return codec.encode(value, max_depth=MAX_DEPTH - around)
+        return codec.encode(value, max_depth=MAX_DEPTH - outer)
     except CodecError as exc:
         raise ArgumentError(name, str(exc)) from exc
 

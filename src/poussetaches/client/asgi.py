@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from poussetaches.client.admission import IncomingRequest, Intake, Reply
-from poussetaches.client.receive import Receiver
+from poussetaches.client.delivery_auth import IncomingRequest, Intake, Reply
+from poussetaches.client.receiver import Receiver
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

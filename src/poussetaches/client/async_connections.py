@@ -19,7 +19,7 @@ from poussetaches.client.errors import ClientError, NoAnswer
 from poussetaches.core.errors import SettingsError
 
 IDLE_CONNECTION = timedelta(seconds=30)  # the server closes after 75 s; ours are closed first
-MOST_AT_ONCE = 65_536  # bytes of a stream
+CHUNK_SIZE = 65_536  # bytes of a stream
 
 
 class AsyncConnections:
@@ -39,7 +39,7 @@ class AsyncConnections:
         except PyreqwestError as exc:
             raise self._no_answer(exc, timeout) from exc
         headers = _headers_of(response)
-        return Answer(response.status, headers, bytes(body), self._address.shown)
+        return Answer(response.status, headers, bytes(body), self._address.shown_url)
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float) -> AsyncIterator[_Stream]:
@@ -47,7 +47,7 @@ class AsyncConnections:
         request = self._request(call).timeout(timedelta(days=365)).streamed_read_buffer_limit(0)
         try:
             async with request.build_streamed() as response:
-                head = Answer(response.status, _headers_of(response), b"", self._address.shown)
+                head = Answer(response.status, _headers_of(response), b"", self._address.shown_url)
                 yield _Stream(head, response, silence)
         except (PyreqwestError, TimeoutError) as exc:
             raise self._no_answer(exc, silence) from exc
@@ -65,7 +65,9 @@ class AsyncConnections:
         details = getattr(exc, "details", None) or {}
         causes = [cause["message"] for cause in details.get("causes") or []]
         why = causes[-1] if causes else exc
-        return NoAnswer(f"no answer from {self._address.shown} (within {timeout:.3g} s): {why}")
+        return NoAnswer(
+            f"no answer from {self._address.shown_url} (within {timeout:.3g} s): {why}"
+        )
 
 
 class _Stream:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError
-from poussetaches.client.fields import Filter
+from poussetaches.client.request_fields import Filter
 
 JSON = "application/json"
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 from poussetaches.client.answer import Answer, check_empty, check_status, read_answer
 from poussetaches.client.call import Call, Query, optional_query
 from poussetaches.client.durations import Seconds, in_seconds
-from poussetaches.client.effort import Effort
 from poussetaches.client.errors import NoAnswer, Refused
 from poussetaches.client.installation import warn_of_original
-from poussetaches.client.pushing import key_maker
 from poussetaches.client.results import TaskInfo, TaskPage
+from poussetaches.client.retry_timer import RetryTimer
+from poussetaches.client.single_push import key_maker
 from poussetaches.client.transport import AsyncTransport
 
 T = TypeVar("T")
@@ -54,13 +54,13 @@ class Caller:
 
     async def _send_until_done(self, call: Call, seconds: float) -> Answer:
         """Repeat a request for at most so many seconds, while its errors are temporary."""
-        effort = Effort(seconds, monotonic=self._monotonic)
+        timer = RetryTimer(seconds, monotonic=self._monotonic)
         while True:
             try:
-                answer = await self._send(call, effort.timeout)
+                answer = await self._send(call, timer.timeout)
                 check_status(answer)
             except (NoAnswer, Refused) as exc:
-                await self._sleep(effort.pause_after(exc))
+                await self._sleep(timer.pause_after(exc))
             else:
                 return answer
 

@@ -9,18 +9,18 @@ from typing import Any, Unpack, cast
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
-from poussetaches.client.declare import Declaration, RoutedQueue
-from poussetaches.client.definitions import QueueSettings, Schedule, ScheduleOptions
+from poussetaches.client.declaration_sender import Declaration, RoutedQueue
+from poussetaches.client.definition_options import QueueSettings, Schedule, ScheduleOptions
 from poussetaches.client.durations import in_seconds, with_seconds
-from poussetaches.client.fields import QueueFields, Retry
-from poussetaches.client.function import (
+from poussetaches.client.options import Callback
+from poussetaches.client.request_fields import QueueFields, Retry
+from poussetaches.client.task_function import (
     PushOptions,
     TaskFunction,
     check_callbacks,
     check_is_task,
 )
-from poussetaches.client.names import SERVER_NAME, check_name
-from poussetaches.client.options import Callback
+from poussetaches.client.task_names import SERVER_NAME, check_name
 from poussetaches.client.validation import check_known, check_queue_settings, check_run_rules
 from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule

@@ -9,7 +9,7 @@ from typing import Protocol, TypedDict, cast
 
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.durations import Seconds, in_seconds, with_seconds
-from poussetaches.client.fields import OnConflict, Retry
+from poussetaches.client.request_fields import OnConflict, Retry
 from poussetaches.client.results import EndedTask
 from poussetaches.client.validation import (
     check_known,
@@ -50,16 +50,16 @@ class Options:
     on_dead: Callback | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def over(self, others: Options) -> Options:
+    def with_defaults(self, others: Options) -> Options:
         """Return these with others where these say nothing, also within retry and labels."""
-        said = {
+        definition = {
             it.name: getattr(self, it.name)
             for it in fields(self)
             if getattr(self, it.name) is not None
         }
-        said["retry"] = {**others.retry, **self.retry}
-        said["labels"] = {**others.labels, **self.labels}
-        return replace(others, **said)
+        definition["retry"] = {**others.retry, **self.retry}
+        definition["labels"] = {**others.labels, **self.labels}
+        return replace(others, **definition)
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ class RetryRule:
         return self.retry_on is not None and not isinstance(exc, self.retry_on)
 
 
-def retry_rule(said: TaskOptions) -> RetryRule:
+def retry_rule(definition: TaskOptions) -> RetryRule:
     """Return the retry rule of a definition.
 
     Raises:
         DefinitionError: give_up_on or retry_on is not a list or tuple of exception classes.
     """
-    retry_on = said.get("retry_on")
+    retry_on = definition.get("retry_on")
     return RetryRule(
-        give_up_on=_exception_classes("give_up_on", said.get("give_up_on") or ()),
+        give_up_on=_exception_classes("give_up_on", definition.get("give_up_on") or ()),
         retry_on=None if retry_on is None else _exception_classes("retry_on", retry_on),
     )
 
@@ -143,26 +143,26 @@ class TaskOptions(TypedDict, total=False):
     on_dead: Callback | None
 
 
-def aliases_of(said: TaskOptions) -> Sequence[str]:
+def aliases_of(definition: TaskOptions) -> Sequence[str]:
     """Return the former names of a task.
 
     Raises:
         DefinitionError: they are a single string, which is a sequence of one-letter names.
     """
-    aliases = said.get("aliases", ())
+    aliases = definition.get("aliases", ())
     if isinstance(aliases, str):
         raise DefinitionError(f"aliases takes a list of names, not {aliases!r}")
     return aliases
 
 
-def default_options(name: str, said: TaskOptions) -> Options:
+def default_options(name: str, definition: TaskOptions) -> Options:
     """Return the options of a definition for all pushes of the task.
 
     Raises:
         DefinitionError: an option is unknown, or has a value that every server refuses.
     """
-    check_known(f"task {name!r}", said, TaskOptions.__annotations__, noun="option")
-    given = {option: it for option, it in said.items() if option in _FOR_PUSHES}
+    check_known(f"task {name!r}", definition, TaskOptions.__annotations__, noun="option")
+    given = {option: it for option, it in definition.items() if option in _FOR_PUSHES}
     check_task_options(f"task {name!r}", given)
     return _options(cast("PushOptionFields", given))
 

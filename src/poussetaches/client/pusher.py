@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from poussetaches.client.config import Keys
+from poussetaches.client.environment import Keys
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 
 

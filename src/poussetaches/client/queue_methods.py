@@ -8,7 +8,7 @@ from typing import Unpack
 from poussetaches.client.call import Call, Query, path_of
 from poussetaches.client.caller import BULK_TIMEOUT, Caller
 from poussetaches.client.dual_method import dual_method
-from poussetaches.client.fields import QueueFields
+from poussetaches.client.request_fields import QueueFields
 from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import CountResult, QueueInfo, QueueList
 

@@ -11,7 +11,7 @@ import msgspec
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.base_values import base_value, encode_as_base
 from poussetaches.client.durations import with_seconds
-from poussetaches.client.plain import fields_of
+from poussetaches.client.json_value import fields_of
 
 _UNCHANGED = frozenset({str, int, bool, type(None)})  # the same in JSON
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 import msgspec
 
 from poussetaches.client.durations import Seconds
-from poussetaches.client.fields import Expected, Method, OnConflict, Retry, State
+from poussetaches.client.request_fields import Expected, Method, OnConflict, Retry, State
 from poussetaches.core.progress import LARGEST_AMOUNT
 
 

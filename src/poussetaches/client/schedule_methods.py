@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from poussetaches.client.call import Call, Query, path_of
 from poussetaches.client.caller import Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
-from poussetaches.client.fields import DeclaredSchedule, ScheduleFields
+from poussetaches.client.request_fields import DeclaredSchedule, ScheduleFields
 from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import (
     DeclaredSchedules,

@@ -11,8 +11,8 @@ from poussetaches.client.call import Call, optional_query
 from poussetaches.client.caller import Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.errors import NoAnswer, Refused
+from poussetaches.client.event_stream import OK, SILENCE, EventReader
 from poussetaches.client.results import Event, PauseResult, StatsInfo
-from poussetaches.client.server_sent import OK, SILENCE, EventReader
 
 
 class ServerMethods(Caller):

@@ -6,14 +6,13 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Literal, Unpack
 
 from poussetaches.client.answer import check_empty
+from poussetaches.client.batch_push import batch_failed, slices
 from poussetaches.client.call import Call, filter_query, path_of
 from poussetaches.client.caller import BULK_TIMEOUT, Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.durations import Seconds, in_seconds
-from poussetaches.client.effort import Effort
 from poussetaches.client.errors import ClientError, NoAnswer, Refused
-from poussetaches.client.fields import Filter, PushFields, TaskPatch
-from poussetaches.client.pushing import encode_task, keyed, push_failed, read_pushed
+from poussetaches.client.request_fields import Filter, PushFields, TaskPatch
 from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import (
     BulkResult,
@@ -24,7 +23,8 @@ from poussetaches.client.results import (
     PushedTask,
     TaskInfo,
 )
-from poussetaches.client.slices import batch_failed, slices
+from poussetaches.client.retry_timer import RetryTimer
+from poussetaches.client.single_push import encode_task, keyed, push_failed, read_pushed
 from poussetaches.core.progress import ATTEMPT_TOKEN
 
 TASKS = "/v1/tasks"
@@ -103,16 +103,16 @@ class TaskMethods(Caller):
             NotFound: there is no task with this id.
             NoAnswer: the server could not be reached until the time was over.
         """
-        effort = Effort(in_seconds(timeout), monotonic=self._monotonic)
+        timer = RetryTimer(in_seconds(timeout), monotonic=self._monotonic)
         while True:
-            poll = min(effort.left, MAX_POLL)
+            poll = min(timer.left, MAX_POLL)
             call = Call("GET", path_of(TASKS, id), (("wait", f"{poll:.3f}"),))
             try:
                 task = await self._read(call, TaskInfo, min_timeout=poll + POLL_DELAY)
             except (NoAnswer, Refused) as exc:
-                await self._sleep(effort.pause_after(exc))
+                await self._sleep(timer.pause_after(exc))
                 continue
-            if task.has_ended or not effort.left:
+            if task.has_ended or not timer.left:
                 return task
 
     @dual_iterator

@@ -9,10 +9,20 @@ from contextlib import contextmanager
 from inspect import Parameter
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.client import AsyncClient, Client
-from poussetaches.client.config import (
+from poussetaches.client.client_pusher import ClientPusher
+from poussetaches.client.declaration_sender import Background, DeclaringClient, declare
+from poussetaches.client.declarations import Declarations, check_expression
+from poussetaches.client.definition_options import (
+    Misfire,
+    Overlap,
+    Schedule,
+    TaskDecorator,
+)
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.durations import Seconds
+from poussetaches.client.environment import (
     API_TOKEN,
     AUTH_KEY,
     MODE,
@@ -26,27 +36,9 @@ from poussetaches.client.config import (
     read_secret,
     read_signing_secrets,
 )
-from poussetaches.client.declarations import Declarations, check_expression
-from poussetaches.client.declare import Background, DeclaringClient, declare
-from poussetaches.client.definitions import (
-    Misfire,
-    Overlap,
-    Schedule,
-    TaskDecorator,
-)
-from poussetaches.client.durations import Seconds
-from poussetaches.client.function import (
-    AsyncTask,
-    NoTransactions,
-    SyncTask,
-    TaskFunction,
-    check_callbacks,
-)
-from poussetaches.client.handle import Pushed
-from poussetaches.client.handlers import is_async, reason_not_to_run
+from poussetaches.client.handler_function import is_async, reason_not_to_run
+from poussetaches.client.immediate_pusher import ImmediatePusher
 from poussetaches.client.installation import warn_of_original
-from poussetaches.client.modes import ClientPusher, ImmediatePusher
-from poussetaches.client.names import name_of
 from poussetaches.client.options import (
     Options,
     TaskOptions,
@@ -54,10 +46,19 @@ from poussetaches.client.options import (
     default_options,
     retry_rule,
 )
+from poussetaches.client.push_handle import Pushed
 from poussetaches.client.pusher import Pusher, Replacement
-from poussetaches.client.receive import Receiver
-from poussetaches.client.registry import TaskRegistry
+from poussetaches.client.receiver import Receiver
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.task_function import (
+    AsyncTask,
+    NoTransactions,
+    SyncTask,
+    TaskFunction,
+    check_callbacks,
+)
+from poussetaches.client.task_names import name_of
+from poussetaches.client.task_registry import TaskRegistry
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.probe import DeclarationStatus
 
@@ -304,7 +305,7 @@ class Tasks(Declarations):
         """Return what delivers through the application's test client."""
         return self.receiver().run
 
-    def settle_in_test(self) -> None:
+    def push_pending_in_test(self) -> None:
         """Push what waits for the end of a transaction that a test will never end."""
 
     # What the server is told

@@ -13,7 +13,7 @@ from poussetaches.client.call import Call
 
 if TYPE_CHECKING:
     from poussetaches.client.async_connections import AsyncConnections
-    from poussetaches.client.connections import Connections
+    from poussetaches.client.blocking_connections import Connections
 
 
 C = TypeVar("C")
@@ -144,7 +144,7 @@ class HttpTransport(_HttpTransport["Connections"]):
             connections.close()
 
     def _open(self, address: Address) -> Connections:
-        from poussetaches.client.connections import Connections  # noqa: PLC0415  # 60 ms
+        from poussetaches.client.blocking_connections import Connections  # noqa: PLC0415  # 60 ms
 
         return Connections(address)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
-from poussetaches.client.admission import PIECE, IncomingRequest, Reply
-from poussetaches.client.receive import Receiver
+from poussetaches.client.delivery_auth import PIECE, IncomingRequest, Reply
+from poussetaches.client.receiver import Receiver
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]

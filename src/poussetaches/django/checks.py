@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
-from poussetaches.client.config import (
+from poussetaches.client.environment import (
     API_TOKEN,
     AUTH_KEY,
     MODE,
@@ -18,7 +18,7 @@ from poussetaches.client.config import (
     SIGNING_SECRET,
     URL,
 )
-from poussetaches.django.tasks import registry
+from poussetaches.django.project_tasks import registry
 
 MIDDLEWARE = "poussetaches.django.Middleware"
 FROM_ENVIRONMENT = (URL, API_TOKEN, AUTH_KEY, SIGNING_SECRET, PUBLIC_PREFIX, MODE)

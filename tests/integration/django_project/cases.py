@@ -28,15 +28,15 @@ from django.test import (
 )
 from django.utils import translation
 
-from poussetaches.client.admission import MAX_REFUSED_BODY, PIECE
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client as Poussetaches
+from poussetaches.client.delivery_auth import MAX_REFUSED_BODY, PIECE
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.django import RetryLater, Tasks, push_on_commit
 from poussetaches.django.checks import check_middleware, check_names, check_settings
 from poussetaches.django.management.commands.poussetaches_dev import command_line
-from poussetaches.django.tasks import registry
+from poussetaches.django.project_tasks import registry
 from poussetaches.testing import testing
 from tests.application import RecordingPusher, delivery, signed
 from tests.integration.django_project.tasks import double, greet, tasks

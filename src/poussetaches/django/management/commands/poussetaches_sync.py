@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from poussetaches.client.sync import sync
+from poussetaches.client.sync_command import sync
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.django.tasks import registry
+from poussetaches.django.project_tasks import registry
 
 
 class Command(BaseCommand):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.function import TaskFunction
-from poussetaches.client.names import TASK_NAME, Source, check_name
-from poussetaches.client.receive import PROBE
+from poussetaches.client.receiver import PROBE
+from poussetaches.client.task_function import TaskFunction
+from poussetaches.client.task_names import TASK_NAME, Source, check_name
 
 
 class TaskRegistry:

@@ -7,18 +7,18 @@ from typing import Any
 
 from django.conf import settings
 
-from poussetaches.client.admission import IncomingRequest, Reply
-from poussetaches.client.config import PREFIX
-from poussetaches.client.receive import Receiver
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.environment import PREFIX
+from poussetaches.client.receiver import Receiver
 from poussetaches.client.results import NewTask
-from poussetaches.client.tasks import Tasks as PlainTasks
-from poussetaches.django.commits import push_prepared_on_commit, settle
-from poussetaches.django.handlers import acall, call
+from poussetaches.client.tasks import Tasks as ClientTasks
+from poussetaches.django.commit_batch import push_pending, push_prepared_on_commit
+from poussetaches.django.handler_call import acall, call
 
 registry: list[Tasks] = []  # in the order in which modules defined them
 
 
-class Tasks(PlainTasks):
+class Tasks(ClientTasks):
     """Tasks whose receiver is the project's middleware.
 
     Settings come from ``settings.POUSSETACHES``, a dictionary (``URL``, ``AUTH_KEY``, ``NAME`` and
@@ -60,9 +60,9 @@ class Tasks(PlainTasks):
 
         return deliver
 
-    def settle_in_test(self) -> None:
+    def push_pending_in_test(self) -> None:
         """Push what waits for the end of the transaction that Django's TestCase rolls back."""
-        settle()
+        push_pending()
 
 
 def configured() -> Mapping[str, Any]:

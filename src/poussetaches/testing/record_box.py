@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from poussetaches.client.errors import NotFound
-from poussetaches.client.function import TaskFunction, check_is_task
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.task_function import TaskFunction, check_is_task
 from poussetaches.client.tasks import Tasks
 
 
@@ -38,7 +38,7 @@ class RecordBox:
     @property
     def all(self) -> list[Record]:
         """Everything that was pushed so far, in order."""
-        self._tasks.settle_in_test()
+        self._tasks.push_pending_in_test()
         return list(self._all)
 
     def pushed(self, task: TaskFunction[..., Any]) -> list[Record]:
@@ -48,7 +48,7 @@ class RecordBox:
 
     def clear(self) -> None:
         """Forget what was pushed so far."""
-        self._tasks.settle_in_test()
+        self._tasks.push_pending_in_test()
         self._all.clear()
         self._keys.clear()
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from poussetaches.client.progress import ProgressReporter
+from poussetaches.client.progress_reporter import ProgressReporter
 from poussetaches.client.results import ProgressReport
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.progress import LONGEST_NOTE

@@ -31,7 +31,7 @@ class NothingRan(Exception):
     """A handler returned a generator, so none of its code ran."""
 
 
-def contained(call: Callable[[], object], *, in_test: bool) -> object:
+def call_guarded(call: Callable[[], object], *, in_test: bool) -> object:
     """Call a handler and convert its exceptions, and those of an awaitable that it returns.
 
     Raises:

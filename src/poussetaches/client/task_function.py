@@ -16,9 +16,7 @@ from poussetaches.client.arguments import (
     UnknownType,
     resolve,
 )
-from poussetaches.client.handle import Pushed
-from poussetaches.client.handlers import is_async
-from poussetaches.client.names import source_of
+from poussetaches.client.handler_function import is_async
 from poussetaches.client.options import (
     Callback,
     Options,
@@ -26,8 +24,10 @@ from poussetaches.client.options import (
     RetryRule,
     push_options,
 )
+from poussetaches.client.push_handle import Pushed
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.task_names import source_of
 from poussetaches.core.errors import PousseTachesError
 
 P = ParamSpec("P")
@@ -123,7 +123,7 @@ class TaskFunction(Generic[P, R_co]):
         callbacks = {"on_success": given.get("on_success"), "on_dead": given.get("on_dead")}
         check_callbacks(self._application, **callbacks)
         options = push_options(self.name, given)
-        return PushOptions(self, options.over(self.default_options))
+        return PushOptions(self, options.with_defaults(self.default_options))
 
     @functools.cached_property
     def arguments(self) -> Arguments:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import msgspec
 
 from poussetaches.client.answer import Answer, read_answer
-from poussetaches.client.effort import may_pass
 from poussetaches.client.errors import ClientError, NotUnderstood, PushFailed
 from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.retry_timer import is_temporary
 
 KEY_LENGTH = 16  # random bytes
 KEY_TTL = 600.0  # seconds for which a push may be retried
@@ -64,7 +64,7 @@ def is_refusal(cause: ClientError) -> bool:
 
     The answer of another program does not count: the server never got the push.
     """
-    return not may_pass(cause) and not isinstance(cause, NotUnderstood)
+    return not is_temporary(cause) and not isinstance(cause, NotUnderstood)
 
 
 class _Identity(msgspec.Struct, frozen=True):

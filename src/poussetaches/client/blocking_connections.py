@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Idle connections are not limited: there are at most as many as concurrent threads. With a limit,
 # urllib3 logs a warning for each connection that it drops.
 UNLIMITED = 0
-MOST_AT_ONCE = 65_536  # bytes of a stream
+CHUNK_SIZE = 65_536  # bytes of a stream
 
 
 class Deadline(threading.local):
@@ -64,22 +64,22 @@ class Connections:
 
     def send(self, call: Call, *, timeout: float) -> Answer:
         self._deadline.begin(timeout)
-        with self._opened(call, timeout) as response:
-            headers = _headers_of(response)
-            return Answer(response.status, headers, response.read(), self._address.shown)
+        with self._response(call, timeout) as response:
+            headers = _headers(response)
+            return Answer(response.status, headers, response.read(), self._address.shown_url)
 
     @contextmanager
     def stream(self, call: Call, *, silence: float) -> Iterator[_Stream]:
         self._deadline.begin(silence)
-        with self._opened(call, silence) as response:
-            head = Answer(response.status, _headers_of(response), b"", self._address.shown)
+        with self._response(call, silence) as response:
+            head = Answer(response.status, _headers(response), b"", self._address.shown_url)
             yield _Stream(head, response, self._deadline, silence)
 
     def close(self) -> None:
         self._pool.close()
 
     @contextmanager
-    def _opened(self, call: Call, timeout: float) -> Iterator[BaseHTTPResponse]:
+    def _response(self, call: Call, timeout: float) -> Iterator[BaseHTTPResponse]:
         address = self._address
         headers = {
             **address.headers(call.content_type),
@@ -122,7 +122,7 @@ class _Stream:
     def pieces(self) -> Iterator[bytes]:
         while True:
             self._deadline.begin(self._silence)
-            piece = self._response.read1(MOST_AT_ONCE)
+            piece = self._response.read1(CHUNK_SIZE)
             if not piece:
                 return
             yield piece
@@ -137,12 +137,12 @@ class _Pool(HTTPConnectionPool):
 
         class Connection(HTTPConnection):
             def connect(self) -> None:
-                self.sock = _Bounded(_connected(address, context, deadline), deadline)
+                self.sock = _DeadlineSocket(_connect(address, context, deadline), deadline)
 
         self.ConnectionCls = Connection
 
 
-class _Bounded:
+class _DeadlineSocket:
     """A socket whose every step ends when the call is over; what timeouts say is not asked."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
@@ -159,13 +159,13 @@ class _Bounded:
             rest = rest[self._sock.send(rest) :]
 
     def makefile(self, mode: str, *_: object) -> io.BufferedReader:
-        return io.BufferedReader(_BoundedFile(self._sock, self._deadline))
+        return io.BufferedReader(_DeadlineFile(self._sock, self._deadline))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
 
-class _BoundedFile(io.RawIOBase):
+class _DeadlineFile(io.RawIOBase):
     """What is read from a socket, within a deadline."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
@@ -186,7 +186,7 @@ class _BoundedFile(io.RawIOBase):
         super().close()
 
 
-def _connected(
+def _connect(
     address: Address, context: ssl.SSLContext | None, deadline: Deadline
 ) -> socket.socket:
     """Return a socket that is connected to the server.
@@ -195,23 +195,23 @@ def _connected(
         OSError: none can be, within the deadline.
     """
     if address.socket is not None:
-        return _dialled(socket.AF_UNIX, address.socket, deadline)
+        return _dial(socket.AF_UNIX, address.socket, deadline)
     error: OSError | None = None
     for family, _, _, _, to in socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM
     ):
         try:
-            sock = _dialled(family, to, deadline)
+            sock = _dial(family, to, deadline)
         except OSError as exc:
             error = exc
             continue
         # Head and body are two writes: the second would wait for the first one's receipt.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock if context is None else _encrypted(sock, context, address.host, deadline)
+        return sock if context is None else _wrap_tls(sock, context, address.host, deadline)
     raise error or OSError("the name has no address")
 
 
-def _dialled(family: int, to: Any, deadline: Deadline) -> socket.socket:
+def _dial(family: int, to: Any, deadline: Deadline) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(deadline.left())
@@ -222,7 +222,7 @@ def _dialled(family: int, to: Any, deadline: Deadline) -> socket.socket:
     return sock
 
 
-def _encrypted(
+def _wrap_tls(
     sock: socket.socket, context: ssl.SSLContext, host: str, deadline: Deadline
 ) -> socket.socket:
     try:
@@ -233,11 +233,11 @@ def _encrypted(
         raise
 
 
-def _headers_of(response: BaseHTTPResponse) -> dict[str, str]:
+def _headers(response: BaseHTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
 def _no_answer(address: Address, exc: Exception, timeout: float) -> NoAnswer:
     # urllib3's text is a tuple's: the cause within it says what happened.
     why = next((cause for cause in exc.args if isinstance(cause, Exception)), exc)
-    return NoAnswer(f"no answer from {address.shown} (within {timeout:.3g} s): {why}")
+    return NoAnswer(f"no answer from {address.shown_url} (within {timeout:.3g} s): {why}")

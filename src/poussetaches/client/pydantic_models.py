@@ -61,7 +61,7 @@ def root_of(value: object) -> object:
 
 
 def dump(model: object) -> object:
-    """Return a model as plain JSON, by the names of its fields and without the computed ones.
+    """Return a model as JSON values, by the names of its fields and without the computed ones.
 
     Raises:
         ValueError: pydantic cannot dump it.
@@ -77,10 +77,10 @@ def dump(model: object) -> object:
         raise
 
 
-def read(kind: type, plain: object) -> object:
-    """Return the model for plain JSON, with fields by name or by alias."""
+def read(kind: type, json_value: object) -> object:
+    """Return the model for JSON values, with fields by name or by alias."""
     # As JSON, not as Python values: strict models read a string as a date only from JSON.
-    body = msgspec.json.encode(plain)
+    body = msgspec.json.encode(json_value)
     if isinstance(kind, _ModelUnion):
         return kind.adapter.validate_json(body, **_names_and_aliases())
     return typing.cast("type[_Model]", kind).model_validate_json(body, **_names_and_aliases())

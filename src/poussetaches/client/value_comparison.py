@@ -15,9 +15,9 @@ from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
-from poussetaches.client import models
+from poussetaches.client import pydantic_models
 from poussetaches.client.base_values import base_value
-from poussetaches.client.plain import SCALARS, fields_of
+from poussetaches.client.json_value import SCALARS, fields_of
 from poussetaches.client.type_parts import NO_TYPE, TypePart
 
 _SHOWN_LENGTH = 100  # characters of a value in an error; it is one line
@@ -48,7 +48,7 @@ class Difference:
         place = f" - at `${self.path}`" if self.path else ""
         return f"{what}{_short(self.sent)} would arrive as {_short(self.arrived)}{place}"
 
-    def inside(self, step: str) -> Difference:
+    def with_prefix(self, step: str) -> Difference:
         """Return the difference with a path from the enclosing value."""
         return replace(self, path=step + self.path)
 
@@ -76,9 +76,9 @@ def _may_become(sent: object, kind: type, part: TypePart) -> bool:
         return True
     if kind in _BUILT_IN:
         return isinstance(sent, kind) or part.is_abstract_for(sent)
-    if models.is_model(kind):
+    if pydantic_models.is_model(kind):
         # A generic model may be sent as one of Page, and arrive as one of Page[int].
-        origins = models.generic_origin(kind), models.generic_origin(type(sent))
+        origins = pydantic_models.generic_origin(kind), pydantic_models.generic_origin(type(sent))
         return type(sent) is origins[0] or kind is origins[1]
     base: type = type(base_value(sent))
     return base is kind or (base, kind) in _WIDER
@@ -96,7 +96,7 @@ def _in_items(
         value, arrived_value = sent.get(key, _NOTHING), arrived.get(arrived_key, _NOTHING)
         difference = first_difference(value, arrived_value, part.at(kind, step))
         if difference is not None:
-            return difference.inside(f".{step}")
+            return difference.with_prefix(f".{step}")
     return None
 
 
@@ -115,7 +115,7 @@ def _in_collection(
     for place, (value, arrived_value) in enumerate(zip(sent, arrived, strict=True)):
         difference = first_difference(value, arrived_value, part.at(kind, place))
         if difference is not None:
-            return difference.inside(f"[{place}]")
+            return difference.with_prefix(f"[{place}]")
     return None
 
 

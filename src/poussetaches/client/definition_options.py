@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from poussetaches.client.durations import Seconds
-from poussetaches.client.fields import QueueLimits
-from poussetaches.client.function import AsyncTask, PushOptions, SyncTask, TaskFunction
 from poussetaches.client.options import Callback
+from poussetaches.client.request_fields import QueueLimits
 from poussetaches.client.results import NewTask
+from poussetaches.client.task_function import AsyncTask, PushOptions, SyncTask, TaskFunction
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from poussetaches.client.answer import Answer, check_status, not_understood
 from poussetaches.client.call import Call
-from poussetaches.client.config import AUTH_KEY, read_secret
+from poussetaches.client.environment import AUTH_KEY, read_secret
 from poussetaches.client.errors import ClientError, NoAnswer, NotUnderstood, Refused
 from poussetaches.client.transport import HttpTransport, Transport
 
@@ -113,9 +113,9 @@ class PousseTaches:
             ValueError: the request does not show the key in ``POUSSETACHES_AUTH_KEY``, or there
                 is no such key: the original let everybody in then.
         """
-        shown = req.headers.get("Poussetaches-Auth-Key") or ""
+        sent_key = req.headers.get("Poussetaches-Auth-Key") or ""
         key = auth_key()
-        if not key or not hmac.compare_digest(shown.encode(), key.encode()):
+        if not key or not hmac.compare_digest(sent_key.encode(), key.encode()):
             raise ValueError("Bad auth key")
         envelope = json.loads(req.data)
         payload = json.loads(base64.b64decode(envelope["payload"]))
@@ -145,8 +145,8 @@ class PousseTaches:
         """Return the tasks that will not be tried again."""
         return self._tasks("dead")
 
-    def _tasks(self, where: str) -> list[GetTask]:
-        return self._send(Call("GET", f"/{where}"), _listed)
+    def _tasks(self, listing: str) -> list[GetTask]:
+        return self._send(Call("GET", f"/{listing}"), _read_tasks)
 
     def _send(self, call: Call, read: Callable[[Answer], T]) -> T:
         if self._transport is None:
@@ -157,7 +157,7 @@ class PousseTaches:
             check_status(answer)
             return read(answer)
         except (NoAnswer, NotUnderstood, Refused) as exc:
-            raise _as_of_requests(exc, answer, self.api_url + call.path) from exc.__cause__
+            raise _with_requests_base(exc, answer, self.api_url + call.path) from exc.__cause__
 
 
 def auth_key() -> str | None:
@@ -182,14 +182,14 @@ def _task_id(answer: Answer) -> str:
     return id
 
 
-def _listed(answer: Answer) -> list[GetTask]:
+def _read_tasks(answer: Answer) -> list[GetTask]:
     try:
-        return [_shown(task) for task in json.loads(answer.body)["tasks"]]
+        return [_task_of(task) for task in json.loads(answer.body)["tasks"]]
     except (ValueError, LookupError, TypeError) as exc:
         raise not_understood(answer, "no list of tasks") from exc
 
 
-def _shown(task: dict[str, Any]) -> GetTask:
+def _task_of(task: dict[str, Any]) -> GetTask:
     error = task["last_error_body"]
     return GetTask(
         payload=_payload(base64.b64decode(task["payload"])),
@@ -211,14 +211,14 @@ def _payload(pushed: bytes) -> Any:
         return pushed.decode()
 
 
-def _as_of_requests(error: ClientError, answer: Answer | None, url: str) -> ClientError:
+def _with_requests_base(error: ClientError, answer: Answer | None, url: str) -> ClientError:
     """Return an error that is one of requests', too, when there is requests."""
     try:
         import requests  # noqa: PLC0415  # 100 ms, and not every application has it
     except ImportError:
         return error
-    twin = _twin(type(error))
-    both: ClientError = twin.__new__(twin)
+    kind = _class_with_requests_base(type(error))
+    both: ClientError = kind.__new__(kind)
     both.__dict__.update(error.__dict__)
     both.args = error.args
     response = None
@@ -232,8 +232,8 @@ def _as_of_requests(error: ClientError, answer: Answer | None, url: str) -> Clie
     return both
 
 
-def _twin(kind: type[ClientError]) -> type[ClientError]:
+def _class_with_requests_base(kind: type[ClientError]) -> type[ClientError]:
     import requests  # noqa: PLC0415  # see above
 
-    theirs = requests.ConnectionError if issubclass(kind, NoAnswer) else requests.HTTPError
-    return cast("type[ClientError]", type(kind.__name__, (kind, theirs), {}))
+    base = requests.ConnectionError if issubclass(kind, NoAnswer) else requests.HTTPError
+    return cast("type[ClientError]", type(kind.__name__, (kind, base), {}))

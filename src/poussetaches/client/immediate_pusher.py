@@ -1,4 +1,4 @@
-"""Where pushes go: to the server, or straight to the handler in this process."""
+"""``ImmediatePusher``: pushes that run their handler in this process, without a server."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 
-from poussetaches.client.admission import IncomingRequest, Reply
-from poussetaches.client.client import AsyncClient, Client
-from poussetaches.client.declare import RoutedQueue
-from poussetaches.client.errors import ClientError, NotFound, PushFailed
-from poussetaches.client.receive import Receiver
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.errors import NotFound
+from poussetaches.client.receiver import Receiver
 from poussetaches.client.results import (
     EndedTask,
     LastAttempt,
@@ -29,83 +25,9 @@ from poussetaches.client.results import (
 )
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 
-KEPT = 1000  # ended tasks that are remembered for their handles; development needs no more
+MAX_ENDED_TASKS = 1000  # remembered for their handles; development needs no more
 
 log = logging.getLogger(__name__)
-
-
-class ClientPusher:
-    """Pushes to the server.
-
-    ``routing`` returns the settings of a queue whose base URL is in the code, None for others.
-    Such a queue is declared before the first push to it: the server must not send the task to
-    the application at its own base URL, which may be another one.
-    """
-
-    def __init__(
-        self,
-        client: Callable[[], Client],
-        async_client: Callable[[], AsyncClient],
-        *,
-        routing: Callable[[str | None], RoutedQueue | None] = lambda _: None,
-    ) -> None:
-        self._client = client
-        self._async_client = async_client
-        self._routing = routing
-        self._declared: set[str] = set()
-
-    def push(self, task: NewTask) -> PushedTask:
-        client = self._client()
-        self._declare_queues(client, [task])
-        return client.push(**push_fields(task))
-
-    def push_all(self, tasks: Sequence[NewTask]) -> None:
-        client = self._client()
-        self._declare_queues(client, tasks)
-        client.push_many(tasks, timeout=client.push_timeout)
-
-    async def apush(self, task: NewTask) -> PushedTask:
-        client = self._async_client()
-        for queue in self._undeclared([task]):
-            with _failing([task]):
-                await client.declare_queue(queue.name, **queue.settings)
-            self._declared.add(queue.name)
-        return await client.push(**push_fields(task))
-
-    def _declare_queues(self, client: Client, tasks: Sequence[NewTask]) -> None:
-        for queue in self._undeclared(tasks):
-            with _failing(tasks):
-                client.declare_queue(queue.name, **queue.settings)
-            self._declared.add(queue.name)
-
-    def _undeclared(self, tasks: Sequence[NewTask]) -> list[RoutedQueue]:
-        """Return the queues of some tasks that are to be declared first."""
-        found = {name: self._routing(name) for name in dict.fromkeys(it.queue for it in tasks)}
-        return [it for it in found.values() if it is not None and it.name not in self._declared]
-
-    def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
-        self._client().report_progress(id, token, report)
-
-    def get(self, id: str) -> TaskInfo:
-        return self._client().get(id)
-
-    def wait(self, id: str, timeout: float) -> TaskInfo:
-        return self._client().wait(id, timeout)
-
-    async def aget(self, id: str) -> TaskInfo:
-        return await self._async_client().get(id)
-
-    async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
-        return await self._async_client().wait(id, timeout)
-
-
-@contextmanager
-def _failing(tasks: Sequence[NewTask]) -> Iterator[None]:
-    """Raise ``PushFailed`` if the queue of some tasks cannot be declared."""
-    try:
-        yield
-    except ClientError as exc:
-        raise PushFailed(tasks, exc) from exc
 
 
 class ImmediatePusher:
@@ -176,17 +98,11 @@ class ImmediatePusher:
         """Keep a task that ended; return it, and the push of its callback if that is a task."""
         info = _ended(task, id, started_at, self._clock(), reply)
         self._ended[id] = info
-        while len(self._ended) > KEPT:
+        while len(self._ended) > MAX_ENDED_TASKS:
             self._ended.popitem(last=False)
         url = task.on_success if info.state == "succeeded" else task.on_dead
         callback = _callback(url, info) if url and self._receiver.takes(url) else None
         return PushedTask(id=id, existing=False, task=info), callback
-
-
-def push_fields(task: NewTask) -> dict[str, Any]:
-    """Return what a push says, as a client's ``push`` takes it."""
-    fields: dict[str, Any] = msgspec.structs.asdict(task)
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _request(task: NewTask, id: str) -> IncomingRequest:

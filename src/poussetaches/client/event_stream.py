@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from poussetaches.client.effort import may_pass
 from poussetaches.client.errors import ClientError
 from poussetaches.client.results import Event
+from poussetaches.client.retry_timer import is_temporary
 
 OK = 200  # the status of a stream
 SILENCE = 40.0  # seconds: the server says something every 15
-FIRST_PAUSE = 0.5  # seconds before connecting anew; each time twice as long
-LONGEST_PAUSE = 10.0  # seconds
+MIN_PAUSE = 0.5  # seconds before connecting anew; each time twice as long
+MAX_PAUSE = 10.0  # seconds
 
 
 class EventReader:
@@ -22,12 +22,12 @@ class EventReader:
     def __init__(self, last_id: str | None = None) -> None:
         self.last_id = last_id
         self._rest = b""
-        self._pause = FIRST_PAUSE
+        self._pause = MIN_PAUSE
 
     def next_pause(self) -> float:
         """Return the seconds to wait before connecting anew; begin with a whole event again."""
         self._rest = b""
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        pause, self._pause = self._pause, min(2 * self._pause, MAX_PAUSE)
         return pause
 
     def check_lost(self, error: ClientError, *, connected: bool) -> None:
@@ -36,14 +36,14 @@ class EventReader:
         Raises:
             ClientError: this error, otherwise.
         """
-        if not connected or not may_pass(error):
+        if not connected or not is_temporary(error):
             raise error
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that are whole with this piece."""
         *blocks, self._rest = (self._rest + piece).split(b"\n\n")
         for block in blocks:
-            self._pause = FIRST_PAUSE
+            self._pause = MIN_PAUSE
             event = self._read(block)
             if event is not None:
                 yield event

@@ -18,9 +18,9 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.answer import Answer
 from poussetaches.client.call import Call
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
 from poussetaches.client.errors import ClientError, NoAnswer
 from poussetaches.client.transport import AsyncStream, Stream
 from poussetaches.core.moment import Moment
@@ -48,7 +48,7 @@ class Delivery(NamedTuple):
     outcome: asyncio.Future[Outcome]
 
 
-class World:
+class InProcessServer:
     """A server in memory and in virtual time."""
 
     def __init__(self, *, deliver: Deliver, auth_key: str, signing_secret: str) -> None:
@@ -63,7 +63,7 @@ class World:
         self._thread = threading.Thread(target=self._loop.run_forever, name="poussetaches-test")
         self._server = TestModeServer(
             load_settings({"test_mode": True}, environ, None),
-            sender=_ByHand(self._waiting),
+            sender=_QueueSender(self._waiting),
             seed=SEED,
         )
         self._is_driven = False
@@ -130,14 +130,14 @@ class World:
             outcome = Outcome(error=BROKEN_OFF)
             if broken is None:
                 try:
-                    outcome = self._made(delivery.request)
+                    outcome = self._outcome_of(delivery.request)
                 except BaseException as exc:  # raised below, whatever it is
                     broken = exc
-            self._loop.call_soon_threadsafe(_settle, delivery.outcome, outcome)
+            self._loop.call_soon_threadsafe(_set_outcome, delivery.outcome, outcome)
         if broken is not None:
             raise broken
 
-    def _made(self, request: Request) -> Outcome:
+    def _outcome_of(self, request: Request) -> Outcome:
         target = parse_target(request.url)
         address = request.url.removeprefix(BASE_URL)
         if target.host != "localhost" or address == request.url:
@@ -160,11 +160,11 @@ class World:
         )
 
 
-class InProcess:
-    """Carries a client's calls to a world."""
+class InProcessTransport:
+    """Carries a client's calls to a server."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, server: InProcessServer) -> None:
+        self._world = server
 
     def send(self, call: Call, *, timeout: float) -> Answer:
         """Make a call.
@@ -189,11 +189,11 @@ class InProcess:
         """Do nothing."""
 
 
-class AsyncInProcess:
-    """Carries an asynchronous client's calls to a world."""
+class AsyncInProcessTransport:
+    """Carries an asynchronous client's calls to a server."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, server: InProcessServer) -> None:
+        self._world = server
 
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # as the seam
         """Make a call.
@@ -218,7 +218,7 @@ class AsyncInProcess:
         """Do nothing."""
 
 
-class _ByHand:
+class _QueueSender:
     """A sender whose attempts are made by another thread."""
 
     def __init__(self, waiting: SimpleQueue[Delivery | None]) -> None:
@@ -236,7 +236,7 @@ class _ByHand:
         """Do nothing."""
 
 
-def _settle(waiting: asyncio.Future[Outcome], outcome: Outcome) -> None:
+def _set_outcome(waiting: asyncio.Future[Outcome], outcome: Outcome) -> None:
     if not waiting.done():
         waiting.set_result(outcome)
 

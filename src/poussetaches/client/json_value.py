@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from poussetaches.client import models
+from poussetaches.client import pydantic_models
 from poussetaches.client.base_values import encode_as_base
 
 Fields = dict[str, object]
@@ -18,8 +18,8 @@ SCALARS = frozenset({str, int, float, bool, type(None)})  # the same in JSON and
 _CONTAINERS = (list, tuple, set, frozenset)
 
 
-def to_plain(value: object) -> object:
-    """Return a value as plain JSON, the same in every process: sets are sorted.
+def to_json_value(value: object) -> object:
+    """Return a value as JSON values, the same in every process: sets are sorted.
 
     Raises:
         TypeError: something in it has no JSON.
@@ -32,8 +32,8 @@ def to_plain(value: object) -> object:
 def fields_of(value: object) -> Fields | None:
     """Return the fields of an object by name; None for other values."""
     kind: type = type(value)
-    if models.is_model(kind):
-        return models.fields_of(value)
+    if pydantic_models.is_model(kind):
+        return pydantic_models.fields_of(value)
     names = _field_names(kind)
     if names is None:
         return None
@@ -52,7 +52,7 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def children(value: object) -> Iterator[tuple[str, object]]:
-    """Yield the values inside a value, and the keys of a dict, with their paths.
+    """Yield the values originals a value, and the keys of a dict, with their paths.
 
     Scalars are left out.
     """
@@ -73,32 +73,36 @@ def _items(values: Mapping[Any, object]) -> Iterator[tuple[str, object]]:
 
 
 def _to_builtin(value: object) -> object:
-    if models.is_model(type(value)):
-        return models.dump(value)
+    if pydantic_models.is_model(type(value)):
+        return pydantic_models.dump(value)
     return encode_as_base(value)
 
 
-def _sort_sets(value: object, plain: object) -> object:
-    """Return the plain form of a value with each list that was a set in order."""
-    value = models.root_of(value)
-    if isinstance(plain, dict):
-        inside = _items_by_key(value, plain)
-        return {key: _sort_sets(inside.get(key), item) for key, item in plain.items()}
-    if not isinstance(plain, list | tuple):
-        return plain
-    items: Sequence[object] = plain
-    if not SCALARS.issuperset(map(type, plain)):
+def _sort_sets(value: object, json_value: object) -> object:
+    """Return the JSON value of a value with each list that was a set in order."""
+    value = pydantic_models.root_of(value)
+    if isinstance(json_value, dict):
+        originals = _items_by_key(value, json_value)
+        return {key: _sort_sets(originals.get(key), item) for key, item in json_value.items()}
+    if not isinstance(json_value, list | tuple):
+        return json_value
+    items: Sequence[object] = json_value
+    if not SCALARS.issuperset(map(type, json_value)):
         values = value if isinstance(value, _CONTAINERS) else (fields_of(value) or {}).values()
-        if len(values) == len(plain):  # otherwise a custom serializer made it
-            items = list(map(_sort_sets, values, plain))
+        if len(values) == len(json_value):  # otherwise a custom serializer made it
+            items = list(map(_sort_sets, values, json_value))
     # By JSON: the members of a set may have no order.
     is_set = isinstance(value, set | frozenset)
     return sorted(items, key=msgspec.json.encode) if is_set else items
 
 
-def _items_by_key(value: object, plain: Fields) -> Fields:
+def _items_by_key(value: object, json_value: Fields) -> Fields:
     if isinstance(value, dict):
-        return dict(zip(plain, value.values(), strict=True)) if len(value) == len(plain) else {}
+        return (
+            dict(zip(json_value, value.values(), strict=True))
+            if len(value) == len(json_value)
+            else {}
+        )
     fields = fields_of(value) or {}
     if isinstance(value, msgspec.Struct):
         return dict(zip(value.__struct_encode_fields__, fields.values(), strict=True))

@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.utils import timezone, translation
 
-from poussetaches.client.receive import Delivery, run_to_end
+from poussetaches.client.receiver import Delivery, run_to_end
 
 
 def call(delivery: Delivery) -> object:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
-from poussetaches.client.config import AUTH_KEY, PUBLIC_PREFIX, SIGNING_SECRET, Keys
+from poussetaches.client.environment import AUTH_KEY, PUBLIC_PREFIX, SIGNING_SECRET, Keys
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.signature import (
     SignedRequest,
@@ -25,7 +25,7 @@ MAX_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 
 # sending reads no answer, and a server with a wrong key must get its 401.
 MAX_REFUSED_BODY = 2 * 1024 * 1024  # bytes
 PIECE = 64 * 1024  # bytes of a body that are read at once
-LONGEST_PATH = 200  # characters, in an answer and in the log
+MAX_PATH_LENGTH = 200  # characters, in an answer and in the log
 
 _TIMESTAMP = re.compile("[0-9]{1,15}")
 _SIGNED_ID = re.compile("[!-~]{1,200}")
@@ -191,7 +191,7 @@ def _fault_of_signature(head: IncomingRequest, keys: Keys, now: float) -> str | 
         request = signed._replace(path=prefix + path)
         if verify_request(keys.signing_secrets, request, signature=signature):
             return None
-    return WRONG_SIGNATURE.format(path=head.path[:LONGEST_PATH])
+    return WRONG_SIGNATURE.format(path=head.path[:MAX_PATH_LENGTH])
 
 
 def _has_key(request: IncomingRequest, key: str) -> bool:

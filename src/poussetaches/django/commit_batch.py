@@ -15,14 +15,14 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from poussetaches.client.errors import PushFailed, Refused
-from poussetaches.client.function import (
+from poussetaches.client.pusher import Pusher
+from poussetaches.client.results import NewTask
+from poussetaches.client.task_function import (
     Application,
     PushOptions,
     TaskFunction,
     check_is_task,
 )
-from poussetaches.client.pusher import Pusher
-from poussetaches.client.results import NewTask
 from poussetaches.core.errors import PousseTachesError
 
 P = ParamSpec("P")
@@ -63,7 +63,7 @@ def push_prepared_on_commit(
     using: str = DEFAULT_DB_ALIAS,
 ) -> None:
     """Push a task once the current transaction is committed, with the others of it."""
-    waiting = Waiting(task, application, application.test_pusher(), on_error)
+    waiting = PendingPush(task, application, application.test_pusher(), on_error)
     connection = connections[using]
     batch = _open_batch(connection)
     if batch is not None:
@@ -72,7 +72,7 @@ def push_prepared_on_commit(
     transaction.on_commit(Batch(waiting, _outage_of(connection)), using=using)
 
 
-class Waiting(NamedTuple):
+class PendingPush(NamedTuple):
     """A push that waits for a commit."""
 
     task: NewTask
@@ -98,7 +98,7 @@ class Batch:
     Pushes within a savepoint are a separate batch, which its rollback drops.
     """
 
-    def __init__(self, first: Waiting, outage: Outage) -> None:
+    def __init__(self, first: PendingPush, outage: Outage) -> None:
         self.waiting = [first]
         self.outage = outage
         self.is_done = False
@@ -117,8 +117,8 @@ class Batch:
             raise to_raise
 
     def _push(
-        self, pusher: Pusher, group: Sequence[Waiting]
-    ) -> list[tuple[Waiting, PousseTachesError]]:
+        self, pusher: Pusher, group: Sequence[PendingPush]
+    ) -> list[tuple[PendingPush, PousseTachesError]]:
         """Push tasks; return the failed ones, with the errors."""
         if self.outage.error is not None:
             return [(each, self.outage.error) for each in group]
@@ -137,7 +137,7 @@ class Batch:
         return []
 
 
-def settle() -> None:
+def push_pending() -> None:
     """Push what waits only for a transaction that Django's TestCase will roll back."""
     for connection in connections.all(initialized_only=True):
         if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):

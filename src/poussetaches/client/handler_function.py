@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 
-def underlying(function: Callable[..., object]) -> Callable[..., object]:
+def unwrap(function: Callable[..., object]) -> Callable[..., object]:
     """Return the function that a partial calls, or the method that calls an object."""
     while isinstance(function, functools.partial):
         function = function.func
@@ -19,7 +19,7 @@ def underlying(function: Callable[..., object]) -> Callable[..., object]:
 
 
 def is_async(function: Callable[..., object]) -> bool:
-    return inspect.iscoroutinefunction(underlying(function))
+    return inspect.iscoroutinefunction(unwrap(function))
 
 
 def reason_not_to_run(function: object) -> str | None:
@@ -32,7 +32,7 @@ def reason_not_to_run(function: object) -> str | None:
             inspect.signature(function)
     except ValueError as exc:
         return str(exc)
-    called = underlying(function)
+    called = unwrap(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         return "it is a generator, and calling it runs none of its code; remove the yield"
     scope = getattr(called, "__globals__", None)

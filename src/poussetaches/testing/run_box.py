@@ -8,18 +8,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.client import AsyncClient, Client
-from poussetaches.client.config import Keys
+from poussetaches.client.client_pusher import ClientPusher
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
 from poussetaches.client.durations import Seconds, in_seconds
-from poussetaches.client.fields import Filter
-from poussetaches.client.function import TaskFunction, check_is_task
-from poussetaches.client.modes import ClientPusher
+from poussetaches.client.environment import Keys
+from poussetaches.client.request_fields import Filter
 from poussetaches.client.results import TaskInfo
+from poussetaches.client.task_function import TaskFunction, check_is_task
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.moment import SECOND
 from poussetaches.core.signature import secret_bytes
-from poussetaches.testing.world import AsyncInProcess, InProcess, World
+from poussetaches.testing.in_process_server import (
+    AsyncInProcessTransport,
+    InProcessServer,
+    InProcessTransport,
+)
 
 PATIENCE = 60.0  # seconds for a call, however slow the machine is
 
@@ -32,10 +36,10 @@ class RunBox:
     """
 
     def __init__(
-        self, tasks: Tasks, world: World, client: Client, errors: list[Exception]
+        self, tasks: Tasks, server: InProcessServer, client: Client, errors: list[Exception]
     ) -> None:
         self._tasks = tasks
-        self._world = world
+        self._world = server
         self._errors = errors
         self.client = client
         """A client of the server, for everything that has no shortcut here."""
@@ -57,7 +61,7 @@ class RunBox:
 
     def tasks(self, **filter: Unpack[Filter]) -> list[TaskInfo]:
         """Return tasks, the one pushed last first; without a filter all that are kept."""
-        self._tasks.settle_in_test()
+        self._tasks.push_pending_in_test()
         return list(self.client.list(filter))
 
     def of(self, task: TaskFunction[..., Any]) -> list[TaskInfo]:
@@ -74,7 +78,7 @@ class RunBox:
         Raises:
             TooManyAttempts: tasks push each other without end.
         """
-        self._tasks.settle_in_test()
+        self._tasks.push_pending_in_test()
         return self._world.run_until_idle()
 
     def advance(
@@ -93,7 +97,7 @@ class RunBox:
             TooManyAttempts: tasks push each other without end.
         """
         span = timedelta(seconds=in_seconds(seconds), minutes=minutes, hours=hours, days=days)
-        self._tasks.settle_in_test()
+        self._tasks.push_pending_in_test()
         return self._world.advance(span.total_seconds())
 
 
@@ -102,21 +106,23 @@ def running(tasks: Tasks) -> Iterator[RunBox]:
     """Run an application's tasks in a server of the test's own."""
     key, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(24)
     deliver = _delivery(tasks)
-    with World(deliver=deliver, auth_key=key, signing_secret=secret) as world:
-        client = Client(transport=InProcess(world), timeout=PATIENCE, push_timeout=PATIENCE)
+    with InProcessServer(deliver=deliver, auth_key=key, signing_secret=secret) as server:
+        client = Client(
+            transport=InProcessTransport(server), timeout=PATIENCE, push_timeout=PATIENCE
+        )
         async_client = AsyncClient(
-            transport=AsyncInProcess(world), timeout=PATIENCE, push_timeout=PATIENCE
+            transport=AsyncInProcessTransport(server), timeout=PATIENCE, push_timeout=PATIENCE
         )
         errors: list[Exception] = []
         pusher = _Pusher(lambda: client, lambda: async_client)
         keys = Keys(
             auth_key=key,
             signing_secrets=(secret_bytes(secret),),
-            clock=lambda: world.now() / SECOND,
+            clock=lambda: server.now() / SECOND,
         )
         with tasks.use(pusher, keys=keys, on_error=errors.append):
             tasks.declare(client)
-            yield RunBox(tasks, world, client, errors)
+            yield RunBox(tasks, server, client, errors)
 
 
 def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
@@ -125,7 +131,7 @@ def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
 
     def deliver_and_settle(request: IncomingRequest) -> Reply:
         reply = deliver(request)
-        tasks.settle_in_test()
+        tasks.push_pending_in_test()
         return reply
 
     return deliver_and_settle

@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 from poussetaches.client.errors import ClientError, NoAnswer, Refused
 
-FIRST_PAUSE = 0.05  # seconds; each one is twice as long as the one before
-LONGEST_PAUSE = 0.5  # seconds
+MIN_PAUSE = 0.05  # seconds; each one is twice as long as the one before
+MAX_PAUSE = 0.5  # seconds
 SHORT = 1.0  # seconds: what is left when it is no longer divided
 
 TOO_MANY_REQUESTS = 429  # of a proxy
 SERVER_ERROR = 500
 
 
-class Effort:
+class RetryTimer:
     """Tries within a number of seconds; ``monotonic`` is a clock."""
 
     def __init__(self, seconds: float, *, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._ends_at = monotonic() + seconds
-        self._pause = FIRST_PAUSE
+        self._pause = MIN_PAUSE
 
     @property
     def left(self) -> float:
@@ -39,19 +39,19 @@ class Effort:
         Raises:
             ClientError: this error, when there is no use in another try, or no time.
         """
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-        if not may_pass(error) or pause >= self.left:
+        pause, self._pause = self._pause, min(2 * self._pause, MAX_PAUSE)
+        if not is_temporary(error) or pause >= self.left:
             raise error
         return pause
 
 
-def may_pass(error: ClientError) -> bool:
+def is_temporary(error: ClientError) -> bool:
     """Return whether the same call may succeed when it is repeated."""
     if isinstance(error, Refused):
-        return is_transient(error.status)
+        return is_temporary_status(error.status)
     return isinstance(error, NoAnswer)
 
 
-def is_transient(status: int) -> bool:
+def is_temporary_status(status: int) -> bool:
     """Return whether a status says nothing about the request itself."""
     return status >= SERVER_ERROR or status == TOO_MANY_REQUESTS

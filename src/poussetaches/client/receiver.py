@@ -20,20 +20,20 @@ from typing import Protocol
 import msgspec
 
 from poussetaches import __version__
-from poussetaches.client.admission import IncomingRequest, Intake, Reply, admit, text_reply
 from poussetaches.client.arguments import ArgumentError, Bound, DefinitionError
 from poussetaches.client.codec import CodecError, encode_json
-from poussetaches.client.config import Keys
-from poussetaches.client.containment import HandlerStopped, contained
-from poussetaches.client.current import CurrentTask, running
-from poussetaches.client.function import TaskFunction
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.progress import ProgressReporter
+from poussetaches.client.current_task import CurrentTask, running
+from poussetaches.client.delivery_auth import IncomingRequest, Intake, Reply, admit, text_reply
+from poussetaches.client.environment import Keys
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.handler_guard import HandlerStopped, call_guarded
+from poussetaches.client.progress_reporter import ProgressReporter
 from poussetaches.client.results import ProgressReport
+from poussetaches.client.task_function import TaskFunction
 from poussetaches.core.probe import MOST_QUEUES, DeclarationStatus, ProbeAnswer, shortened
 from poussetaches.core.progress import ATTEMPT_TOKEN
 
-LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
+MAX_ERROR_LENGTH = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # what `poussetaches check` calls; no task has this name
 
 _NUMBER = re.compile("[0-9]{1,9}")
@@ -58,7 +58,7 @@ class Delivery:
         """
         function = self.function
         handler = partial(function.function, *self.bound.args, **self.bound.kwargs, **injected)
-        return contained(handler, in_test=function.application.test_pusher() is not None)
+        return call_guarded(handler, in_test=function.application.test_pusher() is not None)
 
 
 class Registry(Protocol):
@@ -150,11 +150,11 @@ class Receiver:
 
     def run(self, request: IncomingRequest) -> Reply:
         """Answer a request that is there whole."""
-        return self.finish(self._taken(request))
+        return self.finish(self._read_request(request))
 
     async def arun(self, request: IncomingRequest) -> Reply:
         """Do what ``run`` does, from asynchronous code."""
-        return await self.afinish(self._taken(request))
+        return await self.afinish(self._read_request(request))
 
     def deliver(self, request: IncomingRequest) -> Reply:
         """Run the handler of a request that needs no authentication."""
@@ -188,7 +188,7 @@ class Receiver:
             await delivery.current.reporter.afinish()
         return _succeeded(delivery, value)
 
-    def _taken(self, request: IncomingRequest) -> Intake:
+    def _read_request(self, request: IncomingRequest) -> Intake:
         intake = self.admit(request)
         intake.feed(request.body)
         return intake
@@ -288,7 +288,7 @@ def _number(text: str | None) -> int:
 
 
 def _line(text: str) -> str:
-    return (text.splitlines() or [""])[0][:LONGEST_ERROR]
+    return (text.splitlines() or [""])[0][:MAX_ERROR_LENGTH]
 
 
 def _json(value: object) -> Reply:

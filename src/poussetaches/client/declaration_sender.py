@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Unpack, cast
 
 from poussetaches.client.errors import ClientError, Conflict, InvalidRequest
-from poussetaches.client.fields import QueueFields
+from poussetaches.client.request_fields import QueueFields
 from poussetaches.client.results import DeclaredSchedules
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.probe import DeclarationStatus, Refusal
 
 FIRST_WAIT = 1.0  # seconds until a declaration is repeated; each time twice as long
-LONGEST_WAIT = 60.0  # seconds
+MAX_WAIT = 60.0  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def declare_until_done(
             note(DeclarationStatus("done"))
             return
         sleep(wait)
-        wait = min(2 * wait, LONGEST_WAIT)
+        wait = min(2 * wait, MAX_WAIT)
 
 
 class Background:

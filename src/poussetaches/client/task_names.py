@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.handlers import underlying
+from poussetaches.client.handler_function import unwrap
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -83,7 +83,7 @@ def imported_name(main: ModuleType) -> str | None:
 
 
 def source_of(function: Callable[..., object]) -> Source:
-    function = underlying(function)
+    function = unwrap(function)
     module = sys.modules.get(function.__module__)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return Source(f"{function.__module__}.{name}", getattr(module, "__spec__", None))
