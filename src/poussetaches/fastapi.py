@@ -1,4 +1,4 @@
-"""Tasks of a FastAPI application, or of a Starlette one."""
+"""Tasks of a FastAPI or Starlette application."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Tasks(ClientTasks):
             self.init_app(app)
 
     def init_app(self, app: Starlette) -> None:
-        """Receive deliveries outside of all middleware, whenever it is added.
+        """Mount the receiver outside of all middleware, even of middleware added later.
 
         Raises:
             RuntimeError: the application has answered requests already.
@@ -75,10 +75,12 @@ class Tasks(ClientTasks):
         """
         if not isinstance(app, Starlette):
             raise DefinitionError(
-                f"{app!r} is not a FastAPI or Starlette application; give Tasks(…) or init_app one"
+                f"{app!r} is not a FastAPI or Starlette application; pass one to init_app"
             )
         if app.middleware_stack is not None:
-            raise RuntimeError("init_app comes too late: the application has begun to answer")
+            raise RuntimeError(
+                "init_app was called too late; call it before the application's first request"
+            )
         self._app = app
         build = app.build_middleware_stack
 
@@ -87,7 +89,7 @@ class Tasks(ClientTasks):
                 build(), partial(self._receiver_for, app), on_request=self.declare_in_background
             )
 
-        # The stack is built once, at the first request, and only then is it whole.
+        # The stack is built once, at the first request, and is incomplete before.
         app.build_middleware_stack = build_with_receiver  # type: ignore[method-assign]
 
     def is_injected(self, parameter: inspect.Parameter, hint: object) -> bool:
@@ -99,13 +101,13 @@ class Tasks(ClientTasks):
         return HAS_DEPENDENCIES and any(isinstance(mark, Depends) for mark in marks)
 
     def receiver(self) -> Receiver:
-        """Return what answers deliveries that come by no request, as in immediate mode."""
+        """Return the receiver for deliveries without a request, as in immediate mode."""
         if self._app is None:
             return super().receiver()
         return self._receiver_for(self._app, {"type": "http", "headers": [], "query_string": b""})
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
-        """Return what delivers through the application's test client."""
+        """Return a function that delivers through the application's test client."""
         if self._app is None:
             return super().delivery_in_test()
         from starlette.testclient import TestClient  # noqa: PLC0415  # of tests alone
@@ -138,7 +140,7 @@ class _Threads:
         self._limiter: RunVar[CapacityLimiter] = RunVar("poussetaches_threads")
 
     async def call(self, delivery: Delivery, /, **injected: object) -> object:
-        """Call a handler: a synchronous one in a thread, once one is free."""
+        """Call a handler: a synchronous one in a thread, as soon as one is free."""
         if delivery.function.is_async:
             return delivery.call(**injected)
         limiter = self._limiter.get(None)
@@ -207,7 +209,7 @@ async def _with_dependencies(
     call: Callable[..., Awaitable[object]],
     hints: Mapping[str, Any],
 ) -> object:
-    """Call a handler from a route of its own, whose parameters are the dependencies alone.
+    """Call a handler through an internal route whose parameters are its dependencies.
 
     So FastAPI itself fills them in, as for any route, and closes them.
     """
@@ -235,7 +237,7 @@ async def _with_dependencies(
 
 
 class _OuterApplication:
-    """Has dependencies see the application that the task is of."""
+    """Sets the application that dependencies see to the one of the task."""
 
     def __init__(self, inner: AsgiApp, *, app: Starlette) -> None:
         self._inner = inner
@@ -254,4 +256,4 @@ async def _receive() -> dict[str, Any]:
 
 
 async def _send(_: object) -> None:
-    """Drop the inner route's answer: what counts is what the handler returned."""
+    """Drop the inner route's response: the handler's return value is used instead."""

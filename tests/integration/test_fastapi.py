@@ -230,7 +230,10 @@ def test_what_is_filled_in_does_not_travel(tasks: Tasks) -> None:
 
     assert [record.task.json for record in box.all] == [{"value": 1}]
     status, text = deliver(app, "store", value=1, session="mine")
-    assert (status, text) == (422, "argument session: it is filled in where the task runs")
+    assert (status, text) == (
+        422,
+        "argument session: it is injected where the task runs; leave it out",
+    )
 
 
 def test_receiver_is_not_in_the_public_document(tasks: Tasks) -> None:

@@ -381,7 +381,7 @@ def test_application_takes_one_object_of_tasks_once() -> None:
     tasks.init_app(app)
 
     assert app.wsgi_app is mounted
-    with pytest.raises(DefinitionError, match="shop has tasks already; define all with the same"):
+    with pytest.raises(DefinitionError, match="shop already has a Tasks object; use a single one"):
         make_tasks(app)
 
 

@@ -145,7 +145,7 @@ NAMED: list[Callable[[Any], object]] = [
 def test_id_or_name_that_is_not_a_string_is_refused(
     send: Callable[[Any], object], name: Any
 ) -> None:
-    with pytest.raises(ArgumentError, match="is not an id or a name; give a string"):
+    with pytest.raises(ArgumentError, match="is not an id or a name; use a non-empty string"):
         send(name)
 
 

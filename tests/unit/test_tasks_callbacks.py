@@ -138,11 +138,11 @@ def not_a_task(ended: EndedTask) -> None: ...
         (lambda: 7, "7 is neither a URL nor a task"),
         (
             lambda: define_notify(make_tasks()),
-            "app.notify is a task of another Tasks object; give its URL",
+            "app.notify belongs to another Tasks object; use its URL",
         ),
         (
             lambda: define_notify(make_tasks()).options(queue="slow"),
-            "push options do not apply to callbacks; give the task app.notify itself",
+            "push options do not apply to callbacks; use the task app.notify itself",
         ),
     ],
     ids=["function", "number", "another application's", "options"],

@@ -88,7 +88,9 @@ def check_status(answer: Answer) -> None:
     if answer.status >= FIRST_ERROR:
         raise refusal(answer)
     if not 200 <= answer.status < 300:  # noqa: PLR2004  # what RFC 9110 calls successful
-        raise not_understood(answer, f"redirect to {answer.headers.get('location', 'nowhere')}")
+        raise not_understood(
+            answer, f"redirect to {answer.headers.get('location', 'an unknown location')}"
+        )
 
 
 def check_events(head: Answer) -> None:

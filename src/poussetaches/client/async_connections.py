@@ -1,4 +1,4 @@
-"""Connections to the server for asynchronous code: pyreqwest's."""
+"""Asynchronous connections to the server: pyreqwest's."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ CHUNK_SIZE = 65_536  # bytes of a stream
 
 
 class AsyncConnections:
-    """Makes calls on connections that are kept for the next ones."""
+    """Sends requests over connections that are reused."""
 
     def __init__(self, address: Address) -> None:
         if address.socket is not None:
-            raise SettingsError("AsyncClient has no Unix sockets; give it an http URL, or Client")
+            raise SettingsError(
+                "AsyncClient does not support Unix sockets; use an http URL, or Client"
+            )
         self._address = address
         self._client = _client()
 
@@ -43,7 +45,7 @@ class AsyncConnections:
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float) -> AsyncIterator[_Stream]:
-        # Without a buffer, which would be filled before the first piece is handed out.
+        # Without a buffer, which would be filled before the first piece is returned.
         request = self._request(call).timeout(timedelta(days=365)).streamed_read_buffer_limit(0)
         try:
             async with request.build_streamed() as response:
@@ -71,7 +73,7 @@ class AsyncConnections:
 
 
 class _Stream:
-    """An answer that comes piece by piece, ``silence`` seconds apart at the most."""
+    """An answer that arrives in pieces, at most ``silence`` seconds apart."""
 
     def __init__(self, head: Answer, response: Response, silence: float) -> None:
         self.head = head
@@ -97,9 +99,9 @@ def _client() -> Client:
             .pool_idle_timeout(IDLE_CONNECTION)
             .build()
         )
-    except RuntimeError as exc:  # its threads have not come along
+    except RuntimeError as exc:  # threads are not forked
         raise ClientError(
-            "AsyncClient was used before this process was forked; use it after the fork only, "
+            "AsyncClient was used before this process was forked; use it only after the fork, "
             "or use Client here"
         ) from exc
 

@@ -1,4 +1,4 @@
-"""Connections to the server that block: urllib3's, with an end to everything.
+"""Blocking connections to the server: urllib3's, with a deadline for each request.
 
 The timeouts of sockets count from the last byte, so a server that drips bytes would outlast
 them. Here each call has a moment at which it is over, and every step gets what is left.
@@ -34,19 +34,19 @@ CHUNK_SIZE = 65_536  # bytes of a stream
 
 
 class Deadline(threading.local):
-    """When the call that this thread makes is over."""
+    """The end of the request that this thread sends."""
 
     at = 0.0
 
     def begin(self, seconds: float) -> None:
-        """Give the call so many seconds from now."""
+        """Set the deadline to so many seconds from now."""
         self.at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left.
+        """Return the remaining seconds.
 
         Raises:
-            TimeoutError: none are.
+            TimeoutError: none remain.
         """
         left = self.at - time.monotonic()
         if left <= 0:
@@ -55,7 +55,7 @@ class Deadline(threading.local):
 
 
 class Connections:
-    """Makes calls on connections that are kept for the next ones."""
+    """Sends requests over connections that are reused."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -104,12 +104,12 @@ class Connections:
         except (HTTPError, OSError) as exc:
             raise _no_answer(address, exc, timeout) from exc
         finally:
-            # One that was read to its end has given its connection back; another is of no use.
+            # A complete response has returned its connection; an incomplete one cannot be reused.
             response.close()
 
 
 class _Stream:
-    """An answer that comes piece by piece, ``silence`` seconds apart at the most."""
+    """An answer that arrives in pieces, at most ``silence`` seconds apart."""
 
     def __init__(
         self, head: Answer, response: BaseHTTPResponse, deadline: Deadline, silence: float
@@ -129,7 +129,7 @@ class _Stream:
 
 
 class _Pool(HTTPConnectionPool):
-    """Hands out connections to the server, whatever kind of socket leads there."""
+    """Pools connections to the server, over TCP, TLS or a Unix socket."""
 
     def __init__(self, address: Address, deadline: Deadline) -> None:
         super().__init__(address.host, address.port, timeout=None, maxsize=UNLIMITED)
@@ -143,7 +143,7 @@ class _Pool(HTTPConnectionPool):
 
 
 class _DeadlineSocket:
-    """A socket whose every step ends when the call is over; what timeouts say is not asked."""
+    """A socket whose operations end at the deadline, whatever timeout is set."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
@@ -166,11 +166,11 @@ class _DeadlineSocket:
 
 
 class _DeadlineFile(io.RawIOBase):
-    """What is read from a socket, within a deadline."""
+    """Reads from a socket until the deadline."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
-        # It keeps the socket open until the answer is read, also when the connection is let go.
+        # Keeps the socket open until the answer is read, even after the connection is closed.
         self._file = sock.makefile("rb", 0)
         self._deadline = deadline
 
@@ -189,10 +189,10 @@ class _DeadlineFile(io.RawIOBase):
 def _connect(
     address: Address, context: ssl.SSLContext | None, deadline: Deadline
 ) -> socket.socket:
-    """Return a socket that is connected to the server.
+    """Connect a socket to the server.
 
     Raises:
-        OSError: none can be, within the deadline.
+        OSError: no connection was made within the deadline.
     """
     if address.socket is not None:
         return _dial(socket.AF_UNIX, address.socket, deadline)
@@ -205,10 +205,10 @@ def _connect(
         except OSError as exc:
             error = exc
             continue
-        # Head and body are two writes: the second would wait for the first one's receipt.
+        # Head and body are two writes: Nagle's algorithm would delay the second one.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock if context is None else _wrap_tls(sock, context, address.host, deadline)
-    raise error or OSError("the name has no address")
+    raise error or OSError("the server's name has no address")
 
 
 def _dial(family: int, to: Any, deadline: Deadline) -> socket.socket:
@@ -238,6 +238,6 @@ def _headers(response: BaseHTTPResponse) -> dict[str, str]:
 
 
 def _no_answer(address: Address, exc: Exception, timeout: float) -> NoAnswer:
-    # urllib3's text is a tuple's: the cause within it says what happened.
+    # urllib3's message is the repr of a tuple; the exception in it has the reason.
     why = next((cause for cause in exc.args if isinstance(cause, Exception)), exc)
     return NoAnswer(f"no answer from {address.shown_url} (within {timeout:.3g} s): {why}")

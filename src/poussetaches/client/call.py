@@ -50,7 +50,7 @@ def check_name_or_id(given: object) -> None:
         ArgumentError: it is not a string, or it is empty.
     """
     if not isinstance(given, str) or not given:
-        raise ArgumentError("", f"{given!r} is not an id or a name; give a string")
+        raise ArgumentError("", f"{given!r} is not an id or a name; use a non-empty string")
 
 
 def optional_query(**values: str | None) -> Query:

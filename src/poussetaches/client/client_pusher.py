@@ -18,8 +18,8 @@ class ClientPusher:
     """Pushes to the server.
 
     ``routing`` returns the settings of a queue whose base URL is in the code, None for others.
-    Such a queue is declared before the first push to it: the server must not send the task to
-    the application at its own base URL, which may be another one.
+    Such a queue is declared before the first push to it: the server's own base URL may belong to
+    another application.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ClientPusher:
             self._declared.add(queue.name)
 
     def _undeclared(self, tasks: Sequence[NewTask]) -> list[RoutedQueue]:
-        """Return the queues of some tasks that are to be declared first."""
+        """Return the queues of tasks that must be declared first."""
         found = {name: self._routing(name) for name in dict.fromkeys(it.queue for it in tasks)}
         return [it for it in found.values() if it is not None and it.name not in self._declared]
 
@@ -89,6 +89,6 @@ def _failing(tasks: Sequence[NewTask]) -> Iterator[None]:
 
 
 def push_fields(task: NewTask) -> dict[str, Any]:
-    """Return what a push says, as a client's ``push`` takes it."""
+    """Return the arguments of a client's ``push`` for a task."""
     fields: dict[str, Any] = msgspec.structs.asdict(task)
     return {name: value for name, value in fields.items() if value is not None}

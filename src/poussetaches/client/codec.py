@@ -1,4 +1,4 @@
-"""Values of one type as JSON and back, so that what arrives is what was sent."""
+"""Encodes values of one type as JSON, and decodes them to equal values."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 
 
 class CodecError(PousseTachesError):
-    """A value cannot travel, or is not of the type."""
+    """A value has no JSON, would change on the way, or has the wrong type."""
 
 
 class NestedTooDeeply(CodecError):
-    """It is nested too deeply."""
+    """The value is nested too deeply."""
 
 
 class Codec:
@@ -35,7 +35,7 @@ class Codec:
         self._hint = hint
 
     def impossible(self) -> str | None:
-        """Return why no value of this type can travel; none when some may."""
+        """Return why no value of this type can be encoded; None if some can."""
         try:
             info = type_info(pydantic_models.with_model_unions(self._hint))
             self._decoder  # noqa: B018  # raises if there is none
@@ -46,11 +46,11 @@ class Codec:
         return None
 
     def encode(self, value: object, *, max_depth: int = MAX_DEPTH) -> object:
-        """Return a value as JSON values, which is sure to be the same value when it is decoded.
+        """Return a value as JSON values that decode to an equal value.
 
         Raises:
-            CodecError: it is of another type, has no JSON, is nested deeper than ``max_depth``,
-                or would arrive as something else.
+            CodecError: it has the wrong type or no JSON, is nested deeper than ``max_depth``,
+                or would decode to a different value.
         """
         try:
             body = encode_json(value)
@@ -66,10 +66,10 @@ class Codec:
         return json_value
 
     def decode(self, body: bytes) -> object:
-        """Return the value that JSON stands for.
+        """Return the value of a JSON document.
 
         Raises:
-            CodecError: it is no JSON for a value of this type, or has a moment without a zone.
+            CodecError: it is not JSON of this type, or has a moment without a time zone.
         """
         try:
             value = self._decoder.decode(body)
@@ -92,15 +92,15 @@ class Codec:
 
 
 def encode_json(value: object) -> bytes:
-    """Return a value as JSON, the same in every process.
+    """Return a value as JSON that is the same in every process.
 
     Raises:
-        CodecError: it has no JSON, or a moment in it has no zone.
+        CodecError: it has no JSON, or a moment in it has no time zone.
     """
     try:
         json_value = to_json_value(value)
         body = msgspec.json.encode(json_value)
-        if b"null" in body:  # as msgspec writes numbers that are not finite
+        if b"null" in body:  # msgspec encodes NaN and infinity as null
             _check_finite(json_value)
         _check_time_zones(value)
     except RecursionError:
@@ -121,7 +121,7 @@ def _from_json(kind: type, json_value: object) -> object:
 
 
 def _is_readable(kind: type) -> bool:
-    """Return whether there are values of a class that msgspec does not know by itself."""
+    """Return whether values of a class that msgspec does not support can be decoded."""
     if pydantic_models.is_read_by_pydantic(kind) or issubclass(kind, enum.Enum):
         return True
     base = base_class(kind)
@@ -151,7 +151,8 @@ def _check_finite(json_value: object, path: str = "") -> None:
 def _check_time_zones(value: object, path: str = "") -> None:
     if isinstance(value, datetime) and value.utcoffset() is None:
         raise CodecError(
-            f"{value} has no time zone; give one, as datetime.now(UTC) has{_path_suffix(path)}"
+            f"{value} has no time zone; use an aware one, as in datetime.now(UTC)"
+            f"{_path_suffix(path)}"
         )
     for step, inside in children(value):
         _check_time_zones(inside, path + step)
@@ -162,7 +163,7 @@ def _path_suffix(path: str) -> str:
 
 
 def _too_deep(max_depth: int) -> str:
-    return f"it is nested more than {max_depth} deep, which is the limit"
+    return f"it is nested more than {max_depth} levels deep, the maximum"
 
 
 def _one_line(exc: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The task that is running: what a handler may ask about it, and what its log lines say."""
+"""The current task, for handlers and for log records."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NO_TASK = "-"  # in log lines outside of tasks
 
 
 class NoCurrentTask(PousseTachesError, LookupError):
-    """No task is running here: current_task() is for handlers, and for what they call."""
+    """No task is running here; call current_task() in a handler, or in functions that it calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentTask:
-    """One attempt at a task, as the request that delivered it describes it."""
+    """An attempt of a task, as described by its delivery."""
 
     id: str
     """The same for each of the task's attempts."""
@@ -43,15 +43,15 @@ class CurrentTask:
     """Sends what ``progress`` reports."""
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        """Report how far the work has come, in any unit; ``note`` is cut to 200 characters.
+        """Report the progress of the work, in any unit; ``note`` is cut to 200 characters.
 
-        May be called as often as you like: at most one report a second is sent, and the last one
-        when the handler ends. Reports that cannot be sent are logged.
+        At most one report per second is sent, and the last one when the handler ends. Reports that
+        cannot be sent are logged.
 
         Raises:
-            ValueError: ``done`` or ``total`` is no number from 0 to 2**53, or ``note`` no str.
+            ValueError: ``done`` or ``total`` is not from 0 to 2**53, or ``note`` is not a str.
         """
-        if isinstance(note, str):  # a file name may hold what is not UTF-8
+        if isinstance(note, str):  # file names may contain invalid UTF-8
             note = note[:LONGEST_NOTE].encode(errors="replace").decode()
         self.reporter.report(ProgressReport(done, total, note))
 
@@ -60,10 +60,10 @@ _current: ContextVar[CurrentTask] = ContextVar("poussetaches_current_task")
 
 
 def current_task() -> CurrentTask:
-    """Return the task that is running.
+    """Return the current task.
 
     Raises:
-        NoCurrentTask: called outside of a handler, or in a thread that a handler started.
+        NoCurrentTask: the caller is not in a handler, or in a thread that a handler started.
     """
     try:
         return _current.get()
@@ -73,7 +73,7 @@ def current_task() -> CurrentTask:
 
 @contextmanager
 def running(task: CurrentTask) -> Iterator[None]:
-    """Make a task the current one, within the block."""
+    """Set the current task within the block."""
     token = _current.set(task)
     try:
         yield
@@ -82,14 +82,14 @@ def running(task: CurrentTask) -> Iterator[None]:
 
 
 class TaskLogFilter(logging.Filter):
-    """Gives each log record ``task``, ``attempt`` and ``request``, which are "-" outside of tasks.
+    """Adds ``task``, ``attempt`` and ``request`` to log records; they are "-" outside of tasks.
 
-    Add it to a handler, not to a logger: loggers below one do not pass through its filters.
-    A record that has one of these already, through ``extra``, keeps it.
+    Add it to a handler, not to a logger: a logger's filters do not apply to its children.
+    Values that a record already has, through ``extra``, are kept.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the fields; no record is held back."""
+        """Add the fields; no record is dropped."""
         task = _current.get(None)
         fields: dict[str, object] = {
             "task": task.id if task else NO_TASK,

@@ -1,4 +1,4 @@
-"""Telling the server of the queues and schedules that the code declares."""
+"""Declares the code's queues and schedules to the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poussetaches.client.results import DeclaredSchedules
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.probe import DeclarationStatus, Refusal
 
-FIRST_WAIT = 1.0  # seconds until a declaration is repeated; each time twice as long
+FIRST_WAIT = 1.0  # seconds before a retry; doubles each time
 MAX_WAIT = 60.0  # seconds
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Declaration:
-    """What the code says of its queues and schedules, by the server's names."""
+    """The queues and schedules that the code declares, by the server's names."""
 
     queues: Mapping[str, Mapping[str, object]]
     owner: str
@@ -35,22 +35,22 @@ class Declaration:
 
 
 class RoutedQueue(NamedTuple):
-    """A queue with a base URL in the code: the server's name of it, and all its settings."""
+    """A queue with a base URL in the code: its name on the server, and its settings."""
 
     name: str
     settings: QueueFields
 
 
 class DeclaringClient(Protocol):
-    """The part of a client that declares."""
+    """The methods of a client that declare."""
 
     def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> object:
-        """Declare the settings that the code has for a queue."""
+        """Declare the settings that the code defines for a queue."""
 
     def declare_schedules(
         self, owner: str, version: int | None, schedules: Sequence[Mapping[str, object]]
     ) -> DeclaredSchedules:
-        """Declare the schedules of an owner, each on its own."""
+        """Declare all schedules of an owner; a refused one does not affect the others."""
 
 
 class DeclarationRefused(ClientError):
@@ -62,7 +62,7 @@ class DeclarationRefused(ClientError):
 
 
 def declare(client: DeclaringClient, declaration: Declaration) -> None:
-    """Declare everything once. A refusal does not keep the rest from being declared.
+    """Declare everything once; a refusal does not affect the rest.
 
     A set of schedules with a lower version than the server's is left alone, with a log line: it
     is what a newer release of the application declared.
@@ -92,7 +92,7 @@ def _declare_schedules(client: DeclaringClient, declaration: Declaration) -> lis
             return [Refusal("schedules of", owner, exc.detail or str(exc))]
         log.info("schedules not declared: %s", exc.detail)
         return []
-    except InvalidRequest as exc:  # an older server takes all of them or none
+    except InvalidRequest as exc:  # an older server accepts all of them or none
         return [Refusal("schedules of", owner, exc.detail)]
     return [
         Refusal("schedule", it.name, f"{it.field}: {it.reason}" if it.field else it.reason)
@@ -120,9 +120,9 @@ def declare_until_done(
             note(DeclarationStatus("done", refused=exc.refused))
             return
         except ClientError as exc:
-            log.warning("queues and schedules not declared yet: %s; again in %g s", exc, wait)
+            log.warning("queues and schedules not declared yet: %s; retrying in %g s", exc, wait)
             note(DeclarationStatus("failing", str(exc)))
-        except PousseTachesError as exc:  # the code's own fault
+        except PousseTachesError as exc:  # an error in the code
             log.error("queues and schedules not declared: %s", exc)
             note(DeclarationStatus("failing", str(exc)))
             return
@@ -135,7 +135,7 @@ def declare_until_done(
 
 
 class Background:
-    """Declares in a thread, once in each process: a fork begins anew."""
+    """Declares in a thread, once per process, and again after a fork."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Background:
         """Start the thread and return it; None if this process has started one."""
         process_id = self._process_id()
         if self._started_in == process_id:
-            return None  # without the lock: it is asked at each request
+            return None  # without the lock: this runs at each request
         with self._lock:
             if self._started_in == process_id:
                 return None
@@ -171,7 +171,7 @@ class Background:
             args=(self._declare,),
             kwargs={"sleep": self._sleep, "note": self._note},
             name="poussetaches-declare",
-            daemon=True,  # the server being away must not keep the application from ending
+            daemon=True,  # an unreachable server must not keep the application from exiting
         )
         thread.start()
         return thread

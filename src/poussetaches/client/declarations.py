@@ -1,4 +1,4 @@
-"""The queues and schedules of an application, as its code declares them."""
+"""Collects the queues and schedules that an application's code declares."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Declarations:
         )
         check_expression(schedule.cron, schedule.timezone)
         try:
-            with contextlib.suppress(UnknownType):  # its class may be defined further down
+            with contextlib.suppress(UnknownType):  # its class may be defined later in the module
                 schedule.new_task()
         except ArgumentError as exc:
             raise DefinitionError(f"schedule {name}: {exc}") from None
@@ -132,7 +132,7 @@ class Declarations:
         return cast("float | None", own or self.queues.get(queue, {}).get("timeout"))
 
     def max_retry_after_of(self, task: TaskFunction[..., Any], queue: str) -> float:
-        """Return the longest wait in seconds that an answer may ask for."""
+        """Return the longest wait in seconds that a handler can request."""
         own = Retry() if queue == CALLBACKS_QUEUE else task.default_options.retry
         retry: Retry = {**cast("Retry", self.queues.get(queue, {}).get("retry", {})), **own}
         return in_seconds(retry.get("max_retry_after", MAX_RETRY_AFTER))
@@ -176,7 +176,7 @@ class Declarations:
             owner=self.name or NAMELESS_OWNER,
             schedules=[self._declared(schedule) for schedule in self.schedules.values()],
             version=self.version,
-            # Without a name, another application may have declared what is there.
+            # Without a name, the existing schedules may belong to another application.
             replaces=self.name is not None or bool(self.schedules),
         )
 
@@ -191,8 +191,8 @@ class Declarations:
         there = self.schedules.get(schedule.name)
         if there is not None and there != schedule and not there.is_reloaded_by(schedule):
             raise DefinitionError(
-                f"there is a schedule {schedule.name!r} already; give each schedule a name of its"
-                " own"
+                f"the schedule {schedule.name!r} is already defined; give each schedule a unique"
+                " name"
             )
         self.schedules[schedule.name] = schedule
 
@@ -248,10 +248,10 @@ def check_expression(expression: str, timezone: str) -> None:
 def _check_fits_every_run(
     subject: str, task: TaskFunction[..., Any] | PushOptions[..., Any]
 ) -> None:
-    """Refuse options of a push that would be the same for every run of a schedule.
+    """Check that a schedule's task has no option that must differ between pushes.
 
     Raises:
-        DefinitionError: the task has one.
+        DefinitionError: it has one.
     """
     options = task.options if isinstance(task, PushOptions) else task.default_options
     for field in OF_ONE_RUN:

@@ -1,4 +1,4 @@
-"""What the code says when it defines tasks, schedules and queues."""
+"""Options of the definitions of tasks, schedules and queues."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ScheduleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a task runs by itself, and with which arguments."""
+    """A schedule in the code: a task, its times, and its arguments."""
 
     name: str
     task: TaskFunction[..., Any] | PushOptions[..., Any]
@@ -62,7 +62,7 @@ class Schedule:
         """Return the push of each run.
 
         Raises:
-            ArgumentError: an argument does not fit, or cannot travel.
+            ArgumentError: an argument has the wrong type or no JSON.
         """
         return self.task.prepare(**self.arguments)
 

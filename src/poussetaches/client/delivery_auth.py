@@ -1,4 +1,4 @@
-"""Authentication of deliveries: by the head of a request, before its body is read."""
+"""Authentication of deliveries by their headers, before the body is read."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from poussetaches.core.signature import (
     verify_request,
 )
 
-TOLERANCE = 300  # seconds that a signature's time may be off, either way
+TOLERANCE = 300  # seconds that a signature's timestamp may differ from the clock
 MAX_BODY = 64 * 1024 * 1024  # bytes of a delivery; the server's own limit is 1 MiB by default
 # The body of a refused request is read up to this limit and dropped: a caller that is still
-# sending reads no answer, and a server with a wrong key must get its 401.
+# sending does not read the response, and a server with a wrong key must get its 401.
 MAX_REFUSED_BODY = 2 * 1024 * 1024  # bytes
-PIECE = 64 * 1024  # bytes of a body that are read at once
-MAX_PATH_LENGTH = 200  # characters, in an answer and in the log
+PIECE = 64 * 1024  # bytes of a body per read
+MAX_PATH_LENGTH = 200  # characters, in responses and in the log
 
 _TIMESTAMP = re.compile("[0-9]{1,15}")
 _SIGNED_ID = re.compile("[!-~]{1,200}")
 
-UNSIGNED = f"the header Poussetaches-Signature is missing: give the server {SIGNING_SECRET}"
+UNSIGNED = f"the header Poussetaches-Signature is missing; set {SIGNING_SECRET} on the server"
 OLD_SERVER = (
     "the header Poussetaches-Signature is missing, and webhook-signature is not enough: upgrade"
     " the server, which is older than this package, or name this host in its key_target"
 )
 MALFORMED = "webhook-id, webhook-timestamp or Poussetaches-Signature is missing or malformed"
-OTHER_ID = "the signature is for another task than the one in Poussetaches-Task-ID"
+OTHER_ID = "the signature is for a different task than Poussetaches-Task-ID"
 OTHER_TIME = (
     f"the signature's timestamp is {{seconds:.0f}} s from this clock, more than the"
     f" {TOLERANCE} s that are allowed: synchronize the clocks"
@@ -67,11 +67,11 @@ class IncomingRequest:
 
     @property
     def target(self) -> str:
-        """Path and query as a URL has them."""
+        """Path and query, as in a URL."""
         return quoted_path(self.path) + (f"?{self.query}" if self.query else "")
 
     def header(self, name: str) -> str | None:
-        """Return a header's value, whatever the case of its name."""
+        """Return a header's value; the case of its name does not matter."""
         return next((v for k, v in self.headers.items() if k.lower() == name.lower()), None)
 
 
@@ -122,7 +122,7 @@ def admit(
 
 
 class Intake:
-    """Reads a request's body, piece by piece.
+    """Reads a request's body in pieces.
 
     Only the bodies of admitted requests are kept. With a ``body_hash``, the body must match it.
     """
@@ -143,7 +143,7 @@ class Intake:
         if self._left < 0 and self._refusal is None:
             self._pieces.clear()
             self._refusal = text_reply(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MAX_BODY} bytes"
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is longer than {MAX_BODY} bytes"
             )
         if self._refusal is None:
             self._pieces.append(piece)

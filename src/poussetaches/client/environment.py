@@ -1,4 +1,4 @@
-"""What an application's environment says: the keys that its receiver checks, and the mode."""
+"""An application's settings from the environment: the receiver's keys, and the mode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODE = PREFIX + "MODE"
 
 @dataclass(frozen=True)
 class Keys:
-    """Credentials that callers must send: the key and a signature, if they are set."""
+    """Credentials that callers must send: the key and the signature, if they are configured."""
 
     auth_key: str | None = None
     signing_secrets: tuple[bytes, ...] = ()
@@ -33,33 +33,33 @@ class Keys:
 
 
 class Mode(StrEnum):
-    """Where pushes go."""
+    """Where pushes are sent."""
 
     PUSH = "push"
     IMMEDIATE = "immediate"
 
 
 def read_mode(text: str | None) -> Mode:
-    """Return the mode that a setting asks for; pushing, unless it says otherwise.
+    """Return the configured mode; by default, pushes are sent to the server.
 
     Raises:
-        SettingsError: there is no such mode.
+        SettingsError: the mode is unknown.
     """
     try:
         return Mode(text or Mode.PUSH)
     except ValueError:
-        raise SettingsError(f"{MODE} is {text!r}; give push or immediate") from None
+        raise SettingsError(f"{MODE} is {text!r}; use 'push' or 'immediate'") from None
 
 
 def read_secret(environ: Mapping[str, str], name: str) -> str | None:
     """Return a secret from the variable, or from the file that ``<name>_FILE`` names.
 
     Raises:
-        SettingsError: both are given, or the file cannot be read.
+        SettingsError: both are set, or the file cannot be read.
     """
     text, path = environ.get(name), environ.get(name + "_FILE")
     if text and path:
-        raise SettingsError(f"both {name} and {name}_FILE are given; keep one of them")
+        raise SettingsError(f"both {name} and {name}_FILE are set; remove one of them")
     if not path:
         return text or None
     try:
@@ -73,10 +73,10 @@ def read_secret(environ: Mapping[str, str], name: str) -> str | None:
 
 
 def read_signing_secrets(text: str | None) -> tuple[bytes, ...]:
-    """Return the keys that the server's setting stands for, when two of them the new one first.
+    """Return the signing keys of a setting; of two, the new one first.
 
     Raises:
-        SettingsError: what follows ``whsec_`` is not base64.
+        SettingsError: the part after ``whsec_`` is not base64.
     """
     items = [item.strip() for item in (text or "").split(",")]
     try:
@@ -93,5 +93,5 @@ def read_public_prefix(text: str | None) -> str:
     """
     prefix = text or ""
     if prefix and (not prefix.startswith("/") or "?" in prefix or "#" in prefix):
-        raise SettingsError(f"{PUBLIC_PREFIX} is {prefix!r}; give a path that begins with a slash")
+        raise SettingsError(f"{PUBLIC_PREFIX} is {prefix!r}; use a path that starts with a slash")
     return unquote(prefix).rstrip("/")

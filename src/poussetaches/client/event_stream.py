@@ -1,4 +1,4 @@
-"""Server-sent events, read piece by piece."""
+"""Reads server-sent events from the pieces of a stream."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from poussetaches.client.results import Event
 from poussetaches.client.retry_timer import is_temporary
 
 OK = 200  # the status of a stream
-SILENCE = 40.0  # seconds: the server says something every 15
-MIN_PAUSE = 0.5  # seconds before connecting anew; each time twice as long
+SILENCE = 40.0  # seconds; the server sends a comment every 15
+MIN_PAUSE = 0.5  # seconds before a reconnect; doubles each time
 MAX_PAUSE = 10.0  # seconds
 
 
 class EventReader:
-    """Makes events of what a stream brings. ``last_id`` is where it may go on."""
+    """Parses a stream of events; ``last_id`` is where a reconnect resumes."""
 
     def __init__(self, last_id: str | None = None) -> None:
         self.last_id = last_id
@@ -25,22 +25,22 @@ class EventReader:
         self._pause = MIN_PAUSE
 
     def next_pause(self) -> float:
-        """Return the seconds to wait before connecting anew; begin with a whole event again."""
+        """Return the seconds to wait before reconnecting; discard an incomplete event."""
         self._rest = b""
         pause, self._pause = self._pause, min(2 * self._pause, MAX_PAUSE)
         return pause
 
     def check_lost(self, error: ClientError, *, connected: bool) -> None:
-        """Let pass what may be over soon, once there was a connection.
+        """Check whether to reconnect after an error: it is temporary, and there was a connection.
 
         Raises:
-            ClientError: this error, otherwise.
+            ClientError: the given error, otherwise.
         """
         if not connected or not is_temporary(error):
             raise error
 
     def feed(self, piece: bytes) -> Iterator[Event]:
-        """Yield the events that are whole with this piece."""
+        """Yield the events that this piece completes."""
         *blocks, self._rest = (self._rest + piece).split(b"\n\n")
         for block in blocks:
             self._pause = MIN_PAUSE

@@ -1,4 +1,4 @@
-"""The function behind a callable, and whether a task can run it."""
+"""Inspects the callables that become handlers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import cast
 
 
 def unwrap(function: Callable[..., object]) -> Callable[..., object]:
-    """Return the function that a partial calls, or the method that calls an object."""
+    """Return the function of a partial, or the method ``__call__`` of an object."""
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function) or inspect.isclass(function):
@@ -23,11 +23,11 @@ def is_async(function: Callable[..., object]) -> bool:
 
 
 def reason_not_to_run(function: object) -> str | None:
-    """Return why an object cannot be called as a task, or would run none of its code."""
+    """Return why an object cannot be a handler; None if it can."""
     if not callable(function):
         return f"{function!r} cannot be called"
     try:
-        # Python 3.14 resolves annotations here; their types may be defined further down.
+        # Python 3.14 resolves annotations here; their types may be defined later in the module.
         with contextlib.suppress(NameError):
             inspect.signature(function)
     except ValueError as exc:

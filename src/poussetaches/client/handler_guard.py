@@ -20,7 +20,7 @@ CONTAINED = (
 
 
 class HandlerStopped(Exception):
-    """A handler raised an exception that must not leave it, which is the cause of this one."""
+    """A handler raised an exception that must not leave it; ``__cause__`` is that exception."""
 
     def __init__(self, raised: BaseException) -> None:
         super().__init__(f"{type(raised).__name__}: {raised}")
@@ -35,7 +35,7 @@ def call_guarded(call: Callable[[], object], *, in_test: bool) -> object:
     """Call a handler and convert its exceptions, and those of an awaitable that it returns.
 
     Raises:
-        HandlerStopped: it raised an exception that would stop more than itself.
+        HandlerStopped: it raised an exception that would stop more than the handler.
         NothingRan: it returned a generator.
     """
     try:

@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class ImmediatePusher:
-    """Runs the handler at once, once, in this process: for development without a server.
+    """Runs the handler at once, a single time, in this process; for development without a server.
 
-    Arguments and results are encoded and decoded as on the wire. Delays, keys and retries do
-    nothing. A task that fails is dead, and the log says why. Callbacks that are tasks run; other
+    Arguments and results are encoded and decoded as over HTTP. Delays, keys and retries have no
+    effect. A failed task is dead, and the error is logged. Callbacks that are tasks run; other
     URLs, and the callbacks of queues, are not called.
     """
 
@@ -71,11 +71,16 @@ class ImmediatePusher:
         return pushed
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
-        """Do nothing: nobody could see it before the task has ended."""
+        """Do nothing: the task ends before anything could show it."""
 
     def get(self, id: str) -> TaskInfo:
         if id not in self._ended:
-            raise NotFound(404, code="task-not-found", title="Not Found", detail="no such task")
+            raise NotFound(
+                404,
+                code="task-not-found",
+                title="Not Found",
+                detail="there is no task with this id",
+            )
         return self._ended[id]
 
     def wait(self, id: str, timeout: float) -> TaskInfo:
@@ -89,13 +94,13 @@ class ImmediatePusher:
 
     def _begin(self, task: NewTask) -> tuple[str, float]:
         if task.delay is not None or task.run_at is not None:
-            log.info("immediate mode runs %s now, and not at its time", task.url)
+            log.info("immediate mode ignores delay and run_at; running %s now", task.url)
         return self._new_id(), self._clock()
 
     def _end(
         self, task: NewTask, id: str, started_at: float, reply: Reply
     ) -> tuple[PushedTask, NewTask | None]:
-        """Keep a task that ended; return it, and the push of its callback if that is a task."""
+        """Remember an ended task; return it, and the push of its callback if that is a task."""
         info = _ended(task, id, started_at, self._clock(), reply)
         self._ended[id] = info
         while len(self._ended) > MAX_ENDED_TASKS:

@@ -1,4 +1,4 @@
-"""Converts values to what JSON has: dicts, lists, strings, numbers, booleans and None."""
+"""Converts values to JSON values: dicts, lists, strings, numbers, booleans and None."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTAINERS = (list, tuple, set, frozenset)
 
 
 def to_json_value(value: object) -> object:
-    """Return a value as JSON values, the same in every process: sets are sorted.
+    """Return a value as JSON values that are the same in every process: sets are sorted.
 
     Raises:
         TypeError: something in it has no JSON.
@@ -52,7 +52,7 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def children(value: object) -> Iterator[tuple[str, object]]:
-    """Yield the values originals a value, and the keys of a dict, with their paths.
+    """Yield the values inside a value, and the keys of a dict, with their paths.
 
     Scalars are left out.
     """
@@ -79,7 +79,7 @@ def _to_builtin(value: object) -> object:
 
 
 def _sort_sets(value: object, json_value: object) -> object:
-    """Return the JSON value of a value with each list that was a set in order."""
+    """Return a JSON value in which each list that was a set is sorted."""
     value = pydantic_models.root_of(value)
     if isinstance(json_value, dict):
         originals = _items_by_key(value, json_value)
@@ -89,7 +89,7 @@ def _sort_sets(value: object, json_value: object) -> object:
     items: Sequence[object] = json_value
     if not SCALARS.issuperset(map(type, json_value)):
         values = value if isinstance(value, _CONTAINERS) else (fields_of(value) or {}).values()
-        if len(values) == len(json_value):  # otherwise a custom serializer made it
+        if len(values) == len(json_value):  # a custom serializer may return another length
             items = list(map(_sort_sets, values, json_value))
     # By JSON: the members of a set may have no order.
     is_set = isinstance(value, set | frozenset)

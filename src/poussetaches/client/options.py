@@ -1,4 +1,4 @@
-"""What a push may say besides the arguments, and what a task says for all its pushes."""
+"""Options of pushes, and options of tasks for all their pushes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Callback = str | CallbackTask  # a URL, or a task function of the same applicati
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The fields of a push; None leaves one to the queue or to the server."""
+    """The fields of a push; None means the default of the queue or the server."""
 
     queue: str | None = None
     delay: float | None = None
@@ -51,7 +51,7 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def with_defaults(self, others: Options) -> Options:
-        """Return these with others where these say nothing, also within retry and labels."""
+        """Return these options, with ``others`` as defaults, also within retry and labels."""
         definition = {
             it.name: getattr(self, it.name)
             for it in fields(self)
@@ -95,7 +95,7 @@ def retry_rule(definition: TaskOptions) -> RetryRule:
 def _exception_classes(
     option: str, given: Sequence[type[Exception]]
 ) -> tuple[type[Exception], ...]:
-    kinds: object = given  # applications may have no type checker
+    kinds: object = given  # for applications without a type checker
     if isinstance(kinds, list | tuple) and all(map(_is_exception_class, kinds)):
         return tuple(given)
     raise DefinitionError(
@@ -147,7 +147,7 @@ def aliases_of(definition: TaskOptions) -> Sequence[str]:
     """Return the former names of a task.
 
     Raises:
-        DefinitionError: they are a single string, which is a sequence of one-letter names.
+        DefinitionError: they are a single string, which would be read as one-letter names.
     """
     aliases = definition.get("aliases", ())
     if isinstance(aliases, str):
@@ -156,7 +156,7 @@ def aliases_of(definition: TaskOptions) -> Sequence[str]:
 
 
 def default_options(name: str, definition: TaskOptions) -> Options:
-    """Return the options of a definition for all pushes of the task.
+    """Return the options for all pushes of a task.
 
     Raises:
         DefinitionError: an option is unknown, or has a value that every server refuses.
@@ -168,7 +168,7 @@ def default_options(name: str, definition: TaskOptions) -> Options:
 
 
 def push_options(name: str, given: PushOptionFields) -> Options:
-    """Return the options that a push of the task is given.
+    """Return the options of a push of the task.
 
     Raises:
         DefinitionError: an option is unknown.

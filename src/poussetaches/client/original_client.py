@@ -1,8 +1,8 @@
-"""The original's Python client, name for name, over the original's routes.
+"""The original's Python client, with its names, over its routes.
 
-An application that was written for the package ``poussetaches`` 0.2 changes nothing. What is
-different on purpose: neither Flask nor requests is needed, no proxy of the environment is used,
-a call ends after ten seconds, nothing is printed, and without a key nothing is let in.
+Applications for the package ``poussetaches`` 0.2 work unchanged. Intended differences: Flask and
+requests are not required, proxies in the environment are not used, a call ends after ten seconds,
+nothing is printed, and without a key every delivery is refused.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ TASK_ID = "Poussetaches-Task-ID"
 
 
 class HeaderMap(Protocol):
-    """The headers of a request, whatever the case of their names."""
+    """The headers of a request; the case of names does not matter."""
 
     def get(self, name: str, /) -> str | None:
-        """Return the value of a header, None when there is none."""
+        """Return the value of a header; None if it is missing."""
 
 
 class IncomingRequest(Protocol):
-    """What Flask's request has, as far as it is looked at."""
+    """The part of Flask's request that is used."""
 
     @property
     def headers(self) -> HeaderMap:
@@ -50,7 +50,7 @@ class IncomingRequest(Protocol):
 
 @dataclass
 class Task:
-    """A task that is to be done."""
+    """A task to run."""
 
     req_id: str
     tries: int
@@ -60,7 +60,7 @@ class Task:
 
 @dataclass
 class GetTask:
-    """A task in a list. ``next_run`` is local time, without a zone."""
+    """A task in a list. ``next_run`` is local time, without a time zone."""
 
     payload: Any
     expected: int
@@ -76,10 +76,10 @@ class GetTask:
 class PousseTaches:
     """Pushes tasks to the server at ``api_url``, which sends them to ``base_url``.
 
-    Every method raises ``Refused`` when the server answers with a problem, ``NotUnderstood`` when
-    another program answers, and ``NoAnswer`` when nothing does. Where the package requests is
-    installed, the first two are ``requests.HTTPError``, too, and the last one
-    ``requests.ConnectionError``, as they were with the original.
+    Every method raises ``Refused`` if the server responds with a problem, ``NotUnderstood`` if
+    another program responds, and ``NoAnswer`` if nothing does. If the package requests is
+    installed, the first two are also ``requests.HTTPError``, and the last one
+    ``requests.ConnectionError``, as in the original.
     """
 
     def __init__(self, api_url: str, base_url: str) -> None:
@@ -107,11 +107,11 @@ class PousseTaches:
         return self._send(Call("POST", "", body=json.dumps(push).encode()), _task_id)
 
     def parse(self, req: IncomingRequest) -> Task:
-        """Return the task that a request brings.
+        """Return the task that a request delivers.
 
         Raises:
-            ValueError: the request does not show the key in ``POUSSETACHES_AUTH_KEY``, or there
-                is no such key: the original let everybody in then.
+            ValueError: the request does not have the key of ``POUSSETACHES_AUTH_KEY``, or the key
+                is not set: the original accepted every request then.
         """
         sent_key = req.headers.get("Poussetaches-Auth-Key") or ""
         key = auth_key()
@@ -122,11 +122,11 @@ class PousseTaches:
         return Task(req_id=envelope["req_id"], tries=envelope["tries"], payload=payload)
 
     def pause(self) -> None:
-        """Start no more attempts at all."""
+        """Pause the server: no more attempts start."""
         self._send(Call("POST", "/pause"), _nothing)
 
     def resume(self) -> None:
-        """Start attempts again."""
+        """Resume a paused server."""
         self._send(Call("POST", "/resume"), _nothing)
 
     def get_cron(self) -> list[GetTask]:
@@ -138,11 +138,11 @@ class PousseTaches:
         return self._tasks("success")
 
     def get_waiting(self) -> list[GetTask]:
-        """Return the tasks that wait or run."""
+        """Return the waiting and running tasks."""
         return self._tasks("waiting")
 
     def get_dead(self) -> list[GetTask]:
-        """Return the tasks that will not be tried again."""
+        """Return the dead tasks."""
         return self._tasks("dead")
 
     def _tasks(self, listing: str) -> list[GetTask]:
@@ -161,7 +161,7 @@ class PousseTaches:
 
 
 def auth_key() -> str | None:
-    """Return the key that receivers check, from the environment or from the file it names."""
+    """Return the receiver's key, from the environment or the file that it names."""
     return read_secret(os.environ, AUTH_KEY)
 
 
@@ -172,7 +172,7 @@ def __getattr__(name: str) -> object:
 
 
 def _nothing(_: Answer) -> None:
-    """Read nothing of a response."""
+    """Ignore a response."""
 
 
 def _task_id(answer: Answer) -> str:
@@ -186,7 +186,7 @@ def _read_tasks(answer: Answer) -> list[GetTask]:
     try:
         return [_task_of(task) for task in json.loads(answer.body)["tasks"]]
     except (ValueError, LookupError, TypeError) as exc:
-        raise not_understood(answer, "no list of tasks") from exc
+        raise not_understood(answer, "this is not a list of tasks") from exc
 
 
 def _task_of(task: dict[str, Any]) -> GetTask:
@@ -212,9 +212,9 @@ def _payload(pushed: bytes) -> Any:
 
 
 def _with_requests_base(error: ClientError, answer: Answer | None, url: str) -> ClientError:
-    """Return an error that is one of requests', too, when there is requests."""
+    """Return an error that is also one of requests, if requests is installed."""
     try:
-        import requests  # noqa: PLC0415  # 100 ms, and not every application has it
+        import requests  # noqa: PLC0415  # 100 ms, and optional
     except ImportError:
         return error
     kind = _class_with_requests_base(type(error))

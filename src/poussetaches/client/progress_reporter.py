@@ -1,4 +1,4 @@
-"""Progress reports of a running handler: sent at most once a second, the last one at its end."""
+"""Sends the progress of a running handler, at most once per second and at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poussetaches.client.errors import Conflict
 from poussetaches.client.results import ProgressReport
 
 INTERVAL = 1.0  # seconds between two reports of an attempt
-FIRST_PAUSE = 30.0  # seconds without reports after one that failed; each time twice as long
+FIRST_PAUSE = 30.0  # seconds without reports after a failed one; doubles each time
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,9 @@ Send = Callable[[ProgressReport], None]
 class ProgressReporter:
     """Sends the reports of one attempt; drops them if ``send`` is None.
 
-    A report that cannot be sent is logged, and there is a pause before the next one: neither an
-    absent nor a hanging server makes a task fail, or holds it up again and again. In an event loop
-    reports are sent from threads of their own, so that they wait for nothing and block nothing.
+    A report that cannot be sent is logged, and the next one is delayed: an unreachable or slow
+    server neither fails a task nor delays it repeatedly. In an event loop, reports are sent from
+    separate threads, so that they do not block it.
     """
 
     def __init__(self, send: Send | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,19 +44,19 @@ class ProgressReporter:
             self._latest = report
             if self._send is None or self._clock() < self._next_at:
                 return
-            self._next_at = math.inf  # until this one is sent
+            self._next_at = math.inf  # while this one is being sent
         if _is_in_event_loop():
             threading.Thread(target=self._send_latest, daemon=True).start()
         else:
             self._send_latest()
 
     def finish(self) -> None:
-        """Send the latest report if it was not sent yet, unless the one before failed."""
+        """Send the latest report if it is unsent, unless the previous one failed."""
         if self._is_pending():
             self._send_latest(is_last=True)
 
     async def afinish(self) -> None:
-        """Do what ``finish`` does, from asynchronous code."""
+        """Asynchronous version of ``finish``."""
         if self._is_pending():
             await _in_own_thread(self.finish)
 
@@ -75,11 +75,11 @@ class ProgressReporter:
                 self._failures = 0
             except Conflict:
                 self._send = None
-                log.warning("progress is no longer reported: the server has ended this attempt")
-            except Exception as exc:  # whatever it is, the handler has its own work to do
+                log.warning("progress is no longer reported: the server ended this attempt")
+            except Exception as exc:  # no error of a report may fail the handler
                 pause = FIRST_PAUSE * 2**self._failures
                 self._failures += 1
-                log.warning("progress was not reported, next report in %g s: %s", pause, exc)
+                log.warning("progress was not reported; next report in %g s: %s", pause, exc)
             with self._lock:
                 self._next_at = self._clock() + pause
 
@@ -93,7 +93,7 @@ def _is_in_event_loop() -> bool:
 
 
 async def _in_own_thread(work: Callable[[], None]) -> None:
-    """Do something in a thread that is not one of the loop's, which may all be busy."""
+    """Run a function in a separate thread: those of the loop may all be busy."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The handle of a pushed task: what became of it, and what its handler returned."""
+"""The handle of a pushed task: its state, and its handler's return value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class TaskFailed(PousseTachesError):
-    """The task died; it is in ``task``."""
+    """The task died; ``task`` has the details."""
 
     def __init__(self, task: TaskInfo) -> None:
         super().__init__(
@@ -26,15 +26,15 @@ class TaskFailed(PousseTachesError):
 
 
 class NoResult(PousseTachesError):
-    """The task succeeded, and what its handler returned cannot be read."""
+    """The task succeeded, but its return value is not available."""
 
 
 class ResultTruncated(NoResult):
-    """What the handler returned was longer than the 64 KiB that are kept of an answer."""
+    """The return value is longer than 64 KiB, the limit for stored responses."""
 
 
 class Pushed(Generic[R_co]):
-    """A task that was pushed.
+    """A pushed task.
 
     Raises:
         ArgumentError: its id is not a string.
@@ -61,46 +61,48 @@ class Pushed(Generic[R_co]):
         return self._pusher.get(self.id)
 
     def wait(self, timeout: Seconds) -> TaskInfo:
-        """Return the task when it has ended, or as it is after ``timeout`` seconds."""
+        """Wait until the task has ended, for at most ``timeout`` seconds, and return it."""
         return self._pusher.wait(self.id, in_seconds(timeout))
 
     def result(self, timeout: Seconds = 0.0) -> R_co:
-        """Return what the handler returned, as the type that it says it returns.
+        """Return the handler's return value, decoded as its annotated return type.
 
         Raises:
-            TimeoutError: the task has not ended within ``timeout`` seconds; by default, yet.
+            TimeoutError: the task has not ended within ``timeout`` seconds.
             TaskFailed: it died.
-            ResultTruncated: what the handler returned is longer than 64 KiB.
-            NoResult: what it returned has no JSON, or is of another type than it says.
+            ResultTruncated: the return value is longer than 64 KiB.
+            NoResult: the return value has no JSON, or does not match the annotation.
         """
         return self._result_of(self.wait(timeout))
 
     async def arefresh(self) -> TaskInfo:
-        """Do what ``refresh`` does, from asynchronous code."""
+        """Asynchronous version of ``refresh``."""
         return await self._pusher.aget(self.id)
 
     async def await_end(self, timeout: Seconds) -> TaskInfo:  # noqa: ASYNC109  # the server waits
-        """Do what ``wait`` does, from asynchronous code."""
+        """Asynchronous version of ``wait``."""
         return await self._pusher.await_end(self.id, in_seconds(timeout))
 
     async def aresult(self, timeout: Seconds = 0.0) -> R_co:  # noqa: ASYNC109  # the server waits
-        """Do what ``result`` does, from asynchronous code."""
+        """Asynchronous version of ``result``."""
         return self._result_of(await self.await_end(timeout))
 
     def _result_of(self, task: TaskInfo) -> R_co:
         if task.state == "dead":
             raise TaskFailed(task)
         if task.state != "succeeded":
-            raise TimeoutError(f"the task {task.id} has not ended; it is {task.state}")
+            raise TimeoutError(f"the task {task.id} has not ended; its state is {task.state}")
         if not task.attempts:
-            raise NoResult("the attempts of the task are not kept")
+            raise NoResult("the server has no attempts of this task")
         answer = task.attempts[-1]
         if answer.response_truncated:
             raise ResultTruncated
         if not answer.response_body:
-            raise NoResult("what the handler returned has no JSON; the application's log says why")
+            raise NoResult("the handler's return value has no JSON; see the application's log")
         try:
             value = Codec(self._return_type(task)).decode(answer.response_body.encode())
         except CodecError as exc:
-            raise NoResult(f"what the handler returned is not what it says: {exc}") from exc
+            raise NoResult(
+                f"the handler's return value does not match its return type: {exc}"
+            ) from exc
         return cast("R_co", value)

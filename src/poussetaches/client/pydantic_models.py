@@ -1,4 +1,4 @@
-"""Pydantic models as JSON and back, without importing pydantic."""
+"""Encodes and decodes pydantic models without importing pydantic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 
 def is_model(kind: object) -> bool:
-    """Return whether this is a class of pydantic models."""
+    """Return whether a class is a pydantic model."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
@@ -54,14 +54,14 @@ def generic_origin(kind: type) -> object:
 
 
 def root_of(value: object) -> object:
-    """Return the root of a root model, which is sent in its place; other values as they are."""
+    """Return the root of a root model, which is sent instead; other values unchanged."""
     if is_model(type(value)) and issubclass(type(value), sys.modules["pydantic"].RootModel):
         return getattr(value, "root", value)
     return value
 
 
 def dump(model: object) -> object:
-    """Return a model as JSON values, by the names of its fields and without the computed ones.
+    """Return a model as JSON values, by field names and without computed fields.
 
     Raises:
         ValueError: pydantic cannot dump it.
@@ -117,7 +117,7 @@ _UNIONS = (typing.Union, types.UnionType)
 
 
 class _ModelUnion(type):
-    """A class that represents a union: every value that pydantic reads is its instance."""
+    """A class that represents a union: every value that pydantic accepts is an instance."""
 
     adapter: _Adapter
 

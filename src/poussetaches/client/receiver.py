@@ -1,4 +1,4 @@
-"""Deliveries in the application: find the handler, run it, and respond."""
+"""Handles deliveries in the application: finds the handler, runs it, and responds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from poussetaches.core.probe import MOST_QUEUES, DeclarationStatus, ProbeAnswer,
 from poussetaches.core.progress import ATTEMPT_TOKEN
 
 MAX_ERROR_LENGTH = 500  # characters; the server shows the first line of an answer
-PROBE = "_check"  # what `poussetaches check` calls; no task has this name
+PROBE = "_check"  # reserved for `poussetaches check`
 
 _NUMBER = re.compile("[0-9]{1,9}")
 
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt that is about to be made."""
+    """An attempt that is about to start."""
 
     function: TaskFunction[..., object]
     bound: Bound
@@ -51,10 +51,10 @@ class Delivery:
     current: CurrentTask
 
     def call(self, /, **injected: object) -> object:
-        """Call the handler with what the framework injects; an async one is not awaited yet.
+        """Call the handler with injected arguments; an async one is not awaited yet.
 
         Raises:
-            Exception: what the handler raised; HandlerStopped in place of SystemExit and its like.
+            Exception: the handler raised it; HandlerStopped replaces SystemExit and similar ones.
         """
         function = self.function
         handler = partial(function.function, *self.bound.args, **self.bound.kwargs, **injected)
@@ -66,12 +66,12 @@ class Registry(Protocol):
 
     @property
     def path(self) -> str:
-        """What the paths of all tasks begin with, without a slash at the end."""
+        """The common prefix of all task paths, without a slash at the end."""
 
     def __len__(self) -> int: ...
 
     def find(self, name: str) -> TaskFunction[..., object] | None:
-        """Return the task of this name, or of this alias."""
+        """Return the task with this name or alias; None if there is none."""
 
     def keys(self) -> Keys:
         """Return the credentials that callers must send.
@@ -84,19 +84,19 @@ class Registry(Protocol):
         """Return the timeout of an attempt in a queue of the server, if the code sets it."""
 
     def max_retry_after_of(self, function: TaskFunction[..., object], queue: str) -> float:
-        """Return the longest wait in seconds that an answer may ask for."""
+        """Return the longest wait in seconds that a handler can request."""
 
     def used_queues(self) -> Sequence[str]:
         """Return the server's queues that the code's tasks and callbacks are pushed to."""
 
     def declaration_status(self) -> DeclarationStatus:
-        """Return how far the declaration of queues and schedules has come in this process."""
+        """Return the state of this process's declaration of queues and schedules."""
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
-        """Report the progress of a running attempt; raises what ``Pusher`` raises."""
+        """Report the progress of a running attempt; raises the same as ``Pusher``."""
 
     def note_error(self, exc: Exception) -> None:
-        """Note an exception of a handler, other than RetryLater and GiveUp."""
+        """Record an exception of a handler, other than RetryLater and GiveUp."""
 
 
 def call(delivery: Delivery) -> object:
@@ -112,7 +112,7 @@ async def acall(delivery: Delivery, /, **injected: object) -> object:
 
 
 class Receiver:
-    """Answers deliveries. A framework may say how handlers are called."""
+    """Responds to deliveries. Frameworks provide the functions that call handlers."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Receiver:
         return admit(head, keys=self._tasks.keys, clock=self._clock)
 
     def finish(self, intake: Intake) -> Reply:
-        """Run the handler of a request that was admitted; answer one that was not.
+        """Run the handler of an admitted request; refuse others.
 
         Raises nothing that a handler raises.
         """
@@ -144,16 +144,16 @@ class Receiver:
         return request if isinstance(request, Reply) else self.deliver(request)
 
     async def afinish(self, intake: Intake) -> Reply:
-        """Do what ``finish`` does, from asynchronous code."""
+        """Asynchronous version of ``finish``."""
         request = intake.end()
         return request if isinstance(request, Reply) else await self.adeliver(request)
 
     def run(self, request: IncomingRequest) -> Reply:
-        """Answer a request that is there whole."""
+        """Respond to a request with its complete body."""
         return self.finish(self._read_request(request))
 
     async def arun(self, request: IncomingRequest) -> Reply:
-        """Do what ``run`` does, from asynchronous code."""
+        """Asynchronous version of ``run``."""
         return await self.afinish(self._read_request(request))
 
     def deliver(self, request: IncomingRequest) -> Reply:
@@ -173,7 +173,7 @@ class Receiver:
         return _succeeded(delivery, value)
 
     async def adeliver(self, request: IncomingRequest) -> Reply:
-        """Do what ``deliver`` does, from asynchronous code."""
+        """Asynchronous version of ``deliver``."""
         delivery = self._prepare(request)
         if isinstance(delivery, Reply):
             return delivery
@@ -196,7 +196,7 @@ class Receiver:
     def _prepare(self, request: IncomingRequest) -> Delivery | Reply:
         name = request.path.removeprefix(self._tasks.path + "/")
         if request.method != "POST":
-            reply = text_reply(HTTPStatus.METHOD_NOT_ALLOWED, "tasks are delivered by POST")
+            reply = text_reply(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is allowed")
             return Reply(reply.status, reply.body, {**reply.headers, "Allow": "POST"})
         if name == PROBE:
             status = shortened(self._tasks.declaration_status())
@@ -235,7 +235,7 @@ class Receiver:
 
     def _reporter(self, request: IncomingRequest) -> ProgressReporter:
         id, token = request.header("poussetaches-task-id"), request.header(ATTEMPT_TOKEN)
-        if id is None or token is None:  # delivered by an older server, or by none
+        if id is None or token is None:  # from an older server, or not from a server
             return ProgressReporter(None)
         return ProgressReporter(partial(self._tasks.report_progress, id, token))
 
@@ -267,7 +267,7 @@ class Receiver:
         longest = self._tasks.max_retry_after_of(delivery.function, current.queue)
         if after > longest:
             log.warning(
-                "task %s asks for a retry in %g s, but max_retry_after limits that to %g s",
+                "task %s asks for a retry in %g s, but max_retry_after limits the wait to %g s",
                 current.name,
                 after,
                 longest,
@@ -278,8 +278,8 @@ def _succeeded(delivery: Delivery, value: object) -> Reply:
     try:
         return Reply(HTTPStatus.OK, encode_json(value), {"Content-Type": "application/json"})
     except CodecError as exc:
-        # The work is done: to fail here would do it again.
-        log.warning("task %s: its return value is not kept: %s", delivery.function.name, exc)
+        # The work is done: a failure here would repeat it.
+        log.warning("task %s: its return value was not sent: %s", delivery.function.name, exc)
         return Reply(HTTPStatus.OK)
 
 
@@ -296,7 +296,7 @@ def _json(value: object) -> Reply:
 
 
 def run_to_end(awaitable: Awaitable[object]) -> object:
-    """Run what an asynchronous handler returned, from synchronous code."""
+    """Run the awaitable of an asynchronous handler from synchronous code."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

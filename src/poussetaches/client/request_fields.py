@@ -1,4 +1,4 @@
-"""What is sent, as the protocol names it. What is left out is the server's to choose.
+"""Fields of requests, with the names of the protocol. Omitted ones have the server's defaults.
 
 Durations are seconds, as numbers or as ``timedelta``.
 """
@@ -31,16 +31,16 @@ class Retry(TypedDict, total=False):
 
 
 class Retention(TypedDict, total=False):
-    """How many ended tasks are kept, and for how long; whichever is reached first."""
+    """How many ended tasks are kept, and for how long; the first limit reached applies."""
 
     count: int
     age: Seconds
 
 
 class Filter(TypedDict, total=False):
-    """Which tasks are meant: those that meet every condition. Moments have a time zone.
+    """Conditions that select tasks; all must be met. Moments need a time zone.
 
-    ``label`` is ``name:value``, ``url`` what URLs begin with, ``group`` a failure group's id.
+    ``label`` is ``name:value``, ``url`` a prefix of URLs, ``group`` a failure group's id.
     """
 
     ids: Sequence[str]
@@ -133,7 +133,7 @@ class QueueFields(QueueLimits, total=False):
 
 
 class TaskTemplate(_Task, total=False):
-    """What every run of a schedule is: a push, but for what each run has of its own."""
+    """The task of a schedule: a push, without the fields that differ between runs."""
 
     url: str
     body_base64: str | None

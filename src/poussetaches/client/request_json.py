@@ -35,7 +35,7 @@ def encode_request(fields: object) -> bytes:
 
 
 def _check(path: str, value: object) -> None:
-    """Raise for a value that JSON would change.
+    """Check that JSON does not change a value.
 
     Raises:
         ArgumentError: the value, or one inside it, would be changed.

@@ -1,6 +1,6 @@
-"""What the server answers, as values; and the task that is pushed.
+"""Values of the server's answers, and of pushes.
 
-Fields that are not known are passed over: a newer server may tell more than this client knows.
+Unknown fields are ignored: a newer server may send more than this client knows.
 Moments are aware datetimes in UTC, durations and ages are seconds.
 """
 
@@ -18,7 +18,7 @@ from poussetaches.core.progress import LARGEST_AMOUNT
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """A task to push; None is not said. The fields are those of ``PushFields``."""
+    """A task to push; a field that is None is not sent. The fields are those of ``PushFields``."""
 
     url: str
     json: Any = None
@@ -44,7 +44,7 @@ class NewTask(msgspec.Struct, frozen=True):
 
 
 class ProgressReport(msgspec.Struct, frozen=True):
-    """How far a handler has come: ``done`` of ``total``, in any unit, and a note for people."""
+    """The progress of a handler: ``done`` of ``total``, in any unit, and a note for people."""
 
     done: float
     total: float | None = None
@@ -53,11 +53,9 @@ class ProgressReport(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name, amount in (("done", self.done), ("total", self.total)):
             if not _is_amount(amount) and (name, amount) != ("total", None):
-                raise ValueError(
-                    f"progress: {name} is {amount!r}, and must be a number from 0 to 2**53"
-                )
+                raise ValueError(f"progress: {name} is {amount!r}; use a number from 0 to 2**53")
         if not isinstance(self.note, str | None):
-            raise ValueError(f"progress: note is {self.note!r}, and must be a str")
+            raise ValueError(f"progress: note is {self.note!r}; use a str")
 
 
 def _is_amount(value: object) -> bool:
@@ -76,9 +74,9 @@ class ProgressInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt; ``status`` is None when no answer came, and ``error`` says why.
+    """An attempt. Without an answer, ``status`` is None and ``error`` is the reason.
 
-    With a status, ``error`` says what was wrong with the answer: it broke off, or is a redirect.
+    With a status, ``error`` is the problem of the answer: it was cut short, or is a redirect.
     """
 
     round: int
@@ -138,7 +136,7 @@ class EndedTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the things that are waited for, and until when, where that is known."""
+    """A reason why a task or a queue waits, and until when, if known."""
 
     reason: str
     until: datetime | None
@@ -160,7 +158,7 @@ class RetryInfo(TypedDict, total=False):
 
 
 class RetentionInfo(TypedDict):
-    """How many ended tasks are kept, and for how many seconds; whichever is reached first."""
+    """How many ended tasks are kept, and for how many seconds; the first limit reached applies."""
 
     count: int
     age: float
@@ -212,16 +210,16 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskPage(msgspec.Struct, frozen=True):
-    """Some tasks of a list, and where the next page begins."""
+    """A page of a list of tasks, and the cursor of the next page."""
 
     tasks: tuple[TaskInfo, ...]
     next_cursor: str | None
 
 
 class PushedTask(msgspec.Struct, frozen=True):
-    """What became of a push. ``existing``: a task that was pushed before answers for it.
+    """The result of a push. ``existing``: an earlier push had created the task.
 
-    ``task`` is None after a push of many, and when the task that answers was pruned.
+    ``task`` is None after ``push_many``, and if the existing task was pruned.
     """
 
     id: str
@@ -230,14 +228,14 @@ class PushedTask(msgspec.Struct, frozen=True):
 
 
 class BatchResult(msgspec.Struct, frozen=True):
-    """The ids of a batch, and the places of those that were there before."""
+    """The ids of a batch, and the indexes of those that existed before."""
 
     ids: tuple[str, ...]
     existing: tuple[int, ...]
 
 
 class SkippedInfo(msgspec.Struct, frozen=True):
-    """How many tasks were left as they are, and why."""
+    """How many tasks were not changed, and why."""
 
     reason: str
     count: int
@@ -251,7 +249,7 @@ class BulkResult(msgspec.Struct, frozen=True):
 
 
 class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Dead or failing tasks that are alike; ``group`` can be used in filters."""
+    """A group of similar dead or failing tasks; ``group`` can be used in filters."""
 
     group: str
     queue: str
@@ -281,7 +279,7 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue: what holds for it, and how it does. ``rate`` is in attempts a second."""
+    """A queue with its effective settings and its state. ``rate`` is in attempts per second."""
 
     name: str
     paused: bool
@@ -316,7 +314,7 @@ class Occurrence(msgspec.Struct, frozen=True):
 
 
 class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What every run of a schedule is; None is the queue's, or the server's."""
+    """The task of a schedule; None means the default of the queue or the server."""
 
     url: str
     method: str
@@ -392,14 +390,14 @@ class PauseResult(msgspec.Struct, frozen=True):
 
 
 class HeldOrigin(msgspec.Struct, frozen=True):
-    """An origin that nothing is sent to, and why it could not be reached last."""
+    """An origin on hold, and the error of the last connection."""
 
     origin: str
     error: str
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """How the store does."""
+    """The state of the store."""
 
     used_bytes: int
     free_bytes: int | None
@@ -407,7 +405,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MinuteInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in the minute that began at ``minute``."""
+    """The activity in the minute that began at ``minute``."""
 
     minute: datetime
     pushed: int
@@ -422,7 +420,7 @@ class MinuteInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatsInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The server at a glance."""
+    """The server's state and recent activity."""
 
     now: datetime
     counts: QueueCounts
@@ -436,7 +434,7 @@ class StatsInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened; ``name`` and ``data`` are as the protocol has them."""
+    """An event; ``name`` and ``data`` are as in the protocol."""
 
     id: str
     name: str

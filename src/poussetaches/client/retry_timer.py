@@ -1,4 +1,4 @@
-"""How long a client retries a call, and how long it waits between attempts."""
+"""How long a client retries a request, and how long it waits between tries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from poussetaches.client.errors import ClientError, NoAnswer, Refused
 
-MIN_PAUSE = 0.05  # seconds; each one is twice as long as the one before
+MIN_PAUSE = 0.05  # seconds; doubles each time
 MAX_PAUSE = 0.5  # seconds
-SHORT = 1.0  # seconds: what is left when it is no longer divided
+SHORT = 1.0  # seconds; a shorter rest is used for a single try
 
 TOO_MANY_REQUESTS = 429  # of a proxy
 SERVER_ERROR = 500
 
 
 class RetryTimer:
-    """Tries within a number of seconds; ``monotonic`` is a clock."""
+    """Limits the tries of a request to a number of seconds."""
 
     def __init__(self, seconds: float, *, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -24,12 +24,12 @@ class RetryTimer:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, 0 at the least."""
+        """The remaining seconds, at least 0."""
         return max(0.0, self._ends_at - self._monotonic())
 
     @property
     def timeout(self) -> float:
-        """Seconds for the next try: half of what is left, so that a lost one is not the only."""
+        """Timeout of the next try: half of the remaining time, so that another try is possible."""
         left = self.left
         return left if left <= SHORT else left / 2
 
@@ -37,7 +37,7 @@ class RetryTimer:
         """Return the seconds to wait before the next try.
 
         Raises:
-            ClientError: this error, when there is no use in another try, or no time.
+            ClientError: the given error, if it is permanent or no time remains.
         """
         pause, self._pause = self._pause, min(2 * self._pause, MAX_PAUSE)
         if not is_temporary(error) or pause >= self.left:
@@ -46,12 +46,12 @@ class RetryTimer:
 
 
 def is_temporary(error: ClientError) -> bool:
-    """Return whether the same call may succeed when it is repeated."""
+    """Return whether a retry of the request may succeed."""
     if isinstance(error, Refused):
         return is_temporary_status(error.status)
     return isinstance(error, NoAnswer)
 
 
 def is_temporary_status(status: int) -> bool:
-    """Return whether a status says nothing about the request itself."""
+    """Return whether a status does not depend on the request itself."""
     return status >= SERVER_ERROR or status == TOO_MANY_REQUESTS

@@ -1,4 +1,4 @@
-"""The ``sync`` commands of the frameworks: declare what the code says, and report it."""
+"""The ``sync`` commands of the frameworks, which declare queues and schedules."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from poussetaches.client.tasks import Tasks
 
 
 def sync(tasks: Tasks) -> str:
-    """Declare queues and schedules to the server; return a line that says which server.
+    """Declare queues and schedules to the server; return a line about the result.
 
     Raises:
-        ClientError: the server refused some of it, or did not answer.
-        DefinitionError: the code is wrong.
+        ClientError: the server refused some of them, or did not respond.
+        DefinitionError: a definition in the code is invalid.
     """
     client, declaration = tasks.client(), tasks.declaration()
     server = f" to the server at {client.url}" if client.url else ""

@@ -1,4 +1,4 @@
-"""A function as a task: called as ever, or pushed, to run later in the application."""
+"""Task functions: called as before, or pushed to run later."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ RETRY_ALWAYS = RetryRule()
 
 
 class Application(Protocol):
-    """What a task function needs of the tasks that it is one of."""
+    """The part of ``Tasks`` that its task functions use."""
 
     def pusher(self) -> Pusher:
-        """Return where pushes go at the moment."""
+        """Return the current pusher."""
 
     def test_pusher(self) -> Pusher | None:
-        """Return where pushes go in the test under way; None outside of tests."""
+        """Return the pusher of the current test; None outside of tests."""
 
     def push_on_commit(self, task: NewTask) -> None:
         """Push a task once the current database transaction is committed.
@@ -58,11 +58,11 @@ class Application(Protocol):
 
 
 class NoTransactions(PousseTachesError):
-    """push_on_commit is for tasks of poussetaches.django; here, push after the commit."""
+    """push_on_commit requires tasks of poussetaches.django; otherwise, push after the commit."""
 
 
 class TaskFunction(Generic[P, R_co]):
-    """A handler and how to push it. ``R_co`` is what it returns, of an async one when awaited."""
+    """A handler that can be pushed. ``R_co`` is what it returns, or what awaiting it returns."""
 
     __name__: str
 
@@ -87,16 +87,16 @@ class TaskFunction(Generic[P, R_co]):
         self._injected = injected
 
     def push(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
-        """Push the task, to be run with these arguments.
+        """Push the task, to run with these arguments.
 
         Raises:
-            ArgumentError: one does not fit, or cannot travel; it is named.
-            PushFailed: the server did not take the task; it is in the error.
+            ArgumentError: one has the wrong type or no JSON; the error names it.
+            PushFailed: the task was not pushed; the error has it.
         """
         return self.push_with(self.default_options, args, kwargs)
 
     async def apush(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
-        """Do what ``push`` does, from asynchronous code."""
+        """Asynchronous version of ``push``."""
         return await self.apush_with(self.default_options, args, kwargs)
 
     def push_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -105,13 +105,13 @@ class TaskFunction(Generic[P, R_co]):
         For tasks of ``poussetaches.django`` only. A push that fails after the commit is logged.
 
         Raises:
-            ArgumentError: one does not fit, or cannot travel; it is named.
+            ArgumentError: one has the wrong type or no JSON; the error names it.
             NoTransactions: the tasks belong to no framework with transactions.
         """
         self._application.push_on_commit(self.prepare(*args, **kwargs))
 
     def options(self, **given: Unpack[PushOptionFields]) -> PushOptions[P, R_co]:
-        """Return the task with options for its next pushes, over those that it was defined with.
+        """Return the task with options for its pushes, which override those of its definition.
 
         ``delay`` and ``timeout`` are seconds; moments need a time zone.
 
@@ -127,26 +127,26 @@ class TaskFunction(Generic[P, R_co]):
 
     @functools.cached_property
     def arguments(self) -> Arguments:
-        """How its arguments travel.
+        """The encoding of its arguments.
 
         Raises:
-            DefinitionError: their types cannot be read.
+            DefinitionError: their types cannot be resolved.
         """
         return Arguments(self.function, injected=self._injected)
 
     @functools.cached_property
     def return_type(self) -> object:
-        """What the function says that it returns.
+        """The annotated return type.
 
         Raises:
-            DefinitionError: that cannot be read.
+            DefinitionError: it cannot be resolved.
         """
         return resolve(self.function, inspect.signature(self.function).return_annotation)
 
     def push_with(
         self, options: Options, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> Pushed[R_co]:
-        """Push the task with these options alone, and arguments that no type checker saw."""
+        """Push the task with only these options, and arguments without static types."""
         pusher = self._application.pusher()
         pushed = pusher.push(self.new_task(options, args, kwargs))
         return Pushed(pushed, pusher=pusher, return_type=self._return_type)
@@ -154,7 +154,7 @@ class TaskFunction(Generic[P, R_co]):
     async def apush_with(
         self, options: Options, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> Pushed[R_co]:
-        """Do what ``push_with`` does, from asynchronous code."""
+        """Asynchronous version of ``push_with``."""
         pusher = self._application.pusher()
         pushed = await pusher.apush(self.new_task(options, args, kwargs))
         return Pushed(pushed, pusher=pusher, return_type=self._return_type)
@@ -162,30 +162,30 @@ class TaskFunction(Generic[P, R_co]):
     def new_task(
         self, options: Options, args: tuple[object, ...] = (), kwargs: Mapping[str, object] = {}
     ) -> NewTask:
-        """Return what a push of the task would send.
+        """Return the task that a push would send.
 
         Raises:
-            ArgumentError: an argument does not fit, or cannot travel.
+            ArgumentError: an argument has the wrong type or no JSON.
         """
         sent = self.arguments.encode(args, kwargs)
         return self._application.new_task(self.name, sent, options)
 
     def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewTask:
-        """Return what ``push`` would send.
+        """Return the task that ``push`` would send.
 
         Raises:
-            ArgumentError: an argument does not fit, or cannot travel; it is named.
+            ArgumentError: an argument has the wrong type or no JSON; the error names it.
         """
         return self.new_task(self.default_options, args, kwargs)
 
     def handle(self, id: str) -> Pushed[R_co]:
-        """Return the handle of an earlier push, by its id; no request is made."""
+        """Return the handle of an earlier push, by its id; sends no request."""
         earlier = PushedTask(id, existing=True)
         return Pushed(earlier, pusher=self._application.pusher(), return_type=self._return_type)
 
     @property
     def application(self) -> Application:
-        """The tasks that it is one of."""
+        """The ``Tasks`` that it belongs to."""
         return self._application
 
     def _return_type(self, task: TaskInfo) -> object:
@@ -197,19 +197,19 @@ class TaskFunction(Generic[P, R_co]):
         Raises:
             DefinitionError: every push would fail.
         """
-        with contextlib.suppress(UnknownType):  # its class may be defined further down
+        with contextlib.suppress(UnknownType):  # its class may be defined later in the module
             self.arguments.check()
 
     def check_needs_nothing(self) -> None:
-        """Refuse a task that cannot be pushed without arguments.
+        """Check that the task can be pushed without arguments.
 
         Raises:
-            DefinitionError: it has required ones.
+            DefinitionError: it has required arguments.
         """
         with contextlib.suppress(UnknownType):
             for name in self.arguments.required():
                 raise DefinitionError(
-                    f"argument {name}: @tasks.cron passes no arguments; give it a default, or use"
+                    f"argument {name}: @tasks.cron passes no arguments; add a default, or use"
                     " tasks.schedule(…, arguments={…})"
                 )
 
@@ -220,7 +220,7 @@ class SyncTask(TaskFunction[P, R_co]):
     function: Callable[P, R_co]
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function itself, here and now."""
+        """Call the function itself."""
         return self.function(*args, **kwargs)
 
 
@@ -230,7 +230,7 @@ class AsyncTask(TaskFunction[P, R_co]):
     function: Callable[P, Coroutine[Any, Any, R_co]]
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        """Call the function itself, to be awaited."""
+        """Call the function itself; await the result."""
         return self.function(*args, **kwargs)
 
 
@@ -242,11 +242,11 @@ class PushOptions(Generic[P, R_co]):
     options: Options
 
     def push(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
-        """Push the task with these options; raises what its own ``push`` raises."""
+        """Push the task with these options; raises the same as its ``push``."""
         return self.task.push_with(self.options, args, kwargs)
 
     async def apush(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R_co]:
-        """Do what ``push`` does, from asynchronous code."""
+        """Asynchronous version of ``push``."""
         return await self.task.apush_with(self.options, args, kwargs)
 
     def push_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -254,20 +254,20 @@ class PushOptions(Generic[P, R_co]):
         self.application.push_on_commit(self.prepare(*args, **kwargs))
 
     def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewTask:
-        """Return what ``push`` would send; raises what the task's own ``prepare`` raises."""
+        """Return the task that ``push`` would send; raises as the task's ``prepare``."""
         return self.task.new_task(self.options, args, kwargs)
 
     @property
     def application(self) -> Application:
-        """The tasks that its task is one of."""
+        """The ``Tasks`` that its task belongs to."""
         return self.task.application
 
 
 def check_callbacks(application: object, **callbacks: Callback | None) -> None:
-    """Refuse callbacks that are neither URLs nor tasks of an application that take ``EndedTask``.
+    """Check that callbacks are URLs, or tasks of the application that take ``EndedTask``.
 
     Raises:
-        DefinitionError: there is one; it is named.
+        DefinitionError: one is not; the error names it.
     """
     for name, callback in callbacks.items():
         if reason := _reason_not_to_call_back(application, callback):
@@ -278,18 +278,18 @@ def _reason_not_to_call_back(application: object, callback: object) -> str | Non
     if callback is None or isinstance(callback, str):
         return None
     if isinstance(callback, PushOptions):
-        return f"push options do not apply to callbacks; give the task {callback.task.name} itself"
+        return f"push options do not apply to callbacks; use the task {callback.task.name} itself"
     if not isinstance(callback, TaskFunction):
         return f"{callback!r} is neither a URL nor a task; decorate the function with @tasks.task"
     if callback.application is not application:
-        return f"{callback.name} is a task of another Tasks object; give its URL"
+        return f"{callback.name} belongs to another Tasks object; use its URL"
     if not callback.arguments.is_callback_body:
         return f"{callback.name} must take exactly one argument, annotated with EndedTask"
     return None
 
 
 def check_is_task(subject: str, given: object) -> None:
-    """Refuse what is not a task, such as a function without the decorator.
+    """Check that an object is a task, and not a function without the decorator.
 
     Raises:
         DefinitionError: it is neither a task nor one with options for its pushes.

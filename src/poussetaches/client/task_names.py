@@ -1,4 +1,4 @@
-"""Names of tasks, and of what the server knows by a name."""
+"""Names of tasks, queues, schedules and applications."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 def check_name(name: str, pattern: re.Pattern[str]) -> None:
     if not pattern.fullmatch(name):
         raise DefinitionError(
-            f"{name!r} cannot be a name; use ASCII letters, digits, dots, dashes and underscores"
+            f"{name!r} is not a valid name; use at most 100 ASCII letters, digits, dots, dashes"
+            " and underscores, and start with a letter or digit"
         )
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a function was defined: by its name, and in which loading of its module."""
+    """The definition of a function: its name, and the import of its module that executed it."""
 
     name: str
     spec: ModuleSpec | None
@@ -54,7 +55,7 @@ def name_of(function: Callable[..., object]) -> str:
         DefinitionError: it has no name of its own.
     """
     if not hasattr(function, "__qualname__"):
-        raise DefinitionError(f"{function!r} has no name of its own; give one with name=")
+        raise DefinitionError(f"{function!r} has no name; pass name=")
     module = function.__module__
     if module == "__main__":
         module = imported_name(sys.modules["__main__"]) or module

@@ -1,4 +1,4 @@
-"""The task functions of an application, by name and by alias."""
+"""The task functions of an application, by name and alias."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poussetaches.client.task_names import TASK_NAME, Source, check_name
 
 
 class TaskRegistry:
-    """Task functions, each with a name and aliases that no other one has."""
+    """Task functions with unique names and aliases."""
 
     def __init__(self) -> None:
         self._functions: dict[str, TaskFunction[..., Any]] = {}
@@ -25,14 +25,14 @@ class TaskRegistry:
         return iter(self._functions.values())
 
     def find(self, name: str) -> TaskFunction[..., Any] | None:
-        """Return the task of this name, or of this alias."""
+        """Return the task with this name or alias; None if there is none."""
         return self._functions.get(name) or self._aliases.get(name)
 
     def add(self, task: TaskFunction[..., Any], aliases: Sequence[str]) -> None:
         """Add a task, or replace it if its module was reloaded.
 
         Raises:
-            DefinitionError: its name or an alias is taken or invalid, or every push would fail.
+            DefinitionError: a name or alias is invalid or already used, or every push would fail.
         """
         for name in (task.name, *aliases):
             check_name(name, TASK_NAME)
@@ -43,11 +43,11 @@ class TaskRegistry:
 
     def _check_free(self, name: str, source: Source) -> None:
         if name == PROBE:
-            raise DefinitionError(f"a task cannot be called {name}; give it another name")
+            raise DefinitionError(f"{name} is a reserved task name; use another one")
         there = self.find(name)
         if there is not None and not there.source.is_reloaded_by(source):
             raise DefinitionError(
-                f"there is a task {name!r} already, the function {there.source.name}; give each"
-                " function a name of its own with name=, and keep that of a decorated function"
-                " with functools.wraps"
+                f"the task {name!r} is already defined, by the function {there.source.name};"
+                " give each function a unique name with name=, and use functools.wraps in"
+                " decorators, which keeps the name"
             )

@@ -1,8 +1,8 @@
-"""The first difference between a value that is sent and the one that would arrive.
+"""Finds the first difference between a sent value and its decoded copy.
 
-A value must arrive equal and of its own class. What may arrive as another class is in
-``docs/python.md``: subclasses as their base, integers as wider numbers, buffers as ``bytes``, and
-collections as ``list`` or ``set`` where the type is an abstract one.
+The copy must be equal and of the same class. The exceptions are in ``docs/python.md``: subclasses
+become their base, integers wider numbers, buffers ``bytes``, and collections ``list`` or ``set``
+where the type is abstract.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NOTHING = _Nothing()
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that would change, and its path within the argument."""
+    """A changed value, and its path within the argument."""
 
     sent: object
     arrived: object
@@ -49,12 +49,12 @@ class Difference:
         return f"{what}{_short(self.sent)} would arrive as {_short(self.arrived)}{place}"
 
     def with_prefix(self, step: str) -> Difference:
-        """Return the difference with a path from the enclosing value."""
+        """Return the difference with a path that begins at the enclosing value."""
         return replace(self, path=step + self.path)
 
 
 def first_difference(sent: object, arrived: object, part: TypePart) -> Difference | None:
-    """Return the first difference between two values of a type."""
+    """Return the first difference between two values of a type; None if they are the same."""
     kind: type = type(arrived)
     if kind in SCALARS and type(sent) is kind:
         return None if sent == arrived else Difference(sent, arrived)
@@ -71,7 +71,7 @@ def first_difference(sent: object, arrived: object, part: TypePart) -> Differenc
 
 
 def _may_become(sent: object, kind: type, part: TypePart) -> bool:
-    """Return whether a value may arrive as one of a class, if it is equal."""
+    """Return whether an equal value may be decoded as an instance of a class."""
     if type(sent) is kind:
         return True
     if kind in _BUILT_IN:
@@ -127,9 +127,9 @@ def _are_same_scalars(sent: Collection[object], arrived: Collection[object]) -> 
 def _matched(
     sent: Collection[object], arrived: Collection[object]
 ) -> Iterator[tuple[object, object]]:
-    """Yield each member of a set, or key of a dict, with the one that it arrives as.
+    """Yield each member of a set, or key of a dict, with its decoded copy.
 
-    Those that are not equal to any are paired in their order.
+    Members without an equal copy are paired in order.
     """
     if _have_one_scalar_type(sent, arrived) and set(sent) == set(arrived):
         yield from zip(sent, sent, strict=True)
@@ -156,7 +156,7 @@ def _is_equal(sent: object, arrived: object) -> bool:
 
 
 def _normal(value: object) -> object:
-    """Return a hashable form of a value, equal for values that mean the same.
+    """Return a hashable form of a value, equal for values with the same meaning.
 
     Moments become instants and offsets: in Python, times of different zones are never equal if
     one of them is ambiguous.
@@ -167,7 +167,7 @@ def _normal(value: object) -> object:
             # Not a datetime: near datetime.min and datetime.max, conversion to UTC overflows.
             return value.replace(tzinfo=None, fold=0) - datetime.min, value.utcoffset()
         case time():
-            # A zone whose offset depends on the date does not arrive.
+            # JSON keeps the offset, not the time zone.
             return value.replace(tzinfo=None, fold=0), value.utcoffset(), value.tzinfo is None
         case list() | tuple():
             return tuple(map(_normal, value))

@@ -44,7 +44,7 @@ def push_on_commit(
     fails, or is refused, after the commit is logged, or raised where the transaction ends.
 
     Raises:
-        DefinitionError: it is not a task, but for example a function without the decorator.
+        DefinitionError: it is not a task, for example a function without the decorator.
     """
     check_is_task("push_on_commit", task)
 
@@ -73,7 +73,7 @@ def push_prepared_on_commit(
 
 
 class PendingPush(NamedTuple):
-    """A push that waits for a commit."""
+    """A push that is sent after a commit."""
 
     task: NewTask
     application: Application
@@ -82,18 +82,18 @@ class PendingPush(NamedTuple):
 
     @property
     def pusher(self) -> Pusher:
-        """Where it goes: a push made in a test always goes to that test."""
+        """Its pusher: a push made in a test always uses that test's."""
         return self.test_pusher or self.application.pusher()
 
 
 class Outage:
-    """Why the server was unreachable after a commit; the other batches do not try again."""
+    """The error of a batch after a commit; the other batches are not sent then."""
 
     error: PushFailed | None = None
 
 
 class Batch:
-    """Pushes that wait for the same commit.
+    """Pushes that are sent after the same commit.
 
     Pushes within a savepoint are a separate batch, which its rollback drops.
     """
@@ -104,7 +104,7 @@ class Batch:
         self.is_done = False
 
     def __call__(self) -> None:
-        """Push everything once: Django's tests may call a callback and leave it registered."""
+        """Push everything once: Django's tests may run a callback and keep it registered."""
         waiting, self.waiting, self.is_done = self.waiting, [], True
         to_raise: PousseTachesError | None = None
         for pusher in dict.fromkeys(each.pusher for each in waiting):
@@ -138,7 +138,7 @@ class Batch:
 
 
 def push_pending() -> None:
-    """Push what waits only for a transaction that Django's TestCase will roll back."""
+    """Push what only waits for a transaction that Django's TestCase will roll back."""
     for connection in connections.all(initialized_only=True):
         if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
             continue

@@ -1,4 +1,4 @@
-"""How handlers are called: with the request's database connections, and nobody's language."""
+"""Calls handlers with the request's database connections, and the project's language."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def call(delivery: Delivery) -> object:
 
 
 async def acall(delivery: Delivery) -> object:
-    """Call a handler from asynchronous code: a synchronous one where the connections are."""
+    """Call a handler from asynchronous code: a sync one in the thread of the connections."""
     with project_defaults():
         if delivery.function.is_async:
             return await cast("Awaitable[object]", delivery.call())
@@ -32,15 +32,15 @@ async def acall(delivery: Delivery) -> object:
 
 @contextmanager
 def project_defaults() -> Iterator[None]:
-    """Put language and time zone back, which an earlier request has left in its thread."""
+    """Reset language and time zone, which an earlier request may have set in the thread."""
     with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
         yield
 
 
 def finish(awaitable: Awaitable[object]) -> object:
-    """Run what an asynchronous handler returned, so that its queries come back to this thread.
+    """Run the awaitable of an asynchronous handler, with its queries in this thread.
 
-    They would be made on a connection of another thread else, which nobody closes.
+    In another thread, they would open a connection that is never closed.
     """
     try:
         asyncio.get_running_loop()

@@ -21,7 +21,7 @@ GetResponse = (
 
 
 class Middleware:
-    """Answers deliveries, and hands everything else on.
+    """Responds to deliveries, and passes on other requests.
 
     It must come first: middleware before it could refuse deliveries.
     """
@@ -36,7 +36,7 @@ class Middleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer a request."""
+        """Respond to a request."""
         if self._is_async:
             return self._aanswer(request)
         receiver = _begin(request)

@@ -30,11 +30,11 @@ class Tasks(ClientTasks):
         registry.append(self)
 
     def receiver(self) -> Receiver:
-        """Return what answers deliveries."""
+        """Return the receiver of deliveries."""
         return Receiver(self, call=call, acall=acall)
 
     def setting(self, name: str) -> str | None:
-        """Return a setting of the project, else of the environment."""
+        """Return a setting of the project, or of the environment."""
         value = configured().get(name.removeprefix(PREFIX))
         return super().setting(name) if value in (None, "") else str(value)
 
@@ -43,7 +43,7 @@ class Tasks(ClientTasks):
         push_prepared_on_commit(task, self)
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
-        """Return what delivers through Django's test client."""
+        """Return a function that delivers through Django's test client."""
         from django.test import Client  # noqa: PLC0415  # of tests alone
 
         client = Client(raise_request_exception=False)
@@ -61,11 +61,11 @@ class Tasks(ClientTasks):
         return deliver
 
     def push_pending_in_test(self) -> None:
-        """Push what waits for the end of the transaction that Django's TestCase rolls back."""
+        """Push what waits for the transaction that Django's TestCase rolls back."""
         push_pending()
 
 
 def configured() -> Mapping[str, Any]:
-    """Return the project's settings for us."""
+    """Return ``settings.POUSSETACHES``."""
     found: Mapping[str, Any] = getattr(settings, "POUSSETACHES", {})
     return found

@@ -1,4 +1,4 @@
-"""``testing``: an application's tasks in its own tests, without a server and without waiting.
+"""``testing``: an application's tasks in its tests, without a server and without waiting.
 
 ```python
 with testing(tasks, "record") as box:

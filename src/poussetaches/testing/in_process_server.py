@@ -1,4 +1,4 @@
-"""The server of a test: its loop in a thread of its own, its deliveries in the test's thread.
+"""The server of a test: its loop runs in a thread, its deliveries in the test's thread.
 
 So a handler runs where the test does, with its database connection and its transaction, and may
 push tasks itself: the server is free to take them meanwhile.
@@ -31,11 +31,11 @@ from poussetaches.engine.sender import MAX_BODY
 from poussetaches.server.test_mode import TestModeServer
 from poussetaches.settings import load_settings
 
-BASE_URL = "http://localhost"  # where paths lead: the application's test client
-NO_EVENTS = "events are not offered in tests; ask for the tasks"
-NO_ANSWER = "the server of this test does not answer"
+BASE_URL = "http://localhost"  # the base URL of the application's test client
+NO_EVENTS = "testing does not support events; read the tasks instead"
+NO_ANSWER = "the test's server did not respond"
 BROKEN_OFF = "the test was interrupted"
-SEED = 1  # of all chance, so that retries come at the same times in every run
+SEED = 1  # of random numbers, so that retries have the same times in every run
 
 T = TypeVar("T")
 Deliver = Callable[[IncomingRequest], Reply]
@@ -89,31 +89,33 @@ class InProcessServer:
         return self._server.now()
 
     def run_until_idle(self) -> int:
-        """Make what is due now and all that comes of it; return how many attempts that took."""
+        """Deliver due tasks, and the tasks that they push; return the number of attempts."""
         return self._drive(self._server.run_until_idle())
 
     def advance(self, seconds: float) -> int:
-        """Move the clock, and deliver what becomes due; return how many attempts that took."""
+        """Advance the clock, and deliver what becomes due; return the number of attempts."""
         return self._drive(self._server.advance(seconds))
 
     def call(self, call: Call) -> Future[Answer]:
-        """Make a call of the API.
+        """Send a request to the API.
 
         Raises:
             ClientError: the test's block has ended, and the server with it.
         """
         if self._loop.is_closed():
-            raise ClientError("the server of this test has ended with its `with` block")
+            raise ClientError("the test's server was stopped at the end of its `with` block")
         return asyncio.run_coroutine_threadsafe(_answer(self._server.app, call), self._loop)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run work in the server's loop, and make its deliveries until it is done."""
+        """Run a coroutine in the server's loop, and deliver until it is done."""
         if self._is_driven:
             work.close()
-            raise RuntimeError("a handler cannot have tasks run: they run one after another")
+            raise RuntimeError(
+                "a handler cannot run tasks; call run_until_idle() or advance() from the test"
+            )
         self._is_driven = True
         try:
             done = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -124,7 +126,7 @@ class InProcessServer:
             self._is_driven = False
 
     def _deliver_all(self) -> None:
-        """Make all deliveries; after one that interrupts the test, fail the others."""
+        """Deliver all; after an exception that interrupts the test, fail the rest."""
         broken: BaseException | None = None
         while (delivery := self._waiting.get()) is not None:
             outcome = Outcome(error=BROKEN_OFF)
@@ -142,7 +144,7 @@ class InProcessServer:
         address = request.url.removeprefix(BASE_URL)
         if target.host != "localhost" or address == request.url:
             url = without_credentials(request.url)
-            return Outcome(error=f"tests call nothing outside, so not {url} either")
+            return Outcome(error=f"tests send no requests outside; {url} was not called")
         path, _, query = address.partition("?")
         reply = self._deliver(
             IncomingRequest(
@@ -161,16 +163,16 @@ class InProcessServer:
 
 
 class InProcessTransport:
-    """Carries a client's calls to a server."""
+    """Sends a client's requests to a test's server."""
 
     def __init__(self, server: InProcessServer) -> None:
         self._world = server
 
     def send(self, call: Call, *, timeout: float) -> Answer:
-        """Make a call.
+        """Send a request.
 
         Raises:
-            NoAnswer: none came within ``timeout`` seconds.
+            NoAnswer: there was no answer within ``timeout`` seconds.
         """
         try:
             return self._world.call(call).result(timeout)
@@ -190,16 +192,16 @@ class InProcessTransport:
 
 
 class AsyncInProcessTransport:
-    """Carries an asynchronous client's calls to a server."""
+    """Sends an asynchronous client's requests to a test's server."""
 
     def __init__(self, server: InProcessServer) -> None:
         self._world = server
 
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # as the seam
-        """Make a call.
+        """Send a request.
 
         Raises:
-            NoAnswer: none came within ``timeout`` seconds.
+            NoAnswer: there was no answer within ``timeout`` seconds.
         """
         try:
             return await asyncio.wait_for(asyncio.wrap_future(self._world.call(call)), timeout)
@@ -219,7 +221,7 @@ class AsyncInProcessTransport:
 
 
 class _QueueSender:
-    """A sender whose attempts are made by another thread."""
+    """A sender whose attempts are made in another thread."""
 
     def __init__(self, waiting: SimpleQueue[Delivery | None]) -> None:
         self._waiting = waiting
@@ -242,14 +244,14 @@ def _set_outcome(waiting: asyncio.Future[Outcome], outcome: Outcome) -> None:
 
 
 async def _answer(app: ASGIApp, call: Call) -> Answer:
-    """Make a call of an ASGI application."""
+    """Send a request to an ASGI application."""
     given: list[Message] = [{"type": "http.request", "body": call.body, "more_body": False}]
     sent: list[Message] = []
 
     async def receive() -> Message:
         if given:
             return given.pop()
-        # The client stays connected, and has nothing more to say.
+        # The client stays connected, and sends nothing more.
         never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         return await never
 

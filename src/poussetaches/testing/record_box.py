@@ -1,4 +1,4 @@
-"""``RecordBox``: the pushes of a test, collected."""
+"""``RecordBox``: collects the pushes of a test."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Record:
     """A push: the arguments as the handler would get them, and everything else in ``task``."""
 
     name: str
-    arguments: Mapping[str, object]  # by name, those with a default included
+    arguments: Mapping[str, object]  # by name, including defaults
     task: NewTask
 
 
 class RecordBox:
-    """Takes pushes in the place of a server; nothing is delivered.
+    """Accepts pushes instead of a server; nothing is delivered.
 
     As with a server, a push whose ``key`` was pushed before makes no other task.
     """
@@ -52,7 +52,7 @@ class RecordBox:
         self._all.clear()
         self._keys.clear()
 
-    # What pushes see
+    # The protocol Pusher
 
     def push(self, task: NewTask) -> PushedTask:
         """Collect a push."""
@@ -78,24 +78,24 @@ class RecordBox:
         """Do nothing: no task runs."""
 
     def get(self, id: str) -> TaskInfo:
-        """Refuse: nothing is known of a task that is only recorded."""
+        """Raise: recorded tasks have no state."""
         raise NotFound(
             404,
             code="task-not-found",
             title="Not Found",
-            detail='pushes are only recorded here; use testing(tasks, "run") to run them',
+            detail='this test only records pushes; use testing(tasks, "run") to run them',
         )
 
     def wait(self, id: str, timeout: float) -> TaskInfo:
-        """Refuse, as ``get`` does."""
+        """Raise, as ``get`` does."""
         return self.get(id)
 
     async def aget(self, id: str) -> TaskInfo:
-        """Refuse, as ``get`` does."""
+        """Raise, as ``get`` does."""
         return self.get(id)
 
     async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
-        """Refuse, as ``get`` does."""
+        """Raise, as ``get`` does."""
         return self.get(id)
 
     def _record_of(self, task: NewTask) -> Record:

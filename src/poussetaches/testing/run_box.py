@@ -1,4 +1,4 @@
-"""``RunBox``: an application's tasks run within its test, in virtual time."""
+"""``RunBox``: runs an application's tasks within its test, in virtual time."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PATIENCE = 60.0  # seconds for a call, however slow the machine is
 
 
 class RunBox:
-    """A server of the test's own. Nothing runs but by ``run_until_idle`` and ``advance``.
+    """A server of the test. Tasks run only during ``run_until_idle`` and ``advance``.
 
-    Handlers run in the thread that calls those, one after another, through the application's
-    own test client.
+    Handlers run in the calling thread, one after another, through the application's test
+    client.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RunBox:
         self._world = server
         self._errors = errors
         self.client = client
-        """A client of the server, for everything that has no shortcut here."""
+        """A client of the server, for everything else."""
 
     @property
     def now(self) -> datetime:
@@ -56,27 +56,27 @@ class RunBox:
 
     @property
     def dead(self) -> list[TaskInfo]:
-        """The tasks that died, the one pushed last first."""
+        """The dead tasks, newest first."""
         return self.tasks(state="dead")
 
     def tasks(self, **filter: Unpack[Filter]) -> list[TaskInfo]:
-        """Return tasks, the one pushed last first; without a filter all that are kept."""
+        """Return the tasks that match a filter, newest first; by default all."""
         self._tasks.push_pending_in_test()
         return list(self.client.list(filter))
 
     def of(self, task: TaskFunction[..., Any]) -> list[TaskInfo]:
-        """Return the tasks of one function, the one pushed last first."""
+        """Return the tasks of one function, newest first."""
         check_is_task("of", task)
         url = f"{self._tasks.path}/{task.name}"
         return [found for found in self.tasks(url=url) if found.url == url]
 
     def run_until_idle(self) -> int:
-        """Deliver what is due, and what comes of it, without any time passing.
+        """Deliver due tasks, and the tasks that they push, without advancing the clock.
 
-        Returns how many attempts that took.
+        Returns the number of attempts.
 
         Raises:
-            TooManyAttempts: tasks push each other without end.
+            TooManyAttempts: tasks push one another endlessly.
         """
         self._tasks.push_pending_in_test()
         return self._world.run_until_idle()
@@ -89,12 +89,12 @@ class RunBox:
         hours: float = 0.0,
         days: float = 0.0,
     ) -> int:
-        """Move the clock, and deliver everything when it is due: retries, delays, schedules.
+        """Advance the clock, and deliver everything as it becomes due: retries, delays, schedules.
 
-        Returns how many attempts that took.
+        Returns the number of attempts.
 
         Raises:
-            TooManyAttempts: tasks push each other without end.
+            TooManyAttempts: tasks push one another endlessly.
         """
         span = timedelta(seconds=in_seconds(seconds), minutes=minutes, hours=hours, days=days)
         self._tasks.push_pending_in_test()
@@ -103,7 +103,7 @@ class RunBox:
 
 @contextmanager
 def running(tasks: Tasks) -> Iterator[RunBox]:
-    """Run an application's tasks in a server of the test's own."""
+    """Run an application's tasks in a server of the test."""
     key, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(24)
     deliver = _delivery(tasks)
     with InProcessServer(deliver=deliver, auth_key=key, signing_secret=secret) as server:
@@ -126,7 +126,7 @@ def running(tasks: Tasks) -> Iterator[RunBox]:
 
 
 def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
-    """Return a function that delivers, and then settles pushes that wait for a commit."""
+    """Return a function that delivers, and then sends pushes that wait for a commit."""
     deliver = tasks.delivery_in_test()
 
     def deliver_and_settle(request: IncomingRequest) -> Reply:
@@ -138,7 +138,7 @@ def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
 
 
 class _Pusher(ClientPusher):
-    """Pushes to the test's server; never waits, since nothing runs meanwhile."""
+    """Pushes to the test's server; never waits, because nothing runs meanwhile."""
 
     def wait(self, id: str, timeout: float) -> TaskInfo:
         return self.get(id)

@@ -409,11 +409,11 @@ class ProjectTests(SimpleTestCase):
         with override_settings(POUSSETACHES={"AUTHKEY": "x", "URL": 8000}):
             self.assertEqual(
                 [error.msg for error in check_settings()],
-                ["POUSSETACHES has no setting 'AUTHKEY'", "POUSSETACHES['URL'] is no text"],
+                ["POUSSETACHES has no setting 'AUTHKEY'", "POUSSETACHES['URL'] is not a string"],
             )
         with override_settings(POUSSETACHES="http://localhost:7991"):
             self.assertEqual(
-                [error.msg for error in check_settings()], ["POUSSETACHES is no dictionary"]
+                [error.msg for error in check_settings()], ["POUSSETACHES is not a dictionary"]
             )
 
     def test_handlers_have_the_language_of_the_project(self) -> None:

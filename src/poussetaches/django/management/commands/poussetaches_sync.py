@@ -14,7 +14,7 @@ from poussetaches.django.project_tasks import registry
 class Command(BaseCommand):
     """Declares what all ``Tasks`` of the project say."""
 
-    help = "Tell poussetaches of the queues and schedules in the code."
+    help = "Declare the code's queues and schedules to the server."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Declare."""
