@@ -12,7 +12,13 @@ from poussetaches.core.ids import new_request_id, new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Attempt, BodyKind, Task, TaskState
 from poussetaches.store.sqlite import database
-from poussetaches.store.sqlite.rows import COLUMNS, attempt_values, moved_values, plain_values
+from poussetaches.store.sqlite.rows import (
+    COLUMNS,
+    attempt_values,
+    fate_values,
+    plain_values,
+    progress_values,
+)
 from poussetaches.store.statements import load_statements
 
 Row = tuple[object, ...]
@@ -110,4 +116,4 @@ def _moved(number: int) -> Row:
         attempt_total=1,
         last_status=200,
     )
-    return (None, None, None, *moved_values(task), number + 1)
+    return (None, None, None, *fate_values(task), *progress_values(task), number + 1)

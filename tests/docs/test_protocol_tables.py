@@ -11,11 +11,11 @@ from prometheus_client.exposition import generate_latest
 from poussetaches.api.filters import FilterFields
 from poussetaches.api.metrics import Numbers, NumbersCollector
 from poussetaches.api.schedule_fields import ScheduleFields
-from poussetaches.api.task_fields import TaskFields
 from poussetaches.api.views import AttemptView, TaskView
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.task import Reason
+from poussetaches.core.task_fields import TaskFields
 from poussetaches.core.waiting import WaitReason
 from poussetaches.engine.stats import Totals
 from poussetaches.store.base import Change

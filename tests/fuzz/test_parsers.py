@@ -15,16 +15,11 @@ from poussetaches.api.filters import FilterFields
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode
 from poussetaches.api.schedule_fields import ScheduleFields
-from poussetaches.api.task_fields import (
-    TaskChanges,
-    TaskFields,
-    body_of,
-    check_together,
-)
 from poussetaches.core.errors import Invalid, InvalidFilter, InvalidSchedule, SettingsError
 from poussetaches.core.failures import common_error, common_path, first_line, group_of
 from poussetaches.core.merge_patch import merged
 from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.new_task import body_of, check_together
 from poussetaches.core.schedule import check_expression, next_occurrence
 from poussetaches.core.signature import (
     SignedRequest,
@@ -34,6 +29,7 @@ from poussetaches.core.signature import (
     verify_request,
 )
 from poussetaches.core.target import check_url, parse_target
+from poussetaches.core.task_fields import TaskChanges, TaskFields
 from poussetaches.engine.sender import seconds_to_wait
 from poussetaches.settings import load_settings
 from poussetaches.settings.table import SETTINGS

@@ -12,7 +12,15 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, HOUR, SECOND, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, QueueCounts, Retention
 from poussetaches.core.schedule import declared_as_written
-from poussetaches.core.task import Attempt, Bury, Complete, Reason, RetryAt, TaskState
+from poussetaches.core.task import (
+    Attempt,
+    Bury,
+    Complete,
+    DeliveryForm,
+    Reason,
+    RetryAt,
+    TaskState,
+)
 from poussetaches.store.base import Finish, Lease, MinuteRow, Push, Store
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
 from tests.store.driving import (
@@ -102,7 +110,9 @@ class ScheduleRules:
 
     async def test_schedule_is_kept_whole(self, store: Store) -> None:
         """``put_schedule``: keep a schedule."""
-        template = make_task("t", body=b"\xff", headers={"X": "é"}, expected=(200,), envelope=True)
+        template = make_task(
+            "t", body=b"\xff", headers={"X": "é"}, expected=(200,), delivery=DeliveryForm.ENVELOPE
+        )
         schedule = make_schedule(
             task=template,
             timezone="Europe/Paris",

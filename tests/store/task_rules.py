@@ -12,6 +12,7 @@ from poussetaches.core.queue import Lane, QueueCounts
 from poussetaches.core.task import (
     Bury,
     Complete,
+    DeliveryForm,
     Move,
     Reason,
     RetryAt,
@@ -47,7 +48,7 @@ EVERYTHING: dict[str, object] = {
     "method": "PUT",
     "headers": {"X-One": "1", "X-É": "naïve \U0001f40c"},
     "body": bytes(range(256)),
-    "envelope": True,
+    "delivery": DeliveryForm.ENVELOPE,
     "priority": -100,
     "expected": (200, "3xx"),
     "timeout": 0.5,
@@ -208,9 +209,11 @@ class TaskRules:
     ) -> None:
         """``list_enveloped``: earliest ``run_at`` first, then by id; ``after`` goes on."""
         tasks = [
-            make_task(f"{n:02}", run_at=Moment(NOW + n % 3), envelope=True)
+            make_task(f"{n:02}", run_at=Moment(NOW + n % 3), delivery=DeliveryForm.ENVELOPE)
             if state is TaskState.WAITING
-            else make_ended(f"{n:02}", state, run_at=Moment(NOW + n % 3), envelope=True)
+            else make_ended(
+                f"{n:02}", state, run_at=Moment(NOW + n % 3), delivery=DeliveryForm.ENVELOPE
+            )
             for n in reversed(range(24))
         ]
         await store.restore([(task, []) for task in tasks])
@@ -223,7 +226,7 @@ class TaskRules:
     async def test_page_has_no_more_than_its_limit(self, store: Store) -> None:
         """``list_enveloped``: ``after`` is None at the end."""
         for id in "abc":
-            await store.add(make_task(id, envelope=True))
+            await store.add(make_task(id, delivery=DeliveryForm.ENVELOPE))
 
         page = await store.list_enveloped(TaskState.WAITING, after=None, limit=2)
         rest = await store.list_enveloped(TaskState.WAITING, after=page.after, limit=2)
@@ -236,7 +239,9 @@ class TaskRules:
         body = b"x" * 1_000_000
         for number in range(5):
             run_at = Moment(NOW + number)
-            await store.add(make_task(f"{number}", envelope=True, body=body, run_at=run_at))
+            await store.add(
+                make_task(f"{number}", delivery=DeliveryForm.ENVELOPE, body=body, run_at=run_at)
+            )
 
         page = await store.list_enveloped(TaskState.WAITING, after=None, limit=5)
 
@@ -249,10 +254,10 @@ class TaskRules:
         """``list_enveloped``: return tasks pushed in the original's envelope."""
         await store.restore(
             [
-                (make_task("waits", envelope=True), []),
+                (make_task("waits", delivery=DeliveryForm.ENVELOPE), []),
                 (make_task("ours"), []),
-                (make_ended("done", TaskState.SUCCEEDED, envelope=True), []),
-                (make_ended("dead", TaskState.DEAD, envelope=True), []),
+                (make_ended("done", TaskState.SUCCEEDED, delivery=DeliveryForm.ENVELOPE), []),
+                (make_ended("dead", TaskState.DEAD, delivery=DeliveryForm.ENVELOPE), []),
                 (make_ended("dead ours", TaskState.DEAD), []),
             ]
         )
@@ -263,16 +268,18 @@ class TaskRules:
 
     async def test_waiting_includes_running(self, store: Store) -> None:
         """``list_enveloped``: waiting includes running."""
-        await store.add(make_task("a", envelope=True))
+        await store.add(make_task("a", delivery=DeliveryForm.ENVELOPE))
         await lease_one(store)
 
         [found] = await listed(store, TaskState.WAITING)
 
-        assert found.task == make_task("a", envelope=True, state=TaskState.RUNNING)
+        assert found.task == make_task(
+            "a", delivery=DeliveryForm.ENVELOPE, state=TaskState.RUNNING
+        )
 
     async def test_runs_of_schedules_are_listed_once_they_have_ended(self, store: Store) -> None:
         """``list_enveloped``: runs of schedules are left out of the waiting ones."""
-        run = {"envelope": True, "schedule": "nightly"}
+        run = {"delivery": DeliveryForm.ENVELOPE, "schedule": "nightly"}
         await store.add(make_task("waits", run_at=LATER, **run))
         await store.add(make_task("runs", **run))
         await store.restore([(make_ended("dead", TaskState.DEAD, **run), [])])
@@ -284,7 +291,7 @@ class TaskRules:
     async def test_listed_task_comes_with_its_last_attempts(self, store: Store) -> None:
         """A task with its last attempt, and the last one that failed."""
         for id in "abc":
-            await store.add(make_task(id, envelope=True))
+            await store.add(make_task(id, delivery=DeliveryForm.ENVELOPE))
         leases = await lease_all(store)
         await end(store, leases["a"], RetryAt(NOW))
         await end(store, leases["b"], RetryAt(NOW))

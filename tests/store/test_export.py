@@ -13,7 +13,7 @@ import pytest
 from poussetaches.core.errors import CannotOpenStore, CannotReadExport, CannotWriteFile
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.queue import Queue
-from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
+from poussetaches.core.task import Bury, Complete, DeliveryForm, Reason, RetryAt, Task
 from poussetaches.store import import_store, verify_store
 from poussetaches.store.base import MinuteRow, Push
 from poussetaches.store.folder import DataFolder
@@ -31,7 +31,11 @@ async def folder(tmp_path: Path) -> DataFolder:
         pushes = [
             Push(task=make_task("a", key="k", labels={"user": "7"}, headers={"X-Key": "secret"})),
             Push(task=make_task("b", unique="u", queue="mail", body=b"\x00\xff", priority=3)),
-            Push(task=make_task("c", envelope=True, expires_at=NOW + 9, timeout=2.5)),
+            Push(
+                task=make_task(
+                    "c", delivery=DeliveryForm.ENVELOPE, expires_at=NOW + 9, timeout=2.5
+                )
+            ),
             *(Push(task=make_task(f"d{number}", run_at=NOW + 1)) for number in range(450)),
         ]
         await store.push(pushes, now=NOW)

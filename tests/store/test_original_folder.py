@@ -12,7 +12,7 @@ import pytest
 from poussetaches.core.errors import CannotOpenStore, StoreUnavailable
 from poussetaches.core.moment import HOUR, MINUTE, SECOND, Moment
 from poussetaches.core.schedule import Schedule, latest_occurrence, next_occurrence
-from poussetaches.core.task import Attempt, Reason, Task, TaskState
+from poussetaches.core.task import Attempt, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store import original_folder
 from poussetaches.store.base import Store
 from poussetaches.store.original_folder import TakeOver
@@ -92,7 +92,7 @@ def expected_task(**overrides: object) -> Task:
         "created_at": NOW,
         "run_at": LATER,
         "due_at": LATER,
-        "envelope": True,
+        "delivery": DeliveryForm.ENVELOPE,
         "expected": (200,),
         **overrides,
     }

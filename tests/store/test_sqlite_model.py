@@ -30,6 +30,7 @@ from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
 from poussetaches.core.task import (
     Bury,
     Complete,
+    DeliveryForm,
     Move,
     Reason,
     RetryAt,
@@ -91,7 +92,7 @@ pushes = st.fixed_dictionaries(
         "run_at": st.sampled_from([-1, 0, 0, 0, 2]),
         "expires_at": st.sampled_from([None, None, 1, 3]),
         "priority": st.integers(-1, 1),
-        "envelope": st.booleans(),
+        "delivery": st.sampled_from(DeliveryForm),
         "labels": st.sampled_from([{}, {"a": "1"}, {"a": "1", "b": "2"}]),
     }
 )
@@ -165,7 +166,9 @@ class Model:
         found = [
             task
             for task in self.tasks.values()
-            if task.envelope and task.state in states and (state in ENDED or task.schedule is None)
+            if task.delivery is DeliveryForm.ENVELOPE
+            and task.state in states
+            and (state in ENDED or task.schedule is None)
         ]
         return [task.id for task in sorted(found, key=lambda task: (task.run_at, task.id))]
 

@@ -14,7 +14,7 @@ from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
-from poussetaches.core.task import Complete, RetryAt, TaskState
+from poussetaches.core.task import Complete, DeliveryForm, RetryAt, TaskState
 from poussetaches.store import verify_store
 from poussetaches.store.base import Edited, MinuteRow, Push
 from poussetaches.store.folder import DataFolder
@@ -63,7 +63,7 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
     """Return a store with the tasks a, b and c, in one lane."""
     async with opened(path) as store:
         for id in "abc":
-            await store.add(make_task(id, envelope=True))
+            await store.add(make_task(id, delivery=DeliveryForm.ENVELOPE))
         yield store
 
 
@@ -321,7 +321,7 @@ async def test_unreadable_row_is_set_aside_from_either_thread(path: Path) -> Non
     )
     await store.open()
     for id in "abcd":
-        await store.add(make_task(id, envelope=True))
+        await store.add(make_task(id, delivery=DeliveryForm.ENVELOPE))
     scribble(path, "headers = '{'", "id IN ('b', 'c')")
 
     found = await store.get("b")

@@ -15,7 +15,7 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Queue, QueueCounts
 from poussetaches.core.schedule import Misfire, Overlap, Schedule
-from poussetaches.core.task import Attempt, Complete, Reason, Task, TaskState
+from poussetaches.core.task import Attempt, Complete, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.base import FailureCount
 from tests.factories import NOW, URL
 from tests.store.driving import (
@@ -107,7 +107,7 @@ async def test_everything_of_version_1_0_0_is_there(path: Path) -> None:
             method="PUT",
             headers={"X": "1"},
             body=b"\xff\x00",
-            envelope=True,
+            delivery=DeliveryForm.ENVELOPE,
             priority=5,
             expected=(201,),
             timeout=2.5,

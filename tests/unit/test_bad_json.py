@@ -9,7 +9,7 @@ import pytest
 
 from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode
-from poussetaches.api.task_fields import TaskFields
+from poussetaches.core.task_fields import TaskFields
 
 DECODER = msgspec.json.Decoder(TaskFields)
 TASK = b'{"url": "http://app.test/", "json": %b}'

@@ -16,7 +16,7 @@ from poussetaches.api import batch
 from poussetaches.api.batch import BATCHES, MOST_QUEUED, BatchRoutes
 from poussetaches.api.problems import Problem
 from poussetaches.api.pushing import Pushing
-from poussetaches.api.task_builder import TaskLimits
+from poussetaches.core.new_task import TaskLimits
 from poussetaches.engine.engine import Engine
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import NOW, seeded

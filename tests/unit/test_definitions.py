@@ -13,8 +13,8 @@ from poussetaches.api.bulk import Bulk
 from poussetaches.api.queues import QueueRoutes
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.schedules import ScheduleRoutes
-from poussetaches.api.task_builder import TaskLimits
 from poussetaches.core.moment import Moment
+from poussetaches.core.new_task import TaskLimits
 from poussetaches.core.queue import MAX_QUEUES, Queue
 from poussetaches.core.schedule import Schedule
 from poussetaches.engine.engine import Engine

@@ -11,7 +11,7 @@ import pytest
 from poussetaches.core.moment import HOUR, SECOND, Moment, later
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
-from poussetaches.core.task import Outcome, Reason, TaskState
+from poussetaches.core.task import DeliveryForm, Outcome, Reason, TaskState
 from poussetaches.engine.clock import LONGEST_WAIT
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
@@ -236,7 +236,7 @@ async def test_envelope_of_a_retry_counts_its_tries(
     engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> None:
     sender.replies(500, 200)
-    await store.add(make_task(envelope=True, body=b"\x00\xff"))
+    await store.add(make_task(delivery=DeliveryForm.ENVELOPE, body=b"\x00\xff"))
 
     await run_due(engine)
     clock.advance(100)

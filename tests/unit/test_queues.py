@@ -9,6 +9,7 @@ from poussetaches.core.queue import (
     RetentionOverrides,
 )
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
+from poussetaches.core.task import DeliveryForm
 from poussetaches.engine.queues import Queues
 from tests.factories import make_queue, make_task
 
@@ -72,7 +73,7 @@ def test_policy_is_read_field_by_field_from_task_queue_and_server() -> None:
 def test_policy_of_an_enveloped_task_is_the_originals() -> None:
     queues = queues_with(retry=RetryOverrides(max_attempts=3))
 
-    assert queues.policy_of(make_task(queue="mail", envelope=True)) == ORIGINAL
+    assert queues.policy_of(make_task(queue="mail", delivery=DeliveryForm.ENVELOPE)) == ORIGINAL
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 
 from poussetaches.api.filters import FilterFields
 from poussetaches.api.schedule_fields import ScheduleFields, ScheduleSet
-from poussetaches.api.task_fields import TaskFields
 from poussetaches.core.queue import NAME_IN_WORDS
 from poussetaches.core.queue_fields import QueueFields
 from poussetaches.core.refusal import place_of
+from poussetaches.core.task_fields import TaskFields
 
 URL = "http://app.test/"
 STATUSES = 'a whole number from 100 to 599, or a class of statuses like "2xx"'

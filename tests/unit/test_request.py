@@ -10,7 +10,7 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND
 from poussetaches.core.queue import Queue, QueueOverrides, QueueSettings
 from poussetaches.core.signature import SignedRequest, body_hash, sign, verify_request
-from poussetaches.core.task import BodyKind
+from poussetaches.core.task import BodyKind, DeliveryForm
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.request import Request, build_request
@@ -79,7 +79,7 @@ def test_header_that_a_task_names_is_sent_once_and_as_it_says(name: str) -> None
 
 
 def test_envelope_holds_the_payload_in_base64_with_tries_and_req_id() -> None:
-    request = request_of(envelope=True, body=b"\x00hello", attempt_count=1)
+    request = request_of(delivery=DeliveryForm.ENVELOPE, body=b"\x00hello", attempt_count=1)
 
     assert msgspec.json.decode(request.body) == {
         "payload": base64.b64encode(b"\x00hello").decode(),
@@ -89,7 +89,7 @@ def test_envelope_holds_the_payload_in_base64_with_tries_and_req_id() -> None:
 
 
 def test_envelope_is_json_whatever_its_task_says() -> None:
-    request = request_of(envelope=True, headers={"content-type": "text/csv"})
+    request = request_of(delivery=DeliveryForm.ENVELOPE, headers={"content-type": "text/csv"})
 
     assert request.headers["Content-Type"] == "application/json"
     assert "content-type" not in request.headers
@@ -153,10 +153,10 @@ def test_no_key_is_sent_when_there_is_none() -> None:
     assert not request_of(EngineConfig(), url="http://app/").key_sent
 
 
-@pytest.mark.parametrize("envelope", [False, True])
-def test_body_is_signed_as_it_is_sent_with_each_secret(envelope: bool) -> None:
+@pytest.mark.parametrize("delivery", DeliveryForm)
+def test_body_is_signed_as_it_is_sent_with_each_secret(delivery: DeliveryForm) -> None:
     request = request_of(
-        EngineConfig(signing_secrets=(NEW, OLD)), body=b"hello", envelope=envelope
+        EngineConfig(signing_secrets=(NEW, OLD)), body=b"hello", delivery=delivery
     )
 
     headers = request.headers
@@ -176,16 +176,16 @@ def is_signed(request: Request, *, secret: bytes, path: str, query: str) -> bool
     return verify_request([secret], signed, signature=signature)
 
 
-@pytest.mark.parametrize("envelope", [False, True])
+@pytest.mark.parametrize("delivery", DeliveryForm)
 @pytest.mark.parametrize("secret", [NEW, OLD])
-def test_request_is_signed_whole_with_each_secret(envelope: bool, secret: bytes) -> None:
+def test_request_is_signed_whole_with_each_secret(delivery: DeliveryForm, secret: bytes) -> None:
     request = request_of(
         EngineConfig(signing_secrets=(NEW, OLD)),
         QueueOverrides(base_url="http://app:5000/base"),
         url="/run?x=\u00e9#part",
         method="PUT",
         body=b"hello",
-        envelope=envelope,
+        delivery=delivery,
     )
 
     assert is_signed(request, secret=secret, path="/base/run", query="x=%C3%A9")

@@ -14,7 +14,7 @@ from poussetaches.core.progress import Progress
 from poussetaches.core.queue import OVERRIDES, QueueOverrides, RetentionOverrides
 from poussetaches.core.retry import RETRY, RetryOverrides
 from poussetaches.core.stored import decode, encode
-from poussetaches.core.task import Attempt
+from poussetaches.core.task import Attempt, DeliveryForm, Task
 from poussetaches.store.records import TaskRecord
 from tests.factories import NOW, make_attempt, make_task
 
@@ -159,3 +159,34 @@ def test_attempt_without_unknown_members_is_as_it_was() -> None:
 
 def json_of(text: bytes) -> object:
     return msgspec.json.decode(text)
+
+
+@pytest.mark.parametrize(
+    ("envelope", "form"), [("true", DeliveryForm.ENVELOPE), ("false", DeliveryForm.PLAIN)]
+)
+def test_task_of_an_earlier_version_has_the_form_that_its_envelope_says(
+    envelope: str, form: DeliveryForm
+) -> None:
+    task = make_task(delivery=form)
+    members = encode(task).replace(f'"delivery":"{form}"'.encode(), b'"envelope":%b')
+    earlier = members.replace(b"%b", envelope.encode())
+
+    found = decode(msgspec.json.Decoder(Task), earlier)
+
+    assert found == task
+
+
+def test_envelope_of_an_earlier_version_leaves_other_unknown_members() -> None:
+    text = encode(make_task()).replace(b'"delivery":"plain"', b'"envelope":true,"later":1')
+
+    found = decode(msgspec.json.Decoder(Task), text)
+
+    assert found.delivery is DeliveryForm.ENVELOPE
+    assert found.unknown == {"later": msgspec.Raw(b"1")}
+
+
+def test_record_of_an_earlier_export_holds_a_task_with_its_form() -> None:
+    record = TaskRecord(task=make_task(delivery=DeliveryForm.ENVELOPE))
+    text = encode(record).replace(b'"delivery":"envelope"', b'"envelope":true')
+
+    assert decode(msgspec.json.Decoder(TaskRecord), text) == record

@@ -9,15 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from poussetaches.api.task_fields import (
-    TaskFields,
-    body_of,
-    check_together,
-)
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
 from poussetaches.core.nesting import MAX_DEPTH
+from poussetaches.core.new_task import body_of, check_together
 from poussetaches.core.refusal import place_of
 from poussetaches.core.task import BodyKind
+from poussetaches.core.task_fields import TaskFields
 
 URL = "http://app.test/run"
 MAX_BODY = 1000

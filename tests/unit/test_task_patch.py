@@ -15,10 +15,10 @@ from poussetaches.core.moment import HOUR, Moment, rfc3339
 from poussetaches.core.queue import QueueOverrides
 from poussetaches.core.retry import RETRY, RetryOverrides
 from poussetaches.core.stored import decode
-from poussetaches.core.task import BodyKind, Task, TaskState
+from poussetaches.core.task import BodyKind, DeliveryForm, Task, TaskState
 from poussetaches.engine.queues import Queues
 from tests.factories import NOW, make_ended, make_task
-from tests.unit.test_task_builder import queues_of
+from tests.unit.test_new_task import queues_of
 
 LATER = Moment(NOW + HOUR)
 
@@ -145,7 +145,7 @@ def test_masked_header_keeps_its_value() -> None:
 
 
 def test_payload_of_an_envelope_can_be_changed_and_stays_one() -> None:
-    task = make_task(envelope=True, body=b"old")
+    task = make_task(delivery=DeliveryForm.ENVELOPE, body=b"old")
 
     changed = patched(task, body_base64="bmV3")
 
@@ -154,7 +154,7 @@ def test_payload_of_an_envelope_can_be_changed_and_stays_one() -> None:
 
 def test_policy_of_an_envelope_is_not_changed() -> None:
     with pytest.raises(InvalidTask) as caught:
-        patched(make_task(envelope=True), retry={"max_attempts": 1})
+        patched(make_task(delivery=DeliveryForm.ENVELOPE), retry={"max_attempts": 1})
 
     assert caught.value.field == "retry"
 

@@ -20,7 +20,7 @@ from poussetaches.api.views import (
 from poussetaches.core.moment import Moment
 from poussetaches.core.progress import Progress
 from poussetaches.core.retry import RetryOverrides
-from poussetaches.core.task import BodyKind, Task, TaskState
+from poussetaches.core.task import BodyKind, DeliveryForm, Task, TaskState
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from tests.factories import NOW, URL, make_attempt, make_ended, make_task
 
@@ -78,8 +78,8 @@ def test_task_without_a_body_shows_none() -> None:
         (make_task(body="\u00e9".encode(), body_kind=BodyKind.TEXT), {"text": "\u00e9"}),
         (make_task(body=b"", body_kind=BodyKind.TEXT), {"text": ""}),
         (make_task(body=b"\xff", body_kind=BodyKind.BASE64), {"body_base64": "/w=="}),
-        (make_task(body=b"{}", envelope=True), {"body_base64": "e30="}),
-        (make_task(body=b"", envelope=True), {"body_base64": ""}),
+        (make_task(body=b"{}", delivery=DeliveryForm.ENVELOPE), {"body_base64": "e30="}),
+        (make_task(body=b"", delivery=DeliveryForm.ENVELOPE), {"body_base64": ""}),
     ],
     ids=["json", "text", "empty text", "base64", "envelope", "empty envelope"],
 )

@@ -16,12 +16,12 @@ from poussetaches.api.bad_json import bad_json
 from poussetaches.api.batch_document import BatchDocument
 from poussetaches.api.endpoint import JSON, Endpoint, answer
 from poussetaches.api.problems import FieldError, Problem, unavailable
-from poussetaches.api.pushing import Pushing
+from poussetaches.api.pushing import Pushing, build_push
 from poussetaches.api.reading import check_encoding, cut_off, throw_away, too_large
-from poussetaches.api.task_builder import TaskBuilder
-from poussetaches.api.task_fields import TaskFields
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
+from poussetaches.core.new_task import TaskBuilder
 from poussetaches.core.refusal import place_of
+from poussetaches.core.task_fields import TaskFields
 from poussetaches.store.base import Push
 
 MAX_TASKS = 10_000
@@ -177,7 +177,7 @@ class _Pushes:
         try:
             if self.are_lines:
                 check_encoding(json)
-            push = self._builder.build(self._decoder.decode(json))
+            push = build_push(self._builder, self._decoder.decode(json))
         except msgspec.ValidationError as exc:
             self._note(place, *place_of(str(exc), TaskFields))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:

@@ -23,11 +23,12 @@ from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.endpoint import Endpoint, read_query
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.views import Time, progress_view, shown
+from poussetaches.api.views import progress_view, shown
 from poussetaches.core.moment import Moment
 from poussetaches.core.progress import Progress
 from poussetaches.core.queue import Name
 from poussetaches.core.task import Task
+from poussetaches.core.task_fields import ShownTime
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.store.base import Change, News, TaskChange
 
@@ -52,7 +53,7 @@ class Counts(msgspec.Struct, frozen=True):
     """The task events of a second that were not told one by one."""
 
     changes: Changes
-    at: Time
+    at: ShownTime
 
 
 class Event(NamedTuple):

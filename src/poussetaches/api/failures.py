@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.endpoint import Endpoint, answer, read_query
-from poussetaches.api.views import Time, shown
+from poussetaches.api.views import shown
 from poussetaches.core.task import TaskState
+from poussetaches.core.task_fields import ShownTime
 from poussetaches.store.base import FailureCount, Store
 
 
@@ -29,8 +30,8 @@ class GroupView(msgspec.Struct, kw_only=True, frozen=True):
     status: int | None
     error: str
     count: int
-    first_at: Time
-    last_at: Time
+    first_at: ShownTime
+    last_at: ShownTime
     example_id: str
 
 

@@ -11,9 +11,9 @@ from msgspec import Meta
 from poussetaches.core.errors import InvalidFilter
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment, moment_of
-from poussetaches.core.push_fields import Key
 from poussetaches.core.queue import Name
 from poussetaches.core.task import Reason, TaskState
+from poussetaches.core.task_fields import Key
 
 MAX_IDS = 10_000  # as many as a batch can make
 MAX_LABELS = 16  # as many as a task can have

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import unavailable
-from poussetaches.api.views import Time, shown
+from poussetaches.api.views import shown
 from poussetaches.core.errors import QueueNotFound
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.queue import Name, QueueCounts, total_of
 from poussetaches.core.task import TaskState
+from poussetaches.core.task_fields import ShownTime
 from poussetaches.engine.stats import ALL_QUEUES, Stats
 from poussetaches.store.base import MinuteRow, Store
 
@@ -65,7 +66,7 @@ class StoreView(msgspec.Struct, frozen=True, kw_only=True):
 class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
     """What happened in the minute that began at ``minute``. Spans are seconds."""
 
-    minute: Time
+    minute: ShownTime
     pushed: int
     started: int
     succeeded: int
@@ -80,7 +81,7 @@ class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
 class StatsView(msgspec.Struct, frozen=True, kw_only=True):
     """The server at a glance. Counts, age and minutes are of the queue that was asked for."""
 
-    now: Time
+    now: ShownTime
     counts: QueueCounts
     oldest_due_age: float | None  # seconds
     in_flight: int

@@ -7,7 +7,6 @@ and nowhere else.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,13 +23,14 @@ from poussetaches.api.engine_view import EngineView
 from poussetaches.api.reading import decode, read_body, too_large
 from poussetaches.api.streamed import StreamedAnswer
 from poussetaches.api.views import response_text
-from poussetaches.core.errors import InvalidSchedule, InvalidTask
-from poussetaches.core.ids import new_task_id
-from poussetaches.core.moment import MINUTE, SECOND, Moment, later
+from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
+from poussetaches.core.moment import MINUTE, SECOND, Moment
+from poussetaches.core.new_task import TaskBuilder, TaskLimits
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, first_occurrence
 from poussetaches.core.target import check_absolute_url
-from poussetaches.core.task import MAX_DELAY, Task, TaskState
+from poussetaches.core.task import MAX_DELAY, DeliveryForm, Task, TaskState
+from poussetaches.core.task_fields import TaskFields
 from poussetaches.engine.redirect import REDIRECTS
 from poussetaches.store.base import Store, SummaryPage, TaskSummary
 
@@ -180,32 +180,28 @@ class OriginalRoutes:
         return Response()
 
     def _task_of(self, push: Push) -> Task:
-        now = self._now()
-        run_at = later(now, _delay(push) * MINUTE // SECOND)
         _check_text("url", push.url)
         check_absolute_url(push.url)
-        self._engine.queues.allowed.check("url", push.url)
-        return Task(
-            id=new_task_id(now, self._random),
+        fields = TaskFields(
             url=push.url,
-            body=self._payload(push),
-            envelope=True,
+            delay=_delay(push) * MINUTE / SECOND,
             expected=(_expected(push),),
-            created_at=now,
-            run_at=run_at,
-            due_at=run_at,
+            # The original's decoder passes over line breaks, and base64(1) makes them.
+            body_base64=(push.payload or "").replace("\n", "").replace("\r", ""),
         )
-
-    def _payload(self, push: Push) -> bytes:
-        # The original's decoder passes over line breaks, and base64(1) makes them.
-        text = (push.payload or "").replace("\n", "").replace("\r", "")
+        builder = TaskBuilder(
+            self._engine.queues,
+            TaskLimits(max_body=self._max_body),
+            now=self._now(),
+            random=self._random,
+        )
         try:
-            payload = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError) as exc:
-            raise InvalidTask("payload", f"is not base64: {exc}") from None
-        if len(payload) > self._max_body:
-            raise too_large(f"payload: longer than {self._max_body} bytes (setting max_body)")
-        return payload
+            return builder.build(fields, delivery=DeliveryForm.ENVELOPE)
+        except BodyTooLarge as exc:
+            raise too_large(f"payload: {exc.reason}") from None
+        except InvalidTask as exc:
+            field = "payload" if exc.field == "body_base64" else exc.field
+            raise InvalidTask(field, exc.reason) from None
 
     async def _put_schedule(self, cron: str, task: Task) -> str:
         """Keep a schedule; the same push has the same name and changes nothing."""

@@ -25,16 +25,15 @@ from poussetaches.core.queue import (
     CALLBACKS_QUEUE,
     DEFAULT_QUEUE,
     MAX_QUEUES,
-    Origin,
     Queue,
     QueueCounts,
+    QueueOrigins,
     QueueOverrides,
-    Retention,
+    ShownQueue,
     origins_of,
     redeclared,
 )
 from poussetaches.core.queue_fields import QueueFields, check_queue
-from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.target import is_path
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Store
@@ -64,58 +63,9 @@ class PatchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     declared: bool = False
 
 
-class RetryOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of the fields of a queue's retry policy."""
+class QueueView(ShownQueue, frozen=True, kw_only=True):
+    """A queue in responses: its settings in force and its state."""
 
-    max_attempts: Origin
-    min_backoff: Origin
-    multiplier: Origin
-    max_backoff: Origin
-    jitter: Origin
-    max_age: Origin
-    max_retry_after: Origin
-    dead_on: Origin
-
-
-class RetentionOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of the limits of a retention."""
-
-    count: Origin
-    age: Origin
-
-
-class QueueOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of a queue's settings."""
-
-    rate: Origin
-    burst: Origin
-    concurrency: Origin
-    origin_concurrency: Origin
-    timeout: Origin
-    retry: RetryOrigins
-    base_url: Origin
-    on_success: Origin
-    on_dead: Origin
-    keep_succeeded: RetentionOrigins
-    keep_dead: RetentionOrigins
-
-
-class QueueView(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as it is answered: what holds for it, and how it does."""
-
-    name: str
-    paused: bool
-    rate: float | None
-    burst: int
-    concurrency: int
-    origin_concurrency: int | None
-    timeout: float
-    retry: RetryPolicy
-    base_url: str | None
-    on_success: str | None
-    on_dead: str | None
-    keep_succeeded: Retention
-    keep_dead: Retention
     counts: QueueCounts
     oldest_due_age: float | None  # seconds
     waiting_for: list[WaitView]

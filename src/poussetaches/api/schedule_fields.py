@@ -9,31 +9,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from poussetaches.api.task_builder import TaskBuilder
-from poussetaches.api.task_fields import (
-    Expected,
-    Headers,
-    Method,
-    TaskFields,
-    Url,
-)
-from poussetaches.api.views import Time, shown, shown_or_none, task_view
-from poussetaches.core.callback import CallbackUrl
+from poussetaches.api.views import shown, shown_or_none, task_view
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
 from poussetaches.core.moment import Moment, datetime_of
-from poussetaches.core.push_fields import (
-    NOT_IN_SCHEDULES,
-    OF_ONE_RUN,
-    LabelName,
-    Labels,
-    LabelValue,
-    Priority,
-)
-from poussetaches.core.queue import Name, Origin
-from poussetaches.core.queue_fields import RetryFields, StatusField, Timeout
+from poussetaches.core.new_task import TaskBuilder
+from poussetaches.core.queue import Name
 from poussetaches.core.schedule import (
     MAX_EXPRESSION,
     MAX_SCHEDULES,
+    NOT_IN_SCHEDULES,
+    OF_ONE_RUN,
     Misfire,
     Overlap,
     RunRules,
@@ -42,7 +27,16 @@ from poussetaches.core.schedule import (
     occurrences,
     origins_of,
 )
+from poussetaches.core.setting_origin import Origin
 from poussetaches.core.task import Task
+from poussetaches.core.task_fields import (
+    ShownTime,
+    TaskFields,
+    TaskTemplate,
+    TemplateOrigins,
+    TemplatePatch,
+    TemplateView,
+)
 
 SHOWN_RUNS = 5  # of those to come
 
@@ -63,38 +57,6 @@ SET_HINTS = {field: hint for field, hint in HINTS.items() if field != "name"}
 Cron = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION, examples=["@hourly"])]
 Timezone = Annotated[str, Meta(min_length=1, max_length=100, examples=["Europe/Paris"])]
 Version = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-
-
-class _AnyTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a template and a patch of one have in common."""
-
-    method: Method | None = None
-    json: msgspec.Raw | UnsetType = UNSET
-    text: str | None = None
-    body_base64: str | None = None
-    queue: Name | None = None
-    priority: Priority | None = None
-    expected: Expected | None = None
-    timeout: Timeout | None = None
-    retry: RetryFields | None = None
-    on_success: CallbackUrl | None = None
-    on_dead: CallbackUrl | None = None
-
-
-class TaskTemplate(_AnyTemplate, frozen=True, kw_only=True):
-    """What every run is: the fields of a push, but for those that each run has of its own."""
-
-    url: Url
-    headers: Headers | None = None
-    labels: Labels | None = None
-
-
-class TemplatePatch(_AnyTemplate, frozen=True, kw_only=True):
-    """Changes of a template; null resets."""
-
-    url: Url | UnsetType = UNSET
-    headers: dict[str, str | None] | None = None
-    labels: dict[LabelName, LabelValue | None] | None = None
 
 
 class _AnySchedule(RunRules, frozen=True, kw_only=True):
@@ -168,44 +130,8 @@ def name_in(schedule: msgspec.Raw) -> str:
 class Occurrence(msgspec.Struct, frozen=True):
     """A moment at which a schedule is due, also as the clocks of its time zone show it."""
 
-    utc: Time
-    local: Time
-
-
-class TemplateView(msgspec.Struct, frozen=True, kw_only=True):
-    """What every run is. It has the names of ``TaskTemplate``."""
-
-    url: str
-    method: str
-    headers: dict[str, str]
-    json: msgspec.Raw | UnsetType = UNSET
-    text: str | UnsetType = UNSET
-    body_base64: str | UnsetType = UNSET
-    queue: str
-    priority: int
-    expected: tuple[StatusField, ...]
-    timeout: float | None
-    retry: RetryFields | None
-    on_success: str | None
-    on_dead: str | None
-    labels: dict[str, str]
-
-
-class TemplateOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of a template's values; ``body`` includes the kind of body."""
-
-    url: Origin
-    method: Origin
-    headers: Origin
-    body: Origin
-    queue: Origin
-    priority: Origin
-    expected: Origin
-    timeout: Origin
-    retry: Origin
-    on_success: Origin
-    on_dead: Origin
-    labels: Origin
+    utc: ShownTime
+    local: ShownTime
 
 
 class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,9 +157,9 @@ class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
     misfire_grace: float | None
     overlap: Overlap
     paused: bool
-    created_at: Time
+    created_at: ShownTime
     next_runs: list[Occurrence]
-    last_run_at: Time | None
+    last_run_at: ShownTime | None
     last_task_id: str | None
     origins: ScheduleOrigins
 
@@ -275,9 +201,8 @@ class ScheduleBuilder:
         )
 
     def _template(self, fields: TaskTemplate, place: str) -> Task:
-        said = {name: getattr(fields, name) for name in fields.__struct_fields__}
         try:
-            return self._tasks.build(TaskFields(**said)).task
+            return self._tasks.build(TaskFields(**msgspec.structs.asdict(fields)))
         except BodyTooLarge as exc:
             raise BodyTooLarge(f"{place}task.{exc.field}", exc.reason) from None
         except TargetNotAllowed as exc:
@@ -309,22 +234,7 @@ def schedule_view(schedule: Schedule, *, secret_headers: frozenset[str]) -> Sche
 def template_view(task: Task, *, secret_headers: frozenset[str]) -> TemplateView:
     """Return a template as it is shown; ``secret_headers`` are lower-case names."""
     view = task_view(task, secret_headers=secret_headers)
-    return TemplateView(
-        url=view.url,
-        method=view.method,
-        headers=view.headers,
-        json=view.json,
-        text=view.text,
-        body_base64=view.body_base64,
-        queue=view.queue,
-        priority=view.priority,
-        expected=view.expected,
-        timeout=view.timeout,
-        retry=view.retry,
-        on_success=view.on_success,
-        on_dead=view.on_dead,
-        labels=view.labels,
-    )
+    return TemplateView(**{name: getattr(view, name) for name in TemplateView.__struct_fields__})
 
 
 def occurrence(moment: Moment, timezone: str) -> Occurrence:

@@ -41,7 +41,6 @@ from poussetaches.api.schedule_fields import (
     schedule_view,
 )
 from poussetaches.api.schedule_patch import said, with_known_headers, with_the_rest
-from poussetaches.api.task_builder import TaskBuilder, TaskLimits
 from poussetaches.api.tasks import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view, unmasked
 from poussetaches.core.application import check_same_application
@@ -49,6 +48,7 @@ from poussetaches.core.errors import Conflict, Invalid, OwnedByAnother, Schedule
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
+from poussetaches.core.new_task import TaskBuilder, TaskLimits
 from poussetaches.core.original import OWNER as ORIGINAL
 from poussetaches.core.schedule import (
     Schedule,

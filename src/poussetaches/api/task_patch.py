@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
-from poussetaches.api.task_builder import (
-    ANY_SUCCESS,
-    check_callbacks,
-    check_target,
-    limited,
-    planned,
-)
-from poussetaches.api.task_fields import (
-    TaskChanges,
-    TaskFields,
-    body_of,
-    check_together,
-)
 from poussetaches.core import stored
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.merge_patch import Document, is_null, merged, merged_document
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.nesting import is_too_deep
-from poussetaches.core.queue_fields import check_retry
+from poussetaches.core.new_task import (
+    body_of,
+    check_callbacks,
+    check_target,
+    check_together,
+    limited,
+    planned,
+    values_of,
+)
 from poussetaches.core.refusal import place_of
-from poussetaches.core.retry import RETRY, RetryOverrides
+from poussetaches.core.retry import RETRY, RetryOverrides, check_retry
 from poussetaches.core.target import is_path
-from poussetaches.core.task import MAX_DELAY, BodyKind, Task, TaskState
+from poussetaches.core.task import MAX_DELAY, BodyKind, DeliveryForm, Task, TaskState
+from poussetaches.core.task_fields import TaskChanges, TaskFields
 from poussetaches.engine.masking import MASKED
 from poussetaches.engine.queues import Queues
 
@@ -76,16 +71,14 @@ class TaskPatch:
         """
         if not self._changes:
             return task
-        if task.envelope and "retry" in self._changes:
+        if task.delivery is DeliveryForm.ENVELOPE and "retry" in self._changes:
             raise InvalidTask("retry", "cannot be changed: the original's route has its own")
         fields = _decoded(_FIELDS, {"url": _ANYWHERE, **self._merged_into(task)})
         check_together(fields)
         if "url" in self._changes:
             check_target("url", fields.url, task.queue, self._queues)
         check_callbacks(fields, self._queues)
-        changed: dict[str, object] = {
-            name: _VALUES[name](fields) for name in self._changes if name in _VALUES
-        }
+        changed = values_of(fields, self._changes)
         if "retry" in self._changes:
             changed["retry"] = patched_retry(task.retry, self._changes["retry"])
         changed |= self._changed_body(fields, task)
@@ -125,7 +118,11 @@ class TaskPatch:
         # Null empties the body in the form that it is named for, and no other.
         if kind is None and task.body_kind is not None and task.body_kind not in named:
             return {}
-        return {"body": body, "body_kind": None if task.envelope else kind}
+        # The envelope implies its own Content-Type.
+        return {
+            "body": body,
+            "body_kind": None if task.delivery is DeliveryForm.ENVELOPE else kind,
+        }
 
     def _changed_times(self, fields: TaskFields, task: Task, *, now: Moment) -> dict[str, object]:
         changed: dict[str, object] = {}
@@ -143,19 +140,6 @@ class TaskPatch:
                 None if time is None else limited("expires_at", time, latest=latest)
             )
         return changed
-
-
-_VALUES: dict[str, Callable[[TaskFields], object]] = {
-    "url": lambda fields: fields.url,
-    "method": lambda fields: fields.method or "POST",
-    "headers": lambda fields: fields.headers or {},
-    "priority": lambda fields: fields.priority or 0,
-    "expected": lambda fields: fields.expected or ANY_SUCCESS,
-    "timeout": lambda fields: fields.timeout,
-    "labels": lambda fields: fields.labels or {},
-    "on_success": lambda fields: fields.on_success,
-    "on_dead": lambda fields: fields.on_dead,
-}
 
 
 def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:

@@ -15,10 +15,9 @@ from starlette.responses import Response
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filters import REPEATED, FilterFields
-from poussetaches.api.pushing import Pushing
+from poussetaches.api.pushing import Pushing, build_push
 from poussetaches.api.reading import decode, invalid, read_body
 from poussetaches.api.request_limits import RequestLimits
-from poussetaches.api.task_fields import TaskChanges, TaskFields
 from poussetaches.api.task_patch import TaskPatch
 from poussetaches.api.views import (
     ListedTask,
@@ -37,6 +36,7 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
+from poussetaches.core.task_fields import TaskChanges, TaskFields
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.store.base import Edit, Pushed, Store
 
@@ -175,7 +175,7 @@ class TaskRoutes:
     async def push(self, request: Request) -> Response:
         """Store a task, or answer the one that an earlier push made."""
         fields = decode(self._pushes, await read_body(request, limit=self._max_request))
-        push = self._pushing.builder(request).build(fields)
+        push = build_push(self._pushing.builder(request), fields)
         [pushed] = await self._pushing.store([push])
         return self._answer_push(pushed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -12,9 +13,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
-from poussetaches.core.queue_fields import RetryFields, StatusField
-from poussetaches.core.retry import overrides_of
-from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
+from poussetaches.core.retry import RetryFields, overrides_of
+from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
+from poussetaches.core.task_fields import ShownTask, ShownTime
 from poussetaches.core.waiting import WaitingFor, WaitReason
 from poussetaches.engine.masking import MASKED
 
@@ -22,40 +23,16 @@ SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 V = TypeVar("V")
 
-Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+_shown_fields = attrgetter(*ShownTask.__struct_fields__)
+_TIMES = ("created_at", "run_at", "expires_at", "ended_at")
 
 # What RFC 3339 can write. Tasks taken over from elsewhere may lie outside.
 _FIRST = Moment(-62_135_596_800_000_000)
 _LAST = Moment(253_402_300_799_999_999)
 
 
-class ListedTask(msgspec.Struct, kw_only=True, frozen=True):
+class ListedTask(ShownTask, kw_only=True, frozen=True):
     """A task in a list: without its body and headers."""
-
-    id: str
-    queue: str
-    state: TaskState
-    reason: Reason | None
-    url: str
-    method: str
-    priority: int
-    expected: tuple[StatusField, ...]
-    timeout: float | None
-    retry: RetryFields | None
-    key: str | None
-    unique: str | None
-    labels: dict[str, str]
-    on_success: str | None
-    on_dead: str | None
-    schedule: str | None
-    created_at: Time
-    run_at: Time
-    expires_at: Time | None
-    ended_at: Time | None
-    round: int
-    attempt_count: int
-    last_status: int | None
-    last_error: str | None
 
 
 class TaskView(ListedTask, kw_only=True, frozen=True):
@@ -80,7 +57,7 @@ class ProgressView(msgspec.Struct, kw_only=True, frozen=True):
     done: int | float
     total: int | float | None
     note: str | None
-    at: Time
+    at: ShownTime
 
 
 class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
@@ -89,7 +66,7 @@ class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
     round: int
     number: int
     request_id: str
-    started_at: Time
+    started_at: ShownTime
     duration: float
     status: int | None
     error: str | None
@@ -104,7 +81,7 @@ class WaitView(msgspec.Struct, kw_only=True, frozen=True):
     """One of the things that are waited for, and until when, where that is known."""
 
     reason: WaitReason
-    until: Time | None
+    until: ShownTime | None
     detail: str
     count: int | UnsetType = UNSET
 
@@ -242,39 +219,18 @@ def shown_or_none(moment: Moment | None) -> str | None:
 
 def _shown_as(kind: Callable[..., V], task: Task, more: dict[str, object]) -> V:
     """Return a view of a task, with what only some kinds of view have."""
-    return kind(
-        id=task.id,
-        queue=task.queue,
-        state=task.state,
-        reason=task.reason,
-        url=task.url,
-        method=task.method,
-        priority=task.priority,
-        expected=task.expected,
-        timeout=task.timeout,
-        retry=None if task.retry is None else RetryFields(**overrides_of(task.retry)),
-        key=task.key,
-        unique=task.unique,
-        labels=task.labels,
-        on_success=task.on_success,
-        on_dead=task.on_dead,
-        schedule=task.schedule,
-        created_at=shown(task.created_at),
-        run_at=shown(task.run_at),
-        expires_at=shown_or_none(task.expires_at),
-        ended_at=shown_or_none(task.ended_at),
-        round=task.round,
-        attempt_count=task.attempt_count,
-        last_status=task.last_status,
-        last_error=task.last_error,
-        **more,
-    )
+    fields = dict(zip(ShownTask.__struct_fields__, _shown_fields(task), strict=True))
+    for name in _TIMES:
+        fields[name] = shown_or_none(fields[name])
+    if task.retry is not None:
+        fields["retry"] = RetryFields(**overrides_of(task.retry))
+    return kind(**fields, **more)
 
 
 def _content(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:
     """Return a task's headers, and its body in the form in which it was pushed."""
     headers = masked(task.headers, secret_headers=secret_headers)
-    if task.envelope or task.body_kind is BodyKind.BASE64:
+    if task.delivery is DeliveryForm.ENVELOPE or task.body_kind is BodyKind.BASE64:
         return {"headers": headers, "body_base64": base64.b64encode(task.body).decode()}
     if task.body_kind is BodyKind.JSON:
         return {"headers": headers, "json": msgspec.Raw(task.body)}

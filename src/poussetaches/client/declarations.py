@@ -24,9 +24,8 @@ from poussetaches.client.task_names import SERVER_NAME, check_name
 from poussetaches.client.validation import check_known, check_queue_settings, check_run_rules
 from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
-from poussetaches.core.push_fields import NOT_IN_SCHEDULES, OF_ONE_RUN
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
-from poussetaches.core.schedule import check_new_expression
+from poussetaches.core.schedule import NOT_IN_SCHEDULES, OF_ONE_RUN, check_new_expression
 from poussetaches.core.target import is_path, joined
 
 CALLBACKS = ("on_success", "on_dead")

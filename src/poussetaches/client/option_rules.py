@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
-from poussetaches.core import push_fields, queue_fields
+from poussetaches.core import queue_fields, task_fields
 from poussetaches.core.callback import CallbackUrl, check_callback
 from poussetaches.core.errors import InvalidTask
-from poussetaches.core.push_fields import (
+from poussetaches.core.queue import Name
+from poussetaches.core.queue_fields import Timeout
+from poussetaches.core.retry import Attempts, RetryFields, check_retry
+from poussetaches.core.task_fields import (
     Delay,
     Key,
     Labels,
@@ -20,10 +21,8 @@ from poussetaches.core.push_fields import (
     Time,
     check_combination,
 )
-from poussetaches.core.queue import Name
-from poussetaches.core.queue_fields import RetryFields, Timeout, check_retry
 
-EXAMPLES: Mapping[str, object] = {**queue_fields.EXAMPLES, **push_fields.EXAMPLES}
+EXAMPLES: Mapping[str, object] = {**queue_fields.EXAMPLES, **task_fields.EXAMPLES}
 
 
 class OptionFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +33,7 @@ class OptionFields(msgspec.Struct, frozen=True, kw_only=True):
     run_at: Time | None = None
     priority: Priority | None = None
     timeout: Timeout | None = None
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    max_attempts: Attempts | None = None
     retry: RetryFields | None = None
     key: Key | None = None
     unique: Key | None = None

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from poussetaches.core.merge_patch import document_in, is_object, merged
 from poussetaches.core.moment import Moment
-from poussetaches.core.retry import RetryOverrides, RetryPolicy, overrides_of
+from poussetaches.core.retry import RetryOrigins, RetryOverrides, RetryPolicy, overrides_of
+from poussetaches.core.setting_origin import Origin, Origins
 from poussetaches.core.stored import Stored, decode, encode
 
 DEFAULT_QUEUE = "default"
@@ -30,9 +31,6 @@ Name = Annotated[str, Meta(pattern=NAME, description=NAME_IN_WORDS)]
 RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # "100/h" and its like
 _RATE = re.compile(RATE)
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
-
-Origin = Literal["operator", "code", "server"]
-Origins = dict[str, Any]  # an Origin for each setting; Origins for a setting that is an object
 
 
 class Lane(NamedTuple):
@@ -71,6 +69,24 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_dead: Retention = Retention(count=100_000, age=7_776_000.0)
 
 
+class ShownQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue in responses: its name, its pause and the settings in force, in this order."""
+
+    name: str
+    paused: bool
+    rate: float | None
+    burst: int
+    concurrency: int
+    origin_concurrency: int | None
+    timeout: float
+    retry: RetryPolicy
+    base_url: str | None
+    on_success: str | None
+    on_dead: str | None
+    keep_succeeded: Retention
+    keep_dead: Retention
+
+
 class RetentionOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     """What a queue sets of a retention. Null takes what the server has."""
 
@@ -107,6 +123,29 @@ class QueueOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
         if self.keep_dead is not None:
             changes["keep_dead"] = self.keep_dead.over(settings.keep_dead)
         return msgspec.structs.replace(settings, **changes)
+
+
+class RetentionOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """The origins of the limits of a retention."""
+
+    count: Origin
+    age: Origin
+
+
+class QueueOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """The origins of a queue's settings."""
+
+    rate: Origin
+    burst: Origin
+    concurrency: Origin
+    origin_concurrency: Origin
+    timeout: Origin
+    retry: RetryOrigins
+    base_url: Origin
+    on_success: Origin
+    on_dead: Origin
+    keep_succeeded: RetentionOrigins
+    keep_dead: RetentionOrigins
 
 
 OVERRIDES = msgspec.json.Decoder(QueueOverrides)

@@ -1,4 +1,4 @@
-"""The settings of queues and retry policies as requests give them, and the rules for them.
+"""The settings of queues as requests give them, and the rules for them.
 
 The API checks requests with them, the client the declarations of code. What they become is
 stored, and read again without these limits.
@@ -22,16 +22,9 @@ from poussetaches.core.queue import (
     RetentionOverrides,
     parse_rate,
 )
-from poussetaches.core.retry import RetryOverrides, Wait
+from poussetaches.core.retry import RetryFields, Wait, check_retry
 from poussetaches.core.target import MAX_URL, check_base_url
 
-# A status or a class of statuses: 200 or "2xx".
-Status = Annotated[int, Meta(ge=100, le=599)]
-StatusClass = Annotated[
-    str,
-    Meta(pattern=r"^[1-5]xx$(?!\n)", description='a class of statuses like "2xx"'),
-]
-StatusField = Status | StatusClass
 Rate = Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE)]  # attempts a second
 Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
 Slots = Annotated[int, Meta(ge=1, le=10_000)]
@@ -61,25 +54,6 @@ EXAMPLES: Mapping[str, object] = {
 }
 
 BaseUrl = Annotated[str, Meta(max_length=MAX_URL, examples=["http://127.0.0.1:5000"])]
-
-
-class RetryFields(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
-    """Fields of the retry policy of a task or a queue. Null takes what the next one up has."""
-
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
-    min_backoff: Wait | None = None
-    multiplier: Annotated[float, Meta(ge=1, le=1000)] | None = None
-    max_backoff: Wait | None = None
-    jitter: Annotated[float, Meta(ge=0, le=1)] | None = None
-    max_age: Wait | None = None
-    max_retry_after: Wait | None = None
-    dead_on: Annotated[tuple[StatusField, ...], Meta(max_length=32)] | None = None
-
-    def overrides(self) -> RetryOverrides:
-        """Return the fields as they are stored."""
-        return RetryOverrides(**msgspec.structs.asdict(self))
 
 
 class RetentionFields(
@@ -126,17 +100,6 @@ class QueueFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if fields[name] is not None:
                 fields[name] = fields[name].overrides()
         return QueueOverrides(**{**fields, "rate": rate})
-
-
-def check_retry(retry: RetryFields | RetryOverrides) -> None:
-    """Check that the shortest backoff is not longer than the longest.
-
-    Raises:
-        InvalidTask: it is longer.
-    """
-    shortest, longest = retry.min_backoff, retry.max_backoff
-    if shortest is not None and longest is not None and shortest > longest:
-        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
 
 
 def check_queue(overrides: QueueOverrides) -> None:

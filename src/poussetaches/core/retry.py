@@ -1,4 +1,8 @@
-"""When to try again after a failed attempt."""
+"""When to try again after a failed attempt.
+
+A field of the retry policy is in four structs: the policy in force, what is stored of it, what
+requests may set of it, and the origins of its values.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,25 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from poussetaches.core.errors import InvalidTask
+from poussetaches.core.setting_origin import Origin
 from poussetaches.core.stored import Stored
 
 TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 
 StatusRule = int | str  # a status, or a class of statuses: 200 or "2xx"
 
-Wait = Annotated[float, Meta(ge=0, le=TEN_YEARS)]  # seconds; as requests give them
+# Limits of requests.
+Wait = Annotated[float, Meta(ge=0, le=TEN_YEARS)]  # seconds
+Attempts = Annotated[int, Meta(ge=1, le=1000)]
+Multiplier = Annotated[float, Meta(ge=1, le=1000)]
+Jitter = Annotated[float, Meta(ge=0, le=1)]
+Status = Annotated[int, Meta(ge=100, le=599)]
+StatusClass = Annotated[
+    str,
+    Meta(pattern=r"^[1-5]xx$(?!\n)", description='a class of statuses like "2xx"'),
+]
+StatusField = Status | StatusClass
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +63,38 @@ class RetryOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(policy, **overrides_of(self))
 
 
+class RetryFields(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Fields of the retry policy of a task or a queue. Null takes what the next one up has."""
+
+    max_attempts: Attempts | None = None
+    min_backoff: Wait | None = None
+    multiplier: Multiplier | None = None
+    max_backoff: Wait | None = None
+    jitter: Jitter | None = None
+    max_age: Wait | None = None
+    max_retry_after: Wait | None = None
+    dead_on: Annotated[tuple[StatusField, ...], Meta(max_length=32)] | None = None
+
+    def overrides(self) -> RetryOverrides:
+        """Return the fields as they are stored."""
+        return RetryOverrides(**msgspec.structs.asdict(self))
+
+
+class RetryOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """The origins of the fields of a queue's retry policy."""
+
+    max_attempts: Origin
+    min_backoff: Origin
+    multiplier: Origin
+    max_backoff: Origin
+    jitter: Origin
+    max_age: Origin
+    max_retry_after: Origin
+    dead_on: Origin
+
+
 RETRY = msgspec.json.Decoder(RetryOverrides)
 
 
@@ -55,6 +103,17 @@ def overrides_of(overrides: Stored) -> dict[str, Any]:
     found = msgspec.structs.asdict(overrides)
     del found["unknown"]
     return {name: value for name, value in found.items() if value is not None}
+
+
+def check_retry(retry: RetryFields | RetryOverrides) -> None:
+    """Check that the shortest backoff is not longer than the longest.
+
+    Raises:
+        InvalidTask: it is longer.
+    """
+    shortest, longest = retry.min_backoff, retry.max_backoff
+    if shortest is not None and longest is not None and shortest > longest:
+        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
 
 
 def backoff(policy: RetryPolicy, attempt: int, random: Random) -> float:
@@ -70,5 +129,5 @@ def backoff(policy: RetryPolicy, attempt: int, random: Random) -> float:
 
 
 def matches(status: int, rules: tuple[StatusRule, ...]) -> bool:
-    """Tell whether a status is one of the statuses and classes given."""
+    """Return whether a status is one of the statuses and classes given."""
     return status in rules or f"{status // 100}xx" in rules

@@ -18,8 +18,8 @@ from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
 from poussetaches.core.errors import InvalidSchedule, OwnedByAnother
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
-from poussetaches.core.queue import Origins
 from poussetaches.core.retry import Wait
+from poussetaches.core.setting_origin import Origins
 from poussetaches.core.stored import Stored
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.core.time_zone import check_zone_name, zone_named
@@ -52,6 +52,12 @@ _UNITS = {
 }
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:h|ms|us|µs|ns|m|s)", re.ASCII)
 _PART = re.compile(r"([0-9.]+)(\D+)", re.ASCII)
+
+# Fields that a schedule's task cannot have.
+OF_ONE_RUN = ("delay", "run_at", "expires_at", "key", "key_ttl", "unique", "on_conflict")
+NOT_IN_SCHEDULES = (
+    "cannot be set in a schedule, where it would be the same for every run; remove it"
+)
 
 
 class Misfire(StrEnum):

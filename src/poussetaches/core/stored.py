@@ -26,6 +26,13 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
     unknown: Mapping[str, Raw] | UnsetType = msgspec.field(default=UNSET, name=_UNKNOWN)
 
+    def upgraded(self) -> Stored:
+        """Return the value with members of earlier versions, which are unknown, as they are now.
+
+        It is called when JSON with unknown members is read.
+        """
+        return self
+
 
 def encode(value: object) -> bytes:
     """Return a value as JSON, with the unknown members among the others."""
@@ -82,4 +89,5 @@ def _with_unknown(value: Any, text: Raw) -> Any:
     if isinstance(value, Stored) and members:
         # Copies, since the others are views that keep the whole text in memory.
         changes["unknown"] = {name: raw.copy() for name, raw in members.items()}
-    return msgspec.structs.replace(value, **changes)
+    complete = msgspec.structs.replace(value, **changes)
+    return complete.upgraded() if isinstance(complete, Stored) else complete

@@ -106,6 +106,7 @@ def is_path(url: str) -> bool:
     return url.startswith("/")
 
 
+@lru_cache(maxsize=4096)
 def check_url(url: str) -> None:
     """Check a URL that is pushed: it must be absolute, or a path.
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from random import Random
 
 import msgspec
+from msgspec import UNSET
 
 from poussetaches.core.failures import FailureGroup, first_line, group_of
 from poussetaches.core.moment import SECOND, Moment, later, seconds_between
@@ -23,6 +24,7 @@ from poussetaches.core.stored import Stored
 from poussetaches.core.target import origin_of
 
 MAX_DELAY = TEN_YEARS  # seconds; the farthest ahead that a task may be planned
+_ENVELOPE = "envelope"  # true or false, in tasks that earlier versions wrote as JSON
 NO_CALLBACK = ""  # in the place of a URL: this task has none, whatever its queue says
 
 
@@ -55,6 +57,13 @@ class BodyKind(StrEnum):
     BASE64 = "body_base64"
 
 
+class DeliveryForm(StrEnum):
+    """How a task's body is delivered."""
+
+    PLAIN = "plain"  # as the body of the request
+    ENVELOPE = "envelope"  # as the payload of the original's envelope
+
+
 class Task(Stored, frozen=True, kw_only=True):
     """One unit of work: a request to make, and how far it has come."""
 
@@ -68,7 +77,7 @@ class Task(Stored, frozen=True, kw_only=True):
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
     body_kind: BodyKind | None = None
-    envelope: bool = False  # deliver the body as the payload of the original's envelope
+    delivery: DeliveryForm = DeliveryForm.PLAIN
     priority: int = 0
     expected: tuple[StatusRule, ...] = ("2xx",)
     timeout: float | None = None  # seconds; None is the queue's
@@ -90,6 +99,18 @@ class Task(Stored, frozen=True, kw_only=True):
     attempt_total: int = 0  # attempts of all rounds
     last_status: int | None = None
     last_error: str | None = None
+
+    def upgraded(self) -> Task:
+        """Return the task with a delivery form instead of ``envelope``, its earlier member."""
+        if self.unknown is UNSET or _ENVELOPE not in self.unknown:
+            return self
+        others = {name: raw for name, raw in self.unknown.items() if name != _ENVELOPE}
+        is_envelope = bytes(self.unknown[_ENVELOPE]) == b"true"
+        return msgspec.structs.replace(
+            self,
+            delivery=DeliveryForm.ENVELOPE if is_envelope else DeliveryForm.PLAIN,
+            unknown=others or UNSET,
+        )
 
     @property
     def lane(self) -> Lane:

@@ -8,7 +8,7 @@ from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import Lane, Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.target import is_path, joined, origin_of
-from poussetaches.core.task import Task
+from poussetaches.core.task import DeliveryForm, Task
 
 EVERYWHERE = AllowedTargets()
 
@@ -65,7 +65,7 @@ class Queues:
 
     def policy_of(self, task: Task) -> RetryPolicy:
         """Return the retry policy of a task; those in the original's envelope have their own."""
-        if task.envelope:
+        if task.delivery is DeliveryForm.ENVELOPE:
             return self._original_retry
         policy = self.settings_of(task.queue).retry
         return policy if task.retry is None else task.retry.over(policy)

@@ -15,7 +15,7 @@ from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.progress import ATTEMPT_TOKEN
 from poussetaches.core.signature import SignedRequest, body_hash, sign, sign_request
 from poussetaches.core.target import is_path, may_have_key, parse_target
-from poussetaches.core.task import BodyKind, Task
+from poussetaches.core.task import BodyKind, DeliveryForm, Task
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.queues import Queues
 
@@ -68,7 +68,7 @@ def build_request(
         )
     parse_target(url)  # a base URL and a path can be too long together
     number = task.attempt_count + 1
-    body = _envelope(task.body, number, request_id) if task.envelope else task.body
+    body = _body_of(task, number, request_id)
     headers = {
         **_headers_of(task),
         "Poussetaches-Task-ID": task.id,
@@ -141,7 +141,7 @@ def _path_and_query(url: str) -> tuple[str, str]:
 def _headers_of(task: Task) -> dict[str, str]:
     """Return the task's own headers, and those that it leaves to us."""
     headers, own = {"User-Agent": USER_AGENT}, task.headers
-    if task.envelope:
+    if task.delivery is DeliveryForm.ENVELOPE:
         # A form's Content-Type would leave the body empty where Flask's handlers look for it.
         own = {name: value for name, value in own.items() if name.lower() != "content-type"}
         headers["Content-Type"] = "application/json"
@@ -153,7 +153,10 @@ def _headers_of(task: Task) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in named} | own
 
 
-def _envelope(payload: bytes, number: int, request_id: str) -> bytes:
-    return msgspec.json.encode(
-        {"payload": base64.b64encode(payload).decode(), "tries": number, "req_id": request_id}
-    )
+def _body_of(task: Task, number: int, request_id: str) -> bytes:
+    match task.delivery:
+        case DeliveryForm.PLAIN:
+            return task.body
+        case DeliveryForm.ENVELOPE:
+            payload = base64.b64encode(task.body).decode()
+            return msgspec.json.encode({"payload": payload, "tries": number, "req_id": request_id})

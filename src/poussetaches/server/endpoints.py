@@ -20,12 +20,12 @@ from poussetaches.api.pushing import Pushing
 from poussetaches.api.queues import QueueRoutes
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.schedules import ScheduleRoutes
-from poussetaches.api.task_builder import TaskLimits
 from poussetaches.api.tasks import TaskRoutes
 from poussetaches.api.test_mode import TestMode, TestModeRoutes
 from poussetaches.api.views import SECRET_HEADERS
 from poussetaches.api.watch import TaskWatch
 from poussetaches.core.moment import Moment
+from poussetaches.core.new_task import TaskLimits
 from poussetaches.engine.engine import Engine
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import dropped_line_count

@@ -29,7 +29,7 @@ from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurrence
 from poussetaches.core.target import check_absolute_url
-from poussetaches.core.task import Attempt, Reason, Task, TaskState
+from poussetaches.core.task import Attempt, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.advice import advice_on
 from poussetaches.store.base import Store
 from poussetaches.store.writing import sync_folder
@@ -260,7 +260,7 @@ def _task(original: _OriginalTask, state: TaskState, now: Moment) -> Task:
         # When a plain task was first due; it stays while next_run moves with each attempt.
         due_at=_moment(original.next_scheduled_run or original.next_run),
         body=original.payload or b"",
-        envelope=True,
+        delivery=DeliveryForm.ENVELOPE,
         expected=(_expected(original),),
         schedule=original.id if original.schedule else None,
         state=state,
@@ -356,7 +356,7 @@ def _schedule(original: _OriginalTask, now: Moment) -> Schedule:
             run_at=next_run_at,
             due_at=next_run_at,
             body=original.payload or b"",
-            envelope=True,
+            delivery=DeliveryForm.ENVELOPE,
             expected=(_expected(original),),
         ),
         created_at=now,

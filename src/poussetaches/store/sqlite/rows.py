@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,27 +17,35 @@ from poussetaches.core.queue import OVERRIDES, Lane, Queue, QueueOverrides
 from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
-from poussetaches.core.task import Attempt, BodyKind, Reason, Task, TaskState
+from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.base import MinuteRow
 
-# The order of these columns is the order of the functions below. What the end of an attempt
-# changes is apart from what only an edit does: most writes need not touch the body. What it
-# changes of a task that goes on waiting is apart, too: so most indexes need not be touched.
-_FATE_COLUMNS = "state, reason, ended_at, forced, cancelled"
-PROGRESS_COLUMNS = "run_at, attempt_count, attempt_total, last_status, last_error"
-MOVED_COLUMNS = f"{_FATE_COLUMNS}, {PROGRESS_COLUMNS}"
-_AMENDED_BUT_LARGE = (
-    "queue, priority, due_at, expires_at, round, schedule, key, unique_value, labels, envelope, "
-    "method, url, expected, timeout, retry, on_success, on_dead, body_kind"
-)
-AMENDED_COLUMNS = f"{_AMENDED_BUT_LARGE}, headers, body"
-TASK_COLUMNS = f"id, created_at, {MOVED_COLUMNS}, {AMENDED_COLUMNS}"
-LIGHT_COLUMNS = f"id, created_at, {MOVED_COLUMNS}, {_AMENDED_BUT_LARGE}, NULL, NULL"
+# What the end of an attempt changes is apart from what only an edit does: most writes need not
+# touch the body. What it changes of a task that goes on waiting is apart, too: so most indexes
+# need not be touched. Every field of ``Task`` that is in no other group is an amended one.
+_FATE = ("state", "reason", "ended_at", "forced", "cancelled")
+_PROGRESS = ("run_at", "attempt_count", "attempt_total", "last_status", "last_error")
+_LARGE = ("headers", "body")
+_ELSEWHERE = frozenset({"id", "created_at", "unknown", *_FATE, *_PROGRESS, *_LARGE})
+_AMENDED = (*(name for name in Task.__struct_fields__ if name not in _ELSEWHERE), *_LARGE)
+_FIELDS = ("id", "created_at", *_FATE, *_PROGRESS, *_AMENDED)
 # SQLite takes longer to be handed thirty values than to insert a row of them.
-PLAIN_COLUMNS = (
-    "id, created_at, run_at, due_at, queue, priority, envelope, method, url, body_kind, headers, "
-    "body"
-)
+_PLAIN = (
+    "id", "created_at", "run_at", "due_at", "queue", "priority", "delivery", "method", "url",
+    "body_kind", "headers", "body",
+)  # fmt: skip
+# Of fields whose name is a keyword of SQL, or was another one.
+_COLUMN_NAMES = {"unique": "unique_value", "delivery": "envelope"}
+
+
+def _columns(fields: Iterable[str]) -> str:
+    return ", ".join(_COLUMN_NAMES.get(name, name) for name in fields)
+
+
+def _light(field: str) -> str:
+    return "NULL" if field in _LARGE else field
+
+
 ATTEMPT_COLUMNS = (
     "round, number, request_id, started_at, duration, succeeded, status, error, "
     "response_truncated, key_sent, progress, response_body"
@@ -50,12 +59,12 @@ MINUTE_COLUMNS = (
     "duration_p50, duration_p95"
 )
 COLUMNS = {
-    "task": TASK_COLUMNS,
-    "plain": PLAIN_COLUMNS,
-    "light": LIGHT_COLUMNS,
-    "progress": PROGRESS_COLUMNS,
-    "moved": MOVED_COLUMNS,
-    "amended": AMENDED_COLUMNS,
+    "task": _columns(_FIELDS),
+    "plain": _columns(_PLAIN),
+    "light": _columns(map(_light, _FIELDS)),
+    "progress": _columns(_PROGRESS),
+    "moved": _columns((*_FATE, *_PROGRESS)),
+    "amended": _columns(_AMENDED),
     "attempt": ATTEMPT_COLUMNS,
     "schedule": SCHEDULE_COLUMNS,
     "minute": MINUTE_COLUMNS,
@@ -65,7 +74,6 @@ Row = Sequence[Any]
 
 _NO_KEY = 2  # in the column key_sent: there was no key; older versions wrote only 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
-_BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
 _encode = stored.encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
@@ -80,33 +88,85 @@ class UnreadableRow(Exception):
     """A row that does not hold what it should."""
 
 
-def task_values(task: Task) -> tuple[object, ...]:
-    """Return a task as the values of its columns."""
-    return (task.id, task.created_at, *moved_values(task), *amended_values(task))
+class _Form(NamedTuple):
+    """How the values of a field are written into its column, and read from it."""
+
+    write: Callable[[Any], object]
+    read: Callable[[Any], Any]
+
+
+def _as_stored(value: object) -> object:
+    return value
+
+
+_DELIVERY_NUMBERS = {DeliveryForm.PLAIN: 0, DeliveryForm.ENVELOPE: 1}
+_DELIVERY_FORMS = {number: form for form, number in _DELIVERY_NUMBERS.items()}
+_AS_BOOL = _Form(_as_stored, bool)
+_AS_TEXTS = _Form(lambda texts: _encode(texts).decode() if texts else None, _decode_texts)
+_BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
+_REASONS = {reason: reason.value for reason in Reason}
+# A running task is waiting on disk.
+_STATES = {state: state.value for state in TaskState} | {TaskState.RUNNING: "waiting"}
+# NULL is the default of a field. Fields that are not here are stored as they are.
+_FORMS = {
+    "state": _Form(_STATES.__getitem__, cache(TaskState)),
+    "reason": _Form(_REASONS.get, cache(Reason)),
+    "forced": _AS_BOOL,
+    "cancelled": _AS_BOOL,
+    "labels": _AS_TEXTS,
+    "delivery": _Form(_DELIVERY_NUMBERS.__getitem__, _DELIVERY_FORMS.__getitem__),
+    "expected": _Form(
+        lambda rules: None if rules == _DEFAULT_EXPECTED else _encode(rules).decode(),
+        _decode_expected,
+    ),
+    "retry": _Form(
+        lambda retry: None if retry is None else _encode(retry).decode(), _decode_retry
+    ),
+    "body_kind": _Form(_BODY_KINDS.get, cache(BodyKind)),
+    "headers": _AS_TEXTS,
+    "body": _Form(lambda body: body or None, bytes),
+}
+
+
+def _values_of(fields: Sequence[str]) -> Callable[[Task], tuple[object, ...]]:
+    """Return a function that returns the values of a task's columns."""
+    get = attrgetter(*fields)
+    writes = [
+        (fields.index(name), form.write)
+        for name, form in _FORMS.items()
+        if name in fields and form.write is not _as_stored
+    ]
+
+    def values(task: Task) -> tuple[object, ...]:
+        found = list(get(task))
+        for place, write in writes:
+            found[place] = write(found[place])
+        return tuple(found)
+
+    return values
+
+
+task_values = _values_of(_FIELDS)
+fate_values = _values_of(_FATE)  # what changes when a task ends, begins anew or is told to run
+progress_values = attrgetter(*_PROGRESS)  # what each failed attempt changes
+amended_values = _values_of(_AMENDED)  # what else of a task an edit may change
+
+_unusual = attrgetter(*(name for name in _FIELDS if name not in _PLAIN))
+_NEVER = Moment(0)
+_USUAL = _unusual(Task(id="", url="", created_at=_NEVER, run_at=_NEVER, due_at=_NEVER))
+_READS = [(name, form.read) for name, form in _FORMS.items()]
 
 
 def is_plain(task: Task) -> bool:
-    """Tell whether a task is new and has nothing set but what most pushes set."""
-    return (
-        task.state is TaskState.WAITING
-        and task.attempt_total == 0
-        and task.round == 1
-        and task.expected == _DEFAULT_EXPECTED
-        and not (task.forced or task.cancelled or task.labels)
-        and task.last_error is None
-        and task.expires_at is None
-        and task.schedule is None
-        and task.key is None
-        and task.unique is None
-        and task.timeout is None
-        and task.retry is None
-        and task.on_success is None
-        and task.on_dead is None
-    )
+    """Return whether a task is new and has nothing set but what most pushes set."""
+    return bool(_unusual(task) == _USUAL)
 
 
 def plain_values(task: Task) -> tuple[object, ...]:
-    """Return a plain task as the values of the columns that differ between such."""
+    """Return the values of the columns that differ between plain tasks.
+
+    They are written out, unlike those of other columns: this is faster, and most pushes are plain.
+    """
     return (
         task.id,
         task.created_at,
@@ -114,60 +174,10 @@ def plain_values(task: Task) -> tuple[object, ...]:
         task.due_at,
         task.queue,
         task.priority,
-        task.envelope,
+        _DELIVERY_NUMBERS[task.delivery],
         task.method,
         task.url,
         None if task.body_kind is None else _BODY_KINDS[task.body_kind],
-        _encode(task.headers).decode() if task.headers else None,
-        task.body or None,
-    )
-
-
-def moved_values(task: Task) -> tuple[object, ...]:
-    """Return what the end of an attempt changes."""
-    return (*fate_values(task), *progress_values(task))
-
-
-def fate_values(task: Task) -> tuple[object, ...]:
-    """Return what changes when a task ends, begins anew or is told to run now."""
-    # A running task is waiting on disk.
-    state = TaskState.WAITING if task.state is TaskState.RUNNING else task.state
-    reason = None if task.reason is None else task.reason.value
-    return (state.value, reason, task.ended_at, task.forced, task.cancelled)
-
-
-def progress_values(task: Task) -> tuple[object, ...]:
-    """Return what each failed attempt changes."""
-    return (
-        task.run_at,
-        task.attempt_count,
-        task.attempt_total,
-        task.last_status,
-        task.last_error,
-    )
-
-
-def amended_values(task: Task) -> tuple[object, ...]:
-    """Return what else of a task an edit may change."""
-    return (
-        task.queue,
-        task.priority,
-        task.due_at,
-        task.expires_at,
-        task.round,
-        task.schedule,
-        task.key,
-        task.unique,
-        _encode(task.labels).decode() if task.labels else None,
-        task.envelope,
-        task.method,
-        task.url,
-        None if task.expected == _DEFAULT_EXPECTED else _encode(task.expected).decode(),
-        task.timeout,
-        None if task.retry is None else _encode(task.retry).decode(),
-        task.on_success,
-        task.on_dead,
-        None if task.body_kind is None else task.body_kind.value,
         _encode(task.headers).decode() if task.headers else None,
         task.body or None,
     )
@@ -180,41 +190,13 @@ def task_from_row(row: Row) -> Task:
         UnreadableRow: it holds none.
     """
     try:
-        check_stored_url(row[23])
-        return Task(
-            id=row[0],
-            created_at=row[1],
-            state=TaskState(row[2]),
-            reason=Reason(row[3]) if row[3] else None,
-            ended_at=row[4],
-            forced=bool(row[5]),
-            cancelled=bool(row[6]),
-            run_at=row[7],
-            attempt_count=row[8],
-            attempt_total=row[9],
-            last_status=row[10],
-            last_error=row[11],
-            queue=row[12],
-            priority=row[13],
-            due_at=row[14],
-            expires_at=row[15],
-            round=row[16],
-            schedule=row[17],
-            key=row[18],
-            unique=row[19],
-            labels=_decode_texts(row[20]) if row[20] else {},
-            envelope=bool(row[21]),
-            method=row[22],
-            url=row[23],
-            expected=_decode_expected(row[24]) if row[24] else _DEFAULT_EXPECTED,
-            timeout=row[25],
-            retry=_decode_retry(row[26]) if row[26] else None,
-            on_success=row[27],
-            on_dead=row[28],
-            body_kind=BodyKind(row[29]) if row[29] else None,
-            headers=_decode_texts(row[30]) if row[30] else {},
-            body=row[31] or b"",
-        )
+        # The row may have more columns behind those of the task.
+        values = {name: it for name, it in zip(_FIELDS, row, strict=False) if it is not None}
+        for name, read in _READS:
+            if name in values:
+                values[name] = read(values[name])
+        check_stored_url(values["url"])
+        return Task(**values)
     except MemoryError:  # not the row's fault
         raise
     except Exception as exc:

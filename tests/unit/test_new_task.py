@@ -8,13 +8,14 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from poussetaches.api.task_builder import TaskBuilder, TaskLimits, trace_of
-from poussetaches.api.task_fields import MAX_HEADERS, TaskFields
+from poussetaches.api.pushing import build_push, trace_of
 from poussetaches.core.errors import InvalidTask, TooMany
 from poussetaches.core.moment import DAY, SECOND, Moment, later, rfc3339
+from poussetaches.core.new_task import TaskBuilder, TaskLimits, values_of
 from poussetaches.core.queue import MAX_QUEUES, Queue, QueueOverrides, QueueSettings
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
-from poussetaches.core.task import BodyKind, Task
+from poussetaches.core.task import BodyKind, DeliveryForm, Task
+from poussetaches.core.task_fields import MAX_HEADERS, TaskFields
 from poussetaches.engine.queues import Queues
 from poussetaches.store.base import Push
 from tests.factories import NOW, seeded
@@ -43,7 +44,9 @@ def builder_of(
 
 
 def push_of(builder: TaskBuilder, **fields: object) -> Push:
-    return builder.build(msgspec.json.decode(json.dumps({"url": URL, **fields}), type=TaskFields))
+    return build_push(
+        builder, msgspec.json.decode(json.dumps({"url": URL, **fields}), type=TaskFields)
+    )
 
 
 def built(**fields: object) -> Task:
@@ -221,3 +224,25 @@ def test_trace_that_others_could_not_read_is_dropped(
 ) -> None:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     assert trace_of(raw) == (headers if trace is None else trace)
+
+
+def test_enveloped_task_has_no_kind_of_body() -> None:
+    fields = TaskFields(url=URL, body_base64="AAE=")
+
+    task = builder_of().build(fields, delivery=DeliveryForm.ENVELOPE)
+
+    assert (task.delivery, task.body, task.body_kind) == (DeliveryForm.ENVELOPE, b"\x00\x01", None)
+
+
+def test_null_in_a_patch_is_the_default_of_the_task() -> None:
+    names = ("method", "priority", "expected", "labels", "on_dead", "run_at")
+
+    values = values_of(TaskFields(url=URL, priority=5), names)
+
+    assert values == {
+        "method": "POST",
+        "priority": 5,
+        "expected": ("2xx",),
+        "labels": {},
+        "on_dead": None,
+    }
