@@ -21,6 +21,7 @@ from poussetaches.client import (
     Unauthorized,
     results,
 )
+from poussetaches.core.responses import HeldOrigin, StoreState
 from tests.acceptance.harness import Receiver, Server, receiving, serving
 
 URL = "http://app.test/run"
@@ -52,8 +53,8 @@ READ: dict[str, type[msgspec.Struct]] = {
     "ScheduleList": results.ScheduleList,
     "Previewed": results.Preview,
     "StatsView": results.StatsInfo,
-    "HeldOrigin": results.HeldOrigin,
-    "StoreView": results.StoreInfo,
+    "HeldOrigin": HeldOrigin,
+    "StoreView": StoreState,
     "MinuteView": results.MinuteInfo,
     "TaskFields": results.NewTask,
 }

@@ -17,10 +17,11 @@ from poussetaches.client.declaration_sender import (
     declare_until_done,
 )
 from poussetaches.client.errors import Busy, Conflict, InvalidRequest, NoAnswer, Refused
-from poussetaches.client.results import DeclaredSchedules, RefusedSchedule
+from poussetaches.client.results import DeclaredSchedules
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.probe import DeclarationStatus, Refusal
 from poussetaches.core.queue_fields import EXAMPLES
+from poussetaches.core.responses import RefusedSchedule
 from tests.application import RecordingPusher, make_tasks
 
 

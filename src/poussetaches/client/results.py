@@ -15,6 +15,20 @@ import msgspec
 from poussetaches.client.durations import Seconds
 from poussetaches.client.request_fields import Expected, Method, OnConflict, Retry, State
 from poussetaches.core.progress import LARGEST_AMOUNT
+from poussetaches.core.responses import (
+    AttemptResponse,
+    FailureGroupResponse,
+    HeldOrigin,
+    MinuteResponse,
+    OccurrenceResponse,
+    ProgressResponse,
+    QueueResponse,
+    RefusedSchedule,
+    ScheduleResponse,
+    StatsResponse,
+    StoreState,
+    TaskResponse,
+)
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -64,31 +78,19 @@ def _is_amount(value: object) -> bool:
     return 0 <= value <= LARGEST_AMOUNT
 
 
-class ProgressInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a handler reported at ``at``: ``done`` of ``total``, in any unit."""
+class ProgressInfo(ProgressResponse[datetime], frozen=True, kw_only=True):
+    """The progress that a handler reported at ``at``: ``done`` of ``total``, in any unit."""
 
     done: float
     total: float | None
-    note: str | None
-    at: datetime
 
 
-class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptInfo(AttemptResponse[datetime], frozen=True, kw_only=True):
     """An attempt. Without an answer, ``status`` is None and ``error`` is the reason.
 
     With a status, ``error`` is the problem of the answer: it was cut short, or is a redirect.
     """
 
-    round: int
-    number: int
-    request_id: str
-    started_at: datetime
-    duration: float
-    status: int | None
-    error: str | None
-    response_body: str
-    response_truncated: bool
-    auth_key: str | None  # "sent", "withheld", or None where the server has no key
     progress: ProgressInfo | None = None  # reported last
     node: str | None = None
 
@@ -164,22 +166,14 @@ class RetentionInfo(TypedDict):
     age: float
 
 
-class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
+class TaskInfo(TaskResponse[datetime], frozen=True, kw_only=True):
     """A task. ``retry`` has what the task sets of its policy, the rest is its queue's.
 
     Lists leave out headers and body; ``attempts`` and ``waiting_for`` come with a task that was
     asked for by its id. The body is in the form in which it was pushed.
     """
 
-    id: str
-    queue: str
     state: State
-    url: str
-    method: str
-    created_at: datetime
-    run_at: datetime
-    round: int
-    attempt_count: int
     priority: int = 0
     expected: tuple[int | str, ...] = ("2xx",)
     reason: str | None = None
@@ -187,7 +181,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryInfo | None = None
     key: str | None = None
     unique: str | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     on_success: str | None = None
     on_dead: str | None = None
     schedule: str | None = None
@@ -195,7 +189,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     last_status: int | None = None
     last_error: str | None = None
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     json: Any = None
     text: str | None = None
     body_base64: str | None = None
@@ -248,18 +242,8 @@ class BulkResult(msgspec.Struct, frozen=True):
     skipped: tuple[SkippedInfo, ...] = ()
 
 
-class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
+class FailureGroup(FailureGroupResponse[datetime], frozen=True, kw_only=True):
     """A group of similar dead or failing tasks; ``group`` can be used in filters."""
-
-    group: str
-    queue: str
-    url_path: str
-    status: int | None
-    error: str
-    count: int
-    first_at: datetime
-    last_at: datetime
-    example_id: str
 
 
 class FailureList(msgspec.Struct, frozen=True):
@@ -278,26 +262,18 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     failing: int
 
 
-class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
+class QueueInfo(QueueResponse, frozen=True, kw_only=True):
     """A queue with its effective settings and its state. ``rate`` is in attempts per second."""
 
-    name: str
-    paused: bool
-    rate: float | None
-    burst: int
-    concurrency: int
-    origin_concurrency: int | None
-    timeout: float
     retry: RetryInfo
-    base_url: str | None
-    on_success: str | None
-    on_dead: str | None
     keep_succeeded: RetentionInfo
     keep_dead: RetentionInfo
     counts: QueueCounts
     oldest_due_age: float | None
     waiting_for: tuple[WaitInfo, ...]
-    origins: dict[str, Any] = {}  # as in the protocol; older servers answer none
+    origins: dict[str, Any] = msgspec.field(
+        default_factory=dict
+    )  # as in the protocol; older servers answer none
 
 
 class QueueList(msgspec.Struct, frozen=True):
@@ -306,11 +282,8 @@ class QueueList(msgspec.Struct, frozen=True):
     queues: tuple[QueueInfo, ...]
 
 
-class Occurrence(msgspec.Struct, frozen=True):
+class Occurrence(OccurrenceResponse[datetime], frozen=True):
     """A moment at which a schedule is due; ``local`` has the offset of its time zone."""
-
-    utc: datetime
-    local: datetime
 
 
 class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,8 +296,8 @@ class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
     expected: tuple[int | str, ...] = ("2xx",)
     timeout: float | None = None
     retry: RetryInfo | None = None
-    headers: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     on_success: str | None = None
     on_dead: str | None = None
     json: Any = None
@@ -332,37 +305,20 @@ class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
     body_base64: str | None = None
 
 
-class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleInfo(ScheduleResponse[datetime], frozen=True, kw_only=True):
     """A schedule, and its next runs."""
 
-    name: str
-    owner: str | None
-    cron: str
-    timezone: str
     task: TemplateInfo
-    misfire: str
-    misfire_grace: float | None
-    overlap: str
-    paused: bool
-    created_at: datetime
     next_runs: tuple[Occurrence, ...]
-    last_run_at: datetime | None
-    last_task_id: str | None
-    origins: dict[str, Any] = {}  # as in the protocol; older servers answer none
+    origins: dict[str, Any] = msgspec.field(
+        default_factory=dict
+    )  # as in the protocol; older servers answer none
 
 
 class ScheduleList(msgspec.Struct, frozen=True):
     """Schedules, by name."""
 
     schedules: tuple[ScheduleInfo, ...]
-
-
-class RefusedSchedule(msgspec.Struct, frozen=True):
-    """A declared schedule that the server refused; ``field`` is "" if it refused the name."""
-
-    name: str
-    field: str
-    reason: str
 
 
 class DeclaredSchedules(ScheduleList, frozen=True):
@@ -389,46 +345,16 @@ class PauseResult(msgspec.Struct, frozen=True):
     paused: bool
 
 
-class HeldOrigin(msgspec.Struct, frozen=True):
-    """An origin on hold, and the error of the last connection."""
-
-    origin: str
-    error: str
-
-
-class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the store."""
-
-    used_bytes: int
-    free_bytes: int | None
-    trouble: str | None
-
-
-class MinuteInfo(msgspec.Struct, frozen=True, kw_only=True):
+class MinuteInfo(MinuteResponse[datetime], frozen=True, kw_only=True):
     """The activity in the minute that began at ``minute``."""
 
-    minute: datetime
-    pushed: int
-    started: int
-    succeeded: int
-    failed: int
-    died: int
-    lateness_p50: float | None
-    lateness_p95: float | None
-    duration_p50: float | None
-    duration_p95: float | None
 
-
-class StatsInfo(msgspec.Struct, frozen=True, kw_only=True):
+class StatsInfo(StatsResponse[datetime], frozen=True, kw_only=True):
     """The server's state and recent activity."""
 
-    now: datetime
     counts: QueueCounts
-    oldest_due_age: float | None
-    in_flight: int
-    paused: bool
     held_origins: tuple[HeldOrigin, ...]
-    store: StoreInfo
+    store: StoreState
     clock_leap: float | None = None  # seconds; a server of an earlier version does not say
     minutes: tuple[MinuteInfo, ...]
 
