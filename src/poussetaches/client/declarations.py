@@ -127,13 +127,17 @@ class Declarations:
 
     def timeout_of(self, task: TaskFunction[..., Any], queue: str) -> float | None:
         """Return the timeout of an attempt in a queue of the server, if the code sets it."""
-        own = None if queue == CALLBACKS_QUEUE else task.default_options.timeout
+        own = None if queue == CALLBACKS_QUEUE else task.default_options.given.get("timeout")
         return cast("float | None", own or self.queues.get(queue, {}).get("timeout"))
 
     def max_retry_after_of(self, task: TaskFunction[..., Any], queue: str) -> float:
         """Return the longest wait in seconds that a handler can request."""
-        own = Retry() if queue == CALLBACKS_QUEUE else task.default_options.retry
-        retry: Retry = {**cast("Retry", self.queues.get(queue, {}).get("retry", {})), **own}
+        options = {} if queue == CALLBACKS_QUEUE else task.default_options.given
+        own = options.get("retry") or {}
+        retry: Retry = {
+            **cast("Retry", self.queues.get(queue, {}).get("retry", {})),
+            **own,
+        }
         return in_seconds(retry.get("max_retry_after", MAX_RETRY_AFTER))
 
     def callback_url(self, callback: Callback | None) -> str | None:
@@ -146,7 +150,7 @@ class Declarations:
             return callback
         task = cast("TaskFunction[..., Any]", callback)
         path = f"{self.path}/{task.name}"
-        queue = self.queue_name(task.default_options.queue) or DEFAULT_QUEUE
+        queue = self.queue_name(task.default_options.given.get("queue")) or DEFAULT_QUEUE
         base_url = self.queues.get(queue, {}).get("base_url", self._base_url)
         if base_url is None or not self.has_server():
             return path
@@ -221,14 +225,18 @@ class Declarations:
         """Return whether tasks or queues have callbacks that are delivered to this application."""
         given = [
             *(queue.get(field) for queue in self.queues.values() for field in CALLBACKS),
-            *(getattr(task.default_options, field) for task in self._tasks for field in CALLBACKS),
+            *(
+                task.default_options.given.get(field)
+                for task in self._tasks
+                for field in CALLBACKS
+            ),
         ]
         return any(
             isinstance(it, TaskFunction) or (it and is_path(cast("str", it))) for it in given
         )
 
     def _queue_names(self) -> list[str]:
-        used = [self.queue_name(task.default_options.queue) for task in self._tasks]
+        used = [self.queue_name(task.default_options.given.get("queue")) for task in self._tasks]
         return list(dict.fromkeys([*self.queues, *(name or DEFAULT_QUEUE for name in used)]))
 
 
@@ -254,7 +262,7 @@ def _check_fits_every_run(
     """
     options = task.options if isinstance(task, PushOptions) else task.default_options
     for field in OF_ONE_RUN:
-        if getattr(options, field, None) is not None:
+        if field in options.given:
             raise DefinitionError(f"{subject}: the option {field} {NOT_IN_SCHEDULES}")
 
 

@@ -4,44 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from poussetaches.core import queue_fields, task_fields
-from poussetaches.core.callback import CallbackUrl, check_callback
+from poussetaches.core.callback import check_callback
 from poussetaches.core.errors import InvalidTask
-from poussetaches.core.queue import Name
-from poussetaches.core.queue_fields import Timeout
-from poussetaches.core.retry import Attempts, RetryFields, check_retry
-from poussetaches.core.task_fields import (
-    Delay,
-    Key,
-    Labels,
-    OnConflict,
-    Priority,
-    Time,
-    check_combination,
-)
+from poussetaches.core.retry import Attempts, check_retry
+from poussetaches.core.task_fields import TaskFields, Url, check_combination
 
 EXAMPLES: Mapping[str, object] = {**queue_fields.EXAMPLES, **task_fields.EXAMPLES}
 
 
-class OptionFields(msgspec.Struct, frozen=True, kw_only=True):
+class OptionFields(TaskFields, frozen=True, kw_only=True, gc=False):
     """The options of a task or a push, as the server reads them."""
 
-    queue: Name | None = None
-    delay: Delay | None = None
-    run_at: Time | None = None
-    priority: Priority | None = None
-    timeout: Timeout | None = None
+    url: Url = ""
     max_attempts: Attempts | None = None
-    retry: RetryFields | None = None
-    key: Key | None = None
-    unique: Key | None = None
-    on_conflict: OnConflict | None = None
-    expires_at: Time | None = None
-    on_success: CallbackUrl | None = None
-    on_dead: CallbackUrl | None = None
-    labels: Labels | None = None
 
 
 def check_option_fields(fields: OptionFields) -> None:

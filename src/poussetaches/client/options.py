@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Protocol, TypedDict, cast
 
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.durations import Seconds, in_seconds, with_seconds
-from poussetaches.client.request_fields import OnConflict, Retry
+from poussetaches.client.durations import with_seconds
+from poussetaches.client.request_fields import CommonFields, Retry, RunFields
 from poussetaches.client.results import EndedTask
 from poussetaches.client.validation import (
     check_known,
@@ -32,34 +31,23 @@ class CallbackTask(Protocol):
 Callback = str | CallbackTask  # a URL, or a task function of the same application
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Options:
-    """The fields of a push; None means the default of the queue or the server."""
+    """The options of a push. Omitted ones have the defaults of the queue or the server.
 
-    queue: str | None = None
-    delay: float | None = None
-    run_at: datetime | None = None
-    priority: int | None = None
-    timeout: float | None = None
-    retry: Retry = field(default_factory=Retry)
-    key: str | None = None
-    unique: str | None = None
-    on_conflict: OnConflict | None = None
-    expires_at: datetime | None = None
-    on_success: Callback | None = None
-    on_dead: Callback | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    Durations are seconds; ``max_attempts`` is within ``retry``.
+    """
+
+    given: PushOptionFields
 
     def with_defaults(self, others: Options) -> Options:
         """Return these options, with ``others`` as defaults, also within retry and labels."""
-        definition = {
-            it.name: getattr(self, it.name)
-            for it in fields(self)
-            if getattr(self, it.name) is not None
-        }
-        definition["retry"] = {**others.retry, **self.retry}
-        definition["labels"] = {**others.labels, **self.labels}
-        return replace(others, **definition)
+        merged: PushOptionFields = {**others.given, **self.given}
+        if "retry" in merged:
+            merged["retry"] = {**(others.given.get("retry") or {}), **(merged["retry"] or {})}
+        if "labels" in merged:
+            merged["labels"] = {**(others.given.get("labels") or {}), **(merged["labels"] or {})}
+        return Options(merged)
 
 
 @dataclass(frozen=True)
@@ -107,40 +95,28 @@ def _is_exception_class(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Exception)
 
 
-class PushOptionFields(TypedDict, total=False):
-    """The options of a push. ``delay`` and ``timeout`` are seconds; moments need a time zone."""
-
+class _SharedOptions(CommonFields, total=False):
     queue: str | None
-    delay: Seconds | None
-    run_at: datetime | None
-    priority: int | None
-    timeout: Seconds | None
     max_attempts: int | None
     retry: Retry | None
-    key: str | None
-    unique: str | None
-    on_conflict: OnConflict | None
-    expires_at: datetime | None
     on_success: Callback | None
     on_dead: Callback | None
     labels: Mapping[str, str] | None
 
 
-class TaskOptions(TypedDict, total=False):
-    """The options of a task; those of a push take precedence. ``timeout`` is in seconds."""
+class PushOptionFields(_SharedOptions, RunFields, total=False):
+    """The options of a push. ``delay`` and ``timeout`` are seconds; moments need a time zone."""
 
+
+class _DefinitionOptions(TypedDict, total=False):
     name: str | None
     aliases: Sequence[str]
     give_up_on: Sequence[type[Exception]]
     retry_on: Sequence[type[Exception]] | None
-    queue: str | None
-    max_attempts: int | None
-    timeout: Seconds | None
-    priority: int | None
-    retry: Retry | None
-    labels: Mapping[str, str] | None
-    on_success: Callback | None
-    on_dead: Callback | None
+
+
+class TaskOptions(_DefinitionOptions, _SharedOptions, total=False):
+    """The options of a task; those of a push take precedence. ``timeout`` is in seconds."""
 
 
 def aliases_of(definition: TaskOptions) -> Sequence[str]:
@@ -183,22 +159,11 @@ _FOR_PUSHES = PushOptionFields.__annotations__
 
 
 def _options(given: PushOptionFields) -> Options:
-    delay, timeout = given.get("delay"), given.get("timeout")
-    retry = cast("Retry", with_seconds(given.get("retry") or {}))
-    if (max_attempts := given.get("max_attempts")) is not None:
+    set_options = {name: value for name, value in given.items() if value is not None}
+    options = cast("PushOptionFields", with_seconds(set_options))
+    retry = options.pop("retry", None) or {}
+    if (max_attempts := options.pop("max_attempts", None)) is not None:
         retry = {**retry, "max_attempts": max_attempts}
-    return Options(
-        queue=given.get("queue"),
-        delay=None if delay is None else in_seconds(delay),
-        run_at=given.get("run_at"),
-        priority=given.get("priority"),
-        timeout=None if timeout is None else in_seconds(timeout),
-        retry=retry,
-        key=given.get("key"),
-        unique=given.get("unique"),
-        on_conflict=given.get("on_conflict"),
-        expires_at=given.get("expires_at"),
-        on_success=given.get("on_success"),
-        on_dead=given.get("on_dead"),
-        labels=given.get("labels") or {},
-    )
+    if retry:
+        options["retry"] = retry
+    return Options(options)

@@ -30,6 +30,19 @@ class Retry(TypedDict, total=False):
     dead_on: Sequence[int | str]
 
 
+class RetryInfo(TypedDict, total=False):
+    """Fields of the retry policy in responses. Times are seconds."""
+
+    max_attempts: int
+    min_backoff: float
+    multiplier: float
+    max_backoff: float | None
+    jitter: float
+    max_age: float | None
+    max_retry_after: float
+    dead_on: Sequence[int | str]
+
+
 class Retention(TypedDict, total=False):
     """How many ended tasks are kept, and for how long; the first limit reached applies."""
 
@@ -60,21 +73,37 @@ class Filter(TypedDict, total=False):
     ended_until: datetime
 
 
-class _Task(TypedDict, total=False):
+class CommonFields(TypedDict, total=False):
+    """Fields of pushes, templates, patches and options of tasks, with the same type in all."""
+
+    priority: int | None
+    timeout: Seconds | None
+
+
+class RunFields(TypedDict, total=False):
+    """Fields of pushes and options of pushes that schedules do not have."""
+
+    delay: Seconds | None
+    run_at: datetime | None
+    key: str | None
+    unique: str | None
+    on_conflict: OnConflict | None
+    expires_at: datetime | None
+
+
+class _Task(CommonFields, total=False):
     json: Any
     text: str | None
-    priority: int | None
     headers: Mapping[str, str]
     method: Method | None
     expected: Expected | None
-    timeout: Seconds | None
     retry: Retry | None
     on_success: str | None
     on_dead: str | None
     labels: Mapping[str, str]
 
 
-class PushFields(_Task, total=False):
+class PushFields(_Task, RunFields, total=False):
     """The fields of a push except its URL.
 
     One of ``json``, ``text`` and ``body`` is the request's body; moments have a time zone.
@@ -82,27 +111,19 @@ class PushFields(_Task, total=False):
 
     body: bytes | None
     queue: str | None
-    delay: Seconds | None
-    run_at: datetime | None
-    key: str | None
     key_ttl: Seconds | None
-    unique: str | None
-    on_conflict: OnConflict | None
-    expires_at: datetime | None
 
 
-class TaskPatch(TypedDict, total=False):
+class TaskPatch(CommonFields, total=False):
     """Changes of a task (RFC 7396): None resets, and removes from an object."""
 
     url: str
     json: Any
     text: str | None
     body_base64: str | None
-    priority: int | None
     headers: Mapping[str, str | None] | None
     method: Method | None
     expected: Expected | None
-    timeout: Seconds | None
     retry: Mapping[str, Any] | None
     run_at: datetime | None
     expires_at: datetime | None

@@ -6,14 +6,21 @@ Moments are aware datetimes in UTC, durations and ages are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
 import msgspec
 
 from poussetaches.client.durations import Seconds
-from poussetaches.client.request_fields import Expected, Method, OnConflict, Retry, State
+from poussetaches.client.request_fields import (
+    Expected,
+    Method,
+    OnConflict,
+    Retry,
+    RetryInfo,
+    State,
+)
 from poussetaches.core.progress import LARGEST_AMOUNT
 from poussetaches.core.responses import (
     AttemptResponse,
@@ -144,19 +151,6 @@ class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None
     detail: str
     count: int | None = None
-
-
-class RetryInfo(TypedDict, total=False):
-    """Fields of the retry policy. Times are seconds."""
-
-    max_attempts: int
-    min_backoff: float
-    multiplier: float
-    max_backoff: float | None
-    jitter: float
-    max_age: float | None
-    max_retry_after: float
-    dead_on: Sequence[int | str]
 
 
 class RetentionInfo(TypedDict):

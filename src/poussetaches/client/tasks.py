@@ -274,24 +274,18 @@ class Tasks(Declarations):
 
     def new_task(self, name: str, arguments: dict[str, object], options: Options) -> NewTask:
         """Return the push of a task."""
-        labels = {"app": self.name, **options.labels} if self.name else options.labels
-        return NewTask(
-            url=f"{self.path}/{name}",
-            json=arguments,
-            queue=self.queue_name(options.queue),
-            delay=options.delay,
-            run_at=options.run_at,
-            priority=options.priority,
-            timeout=options.timeout,
-            retry=options.retry or None,
-            key=options.key,
-            unique=options.unique,
-            on_conflict=options.on_conflict,
-            expires_at=options.expires_at,
-            on_success=self.callback_url(options.on_success),
-            on_dead=self.callback_url(options.on_dead),
-            labels=dict(labels) or None,
-        )
+        given = options.given
+        fields: dict[str, Any] = {
+            **given,
+            "queue": self.queue_name(given.get("queue")),
+            "on_success": self.callback_url(given.get("on_success")),
+            "on_dead": self.callback_url(given.get("on_dead")),
+        }
+        labels = dict(given.get("labels") or {})
+        if self.name:
+            labels = {"app": self.name, **labels}
+        fields["labels"] = labels or None
+        return NewTask(url=f"{self.path}/{name}", json=arguments, **fields)
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
         """Return a function that delivers through the application's test client."""
