@@ -56,7 +56,7 @@ READ: dict[str, type[msgspec.Struct]] = {
     "HeldOrigin": HeldOrigin,
     "StoreView": StoreState,
     "MinuteView": results.MinuteInfo,
-    "TaskFields": results.NewTask,
+    "TaskFields": NewTask,
 }
 OTHER_NAMES = {"TaskFields": {"body_base64": "body"}}
 MAY_BE_LEFT_OUT = {

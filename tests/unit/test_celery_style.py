@@ -19,7 +19,7 @@ from poussetaches.celery_style import (
     group,
 )
 from poussetaches.client.arguments import ArgumentError, DefinitionError
-from poussetaches.client.results import NewTask
+from poussetaches.client.request_fields import NewTask
 from poussetaches.client.tasks import Tasks
 from tests.application import NOW, RecordingPusher, make_info, make_tasks
 

@@ -24,7 +24,7 @@ from poussetaches.client.errors import (
     PushFailed,
     Refused,
 )
-from poussetaches.client.results import NewTask
+from poussetaches.client.request_fields import NewTask
 from poussetaches.client.transport import Stream
 
 TASK: dict[str, object] = {

@@ -25,7 +25,8 @@ from poussetaches.client.handler_exception import RetryLater
 from poussetaches.client.immediate_pusher import MAX_ENDED_TASKS, ImmediatePusher
 from poussetaches.client.options import PushOptionFields
 from poussetaches.client.push_handle import NoResult, Pushed, ResultTruncated, TaskFailed
-from poussetaches.client.results import NewTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import TaskInfo
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import SettingsError
 from tests.application import KEY, NOW, RecordingPusher, make_attempt, make_info, make_tasks

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PousseTaches,
         Task,
     )
+    from poussetaches.client.request_fields import NewTask
     from poussetaches.client.results import (
         AttemptInfo,
         BulkResult,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         Event,
         FailureGroup,
         LastAttempt,
-        NewTask,
         ProgressInfo,
         PushedTask,
         QueueInfo,
@@ -78,13 +78,14 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("AsyncClient", "Client"), "client"),
+    "NewTask": "request_fields",
     **dict.fromkeys(
         ("POUSSETACHES_AUTH_KEY", "GetTask", "PousseTaches", "Task"), "original_client"
     ),
     **dict.fromkeys(
         (
             *("AttemptInfo", "BulkResult", "EndedTask", "Event", "FailureGroup", "LastAttempt"),
-            *("NewTask", "ProgressInfo", "PushedTask", "QueueInfo", "ScheduleInfo"),
+            *("ProgressInfo", "PushedTask", "QueueInfo", "ScheduleInfo"),
             *("StatsInfo", "TaskInfo"),
         ),
         "results",

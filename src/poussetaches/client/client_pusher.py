@@ -11,7 +11,8 @@ import msgspec
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.declaration_sender import RoutedQueue
 from poussetaches.client.errors import ClientError, PushFailed
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
 
 
 class ClientPusher:

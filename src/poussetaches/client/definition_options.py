@@ -8,8 +8,7 @@ from typing import Any, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overlo
 
 from poussetaches.client.durations import Seconds
 from poussetaches.client.options import Callback
-from poussetaches.client.request_fields import QueueLimits
-from poussetaches.client.results import NewTask
+from poussetaches.client.request_fields import NewTask, QueueLimits
 from poussetaches.client.task_function import AsyncTask, PushOptions, SyncTask, TaskFunction
 
 P = ParamSpec("P")

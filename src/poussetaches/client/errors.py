@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from poussetaches.core.errors import PousseTachesError
 
 if TYPE_CHECKING:
-    from poussetaches.client.results import NewTask, PushedTask
+    from poussetaches.client.request_fields import NewTask
+    from poussetaches.client.results import PushedTask
 
 
 class ClientError(PousseTachesError):

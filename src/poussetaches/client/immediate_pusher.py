@@ -15,10 +15,10 @@ import msgspec
 from poussetaches.client.delivery_auth import IncomingRequest, Reply
 from poussetaches.client.errors import NotFound
 from poussetaches.client.receiver import Receiver
+from poussetaches.client.request_fields import NewTask
 from poussetaches.client.results import (
     EndedTask,
     LastAttempt,
-    NewTask,
     ProgressReport,
     PushedTask,
     TaskInfo,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from poussetaches.client.environment import Keys
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
 
 
 class Pusher(Protocol):

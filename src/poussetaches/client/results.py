@@ -6,18 +6,12 @@ Moments are aware datetimes in UTC, durations and ages are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
 import msgspec
 
-from poussetaches.client.durations import Seconds
 from poussetaches.client.request_fields import (
-    Expected,
-    Method,
-    OnConflict,
-    Retry,
     RetryInfo,
     State,
 )
@@ -36,32 +30,6 @@ from poussetaches.core.responses import (
     StoreState,
     TaskResponse,
 )
-
-
-class NewTask(msgspec.Struct, frozen=True):
-    """A task to push; a field that is None is not sent. The fields are those of ``PushFields``."""
-
-    url: str
-    json: Any = None
-    text: str | None = None
-    body: bytes | None = None
-    queue: str | None = None
-    delay: Seconds | None = None
-    run_at: datetime | None = None
-    priority: int | None = None
-    headers: Mapping[str, str] | None = None
-    method: Method | None = None
-    expected: Expected | None = None
-    timeout: Seconds | None = None
-    retry: Retry | None = None
-    key: str | None = None
-    key_ttl: Seconds | None = None
-    unique: str | None = None
-    on_conflict: OnConflict | None = None
-    expires_at: datetime | None = None
-    on_success: str | None = None
-    on_dead: str | None = None
-    labels: Mapping[str, str] | None = None
 
 
 class ProgressReport(msgspec.Struct, frozen=True):

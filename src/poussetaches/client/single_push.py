@@ -9,8 +9,9 @@ import msgspec
 
 from poussetaches.client.answer import Answer, read_answer
 from poussetaches.client.errors import ClientError, NotUnderstood, PushFailed
+from poussetaches.client.request_fields import NewTask
 from poussetaches.client.request_json import encode_request
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.results import PushedTask, TaskInfo
 from poussetaches.client.retry_timer import is_temporary
 
 KEY_LENGTH = 16  # random bytes

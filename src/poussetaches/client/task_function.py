@@ -26,7 +26,8 @@ from poussetaches.client.options import (
 )
 from poussetaches.client.push_handle import Pushed
 from poussetaches.client.pusher import Pusher
-from poussetaches.client.results import NewTask, PushedTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import PushedTask, TaskInfo
 from poussetaches.client.task_names import source_of
 from poussetaches.core.errors import PousseTachesError
 

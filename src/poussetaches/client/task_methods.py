@@ -12,13 +12,12 @@ from poussetaches.client.caller import BULK_TIMEOUT, Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.errors import ClientError, NoAnswer, Refused
-from poussetaches.client.request_fields import Filter, PushFields, TaskPatch
+from poussetaches.client.request_fields import Filter, NewTask, PushFields, TaskPatch
 from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import (
     BulkResult,
     FailureGroup,
     FailureList,
-    NewTask,
     ProgressReport,
     PushedTask,
     TaskInfo,

@@ -49,7 +49,8 @@ from poussetaches.client.options import (
 from poussetaches.client.push_handle import Pushed
 from poussetaches.client.pusher import Pusher, Replacement
 from poussetaches.client.receiver import Receiver
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.task_function import (
     AsyncTask,
     NoTransactions,

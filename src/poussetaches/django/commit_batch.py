@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from poussetaches.client.errors import PushFailed, Refused
 from poussetaches.client.pusher import Pusher
-from poussetaches.client.results import NewTask
+from poussetaches.client.request_fields import NewTask
 from poussetaches.client.task_function import (
     Application,
     PushOptions,

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from poussetaches.client.errors import NotFound
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
 from poussetaches.client.task_function import TaskFunction, check_is_task
 from poussetaches.client.tasks import Tasks
 

@@ -32,7 +32,8 @@ from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client as Poussetaches
 from poussetaches.client.delivery_auth import MAX_REFUSED_BODY, PIECE
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
 from poussetaches.django import RetryLater, Tasks, push_on_commit
 from poussetaches.django.checks import check_middleware, check_names, check_settings
 from poussetaches.django.management.commands.poussetaches_dev import command_line
