@@ -265,7 +265,7 @@ def test_what_is_no_server_of_ours_is_told_of() -> None:
         status, line = check(other.url)
 
     assert status == 1
-    assert f"from {other.url} is not an answer of poussetaches" in line
+    assert f"from {other.url} is not a poussetaches response" in line
     assert line.endswith("; this URL is from POUSSETACHES_URL\n")
 
 

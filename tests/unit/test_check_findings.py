@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from poussetaches.cli.check_findings import Finding, attempt_finding
-from poussetaches.client.admission import IncomingRequest
-from poussetaches.client.receive import PROBE
+from poussetaches.client.delivery_auth import IncomingRequest
+from poussetaches.client.receiver import PROBE
 from poussetaches.client.results import AttemptInfo
 from poussetaches.client.tasks import Tasks
 from tests.application import signed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.client.config import read_signing_secrets
+from poussetaches.client.environment import read_signing_secrets
 from poussetaches.server.application import child_environment
 from poussetaches.settings import load_settings
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from poussetaches.client.address import DEFAULT_URL
-from poussetaches.client.config import URL
+from poussetaches.client.environment import URL
 from poussetaches.core.errors import PousseTachesError, SettingsError
 from poussetaches.core.target import without_credentials
 from poussetaches.settings import load_settings

@@ -1,4 +1,4 @@
-"""``testing``: an application's tasks in its own tests, without a server and without waiting.
+"""``testing``: an application's tasks in its tests, without a server and without waiting.
 
 ```python
 with testing(tasks, "record") as box:
@@ -21,8 +21,8 @@ from poussetaches.client.tasks import Tasks
 
 check_server_modules("poussetaches.testing")
 
-from poussetaches.testing.record import Record, RecordBox  # noqa: E402  # needs these modules
-from poussetaches.testing.run import RunBox, running  # noqa: E402
+from poussetaches.testing.record_box import Record, RecordBox  # noqa: E402  # needs these modules
+from poussetaches.testing.run_box import RunBox, running  # noqa: E402
 
 __all__ = ["Record", "RecordBox", "RunBox", "testing"]
 
@@ -62,7 +62,7 @@ def recording(tasks: Tasks) -> Iterator[RecordBox]:
     box = RecordBox(tasks)
     with tasks.use(box):
         yield box
-        tasks.settle_in_test()
+        tasks.push_pending_in_test()
 
 
 MODES: Mapping[

@@ -7,8 +7,10 @@ import time
 from random import Random
 from typing import NamedTuple
 
-from poussetaches.client import NewTask, requests
+from poussetaches.client import NewTask
+from poussetaches.client.call import Call
 from poussetaches.client.errors import ClientError
+from poussetaches.client.single_push import encode_task, read_pushed
 from poussetaches.client.transport import HttpTransport
 
 DELAYED = 4  # one task in so many has a delay
@@ -58,9 +60,9 @@ class Pusher(threading.Thread):
             retry={"min_backoff": BACKOFF, "max_backoff": BACKOFF, "jitter": 0},
         )
         # Once: a client would repeat the push until the server is up again.
-        push = requests.push(task, own_key=None)
+        call = Call("POST", "/v1/tasks", body=encode_task(task))
         try:
-            push.read(self._transport.send(push.call, timeout=TIMEOUT))
+            read_pushed(self._transport.send(call, timeout=TIMEOUT), own_key=None)
         except ClientError:
             self._stopped.wait(PAUSE)
             return False
