@@ -50,8 +50,8 @@ class Tasks(ClientTasks):
     """The tasks of a FastAPI or Starlette application; ``init_app`` mounts their receiver.
 
     Parameters of a handler that are dependencies (``Depends``), or the request itself, are filled
-    in where the task runs. Those that have no other default must be given one, so that type
-    checkers see that a push leaves them out.
+    in where the task runs. If they have no default, give them one, so that type checkers allow
+    a push without them.
 
     ``threads`` is how many synchronous handlers may run at once in one process. Routes have
     other threads.

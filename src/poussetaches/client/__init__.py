@@ -96,7 +96,7 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415  # for those who ask for a name only
+    from importlib import import_module  # noqa: PLC0415  # most imports need few names
 
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
 

@@ -143,7 +143,7 @@ class _Pool(HTTPConnectionPool):
 
 
 class _DeadlineSocket:
-    """A socket whose operations end at the deadline, whatever timeout is set."""
+    """A socket whose operations end at the deadline, even if another timeout is set."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock

@@ -125,7 +125,8 @@ def _is_readable(kind: type) -> bool:
     if pydantic_models.is_read_by_pydantic(kind) or issubclass(kind, enum.Enum):
         return True
     base = base_class(kind)
-    # While freezegun stops the clock, a hint of datetime is its class, of which datetime is one.
+    # While freezegun stops the clock, a hint of datetime is FakeDatetime, and
+    # datetime counts as its subclass.
     return base is not None and issubclass(base, kind)
 
 

@@ -49,7 +49,7 @@ def field_hints(kind: type) -> dict[str, object]:
 
 
 def generic_origin(kind: type) -> object:
-    """Return the generic model of which a class is a specialisation; None for other classes."""
+    """Return the generic model that a class specialises; None for other classes."""
     return getattr(kind, "__pydantic_generic_metadata__", {}).get("origin")
 
 

@@ -182,7 +182,7 @@ class PushedTask(msgspec.Struct, frozen=True):
 
 
 class BatchResult(msgspec.Struct, frozen=True):
-    """The ids of a batch, and the indexes of those that existed before."""
+    """The ids of a batch, and the indexes of the tasks that existed before."""
 
     ids: tuple[str, ...]
     existing: tuple[int, ...]

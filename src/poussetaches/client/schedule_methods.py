@@ -53,7 +53,7 @@ class ScheduleMethods(Caller):
         version: int | None,
         schedules: Iterable[DeclaredSchedule | Mapping[str, Any]],
     ) -> DeclaredSchedules:
-        """Declare all schedules of an owner, and return those that the server refused as well.
+        """Declare all schedules of an owner, and return them with the refused ones.
 
         Its other schedules are deleted. A refused schedule stays as it is on the server.
 

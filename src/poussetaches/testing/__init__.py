@@ -40,8 +40,8 @@ def testing(
 ) -> AbstractContextManager[RecordBox] | AbstractContextManager[RunBox]:
     """Send the pushes of an application to a box, within the block.
 
-    ``record`` collects them. ``run`` keeps them in a server of the test's own, in this process
-    and in virtual time, which delivers through the application's test client when it is told to.
+    ``record`` collects them. ``run`` keeps them in a server of the test in this process,
+    in virtual time. It delivers through the application's test client when the test runs tasks.
 
     Raises:
         ArgumentError: the mode is neither, or the first argument is not the ``Tasks``.

@@ -94,7 +94,7 @@ class InProcessServer:
         return self._drive(self._server.run_until_idle())
 
     def advance(self, seconds: float) -> int:
-        """Advance the clock, and deliver what becomes due; return the number of attempts."""
+        """Advance the clock, and deliver the tasks that are due; return the number of attempts."""
         return self._drive(self._server.advance(seconds))
 
     def call(self, call: Call) -> Future[Answer]:
@@ -134,7 +134,7 @@ class InProcessServer:
             if broken is None:
                 try:
                     outcome = self._outcome_of(delivery.request)
-                except BaseException as exc:  # raised below, whatever it is
+                except BaseException as exc:  # of any type, raised below
                     broken = exc
             self._loop.call_soon_threadsafe(_set_outcome, delivery.outcome, outcome)
         if broken is not None:

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         self.handle(runserver=argv[2:])
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Say in the help that there is more."""
+        """Add the arguments of runserver, so that the help shows them."""
         parser.add_argument("runserver", nargs=argparse.REMAINDER, help="arguments of runserver")
 
     def handle(self, *args: Any, **options: Any) -> None:
