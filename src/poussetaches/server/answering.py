@@ -63,7 +63,7 @@ async def application_answers(
         AddressTaken: another program listens in place of the application.
     """
     clock = SystemClock()
-    sender = HttpSender(connect_timeout=settings.connect_timeout, now=clock.now)
+    sender = HttpSender(connect_timeout=settings.delivery.connect_timeout, now=clock.now)
     try:
         async with asyncio.timeout(LIMIT):
             outcome = await _answer(sender, settings, clock, find_listener)
@@ -122,13 +122,17 @@ async def _declared(
 
 def probe_request(settings: Settings, clock: Clock) -> Request:
     """Return what asks a receiver whether it would take a delivery."""
-    url = joined(settings.base_url or "", PROBE)
+    url = joined(settings.queue.base_url or "", PROBE)
     headers = {"User-Agent": USER_AGENT}
-    if settings.auth_key is not None and may_have_key(url, frozenset(settings.key_target)):
-        headers[KEY_HEADER] = settings.auth_key
-    if settings.signing_secret:
+    if settings.security.auth_key is not None and may_have_key(
+        url, frozenset(settings.security.key_target)
+    ):
+        headers[KEY_HEADER] = settings.security.auth_key
+    if settings.security.signing_secret:
         unsigned = Unsigned(method="POST", url=url, id="probe", body=b"", now=clock.now())
-        headers |= signature_headers(unsigned, secrets=settings.signing_secret, is_ours=True)
+        headers |= signature_headers(
+            unsigned, secrets=settings.security.signing_secret, is_ours=True
+        )
     return Request(method="POST", url=url, headers=headers, body=b"", timeout=LIMIT)
 
 
@@ -141,7 +145,7 @@ def _report(outcome: Outcome, settings: Settings) -> None:
 
 
 def _shown_url(settings: Settings) -> str:
-    return without_credentials(settings.base_url or "")
+    return without_credentials(settings.queue.base_url or "")
 
 
 def _report_declaration(status: DeclarationStatus) -> None:

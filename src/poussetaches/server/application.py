@@ -143,7 +143,7 @@ class Application:
 
         A base URL that differs from the command's address may lead to a proxy.
         """
-        base_url, url = self._settings.base_url or "", self._commands.receiver.url
+        base_url, url = self._settings.queue.base_url or "", self._commands.receiver.url
         if url == base_url:
             return
         shown = without_credentials(base_url)
@@ -165,8 +165,8 @@ class Application:
             return
         warnings = worker_warnings(
             workers,
-            queues_to(self._settings.base_url or "", queues, used=used),
-            max_in_flight=self._settings.max_in_flight,
+            queues_to(self._settings.queue.base_url or "", queues, used=used),
+            max_in_flight=self._settings.delivery.max_in_flight,
             shared=self._commands.tasks is None,
         )
         for event, fields in warnings:
@@ -180,7 +180,7 @@ class Application:
         """
         url = self._commands.receiver.url
         process_id = self._children[-1].process_id
-        if url is None or url != self._settings.base_url or process_id is None:
+        if url is None or url != self._settings.queue.base_url or process_id is None:
             return Listener(is_application=True)
         _, host, port = parse_target(url)
         if not is_taken(host, port):
@@ -222,10 +222,11 @@ def child_environment(
     """Return an environment in which an application finds this server, and knows its calls."""
     given = {
         "POUSSETACHES_URL": reachable_address(address),
-        "POUSSETACHES_AUTH_KEY": settings.auth_key,
-        "POUSSETACHES_API_TOKEN": settings.api_token,
+        "POUSSETACHES_AUTH_KEY": settings.security.auth_key,
+        "POUSSETACHES_API_TOKEN": settings.security.api_token,
         "POUSSETACHES_SIGNING_SECRET": ",".join(
-            SECRET_PREFIX + base64.b64encode(secret).decode() for secret in settings.signing_secret
+            SECRET_PREFIX + base64.b64encode(secret).decode()
+            for secret in settings.security.signing_secret
         ),
     }
     # A secret that is there already and a file of it as well would be two answers.

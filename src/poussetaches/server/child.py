@@ -10,7 +10,7 @@ import signal
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 
-from poussetaches.program import launch_command, own_environment
+from poussetaches.relaunch import launch_command, own_environment
 
 LOOK_INTERVAL = 0.05  # seconds between looks at processes that nobody tells us the end of
 SIGNALLED = 128  # what shells add to the signal that ended a process

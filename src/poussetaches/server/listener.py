@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from poussetaches.core.errors import CannotListen
 from poussetaches.core.hosts import UNSPECIFIED
-from poussetaches.settings import Settings
+from poussetaches.settings.table import Listener, Security
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def listening(settings: Settings, *, any_port: bool = False) -> Iterator[socket.socket]:
+def listening(
+    configured: Listener, security: Security, *, any_port: bool = False
+) -> Iterator[socket.socket]:
     """Listen where the settings say, and close the socket at the end.
 
     With ``any_port``, a free port replaces one that is in use.
@@ -40,16 +42,16 @@ def listening(settings: Settings, *, any_port: bool = False) -> Iterator[socket.
         CannotListen: the address is taken or not ours, or is open to everybody.
     """
     listener = (
-        _listen_on(settings, any_port=any_port)
-        if settings.uds is None
-        else _listen_at(settings.uds)
+        _listen_on(configured, security, any_port=any_port)
+        if configured.uds is None
+        else _listen_at(configured.uds)
     )
     try:
         yield listener
     finally:
         listener.close()
-        if settings.uds is not None:
-            settings.uds.unlink(missing_ok=True)
+        if configured.uds is not None:
+            configured.uds.unlink(missing_ok=True)
 
 
 def address_of(listener: socket.socket) -> str:
@@ -69,12 +71,12 @@ def reachable_address(address: str) -> str:
     return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"
 
 
-def _listen_on(settings: Settings, *, any_port: bool) -> socket.socket:
-    host, port = settings.host, settings.port
+def _listen_on(configured: Listener, security: Security, *, any_port: bool) -> socket.socket:
+    host, port = configured.host, configured.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        _check_guarded(str(address[0]), settings)
+        _check_guarded(str(address[0]), configured.host, security)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _limit_unread(listener)
@@ -101,18 +103,18 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
         listener.bind((address[0], 0, *address[2:]))
 
 
-def warn_of_other_port(settings: Settings, address: str, address_file: Path | None) -> None:
+def warn_of_other_port(configured: Listener, address: str, address_file: Path | None) -> None:
     """Warn if a server listens on another port than the configured one, where clients look.
 
     ``address_file`` is the file that has the address, if there is one.
     """
-    if settings.uds is not None or settings.port in (0, urlsplit(address).port):
+    if configured.uds is not None or configured.port in (0, urlsplit(address).port):
         return
     url = reachable_address(address)
     if address_file is not None:
         url = f"$(cat {shlex.quote(str(address_file))})"
     fields = {
-        "port": settings.port,
+        "port": configured.port,
         "address": address,
         "advice": "commands in other shells reach the server on the other port unless you set"
         f" POUSSETACHES_URL={url}",
@@ -127,18 +129,18 @@ def _limit_unread(listener: socket.socket) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT * 1000)
 
 
-def _check_guarded(address: str, settings: Settings) -> None:
+def _check_guarded(address: str, host: str, security: Security) -> None:
     """Refuse an address that others can reach when no token is asked for."""
-    if settings.api_token is not None or is_loopback(address):
+    if security.api_token is not None or is_loopback(address):
         return
-    if not settings.allow_unauthenticated:
+    if not security.allow_unauthenticated:
         raise CannotListen(
-            f"listening on {settings.host} would let everybody who can reach it push tasks; set "
+            f"listening on {host} would let everybody who can reach it push tasks; set "
             "POUSSETACHES_API_TOKEN, or say --allow-unauthenticated if that is meant"
         )
     log.warning(
         "no API token is set: everybody who can reach the address may use the API",
-        extra={"host": settings.host},
+        extra={"host": host},
     )
 
 

@@ -55,12 +55,12 @@ class Parts:
         self._store = store
         self._stats = stats
         if descriptors is None:
-            descriptors = Descriptors(max_in_flight=settings.max_in_flight)
+            descriptors = Descriptors(max_in_flight=settings.delivery.max_in_flight)
         config = engine_config(settings, descriptors)
         resolver = Resolver(most=descriptors.lookups)
         new_sender = partial(
             HttpSender,
-            connect_timeout=settings.connect_timeout,
+            connect_timeout=settings.delivery.connect_timeout,
             now=clock.now,
             resolver=resolver,
             keeps_idle=descriptors.idle > 0,
@@ -76,7 +76,7 @@ class Parts:
                 allowed=config.allowed,
                 pinned=lambda pin: new_sender(pin=pin),
                 resolver=resolver,
-                connect_timeout=settings.connect_timeout,
+                connect_timeout=settings.delivery.connect_timeout,
             )
         self.engine = Engine(
             store=store,
@@ -107,7 +107,7 @@ class Parts:
             random=random,
         )
         endpoints = endpoints_of(services, settings, test_mode=test_mode)
-        hosts = (*settings.allow_host, settings.host.lower())
+        hosts = (*settings.security.allow_host, settings.listener.host.lower())
         self.app: ASGIApp = build_app(
             endpoints,
             dialects=DIALECTS,
@@ -172,11 +172,11 @@ class Parts:
         await self._stats.flush()
 
     def _alerting(self, settings: Settings, *, clock: Clock, sender: Sender) -> Alerts | None:
-        if settings.alert_url is None:
+        if settings.logging.alert_url is None:
             return None
         bell = Bell()
         alerts = Alerts(
-            settings.alert_url,
+            settings.logging.alert_url,
             store=self._store,
             sender=sender,
             watched=self.engine,
@@ -191,6 +191,6 @@ class Parts:
 
 
 def _tokens(settings: Settings) -> Tokens | None:
-    if settings.api_token is None:
+    if settings.security.api_token is None:
         return None
-    return Tokens(settings.api_token, settings.read_token)
+    return Tokens(settings.security.api_token, settings.security.read_token)

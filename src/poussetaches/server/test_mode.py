@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
-import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poussetaches.core.moment import Moment
@@ -48,7 +48,7 @@ class TestModeServer:
         seed: int | None = None,
     ) -> None:
         # Alerts go by real time.
-        self._settings = msgspec.structs.replace(settings, alert_url=None)
+        self._settings = replace(settings, logging=replace(settings.logging, alert_url=None))
         self._descriptors = descriptors
         self._sender = sender
         self._seed = seed
@@ -125,7 +125,7 @@ class TestModeServer:
         clock = VirtualClock(SystemClock().now())
         random = Random(self._seed)  # noqa: S311 - no secrets
         store = await open_memory_store(now=clock.now, random=random)
-        await store.set_paused(self._settings.start_paused)
+        await store.set_paused(self._settings.delivery.start_paused)
         stats = Stats(store=store, clock=clock, random=random)
         attempts = AttemptCount(stats)
         parts = Parts(
