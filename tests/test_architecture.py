@@ -57,7 +57,6 @@ CONVENTIONAL_NAMES = {"__init__"}
 # Names that are still in several folders. Remove a name when it is in one only; add none.
 REPEATED_NAMES: set[str] = {
     "answer",
-    "application",
     "checks",
     "errors",
     "failures",
@@ -67,7 +66,6 @@ REPEATED_NAMES: set[str] = {
     "queues",
     "receiver",
     "tasks",
-    "test_mode",
 }
 VAGUE_NAMES = {
     *("utils", "util", "helpers", "common", "managers", "misc", "tools", "stuff"),
@@ -78,8 +76,6 @@ PARTICIPLE = re.compile(r"[a-z]{3}(?<!sett)(ing|ed)$")  # a setting is a noun
 # Names with a participle that are still there. Remove a name when it is gone; add none.
 PARTICIPLE_NAMES: set[str] = {
     "allowed",
-    "answering",
-    "joined",
     "masking",
     "nesting",
     "pushing",

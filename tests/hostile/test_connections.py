@@ -16,11 +16,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.reading import read_body
+from poussetaches.server.connection_limits import LINGER, MOST_UNREAD, Patience
 from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.http_server import HttpServer
 from poussetaches.server.listener import listening
-from poussetaches.server.patience import LINGER, MOST_UNREAD, Patience
 from poussetaches.settings.table import Listener, Security
 from tests.acceptance.harness import Server, serving
 from tests.effort import LONG

@@ -12,7 +12,7 @@ from poussetaches.cli.app_workers import workers_of
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.queues import Queues
-from poussetaches.server.workers import Workers, queues_to, worker_warnings
+from poussetaches.server.worker_count import Workers, queues_to, worker_warnings
 from tests.factories import make_queue
 
 FULL = "tasks can occupy every worker of the application"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from poussetaches.client.environment import read_signing_secrets
-from poussetaches.server.application import child_environment
+from poussetaches.server.app_processes import child_environment
 from poussetaches.settings import load_settings
 
 SETTINGS = load_settings({}, {"POUSSETACHES_AUTH_KEY": "a key"}, None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from poussetaches.cli.app_address import has_gunicorn_file
 from poussetaches.cli.app_command import Environ, Options, server_in
-from poussetaches.server.workers import Workers
+from poussetaches.server.worker_count import Workers
 
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's default
 WAITRESS_THREADS = 4  # waitress's default

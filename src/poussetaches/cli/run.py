@@ -52,7 +52,7 @@ def run(
     # Here, because help and errors of settings need none of the server's libraries.
     from poussetaches.cli.app_workers import workers_of  # noqa: PLC0415
     from poussetaches.server import serve  # noqa: PLC0415
-    from poussetaches.server.application import Application, Command, Commands  # noqa: PLC0415
+    from poussetaches.server.app_processes import Application, Command, Commands  # noqa: PLC0415
 
     workers = [workers_of(each, os.environ) for each in commands]
     application = Application(

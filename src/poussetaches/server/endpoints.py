@@ -55,7 +55,7 @@ class Services:
 def endpoints_of(
     services: Services, settings: Settings, *, test_mode: TestMode | None
 ) -> list[Endpoint]:
-    """Return all endpoints; those that are asked for most often come first."""
+    """Return all endpoints; the most frequent ones come first."""
     endpoints = [
         *_of_pushes(services, settings),
         *_of_definitions(services, settings),

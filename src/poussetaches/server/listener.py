@@ -21,8 +21,9 @@ from poussetaches.settings.table import Listener, Security
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
-# The connection of a client that does not read for this long is closed (server/patience.py). The
-# system gets the same limit, for data in its own buffers when the client's machine has vanished.
+# The connection of a client that does not read for this long is closed
+# (server/connection_limits.py). The system gets the same limit, for data in its own buffers when
+# the client's machine has vanished.
 UNREAD_LIMIT = 60  # seconds
 # Per connection; Linux doubles it. Without a limit it grows to megabytes that nothing counts.
 SEND_BUFFER = 64 * 1024  # bytes
@@ -39,7 +40,7 @@ def listening(
     With ``any_port``, a free port replaces one that is in use.
 
     Raises:
-        CannotListen: the address is taken or not ours, or is open to everybody.
+        CannotListen: the address is in use or not available, or needs a token.
     """
     listener = (
         _listen_on(configured, security, any_port=any_port)
@@ -135,17 +136,17 @@ def _check_guarded(address: str, host: str, security: Security) -> None:
         return
     if not security.allow_unauthenticated:
         raise CannotListen(
-            f"listening on {host} would let everybody who can reach it push tasks; set "
-            "POUSSETACHES_API_TOKEN, or say --allow-unauthenticated if that is meant"
+            f"listening on {host} would allow every machine that can reach it to push tasks; "
+            "set POUSSETACHES_API_TOKEN, or --allow-unauthenticated if this is intended"
         )
     log.warning(
-        "no API token is set: everybody who can reach the address may use the API",
+        "no API token is set: every client that can reach the address may use the API",
         extra={"host": host},
     )
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
@@ -167,7 +168,7 @@ def _listen_at(path: Path) -> socket.socket:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove a socket that nobody listens at any more; leave everything else alone."""
+    """Remove a socket without a listener; other files stay."""
     try:
         is_socket = stat.S_ISSOCK(path.stat().st_mode)
     except FileNotFoundError:

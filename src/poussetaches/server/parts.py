@@ -27,7 +27,7 @@ from poussetaches.engine.stats import Stats
 from poussetaches.server.configuration import engine_config, masking
 from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.endpoints import DIALECTS, Services, endpoints_of
-from poussetaches.server.trust import report_trust
+from poussetaches.server.trust_store import report_trust
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
 
@@ -35,8 +35,9 @@ from poussetaches.store.base import Store
 class Parts:
     """The parts of one server. They are loaded, started, drained and closed, in this order.
 
-    ``observer`` is told of attempts; ``stats`` itself, or what passes on to it. Without a
-    ``sender`` they are made over HTTP. Without ``descriptors`` only the settings limit the parts.
+    ``observer`` observes attempts: ``stats``, or an observer that passes on to it. Without
+    a ``sender``, attempts are made over HTTP. Without ``descriptors``, only the settings limit
+    the parts.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Parts:
         self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
         defects = self.engine.defects
         self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock, defects=defects)]
-        # Not limited: where alerts go is said by whoever runs the server, not by who pushes.
+        # Not limited by allow_target: the operator sets the URL of alerts.
         self._alerts = self._alerting(settings, clock=clock, sender=sender)
         request_limits = RequestLimits(descriptors.connections)
         services = Services(
@@ -124,12 +125,12 @@ class Parts:
 
     @property
     def paused(self) -> bool:
-        """Tell whether deliveries are paused."""
+        """Whether deliveries are paused."""
         return self.engine.paused
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
         return self.engine.in_flight
 
     async def load(self) -> None:

@@ -24,6 +24,7 @@ from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging, log_python_errors
 from poussetaches.relaunch import is_executable
 from poussetaches.server.companion import Alone, Companion
+from poussetaches.server.connection_limits import Patience
 from poussetaches.server.descriptors import Descriptors, divide_descriptors
 from poussetaches.server.endpoints import DIALECTS
 from poussetaches.server.http_server import HttpServer
@@ -34,8 +35,7 @@ from poussetaches.server.listener import (
     warn_of_other_port,
 )
 from poussetaches.server.parts import Parts
-from poussetaches.server.patience import Patience
-from poussetaches.server.test_mode import TestModeServer
+from poussetaches.server.test_mode_parts import TestModeServer
 from poussetaches.settings import Settings
 from poussetaches.store import open_store
 from poussetaches.store.base import Store
@@ -68,7 +68,7 @@ class Service(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -89,12 +89,12 @@ class Service(Protocol):
 def serve(
     settings: Settings, companion: Companion | None = None, *, any_port: bool = False
 ) -> int:
-    """Run the server until it is told to stop; return the exit status, its companion's if any.
+    """Run the server until it is stopped; return the exit status, its companion's if any.
 
     With ``any_port``, a free port replaces one that is in use.
 
     Raises:
-        CannotListen: the address is taken or not ours, or open to everybody.
+        CannotListen: the address is in use or not available, or needs a token.
         CannotOpenStore: the data folder cannot be used.
         TooFewDescriptors: the limit of open files is too low.
     """
@@ -106,7 +106,7 @@ def serve(
 
 
 def _collect_less_often() -> None:
-    """Have the collector of cyclic garbage leave modules alone, and come by less often.
+    """Exclude modules from garbage collection, and collect less often.
 
     Tasks pass through in their thousands without making cycles: with Python's own thresholds,
     looking for them is a sixth of the work of a push (docs/decisions/0018-garbage.md).
@@ -185,7 +185,7 @@ async def _run_test_mode(
     stops: _Stops,
     companion: Companion,
 ) -> int:
-    log.warning("test mode: nothing is kept, and time stands still until it is told to pass")
+    log.warning("test mode: nothing is stored, and time stands still until a request advances it")
     server = TestModeServer(settings, descriptors=descriptors)
     await server.open()
     http = _http_server(server.app, listener, descriptors)
@@ -236,7 +236,7 @@ async def _serve(
 
 
 async def _drain(service: Service, settings: Settings, stops: _Stops) -> None:
-    """Let attempts in flight end; a second signal ends them at once."""
+    """Wait until the attempts in flight end; a second signal ends them at once."""
     log.info("stopping", extra={"in_flight": service.in_flight})
     # The API stays up while attempts end: their receivers push tasks, too.
     draining = asyncio.create_task(service.drain(settings.delivery.drain_timeout))
@@ -246,7 +246,7 @@ async def _drain(service: Service, settings: Settings, stops: _Stops) -> None:
 
 
 async def _comes_before(first: Awaitable[object], other: Awaitable[object]) -> bool:
-    """Tell whether the first of two ends no later than the other; what did not end is cancelled.
+    """Return whether the first of two ends no later than the other; cancel the one that did not.
 
     An error of the first is raised.
     """

@@ -30,7 +30,7 @@ from poussetaches.core.task import Outcome
 from poussetaches.engine import answer
 from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
-from poussetaches.server.test_mode import TestModeServer
+from poussetaches.server.test_mode_parts import TestModeServer
 from poussetaches.settings import load_settings
 
 BASE_URL = "http://localhost"  # the base URL of the application's test client

@@ -1,4 +1,4 @@
-"""Whether the application that was just started answers, and whether it takes deliveries."""
+"""Waits until the application answers a probe, and reports whether it accepts deliveries."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from poussetaches.engine.request import (
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.settings import Settings
 
-# Then deliveries begin all the same: those to a receiver that is away are held, and those to
-# receivers elsewhere must not wait for an application that never answers.
+# After this, deliveries begin: tasks for an unreachable receiver are held, and tasks for other
+# receivers must not wait for an application that never answers.
 LIMIT = 30.0  # seconds
 DECLARATION_LIMIT = 5.0  # seconds
-INTERVAL = 0.05  # seconds between two looks
+INTERVAL = 0.05  # seconds between two probes
 PROBE = "/_poussetaches/_check"
-# What an application without a receiver of ours answers to the probe.
+# The response to the probe of an application without our receiver.
 NO_RECEIVER = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """The program that listens where the application should."""
+    """The program that listens at the address of the application."""
 
     is_application: bool
     name: str = ""  # for messages about another program
@@ -77,7 +77,7 @@ async def application_answers(
                 " address with --base-url to deliver tasks there"
             ) from None
         fields = {"url": _shown_url(settings), "after": LIMIT}
-        log.warning("no answer from the application, deliveries begin all the same", extra=fields)
+        log.warning("no answer from the application, deliveries begin anyway", extra=fields)
         return None
     else:
         _report(outcome, settings)
@@ -121,7 +121,7 @@ async def _declared(
 
 
 def probe_request(settings: Settings, clock: Clock) -> Request:
-    """Return what asks a receiver whether it would take a delivery."""
+    """Return the probe: an empty delivery, with the key and the signatures."""
     url = joined(settings.queue.base_url or "", PROBE)
     headers = {"User-Agent": USER_AGENT}
     if settings.security.auth_key is not None and may_have_key(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from poussetaches.server.joined import LARGE, JoinedTransport
+from poussetaches.server.write_buffer import LARGE, BufferingTransport
 from tests.fakes import let_run
 
 
@@ -33,7 +33,7 @@ class Wire(asyncio.Transport):
 
 async def test_what_is_written_in_one_turn_is_sent_in_one_piece() -> None:
     wire = Wire()
-    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport = BufferingTransport(wire, asyncio.get_running_loop())
     transport.write(b"head ")
     transport.write(b"body")
     assert wire.sent == []
@@ -43,7 +43,7 @@ async def test_what_is_written_in_one_turn_is_sent_in_one_piece() -> None:
 
 async def test_each_turn_is_sent_when_it_is_over() -> None:
     wire = Wire()
-    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport = BufferingTransport(wire, asyncio.get_running_loop())
     for piece in (b"one", b"two"):
         transport.write(piece)
         await let_run(1)
@@ -53,7 +53,7 @@ async def test_each_turn_is_sent_when_it_is_over() -> None:
 
 async def test_what_is_large_is_sent_at_once_after_what_came_before() -> None:
     wire = Wire()
-    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport = BufferingTransport(wire, asyncio.get_running_loop())
     transport.write(b"head")
     transport.write(b"x" * LARGE)
     assert wire.sent == [b"head" + b"x" * LARGE]
@@ -62,7 +62,7 @@ async def test_what_is_large_is_sent_at_once_after_what_came_before() -> None:
 async def test_many_small_pieces_are_sent_before_they_are_much() -> None:
     """A page of an answer is written in one turn: who writes on and on must be told to stop."""
     wire = Wire()
-    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport = BufferingTransport(wire, asyncio.get_running_loop())
     for _ in range(3):
         transport.write(b"x" * (LARGE // 2))
     assert [len(sent) for sent in wire.sent] == [LARGE]
@@ -71,7 +71,7 @@ async def test_many_small_pieces_are_sent_before_they_are_much() -> None:
 
 async def test_hanging_up_sends_what_is_held_first() -> None:
     wire = Wire()
-    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport = BufferingTransport(wire, asyncio.get_running_loop())
     transport.write(b"last words")
     transport.close()
     assert (wire.sent, wire.ends) == ([b"last words"], ["closed"])
@@ -79,7 +79,7 @@ async def test_hanging_up_sends_what_is_held_first() -> None:
 
 async def test_breaking_off_sends_nothing_more() -> None:
     wire = Wire()
-    transport = JoinedTransport(wire, asyncio.get_running_loop())
+    transport = BufferingTransport(wire, asyncio.get_running_loop())
     transport.write(b"never mind")
     transport.abort()
     await let_run(1)

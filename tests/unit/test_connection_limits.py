@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from poussetaches.server.patience import LINGER, Patience
+from poussetaches.server.connection_limits import LINGER, Patience
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""Test mode: everything in memory, on a clock that stands still, and made anew by a reset."""
+"""Test mode: everything in memory, on a virtual clock, and replaced by a reset."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class TestModeServer:
 
     @property
     def paused(self) -> bool:
-        """Tell whether deliveries are paused."""
+        """Whether deliveries are paused."""
         return self._world.parts.paused
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
         return self._world.parts.in_flight
 
     def now(self) -> Moment:
@@ -84,12 +84,12 @@ class TestModeServer:
         return self._world.clock.now()
 
     async def run_until_idle(self) -> int:
-        """Make what is due now and all that comes of it; return how many attempts that took."""
+        """Run due tasks, and tasks that they push, until none is due; return the attempts made."""
         async with self._call:
             return await self._world.driver.run_until_idle()
 
     async def advance(self, seconds: float) -> int:
-        """Let time pass, and make what becomes due; return how many attempts that took."""
+        """Advance the time, and run tasks as they become due; return the attempts made."""
         async with self._call:
             return await self._world.driver.advance(seconds)
 

@@ -1,7 +1,7 @@
-"""``JoinedTransport``: sends in one piece what is written in one turn of the event loop.
+"""``BufferingTransport``: sends all writes of one event loop iteration in one piece.
 
-uvicorn writes the head of an answer and its body one after the other. uvloop sends each at once,
-which makes two system calls and two packets of what fits into one.
+uvicorn writes the head and the body of a response separately. uvloop sends each write at once, in
+a system call and a packet of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 LARGE = 64 * 1024  # bytes; more are sent at once, so that long responses get backpressure
 
 
-class JoinedTransport(asyncio.Transport):
-    """A transport that holds what is written until the event loop has gone round."""
+class BufferingTransport(asyncio.Transport):
+    """A transport that buffers writes until the end of the event loop iteration."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class JoinedTransport(asyncio.Transport):
         self._size = 0  # bytes held
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Send data, at the latest when the event loop has gone round."""
+        """Send data at the end of the event loop iteration, or now if the buffer is full."""
         if not self._held:
             self._loop.call_soon(self._send)
         self._held.append(data)
@@ -32,23 +32,23 @@ class JoinedTransport(asyncio.Transport):
             self._send()
 
     def write_eof(self) -> None:
-        """Send what is held, and say that nothing more comes."""
+        """Send the buffer, and close the writing side."""
         self._send()
         self._transport.write_eof()
 
     def close(self) -> None:
-        """Send what is held, and hang up."""
+        """Send the buffer, and close the connection."""
         self._send()
         self._transport.close()
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Close the connection without sending the buffer."""
         self._held.clear()
         self._size = 0
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Tell whether it is hanging up."""
+        """Return whether the connection is being closed."""
         return self._transport.is_closing()
 
     def get_write_buffer_size(self) -> int:
@@ -60,19 +60,19 @@ class JoinedTransport(asyncio.Transport):
         self._transport.set_write_buffer_limits(high, low)
 
     def pause_reading(self) -> None:
-        """Take nothing more for now."""
+        """Stop reading."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take more again."""
+        """Continue reading."""
         self._transport.resume_reading()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have another protocol read from now on."""
+        """Set the protocol that reads from now on."""
         self._transport.set_protocol(protocol)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection."""
+        """Return information about the connection."""
         return self._transport.get_extra_info(name, default)
 
     def _send(self) -> None:

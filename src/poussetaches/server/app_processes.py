@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from poussetaches.core.signature import PREFIX as SECRET_PREFIX
 from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.engine.queues import Queues
-from poussetaches.server.answering import Listener, application_answers
+from poussetaches.server.address_wait import ENDING_LIMIT, wait_until_free
+from poussetaches.server.app_readiness import Listener, application_answers
 from poussetaches.server.child import Child
-from poussetaches.server.free_address import ENDING_LIMIT, wait_until_free
 from poussetaches.server.listener import reachable_address
 from poussetaches.server.port_owner import (
     is_taken,
@@ -23,7 +23,7 @@ from poussetaches.server.port_owner import (
     name_of,
     process_tree,
 )
-from poussetaches.server.workers import Workers, queues_to, worker_warnings
+from poussetaches.server.worker_count import Workers, queues_to, worker_warnings
 from poussetaches.settings import Settings
 
 # Application servers reload, or change their number of workers, on these signals.
@@ -57,7 +57,7 @@ class Commands:
 
 
 class Application:
-    """The application's processes: told where the server is, and ended with it."""
+    """The processes of the application. They get the server's address, and end with it."""
 
     def __init__(
         self,

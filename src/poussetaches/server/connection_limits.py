@@ -122,7 +122,7 @@ class Patience:
             self._closed_count = 0
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching the connections."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

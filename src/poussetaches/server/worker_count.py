@@ -23,9 +23,9 @@ class Workers:
 def queues_to(base_url: str, queues: Queues, *, used: Iterable[str]) -> list[QueueSettings]:
     """Return the settings of the queues whose tasks are delivered to an application.
 
-    An undeclared queue, such as that of the callbacks, is made by its first task. Those that the
-    application says it uses (``used``) are included before, as is that of the callbacks if a queue
-    has one whose URL leads to the application.
+    An undeclared queue, such as that of the callbacks, is created by its first task. Queues that
+    the application reports as used (``used``) are included before. So is the queue of callbacks if
+    a callback of a queue is a URL of the application.
     """
     origin = origin_of(base_url)
     names = dict.fromkeys([*(queue.name for queue in queues), *used])
