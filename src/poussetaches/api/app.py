@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poussetaches.api.audit_log import log_change
 from poussetaches.api.auth import Tokens
-from poussetaches.api.checks import Checks
 from poussetaches.api.dialect import V1_ONLY, Dialects
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.problems import Problem, problem_of
+from poussetaches.api.request_checks import Checks
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
 from poussetaches.api.router import Headers, Mount, Resource, Router, not_found_problem

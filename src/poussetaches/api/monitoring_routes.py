@@ -18,10 +18,12 @@ from poussetaches.api.views import age, shown_time
 from poussetaches.core.errors import QueueNotFound
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Name, QueueCounts, total_of
+from poussetaches.core.responses import HeldOrigin, MinuteResponse, StatsResponse, StoreState
 from poussetaches.core.task import TaskState
 from poussetaches.core.task_fields import ShownTime
 from poussetaches.engine.stats import ALL_QUEUES, Stats
-from poussetaches.store.base import MinuteRow, Store
+from poussetaches.store.base import Store
+from poussetaches.store.minute_row import MinuteRow
 
 TAG = "Operations"
 MAX_MINUTES = 1440  # one day, which is what the store keeps
@@ -49,45 +51,18 @@ class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     queue: Name | None = None
 
 
-class HeldOrigin(msgspec.Struct, frozen=True):
-    """An origin on hold, and its last connection error."""
-
-    origin: str
-    error: str
-
-
-class StoreView(msgspec.Struct, frozen=True, kw_only=True):
+class StoreView(StoreState, frozen=True, kw_only=True):
     """The size and the trouble of the store."""
 
-    used_bytes: int
-    free_bytes: int | None
-    trouble: str | None
 
-
-class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
+class MinuteView(MinuteResponse[ShownTime], frozen=True, kw_only=True):
     """The counts and durations, in seconds, of the minute that began at ``minute``."""
 
-    minute: ShownTime
-    pushed: int
-    started: int
-    succeeded: int
-    failed: int
-    died: int
-    lateness_p50: float | None
-    lateness_p95: float | None
-    duration_p50: float | None
-    duration_p95: float | None
 
-
-class StatsView(msgspec.Struct, frozen=True, kw_only=True):
+class StatsView(StatsResponse[ShownTime], frozen=True, kw_only=True):
     """The state of the server. Counts, age and minutes are those of the requested queue."""
 
-    now: ShownTime
     counts: QueueCounts
-    oldest_due_age: float | None  # seconds
-    in_flight: int
-    paused: bool
-    clock_leap: float | None  # seconds that the clock is ahead of the confirmed time
     held_origins: list[HeldOrigin]
     store: StoreView
     minutes: list[MinuteView]

@@ -14,6 +14,7 @@ from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask,
 from poussetaches.core.moment import Moment, datetime_of
 from poussetaches.core.new_task import TaskBuilder
 from poussetaches.core.queue import Name
+from poussetaches.core.responses import OccurrenceResponse, ScheduleResponse
 from poussetaches.core.schedule import (
     MAX_EXPRESSION,
     NOT_IN_SCHEDULES,
@@ -85,11 +86,8 @@ class DeclaredSchedule(ScheduleFields, frozen=True, kw_only=True):
     name: Name
 
 
-class Occurrence(msgspec.Struct, frozen=True):
+class Occurrence(OccurrenceResponse[ShownTime], frozen=True):
     """A moment at which a schedule is due, in UTC and in its time zone."""
-
-    utc: ShownTime
-    local: ShownTime
 
 
 class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,22 +101,13 @@ class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
     overlap: Origin
 
 
-class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleView(ScheduleResponse[ShownTime], frozen=True, kw_only=True):
     """A schedule in responses."""
 
-    name: str
-    owner: str | None
-    cron: str
-    timezone: str
     task: TemplateView
     misfire: Misfire
-    misfire_grace: float | None
     overlap: Overlap
-    paused: bool
-    created_at: ShownTime
     next_runs: list[Occurrence]
-    last_run_at: ShownTime | None
-    last_task_id: str | None
     origins: ScheduleOrigins
 
 

@@ -39,7 +39,6 @@ from poussetaches.api.schedule_fields import (
 from poussetaches.api.schedule_patch import patch_base, successor, with_unnamed_fields
 from poussetaches.api.schedule_set import (
     YIELD_EVERY,
-    RefusedSchedule,
     ScheduleSet,
     SetQuery,
     UndecodedSet,
@@ -54,6 +53,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
 from poussetaches.core.original import OWNER as ORIGINAL
 from poussetaches.core.queue import Name
+from poussetaches.core.responses import RefusedSchedule
 from poussetaches.core.schedule import (
     Schedule,
     first_occurrence,

@@ -21,6 +21,7 @@ from poussetaches.api.schedule_patch import successor
 from poussetaches.core.application import check_same_application
 from poussetaches.core.errors import Conflict, Invalid
 from poussetaches.core.queue import Name
+from poussetaches.core.responses import RefusedSchedule
 from poussetaches.core.schedule import MAX_SCHEDULES, Schedule, check_owner, declared_as_written
 from poussetaches.store.base import Store
 
@@ -49,14 +50,6 @@ class UndecodedSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     owner: Name
     version: Version | None = None
     schedules: Annotated[list[msgspec.Raw], Meta(max_length=MAX_SCHEDULES)]
-
-
-class RefusedSchedule(msgspec.Struct, frozen=True):
-    """A schedule of a set that was refused: its name, if it has one, and the reason."""
-
-    name: str
-    field: str
-    reason: str
 
 
 class _Named(msgspec.Struct, frozen=True):
