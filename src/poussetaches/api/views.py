@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import codecs
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import attrgetter
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -22,10 +22,13 @@ from poussetaches.engine.limits import Limit
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
-V = TypeVar("V")
-
 _shown_fields = attrgetter(*ShownTask.__struct_fields__)
-_TIMES = ("created_at", "run_at", "expires_at", "ended_at")
+_TIMES = [
+    ShownTask.__struct_fields__.index(name)
+    for name in ("created_at", "run_at", "expires_at", "ended_at")
+]
+_RUN_AT = ShownTask.__struct_fields__.index("run_at")
+_RETRY = ShownTask.__struct_fields__.index("retry")
 
 # What RFC 3339 can write. Tasks taken over from elsewhere may lie outside.
 _FIRST = Moment(-62_135_596_800_000_000)
@@ -128,19 +131,18 @@ def list_views(tasks: Iterable[Task], limits: Iterable[list[Limit] | None]) -> l
     waits: list[WaitView] | UnsetType = UNSET
     found = []
     for task, reached in zip(tasks, limits, strict=True):
-        run_at = shown(task.run_at)
+        values = _shown_values(task)
         if reached is not last:  # tasks that wait for the same share a list
-            last, waits = (
-                reached,
-                UNSET if reached is None else _short_waits(reached, task, run_at),
-            )
-        found.append(_shown_as(ListedTask, task, {"waiting_for": waits}, run_at=run_at))
+            last, waits = reached, UNSET
+            if reached is not None:
+                waits = _short_waits(reached, task, values[_RUN_AT])
+        found.append(ListedTask(*values, waiting_for=waits))
     return found
 
 
 def task_view(task: Task, *, secret_headers: frozenset[str]) -> TaskView:
     """Return a task as it is shown; ``secret_headers`` are lower-case names."""
-    return _shown_as(TaskView, task, _content(task, secret_headers))
+    return TaskView(*_shown_values(task), **_content(task, secret_headers))
 
 
 def task_detail(
@@ -158,7 +160,7 @@ def task_detail(
         more["waiting_for"] = [wait_view(one) for one in waiting_for]
     if progress is not None:
         more["progress"] = progress_view(progress)
-    return _shown_as(TaskDetail, task, more)
+    return TaskDetail(*_shown_values(task), **more)
 
 
 def attempt_view(attempt: Attempt) -> AttemptView:
@@ -241,21 +243,17 @@ def shown_or_none(moment: Moment | None) -> str | None:
     return None if moment is None else shown(moment)
 
 
-def _shown_as(
-    kind: Callable[..., V], task: Task, more: dict[str, object], *, run_at: ShownTime | None = None
-) -> V:
-    """Return a view of a task, with the fields that only some kinds of view have."""
-    fields = dict(zip(ShownTask.__struct_fields__, _shown_fields(task), strict=True))
-    for name in _TIMES:
-        fields[name] = shown_or_none(fields[name])
-    if run_at is not None:
-        fields["run_at"] = run_at
+def _shown_values(task: Task) -> list[Any]:
+    """Return the values of the fields of ``ShownTask``."""
+    values = list(_shown_fields(task))
+    for index in _TIMES:
+        values[index] = shown_or_none(values[index])
     if task.retry is not None:
-        fields["retry"] = RetryFields(**overrides_of(task.retry))
-    return kind(**fields, **more)
+        values[_RETRY] = RetryFields(**overrides_of(task.retry))
+    return values
 
 
-def _content(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:
+def _content(task: Task, secret_headers: frozenset[str]) -> dict[str, Any]:
     """Return a task's headers, and its body in the form in which it was pushed."""
     headers = masked(task.headers, secret_headers=secret_headers)
     if task.delivery is DeliveryForm.ENVELOPE or task.body_kind is BodyKind.BASE64:
