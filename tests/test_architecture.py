@@ -56,22 +56,17 @@ NOT_IN_CORE = {
 CONVENTIONAL_NAMES = {"__init__"}
 # Names that are still in several folders. Remove a name when it is in one only; add none.
 REPEATED_NAMES: set[str] = {
-    "application",
     "checks",
-    "config",
     "configuration",
     "definitions",
     "errors",
-    "failures",
     "handlers",
     "options",
     "original",
-    "probe",
     "program",
     "progress",
     "pusher",
     "pushing",
-    "queues",
     "run",
     "tasks",
     "test_mode",
@@ -85,18 +80,13 @@ PREPOSITIONS = {"about", "at", "by", "for", "from", "in", "into", "of", "on", "t
 PARTICIPLE = re.compile(r"[a-z]{3}(ing|ed)$")
 # Names with a participle that are still there. Remove a name when it is gone; add none.
 PARTICIPLE_NAMES: set[str] = {
-    "allowed",
     "answering",
     "copying",
     "joined",
-    "masking",
-    "nesting",
     "pushing",
     "reading",
     "routing",
-    "stored",
     "streamed",
-    "waiting",
 }
 
 # How a module of the core could still reach a clock.

@@ -11,9 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.errors import Invalid, InvalidTask
-from poussetaches.core.failures import common_path, group_of
+from poussetaches.core.failure_group import common_path, group_of
 from poussetaches.core.target import (
     check_absolute_url,
     check_base_url,
@@ -27,6 +26,7 @@ from poussetaches.core.target import (
     path_of,
     without_credentials,
 )
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import Outcome, TaskState
 from poussetaches.engine.request import Request
 from poussetaches.engine.sender import HttpSender

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import Outcome
 from poussetaches.engine.limited_sender import MOST_SENDERS, LimitedSender
 from poussetaches.engine.request import Request

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from poussetaches.core.errors import StoreFull
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.queue import Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
@@ -24,7 +24,7 @@ from poussetaches.engine.alerts import (
 )
 from poussetaches.engine.clock import Bell
 from poussetaches.engine.defects import Defects
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.store.base import News
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import make_task

@@ -23,9 +23,9 @@ from poussetaches.core.queue import (
 from poussetaches.core.retry import RetryPolicy, backoff
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.recorder import OUTCOME_TRIES
 from poussetaches.engine.scheduler import STORE_RETRY, Scheduler
 from poussetaches.store.base import Finish, Lease, Leased, News, ScheduleEdit

@@ -13,8 +13,8 @@ from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.task import DeliveryForm, Outcome, Reason, TaskState
 from poussetaches.engine.clock import LONGEST_WAIT
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EXACT, EngineWith, run_due
 from tests.factories import NOW, make_task

@@ -12,9 +12,9 @@ from poussetaches.core.moment import DAY, SECOND, Moment, later
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.task import Outcome, Reason, TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.driver import AttemptCount, Driver
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.observer import Nobody
 from poussetaches.engine.request import Request
 from poussetaches.store import open_memory_store

@@ -20,7 +20,7 @@ from poussetaches.api.events import (
 )
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.moment import rfc3339
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Change, News, TaskChange

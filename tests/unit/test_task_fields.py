@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
-from poussetaches.core.nesting import MAX_DEPTH
+from poussetaches.core.json_depth import MAX_DEPTH
 from poussetaches.core.new_task import body_of, check_together
 from poussetaches.core.refusal import place_of
 from poussetaches.core.task import BodyKind

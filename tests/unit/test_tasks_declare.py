@@ -15,7 +15,7 @@ from poussetaches.client.declare import Background, DeclarationRefused, declare_
 from poussetaches.client.errors import Busy, Conflict, InvalidRequest, NoAnswer, Refused
 from poussetaches.client.results import DeclaredSchedules, RefusedSchedule
 from poussetaches.client.tasks import Tasks
-from poussetaches.core.probe import DeclarationStatus, Refusal
+from poussetaches.core.probe_answer import DeclarationStatus, Refusal
 from poussetaches.core.queue_fields import EXAMPLES
 from tests.application import RecordingPusher, make_tasks
 

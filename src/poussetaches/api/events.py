@@ -25,7 +25,7 @@ from poussetaches.api.endpoint import Endpoint, read_query
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.views import progress_view, shown
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Name
 from poussetaches.core.task import Task
 from poussetaches.core.task_fields import ShownTime

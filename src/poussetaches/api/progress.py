@@ -18,7 +18,7 @@ from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, read_body
 from poussetaches.api.tasks import not_found
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import ATTEMPT_TOKEN, LARGEST_AMOUNT, LONGEST_NOTE, Progress
+from poussetaches.core.progress_report import ATTEMPT_TOKEN, LARGEST_AMOUNT, LONGEST_NOTE, Progress
 from poussetaches.store.base import Store
 
 _LIMITS = Meta(ge=0, le=LARGEST_AMOUNT)

@@ -43,13 +43,12 @@ from poussetaches.api.schedule_fields import (
 from poussetaches.api.schedule_patch import said, with_the_rest
 from poussetaches.api.tasks import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view, unmasked
-from poussetaches.core.application import check_same_application
 from poussetaches.core.errors import Conflict, Invalid, OwnedByAnother, ScheduleNotFound
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
-from poussetaches.core.original import OWNER as ORIGINAL
+from poussetaches.core.original_constants import OWNER as ORIGINAL
 from poussetaches.core.queue import Name
 from poussetaches.core.schedule import (
     Schedule,
@@ -60,6 +59,7 @@ from poussetaches.core.schedule import (
     occurrences,
     redefined,
 )
+from poussetaches.core.schedule_owner import check_same_application
 from poussetaches.store.base import Store
 
 TAG = "Schedules"

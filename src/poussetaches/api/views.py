@@ -13,11 +13,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.headers import MASKED
 from poussetaches.core.moment import Moment, rfc3339
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.retry import RetryFields, overrides_of
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import ShownTask, ShownTime
-from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.core.wait_reason import WaitingFor, WaitReason
 from poussetaches.engine.limits import Limit
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})

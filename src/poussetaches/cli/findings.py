@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from poussetaches.core.probe import DeclarationStatus
+from poussetaches.core.probe_answer import DeclarationStatus
 
 REDIRECTS = range(300, 400)
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from poussetaches.cli.findings import FINDINGS, finding_of, finding_of_declaration
 from poussetaches.cli.server_calls import Answer, ServerCalls
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.probe import DeclarationStatus, declaration_in
+from poussetaches.core.probe_answer import DeclarationStatus, declaration_in
 from poussetaches.core.target import joined, without_credentials
 
 ANSWER_LIMIT = 10.0  # seconds for the application to answer

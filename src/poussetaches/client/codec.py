@@ -17,7 +17,7 @@ from poussetaches.client.comparison import first_difference
 from poussetaches.client.plain import children, to_plain
 from poussetaches.client.type_parts import TypePart
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 
 
 class CodecError(PousseTachesError):

@@ -22,10 +22,10 @@ from poussetaches.client.function import (
 from poussetaches.client.names import SERVER_NAME, check_name
 from poussetaches.client.options import Callback
 from poussetaches.client.validation import check_known, check_queue_settings, check_run_rules
-from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 from poussetaches.core.schedule import NOT_IN_SCHEDULES, OF_ONE_RUN, check_new_expression
+from poussetaches.core.schedule_owner import NAMELESS_OWNER
 from poussetaches.core.target import is_path, joined
 
 CALLBACKS = ("on_success", "on_dead")

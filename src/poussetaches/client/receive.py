@@ -30,8 +30,8 @@ from poussetaches.client.function import TaskFunction
 from poussetaches.client.outcome import GiveUp, RetryLater
 from poussetaches.client.progress import ProgressReporter
 from poussetaches.client.results import ProgressReport
-from poussetaches.core.probe import MOST_QUEUES, DeclarationStatus, ProbeAnswer, shortened
-from poussetaches.core.progress import ATTEMPT_TOKEN
+from poussetaches.core.probe_answer import MOST_QUEUES, DeclarationStatus, ProbeAnswer, shortened
+from poussetaches.core.progress_report import ATTEMPT_TOKEN
 
 LONGEST_ERROR = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # what `poussetaches check` calls; no task has this name

@@ -30,7 +30,7 @@ from poussetaches.client.wire import (
     read_as,
     read_nothing,
 )
-from poussetaches.core.progress import ATTEMPT_TOKEN
+from poussetaches.core.progress_report import ATTEMPT_TOKEN
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import msgspec
 
 from poussetaches.client.durations import Seconds
 from poussetaches.client.fields import Expected, Method, OnConflict, Retry, RetryInfo, State
-from poussetaches.core.progress import LARGEST_AMOUNT
+from poussetaches.core.progress_report import LARGEST_AMOUNT
 
 
 class NewTask(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ from poussetaches.client.receive import Receiver
 from poussetaches.client.registry import TaskRegistry
 from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
 from poussetaches.core.errors import SettingsError
-from poussetaches.core.probe import DeclarationStatus
+from poussetaches.core.probe_answer import DeclarationStatus
 
 P = ParamSpec("P")
 R = TypeVar("R")

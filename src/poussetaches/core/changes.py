@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from poussetaches.core.allowed import AllowedTargets, check_path
 from poussetaches.core.body import check_body
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.headers import merged_headers
 from poussetaches.core.merge_patch import Document, document_in, is_object, merged_document
 from poussetaches.core.moment import Moment
 from poussetaches.core.retry import RetryOverrides, check_retry
+from poussetaches.core.target_allowlist import AllowedTargets, check_path
 from poussetaches.core.task import BodyKind, DeliveryForm, Task, TaskState
 from poussetaches.core.task_fields import MAX_LABELS
 

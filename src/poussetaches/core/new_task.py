@@ -12,7 +12,6 @@ from typing import Protocol
 
 import msgspec
 
-from poussetaches.core.allowed import AllowedTargets, check_path
 from poussetaches.core.body import check_body
 from poussetaches.core.callback import check_callback
 from poussetaches.core.errors import InvalidTask, TooMany
@@ -28,6 +27,7 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.retry import check_retry
 from poussetaches.core.target import check_url, is_path
+from poussetaches.core.target_allowlist import AllowedTargets, check_path
 from poussetaches.core.task import MAX_DELAY, BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import TaskFields, check_combination
 

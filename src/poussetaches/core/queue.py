@@ -10,11 +10,11 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from poussetaches.core.json_storage import Stored, decode, encode
 from poussetaches.core.merge_patch import document_in, is_object, merged
 from poussetaches.core.moment import Moment
 from poussetaches.core.retry import RetryOrigins, RetryOverrides, RetryPolicy, overrides_of
 from poussetaches.core.setting_origin import Origin, Origins
-from poussetaches.core.stored import Stored, decode, encode
 
 DEFAULT_QUEUE = "default"
 CALLBACKS_QUEUE = "callbacks"

@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from poussetaches.core.errors import InvalidTask
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.setting_origin import Origin
-from poussetaches.core.stored import Stored
 
 TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 

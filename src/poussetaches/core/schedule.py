@@ -16,11 +16,11 @@ import msgspec
 
 from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
 from poussetaches.core.errors import InvalidSchedule, OwnedByAnother
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.retry import Wait
 from poussetaches.core.setting_origin import Origins
-from poussetaches.core.stored import Stored
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.core.time_zone import check_zone_name, zone_named
 

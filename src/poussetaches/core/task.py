@@ -8,9 +8,10 @@ from random import Random
 import msgspec
 from msgspec import UNSET
 
-from poussetaches.core.failures import FailureGroup, first_line, group_of
+from poussetaches.core.failure_group import FailureGroup, first_line, group_of
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.moment import SECOND, Moment, later, seconds_between
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import DEFAULT_QUEUE, Lane
 from poussetaches.core.retry import (
     TEN_YEARS,
@@ -20,7 +21,6 @@ from poussetaches.core.retry import (
     backoff,
     matches,
 )
-from poussetaches.core.stored import Stored
 from poussetaches.core.target import origin_of
 
 MAX_DELAY = TEN_YEARS  # seconds; the farthest ahead that a task may be planned

@@ -13,12 +13,12 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.defects import Defects, raise_end
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.request import USER_AGENT, Request
 from poussetaches.engine.sender import Sender
 from poussetaches.store.base import News, Store

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import (
     Attempt,
@@ -25,12 +25,12 @@ from poussetaches.core.task import (
 )
 from poussetaches.engine.attempt_progress import RunningAttempts
 from poussetaches.engine.clock import Bell, Clock
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects, raise_end
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.recorder import End, PutBack
 from poussetaches.engine.request import build_request
 from poussetaches.engine.sender import Sender

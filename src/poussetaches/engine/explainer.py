@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import Task, TaskState
-from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.core.wait_reason import WaitingFor, WaitReason
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.limits import Limit, Scope, reached
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.server_limits import ServerLimits
 
 OF_ORIGINS = (Scope.SHARE, Scope.ORIGIN)

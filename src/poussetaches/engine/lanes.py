@@ -22,7 +22,7 @@ from poussetaches.engine.lane_registry import LaneRegistry
 from poussetaches.engine.lane_state import LaneState, QueueState
 from poussetaches.engine.limits import Limits
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.room_budget import RoomBudget
 
 SMALL = 64  # entries; fewer are not worth a cleanup

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from poussetaches.core.allowed import AllowedTargets, Verdict, refusal
 from poussetaches.core.target import Target, parse_target
+from poussetaches.core.target_allowlist import AllowedTargets, Verdict, refusal
 from poussetaches.core.task import Outcome
 from poussetaches.engine.connection import connect
 from poussetaches.engine.deadline import Deadline

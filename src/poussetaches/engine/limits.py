@@ -10,11 +10,11 @@ import msgspec
 from poussetaches.core.moment import DAY, Moment, later
 from poussetaches.core.queue import Lane, QueueSettings
 from poussetaches.core.task import Task
-from poussetaches.core.waiting import WaitReason
+from poussetaches.core.wait_reason import WaitReason
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.lane_state import LaneState, QueueState, Share
 from poussetaches.engine.origins import ALL_SLOTS, Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.token_buckets import TokenBuckets
 
 UNLIMITED = 1_000_000  # attempts; more than any setting allows
@@ -143,7 +143,7 @@ class Limits:
         slots = self._origins.slots(origin)
         if slots >= ALL_SLOTS:
             return []
-        in_flight = self._origins.on_wire(origin)
+        in_flight = self._origins.in_flight(origin)
         return [
             Limit(
                 WaitReason.ORIGIN_SLOTS,

@@ -18,7 +18,7 @@ from poussetaches.core.task import TaskState
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.lanes import Lanes
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.store.base import Store
 
 INTERVAL = 60.0  # seconds

@@ -20,7 +20,7 @@ from itertools import count
 from typing import NamedTuple
 
 LONGEST_PROBE_INTERVAL = 30.0  # seconds
-MOST_PROBES = 128  # concurrent; each takes a descriptor, and a silent host keeps it for a while
+MAX_PROBES = 128  # concurrent; each takes a descriptor, and a silent host keeps it for a while
 SLOW_PROBE = 1.0  # seconds; a probe that takes as long counts as slow
 ALL_SLOTS = 1024  # an origin that has so many again is like any other
 
@@ -50,35 +50,35 @@ class Planned(NamedTuple):
 class Origins:
     """Which origins can be sent to. All times are seconds of the monotonic clock."""
 
-    def __init__(self, *, hold_for: float, most_probes: int = MOST_PROBES) -> None:
+    def __init__(self, *, hold_for: float, max_probes: int = MAX_PROBES) -> None:
         self._hold_for = hold_for
-        self._most_probes = most_probes
-        self._most_slow_probes = max(1, most_probes * 3 // 4)
+        self._max_probes = max_probes
+        self._max_slow_probes = max(1, max_probes * 3 // 4)
         self._probe_count = self._slow_probe_count = 0  # under way
         self._planned: dict[bool, list[Planned]] = {False: [], True: []}  # heaps, by ``slow``
         self._order = count()
         self._away: dict[str, Away] = {}
         self._absent: dict[str, float] = {}  # since when (monotonic), earliest first
         self._resolved: set[str] = set()
-        self._on_wire: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._opened: dict[str, None] = {}  # in their order
 
     def started(self, origin: str) -> None:
         """Take a slot for an attempt."""
-        self._on_wire[origin] += 1
+        self._in_flight[origin] += 1
 
     def ended(self, origin: str) -> None:
         """Free the slot of an attempt."""
         away = self._away.get(origin)
-        if away is not None and not away.held and away.slots <= self._on_wire[origin]:
+        if away is not None and not away.held and away.slots <= self._in_flight[origin]:
             self._opened[origin] = None
-        self._on_wire[origin] -= 1
-        if not self._on_wire[origin]:
-            del self._on_wire[origin]
+        self._in_flight[origin] -= 1
+        if not self._in_flight[origin]:
+            del self._in_flight[origin]
 
-    def on_wire(self, origin: str) -> int:
-        """Return how many attempts are on the wire to an origin."""
-        return self._on_wire[origin]
+    def in_flight(self, origin: str) -> int:
+        """Return how many attempts to an origin are in flight."""
+        return self._in_flight[origin]
 
     def take_opened(self) -> list[str]:
         """Return the origins that have a slot again, or more of them, each of them once."""
@@ -117,7 +117,7 @@ class Origins:
         if away.slots >= ALL_SLOTS:
             del self._away[origin]
 
-    def stood_still(self, seconds: float) -> None:
+    def discount_suspension(self, seconds: float) -> None:
         """Discount time in which the process was suspended and could not see an origin return."""
         for origin, refused_at in self._absent.items():
             self._away[origin].refused_at = self._absent[origin] = refused_at + seconds
@@ -158,7 +158,7 @@ class Origins:
                 yield origin, refused_at + self._hold_for
 
     def slots(self, origin: str) -> int:
-        """Return how many attempts may be on the wire to an origin, those that are included."""
+        """Return the maximum number of attempts in flight to an origin."""
         away = self._away.get(origin)
         return ALL_SLOTS if away is None else away.slots
 
@@ -228,9 +228,9 @@ class Origins:
         return away.probe_at == planned.at and away.slow is is_slow
 
     def _has_probe_for(self, is_slow: bool) -> bool:
-        if is_slow and self._slow_probe_count >= self._most_slow_probes:
+        if is_slow and self._slow_probe_count >= self._max_slow_probes:
             return False
-        return self._probe_count < self._most_probes
+        return self._probe_count < self._max_probes
 
     def _end_probe(self, origin: str) -> Away:
         away = self._away[origin]

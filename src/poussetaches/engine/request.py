@@ -12,12 +12,12 @@ from pyreqwest.http import Url
 from poussetaches import __version__
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
-from poussetaches.core.progress import ATTEMPT_TOKEN
+from poussetaches.core.progress_report import ATTEMPT_TOKEN
 from poussetaches.core.signature import SignedRequest, body_hash, sign, sign_request
 from poussetaches.core.target import is_path, may_have_key, parse_target
 from poussetaches.core.task import BodyKind, DeliveryForm, Task
-from poussetaches.engine.config import EngineConfig
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.engine_config import EngineConfig
+from poussetaches.engine.queue_registry import Queues
 
 USER_AGENT = f"poussetaches/{__version__}"
 KEY_HEADER = "Poussetaches-Auth-Key"

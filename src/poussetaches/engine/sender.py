@@ -29,9 +29,9 @@ from poussetaches.engine.connection import (
     out_of_resources,
 )
 from poussetaches.engine.deadline import Deadline
-from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Resolver, unresolved
+from poussetaches.engine.secret_mask import SecretMask
 
 # Servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn); one that is used just
 # then costs an attempt, so ours are closed first.
@@ -79,8 +79,8 @@ class HttpSender:
     """Makes attempts over HTTP: no redirects, no proxies, no decompression.
 
     The ``resolver`` looks names up first, so that the client's own lookups end soon. A sender with
-    a ``pin`` is for that host alone, whose name is not looked up again. ``masking`` hides secrets
-    in answers.
+    a ``pin`` is for that host alone, whose name is not looked up again. ``secret_mask`` hides
+    secrets in answers.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class HttpSender:
         connect_timeout: float,
         now: Callable[[], Moment],
         pin: Pin | None = None,
-        masking: Masking | None = None,
+        secret_mask: SecretMask | None = None,
         resolver: Resolver | None = None,
         keeps_idle: bool = True,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._now = now
         self._pin = pin
-        self._masking = masking or Masking()
+        self._secret_mask = secret_mask or SecretMask()
         self._resolver = Resolver() if resolver is None else resolver
         self._keeps_idle = keeps_idle
         # It makes no TLS connections, so it skips the authorities, which take 4 ms to read.
@@ -193,13 +193,13 @@ class HttpSender:
 
     async def _answered(self, request: Request, response: Response) -> Outcome:
         # Read beyond the cut, so that a secret across it is seen whole.
-        found = await response.body_reader.read(MAX_BODY + self._masking.margin + 1)
+        found = await response.body_reader.read(MAX_BODY + self._secret_mask.margin + 1)
         answer = Answer(
             response.status,
             partial(_header, response),
             b"" if found is None else found.to_bytes(),
         )
-        return outcome_of(answer, url=request.url, now=self._now(), masking=self._masking)
+        return outcome_of(answer, url=request.url, now=self._now(), secret_mask=self._secret_mask)
 
     async def _failed(
         self, target: Target, exc: DetailedPyreqwestError, status: int | None

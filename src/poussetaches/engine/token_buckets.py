@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from poussetaches.core.queue import TokenBucket
 from poussetaches.engine.clock import Clock
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 
 QUICKLY_FULL = 2.0  # seconds; a bucket that fills faster is not stored: a restart takes longer
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from poussetaches.core.errors import AddressTaken
-from poussetaches.core.probe import DeclarationStatus, ProbeAnswer, probe_answer_in
+from poussetaches.core.probe_answer import DeclarationStatus, ProbeAnswer, probe_answer_in
 from poussetaches.core.target import joined, may_have_key, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Clock, SystemClock

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings, Retention
 from poussetaches.core.retry import RetryPolicy
-from poussetaches.engine.config import EngineConfig
-from poussetaches.engine.masking import Masking
+from poussetaches.core.target_allowlist import AllowedTargets
+from poussetaches.engine.engine_config import EngineConfig
+from poussetaches.engine.secret_mask import SecretMask
 from poussetaches.server.descriptors import Descriptors
 from poussetaches.settings import Settings
 
@@ -25,7 +25,7 @@ def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
             jitter=settings.original_jitter,
         ),
         max_in_flight=descriptors.max_in_flight,
-        most_probes=descriptors.probes,
+        max_probes=descriptors.probes,
         hold_for=settings.hold_for,
         auth_key=settings.auth_key,
         allowed=AllowedTargets(settings.allow_target),
@@ -35,10 +35,10 @@ def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
     )
 
 
-def masking(settings: Settings) -> Masking:
-    """Return the masking of secrets that an application may know and send back in a response."""
+def secret_mask(settings: Settings) -> SecretMask:
+    """Return the mask for secrets that an application may know and send back in a response."""
     texts = (settings.auth_key, settings.api_token, settings.read_token, settings.alert_url)
-    return Masking(
+    return SecretMask(
         [*(text.encode() for text in texts if text is not None), *settings.signing_secret]
     )
 

@@ -20,11 +20,11 @@ from poussetaches.engine.engine import Engine
 from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.observer import Observer
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.resolver import Resolver
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.engine.stats import Stats
-from poussetaches.server.configuration import engine_config, masking
+from poussetaches.server.configuration import engine_config, secret_mask
 from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.endpoints import DIALECTS, Services, endpoints_of
 from poussetaches.server.trust import report_trust
@@ -64,7 +64,7 @@ class Parts:
             now=clock.now,
             resolver=resolver,
             keeps_idle=descriptors.idle > 0,
-            masking=masking(settings),
+            secret_mask=secret_mask(settings),
         )
         if sender is None:
             sender = new_sender()
@@ -129,7 +129,7 @@ class Parts:
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """How many attempts are in flight."""
         return self.engine.in_flight
 
     async def load(self) -> None:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging, log_what_python_prints
 from poussetaches.program import is_executable
@@ -68,7 +68,7 @@ class Service(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """How many attempts are in flight."""
 
     def start(self) -> None:
         """Begin to deliver."""

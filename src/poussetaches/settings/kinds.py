@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from poussetaches.core.allowed import parse_rule
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.queue import MAX_RATE, MIN_RATE, parse_rate
 from poussetaches.core.signature import secret_bytes
 from poussetaches.core.target import check_absolute_url, check_base_url
+from poussetaches.core.target_allowlist import parse_rule
 
 SHORTEST_SECRET = 16  # bytes; a shorter one can be found by trying
 MOST_SECRETS = 2  # the new one and the old one, while receivers change over

@@ -26,8 +26,8 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine import answer
-from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
+from poussetaches.engine.secret_mask import SecretMask
 from poussetaches.server.test_mode import TestModeServer
 from poussetaches.settings import load_settings
 
@@ -37,7 +37,7 @@ NO_ANSWER = "the server of this test does not answer"
 BROKEN_OFF = "the test was interrupted"
 SEED = 1  # of all chance, so that retries come at the same times in every run
 
-_NO_SECRETS = Masking()  # a test's secrets are its own
+_NO_SECRETS = SecretMask()  # a test's secrets are its own
 
 T = TypeVar("T")
 Deliver = Callable[[IncomingRequest], Reply]
@@ -155,7 +155,7 @@ class World:
         given = answer.Answer(
             int(reply.status), lambda name: headers.get(name.lower(), ""), reply.body
         )
-        return answer.outcome_of(given, url=request.url, now=self.now(), masking=_NO_SECRETS)
+        return answer.outcome_of(given, url=request.url, now=self.now(), secret_mask=_NO_SECRETS)
 
 
 class InProcess:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
-from poussetaches.core import stored
+from poussetaches.core import json_storage
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import OVERRIDES, Lane, Queue, QueueOverrides
 from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
@@ -74,14 +74,14 @@ Row = Sequence[Any]
 
 _NO_KEY = 2  # in the column key_sent: there was no key; older versions wrote only 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
-_encode = stored.encode
+_encode = json_storage.encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
-_decode_progress = partial(stored.decode, msgspec.json.Decoder(Progress))
-_decode_retry = partial(stored.decode, RETRY)
-_decode_overrides = partial(stored.decode, OVERRIDES)
-_decode_task = partial(stored.decode, msgspec.json.Decoder(Task))
-_decode_definition = partial(stored.decode, msgspec.json.Decoder(Definition))
+_decode_progress = partial(json_storage.decode, msgspec.json.Decoder(Progress))
+_decode_retry = partial(json_storage.decode, RETRY)
+_decode_overrides = partial(json_storage.decode, OVERRIDES)
+_decode_task = partial(json_storage.decode, msgspec.json.Decoder(Task))
+_decode_definition = partial(json_storage.decode, msgspec.json.Decoder(Definition))
 
 
 class UnreadableRow(Exception):

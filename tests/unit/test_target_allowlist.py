@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from poussetaches.core.allowed import AllowedTargets, Verdict, parse_rule
 from poussetaches.core.errors import TargetNotAllowed
 from poussetaches.core.target import parse_target
+from poussetaches.core.target_allowlist import AllowedTargets, Verdict, parse_rule
 
 YES, NO, BY_ADDRESS = Verdict.YES, Verdict.NO, Verdict.BY_ADDRESS
 

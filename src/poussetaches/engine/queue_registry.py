@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.changes import PathTarget
 from poussetaches.core.queue import Lane, Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.target import is_path, joined, origin_of
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import DeliveryForm, Task
 
 EVERYWHERE = AllowedTargets()

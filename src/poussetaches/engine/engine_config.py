@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
-from poussetaches.engine.origins import MOST_PROBES
+from poussetaches.core.target_allowlist import AllowedTargets
+from poussetaches.engine.origins import MAX_PROBES
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +16,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueSettings = QueueSettings()  # for what a queue does not set itself
     original_retry: RetryPolicy = RetryPolicy(max_backoff=None)
     max_in_flight: int = 256
-    most_probes: int = MOST_PROBES
+    max_probes: int = MAX_PROBES
     hold_for: float = 3600.0
     auth_key: str | None = None
     allowed: AllowedTargets = AllowedTargets()

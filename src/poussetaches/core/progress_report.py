@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.moment import Moment
-from poussetaches.core.stored import Stored
 
 # The header of deliveries that reports on them must have, too.
 ATTEMPT_TOKEN = "Poussetaches-Attempt-Token"  # noqa: S105
