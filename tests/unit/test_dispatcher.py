@@ -974,7 +974,7 @@ async def test_outcome_that_cannot_be_recorded_does_not_hold_up_the_stop(
     sender.release()
     await stopping
 
-    assert "outcome not recorded, attempt to be made again" in caplog.messages
+    assert "outcome not recorded, attempt will be repeated" in caplog.messages
 
 
 # Health

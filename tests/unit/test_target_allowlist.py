@@ -82,7 +82,7 @@ def test_refusal_names_field_target_and_setting() -> None:
 
     assert caught.value.field == "url"
     assert str(caught.value) == (
-        "url: evil.example:80 is no allowed target; see the setting allow_target"
+        "url: evil.example:80 is not an allowed target; see the setting allow_target"
     )
 
 

@@ -20,7 +20,7 @@ from poussetaches.api.pushing import Pushing, build_push
 from poussetaches.api.reading import check_encoding, cut_off, throw_away, too_large
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
 from poussetaches.core.new_task import TaskBuilder
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.task_fields import TaskFields
 from poussetaches.store.base import Push
 
@@ -180,7 +180,7 @@ class _Pushes:
                 check_encoding(json)
             push = build_push(self._builder, self._decoder.decode(json))
         except msgspec.ValidationError as exc:
-            self._note(place, *place_of(str(exc), TaskFields))
+            self._note(place, *field_and_reason(str(exc), TaskFields))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise bad_json(json, exc, field=self.field(place, "")) from None
         except TargetNotAllowed as exc:

@@ -54,7 +54,7 @@ HINTS = {
 }
 
 NO_BASE = (
-    f"is a path, and there is no base URL to put it behind: set base_url of the queue "
+    f"is a path, but there is no base URL; set base_url of the queue "
     f"{CALLBACKS_QUEUE!r}, or POUSSETACHES_BASE_URL of the server"
 )
 
@@ -280,7 +280,7 @@ class QueueRoutes:
             nonlocal made
             made = known is None
             if made and is_full:
-                raise TooMany(f"there are {MAX_QUEUES} queues already, as many as are allowed")
+                raise TooMany(f"there are {MAX_QUEUES} queues already, which is the maximum")
             new = change(known or Queue(name=name))
             if new is not known:
                 check_overrides(new.overrides, paths_lead=paths_lead, allowed=queues.allowed)

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from poussetaches.api.bad_json import bad_json
 from poussetaches.api.problems import FieldError, Problem, unavailable
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 
 V = TypeVar("V")
 
@@ -140,7 +140,7 @@ def decode(
         check_encoding(body)
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise invalid(code, *place_of(str(exc), decoder.type)) from None
+        raise invalid(code, *field_and_reason(str(exc), decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise bad_json(body, exc, offset=offset) from None
 

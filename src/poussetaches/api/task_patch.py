@@ -25,7 +25,7 @@ from poussetaches.core.new_task import (
     planned,
     values_of,
 )
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind
 from poussetaches.core.task_fields import TaskChanges, TaskFields
@@ -128,4 +128,4 @@ def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:
     try:
         return decoder.decode(msgspec.json.encode(document))
     except msgspec.ValidationError as exc:
-        raise InvalidTask(*place_of(str(exc), decoder.type)) from None
+        raise InvalidTask(*field_and_reason(str(exc), decoder.type)) from None

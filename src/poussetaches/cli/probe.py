@@ -11,7 +11,7 @@ from poussetaches.cli.findings import FINDINGS, finding_of, finding_of_declarati
 from poussetaches.cli.server_calls import Answer, ServerCalls
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.probe_answer import DeclarationStatus, declaration_in
-from poussetaches.core.target import joined, without_credentials
+from poussetaches.core.target import absolute_url, without_credentials
 
 ANSWER_LIMIT = 10.0  # seconds for the application to answer
 START_LIMIT = 5.0  # seconds for the server to send it
@@ -149,7 +149,7 @@ def reasons(task: dict[str, Any]) -> set[str]:
 def target_of(server: ServerCalls, queue: str, probe_url: str) -> str:
     """Return where the probe went."""
     base_url = server.call("GET", f"/v1/queues/{quote(queue, safe='')}").json.get("base_url")
-    return joined(str(base_url), probe_url) if base_url else probe_url
+    return absolute_url(str(base_url), probe_url) if base_url else probe_url
 
 
 def judge(server: Server, task: dict[str, Any], target: str) -> None:

@@ -1,5 +1,5 @@
-"""What the original's API and its data folder have in common."""
+"""Constants of the original's API and of its data folder."""
 
-OWNER = "original"  # of the schedules that came in either way
-DEFAULT_EXPECTED = 200  # what an expected status of 0 stands for
-CONNECTION_ERROR = -1  # in place of a status, when there was no answer
+OWNER = "original"  # of schedules from either of them
+DEFAULT_EXPECTED = 200  # used if the expected status is 0
+CONNECTION_ERROR = -1  # instead of a status if there was no answer

@@ -1,4 +1,4 @@
-"""Queues: named groups of tasks with limits of their own; the token bucket behind a rate."""
+"""Queues: named groups of tasks with their own limits; the token bucket of a rate."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ MAX_RATE = 1e6
 
 Name = Annotated[str, Meta(pattern=NAME, description=NAME_IN_WORDS)]
 
-RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # "100/h" and its like
+RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # such as "100/h"
 _RATE = re.compile(RATE)
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
 
 
 class Lane(NamedTuple):
-    """The tasks of one queue that go to one origin: what turns are counted by.
+    """The tasks of one queue for one origin. Lanes take turns.
 
     ``origin`` is empty for tasks whose URL is a path: they go where their queue's ``base_url``
-    leads at the moment. Tasks that somebody told to run now are lanes of their own, which no
+    leads at the moment. Tasks with a manual run are in separate lanes, which no
     pause stops.
     """
 
@@ -47,7 +47,7 @@ class Lane(NamedTuple):
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How many ended tasks are kept, and for how many seconds; whichever is reached first."""
+    """The maximum number of ended tasks, and their maximum age in seconds."""
 
     count: int
     age: float
@@ -152,7 +152,7 @@ OVERRIDES = msgspec.json.Decoder(QueueOverrides)
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as it is kept. One that nobody configured may be removed when it is not used."""
+    """A stored queue. If it was never configured, it may be removed when it is unused."""
 
     name: str
     overrides: QueueOverrides = QueueOverrides()
@@ -165,8 +165,8 @@ def redeclared(queue: Queue, declared: QueueOverrides) -> Queue:
     """Return a queue with the settings that code declares for it.
 
     If the declaration is the same as the last one, nothing changes: settings that an operator has
-    changed since stay in force. Otherwise the code's values replace all settings that it names,
-    and those that only the last declaration named are the server's again.
+    changed since stay in force. Otherwise the code's values replace all settings that it names.
+    Settings that only the last declaration named get the server's values again.
     """
     if queue.declared == declared:
         return queue
@@ -293,7 +293,7 @@ class TokenBucket(msgspec.Struct, frozen=True):
 
 
 def parse_rate(text: str) -> float | None:
-    """Return the attempts a second that ``"100/h"`` and its like stand for; None for others."""
+    """Return the attempts a second of a rate such as ``"100/h"``; None if it is not one."""
     match = _RATE.match(text)
     if match is None:
         return None

@@ -20,7 +20,7 @@ _REFERENCE = "#{name}"
 OF_A_NAME = "a name in it: "  # begins the reason if a name in an object is wrong, not its value
 
 
-def place_of(message: str, kind: Any) -> tuple[str, str]:
+def field_and_reason(message: str, kind: Any) -> tuple[str, str]:
     """Return the field that an error message of msgspec is about, and what is wrong with it.
 
     ``kind`` is the type that the value was decoded as: it knows which values are allowed.

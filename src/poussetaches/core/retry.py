@@ -1,4 +1,4 @@
-"""When to try again after a failed attempt.
+"""Retry policies.
 
 A field of the retry policy is in four structs: the policy in force, what is stored of it, what
 requests may set of it, and the origins of its values.
@@ -113,7 +113,7 @@ def check_retry(retry: RetryFields | RetryOverrides) -> None:
     """
     shortest, longest = retry.min_backoff, retry.max_backoff
     if shortest is not None and longest is not None and shortest > longest:
-        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
+        raise InvalidTask("retry.min_backoff", "must not be longer than max_backoff")
 
 
 def backoff(policy: RetryPolicy, attempt: int, random: Random) -> float:

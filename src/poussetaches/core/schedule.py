@@ -1,7 +1,7 @@
 """Schedules: an expression, its occurrences, and a task that is made at each of them.
 
-Five fields are a crontab line, six begin with seconds; ``@daily`` and its like are short for
-such lines, and ``@every 90s`` counts from the schedule's anchor.
+Five fields are a crontab line, six begin with seconds; descriptors such as ``@daily`` are short
+for such lines, and ``@every 90s`` counts from the schedule's anchor.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ NOT_IN_SCHEDULES = (
 
 
 class Misfire(StrEnum):
-    """What becomes of occurrences that nobody could fire in time."""
+    """The handling of occurrences that were not fired in time."""
 
     ONCE = "once"  # one run for the latest of them
     SKIP = "skip"  # none
@@ -69,7 +69,7 @@ class Misfire(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of an occurrence while the last run is not over."""
+    """The handling of an occurrence while the last run has not ended."""
 
     SKIP = "skip"
     ALLOW = "allow"
@@ -95,7 +95,7 @@ class Definition(Stored, frozen=True, kw_only=True):
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that is made anew at each occurrence of an expression."""
+    """An expression, and a task that is created at each of its occurrences."""
 
     name: str
     owner: str = ""  # the application that declared it; none for one that was put by itself
@@ -259,7 +259,7 @@ def first_occurrence(cron: str, *, after: Moment, timezone: str = "UTC") -> Mome
         raise InvalidSchedule(
             "cron",
             f"{cron!r} never matches in {timezone} within {YEARS} years, since the clock skips "
-            "its times; choose others",
+            "its times; choose other times",
         )
     return found
 

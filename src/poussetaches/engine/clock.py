@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 
-from poussetaches.core.moment import SECOND, ClockRecord, Moment, Reading
+from poussetaches.core.moment import SECOND, ClockReading, ClockRecord, Moment
 from poussetaches.engine.confirmed_time import ConfirmedTime
 
 LONGEST_WAIT = 10.0  # seconds; so that a jump of the wall clock is noticed
@@ -18,13 +18,13 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Bell:
-    """Wakes whoever waits for it. A ring that nobody hears is kept for the next who waits."""
+    """Wakes its waiter. A ring without a waiter ends the next wait at once."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def ring(self) -> None:
-        """Wake the one who waits."""
+        """Wake the waiter."""
         self._event.set()
 
     @property
@@ -59,15 +59,15 @@ class Clock(ABC):
 
     @abstractmethod
     def monotonic(self) -> float:
-        """Return seconds on a clock that never jumps."""
+        """Return the seconds of a clock that never jumps."""
 
     @abstractmethod
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """Return the wall clock's time together with the machine's uptime."""
 
     @abstractmethod
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait for the bell or a monotonic time, whichever comes first, for at most 10 s."""
+        """Wait until the bell rings or a monotonic time is reached, for at most 10 s."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
@@ -125,7 +125,7 @@ class SystemClock(Clock):
         """Return the machine's monotonic clock."""
         return time.monotonic()
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """Return the wall clock's time together with the machine's uptime."""
         while True:
             begun = self.monotonic()
@@ -133,10 +133,10 @@ class SystemClock(Clock):
             elapsed = self.monotonic()
             # A process stopped between the two readings would see a leap that never happened.
             if elapsed - begun < READ_TOGETHER:
-                return Reading(now, round((elapsed + suspended) * SECOND))
+                return ClockReading(now, round((elapsed + suspended) * SECOND))
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait for the bell or the time, whichever comes first."""
+        """Wait until the bell rings or the time is reached."""
         longest = LONGEST_WAIT
         if until is not None:
             longest = min(longest, max(0.0, until - self.monotonic()))

@@ -85,7 +85,7 @@ class Dispatcher:
             await self._start_due()
             await self._charge_due()
         except StoreUnavailable as exc:
-            log.warning("no due tasks from the store", extra={"error": str(exc)})
+            log.warning("due tasks not leased", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
         self._record_backlog()
         if self._buckets.has_unsaved:  # the store was unavailable before
@@ -114,7 +114,7 @@ class Dispatcher:
                 waiter.cancel()
         if self._in_flight:
             log.warning(
-                "attempts cut off, to be made again", extra={"count": len(self._in_flight)}
+                "attempts cut off, will be repeated", extra={"count": len(self._in_flight)}
             )
         self.cut_off()
         await _all_done(self._in_flight)
@@ -245,7 +245,7 @@ class Dispatcher:
         self._behind_since = None
         try:
             await self._store.recover()
-            # A write that was reported as failed may be on disk all the same.
+            # A write that was reported as failed may be on disk nevertheless.
             for lane, run_at in (await self._store.next_due()).items():
                 self._lanes.add_waiting(lane, run_at)
         except StoreUnavailable:

@@ -23,7 +23,7 @@ from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.limits import Limit
 from poussetaches.engine.loop import Loop, Tick
 from poussetaches.engine.maintenance import Maintenance
-from poussetaches.engine.observer import GuardedObserver, Nobody, Observer
+from poussetaches.engine.observer import GuardedObserver, NullObserver, Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
 from poussetaches.engine.queue_registry import Queues
@@ -75,7 +75,7 @@ class Engine:
             in_flight=lambda: self.in_flight,
             max_in_flight=config.max_in_flight,
         )
-        guarded = GuardedObserver(observer or Nobody(), self.defects)
+        guarded = GuardedObserver(observer or NullObserver(), self.defects)
         attempts = AttemptRunner(
             sender=sender,
             observer=guarded,
@@ -128,7 +128,7 @@ class Engine:
             self._loop("scheduler", self.scheduler.tick, bell=self._schedule_bell),
         )
         self._watchdog = Watchdog(clock)
-        # What no task waits for.
+        # Loops that no task waits for.
         self.chores = (self._loop("maintenance", self.maintenance.tick, bell=Bell()),)
 
     async def load(self) -> None:
@@ -257,7 +257,7 @@ class Engine:
     def stuck(self) -> list[str]:
         """Return a description of each part that is stuck.
 
-        Only what a restart can cure counts: a store in trouble or a held origin does not.
+        Problems that a restart cannot solve are omitted: a failing store, a held origin.
         """
         if self._store.trouble is not None:
             return []

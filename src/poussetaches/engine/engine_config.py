@@ -13,7 +13,7 @@ from poussetaches.engine.origins import MAX_PROBES
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the engine. Durations are seconds."""
 
-    queue: QueueSettings = QueueSettings()  # for what a queue does not set itself
+    queue: QueueSettings = QueueSettings()  # defaults of all queues
     original_retry: RetryPolicy = RetryPolicy(max_backoff=None)
     max_in_flight: int = 256
     max_probes: int = MAX_PROBES

@@ -168,7 +168,7 @@ class Explainer:
 
 
 def _by_reason(limits: Iterable[Limit]) -> Iterable[list[Limit]]:
-    """Return the limits that are reached, grouped by reason, those that end first in front."""
+    """Return the limits that are reached, grouped by reason, in the order in which they end."""
     found: dict[WaitReason, list[Limit]] = {}
     for limit in reached(limits):
         found.setdefault(limit.reason, []).append(limit)

@@ -1,4 +1,4 @@
-"""``LimitedSender``: attempts to allowed targets only, whatever their names are resolved to."""
+"""``LimitedSender``: attempts to allowed targets only, checked after names are resolved."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ AFTER_ERROR = 1.0  # seconds
 
 
 class Loop:
-    """Calls ``tick`` again and again, each time when it asked for it or when the bell rings."""
+    """Calls ``tick`` repeatedly: at the time that it returned, or when the bell rings."""
 
     def __init__(
         self, name: str, tick: Tick, *, bell: Bell, clock: Clock, defects: Defects

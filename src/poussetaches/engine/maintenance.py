@@ -2,7 +2,7 @@
 
 What has expired is buried at every turn, so within the longest sleep of a loop; the rest, which
 costs something for each queue, is done once a minute. Disk space is then given back piece by
-piece, with pauses for those who write. Ages are measured by the confirmed time: a clock that is
+piece, with pauses for other writes. Ages are measured by the confirmed time: a clock that is
 wrongly ahead for a moment must delete nothing.
 """
 
@@ -47,7 +47,7 @@ class Maintenance:
         self._stop_at = clock.monotonic()
 
     async def tick(self) -> float | None:
-        """Do what there is to do, or a good part of it; return when to look again."""
+        """Do the maintenance that is due, or a part of it; return when to continue."""
         now = self._clock.monotonic()
         self._stop_at = now + LONGEST_TURN
         try:

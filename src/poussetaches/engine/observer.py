@@ -54,7 +54,7 @@ class GuardedObserver:
         self._defects.note("observer of attempts failed", exc, task=task.id)
 
 
-class Nobody:
+class NullObserver:
     """An observer that does nothing."""
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:

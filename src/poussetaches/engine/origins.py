@@ -1,13 +1,13 @@
 """``Origins``: unreachable origins are held and probed, and get slots step by step afterwards.
 
-A held origin costs its tasks nothing: they wait, whatever their number. A bare TCP connect
-probes it, less and less often; the first that succeeds lets it go with one slot, and each
+The tasks of a held origin wait, and lose no attempts. A bare TCP connect
+probes it, less and less often; the first that succeeds releases it with one slot, and each
 answer doubles the slots. An origin away for longer than ``hold_for`` is still probed, but its
 due tasks are charged a failed attempt each, and so follow their own policy to its end.
 
 The number of concurrent probes is limited, and a quarter of them is reserved for origins that
-answered the last probe quickly, even if with a refusal. So silent origins, however many, do not
-delay the probes of those.
+answered the last probe quickly, even if with a refusal. So any number of
+silent origins does not delay the probes of the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALL_SLOTS = 1024  # an origin that has so many again is like any other
 
 
 @dataclass(slots=True)
-class Away:
+class UnreachableOrigin:
     """The state of an origin that refused, until it has answered often enough again."""
 
     error: str
@@ -57,7 +57,7 @@ class Origins:
         self._probe_count = self._slow_probe_count = 0  # under way
         self._planned: dict[bool, list[Planned]] = {False: [], True: []}  # heaps, by ``slow``
         self._order = count()
-        self._away: dict[str, Away] = {}
+        self._away: dict[str, UnreachableOrigin] = {}
         self._absent: dict[str, float] = {}  # since when (monotonic), earliest first
         self._resolved: set[str] = set()
         self._in_flight: Counter[str] = Counter()
@@ -94,7 +94,7 @@ class Origins:
         ``took`` is the duration of the attempt in seconds.
         """
         is_held = self.is_held(origin)
-        away = self._away.setdefault(origin, Away(error))
+        away = self._away.setdefault(origin, UnreachableOrigin(error))
         self._begin_absence(origin, away, now)
         if is_held:
             return False
@@ -203,11 +203,11 @@ class Origins:
         planned = self._next_probe()
         return None if planned is None else planned.at
 
-    def _begin_absence(self, origin: str, away: Away, now: float) -> None:
+    def _begin_absence(self, origin: str, away: UnreachableOrigin, now: float) -> None:
         if away.refused_at is None:
             away.refused_at = self._absent[origin] = now
 
-    def _plan_probe(self, origin: str, away: Away, at: float) -> None:
+    def _plan_probe(self, origin: str, away: UnreachableOrigin, at: float) -> None:
         away.probe_at = at
         heapq.heappush(self._planned[away.slow], Planned(at, next(self._order), origin))
 
@@ -232,7 +232,7 @@ class Origins:
             return False
         return self._probe_count < self._max_probes
 
-    def _end_probe(self, origin: str) -> Away:
+    def _end_probe(self, origin: str) -> UnreachableOrigin:
         away = self._away[origin]
         away.probing = False
         self._probe_count -= 1

@@ -65,14 +65,14 @@ class Prober:
         begun_at = self._clock.monotonic()
         try:
             outcome = await self._sender.probe(origin)
-        except BaseException as exc:  # a bug of ours must cost a probe, not all that follow
+        except BaseException as exc:  # a defect must cost one probe, not all later ones
             raise_end(exc)
             error = self._defects.note("probe broke down", exc, origin=origin)
             outcome = Outcome(error=f"poussetaches could not probe: {error}")
         now = self._clock.monotonic()
         if outcome is None:
             self._origins.probed(origin, None, now)
-            log.info("origin let go", extra={"origin": origin})
+            log.info("origin released", extra={"origin": origin})
             self._dispatch_bell.ring()
             return
         error = outcome.error or ""
@@ -82,5 +82,5 @@ class Prober:
             self._origins.not_probed(origin, now)
         else:
             self._origins.probed(origin, error, now, took=now - begun_at)
-        log.debug("origin still away", extra={"origin": origin, "error": error})
+        log.debug("origin still unreachable", extra={"origin": origin, "error": error})
         self._bell.ring()

@@ -34,7 +34,7 @@ End = Finish | PutBack
 class Recorder:
     """Records the ends of attempts; none is given up before the server stops.
 
-    The store buries a task whose row it cannot write. If it fails unexpectedly all the same, the
+    The store buries a task whose row it cannot write. If it still fails unexpectedly, the
     end is recorded by a later try, so that no task is *running* until the next start.
     """
 
@@ -102,7 +102,7 @@ class Recorder:
                 return
             if not self._retries:
                 fields = {"task": task_id, "error": error}
-                log.error("outcome not recorded, attempt to be made again", extra=fields)
+                log.error("outcome not recorded, attempt will be repeated", extra=fields)
                 return
             known_error = error
             await self._clock.sleep(STORE_RETRY)
@@ -139,5 +139,5 @@ def _set_back(end: End, microseconds: int) -> End:
 
 def _ended_in_place(end: End, error: str) -> Finish:
     """Return the end of a task whose outcome the store does not take."""
-    log.error("outcome given up, the task is ended", extra={"task": end.lease.task.id})
+    log.error("outcome discarded, task ended", extra={"task": end.lease.task.id})
     return Finish(end.lease, Bury(Reason.INTERNAL_ERROR, f"internal error: {error}"))

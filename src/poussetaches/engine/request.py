@@ -139,7 +139,7 @@ def _path_and_query(url: str) -> tuple[str, str]:
 
 
 def _headers_of(task: Task) -> dict[str, str]:
-    """Return the task's own headers, and those that it leaves to us."""
+    """Return the task's own headers, and the defaults of the others."""
     headers, own = {"User-Agent": USER_AGENT}, task.headers
     if task.delivery is DeliveryForm.ENVELOPE:
         # A form's Content-Type would leave the body empty where Flask's handlers look for it.

@@ -1,8 +1,8 @@
-"""Fires schedules: one run at each occurrence, and what each wants for those that were missed.
+"""Fires schedules: one run at each occurrence, and missed ones by the misfire policy.
 
 An occurrence counts as missed when it could not be fired within the scheduler's allowance, since
-the server was down or the store was full. Within it a run is on time, whatever the schedule says:
-that a turn comes a little late never costs a run.
+the server was down or the store was full. Within it, a run is on time under any misfire
+policy, so a short delay of a turn never costs a run.
 """
 
 from __future__ import annotations

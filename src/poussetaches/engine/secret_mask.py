@@ -1,4 +1,4 @@
-"""Masks the server's secrets in applications' answers, however they are escaped or encoded."""
+"""Masks the server's secrets in applications' answers, also escaped or encoded ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SecretMask:
     def __init__(self, secrets: Iterable[bytes] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret)}
         # A text is searched before and after its escapes are resolved, so a secret that itself
-        # contains something like an escape is looked for in both forms.
+        # looks like an escape is searched for in both forms.
         resolved = {form for form in map(_resolved, forms) if len(form) >= SHORTEST_MASKED}
         self._forms = sorted(forms | resolved)
         # Bytes beyond a cut that are needed to mask a secret across it.

@@ -1,4 +1,4 @@
-"""One attempt: send the request, say how it went. Nothing that the network does is an exception.
+"""Sends the request of an attempt. Every result of the network is an outcome, not an exception.
 
 The client's exceptions do not say enough of themselves (a receiver that never answers is a
 "connect timeout" to it): what happened is read from the causes that it lists.
@@ -40,7 +40,7 @@ IDLE_CONNECTION = timedelta(seconds=1.5)
 # waits for the DNS instead.
 LOOKUP_LIMIT = 2.0  # seconds
 
-# What the client calls two common mistakes, and what they are.
+# The client's texts for two common mistakes, and clearer ones.
 _CERTIFICATES = {
     "UnknownIssuer": "no authority that the system or SSL_CERT_FILE trusts signed its certificate",
     "CaUsedAsEndEntity": "its certificate is an authority's own (CA:TRUE), and not a server's",
@@ -176,7 +176,7 @@ class HttpSender:
             builder = builder.pool_max_idle_per_host(0)
         if self._pin is not None:
             pin = self._pin
-            builder = builder.resolve(pin.host, pin.address, 0)  # whatever the URL's port is
+            builder = builder.resolve(pin.host, pin.address, 0)  # for any port
         return builder
 
     def _secure_client(self) -> Client | Outcome:

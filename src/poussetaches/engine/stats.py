@@ -53,10 +53,10 @@ class Stats:
         self._clock = clock
         self._random = random
         self._open = MinuteTally(_minute_of(clock.now()))
-        self._over: dict[Moment, list[MinuteRow]] = {}  # minutes that the store has not got yet
-        self._writing = asyncio.Lock()  # nobody reads rows that are on their way to the store
-
-    # What the dispatcher and the store tell
+        self._over: dict[Moment, list[MinuteRow]] = {}  # minutes that are not stored yet
+        self._writing = (
+            asyncio.Lock()
+        )  # held while rows are written, so that no reader misses them
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
         """Count an attempt that starts, and how late it is."""
@@ -83,7 +83,7 @@ class Stats:
         self.totals.put_back += 1
 
     def committed(self, news: News) -> None:
-        """Count the tasks that were pushed, and those that died."""
+        """Count pushed tasks and dead ones."""
         now = self._clock.now()
         happened = Counter(map(attrgetter("queue", "change"), news.tasks))
         for (queue, change), count in happened.items():
@@ -95,8 +95,6 @@ class Stats:
                 self.totals.died += count
                 for tally in self._tallies(queue, now):
                     tally.died += count
-
-    # The loop
 
     async def tick(self) -> float | None:
         """Hand the minutes that are over to the store; return when the next one is."""
@@ -110,8 +108,6 @@ class Stats:
         """Hand everything to the store, the minute under way included."""
         self._close()
         await self._write()
-
-    # What is asked
 
     async def rows(self, queue: str, *, minutes: int) -> list[MinuteRow]:
         """Return a row for each of the latest minutes, oldest first; the last is under way.
@@ -139,7 +135,7 @@ class Stats:
             self._open = MinuteTally(minute)
 
     def _close(self) -> None:
-        """Count the minute so far as over; what follows in it is added later."""
+        """Close the minute so far; later counts of it are added."""
         minute, rows = self._open.minute, self._open.rows()
         self._open = MinuteTally(minute)
         if rows:

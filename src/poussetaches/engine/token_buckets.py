@@ -33,7 +33,7 @@ class TokenBuckets:
             bucket = TokenBucket.filling(settings.rate, settings.burst, full_in=full_in, now=now)
         bucket = bucket.refilled(now)
         if (bucket.rate, bucket.burst) != (settings.rate, settings.burst):
-            # Tokens are carried over: changing a queue again and again must not beat its rate.
+            # Tokens are carried over: repeated changes of a queue must not evade its rate.
             tokens = min(bucket.tokens, float(settings.burst))
             bucket = TokenBucket(settings.rate, settings.burst, tokens, now)
         self._buckets[queue] = bucket
