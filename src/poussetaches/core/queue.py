@@ -88,18 +88,18 @@ class ShownQueue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetentionOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
-    """What a queue sets of a retention. Null takes what the server has."""
+    """A queue's own limits of a retention. Null means the server's value."""
 
     count: int | None = None
     age: float | None = None
 
     def over(self, retention: Retention) -> Retention:
-        """Return a retention with what is set here in the place of its own."""
+        """Return a retention with these limits in place of its own."""
         return msgspec.structs.replace(retention, **overrides_of(self))
 
 
 class QueueOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
-    """What was set on one queue. Null takes what the server has."""
+    """A queue's own settings. Null means the server's value."""
 
     rate: Annotated[float, Meta(gt=0)] | None = None  # waits are quotients by it
     burst: int | None = None
@@ -114,7 +114,7 @@ class QueueOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     keep_dead: RetentionOverrides | None = None
 
     def over(self, settings: QueueSettings) -> QueueSettings:
-        """Return settings with what is set here in the place of their own."""
+        """Return settings with these values in place of their own."""
         changes = overrides_of(self)
         if self.retry is not None:
             changes["retry"] = self.retry.over(settings.retry)

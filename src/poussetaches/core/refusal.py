@@ -1,4 +1,4 @@
-"""Refusals: error messages of msgspec, as the field's name and a reason in plain words."""
+"""Conversion of msgspec's error messages to a field's name and a plain reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_A_NAME = "a name in it: "  # begins the reason if a name in an object is wron
 
 
 def field_and_reason(message: str, kind: Any) -> tuple[str, str]:
-    """Return the field that an error message of msgspec is about, and what is wrong with it.
+    """Return the field that an error message of msgspec is about, and the reason.
 
     ``kind`` is the type that the value was decoded as: it knows which values are allowed.
     """

@@ -47,7 +47,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
-    """What a task or a queue sets of its policy. Null takes what the next one up has."""
+    """The fields of the policy that a task or a queue overrides. Null means no override."""
 
     max_attempts: int | None = None
     min_backoff: float | None = None
@@ -59,14 +59,14 @@ class RetryOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     dead_on: tuple[StatusRule, ...] | None = None
 
     def over(self, policy: RetryPolicy) -> RetryPolicy:
-        """Return a policy with what is set here in the place of its own."""
+        """Return a policy with these values in place of its own."""
         return msgspec.structs.replace(policy, **overrides_of(self))
 
 
 class RetryFields(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """Fields of the retry policy of a task or a queue. Null takes what the next one up has."""
+    """Fields of the retry policy of a task or a queue. Null means the inherited value."""
 
     max_attempts: Attempts | None = None
     min_backoff: Wait | None = None

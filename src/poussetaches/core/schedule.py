@@ -100,7 +100,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     owner: str = ""  # the application that declared it; none for one that was put by itself
     cron: str
-    task: Task  # the template: its id, moments and state are those of no run
+    task: Task  # the template; its id, moments and state are unused
     created_at: Moment
     anchor_at: Moment  # occurrences come after it; @every counts from it
     next_run_at: Moment
@@ -146,7 +146,7 @@ def check_owner(name: str, *, known: str | None, owner: str) -> None:
 
 
 def redefined(known: Schedule | None, new: Schedule) -> Schedule:
-    """Return a schedule defined anew; of a known one the pause and the history stay.
+    """Return a schedule with a new definition; an existing one keeps its pause and history.
 
     One whose definition is the same is not touched at all, and one whose times are the same
     keeps them.
@@ -214,8 +214,8 @@ def _default_of(field: msgspec.structs.FieldInfo) -> object:
 def following(schedule: Schedule, *, after: Moment) -> Moment:
     """Return the first occurrence after a moment, and after the last one fired.
 
-    That one is still to come when the clock was set back since. An expression that has run out
-    (a year 10,000 away) is looked at again in ten years.
+    The last one fired may lie ahead, if the clock was set back. An expression without further
+    occurrences is evaluated again in ten years.
     """
     if schedule.last_fired_at is not None:
         after = max(after, schedule.last_fired_at)

@@ -1,4 +1,4 @@
-"""The only parser of tasks' URLs: which may be pushed, their origin, their path.
+"""The only parser of tasks' URLs: validation, origin and path.
 
 All code that needs a part of a URL gets it from here. The rules for pushes are stricter than the
 parser: a row that an earlier version stored must still have an origin and a path.
@@ -139,7 +139,7 @@ def check_absolute_url(url: str) -> None:
 
 
 def check_stored_url(url: str) -> None:
-    """Check a URL that is stored already: each that any version has accepted is allowed.
+    """Check a stored URL. Every URL that any version accepted is allowed.
 
     Raises:
         InvalidTask: nothing can be sent to it.

@@ -111,22 +111,18 @@ class SystemClock(Clock):
 
     @cached_property
     def boot_id(self) -> str:
-        """Identifies the boot of the machine that the uptime counts from; empty if unknown."""
         try:
             return _BOOT_ID.read_text(encoding="ascii").strip()
         except OSError:
             return ""
 
     def now(self) -> Moment:
-        """Return the wall clock's time."""
         return Moment(time.time_ns() // 1000)
 
     def monotonic(self) -> float:
-        """Return the machine's monotonic clock."""
         return time.monotonic()
 
     def read(self) -> ClockReading:
-        """Return the wall clock's time together with the machine's uptime."""
         while True:
             begun = self.monotonic()
             now, suspended = self.now(), _suspended()
@@ -136,7 +132,6 @@ class SystemClock(Clock):
                 return ClockReading(now, round((elapsed + suspended) * SECOND))
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait until the bell rings or the time is reached."""
         longest = LONGEST_WAIT
         if until is not None:
             longest = min(longest, max(0.0, until - self.monotonic()))
@@ -147,7 +142,6 @@ class SystemClock(Clock):
             return
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for a length of time."""
         await asyncio.sleep(seconds)
 
 

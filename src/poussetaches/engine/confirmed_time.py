@@ -56,7 +56,7 @@ class ConfirmedTime:
         return found
 
     def at(self, reading: ClockReading) -> Moment:
-        """Return the confirmed time, given what the clocks read now."""
+        """Return the confirmed time at a reading of the clocks."""
         self._follow(reading)
         lowest = self._levels[0].booted_at
         if reading.booted_at - lowest <= NOTICED:
@@ -80,7 +80,7 @@ class ConfirmedTime:
         return None if self._highest is None else Moment(self._highest + reading.uptime)
 
     def record(self, reading: ClockReading, *, boot_id: str) -> ClockRecord:
-        """Return what to store for the next process."""
+        """Return the record for the next process."""
         self._follow(reading)
         return ClockRecord(
             boot_id=boot_id,

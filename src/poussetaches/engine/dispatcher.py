@@ -74,7 +74,7 @@ class Dispatcher:
         return self._recorder.waiting_since
 
     async def tick(self) -> float | None:
-        """Start every due task that there is room for; return when to tick again."""
+        """Start all due tasks that the limits allow; return when to tick again."""
         if self._store.trouble is not None:
             return await self._recover()
         if not self._limits.allows_attempts:
@@ -190,7 +190,7 @@ class Dispatcher:
     def _start_if_due(self, lease: Lease, now: Moment) -> None:
         task = lease.task
         lane = task.lane
-        # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
+        # Since the lease, the clock was set back, or a stop, a pause or an error came.
         if task.run_at > now or self._limits.of_state() or self._lanes.limits.of_pauses(lane):
             self._recorder.record(PutBack(lease))
             return

@@ -3,7 +3,7 @@
 A lane is known as soon as a task waits in it. ``next_due`` is never too late. It may be too early
 (a task was deleted), which costs one question to the store and is then corrected.
 
-A due lane without room is set aside in its turn, and a queue without room leaves the line. They
+A due lane without room is set aside in its turn, and a queue without room is skipped. They
 come back when they may have room again: an attempt ended, a time was reached, an origin was
 released, a pause ended, or a queue was changed.
 """

@@ -64,7 +64,6 @@ class LimitedSender:
                 return await self._probe_by_address(target)
 
     async def close(self) -> None:
-        """Close all connections."""
         for sender in (self._sender, *self._pinned.values()):
             await sender.close()
 

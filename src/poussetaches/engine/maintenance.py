@@ -1,4 +1,4 @@
-"""Buries what has expired, prunes what has ended long ago, gives disk space back.
+"""Buries expired tasks, prunes ended ones past their retention, releases disk space.
 
 What has expired is buried at every turn, so within the longest sleep of a loop; the rest, which
 costs something for each queue, is done once a minute. Disk space is then given back piece by
@@ -25,13 +25,13 @@ INTERVAL = 60.0  # seconds
 SHRINK_PAUSE = 1.0  # seconds between two pieces of disk space
 LONGEST_TURN = 20.0  # seconds; a loop that does not turn for 60 s looks stuck
 BATCH = 500  # rows; keeps each transaction under some 50 ms
-MOST_TIDYINGS = 200  # of one turn: pruning and the disk must have theirs, too
+MOST_TIDYINGS = 200  # per turn, so that pruning and the disk have time too
 
 log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """Keeps the store small and true to its retention."""
+    """Applies expiry and retention to the store."""
 
     def __init__(
         self, *, store: Store, clock: Clock, lanes: Lanes, queues: Queues, defects: Defects

@@ -22,12 +22,12 @@ from typing import NamedTuple
 LONGEST_PROBE_INTERVAL = 30.0  # seconds
 MAX_PROBES = 128  # concurrent; each takes a descriptor, and a silent host keeps it for a while
 SLOW_PROBE = 1.0  # seconds; a probe that takes as long counts as slow
-ALL_SLOTS = 1024  # an origin that has so many again is like any other
+ALL_SLOTS = 1024  # an origin with as many slots has no limit any more
 
 
 @dataclass(slots=True)
 class UnreachableOrigin:
-    """The state of an origin that refused, until it has answered often enough again."""
+    """The state of an origin after a failed connection, until it has all its slots again."""
 
     error: str
     refused_at: float | None = None  # the first refusal since its last answer
@@ -48,7 +48,7 @@ class Planned(NamedTuple):
 
 
 class Origins:
-    """Which origins can be sent to. All times are seconds of the monotonic clock."""
+    """The state of unreachable origins. All times are seconds of the monotonic clock."""
 
     def __init__(self, *, hold_for: float, max_probes: int = MAX_PROBES) -> None:
         self._hold_for = hold_for
@@ -81,7 +81,7 @@ class Origins:
         return self._in_flight[origin]
 
     def take_opened(self) -> list[str]:
-        """Return the origins that have a slot again, or more of them, each of them once."""
+        """Return the origins that got new slots, each once."""
         if not self._opened:
             return []
         opened = list(self._opened)
@@ -140,12 +140,12 @@ class Origins:
         return away.error if away is not None and away.held else None
 
     def charged_error(self, origin: str, now: float) -> str | None:
-        """Return what due tasks of an origin are charged with; None when they are not."""
+        """Return the error that due tasks of an origin are charged with; None if they are not."""
         charges_at = self.charges_at(origin)
         return self._away[origin].error if charges_at is not None and charges_at <= now else None
 
     def charges_at(self, origin: str) -> float | None:
-        """Return from when a held origin's due tasks are charged; None when it is not held."""
+        """Return when a held origin's due tasks begin to be charged; None if it is not held."""
         away = self._away.get(origin)
         if away is None or not away.held or away.refused_at is None:
             return None
@@ -240,7 +240,7 @@ class Origins:
         return away
 
     def forget_all_but(self, origins: Collection[str]) -> None:
-        """Forget all other origins: no tasks lead to them any more."""
+        """Forget all other origins, which have no tasks left."""
         self._resolved.intersection_update(origins)
         for origin in [name for name in self._away if name not in origins]:
             if not self._away[origin].probing:

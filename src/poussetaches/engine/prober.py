@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Prober:
-    """Connects to held origins when their time has come, as many at once as ``origins`` allows."""
+    """Connects to held origins when their probes are due, within the limits of ``origins``."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Prober:
         return self._origins.next_probe_at()
 
     async def stop(self) -> None:
-        """Break off the probes under way."""
+        """Cancel the probes under way."""
         for probe in self._probes:
             probe.cancel()
         if self._probes:

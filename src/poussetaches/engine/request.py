@@ -1,4 +1,4 @@
-"""The request that an attempt makes: the task's own, or the original's envelope round it."""
+"""The request of an attempt: the task's body, or the original's envelope."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key_sent(self) -> bool:
-        """Whether the shared key goes along."""
+        """Whether the request contains the shared key."""
         return KEY_HEADER in self.headers
 
 
@@ -106,8 +106,9 @@ def signature_headers(
 ) -> dict[str, str]:
     """Return the headers that sign a request.
 
-    Only the application gets a request signature (``is_ours``). Any other receiver could have had
-    a URL with the path of one of the application's tasks pushed, and replay the request there.
+    Only the application gets a request signature (``is_ours``). Any other receiver could
+    arrange a push to a URL with the path of one of the application's tasks, and replay the
+    request there.
 
     Raises:
         InvalidTask: the URL cannot be sent to.

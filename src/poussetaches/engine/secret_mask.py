@@ -76,7 +76,7 @@ class SecretMask:
         return merged
 
     def _is_in(self, text: bytes) -> bool:
-        """Return whether a text contains a secret. Hardly any does, so this must be fast."""
+        """Return whether a text contains a secret. Few do, so this must be fast."""
         if not self._forms:
             return False
         return any(form in layer for layer in _layers(text) for form in self._forms)
@@ -90,13 +90,13 @@ class _Span(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """A text with escapes resolved, and the place of each of its bytes in the original."""
+    """A text with escapes resolved, and the span of each of its bytes in the original."""
 
     text: bytes
     spans: list[_Span]
 
     def spans_of(self, forms: Iterable[bytes]) -> Iterator[_Span]:
-        """Yield the places in the original where forms are found."""
+        """Yield the spans in the original where forms are found."""
         for form in forms:
             at = self.text.find(form)
             while at >= 0:

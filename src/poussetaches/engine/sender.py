@@ -59,10 +59,10 @@ class Sender(Protocol):
     """Makes attempts."""
 
     async def send(self, request: Request) -> Outcome:
-        """Make one attempt. Every result of the network is an outcome; an exception is a bug."""
+        """Make one attempt. Every result of the network is an outcome; exceptions are defects."""
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Connect to an origin and hang up; return what went wrong, None when nothing did."""
+        """Connect to an origin and hang up; return the outcome of a failure, or None."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -104,7 +104,6 @@ class HttpSender:
         self._secure: Client | Outcome | None = None  # made when first needed; or why that failed
 
     async def send(self, request: Request) -> Outcome:
-        """Make one attempt."""
         begun_at = time.monotonic()
         target = parse_target(request.url)
         client = self._plain if target.scheme == "http" else self._secure_client()
@@ -137,7 +136,6 @@ class HttpSender:
             return Outcome(status=status, error=f"no answer within {request.timeout:g} s")
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Connect to an origin and hang up."""
         target = parse_target(origin)
         host = target.host if self._pin is None else self._pin.address
         found = await self._resolver.addresses(host, limit=self._connect_timeout)
@@ -154,7 +152,6 @@ class HttpSender:
         return client.error if isinstance(client, Outcome) else None
 
     async def close(self) -> None:
-        """Close all connections."""
         await self._plain.close()
         if isinstance(self._secure, Client):
             await self._secure.close()
@@ -250,19 +247,19 @@ def _error_number(causes: list[str]) -> int | None:
 def _headers_of(request: Request) -> dict[str, str]:
     if request.body or request.method not in _MEANT_TO_HAVE_BODY:
         return request.headers
-    # The client says nothing of an empty body, and some servers insist (RFC 9110, 8.6).
+    # The client omits the length of an empty body, but some servers require it (RFC 9110, 8.6).
     return {**request.headers, "Content-Length": "0"}
 
 
 def _header(response: Response, name: str) -> str:
     try:
         return response.get_header(name) or ""
-    except ValueError:  # bytes that are no text; then it says nothing to us
+    except ValueError:  # bytes that are not text: the header is ignored
         return ""
 
 
 def _reason(causes: list[str], otherwise: str, *, is_secure: bool) -> str:
-    """Return why a request failed in words: the innermost cause says most."""
+    """Return the reason for a failed request: the innermost cause is the most specific."""
     reason = causes[-1] if causes else otherwise
     if reason == _HEAD_TOO_LARGE:
         return "the answer has more than 100 headers, or a head longer than 400 KiB"

@@ -1,4 +1,4 @@
-"""``ServerLimits``: what keeps the whole server from starting attempts."""
+"""``ServerLimits``: the limits of the whole server on starting attempts."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ class Totals(msgspec.Struct, kw_only=True):
 
 
 class Stats:
-    """Watches attempts and commits, and keeps a row for each minute in the store.
+    """Counts attempts and commits, and stores a row for each minute.
 
-    What is counted here is always to be added to what the store has of the same minute: a
+    Counts are always added to those in the store for the same minute: a
     server that starts again within a minute, or whose clock is set back, loses nothing.
     """
 
@@ -97,7 +97,7 @@ class Stats:
                     tally.died += count
 
     async def tick(self) -> float | None:
-        """Hand the minutes that are over to the store; return when the next one is."""
+        """Store the minutes that are over; return when the next one ends."""
         now = self._clock.now()
         self._turn_to(_minute_of(now))
         if self._over and self._store.trouble is None:
@@ -105,12 +105,12 @@ class Stats:
         return self._clock.monotonic() + (MINUTE - now % MINUTE) / SECOND
 
     async def flush(self) -> None:
-        """Hand everything to the store, the minute under way included."""
+        """Store all counts, including the current minute."""
         self._close()
         await self._write()
 
     async def rows(self, queue: str, *, minutes: int) -> list[MinuteRow]:
-        """Return a row for each of the latest minutes, oldest first; the last is under way.
+        """Return a row for each of the latest minutes, oldest first; the last is the current one.
 
         Raises:
             StoreUnavailable: the store cannot be read.
@@ -156,7 +156,7 @@ class Stats:
                 del self._over[minute]
 
     async def _with_kept(self, minute: Moment, rows: list[MinuteRow]) -> list[MinuteRow]:
-        """Return rows with what the store has of their minute, as a restart leaves it."""
+        """Return rows added to the stored ones of their minute, which remain after a restart."""
         if not await self._kept(ALL_QUEUES, minute):
             return rows
         kept = [row for more in rows for row in await self._kept(more.queue, minute)]
@@ -218,7 +218,7 @@ class Tally:
         return self.pushed + self.started + self.succeeded + self.failed + self.died
 
     def row(self, minute: Moment, queue: str) -> MinuteRow:
-        """Return what was counted."""
+        """Return the counts as a row."""
         return MinuteRow(
             minute=minute,
             queue=queue,
@@ -235,7 +235,7 @@ class Tally:
 
 
 class Sample:
-    """Some of the values that were added, each with the same chance to be among them."""
+    """A random sample of the added values, with equal probability."""
 
     __slots__ = ("_count", "_values")
 
@@ -244,7 +244,7 @@ class Sample:
         self._values = array("d")
 
     def add(self, value: float, random: Random) -> None:
-        """Take a value in, perhaps in the place of another."""
+        """Add a value, which may replace another."""
         self._count += 1
         if len(self._values) < MOST_SAMPLES:
             self._values.append(value)

@@ -12,7 +12,7 @@ QUICKLY_FULL = 2.0  # seconds; a bucket that fills faster is not stored: a resta
 
 
 class TokenBuckets:
-    """Keeps the bucket of each queue, and which of them changed since they were stored."""
+    """Keeps the bucket of each queue, and the set of unsaved ones."""
 
     def __init__(self, queues: Queues, clock: Clock) -> None:
         self._queues = queues

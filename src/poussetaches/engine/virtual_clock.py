@@ -31,7 +31,6 @@ class VirtualClock(Clock):
         return self._boot_id
 
     def now(self) -> Moment:
-        """Return the wall clock's time."""
         return self._now
 
     def monotonic(self) -> float:
@@ -39,7 +38,6 @@ class VirtualClock(Clock):
         return STARTED + self._elapsed / SECOND
 
     def read(self) -> ClockReading:
-        """Return the wall clock's time together with the uptime."""
         return ClockReading(self._now, self._elapsed)
 
     def advance(self, seconds: float) -> None:
@@ -57,7 +55,6 @@ class VirtualClock(Clock):
         self.advance((moment - self._now) / SECOND)
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait until the bell rings or the time is reached."""
         latest = self.monotonic() + LONGEST_WAIT
         alarm = asyncio.ensure_future(self._until(latest if until is None else min(until, latest)))
         heard = asyncio.ensure_future(bell.heard())
