@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import Outcome
 from poussetaches.engine.limited_sender import MOST_SENDERS, LimitedSender
@@ -143,8 +144,9 @@ async def test_name_that_leads_elsewhere_later_is_refused_then(
     outcome = await sender.send(request_to(url))
 
     assert outcome == Outcome(
-        error=f"app.example:{receivers.port} resolves to 127.0.0.3, which is not an allowed "
-        "target; see the setting allow_target"
+        error=f"app.example:{receivers.port} leads to 127.0.0.3, which is no allowed target; see "
+        "the setting allow_target",
+        cause=Cause.TARGET_NOT_ALLOWED,
     )
     assert receivers.called == ["127.0.0.2"]
 
@@ -215,8 +217,10 @@ async def test_address_that_is_not_allowed_is_not_connected_to(
     origin = f"http://127.0.0.3:{receivers.port}"
     refusal = f"127.0.0.3:{receivers.port} is not an allowed target; see the setting allow_target"
 
-    assert await sender.send(request_to(origin)) == Outcome(error=refusal)
-    assert await sender.probe(origin) == Outcome(error=refusal)
+    assert await sender.send(request_to(origin)) == Outcome(
+        error=refusal, cause=Cause.TARGET_NOT_ALLOWED
+    )
+    assert await sender.probe(origin) == Outcome(error=refusal, cause=Cause.TARGET_NOT_ALLOWED)
     assert receivers.called == []
 
 
@@ -255,7 +259,7 @@ async def test_name_without_addresses_is_unknown(stack: AsyncExitStack) -> None:
 
     outcome = await sender.send(request_to("http://gone.example/"))
 
-    assert outcome == Outcome(error=error, unreachable=True, unknown_host=True)
+    assert outcome == Outcome(error=error, cause=Cause.UNKNOWN_HOST)
     assert await sender.probe("http://gone.example:80") == outcome
 
 
