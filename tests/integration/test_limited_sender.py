@@ -144,8 +144,8 @@ async def test_name_that_leads_elsewhere_later_is_refused_then(
     outcome = await sender.send(request_to(url))
 
     assert outcome == Outcome(
-        error=f"app.example:{receivers.port} leads to 127.0.0.3, which is no allowed target; see "
-        "the setting allow_target",
+        error=f"app.example:{receivers.port} resolves to 127.0.0.3, which is not an allowed "
+        "target; see the setting allow_target",
         cause=Cause.TARGET_NOT_ALLOWED,
     )
     assert receivers.called == ["127.0.0.2"]
