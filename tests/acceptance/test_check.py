@@ -219,7 +219,7 @@ def test_application_that_is_no_allowed_target_is_told_of(tmp_path: Path) -> Non
         status, line = check(server.url)
 
     assert status == 1
-    assert "127.0.0.1:1 is no allowed target" in line
+    assert "127.0.0.1:1 is not an allowed target" in line
     assert "add it to the server's --allow-target" in line
 
 
