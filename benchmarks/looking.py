@@ -11,8 +11,8 @@ from benchmarks.sidecar import on_disk
 from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import SystemClock
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.request import Request
 from poussetaches.store.base import Push, Store
 

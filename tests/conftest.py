@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.sqlite import SqliteStore
 from tests.effort import LONG
 from tests.factories import seeded

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from poussetaches.core.cause import Cause
-from poussetaches.core.moment import SECOND, Moment, Reading
+from poussetaches.core.moment import SECOND, ClockReading, Moment
 from poussetaches.core.target import origin_of
 from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
@@ -47,7 +47,7 @@ class FakeClock(VirtualClock):
         """Tells the machine's starts apart."""
         return f"{super().boot_id}, start {self._restarts}"
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """Return the wall clock's time together with the uptime."""
         reading = super().read()
         return reading._replace(uptime=reading.uptime + self._slept)

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from poussetaches.cli.check import other_folder_warning
-from poussetaches.cli.options import server_address
 from poussetaches.cli.receiver_process import ReceiverProcess
+from poussetaches.cli.shared_options import server_address
 from tests.acceptance.harness import (
     KEY,
     PATIENCE,
@@ -219,7 +219,7 @@ def test_application_that_is_no_allowed_target_is_told_of(tmp_path: Path) -> Non
         status, line = check(server.url)
 
     assert status == 1
-    assert "127.0.0.1:1 is no allowed target" in line
+    assert "127.0.0.1:1 is not an allowed target" in line
     assert "add it to the server's --allow-target" in line
 
 

@@ -60,8 +60,8 @@ def test_refused_queue_and_schedule_are_named_and_keep_nothing_else_back(run: Ru
     assert checked.returncode == 1
     [line] = checked.stderr.splitlines()
     for refusal in (
-        "queue 'shop.alerts': on_dead: 192.0.2.1:80 is no allowed target",
-        "schedule 'shop.refused': task.on_success: 192.0.2.1:80 is no allowed target",
+        "queue 'shop.alerts': on_dead: 192.0.2.1:80 is not an allowed target",
+        "schedule 'shop.refused': task.on_success: 192.0.2.1:80 is not an allowed target",
     ):
         assert refusal in line
         assert run.logged(f"not declared: {refusal}")  # the application

@@ -232,7 +232,7 @@ def test_no_secret_is_said(tmp_path: Path, receiver: Receiver, log_format: str) 
         answers = use(server, receiver)
         events = events_of(server)
         arguments = arguments_of_children()
-        wait_until(lambda: server.logged("alert not taken"), bool, "the alert")
+        wait_until(lambda: server.logged("alert not delivered"), bool, "the alert")
         assert server.stop() == 0
     log = server.log.read_text()
 

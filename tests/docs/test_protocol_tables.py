@@ -16,7 +16,7 @@ from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.task import Reason
 from poussetaches.core.task_fields import TaskFields
-from poussetaches.core.waiting import WaitReason
+from poussetaches.core.wait_reason import WaitReason
 from poussetaches.engine.stats import Totals
 from poussetaches.store.base import Change
 from tests.docs.shell import ROOT

@@ -17,9 +17,9 @@ from poussetaches.api.problems import Problem
 from poussetaches.api.request_body import decode
 from poussetaches.api.schedule_fields import ScheduleFields
 from poussetaches.core.errors import Invalid, InvalidFilter, InvalidSchedule, SettingsError
-from poussetaches.core.failures import common_error, common_path, first_line, group_of
+from poussetaches.core.failure_group import common_error, common_path, first_line, group_of
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 from poussetaches.core.merge_patch import merged
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.new_task import body_of, check_together
 from poussetaches.core.schedule import check_expression, next_occurrence
 from poussetaches.core.signature import (

@@ -11,22 +11,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.errors import Invalid, InvalidTask
-from poussetaches.core.failures import common_path, group_of
+from poussetaches.core.failure_group import common_path, group_of
 from poussetaches.core.target import (
+    absolute_url,
     check_absolute_url,
     check_base_url,
     check_stored_url,
     check_url,
     is_path,
-    joined,
     may_have_key,
     origin_of,
     parse_target,
     path_of,
     without_credentials,
 )
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import Outcome, TaskState
 from poussetaches.engine.request import Request
 from poussetaches.engine.sender import HttpSender
@@ -66,7 +66,7 @@ def test_url_that_is_pushed_is_read_by_all(url: str, base: str, error: str) -> N
         assert exc.field == "url"
         return
     check_stored_url(url)
-    whole = joined(base, url)
+    whole = absolute_url(base, url)
 
     target = parse_target(whole)
 
@@ -87,7 +87,7 @@ def test_url_that_was_stored_once_is_read_by_all(url: str, error: str) -> None:
     except InvalidTask:
         return
 
-    whole = joined("http://base.test", url)
+    whole = absolute_url("http://base.test", url)
 
     assert parse_target(whole).origin == origin_of(whole)
     assert_is_read_alike(whole)

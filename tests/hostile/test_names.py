@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.queue import QueueSettings
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.engine.clock import SystemClock
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.resolver import Resolver
 from poussetaches.engine.sender import HttpSender, Sender

@@ -10,7 +10,7 @@ from random import Random
 from starlette.types import ASGIApp
 
 from poussetaches.engine.driver import AttemptCount, Driver
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.stats import Stats
 from poussetaches.server.parts import Parts
 from poussetaches.settings import load_settings

@@ -15,7 +15,7 @@ from tests.acceptance.harness import Receiver, free_port, receiving, serving, wa
 from tests.integration.v1 import Client, problem
 
 ELSEWHERE = "http://elsewhere.example/run"
-REFUSAL = "elsewhere.example:80 is no allowed target; see the setting allow_target"
+REFUSAL = "elsewhere.example:80 is not an allowed target; see the setting allow_target"
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_tasks_from_before_the_setting_fail_without_being_sent(
         client.post("/v1/resume")
         tasks = [client.task(task_id, "?wait=20") for task_id in ids]
 
-    refusal = receiver.url.removeprefix("http://") + " is no allowed target; see the setting"
+    refusal = receiver.url.removeprefix("http://") + " is not an allowed target; see the setting"
     assert [(task["state"], task["reason"]) for task in tasks] == [("dead", "exhausted")] * 2
     assert all(task["last_error"].startswith(refusal) for task in tasks)
     assert receiver.deliveries == []
@@ -179,7 +179,7 @@ def test_name_is_resolved_and_its_addresses_are_checked(
 
     assert allowed["state"] == "succeeded"
     assert refused["state"] == "dead"
-    assert "which is no allowed target; see the setting allow_target" in refused["last_error"]
+    assert "which is not an allowed target; see the setting allow_target" in refused["last_error"]
 
 
 def json_of(fields: dict[str, Any]) -> bytes:

@@ -348,4 +348,4 @@ async def test_leap_is_in_the_log_and_the_statistics(
 
     assert shown == [None, DAY, None, None]
     said = [record.message for record in caplog.records if "clock" in record.message]
-    assert said == [AHEAD, BACK, AHEAD, "the clock's time is confirmed now"]
+    assert said == [AHEAD, BACK, AHEAD, "clock is confirmed"]

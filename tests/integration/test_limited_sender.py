@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.cause import Cause
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import Outcome
 from poussetaches.engine.limited_sender import MOST_SENDERS, LimitedSender
 from poussetaches.engine.request import Request
@@ -144,8 +144,8 @@ async def test_name_that_leads_elsewhere_later_is_refused_then(
     outcome = await sender.send(request_to(url))
 
     assert outcome == Outcome(
-        error=f"app.example:{receivers.port} leads to 127.0.0.3, which is no allowed target; see "
-        "the setting allow_target",
+        error=f"app.example:{receivers.port} resolves to 127.0.0.3, which is not an allowed "
+        "target; see the setting allow_target",
         cause=Cause.TARGET_NOT_ALLOWED,
     )
     assert receivers.called == ["127.0.0.2"]
@@ -161,7 +161,7 @@ async def test_one_address_that_is_not_allowed_is_enough(
     outcome = await sender.send(request_to(f"http://app.example:{receivers.port}/"))
 
     assert outcome.error is not None
-    assert "leads to 127.0.0.3" in outcome.error
+    assert "resolves to 127.0.0.3" in outcome.error
     assert not outcome.unreachable
     assert receivers.called == []
 
@@ -215,7 +215,7 @@ async def test_address_that_is_not_allowed_is_not_connected_to(
     await receivers.listen("127.0.0.3")
     sender = sender_of(stack, ["127.0.0.2"], Names())
     origin = f"http://127.0.0.3:{receivers.port}"
-    refusal = f"127.0.0.3:{receivers.port} is no allowed target; see the setting allow_target"
+    refusal = f"127.0.0.3:{receivers.port} is not an allowed target; see the setting allow_target"
 
     assert await sender.send(request_to(origin)) == Outcome(
         error=refusal, cause=Cause.TARGET_NOT_ALLOWED
@@ -237,7 +237,7 @@ async def test_probe_obeys_what_a_name_is_resolved_to(
     refusal = await sender.probe(origin)
 
     assert refusal is not None
-    assert "leads to 127.0.0.3" in (refusal.error or "")
+    assert "resolves to 127.0.0.3" in (refusal.error or "")
     assert "127.0.0.3" not in receivers.called
 
 

@@ -17,9 +17,9 @@ import pytest
 from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 from poussetaches.engine.answer import MAX_BODY
-from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Resolver
+from poussetaches.engine.secret_mask import SecretMask
 from poussetaches.engine.sender import HttpSender
 from tests.factories import NOW
 from tests.hostile.receivers import Handler, misbehaving
@@ -399,11 +399,11 @@ async def test_answer_with_too_many_headers_fails_with_the_limit(sender: HttpSen
 @pytest.mark.parametrize("left", [0, 1, 8, 25, 26])
 async def test_secret_at_the_cut_of_an_answer_is_masked(left: int) -> None:
     secret = "long-and-random/and-secret"
-    masking = Masking([secret.encode()])
+    secret_mask = SecretMask([secret.encode()])
     start = b"x" * (MAX_BODY - left)
     answer = head("HTTP/1.1 500 No") + start + secret.encode() + b"x" * 100
 
-    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, masking=masking)
+    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, secret_mask=secret_mask)
     outcome = await outcome_of(sender, answer)
     await sender.close()
 
@@ -412,9 +412,9 @@ async def test_secret_at_the_cut_of_an_answer_is_masked(left: int) -> None:
 
 
 async def test_secret_in_the_location_of_a_redirect_is_masked() -> None:
-    masking = Masking([b"long-and-random"])
+    secret_mask = SecretMask([b"long-and-random"])
 
-    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, masking=masking)
+    sender = HttpSender(connect_timeout=CONNECT_TIMEOUT, now=lambda: NOW, secret_mask=secret_mask)
     lines = ("HTTP/1.1 302 Found", "Location: /a/long-and-random/b", "Content-Length: 0")
     outcome = await outcome_of(sender, head(*lines))
     await sender.close()

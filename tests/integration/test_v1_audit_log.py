@@ -92,7 +92,7 @@ def test_log_holds_no_secret_of_a_task(tmp_path: Path) -> None:
                 retry={"max_attempts": 1},
             )
         wait_until(lambda: logged(server, "task died"), lambda ended: len(ended) == 2, "the ends")
-        wait_until(lambda: logged(server, "alert not taken"), bool, "the alert")
+        wait_until(lambda: logged(server, "alert not delivered"), bool, "the alert")
         client.patch(
             f"/v1/tasks/{client.get('/v1/tasks').json['tasks'][0]['id']}", text=secrets[3]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 
-from poussetaches.core.moment import SECOND, Moment, Reading
+from poussetaches.core.moment import SECOND, ClockReading, Moment
 from poussetaches.engine.clock import SystemClock
 
 CREEP = 1e-6  # seconds that each turn of the loop takes
@@ -89,9 +89,11 @@ class SimulatedClock(SystemClock):
         """Return the loop's own time."""
         return self._loop.time()
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """Return the wall clock's time together with the uptime."""
-        return Reading(self.now(), int(self._loop.time() * SECOND) + round(self.slept * SECOND))
+        return ClockReading(
+            self.now(), int(self._loop.time() * SECOND) + round(self.slept * SECOND)
+        )
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock ahead, or back."""

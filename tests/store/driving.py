@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from poussetaches.core.changes import Changes
 from poussetaches.core.edits import Edit, Patch
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, Queue, QueueCounts

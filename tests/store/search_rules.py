@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from poussetaches.core.edits import Delete, Run
-from poussetaches.core.failures import FailureGroup, group_of
+from poussetaches.core.failure_group import FailureGroup, group_of
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Lane, QueueCounts
 from poussetaches.core.task import (
     Bury,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.errors import CannotOpenStore, CannotReadExport, CannotWriteFile
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import Bury, Complete, DeliveryForm, Reason, RetryAt, Task
 from poussetaches.store import import_store, verify_store

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.errors import CannotOpenStore
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Queue, QueueCounts

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from poussetaches.core.edits import Requeue
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.schedule import Schedule, declared_as_written

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from poussetaches.core.errors import CannotOpenStore
-from poussetaches.core.failures import FailureGroup, group_of
+from poussetaches.core.failure_group import FailureGroup, group_of
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from poussetaches.core.edits import Requeue
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Queue, QueueOverrides, RetentionOverrides
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.schedule import Schedule

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from poussetaches.core.errors import StoreFull
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.queue import Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
@@ -24,7 +24,7 @@ from poussetaches.engine.alerts import (
 )
 from poussetaches.engine.clock import Bell
 from poussetaches.engine.defects import Defects
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.store.base import News
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import make_task
@@ -383,7 +383,7 @@ async def test_url_is_never_logged(
     tell(chat, make_group(1))
     await chat.texts()
 
-    assert [record.message for record in caplog.records] == ["alert not taken"]
+    assert [record.message for record in caplog.records] == ["alert not delivered"]
     assert "7f3a9c1e" not in str([vars(record) for record in caplog.records])
 
 
@@ -399,7 +399,7 @@ async def test_post_that_fails_with_an_internal_error_is_repeated_and_the_url_is
     await chat.texts()
 
     assert len(await chat.texts(after=INTERVAL)) == 1
-    assert caplog.messages == ["alert broke down", "alert not taken"]
+    assert caplog.messages == ["alert broke down", "alert not delivered"]
     assert "7f3a9c1e" not in caplog.text + str([vars(record) for record in caplog.records])
 
 

@@ -7,7 +7,7 @@ import pytest
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Outcome
 from poussetaches.engine.answer import MAX_BODY, Answer, outcome_of
-from poussetaches.engine.masking import Masking
+from poussetaches.engine.secret_mask import SecretMask
 
 NOW = Moment(1_789_999_200 * 1_000_000)  # Mon, 21 Sep 2026 14:00:00 GMT
 URL = "http://app.test/send"
@@ -18,7 +18,7 @@ def read(
 ) -> Outcome:
     lower = {name.lower(): value for name, value in (headers or {}).items()}
     answer = Answer(status, lambda name: lower.get(name.lower(), ""), body)
-    return outcome_of(answer, url=URL, now=NOW, masking=Masking(secrets))
+    return outcome_of(answer, url=URL, now=NOW, secret_mask=SecretMask(secrets))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from poussetaches.cli.app_workers import workers_of
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.server.worker_count import Workers, queues_to, worker_warnings
 from tests.factories import make_queue
 

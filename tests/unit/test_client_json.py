@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from poussetaches.client.answer import Answer, read_answer
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.call import Call
 from poussetaches.client.client import Client
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.results import TaskInfo
+from poussetaches.client.server_answer import Answer, read_answer
 from poussetaches.client.single_push import encode_task
 from poussetaches.client.transport import Stream
 from tests.application import make_info

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from poussetaches.client.answer import Answer
 from poussetaches.client.batch_push import MAX_BYTES, MAX_TASKS, slices
 from poussetaches.client.call import Call
 from poussetaches.client.client import Client
@@ -25,6 +24,7 @@ from poussetaches.client.errors import (
     Refused,
 )
 from poussetaches.client.request_fields import NewTask
+from poussetaches.client.server_answer import Answer
 from poussetaches.client.transport import Stream
 
 TASK: dict[str, object] = {

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, Moment, Reading
+from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, ClockReading, Moment
 from poussetaches.engine.confirmed_time import ConfirmedTime
 from tests.factories import NOW
 
 BOOT = "a boot"
 
 
-def reading(uptime: int, ahead: int = 0) -> Reading:
+def reading(uptime: int, ahead: int = 0) -> ClockReading:
     """Return what the clocks read after some time, on a wall clock that is ahead."""
-    return Reading(Moment(NOW + uptime + ahead), uptime)
+    return ClockReading(Moment(NOW + uptime + ahead), uptime)
 
 
-def confirmed(*readings: Reading) -> list[int]:
+def confirmed(*readings: ClockReading) -> list[int]:
     """Return how far the confirmed time is ahead of the true one at each reading."""
     time = ConfirmedTime(readings[0])
     return [time.at(each) - NOW - each.uptime for each in readings]
@@ -90,7 +90,7 @@ def test_small_corrections_are_no_leaps() -> None:
 # Over a restart
 
 
-def recalled(before: ConfirmedTime, at: Reading, *, boot_id: str = BOOT) -> ConfirmedTime:
+def recalled(before: ConfirmedTime, at: ClockReading, *, boot_id: str = BOOT) -> ConfirmedTime:
     record = before.record(at, boot_id=BOOT)
     return ConfirmedTime.recalled(record, at, boot_id=boot_id, latest=None)
 
@@ -175,7 +175,7 @@ def test_leap_ahead_that_was_undone_makes_nothing_later() -> None:
 
 
 def test_machine_that_starts_in_1970_is_dated_by_its_store() -> None:
-    at_start = Reading(Moment(5), 5)
+    at_start = ClockReading(Moment(5), 5)
 
     time = ConfirmedTime.recalled(None, at_start, boot_id="", latest=NOW)
 

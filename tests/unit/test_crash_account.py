@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from poussetaches.cli.crash_test.account import Account, account_of
 from poussetaches.cli.crash_test.load import BACKOFF, Pushed
-from poussetaches.cli.crash_test.receiver import Delivery
+from poussetaches.cli.crash_test.task_receiver import Delivery
 
 
 def account(

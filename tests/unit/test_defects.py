@@ -23,9 +23,9 @@ from poussetaches.core.queue import (
 from poussetaches.core.retry import RetryPolicy, backoff
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Reason, Task, TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.recorder import OUTCOME_TRIES
 from poussetaches.engine.scheduler import STORE_RETRY, Scheduler
 from poussetaches.store.base import Finish, Lease, Leased, News, ScheduleEdit
@@ -411,7 +411,7 @@ async def test_outcome_that_can_never_be_recorded_ends_its_task(
     task = await known(failing_store, "task")
     assert (task.state, task.reason) == (TaskState.DEAD, Reason.INTERNAL_ERROR)
     assert (task.last_error or "").startswith("internal error: ZeroDivisionError")
-    assert "outcome given up, the task is ended" in caplog.messages
+    assert "outcome discarded, task ended" in caplog.messages
     await assert_nothing_runs(failing_store)
 
 
@@ -498,7 +498,7 @@ async def test_stop_does_not_wait_for_what_cannot_be_recorded(
     await stopping
 
     assert (await known(failing_store, "task")).state is TaskState.RUNNING
-    assert "outcome not recorded, attempt to be made again" in caplog.messages
+    assert "outcome not recorded, attempt will be repeated" in caplog.messages
 
 
 async def test_observer_that_breaks_down_costs_nothing(

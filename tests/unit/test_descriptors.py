@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poussetaches.core.errors import TooFewDescriptors
-from poussetaches.engine.origins import MOST_PROBES
+from poussetaches.engine.origins import MAX_PROBES
 from poussetaches.engine.resolver import MOST_LOOKUPS
 from poussetaches.server.descriptors import (
     FEWEST,
@@ -42,7 +42,7 @@ def test_parts_fit_into_the_limit_and_none_is_empty(limit: int, max_in_flight: i
     [
         # Exactly enough for all parts.
         (
-            IN_USE + RESERVED + MOST_CONNECTIONS + 256 + MOST_PROBES + MOST_LOOKUPS + IDLE,
+            IN_USE + RESERVED + MOST_CONNECTIONS + 256 + MAX_PROBES + MOST_LOOKUPS + IDLE,
             256,
             Descriptors(max_in_flight=256),
         ),

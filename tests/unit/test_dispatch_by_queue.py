@@ -8,8 +8,8 @@ from poussetaches.core.moment import SECOND, Moment, later
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.task import Outcome, TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith, run_due
 from tests.factories import NOW, make_queue, make_task

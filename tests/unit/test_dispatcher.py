@@ -13,8 +13,8 @@ from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.task import DeliveryForm, Outcome, Reason, TaskState
 from poussetaches.engine.clock import LONGEST_WAIT
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EXACT, EngineWith, run_due
 from tests.factories import NOW, make_task
@@ -974,7 +974,7 @@ async def test_outcome_that_cannot_be_recorded_does_not_hold_up_the_stop(
     sender.release()
     await stopping
 
-    assert "outcome not recorded, attempt to be made again" in caplog.messages
+    assert "outcome not recorded, attempt will be repeated" in caplog.messages
 
 
 # Health

@@ -12,10 +12,10 @@ from poussetaches.core.moment import DAY, SECOND, Moment, later
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.task import Outcome, Reason, TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.driver import AttemptCount, Driver
 from poussetaches.engine.engine import Engine
-from poussetaches.engine.observer import Nobody
+from poussetaches.engine.engine_config import EngineConfig
+from poussetaches.engine.observer import NullObserver
 from poussetaches.engine.request import Request
 from poussetaches.store import open_memory_store
 from poussetaches.store.base import Store
@@ -51,7 +51,7 @@ async def driver_of(
     most_attempts: int = 100,
     **settings: object,
 ) -> tuple[Driver, Engine]:
-    attempts = AttemptCount(Nobody())
+    attempts = AttemptCount(NullObserver())
     queue = msgspec.structs.replace(QueueSettings(retry=EXACT), **settings)
     engine = Engine(
         store=store,

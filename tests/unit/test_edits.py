@@ -43,9 +43,9 @@ def test_task_is_patched_as_the_edit_leaves_it() -> None:
 def test_bulk_edit_spreads_due_times_by_place() -> None:
     edit = edits.Run(at=NOW, spread=3600)
 
-    placed = [edits.placed(edit, place, 4) for place in (0, 2)]
+    spread_out = [edits.spread_out(edit, place, 4) for place in (0, 2)]
 
-    assert placed == [edits.Run(at=NOW), edits.Run(at=Moment(NOW + HOUR // 2))]
+    assert spread_out == [edits.Run(at=NOW), edits.Run(at=Moment(NOW + HOUR // 2))]
 
 
 def test_task_told_to_run_is_due_and_no_pause_holds_it() -> None:

@@ -9,8 +9,8 @@ from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.engine.clock import SystemClock
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.base import News
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EXACT, run_due

@@ -21,7 +21,7 @@ from poussetaches.api.event_hub import (
 from poussetaches.api.event_routes import EventStream
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.moment import rfc3339
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Change, News, TaskChange

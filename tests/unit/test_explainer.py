@@ -8,9 +8,9 @@ from poussetaches.core.errors import StoreFull
 from poussetaches.core.moment import HOUR, Moment, later
 from poussetaches.core.queue import Queue, QueueSettings
 from poussetaches.core.task import Outcome, Task, TaskState
-from poussetaches.core.waiting import WaitingFor, WaitReason
-from poussetaches.engine.config import EngineConfig
+from poussetaches.core.wait_reason import WaitingFor, WaitReason
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.explainer import DETAILS
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith, run_due

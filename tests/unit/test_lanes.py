@@ -10,7 +10,7 @@ from poussetaches.core.queue import Lane, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from tests.factories import NOW, make_queue
 from tests.fakes import FakeClock
 

@@ -20,7 +20,7 @@ from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.limits import reached, room_in
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from tests.effort import examples
 from tests.factories import make_queue
 from tests.fakes import FakeClock
@@ -54,7 +54,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.lanes = Lanes(self.queues, origins=self.origins, clock=self.clock)
         self.waiting: dict[Lane, list[Moment]] = {}
         self.used_at: dict[Lane, Moment] = {}
-        self.on_wire: list[tuple[Lane, str]] = []
+        self.in_flight: list[tuple[Lane, str]] = []
         self.asked: dict[tuple[str, str], float] = {}
         self.server_paused = False
         self.overtaken: Counter[Lane] = Counter()
@@ -92,15 +92,15 @@ class LanesMachine(RuleBasedStateMachine):
         ]
         self.settle(events[event])
 
-    @precondition(lambda self: self.on_wire)
+    @precondition(lambda self: self.in_flight)
     @rule(
         places=st.lists(st.integers(0, 20), min_size=1, max_size=6),
         how=st.sampled_from(["answered"] * 4 + ["asked to wait", "refused"]),
     )
     def end(self, places: list[int], how: str) -> None:
         for place in places:
-            if self.on_wire:
-                self._end(place % len(self.on_wire), how)
+            if self.in_flight:
+                self._end(place % len(self.in_flight), how)
         self.settle()
 
     @rule(seconds=st.sampled_from([0.01, 0.2, 1.0, 9.9, 40.0]))
@@ -162,8 +162,8 @@ class LanesMachine(RuleBasedStateMachine):
 
     @invariant()
     def attempts_on_the_wire_are_counted_right(self) -> None:
-        by_queue = Counter(lane.queue for lane, _ in self.on_wire)
-        by_share = Counter((lane.queue, origin) for lane, origin in self.on_wire)
+        by_queue = Counter(lane.queue for lane, _ in self.in_flight)
+        by_share = Counter((lane.queue, origin) for lane, origin in self.in_flight)
         for queue in self.lanes.states():
             assert queue.in_flight == by_queue.pop(queue.name, 0)
             for share in queue.shares.values():
@@ -187,7 +187,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @property
     def room(self) -> int:
-        return self.max_in_flight - len(self.on_wire)
+        return self.max_in_flight - len(self.in_flight)
 
     def settle(self, during: Callable[[], None] | None = None) -> None:
         """Start all that may start, as the dispatcher does."""
@@ -249,7 +249,7 @@ class LanesMachine(RuleBasedStateMachine):
         """See that no origin takes over its even part while one that has room holds less."""
         origin_of, state = self.queues.origin_of, self.lanes.state_of(name)
         assert state is not None
-        holding = Counter(where for lane, where in self.on_wire if lane.queue == name)
+        holding = Counter(where for lane, where in self.in_flight if lane.queue == name)
         slots = min(self.queues.settings_of(name).concurrency, holding.total() + room)
         taking = Counter(
             origin_of(lane) for lane in Counter(wanted).elements() if lane.queue == name
@@ -272,11 +272,11 @@ class LanesMachine(RuleBasedStateMachine):
         paused = not lane.forced and (self.server_paused or self.queues.is_paused(lane.queue))
         held = self.origins.is_held(origin)
         asked = self.asked.get((lane.queue, origin), 0.0) > self.clock.monotonic()
-        of_queue = [where for known, where in self.on_wire if known.queue == lane.queue]
+        of_queue = [where for known, where in self.in_flight if known.queue == lane.queue]
         rooms: dict[object, int] = {
             lane.queue: settings.concurrency - len(of_queue),
             (lane.queue, origin): self._cap(lane.queue, origin) - of_queue.count(origin),
-            origin: self.origins.slots(origin) - self.origins.on_wire(origin),
+            origin: self.origins.slots(origin) - self.origins.in_flight(origin),
             "lane": 0 if paused or held or asked else 1_000_000,
         }
         state = self.lanes.state_of(lane.queue)
@@ -297,7 +297,7 @@ class LanesMachine(RuleBasedStateMachine):
             for lane, used_at in self.used_at.items()
             if lane.queue == queue and used_at >= since
         }
-        used |= {where for lane, where in self.on_wire if lane.queue == queue}
+        used |= {where for lane, where in self.in_flight if lane.queue == queue}
         if used <= {origin}:
             return settings.concurrency
         return max(1, settings.concurrency * 3 // 4)
@@ -327,7 +327,7 @@ class LanesMachine(RuleBasedStateMachine):
             return
         origin = self.lanes.start_attempt(lane)
         assert origin == self.queues.origin_of(lane)
-        self.on_wire.append((lane, origin))
+        self.in_flight.append((lane, origin))
 
     def _push(self, lane: Lane, run_at: Moment) -> None:
         self.waiting.setdefault(lane, []).append(run_at)
@@ -335,9 +335,9 @@ class LanesMachine(RuleBasedStateMachine):
         self.lanes.add_waiting(lane, run_at)
 
     def _end(self, place: int, how: str) -> None:
-        if place >= len(self.on_wire):
+        if place >= len(self.in_flight):
             return
-        lane, origin = self.on_wire.pop(place)
+        lane, origin = self.in_flight.pop(place)
         self.lanes.end_attempt(lane, origin)
         now = self.clock.monotonic()
         if how == "refused":
@@ -370,7 +370,7 @@ class LanesMachine(RuleBasedStateMachine):
         for lane in list(self.overtaken):
             if lane not in could or lane in started:
                 del self.overtaken[lane]
-        holding = {(lane.queue, where) for lane, where in self.on_wire}
+        holding = {(lane.queue, where) for lane, where in self.in_flight}
         for lane in could - set(started):
             if (lane.queue, self.queues.origin_of(lane)) in holding:
                 continue

@@ -18,12 +18,12 @@ from poussetaches.core.queue import Lane, Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.target import origin_of
 from poussetaches.core.task import Outcome, Task, TaskState
-from poussetaches.core.waiting import WaitReason
-from poussetaches.engine.config import EngineConfig
+from poussetaches.core.wait_reason import WaitReason
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.request import Request
 from poussetaches.engine.virtual_clock import STARTED
 from poussetaches.store.sqlite import SqliteStore

@@ -7,8 +7,8 @@ from poussetaches.core.queue import (
     RetentionOverrides,
 )
 from poussetaches.core.task import Reason, TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.maintenance import SHRINK_PAUSE
 from poussetaches.store.base import Push
 from poussetaches.store.sqlite import SqliteStore

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from poussetaches.core.application import NAMELESS_OWNER, check_same_application
 from poussetaches.core.errors import OwnedByAnother
 from poussetaches.core.schedule import Schedule
+from poussetaches.core.schedule_owner import NAMELESS_OWNER, check_same_application
 from tests.factories import make_schedule, make_task
 
 

@@ -17,7 +17,7 @@ from poussetaches.core.queue import MAX_QUEUES, Queue, QueueOverrides, QueueSett
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
 from poussetaches.core.task import BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import TaskFields
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.store.base import Push
 from tests.factories import NOW, seeded
 

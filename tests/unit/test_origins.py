@@ -190,15 +190,15 @@ def test_attempts_on_the_wire_take_the_slots_of_an_origin_that_was_away() -> Non
     origins = held_at(0.0)
     release(origins, 1.0)
     origins.started(APP)
-    free = [origins.slots(APP) - origins.on_wire(APP)]
+    free = [origins.slots(APP) - origins.in_flight(APP)]
 
     origins.answered(APP)
-    free.append(origins.slots(APP) - origins.on_wire(APP))
+    free.append(origins.slots(APP) - origins.in_flight(APP))
     origins.ended(APP)
-    free.append(origins.slots(APP) - origins.on_wire(APP))
+    free.append(origins.slots(APP) - origins.in_flight(APP))
 
     assert free == [0, 1, 2]
-    assert origins.on_wire(APP) == 0
+    assert origins.in_flight(APP) == 0
 
 
 def test_attempts_take_nothing_from_an_origin_that_was_never_away() -> None:
@@ -206,7 +206,7 @@ def test_attempts_take_nothing_from_an_origin_that_was_never_away() -> None:
 
     origins.started(APP)
 
-    assert (origins.slots(APP), origins.on_wire(APP)) == (ALL_SLOTS, 1)
+    assert (origins.slots(APP), origins.in_flight(APP)) == (ALL_SLOTS, 1)
 
 
 def test_origin_is_told_of_once_when_it_has_a_slot_again() -> None:
@@ -242,7 +242,7 @@ def held_many(origins: Origins, *names: str, now: float, took: float = 0.0) -> N
 
 
 def test_probes_are_limited_and_whoever_waits_longest_is_first() -> None:
-    origins = Origins(hold_for=3600, most_probes=2)
+    origins = Origins(hold_for=3600, max_probes=2)
     held_many(origins, "late", now=1.0)
     held_many(origins, "early", now=0.0)
     held_many(origins, "later", now=2.0)
@@ -257,7 +257,7 @@ def test_probes_are_limited_and_whoever_waits_longest_is_first() -> None:
 
 
 def test_silent_origins_leave_probes_to_the_others() -> None:
-    origins = Origins(hold_for=3600, most_probes=4)
+    origins = Origins(hold_for=3600, max_probes=4)
     silent = [f"silent {number}" for number in range(100)]
     held_many(origins, *silent, now=0.0, took=SLOW_PROBE)
     held_many(origins, APP, now=1.0)
@@ -274,7 +274,7 @@ def test_silent_origins_leave_probes_to_the_others() -> None:
 
 @pytest.mark.parametrize("took", [0.0, SLOW_PROBE])
 def test_origin_is_as_silent_as_its_last_probe(took: float) -> None:
-    origins = Origins(hold_for=3600, most_probes=4)
+    origins = Origins(hold_for=3600, max_probes=4)
     held_many(origins, APP, now=0.0, took=SLOW_PROBE)
     origins.begin_probes(1.0)
     origins.probed(APP, REFUSED, 1.0, took=took)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from poussetaches.core.task import TaskState
-from poussetaches.core.waiting import WaitReason
-from poussetaches.engine.config import EngineConfig
+from poussetaches.core.wait_reason import WaitReason
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith, run_due
 from tests.factories import make_task
@@ -165,7 +165,7 @@ async def test_probes_are_limited_in_number(
     clock: FakeClock,
     most: int,
 ) -> None:
-    engine = await engine_with(EngineConfig(most_probes=most))
+    engine = await engine_with(EngineConfig(max_probes=most))
     sender.always(AWAY)
     for number in range(10):
         await store.add(make_task(f"task-{number}", url=f"http://away{number}.test/"))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poussetaches.core.json_storage import decode
 from poussetaches.core.queue import (
     OVERRIDES,
     Queue,
@@ -20,7 +21,6 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.queue_fields import QueueFields
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
-from poussetaches.core.stored import decode
 
 rates = st.floats(0.001, 1000)
 bursts = st.integers(1, 1000)

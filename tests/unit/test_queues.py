@@ -10,7 +10,7 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
 from poussetaches.core.task import DeliveryForm
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from tests.factories import make_queue, make_task
 
 DEFAULTS = QueueSettings(concurrency=4, rate=5.0, base_url="http://server.test")

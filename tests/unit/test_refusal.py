@@ -10,7 +10,7 @@ from poussetaches.api.schedule_fields import ScheduleFields
 from poussetaches.api.schedule_set import ScheduleSet
 from poussetaches.core.queue import NAME_IN_WORDS
 from poussetaches.core.queue_fields import QueueFields
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.task_fields import TaskFields
 
 URL = "http://app.test/"
@@ -106,11 +106,11 @@ def test_reason_tells_what_is_allowed(
     with pytest.raises(msgspec.ValidationError) as refused:
         msgspec.convert(value, kind)
 
-    assert place_of(str(refused.value), kind) == (field, reason)
+    assert field_and_reason(str(refused.value), kind) == (field, reason)
 
 
 def test_value_as_a_whole_has_no_field() -> None:
-    assert place_of("Expected `object`, got `array`", TaskFields) == (
+    assert field_and_reason("Expected `object`, got `array`", TaskFields) == (
         "",
         "Expected `object`, got `array`",
     )

@@ -11,8 +11,8 @@ from poussetaches.core.moment import SECOND
 from poussetaches.core.queue import Queue, QueueOverrides, QueueSettings
 from poussetaches.core.signature import SignedRequest, body_hash, sign, verify_request
 from poussetaches.core.task import BodyKind, DeliveryForm
-from poussetaches.engine.config import EngineConfig
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.engine_config import EngineConfig
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.request import Request, build_request
 from tests.factories import NOW, make_task
 

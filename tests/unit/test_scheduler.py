@@ -6,8 +6,8 @@ from poussetaches.core.moment import DAY, HOUR, SECOND, Moment, later
 from poussetaches.core.queue import QueueCounts, QueueSettings
 from poussetaches.core.schedule import Misfire, Overlap, Schedule
 from poussetaches.core.task import Reason, TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.base import News
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith, run_due

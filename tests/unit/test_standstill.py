@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from poussetaches.core.task import TaskState
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.engine import Engine
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.store.sqlite import SqliteStore
 from tests.conftest import EngineWith
 from tests.factories import make_task

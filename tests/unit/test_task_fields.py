@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
-from poussetaches.core.nesting import MAX_DEPTH
+from poussetaches.core.json_depth import MAX_DEPTH
 from poussetaches.core.new_task import body_of, check_together
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.task import BodyKind
 from poussetaches.core.task_fields import TaskFields
 
@@ -33,7 +33,7 @@ def refused_field(**fields: object) -> str:
         check_together(said)
         body_of(said, max_body=MAX_BODY)
     except msgspec.ValidationError as exc:
-        return place_of(str(exc), TaskFields)[0]
+        return field_and_reason(str(exc), TaskFields)[0]
     except InvalidTask as exc:
         return exc.field
     raise AssertionError(f"not refused: {fields}")

@@ -11,13 +11,13 @@ import pytest
 from poussetaches.api.task_patch import changes_of
 from poussetaches.core.changes import Changes, amended
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
+from poussetaches.core.json_storage import decode
 from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import HOUR, Moment, rfc3339
 from poussetaches.core.queue import QueueOverrides
 from poussetaches.core.retry import RETRY, RetryOverrides
-from poussetaches.core.stored import decode
 from poussetaches.core.task import BodyKind, DeliveryForm, Task, TaskState
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from tests.factories import NOW, make_ended, make_task
 from tests.unit.test_new_task import queues_of
 

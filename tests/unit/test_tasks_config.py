@@ -59,7 +59,7 @@ def test_signing_secrets_are_those_of_the_servers_setting(
 
 
 def test_signing_secret_that_is_not_base64_is_refused() -> None:
-    with pytest.raises(SettingsError, match="SIGNING_SECRET: what follows whsec_ is not base64"):
+    with pytest.raises(SettingsError, match="SIGNING_SECRET: the part after whsec_ is not base64"):
         read_signing_secrets("whsec_!")
 
 

@@ -19,7 +19,7 @@ from poussetaches.client.declaration_sender import (
 from poussetaches.client.errors import Busy, Conflict, InvalidRequest, NoAnswer, Refused
 from poussetaches.client.results import DeclaredSchedules
 from poussetaches.client.tasks import Tasks
-from poussetaches.core.probe import DeclarationStatus, Refusal
+from poussetaches.core.probe_answer import DeclarationStatus, Refusal
 from poussetaches.core.queue_fields import EXAMPLES
 from poussetaches.core.responses import RefusedSchedule
 from tests.application import RecordingPusher, make_tasks
@@ -208,7 +208,7 @@ def test_schedule_that_the_server_would_refuse_is_refused_where_it_is_written(
         ("retry", {"tries": 3}, "retry.tries is not known"),
         ("retry", {"dead_on": [99]}, "retry.dead_on[0] must be a whole number from 100 to 599"),
         ("retry", {"dead_on": ["4x"]}, 'from 100 to 599, or a class of statuses like "2xx"'),
-        ("retry", {"min_backoff": 9, "max_backoff": 3}, "is longer than max_backoff"),
+        ("retry", {"min_backoff": 9, "max_backoff": 3}, "must not be longer than max_backoff"),
         ("base_url", "shop:80", "must begin with http:// or https://; for example base_url='http"),
         ("base_url", "http://shop?a=1", "must have no query and no fragment"),
         (

@@ -277,7 +277,7 @@ A_MOMENT = "must be a date and time with a time zone; for example"
         ({"key": 42}, "key=42 is not allowed: must be text without a zero character"),
         ({"unique": 42}, "unique=42 is not allowed: must be text"),
         ({"on_conflict": "drop"}, "on_conflict='drop' is not allowed: must be one of 'keep'"),
-        ({"on_conflict": "keep"}, "on_conflict: has no meaning without unique"),
+        ({"on_conflict": "keep"}, "on_conflict: requires unique"),
         ({"labels": {"a": "b", "u": 42}}, "labels['u'] must be text without a zero character"),
         ({"labels": {"a:b": "c"}}, "not allowed: a name in it: must be text without a colon or"),
         (

@@ -29,7 +29,7 @@ from poussetaches.client.handler_exception import GiveUp, RetryLater
 from poussetaches.client.receiver import Delivery, Receiver
 from poussetaches.client.results import EndedTask, ProgressReport
 from poussetaches.client.tasks import Tasks
-from poussetaches.core.probe import Refusal, declaration_in, probe_answer_in
+from poussetaches.core.probe_answer import Refusal, declaration_in, probe_answer_in
 from poussetaches.core.signature import body_hash, sign
 from tests.application import KEY, NOW, RecordingPusher, delivery, make_tasks, signed
 

@@ -18,10 +18,10 @@ from poussetaches.api.views import (
     wait_view,
 )
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.task import BodyKind, DeliveryForm, Task, TaskState
-from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.core.wait_reason import WaitingFor, WaitReason
 from poussetaches.engine.limits import Limit, Scope
 from tests.factories import NOW, URL, make_attempt, make_ended, make_task
 

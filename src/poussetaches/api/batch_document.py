@@ -14,7 +14,7 @@ import msgspec
 
 from poussetaches.api.problems import Problem, invalid, too_large
 from poussetaches.api.request_body import decode
-from poussetaches.core.nesting import brackets, depths
+from poussetaches.core.json_depth import brackets, depths
 
 GROUP = 512 * 1024  # bytes of tasks decoded at once; more if one of them is larger
 BLOCK = 8 * 1024  # bytes

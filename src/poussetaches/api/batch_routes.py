@@ -20,7 +20,7 @@ from poussetaches.api.request_body import check_encoding, cut_off, discard_rest
 from poussetaches.api.task_pusher import TaskPusher, build_push
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
 from poussetaches.core.new_task import TaskBuilder
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.task_fields import TaskFields
 from poussetaches.store.base import Push
 
@@ -175,7 +175,7 @@ class _Pushes:
                 check_encoding(json)
             push = build_push(self._builder, self._decoder.decode(json))
         except msgspec.ValidationError as exc:
-            self._add_error(position, *place_of(str(exc), TaskFields))
+            self._add_error(position, *field_and_reason(str(exc), TaskFields))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise json_problem(json, exc, field=self.field(position, "")) from None
         except TargetNotAllowed as exc:

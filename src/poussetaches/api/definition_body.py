@@ -12,9 +12,9 @@ from starlette.requests import Request
 from poussetaches.api.json_errors import json_problem
 from poussetaches.api.problems import Problem, invalid
 from poussetaches.api.request_body import decode
-from poussetaches.core import stored
+from poussetaches.core import json_storage
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 from poussetaches.core.merge_patch import merged
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.queue import NAME, NAME_IN_WORDS, OVERRIDES, QueueOverrides
 
 V = TypeVar("V")
@@ -76,4 +76,4 @@ def patched_overrides(
     """
     if given.rate is not None:  # the patch may have it as a string such as "5/s"
         patch = merged(patch, msgspec.json.encode({"rate": given.rate}))
-    return stored.decode(OVERRIDES, patched(stored.encode(current), patch, code=code))
+    return json_storage.decode(OVERRIDES, patched(json_storage.encode(current), patch, code=code))

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.problems import invalid
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 
 V = TypeVar("V")
 
@@ -112,4 +112,4 @@ def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] =
     try:
         return msgspec.convert(parameters, struct, strict=False)
     except msgspec.ValidationError as exc:
-        raise invalid("invalid-query", *place_of(str(exc), struct)) from None
+        raise invalid("invalid-query", *field_and_reason(str(exc), struct)) from None

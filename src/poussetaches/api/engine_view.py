@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.task import Task
-from poussetaches.core.waiting import WaitingFor
+from poussetaches.core.wait_reason import WaitingFor
 from poussetaches.engine.limits import Limit
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 
 
 class EngineView(Protocol):

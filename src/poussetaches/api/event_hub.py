@@ -19,7 +19,7 @@ from starlette.types import Send
 
 from poussetaches.api.views import progress_view, shown_time
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.task import Task
 from poussetaches.core.task_fields import ShownTime
 from poussetaches.engine.clock import Bell, Clock

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from poussetaches import __version__
 from poussetaches.api.endpoint import JSON, Endpoint
 from poussetaches.api.problems import FieldError
-from poussetaches.core.progress import ATTEMPT_TOKEN
+from poussetaches.core.progress_report import ATTEMPT_TOKEN
 
 PATH = "/openapi.json"
 PROBLEM_JSON = "application/problem+json"

@@ -29,7 +29,7 @@ from poussetaches.api.views import response_text
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
 from poussetaches.core.moment import MINUTE, SECOND, Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
-from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
+from poussetaches.core.original_constants import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, first_occurrence
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import MAX_DELAY, DeliveryForm, Task, TaskState

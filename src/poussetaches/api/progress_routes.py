@@ -19,7 +19,7 @@ from poussetaches.api.problems import Problem
 from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.task_routes import not_found
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import ATTEMPT_TOKEN, LARGEST_AMOUNT, LONGEST_NOTE, Progress
+from poussetaches.core.progress_report import ATTEMPT_TOKEN, LARGEST_AMOUNT, LONGEST_NOTE, Progress
 from poussetaches.store.base import Store
 
 _LIMITS = Meta(ge=0, le=LARGEST_AMOUNT)

@@ -19,7 +19,6 @@ from poussetaches.api.problems import after_change
 from poussetaches.api.request_body import read_body
 from poussetaches.api.task_wait import ENDED
 from poussetaches.api.views import WaitView, age, wait_view
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.edits import Delete
 from poussetaches.core.errors import InvalidQueue, QueueInUse, QueueNotFound, TooMany
 from poussetaches.core.filter import TaskFilter
@@ -39,6 +38,7 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.queue_fields import QueueFields, check_queue
 from poussetaches.core.target import is_path
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Store
 

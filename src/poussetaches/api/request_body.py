@@ -15,7 +15,7 @@ from starlette.types import Receive
 
 from poussetaches.api.json_errors import json_problem
 from poussetaches.api.problems import Problem, invalid, too_large, unavailable
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 
 V = TypeVar("V")
 
@@ -145,7 +145,7 @@ def decode(
         check_encoding(body)
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise invalid(code, *place_of(str(exc), decoder.type)) from None
+        raise invalid(code, *field_and_reason(str(exc), decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise json_problem(body, exc, offset=offset) from None
 

@@ -14,7 +14,7 @@ from poussetaches.core.changes import merged_retry
 from poussetaches.core.errors import InvalidSchedule, InvalidTask, OwnedByAnother
 from poussetaches.core.headers import merged_headers
 from poussetaches.core.merge_patch import Document, document_in, is_null
-from poussetaches.core.original import OWNER as ORIGINAL
+from poussetaches.core.original_constants import OWNER as ORIGINAL
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import BodyKind, Task
 

@@ -51,7 +51,7 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
-from poussetaches.core.original import OWNER as ORIGINAL
+from poussetaches.core.original_constants import OWNER as ORIGINAL
 from poussetaches.core.queue import Name
 from poussetaches.core.responses import RefusedSchedule
 from poussetaches.core.schedule import (

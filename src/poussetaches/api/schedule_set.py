@@ -18,11 +18,11 @@ from poussetaches.api.schedule_fields import (
     Version,
 )
 from poussetaches.api.schedule_patch import successor
-from poussetaches.core.application import check_same_application
 from poussetaches.core.errors import Conflict, Invalid
 from poussetaches.core.queue import Name
 from poussetaches.core.responses import RefusedSchedule
 from poussetaches.core.schedule import MAX_SCHEDULES, Schedule, check_owner, declared_as_written
+from poussetaches.core.schedule_owner import check_same_application
 from poussetaches.store.base import Store
 
 YIELD_EVERY = 50  # schedules between turns of the event loop: each takes up to 1 ms

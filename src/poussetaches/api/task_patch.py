@@ -8,6 +8,7 @@ import msgspec
 
 from poussetaches.core.changes import NO_CHANGES, BodyChange, Changes
 from poussetaches.core.errors import InvalidTask
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 from poussetaches.core.merge_patch import (
     Document,
     document_in,
@@ -16,7 +17,6 @@ from poussetaches.core.merge_patch import (
     merged_document,
 )
 from poussetaches.core.moment import Moment, later
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 from poussetaches.core.new_task import (
     body_of,
     check_callbacks,
@@ -25,11 +25,11 @@ from poussetaches.core.new_task import (
     planned,
     values_of,
 )
-from poussetaches.core.refusal import place_of
+from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind
 from poussetaches.core.task_fields import TaskChanges, TaskFields
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 
 CHANGEABLE = frozenset(TaskChanges.__struct_fields__)
 
@@ -128,4 +128,4 @@ def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:
     try:
         return decoder.decode(msgspec.json.encode(document))
     except msgspec.ValidationError as exc:
-        raise InvalidTask(*place_of(str(exc), decoder.type)) from None
+        raise InvalidTask(*field_and_reason(str(exc), decoder.type)) from None

@@ -40,7 +40,7 @@ from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.core.task_fields import TaskChanges, TaskFields
-from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.core.wait_reason import WaitingFor, WaitReason
 from poussetaches.store.base import Pushed, Store
 
 TAG = "Tasks"

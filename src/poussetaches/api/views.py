@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import base64
 import codecs
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import attrgetter
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from poussetaches.core.headers import MASKED
 from poussetaches.core.moment import Moment, rfc3339, seconds_between
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.responses import AttemptResponse, ProgressResponse
 from poussetaches.core.retry import RetryFields, overrides_of
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import ShownTask, ShownTime
-from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.core.wait_reason import WaitingFor, WaitReason
 from poussetaches.engine.limits import Limit
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
-V = TypeVar("V")
-
 _shown_fields = attrgetter(*ShownTask.__struct_fields__)
-_TIMES = ("created_at", "run_at", "expires_at", "ended_at")
+_TIMES = [
+    ShownTask.__struct_fields__.index(name)
+    for name in ("created_at", "run_at", "expires_at", "ended_at")
+]
+_RUN_AT = ShownTask.__struct_fields__.index("run_at")
+_RETRY = ShownTask.__struct_fields__.index("retry")
 
 # The range of RFC 3339. Times of imported tasks may be outside.
 _FIRST = Moment(-62_135_596_800_000_000)
@@ -115,19 +118,18 @@ def list_views(tasks: Iterable[Task], limits: Iterable[list[Limit] | None]) -> l
     waits: list[WaitView] | UnsetType = UNSET
     views = []
     for task, reached in zip(tasks, limits, strict=True):
-        run_at = shown_time(task.run_at)
+        values = _shown_values(task)
         if reached is not last:  # tasks with the same limits share a list
-            last, waits = (
-                reached,
-                UNSET if reached is None else _short_waits(reached, task, run_at),
-            )
-        views.append(_view_as(ListedTask, task, {"waiting_for": waits}, run_at=run_at))
+            last, waits = reached, UNSET
+            if reached is not None:
+                waits = _short_waits(reached, task, values[_RUN_AT])
+        views.append(ListedTask(*values, waiting_for=waits))
     return views
 
 
 def task_view(task: Task, *, secret_headers: frozenset[str]) -> TaskView:
     """Return the view of a task; ``secret_headers`` are lower-case names."""
-    return _view_as(TaskView, task, _body_fields(task, secret_headers))
+    return TaskView(*_shown_values(task), **_body_fields(task, secret_headers))
 
 
 def task_detail(
@@ -145,7 +147,7 @@ def task_detail(
         extra["waiting_for"] = [wait_view(reason) for reason in waiting_for]
     if progress is not None:
         extra["progress"] = progress_view(progress)
-    return _view_as(TaskDetail, task, extra)
+    return TaskDetail(*_shown_values(task), **extra)
 
 
 def attempt_view(attempt: Attempt) -> AttemptView:
@@ -230,25 +232,17 @@ def shown_time_or_none(moment: Moment | None) -> str | None:
     return None if moment is None else shown_time(moment)
 
 
-def _view_as(
-    kind: Callable[..., V],
-    task: Task,
-    extra: dict[str, object],
-    *,
-    run_at: ShownTime | None = None,
-) -> V:
-    """Return a view of a task, with the ``extra`` fields of this kind of view."""
-    fields = dict(zip(ShownTask.__struct_fields__, _shown_fields(task), strict=True))
-    for name in _TIMES:
-        fields[name] = shown_time_or_none(fields[name])
-    if run_at is not None:
-        fields["run_at"] = run_at
+def _shown_values(task: Task) -> list[Any]:
+    """Return the values of the fields of ``ShownTask``."""
+    values = list(_shown_fields(task))
+    for index in _TIMES:
+        values[index] = shown_time_or_none(values[index])
     if task.retry is not None:
-        fields["retry"] = RetryFields(**overrides_of(task.retry))
-    return kind(**fields, **extra)
+        values[_RETRY] = RetryFields(**overrides_of(task.retry))
+    return values
 
 
-def _body_fields(task: Task, secret_headers: frozenset[str]) -> dict[str, object]:
+def _body_fields(task: Task, secret_headers: frozenset[str]) -> dict[str, Any]:
     """Return a task's headers, and its body in the form in which it was pushed."""
     headers = masked(task.headers, secret_headers=secret_headers)
     if task.delivery is DeliveryForm.ENVELOPE or task.body_kind is BodyKind.BASE64:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from poussetaches.cli.options import Config, DataDir, Force, data_folder
 from poussetaches.cli.progress_bar import progress_bar
+from poussetaches.cli.shared_options import Config, DataDir, Force, data_folder
 
 
 def backup(

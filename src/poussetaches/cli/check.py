@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poussetaches.cli.options import Config, DataDir, Url, server_address
+from poussetaches.cli.shared_options import Config, DataDir, Url, server_address
 from poussetaches.core.target import without_credentials
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from poussetaches.core.cause import Cause
 from poussetaches.core.delivery_refusal import RefusalCode, refusal_in
-from poussetaches.core.probe import DeclarationStatus, probe_answer_in
+from poussetaches.core.probe_answer import DeclarationStatus, probe_answer_in
 
 if TYPE_CHECKING:
     from poussetaches.client.results import AttemptInfo

@@ -6,7 +6,7 @@ import time
 from http import HTTPStatus
 
 from poussetaches.cli.check_findings import Finding, attempt_finding, declaration_finding
-from poussetaches.cli.options import ServerAddress
+from poussetaches.cli.shared_options import ServerAddress
 from poussetaches.client import Client
 from poussetaches.client.errors import (
     ClientError,
@@ -19,8 +19,8 @@ from poussetaches.client.errors import (
 )
 from poussetaches.client.results import TaskInfo
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.probe import DeclarationStatus, declaration_in
-from poussetaches.core.target import joined, without_credentials
+from poussetaches.core.probe_answer import DeclarationStatus, declaration_in
+from poussetaches.core.target import absolute_url, without_credentials
 
 ANSWER_LIMIT = 10.0  # seconds for the application to answer
 START_LIMIT = 5.0  # seconds for the server to start the attempt
@@ -106,7 +106,7 @@ def _delivered(client: Client, *, queue: str, probe_url: str) -> tuple[TaskInfo,
     )
     try:
         base_url = client.queue(queue).base_url
-        target = joined(base_url, probe_url) if base_url else probe_url
+        target = absolute_url(base_url, probe_url) if base_url else probe_url
         return _ended(client, pushed.id), target
     finally:
         client.delete(pushed.id)

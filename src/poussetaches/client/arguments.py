@@ -20,7 +20,7 @@ from poussetaches.client.codec import Codec, CodecError
 from poussetaches.client.handler_function import unwrap
 from poussetaches.client.results import EndedTask
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 
 _POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 _POSITIONAL_OR_KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -13,9 +13,9 @@ from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.response import Response
 
 from poussetaches.client.address import Address
-from poussetaches.client.answer import Answer
 from poussetaches.client.call import Call
 from poussetaches.client.errors import ClientError, NoAnswer
+from poussetaches.client.server_answer import Answer
 from poussetaches.core.errors import SettingsError
 
 IDLE_CONNECTION = timedelta(seconds=30)  # the server closes after 75 s; ours are closed first

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from poussetaches.client.answer import Answer, read_answer
 from poussetaches.client.call import Call
 from poussetaches.client.errors import ClientError, PushFailed
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.results import BatchResult, PushedTask
+from poussetaches.client.server_answer import Answer, read_answer
 from poussetaches.client.single_push import encode_task, is_refusal, keyed
 
 LINES = "application/x-ndjson"

@@ -20,9 +20,9 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
 from poussetaches.client.address import Address
-from poussetaches.client.answer import Answer
 from poussetaches.client.call import Call
 from poussetaches.client.errors import NoAnswer
+from poussetaches.client.server_answer import Answer
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
-from poussetaches.client.answer import Answer, check_empty, check_status, read_answer
 from poussetaches.client.call import Call, Query, optional_query
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.errors import NoAnswer, Refused
 from poussetaches.client.installation import warn_of_original
 from poussetaches.client.results import TaskInfo, TaskPage
 from poussetaches.client.retry_timer import RetryTimer
+from poussetaches.client.server_answer import Answer, check_empty, check_status, read_answer
 from poussetaches.client.single_push import key_maker
 from poussetaches.client.transport import AsyncTransport
 

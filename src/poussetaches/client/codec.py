@@ -17,7 +17,7 @@ from poussetaches.client.json_value import children, to_json_value
 from poussetaches.client.type_parts import TypePart
 from poussetaches.client.value_comparison import first_difference
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 
 
 class CodecError(PousseTachesError):

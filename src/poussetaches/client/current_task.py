@@ -12,7 +12,7 @@ from datetime import datetime
 from poussetaches.client.progress_reporter import ProgressReporter
 from poussetaches.client.results import ProgressReport
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.progress import LONGEST_NOTE
+from poussetaches.core.progress_report import LONGEST_NOTE
 
 NO_TASK = "-"  # in log lines outside of tasks
 

@@ -14,7 +14,7 @@ from poussetaches.client.errors import ClientError, Conflict, InvalidRequest
 from poussetaches.client.request_fields import QueueFields
 from poussetaches.client.results import DeclaredSchedules
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.probe import DeclarationStatus, Refusal
+from poussetaches.core.probe_answer import DeclarationStatus, Refusal
 
 FIRST_WAIT = 1.0  # seconds before a retry; doubles each time
 MAX_WAIT = 60.0  # seconds

@@ -22,12 +22,12 @@ from poussetaches.client.task_function import (
 )
 from poussetaches.client.task_names import SERVER_NAME, check_name
 from poussetaches.client.validation import check_known, check_queue_settings, check_run_rules
-from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
 from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.schedule import NOT_IN_SCHEDULES, OF_ONE_RUN, check_new_expression
-from poussetaches.core.target import is_path, joined
+from poussetaches.core.schedule_owner import NAMELESS_OWNER
+from poussetaches.core.target import absolute_url, is_path
 
 CALLBACKS = ("on_success", "on_dead")
 MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
@@ -155,7 +155,7 @@ class Declarations:
         base_url = self.queues.get(queue, {}).get("base_url", self._base_url)
         if base_url is None or not self.has_server():
             return path
-        return joined(cast("str", base_url), path)
+        return absolute_url(cast("str", base_url), path)
 
     def routed_queue(self, name: str | None) -> RoutedQueue | None:
         """Return a queue of the server if the code sets its base URL, else None."""

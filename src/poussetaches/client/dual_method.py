@@ -20,8 +20,8 @@ from functools import wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from poussetaches.client.answer import Answer
 from poussetaches.client.call import Call
+from poussetaches.client.server_answer import Answer
 from poussetaches.client.transport import Stream, Transport
 
 P = ParamSpec("P")

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, cast
 
-from poussetaches.client.answer import Answer, check_status, not_understood
 from poussetaches.client.call import Call
 from poussetaches.client.environment import AUTH_KEY, read_secret
 from poussetaches.client.errors import ClientError, NoAnswer, NotUnderstood, Refused
+from poussetaches.client.server_answer import Answer, check_status, not_understood
 from poussetaches.client.transport import HttpTransport, Transport
 
 T = TypeVar("T")

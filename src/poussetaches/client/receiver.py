@@ -30,8 +30,8 @@ from poussetaches.client.handler_guard import HandlerStopped, call_guarded
 from poussetaches.client.progress_reporter import ProgressReporter
 from poussetaches.client.results import ProgressReport
 from poussetaches.client.task_function import TaskFunction
-from poussetaches.core.probe import MOST_QUEUES, DeclarationStatus, ProbeAnswer, shortened
-from poussetaches.core.progress import ATTEMPT_TOKEN
+from poussetaches.core.probe_answer import MOST_QUEUES, DeclarationStatus, ProbeAnswer, shortened
+from poussetaches.core.progress_report import ATTEMPT_TOKEN
 
 MAX_ERROR_LENGTH = 500  # characters; the server shows the first line of an answer
 PROBE = "_check"  # reserved for `poussetaches check`

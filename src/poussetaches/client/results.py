@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 import msgspec
 
 from poussetaches.client.request_fields import RetryInfo, State
-from poussetaches.core.progress import LARGEST_AMOUNT
+from poussetaches.core.progress_report import LARGEST_AMOUNT
 from poussetaches.core.responses import (
     AttemptResponse,
     FailureGroupResponse,

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
-from poussetaches.client.answer import check_events, refusal
 from poussetaches.client.call import Call, optional_query
 from poussetaches.client.caller import Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.errors import NoAnswer, Refused
 from poussetaches.client.event_stream import OK, SILENCE, EventReader
 from poussetaches.client.results import Event, PauseResult, StatsInfo
+from poussetaches.client.server_answer import check_events, refusal
 
 
 class ServerMethods(Caller):

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from poussetaches.client.answer import Answer, read_answer
 from poussetaches.client.errors import ClientError, NotUnderstood, PushFailed
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.request_json import encode_request
 from poussetaches.client.results import PushedTask, TaskInfo
 from poussetaches.client.retry_timer import is_temporary
+from poussetaches.client.server_answer import Answer, read_answer
 
 KEY_LENGTH = 16  # random bytes
 KEY_TTL = 600.0  # seconds for which a push may be retried

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Literal, Unpack
 
-from poussetaches.client.answer import check_empty
 from poussetaches.client.batch_push import batch_failed, slices
 from poussetaches.client.call import Call, filter_query, path_of
 from poussetaches.client.caller import BULK_TIMEOUT, Caller
@@ -23,8 +22,9 @@ from poussetaches.client.results import (
     TaskInfo,
 )
 from poussetaches.client.retry_timer import RetryTimer
+from poussetaches.client.server_answer import check_empty
 from poussetaches.client.single_push import encode_task, keyed, push_failed, read_pushed
-from poussetaches.core.progress import ATTEMPT_TOKEN
+from poussetaches.core.progress_report import ATTEMPT_TOKEN
 
 TASKS = "/v1/tasks"
 MAX_POLL = 60.0  # seconds, the server's limit

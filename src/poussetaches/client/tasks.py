@@ -61,7 +61,7 @@ from poussetaches.client.task_function import (
 from poussetaches.client.task_names import name_of
 from poussetaches.client.task_registry import TaskRegistry
 from poussetaches.core.errors import SettingsError
-from poussetaches.core.probe import DeclarationStatus
+from poussetaches.core.probe_answer import DeclarationStatus
 
 P = ParamSpec("P")
 R = TypeVar("R")

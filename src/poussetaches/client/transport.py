@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from poussetaches.client.address import Address, read_address, url_for_messages
-from poussetaches.client.answer import Answer
 from poussetaches.client.call import Call
+from poussetaches.client.server_answer import Answer
 
 if TYPE_CHECKING:
     from poussetaches.client.async_connections import AsyncConnections

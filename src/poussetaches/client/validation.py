@@ -134,7 +134,7 @@ def _refusal_of(
     from poussetaches.core.refusal import (  # noqa: PLC0415  # see check_queue_settings
         OF_A_NAME,
         allowed_values,
-        place_of,
+        field_and_reason,
     )
 
     try:
@@ -142,7 +142,7 @@ def _refusal_of(
         if check is not None:
             check(fields)
     except msgspec.ValidationError as exc:
-        field, reason = place_of(str(exc), kind)
+        field, reason = field_and_reason(str(exc), kind)
         if not reason.startswith(OF_A_NAME) and (allowed := allowed_values(kind, field)):
             reason = f"must be {allowed}"
         return _Refusal(field, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 from poussetaches.core.task import BodyKind
 
 

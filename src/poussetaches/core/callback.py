@@ -1,4 +1,4 @@
-"""Callbacks: a task that tells of another task's end."""
+"""Callbacks: tasks that report the end of other tasks."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def check_callback(field: str, url: str) -> None:
 def callback_of(
     task: Task, attempt: Attempt | None, queue: QueueOverrides, *, id: str, now: Moment
 ) -> Task | None:
-    """Return the task that tells of the end of another; None when nobody asked for it.
+    """Return the task that reports the end of another; None if no callback is set.
 
-    It has no callbacks of its own. Headers and body of the ended task are not told.
+    It has no callbacks of its own. It does not contain the headers and body of the ended task.
     """
     if task.state is TaskState.SUCCEEDED:
         url = queue.on_success if task.on_success is None else task.on_success

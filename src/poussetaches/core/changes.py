@@ -1,4 +1,4 @@
-"""``Changes``: what a patch changes of a task, as a value; and what becomes of a task by it."""
+"""``Changes``: the changes of a task as a value, and their application to a task."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from poussetaches.core.allowed import AllowedTargets, check_path
 from poussetaches.core.body import check_body
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.headers import merged_headers
 from poussetaches.core.merge_patch import Document, document_in, is_object, merged_document
 from poussetaches.core.moment import Moment
 from poussetaches.core.retry import RetryOverrides, check_retry
+from poussetaches.core.target_allowlist import AllowedTargets, check_path
 from poussetaches.core.task import BodyKind, DeliveryForm, Task, TaskState
 from poussetaches.core.task_fields import MAX_LABELS
 
@@ -37,9 +37,9 @@ class PathTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """Changes of a task's fields, checked as far as that does not depend on the task."""
+    """Changes of a task's fields. All checks that do not depend on the task have passed."""
 
-    fields: Mapping[str, object] = {}  # new values, whatever the old ones are
+    fields: Mapping[str, object] = {}  # new values, which do not depend on the old ones
     headers: Mapping[str, str | None] | None = None  # by name; None removes a header
     labels: Mapping[str, str | None] | None = None
     retry: Mapping[str, object] | None = None  # fields of the retry policy; None resets one
@@ -70,7 +70,9 @@ def amended(task: Task, changes: Changes) -> Task:
     if changes.retry is not None:
         changed["retry"] = merged_retry(task.retry, changes.retry)
     if task.delivery is DeliveryForm.ENVELOPE and "retry" in changed:
-        raise InvalidTask("retry", "cannot be changed: the original's route has its own")
+        raise InvalidTask(
+            "retry", "cannot be changed: tasks of the original's API have a fixed policy"
+        )
     if changes.body is not None:
         changed |= _changed_body(task, changes.body)
     if changes.run_at is not None:

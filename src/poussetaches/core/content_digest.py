@@ -1,4 +1,4 @@
-"""Digests of pushes, to find out whether two pushes with the same key are the same."""
+"""Digests of pushes, which show whether two pushes with the same key are equal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def content_digests(task: Task) -> tuple[bytes, ...]:
 def canonical_json(body: bytes) -> bytes:
     """Return JSON with sorted keys and without spaces; return a body that is not JSON unchanged.
 
-    Numbers keep their text, so 1 and 1.0 are different values, whatever a receiver makes of them.
+    Numbers keep their text, so 1 and 1.0 are different values.
     """
     try:
         return _ENCODER.encode(_DECODER.decode(body))

@@ -174,7 +174,7 @@ def read_crontab(line: str) -> Crontab:
 
 
 def check_steps(line: str) -> None:
-    """Check that each step of a readable line has an effect, which ``*/90`` minutes have not.
+    """Check that each step of a readable line has an effect, unlike that of ``*/90`` minutes.
 
     ``read_crontab`` ignores such a step, since earlier versions did, and stored schedules may have
     one.

@@ -1,4 +1,4 @@
-"""Edits: what people do to tasks, as values; and what becomes of a task by one."""
+"""Edits: manual changes to tasks as values, and their application to a task."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """Delete a task, whatever its state."""
+    """Delete a task in any state."""
 
 
 Edit = Patch | Run | Requeue | Cancel | Delete
@@ -68,11 +68,11 @@ def edited(task: Task, edit: Edit) -> Task | None:
             return None
 
 
-def placed(edit: Edit, place: int, count: int) -> Edit:
+def spread_out(edit: Edit, index: int, count: int) -> Edit:
     """Return the edit of one of ``count`` tasks, due at its part of the spread."""
     if not isinstance(edit, Run | Requeue) or not edit.spread:
         return edit
-    at = later(edit.at, edit.spread * place / count)
+    at = later(edit.at, edit.spread * index / count)
     return msgspec.structs.replace(edit, at=at, spread=0.0)
 
 
@@ -112,7 +112,7 @@ def requeue(task: Task, *, at: Moment) -> Task:
 
 
 def cancel(task: Task, *, now: Moment) -> Task:
-    """Return a waiting task as dead, and a running one as not to be tried again.
+    """Return a waiting task as dead, and a running one as cancelled, so that it is not retried.
 
     Raises:
         StateConflict: it has ended.

@@ -13,11 +13,11 @@ class PousseTachesError(Exception):
 
 
 class SettingsError(PousseTachesError):
-    """A setting is unknown or impossible."""
+    """A setting is unknown or has an invalid value."""
 
 
 class EditFailed(PousseTachesError):
-    """The change failed with an internal error, and nothing was changed; the log says where."""
+    """The change failed with an internal error, and nothing was changed; see the server's log."""
 
 
 class Invalid(PousseTachesError):
@@ -34,11 +34,11 @@ class InvalidTask(Invalid):
 
 
 class BodyTooLarge(InvalidTask):
-    """A task's body is longer than is allowed."""
+    """A task's body is too long."""
 
 
 class TargetNotAllowed(Invalid):
-    """Nothing may be sent to where a URL leads."""
+    """Sending to this URL is not allowed."""
 
 
 class InvalidQueue(Invalid):
@@ -54,7 +54,7 @@ class InvalidSchedule(Invalid):
 
 
 class NotFound(PousseTachesError):
-    """There is nothing of this name."""
+    """Nothing has this name."""
 
 
 class TaskNotFound(NotFound):
@@ -62,15 +62,15 @@ class TaskNotFound(NotFound):
 
 
 class QueueNotFound(NotFound):
-    """There is no queue of this name."""
+    """There is no queue with this name."""
 
 
 class ScheduleNotFound(NotFound):
-    """There is no schedule of this name."""
+    """There is no schedule with this name."""
 
 
 class Conflict(PousseTachesError):
-    """What there is stands in the way."""
+    """The request conflicts with the current state."""
 
 
 class StateConflict(Conflict):
@@ -82,18 +82,18 @@ class StateConflict(Conflict):
 
 
 class TaskFailed(Conflict):
-    """An internal error kept the task from being changed."""
+    """The task could not be changed because of an internal error; see the server's log."""
 
 
 class KeyConflict(Conflict):
-    """The key stands for a push of another url, method or body."""
+    """The key was used for a push with another url, method or body."""
 
     def __init__(self, key: str, place: int = 0) -> None:
         super().__init__(
-            f"the key {key!r} was used for a push with another url, method or body; give each "
-            "push a key of its own, or push the same again"
+            f"the key {key!r} was used for a push with another url, method or body; use "
+            "another key, or repeat the same push"
         )
-        self.place = place  # of the push among those given
+        self.place = place  # index of the push in its batch
 
 
 class QueueInUse(Conflict):
@@ -105,11 +105,11 @@ class OwnedByAnother(Conflict):
 
 
 class OlderVersion(Conflict):
-    """A newer version of this owner's schedules is kept already."""
+    """A newer version of this owner's schedules is already stored."""
 
 
 class TooMany(Conflict):
-    """There are as many as are allowed."""
+    """The maximum number is reached."""
 
 
 class AttemptOver(Conflict):
@@ -117,11 +117,11 @@ class AttemptOver(Conflict):
 
 
 class TooManyAttempts(Conflict):
-    """10,000 attempts were made and more is due: do tasks push each other without end?"""
+    """10,000 attempts were made and tasks are still due; check for tasks that push each other."""
 
 
 class CannotListen(PousseTachesError):
-    """The address cannot be listened on."""
+    """The server cannot listen on the address."""
 
 
 class AddressTaken(PousseTachesError):
@@ -141,15 +141,15 @@ class StoreUnavailable(PousseTachesError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The store failed while it committed the change, which may have been made or not."""
+    """The store failed during the commit; the change may or may not have been made."""
 
 
 class StoreFull(StoreUnavailable):
-    """The disk is full: nothing can be stored until there is room again."""
+    """The disk is full; nothing can be stored until space is freed."""
 
 
 class StoreBusy(StoreUnavailable):
-    """More waits to be written than the disk can take at the moment; come again."""
+    """Too many writes are pending; retry later."""
 
 
 class StoreClosed(StoreUnavailable):
@@ -161,4 +161,4 @@ class CannotWriteFile(PousseTachesError):
 
 
 class CannotReadExport(PousseTachesError):
-    """The file is no whole export."""
+    """The file is not a complete export."""

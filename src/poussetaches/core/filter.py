@@ -1,4 +1,4 @@
-"""Filters: which tasks are meant, in lists and in bulk."""
+"""Filters, which select tasks in lists and bulk operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poussetaches.core.task import Reason, TaskState
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     """The tasks that meet every condition that is set; without any, all tasks.
 
-    Spans of time take in their beginning and leave out their end.
+    Time ranges include their beginning and exclude their end.
     """
 
     ids: tuple[str, ...] | None = None
@@ -19,7 +19,7 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     failing: bool = False  # waiting or running, after a failed attempt of this round
     queue: str | None = None
     labels: tuple[tuple[str, str], ...] = ()  # names and values; all of them
-    url: str | None = None  # what it begins with
+    url: str | None = None  # its prefix
     key: str | None = None
     schedule: str | None = None
     reason: Reason | None = None
@@ -32,5 +32,5 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether it lets everything through."""
+        """Whether it selects all tasks."""
         return self == TaskFilter()

@@ -10,7 +10,7 @@ from poussetaches.core.errors import InvalidTask
 
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 * 1024  # names and values together
-MASKED = "***"  # stands for a secret value in answers
+MASKED = "***"  # replaces secrets in answers
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -19,7 +19,7 @@ _FORBIDDEN_PREFIXES = ("poussetaches-", "webhook-")
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Check that headers can be sent, and are not set by the server itself.
+    """Check that headers can be sent and are not reserved for the server.
 
     Raises:
         InvalidTask: a header is not allowed, or they are too long together.
@@ -28,12 +28,12 @@ def check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         _check_name(name)
         if not _VALUE.fullmatch(value):
-            raise InvalidTask(f"headers.{name}", "holds what is neither ASCII text nor a tab")
+            raise InvalidTask(f"headers.{name}", "may contain only ASCII text and tabs")
         size += len(name) + len(value)
     if size > MAX_HEADER_BYTES:
         raise InvalidTask("headers", f"are longer than {MAX_HEADER_BYTES} bytes together")
     if len({name.lower() for name in headers}) < len(headers):
-        raise InvalidTask("headers", "name one header twice, in capitals and in small letters")
+        raise InvalidTask("headers", "contain a header twice, in different case")
 
 
 def merged_headers(
@@ -63,7 +63,7 @@ def merged_headers(
 @lru_cache(maxsize=1024)
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InvalidTask("headers", f"{name!r} is not the name of a header")
+        raise InvalidTask("headers", f"{name!r} is not a valid header name")
     lower = name.lower()
     if lower in _FORBIDDEN or lower.startswith(_FORBIDDEN_PREFIXES):
-        raise InvalidTask(f"headers.{name}", "cannot be set: the server sends its own")
+        raise InvalidTask(f"headers.{name}", "cannot be set, because the server sets it")

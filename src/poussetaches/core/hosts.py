@@ -1,4 +1,4 @@
-"""Names and addresses of hosts, and names with a wildcard that stand for many."""
+"""Names and addresses of hosts, and wildcards in names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WILDCARD = "*."  # before a name: every name that ends in it, at any depth, but 
 
 
 def is_named(host: str, names: Iterable[str]) -> bool:
-    """Tell whether a host, in lower case, is one of some names, or below one with a wildcard."""
+    """Return whether a lower-case host is among some names, or below one with a wildcard."""
     return any(
         host == name or (name.startswith(WILDCARD) and host.endswith(name[1:])) for name in names
     )
@@ -22,9 +22,9 @@ def is_named(host: str, names: Iterable[str]) -> bool:
 
 @lru_cache(maxsize=4096)
 def address_of(host: str) -> Address | None:
-    """Return the IP address that a host is, IPv4 also where IPv6 carries it; None for a name.
+    """Return a host as an IP address, IPv4-mapped IPv6 as IPv4; None if it is a name.
 
-    An address with a zone is none: it means something on one machine only.
+    An address with a zone is not accepted, since it is only valid on one machine.
     """
     if "%" in host:
         return None

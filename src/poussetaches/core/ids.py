@@ -1,4 +1,4 @@
-"""Names for new tasks and attempts."""
+"""Ids of new tasks and attempts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poussetaches.core.moment import Moment
 def new_task_id(now: Moment, random: Random) -> str:
     """Return a UUIDv7 (RFC 9562, section 5.7) as 32 hex digits.
 
-    It begins with the time in milliseconds, so that new rows land at the end of an index.
+    It begins with the time in milliseconds, so that new rows are appended to an index.
     """
     milliseconds = now // 1000
     version_and_rest = 0x7000 | random.getrandbits(12)
@@ -19,5 +19,5 @@ def new_task_id(now: Moment, random: Random) -> str:
 
 
 def new_request_id(random: Random) -> str:
-    """Return a name for one attempt: 12 hex digits."""
+    """Return a new id of an attempt: 12 hex digits."""
     return f"{random.getrandbits(48):012x}"

@@ -1,4 +1,4 @@
-"""JSON merge patches (RFC 7396), applied to JSON text: what they leave alone stays as it is."""
+"""JSON merge patches (RFC 7396), applied to JSON text without changing its other parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def merged_document(target: Mapping[str, msgspec.Raw], patch: Document) -> Docum
 
 
 def is_null(value: msgspec.Raw) -> bool:
-    """Tell whether a JSON text is null."""
+    """Return whether a JSON text is null."""
     return bytes(value) == b"null"
 
 

@@ -1,4 +1,4 @@
-"""Moments: points of wall-clock time as whole microseconds, so that rounding is never a surprise.
+"""Moments: points of wall-clock time in whole microseconds, so that rounding is predictable.
 
 A ``Moment`` is kept apart from other integers by the type checker: the only way to a later one
 is ``later``, which rounds up, because a task must never start early.
@@ -23,7 +23,7 @@ DAY = 24 * HOUR
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Reading(NamedTuple):
+class ClockReading(NamedTuple):
     """The wall clock and the machine's uptime (microseconds, suspends included), read together."""
 
     now: Moment
@@ -70,7 +70,7 @@ def rfc3339(moment: Moment) -> str:
     return "%s.%06dZ" % (_to_the_second(second), microseconds)  # noqa: UP031 - faster in long lists
 
 
-@lru_cache(maxsize=1024)  # what is shown together is mostly of one time
+@lru_cache(maxsize=1024)  # values that are shown together are often close in time
 def _to_the_second(second: int) -> str:
     # Not strftime: some C libraries write the year 1 as "1".
     return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()

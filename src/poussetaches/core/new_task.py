@@ -1,4 +1,4 @@
-"""Make tasks of the fields of pushes, with all checks: the one place for every dialect."""
+"""Construction of tasks from the fields of pushes, with all checks, for every dialect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Protocol
 
 import msgspec
 
-from poussetaches.core.allowed import AllowedTargets, check_path
 from poussetaches.core.body import check_body
 from poussetaches.core.callback import check_callback
 from poussetaches.core.errors import InvalidTask, TooMany
@@ -28,6 +27,7 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.retry import check_retry
 from poussetaches.core.target import check_url, is_path
+from poussetaches.core.target_allowlist import AllowedTargets, check_path
 from poussetaches.core.task import MAX_DELAY, BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import TaskFields, check_combination
 
@@ -61,14 +61,14 @@ class KnownQueues(Protocol):
 
 
 class TaskLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server allows of tasks."""
+    """The server's limits for tasks."""
 
     max_body: int  # bytes, decoded
-    declared_only: bool = False  # whether a push may not make the queue it names
+    declared_only: bool = False  # whether pushes must not create queues
 
 
 class TaskBuilder:
-    """Makes the tasks of one request, all of which are pushed at the same moment.
+    """Makes the tasks of one request, which all have the same time of push.
 
     ``trace`` are the headers that pass the trace of the push on; a task that names its own
     keeps them.
@@ -135,10 +135,10 @@ class TaskBuilder:
         if self._queues.get(queue) is None:
             if self._limits.declared_only:
                 raise InvalidTask(
-                    "queue", f"there is no queue {queue!r}, and only declared ones take tasks"
+                    "queue", f"there is no queue {queue!r}, and only declared queues accept tasks"
                 )
             if len(self._queues) + self._new_queue_count >= MAX_QUEUES:
-                raise TooMany(f"there are {MAX_QUEUES} queues already, as many as are allowed")
+                raise TooMany(f"there are {MAX_QUEUES} queues already, which is the maximum")
             self._new_queue_count += 1
         self._checked_queues.add(queue)
 
@@ -176,7 +176,7 @@ def values_of(fields: TaskFields, names: Iterable[str]) -> dict[str, object]:
 
 
 def planned(field: str, time: datetime, *, now: Moment, latest: Moment) -> Moment:
-    """Return the moment of a time; one that has passed means now.
+    """Return the moment of a time, or the present one if it has passed.
 
     Raises:
         InvalidTask: it is too far ahead.
@@ -192,12 +192,12 @@ def limited(field: str, time: datetime, *, latest: Moment) -> Moment:
     """
     moment = moment_of(time)
     if moment > latest:
-        raise InvalidTask(field, "is more than ten years ahead")
+        raise InvalidTask(field, "must be at most ten years ahead")
     return moment
 
 
 def check_callbacks(fields: TaskFields, queues: KnownQueues) -> None:
-    """Refuse callbacks that lead nowhere, or where nothing may be sent.
+    """Check that callbacks have valid and allowed URLs.
 
     Raises:
         InvalidTask: one is a path, and neither its queue nor the server has a base URL.
@@ -209,7 +209,7 @@ def check_callbacks(fields: TaskFields, queues: KnownQueues) -> None:
 
 
 def check_target(field: str, url: str, queue: str, queues: KnownQueues) -> None:
-    """Refuse a URL that leads nowhere, or where nothing may be sent.
+    """Check that a URL is valid and allowed.
 
     Raises:
         InvalidTask: it is a path without a base URL, or invalid once joined to it.
@@ -223,7 +223,7 @@ def check_target(field: str, url: str, queue: str, queues: KnownQueues) -> None:
 
 
 def check_together(fields: TaskFields) -> None:
-    """Refuse what the fields do not allow each other, and what the struct cannot say.
+    """Check rules between fields, and rules that the struct cannot express.
 
     Raises:
         InvalidTask: a field has a value that is not allowed.
@@ -235,7 +235,7 @@ def check_together(fields: TaskFields) -> None:
         on_conflict=fields.on_conflict,
     )
     if fields.key_ttl is not None and fields.key is None:
-        raise InvalidTask("key_ttl", "has no meaning without a key")
+        raise InvalidTask("key_ttl", "requires key")
     if fields.headers:
         check_headers(fields.headers)
     if fields.retry is not None:
@@ -248,7 +248,7 @@ def check_together(fields: TaskFields) -> None:
 
 
 def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | None]:
-    """Return the body that a push gives, and in which form.
+    """Return the body of a push and its kind.
 
     Raises:
         InvalidTask: there are several, or it is not what its field's name says.

@@ -1,4 +1,4 @@
-"""Queues: named groups of tasks with limits of their own; the token bucket behind a rate."""
+"""Queues: named groups of tasks with their own limits; the token bucket of a rate."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from poussetaches.core.json_storage import Stored, decode, encode
 from poussetaches.core.merge_patch import document_in, is_object, merged
 from poussetaches.core.moment import Moment
 from poussetaches.core.responses import QueueResponse
 from poussetaches.core.retry import RetryOrigins, RetryOverrides, RetryPolicy, overrides_of
 from poussetaches.core.setting_origin import Origin, Origins
-from poussetaches.core.stored import Stored, decode, encode
 
 DEFAULT_QUEUE = "default"
 CALLBACKS_QUEUE = "callbacks"
@@ -29,16 +29,16 @@ MAX_RATE = 1e6
 
 Name = Annotated[str, Meta(pattern=NAME, description=NAME_IN_WORDS)]
 
-RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # "100/h" and its like
+RATE = r"^([0-9]+(?:\.[0-9]+)?|\.[0-9]+)/(s|min|h)$(?!\n)"  # such as "100/h"
 _RATE = re.compile(RATE)
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
 
 
 class Lane(NamedTuple):
-    """The tasks of one queue that go to one origin: what turns are counted by.
+    """The tasks of one queue for one origin. Lanes take turns.
 
     ``origin`` is empty for tasks whose URL is a path: they go where their queue's ``base_url``
-    leads at the moment. Tasks that somebody told to run now are lanes of their own, which no
+    leads at the moment. Tasks with a manual run are in separate lanes, which no
     pause stops.
     """
 
@@ -48,7 +48,7 @@ class Lane(NamedTuple):
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How many ended tasks are kept, and for how many seconds; whichever is reached first."""
+    """The maximum number of ended tasks, and their maximum age in seconds."""
 
     count: int
     age: float
@@ -79,18 +79,18 @@ class ShownQueue(QueueResponse, frozen=True, kw_only=True):
 
 
 class RetentionOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
-    """What a queue sets of a retention. Null takes what the server has."""
+    """A queue's own limits of a retention. Null means the server's value."""
 
     count: int | None = None
     age: float | None = None
 
     def over(self, retention: Retention) -> Retention:
-        """Return a retention with what is set here in the place of its own."""
+        """Return a retention with these limits in place of its own."""
         return msgspec.structs.replace(retention, **overrides_of(self))
 
 
 class QueueOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
-    """What was set on one queue. Null takes what the server has."""
+    """A queue's own settings. Null means the server's value."""
 
     rate: Annotated[float, Meta(gt=0)] | None = None  # waits are quotients by it
     burst: int | None = None
@@ -105,7 +105,7 @@ class QueueOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     keep_dead: RetentionOverrides | None = None
 
     def over(self, settings: QueueSettings) -> QueueSettings:
-        """Return settings with what is set here in the place of their own."""
+        """Return settings with these values in place of their own."""
         changes = overrides_of(self)
         if self.retry is not None:
             changes["retry"] = self.retry.over(settings.retry)
@@ -143,7 +143,7 @@ OVERRIDES = msgspec.json.Decoder(QueueOverrides)
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as it is kept. One that nobody configured may be removed when it is not used."""
+    """A stored queue. If it was never configured, it may be removed when it is unused."""
 
     name: str
     overrides: QueueOverrides = QueueOverrides()
@@ -156,8 +156,8 @@ def redeclared(queue: Queue, declared: QueueOverrides) -> Queue:
     """Return a queue with the settings that code declares for it.
 
     If the declaration is the same as the last one, nothing changes: settings that an operator has
-    changed since stay in force. Otherwise the code's values replace all settings that it names,
-    and those that only the last declaration named are the server's again.
+    changed since stay in force. Otherwise the code's values replace all settings that it names.
+    Settings that only the last declaration named get the server's values again.
     """
     if queue.declared == declared:
         return queue
@@ -284,7 +284,7 @@ class TokenBucket(msgspec.Struct, frozen=True):
 
 
 def parse_rate(text: str) -> float | None:
-    """Return the attempts a second that ``"100/h"`` and its like stand for; None for others."""
+    """Return the attempts a second of a rate such as ``"100/h"``; None if it is not one."""
     match = _RATE.match(text)
     if match is None:
         return None

@@ -59,7 +59,7 @@ BaseUrl = Annotated[str, Meta(max_length=MAX_URL, examples=["http://127.0.0.1:50
 class RetentionFields(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What a queue sets of a retention. Null takes what the server has."""
+    """A queue's own limits of a retention. Null means the server's value."""
 
     count: Count | None = None
     age: Wait | None = None

@@ -1,4 +1,4 @@
-"""Refusals: error messages of msgspec, as the field's name and a reason in plain words."""
+"""Conversion of msgspec's error messages to a field's name and a plain reason."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _REFERENCE = "#{name}"
 OF_A_NAME = "a name in it: "  # begins the reason if a name in an object is wrong, not its value
 
 
-def place_of(message: str, kind: Any) -> tuple[str, str]:
-    """Return the field that an error message of msgspec is about, and what is wrong with it.
+def field_and_reason(message: str, kind: Any) -> tuple[str, str]:
+    """Return the field that an error message of msgspec is about, and the reason.
 
     ``kind`` is the type that the value was decoded as: it knows which values are allowed.
     """

@@ -14,8 +14,11 @@ import msgspec
 M = TypeVar("M")
 
 
-class TaskResponse(msgspec.Struct, Generic[M], frozen=True, kw_only=True):
-    """A task, without its headers and body."""
+class TaskResponse(msgspec.Struct, Generic[M], frozen=True):
+    """A task, without its headers and body.
+
+    Fields are not keyword-only: lists pass them by position, which is faster.
+    """
 
     id: str
     queue: str

@@ -1,4 +1,4 @@
-"""When to try again after a failed attempt.
+"""Retry policies.
 
 A field of the retry policy is in four structs: the policy in force, what is stored of it, what
 requests may set of it, and the origins of its values.
@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from poussetaches.core.errors import InvalidTask
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.setting_origin import Origin
-from poussetaches.core.stored import Stored
 
 TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 
@@ -47,7 +47,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
-    """What a task or a queue sets of its policy. Null takes what the next one up has."""
+    """The fields of the policy that a task or a queue overrides. Null means no override."""
 
     max_attempts: int | None = None
     min_backoff: float | None = None
@@ -59,14 +59,14 @@ class RetryOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
     dead_on: tuple[StatusRule, ...] | None = None
 
     def over(self, policy: RetryPolicy) -> RetryPolicy:
-        """Return a policy with what is set here in the place of its own."""
+        """Return a policy with these values in place of its own."""
         return msgspec.structs.replace(policy, **overrides_of(self))
 
 
 class RetryFields(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """Fields of the retry policy of a task or a queue. Null takes what the next one up has."""
+    """Fields of the retry policy of a task or a queue. Null means the inherited value."""
 
     max_attempts: Attempts | None = None
     min_backoff: Wait | None = None
@@ -113,7 +113,7 @@ def check_retry(retry: RetryFields | RetryOverrides) -> None:
     """
     shortest, longest = retry.min_backoff, retry.max_backoff
     if shortest is not None and longest is not None and shortest > longest:
-        raise InvalidTask("retry.min_backoff", "is longer than max_backoff")
+        raise InvalidTask("retry.min_backoff", "must not be longer than max_backoff")
 
 
 def backoff(policy: RetryPolicy, attempt: int, random: Random) -> float:

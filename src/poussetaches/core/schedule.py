@@ -1,7 +1,7 @@
 """Schedules: an expression, its occurrences, and a task that is made at each of them.
 
-Five fields are a crontab line, six begin with seconds; ``@daily`` and its like are short for
-such lines, and ``@every 90s`` counts from the schedule's anchor.
+Five fields are a crontab line, six begin with seconds; descriptors such as ``@daily`` are short
+for such lines, and ``@every 90s`` counts from the schedule's anchor.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import msgspec
 
 from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
 from poussetaches.core.errors import InvalidSchedule, OwnedByAnother
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.retry import Wait
 from poussetaches.core.setting_origin import Origins
-from poussetaches.core.stored import Stored
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.core.time_zone import check_zone_name, zone_named
 
@@ -61,7 +61,7 @@ NOT_IN_SCHEDULES = (
 
 
 class Misfire(StrEnum):
-    """What becomes of occurrences that nobody could fire in time."""
+    """The handling of occurrences that were not fired in time."""
 
     ONCE = "once"  # one run for the latest of them
     SKIP = "skip"  # none
@@ -69,7 +69,7 @@ class Misfire(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of an occurrence while the last run is not over."""
+    """The handling of an occurrence while the last run has not ended."""
 
     SKIP = "skip"
     ALLOW = "allow"
@@ -95,12 +95,12 @@ class Definition(Stored, frozen=True, kw_only=True):
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that is made anew at each occurrence of an expression."""
+    """An expression, and a task that is created at each of its occurrences."""
 
     name: str
     owner: str = ""  # the application that declared it; none for one that was put by itself
     cron: str
-    task: Task  # the template: its id, moments and state are those of no run
+    task: Task  # the template; its id, moments and state are unused
     created_at: Moment
     anchor_at: Moment  # occurrences come after it; @every counts from it
     next_run_at: Moment
@@ -146,7 +146,7 @@ def check_owner(name: str, *, known: str | None, owner: str) -> None:
 
 
 def redefined(known: Schedule | None, new: Schedule) -> Schedule:
-    """Return a schedule defined anew; of a known one the pause and the history stay.
+    """Return a schedule with a new definition; an existing one keeps its pause and history.
 
     One whose definition is the same is not touched at all, and one whose times are the same
     keeps them.
@@ -214,8 +214,8 @@ def _default_of(field: msgspec.structs.FieldInfo) -> object:
 def following(schedule: Schedule, *, after: Moment) -> Moment:
     """Return the first occurrence after a moment, and after the last one fired.
 
-    That one is still to come when the clock was set back since. An expression that has run out
-    (a year 10,000 away) is looked at again in ten years.
+    The last one fired may lie ahead, if the clock was set back. An expression without further
+    occurrences is evaluated again in ten years.
     """
     if schedule.last_fired_at is not None:
         after = max(after, schedule.last_fired_at)
@@ -259,7 +259,7 @@ def first_occurrence(cron: str, *, after: Moment, timezone: str = "UTC") -> Mome
         raise InvalidSchedule(
             "cron",
             f"{cron!r} never matches in {timezone} within {YEARS} years, since the clock skips "
-            "its times; choose others",
+            "its times; choose other times",
         )
     return found
 

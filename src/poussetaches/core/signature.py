@@ -33,7 +33,7 @@ def secret_bytes(secret: str) -> bytes:
         try:
             return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
         except (binascii.Error, ValueError):
-            raise ValueError("what follows whsec_ is not base64") from None
+            raise ValueError("the part after whsec_ is not base64") from None
     return secret.encode()
 
 
@@ -77,7 +77,7 @@ def verify_request(secrets: Sequence[bytes], request: SignedRequest, *, signatur
 
     How old the timestamp may be is for the caller to judge.
     """
-    # Whoever calls us may have sent bytes that are no text, and frameworks pass them on.
+    # Callers may send bytes that are not text, and frameworks pass them on.
     items = signature.encode(errors="replace").split()
     given = [item.removeprefix(b"v1,") for item in items if item.startswith(b"v1,")]
     expected = [_signature(secret, request.content).encode() for secret in secrets]

@@ -1,4 +1,4 @@
-"""The only parser of tasks' URLs: which may be pushed, their origin, their path.
+"""The only parser of tasks' URLs: validation, origin and path.
 
 All code that needs a part of a URL gets it from here. The rules for pushes are stricter than the
 parser: a row that an earlier version stored must still have an origin and a path.
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from poussetaches.core.errors import InvalidTask
 
 MAX_URL = 8192  # characters as sent; common HTTP servers accept a request line of this length
-MAX_HOST = 253  # characters; RFC 1035's 255 bytes on the wire
+MAX_HOST = 253  # characters; RFC 1035's 255 bytes in a message
 MAX_PORT = 65_535
 
 _ANYWHERE = "http://base.invalid"  # stands for any base URL
@@ -26,7 +26,7 @@ _NOT_ENCODED = (
 )
 _ASCII = "".join(map(chr, range(128)))
 _PORTS = {"http": 80, "https": 443}
-# Read more strictly than urlsplit does: whoever connects must never see another host than we did.
+# Stricter than urlsplit: the HTTP client must never see another host than this parser.
 _URL = re.compile(
     r"(https?)://(?:[^/?#]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\[\]]*)(?::([0-9]{0,5}))?(?:[/?#].*)?",
     re.ASCII | re.IGNORECASE | re.DOTALL,
@@ -43,8 +43,8 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _FORBIDDEN_REASON = "contains a space, a backslash, a control character or half a surrogate pair"
-# What a key may be sent to. Not ``is_private``: that differs between versions of Python, and
-# takes in ranges that are merely reserved.
+# The networks that a key may be sent to. Not ``is_private``, which differs between versions of
+# Python, and includes ranges that are merely reserved.
 _PRIVATE = [
     ipaddress.ip_network(network)
     for network in (
@@ -55,7 +55,7 @@ _PRIVATE = [
 
 
 class Target(NamedTuple):
-    """Where a URL leads: the parts that make its origin."""
+    """The parts of a URL that make its origin."""
 
     scheme: str
     host: str
@@ -74,13 +74,13 @@ class Target(NamedTuple):
 
     @property
     def is_private(self) -> bool:
-        """Tell whether the host as written is this machine, a private network or a bare name."""
+        """Whether the host as written is this machine, in a private network, or a bare name."""
         return _is_private(self.host)
 
 
 @lru_cache(maxsize=4096)
 def parse_target(url: str) -> Target:
-    """Return where a URL leads.
+    """Return the target of a URL.
 
     Raises:
         InvalidTask: the URL is not an absolute http or https URL that can be sent to.
@@ -93,7 +93,7 @@ def parse_target(url: str) -> Target:
     if match is None:
         if not _has_scheme(url):
             raise InvalidTask("url", "must begin with http:// or https://")
-        raise InvalidTask("url", "what follows the // is not a host, or a host and a port")
+        raise InvalidTask("url", "must have a host, or a host and a port, after //")
     scheme = match[1].lower()
     port = int(match[3]) if match[3] else _PORTS[scheme]
     if not 1 <= port <= MAX_PORT:
@@ -102,7 +102,7 @@ def parse_target(url: str) -> Target:
 
 
 def is_path(url: str) -> bool:
-    """Tell whether a task's URL is a path, to be joined to its queue's ``base_url``."""
+    """Return whether a task's URL is a path, relative to its queue's ``base_url``."""
     return url.startswith("/")
 
 
@@ -119,9 +119,7 @@ def check_url(url: str) -> None:
         check_absolute_url(url)
         return
     if url.startswith("//"):
-        raise InvalidTask(
-            "url", "begins with //, which a host follows; begin a path with one slash"
-        )
+        raise InvalidTask("url", "begins with //; begin a path with a single slash")
     check_absolute_url(_ANYWHERE + url)
 
 
@@ -141,7 +139,7 @@ def check_absolute_url(url: str) -> None:
 
 
 def check_stored_url(url: str) -> None:
-    """Check a URL that is stored already: each that any version has accepted is allowed.
+    """Check a stored URL. Every URL that any version accepted is allowed.
 
     Raises:
         InvalidTask: nothing can be sent to it.
@@ -160,8 +158,8 @@ def check_base_url(url: str) -> None:
         raise InvalidTask("base_url", "must have no query and no fragment")
 
 
-def joined(base_url: str, url: str) -> str:
-    """Return a path behind a base URL; an absolute URL as it is."""
+def absolute_url(base_url: str, url: str) -> str:
+    """Return the URL of a path below a base URL; return an absolute URL unchanged."""
     return base_url.rstrip("/") + url if is_path(url) else url
 
 
@@ -196,7 +194,7 @@ def without_credentials(url: str) -> str:
 
 
 def may_have_key(url: str, key_targets: Collection[str]) -> bool:
-    """Tell whether the shared key may be sent to a URL: private hosts and those named."""
+    """Return whether the shared key may be sent to a URL: private hosts and those named."""
     target = parse_target(url)
     return target.is_private or target.host in key_targets
 

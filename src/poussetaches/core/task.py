@@ -1,4 +1,4 @@
-"""Tasks, attempts and outcomes; and the one rule that decides what follows an attempt."""
+"""Tasks, attempts and outcomes, and the rule that decides a task's next state."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET
 
 from poussetaches.core.cause import EXHAUSTED, UNREACHABLE, Cause
-from poussetaches.core.failures import FailureGroup, first_line, group_of
+from poussetaches.core.failure_group import FailureGroup, first_line, group_of
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.moment import SECOND, Moment, later, seconds_between
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import DEFAULT_QUEUE, Lane
 from poussetaches.core.retry import (
     TEN_YEARS,
@@ -21,16 +22,15 @@ from poussetaches.core.retry import (
     backoff,
     matches,
 )
-from poussetaches.core.stored import Stored
 from poussetaches.core.target import origin_of
 
 MAX_DELAY = TEN_YEARS  # seconds; the farthest ahead that a task may be planned
 _ENVELOPE = "envelope"  # true or false, in tasks that earlier versions wrote as JSON
-NO_CALLBACK = ""  # in the place of a URL: this task has none, whatever its queue says
+NO_CALLBACK = ""  # instead of a URL: this task has no callback, even if its queue has one
 
 
 class TaskState(StrEnum):
-    """Where a task is in its life."""
+    """The state of a task."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -43,7 +43,7 @@ class Reason(StrEnum):
 
     EXHAUSTED = "exhausted"  # every attempt failed
     TOO_OLD = "too_old"  # failed, and past the policy's max_age
-    REFUSED = "refused"  # the receiver said that trying again is of no use
+    REFUSED = "refused"  # the receiver asked for no retry
     EXPIRED = "expired"  # past the task's own expires_at
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"  # a newer run of its schedule took its place
@@ -51,7 +51,7 @@ class Reason(StrEnum):
 
 
 class BodyKind(StrEnum):
-    """In which form a task's body was pushed; it implies a Content-Type."""
+    """The form in which a task's body was pushed. It implies a Content-Type."""
 
     JSON = "json"
     TEXT = "text"
@@ -65,8 +65,12 @@ class DeliveryForm(StrEnum):
     ENVELOPE = "envelope"  # as the payload of the original's envelope
 
 
-class Task(Stored, frozen=True, kw_only=True):
-    """One unit of work: a request to make, and how far it has come."""
+class Task(Stored, frozen=True):
+    """One unit of work: a request to make, and its progress.
+
+    Fields are not keyword-only, because reading a row passes its values by position: passing them
+    by name takes twice as long.
+    """
 
     id: str
     url: str
@@ -86,12 +90,12 @@ class Task(Stored, frozen=True, kw_only=True):
     key: str | None = None  # pushing it again returns this task
     unique: str | None = None  # one task with this value waits in a queue
     labels: dict[str, str] = msgspec.field(default_factory=dict)
-    on_success: str | None = None  # URL that is told of the end; None is the queue's
+    on_success: str | None = None  # URL of the callback; None is the queue's
     on_dead: str | None = None
     schedule: str | None = None
     expires_at: Moment | None = None
-    forced: bool = False  # told to run now: no pause holds it
-    cancelled: bool = False  # runs, and is not to be tried again
+    forced: bool = False  # has a manual run: ignores pauses
+    cancelled: bool = False  # running, and will not be retried
     state: TaskState = TaskState.WAITING
     reason: Reason | None = None
     ended_at: Moment | None = None
@@ -126,12 +130,12 @@ class Task(Stored, frozen=True, kw_only=True):
 
     @property
     def is_failing(self) -> bool:
-        """Tell whether it waits, or runs, after a failed attempt of this round."""
+        """Whether it waits or runs after a failed attempt of this round."""
         return self.ended_at is None and self.attempt_count > 0
 
     @property
     def failure_group(self) -> FailureGroup | None:
-        """What it has in common with others that fail or died alike; None when it does neither."""
+        """The group of similar failures; None if the task is neither failing nor dead."""
         if self.state is not TaskState.DEAD and not self.is_failing:
             return None
         error = self.last_error
@@ -141,7 +145,7 @@ class Task(Stored, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of one attempt. ``duration`` is in seconds."""
+    """The record of one attempt. ``duration`` is in seconds."""
 
     round: int
     number: int
@@ -159,12 +163,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def summary(self) -> str | None:
-        """What went wrong, in one line: the error, or what the answer began with."""
+        """The failure in one line: the error, or the beginning of the answer."""
         return self.error or first_line(self.response_body) or None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt came to: an answer with a status, or an error in its place."""
+    """The result of an attempt: an answer with a status, or an error."""
 
     status: int | None = None
     error: str | None = None
@@ -212,9 +216,9 @@ Move = Complete | RetryAt | Bury
 
 
 def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Task:
-    """Return a running task as the end of its attempt leaves it; without ``attempt`` none counts.
+    """Return a task after its attempt ended; without ``attempt``, no attempt is counted.
 
-    A task that was cancelled while it ran is dead in place of being tried again.
+    A task that was cancelled while it ran is dead instead of being retried.
     """
     changes: dict[str, object] = {"state": TaskState.WAITING, "cancelled": False}
     if attempt is not None:
@@ -237,7 +241,7 @@ def moved(task: Task, move: Move, attempt: Attempt | None, *, now: Moment) -> Ta
 
 
 def put_back(task: Task, error: str | None, *, now: Moment) -> Task:
-    """Return a running task as it waits on after an attempt that does not count.
+    """Return a running task as waiting after an attempt that does not count.
 
     If the clock was set back meanwhile, it is due at once, unless its push asked for a delay or a
     ``run_at``. A task that was cancelled while it ran is dead.
@@ -267,7 +271,7 @@ def next_move(
     random: Random,
     confirmed: Moment | None = None,
 ) -> Complete | RetryAt | Bury:
-    """Decide what follows an attempt that counts.
+    """Return the next move of a task after an attempt that counts.
 
     ``confirmed``, if it is earlier than ``now``, decides whether the task is too old or expired.
     """

@@ -36,7 +36,7 @@ Priority = Annotated[int, Meta(ge=-100, le=100)]
 Delay = Annotated[float, Meta(ge=0, le=TEN_YEARS)]  # seconds
 Time = Annotated[datetime, Meta(tz=True)]
 ShownTime = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-# PostgreSQL's text has no place for a zero character.
+# PostgreSQL's text cannot contain a zero character.
 _TEXT, _IN_WORDS = r"^[^\x00]*$", "text without a zero character"
 Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=_TEXT, description=_IN_WORDS)]
 # Filters write a label as name:value.
@@ -134,7 +134,7 @@ class TemplatePatch(_CommonOfTemplates, frozen=True, kw_only=True):
     labels: dict[LabelName, LabelValue | None] | None = None
 
 
-class ShownTask(TaskResponse[ShownTime], kw_only=True, frozen=True):
+class ShownTask(TaskResponse[ShownTime], frozen=True):
     """Fields of a task in responses, in this order, without its headers and body."""
 
     state: TaskState
@@ -190,4 +190,4 @@ def check_combination(
     if run_at is not None and delay is not None:
         raise InvalidTask("run_at", "give delay or run_at, not both")
     if on_conflict is not None and unique is None:
-        raise InvalidTask("on_conflict", "has no meaning without unique")
+        raise InvalidTask("on_conflict", "requires unique")

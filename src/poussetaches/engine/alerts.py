@@ -1,4 +1,4 @@
-"""Alerts: what somebody should look at, posted to a URL as Slack and Mattermost take it."""
+"""Alerts: problems that need attention, posted to a URL in the form of Slack and Mattermost."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 
 from poussetaches.core.cause import Cause
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.defects import Defects, raise_end
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.request import USER_AGENT, Request
 from poussetaches.engine.sender import Sender
 from poussetaches.store.base import News, Store
 
-HELD_FOR = 120.0  # seconds that an origin is held before it is told
-LATE_BY = 300.0  # seconds that the oldest due task is late before it is told
-INTERVAL = 10.0  # seconds between looks
+HELD_FOR = 120.0  # seconds that an origin is held before an alert
+LATE_BY = 300.0  # seconds that the oldest due task is late before an alert
+INTERVAL = 10.0  # seconds between checks
 AT_MOST_EVERY = 3600.0  # seconds between two alerts about the same
 GROUPS_EVERY = 60.0  # seconds between alerts about new failure groups: those meanwhile are merged
 MOST_NAMED = 10  # of a kind in one alert; the others are counted
-MOST_GROUPS = 1000  # that are remembered until they are told; the others are counted
+MOST_GROUPS = 1000  # that are remembered until they are reported; the others are counted
 TIMEOUT = 10.0  # seconds for a post
 MOST_POSTS = 4  # of the same text, the first one included
 LONGEST = 200  # characters of a path, or of an error
@@ -48,7 +48,7 @@ K = TypeVar("K")
 log = logging.getLogger(__name__)
 
 
-class Watched(Protocol):
+class WatchedState(Protocol):
     """The state that alerts depend on."""
 
     @property
@@ -67,7 +67,7 @@ class Watched(Protocol):
 
 
 class Alarm(NamedTuple):
-    """Something that is wrong as long as it lasts, and what to say when it is over."""
+    """A problem that lasts, with the texts for its beginning and its end."""
 
     kind: str
     subject: str
@@ -81,7 +81,7 @@ class Alarm(NamedTuple):
 
 
 class Alerts:
-    """Looks for what is wrong every few seconds, and posts what is new. Disturbs nothing."""
+    """Checks for problems every few seconds, and posts new ones. Never affects deliveries."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Alerts:
         *,
         store: Store,
         sender: Sender,
-        watched: Watched,
+        watched: WatchedState,
         clock: Clock,
         bell: Bell,
         defects: Defects,
@@ -115,9 +115,9 @@ class Alerts:
             self._bell.ring()
 
     async def tick(self) -> float | None:
-        """Post what is new; return when to look again."""
+        """Post new alerts; return when to check again."""
         now = self._clock.monotonic()
-        texts = [*self._groups.look(now), *self._alarms.look(self._found(now), now)]
+        texts = [*self._groups.due_texts(now), *self._alarms.due_texts(self._found(now), now)]
         self._unsent += [Unsent(text) for text in texts]
         is_free = self._posting is None or self._posting.done()
         if self._unsent and is_free and not self._stopped:
@@ -137,7 +137,7 @@ class Alerts:
             await asyncio.wait({self._posting})
 
     def _found(self, now: float) -> list[Alarm]:
-        """Return what is wrong at the moment."""
+        """Return the current problems."""
         return [*self._held_alarms(now), *self._late_alarm(), *self._store_alarm()]
 
     def _held_alarms(self, now: float) -> list[Alarm]:
@@ -163,11 +163,11 @@ class Alerts:
             f"The oldest due task of queue {queue} is {_minutes(lateness)} late; "
             f"GET /v1/queues/{queue} says what the queue waits for."
         )
-        over = "Due tasks are no longer late, but for those of queues that are paused."
+        over = "Due tasks are no longer late, except in paused queues."
         return [Alarm("late", "", text, over)]
 
     def _latest_queue(self) -> tuple[str, float]:
-        """Return the queue, of those that nobody paused, whose oldest due task is most late."""
+        """Return the queue whose oldest due task is most late, paused queues excepted."""
         found = ("", 0.0)
         if self._watched.paused or self._lateness(None) < LATE_BY:
             return found
@@ -194,14 +194,14 @@ class Alerts:
         return [Alarm("store", "", text, "The store can be written again.")]
 
     async def _post(self) -> None:
-        """Post all that is unsent; what is not taken is posted again after later looks."""
+        """Post all unsent alerts; if a post fails, it is repeated after later checks."""
         posted, self._unsent = self._unsent, []
         outcome = await self._send([each.text for each in posted])
         if outcome.error is None and outcome.status in ACCEPTED:
             return
-        # Without the URL: whoever knows it may post there.
+        # The URL is not logged, since it is a credential.
         fields = {"status": outcome.status, "error": outcome.error}
-        log.warning("alert not taken", extra=fields)
+        log.warning("alert not delivered", extra=fields)
         if not outcome.out_of_resources:
             for each in posted:
                 each.post_count += 1
@@ -218,7 +218,7 @@ class Alerts:
         )
         try:
             return await self._sender.send(request)
-        except BaseException as exc:  # a bug of ours must cost an alert, not all that follow
+        except BaseException as exc:  # a defect must cost one alert, not all later ones
             raise_end(exc)
             error = self._defects.note("alert broke down", exc)
             return Outcome(error=error, cause=Cause.INTERNAL_ERROR)
@@ -226,21 +226,21 @@ class Alerts:
 
 @dataclass(slots=True)
 class Unsent:
-    """A text that was not taken yet, and how often it was posted."""
+    """A text that was not delivered yet, and how often it was posted."""
 
     text: str
     post_count: int = 0
 
 
 class Alarms:
-    """Decides which alarms are told: each at once, then at most once an hour, and its end."""
+    """Decides which alarms are reported: at once, then at most once an hour, and their end."""
 
     def __init__(self) -> None:
-        self._told_at: dict[tuple[str, str], float] = {}  # what is over included
-        self._lasting: dict[tuple[str, str], Alarm] = {}  # those that were told
+        self._told_at: dict[tuple[str, str], float] = {}  # including ended alarms
+        self._lasting: dict[tuple[str, str], Alarm] = {}  # that were reported and have not ended
 
-    def look(self, found: Sequence[Alarm], now: float) -> list[str]:
-        """Return what to tell, given all that is wrong now."""
+    def due_texts(self, found: Sequence[Alarm], now: float) -> list[str]:
+        """Return the texts to post, given all current problems."""
         there = {alarm.key: alarm for alarm in found}
         over = [alarm for key, alarm in self._lasting.items() if key not in there]
         for alarm in over:
@@ -253,7 +253,7 @@ class Alarms:
 
 
 class NewGroups:
-    """Failure groups that are to be told: once a minute, all together."""
+    """New failure groups, which are reported together once a minute."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, FailureGroup] = {}
@@ -269,8 +269,8 @@ class NewGroups:
             else:
                 self._more += 1
 
-    def look(self, now: float) -> list[str]:
-        """Return what to tell, if it is time for it."""
+    def due_texts(self, now: float) -> list[str]:
+        """Return the texts to post, if any are due."""
         _forget(self._told_at, now)
         if not self._waiting or now < self._next_at:
             return []
@@ -298,7 +298,7 @@ def described(group: FailureGroup) -> str:
 def inert(text: str) -> str:
     """Return a text without chat markup, since it quotes URLs and answers that may contain some.
 
-    It mentions nobody, no link hides its address, and no character changes the order in which the
+    It mentions no user, no link hides its address, and no character changes the order in which the
     others are displayed.
     """
     visible = "".join(
@@ -310,13 +310,13 @@ def inert(text: str) -> str:
 
 
 def shortened(lines: Sequence[str], *, more: int = 0) -> list[str]:
-    """Return the first lines of some, and how many there are besides."""
+    """Return the first lines, and the number of the others."""
     left = len(lines[MOST_NAMED:]) + more
     return [*lines[:MOST_NAMED], *([f"… and {left} more"] if left else [])]
 
 
 def _forget(told_at: dict[K, float], now: float) -> None:
-    """Forget what was told so long ago that it may be told again."""
+    """Forget alarms that were reported so long ago that they may be reported again."""
     for key in [key for key, at in told_at.items() if now - at >= AT_MOST_EVERY]:
         del told_at[key]
 

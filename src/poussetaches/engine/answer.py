@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from poussetaches.core.moment import Moment, moment_of, seconds_between
 from poussetaches.core.task import Outcome
-from poussetaches.engine.masking import Masking
 from poussetaches.engine.redirect import REDIRECTS, redirect_error
+from poussetaches.engine.secret_mask import SecretMask
 
 MAX_BODY = 64 * 1024  # bytes of an answer: error pages are read by people; more is noise
 
@@ -22,7 +22,7 @@ class Answer(NamedTuple):
     """An HTTP response to a delivery.
 
     ``header`` returns the value of a header by its name in any case, empty if it is missing.
-    ``body`` may be cut off after ``MAX_BODY`` bytes, the margin of the masking and one more.
+    ``body`` may be cut off after ``MAX_BODY`` bytes, the margin of the mask and one more.
     """
 
     status: int
@@ -30,18 +30,18 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def outcome_of(answer: Answer, *, url: str, now: Moment, masking: Masking) -> Outcome:
+def outcome_of(answer: Answer, *, url: str, now: Moment, secret_mask: SecretMask) -> Outcome:
     """Return the outcome of an attempt that was answered; ``url`` is the one it was sent to."""
     retry_after = None
     if answer.status in _ASKS_TO_WAIT:
         retry_after = seconds_to_wait(answer.header("Retry-After"), now=now)
     return Outcome(
         status=answer.status,
-        body=masking.cut(answer.body, MAX_BODY),
+        body=secret_mask.cut(answer.body, MAX_BODY),
         truncated=len(answer.body) > MAX_BODY,
         retry_after=retry_after,
         refused=answer.header("Poussetaches-Retry").strip().lower() == "no",
-        redirect=_redirect(answer, url, masking),
+        redirect=_redirect(answer, url, secret_mask),
     )
 
 
@@ -57,8 +57,8 @@ def seconds_to_wait(value: str, *, now: Moment) -> float | None:
     return max(0.0, seconds_between(now, moment_of(date.replace(tzinfo=date.tzinfo or UTC))))
 
 
-def _redirect(answer: Answer, url: str, masking: Masking) -> str | None:
+def _redirect(answer: Answer, url: str, secret_mask: SecretMask) -> str | None:
     if answer.status not in REDIRECTS:
         return None
     location = answer.header("Location").strip()
-    return masking.masked(redirect_error(url, location)) if location else None
+    return secret_mask.masked(redirect_error(url, location)) if location else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poussetaches.core.errors import AttemptOver
-from poussetaches.core.progress import Progress, attempt_token, is_token_of
+from poussetaches.core.progress_report import Progress, attempt_token, is_token_of
 from poussetaches.core.task import Task
 
 

@@ -1,4 +1,4 @@
-"""``AttemptRunner``: makes attempts, and decides what follows each."""
+"""``AttemptRunner``: makes attempts, and decides the next move of their tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poussetaches.core.cause import Cause
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import (
     Attempt,
@@ -26,12 +26,12 @@ from poussetaches.core.task import (
 )
 from poussetaches.engine.attempt_progress import RunningAttempts
 from poussetaches.engine.clock import Bell, Clock
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects, raise_end
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.recorder import End, PutBack
 from poussetaches.engine.request import build_request
 from poussetaches.engine.sender import Sender
@@ -41,7 +41,7 @@ from poussetaches.store.base import Finish, Lease
 log = logging.getLogger(__name__)
 
 
-class Made(NamedTuple):
+class MadeAttempt(NamedTuple):
     """An attempt that was made."""
 
     request_id: str
@@ -87,8 +87,8 @@ class AttemptRunner:
         self._defects = defects
 
     async def run(self, lease: Lease, lane: Lane, origin: str) -> End:
-        """Make one attempt; return what follows, even after an unexpected exception."""
-        made: Made | None = None
+        """Make one attempt; return its end, even after an unexpected exception."""
+        made: MadeAttempt | None = None
         try:
             try:
                 made = await self._attempt(lease.task)
@@ -104,18 +104,18 @@ class AttemptRunner:
         """Return the end of an attempt that is charged without being sent."""
         outcome = Outcome(error=error, cause=Cause.ORIGIN_HELD)
         request_id = new_request_id(self._random)
-        made = Made(request_id, self._clock.now(), 0.0, outcome, key_sent=None)
+        made = MadeAttempt(request_id, self._clock.now(), 0.0, outcome, key_sent=None)
         return self._judge(lease, made)
 
     def broken(
-        self, lease: Lease, event: str, exc: BaseException, made: Made | None = None
+        self, lease: Lease, event: str, exc: BaseException, made: MadeAttempt | None = None
     ) -> Finish:
         """Return the end of a task whose attempt failed with an internal error."""
         error = f"internal error: {self._defects.note(event, exc, task=lease.task.id)}"
         attempt = None if made is None else _attempt_of(lease.task, made, error, succeeded=False)
         return Finish(lease, Bury(Reason.INTERNAL_ERROR, error), attempt)
 
-    async def _attempt(self, task: Task) -> Made:
+    async def _attempt(self, task: Task) -> MadeAttempt:
         """Make one attempt and return its outcome, which may be an error."""
         request_id = new_request_id(self._random)
         now, started = self._clock.now(), self._clock.monotonic()
@@ -136,7 +136,7 @@ class AttemptRunner:
         except InvalidTask as exc:
             error = f"the request cannot be made: {exc}"
             outcome = Outcome(error=error, cause=Cause.INVALID_REQUEST)
-        except BaseException as exc:  # a bug of ours must cost an attempt, not the task
+        except BaseException as exc:  # a defect must cost an attempt, not the task
             raise_end(exc)
             defect = self._defects.note("attempt broke down", exc, task=task.id)
             error = f"poussetaches could not make the request: {defect}"
@@ -144,9 +144,9 @@ class AttemptRunner:
         finally:
             progress = self._running.end(task.id)
         duration = self._clock.monotonic() - started
-        return Made(request_id, now, duration, outcome, key_sent, progress)
+        return MadeAttempt(request_id, now, duration, outcome, key_sent, progress)
 
-    def _end_of(self, lease: Lease, origin: str, made: Made) -> End:
+    def _end_of(self, lease: Lease, origin: str, made: MadeAttempt) -> End:
         """Return how an attempt ended, after recording what it shows about its origin."""
         task, outcome = lease.task, made.outcome
         if outcome.out_of_resources:
@@ -163,7 +163,7 @@ class AttemptRunner:
         self._observer.attempt_put_back(lease.task)
         return PutBack(lease, outcome.error)
 
-    def _note_origin(self, task: Task, origin: str, made: Made) -> None:
+    def _note_origin(self, task: Task, origin: str, made: MadeAttempt) -> None:
         outcome = made.outcome
         if outcome.unreachable and self._is_absence(origin, outcome):
             now, error = self._clock.monotonic(), outcome.error or ""
@@ -189,8 +189,8 @@ class AttemptRunner:
         is_charged = self._origins.charged_error(origin, now) is not None
         return self._is_absence(origin, outcome) and not is_charged
 
-    def _judge(self, lease: Lease, made: Made) -> Finish:
-        """Return what follows an attempt that counts."""
+    def _judge(self, lease: Lease, made: MadeAttempt) -> Finish:
+        """Return the next move after an attempt that counts."""
         task, outcome, now = lease.task, made.outcome, self._clock.now()
         policy, confirmed = self._queues.policy_of(task), now
         if task.expires_at is not None or policy.max_age is not None:
@@ -208,7 +208,7 @@ class AttemptRunner:
         return Finish(lease, move, attempt, ended_at)
 
 
-def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -> Attempt:
+def _attempt_of(task: Task, made: MadeAttempt, error: str | None, *, succeeded: bool) -> Attempt:
     outcome = made.outcome
     return Attempt(
         round=task.round,

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 
-from poussetaches.core.moment import SECOND, ClockRecord, Moment, Reading
+from poussetaches.core.moment import SECOND, ClockReading, ClockRecord, Moment
 from poussetaches.engine.confirmed_time import ConfirmedTime
 
 LONGEST_WAIT = 10.0  # seconds; so that a jump of the wall clock is noticed
@@ -18,13 +18,13 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Bell:
-    """Wakes whoever waits for it. A ring that nobody hears is kept for the next who waits."""
+    """Wakes its waiter. A ring without a waiter ends the next wait at once."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def ring(self) -> None:
-        """Wake the one who waits."""
+        """Wake the waiter."""
         self._event.set()
 
     @property
@@ -59,15 +59,15 @@ class Clock(ABC):
 
     @abstractmethod
     def monotonic(self) -> float:
-        """Return seconds on a clock that never jumps."""
+        """Return the seconds of a clock that never jumps."""
 
     @abstractmethod
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """Return the wall clock's time together with the machine's uptime."""
 
     @abstractmethod
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait for the bell or a monotonic time, whichever comes first, for at most 10 s."""
+        """Wait until the bell rings or a monotonic time is reached, for at most 10 s."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
@@ -111,32 +111,27 @@ class SystemClock(Clock):
 
     @cached_property
     def boot_id(self) -> str:
-        """Identifies the boot of the machine that the uptime counts from; empty if unknown."""
         try:
             return _BOOT_ID.read_text(encoding="ascii").strip()
         except OSError:
             return ""
 
     def now(self) -> Moment:
-        """Return the wall clock's time."""
         return Moment(time.time_ns() // 1000)
 
     def monotonic(self) -> float:
-        """Return the machine's monotonic clock."""
         return time.monotonic()
 
-    def read(self) -> Reading:
-        """Return the wall clock's time together with the machine's uptime."""
+    def read(self) -> ClockReading:
         while True:
             begun = self.monotonic()
             now, suspended = self.now(), _suspended()
             elapsed = self.monotonic()
             # A process stopped between the two readings would see a leap that never happened.
             if elapsed - begun < READ_TOGETHER:
-                return Reading(now, round((elapsed + suspended) * SECOND))
+                return ClockReading(now, round((elapsed + suspended) * SECOND))
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait for the bell or the time, whichever comes first."""
         longest = LONGEST_WAIT
         if until is not None:
             longest = min(longest, max(0.0, until - self.monotonic()))
@@ -147,7 +142,6 @@ class SystemClock(Clock):
             return
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for a length of time."""
         await asyncio.sleep(seconds)
 
 

@@ -81,7 +81,7 @@ class ClockWatch:
             fields = {**_fields(moved), "confirmed_in": CONFIRMED_AFTER / SECOND}
             log.warning("clock was set ahead", extra=fields)
         elif self.leap and not _leap_of(record):
-            log.info("the clock's time is confirmed now", extra=_fields(self.leap))
+            log.info("clock is confirmed", extra=_fields(self.leap))
 
     def _note_set_back(self, earlier: Moment) -> None:
         known = self._set_back_from

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from poussetaches.core.moment import HOUR, SECOND, ClockRecord, Moment, Reading
+from poussetaches.core.moment import HOUR, SECOND, ClockReading, ClockRecord, Moment
 
 CONFIRMED_AFTER = HOUR  # NTP daemons poll, and correct the clock, every 17 minutes at the latest
 NOTICED = SECOND  # microseconds; smaller steps are ordinary corrections
@@ -25,14 +25,19 @@ class ConfirmedTime:
     has stayed ahead for ``CONFIRMED_AFTER``.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ClockReading) -> None:
         self._levels = deque([Level(reading.booted_at, reading.uptime)])  # rising
         self._highest: Moment | None = None
         self._before: Level | None = None  # what was confirmed before the clock was set back
 
     @classmethod
     def recalled(
-        cls, record: ClockRecord | None, reading: Reading, *, boot_id: str, latest: Moment | None
+        cls,
+        record: ClockRecord | None,
+        reading: ClockReading,
+        *,
+        boot_id: str,
+        latest: Moment | None,
     ) -> ConfirmedTime:
         """Return the confirmed time as an earlier process left it.
 
@@ -41,24 +46,24 @@ class ConfirmedTime:
         the clock was ahead then.
         """
         if record is not None and boot_id and record.boot_id == boot_id:
-            found = cls(Reading(Moment(record.confirmed + reading.uptime), reading.uptime))
+            found = cls(ClockReading(Moment(record.confirmed + reading.uptime), reading.uptime))
             found._highest = record.highest
         else:
             leap = 0 if record is None else max(0, record.seen - record.confirmed)
             known = reading.now if latest is None else Moment(latest - leap)
-            found = cls(Reading(known, reading.uptime))
+            found = cls(ClockReading(known, reading.uptime))
         found._follow(reading)
         return found
 
-    def at(self, reading: Reading) -> Moment:
-        """Return the confirmed time, given what the clocks read now."""
+    def at(self, reading: ClockReading) -> Moment:
+        """Return the confirmed time at a reading of the clocks."""
         self._follow(reading)
         lowest = self._levels[0].booted_at
         if reading.booted_at - lowest <= NOTICED:
             return reading.now
         return Moment(lowest + reading.uptime)
 
-    def latest_possible(self, reading: Reading) -> Moment:
+    def latest_possible(self, reading: ClockReading) -> Moment:
         """Return the latest time that it may be: a clock that was just set back may be wrong."""
         self._follow(reading)
         before = self._before
@@ -66,7 +71,7 @@ class ConfirmedTime:
             return reading.now
         return Moment(max(reading.now, before.booted_at + reading.uptime))
 
-    def latest(self, reading: Reading) -> Moment | None:
+    def latest(self, reading: ClockReading) -> Moment | None:
         """Return the latest time that was ever confirmed, plus the time elapsed since.
 
         None if no time has stood for ``CONFIRMED_AFTER`` yet.
@@ -74,8 +79,8 @@ class ConfirmedTime:
         self._follow(reading)
         return None if self._highest is None else Moment(self._highest + reading.uptime)
 
-    def record(self, reading: Reading, *, boot_id: str) -> ClockRecord:
-        """Return what to store for the next process."""
+    def record(self, reading: ClockReading, *, boot_id: str) -> ClockRecord:
+        """Return the record for the next process."""
         self._follow(reading)
         return ClockRecord(
             boot_id=boot_id,
@@ -84,7 +89,7 @@ class ConfirmedTime:
             highest=self._highest,
         )
 
-    def _follow(self, reading: Reading) -> None:
+    def _follow(self, reading: ClockReading) -> None:
         booted_at, uptime = reading.booted_at, reading.uptime
         levels = self._levels
         if booted_at < levels[0].booted_at - NOTICED:

@@ -17,7 +17,7 @@ class Defects:
         self.count = 0
 
     def count_logged(self) -> None:
-        """Count a defect that somebody else logs."""
+        """Count a defect that the caller logs."""
         self.count += 1
 
     def note(self, event: str, exc: BaseException, **fields: object) -> str:
@@ -31,7 +31,7 @@ class Defects:
 def raise_end(exc: BaseException) -> None:
     """Raise an exception again that ends the task from outside; all others are defects."""
     if isinstance(exc, asyncio.CancelledError):
-        # Whatever was waited for may have been cancelled as well, without anybody's asking us.
+        # The awaited task may have been cancelled, without a request to cancel this one.
         own = asyncio.current_task()
         if own is None or own.cancelling():
             raise exc

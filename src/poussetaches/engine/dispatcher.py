@@ -56,12 +56,12 @@ class Dispatcher:
         self._saving: set[asyncio.Task[None]] = set()  # one at most
         self._behind_since: float | None = None
         self._checked_at = clock.monotonic()
-        self._on_wire: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     @property
     def in_flight(self) -> int:
         """The number of attempts in flight."""
-        return len(self._on_wire)
+        return len(self._in_flight)
 
     @property
     def behind_since(self) -> float | None:
@@ -74,7 +74,7 @@ class Dispatcher:
         return self._recorder.waiting_since
 
     async def tick(self) -> float | None:
-        """Start every due task that there is room for; return when to tick again."""
+        """Start all due tasks that the limits allow; return when to tick again."""
         if self._store.trouble is not None:
             return await self._recover()
         if not self._limits.allows_attempts:
@@ -85,7 +85,7 @@ class Dispatcher:
             await self._start_due()
             await self._charge_due()
         except StoreUnavailable as exc:
-            log.warning("no due tasks from the store", extra={"error": str(exc)})
+            log.warning("due tasks not leased", extra={"error": str(exc)})
             return self._clock.monotonic() + STORE_RETRY
         self._record_backlog()
         if self._buckets.has_unsaved:  # the store was unavailable before
@@ -101,33 +101,35 @@ class Dispatcher:
         """Start no more attempts, and cut off the ones in flight that have not ended in time."""
         self._limits.is_draining = True
         self._recorder.stop_retrying()
-        if self._on_wire and limit > 0:
-            log.info("waiting for attempts in flight", extra={"count": len(self._on_wire)})
+        if self._in_flight and limit > 0:
+            log.info("waiting for attempts in flight", extra={"count": len(self._in_flight)})
             ends_at = self._clock.monotonic() + limit
             deadline = asyncio.create_task(self._clock.sleep(limit))
-            ended = asyncio.ensure_future(_all_done(self._on_wire))
+            ended = asyncio.ensure_future(_all_done(self._in_flight))
             await asyncio.wait({deadline, ended}, return_when=asyncio.FIRST_COMPLETED)
             if self._clock.monotonic() > ends_at + LATE:
                 # The process was suspended: read the answers that arrived meanwhile.
                 await asyncio.wait({ended}, timeout=GRACE)
             for waiter in (deadline, ended):
                 waiter.cancel()
-        if self._on_wire:
-            log.warning("attempts cut off, to be made again", extra={"count": len(self._on_wire)})
+        if self._in_flight:
+            log.warning(
+                "attempts cut off, will be repeated", extra={"count": len(self._in_flight)}
+            )
         self.cut_off()
-        await _all_done(self._on_wire)
+        await _all_done(self._in_flight)
         await self._recorder.settle()
         await _all_done(self._saving)
 
     def cut_off(self) -> None:
         """Cancel the attempts in flight; nothing about them is recorded."""
-        for attempt in self._on_wire:
-            attempt.add_done_callback(self._on_wire.discard)  # it may never have begun
+        for attempt in self._in_flight:
+            attempt.add_done_callback(self._in_flight.discard)  # it may never have begun
             attempt.cancel()
 
     async def settle(self) -> None:
         """Wait until no attempt is in flight and every outcome is recorded."""
-        while under_way := self._on_wire | self._recorder.under_way | self._saving:
+        while under_way := self._in_flight | self._recorder.under_way | self._saving:
             await asyncio.wait(under_way)
 
     async def _start_due(self) -> None:
@@ -188,7 +190,7 @@ class Dispatcher:
     def _start_if_due(self, lease: Lease, now: Moment) -> None:
         task = lease.task
         lane = task.lane
-        # The clock was set back since the lease, or a stop, a pause or trouble came meanwhile.
+        # Since the lease, the clock was set back, or a stop, a pause or an error came.
         if task.run_at > now or self._limits.of_state() or self._lanes.limits.of_pauses(lane):
             self._recorder.record(PutBack(lease))
             return
@@ -196,7 +198,7 @@ class Dispatcher:
             return
         origin = self._lanes.start_attempt(lane)
         self._observer.attempt_started(task, now=now)
-        self._on_wire.add(asyncio.create_task(self._run(lease, lane, origin)))
+        self._in_flight.add(asyncio.create_task(self._run(lease, lane, origin)))
 
     def _has_expired(self, lease: Lease, now: Moment) -> bool:
         """Return whether it is too late for an attempt; the task then dies without one.
@@ -221,7 +223,7 @@ class Dispatcher:
             end = await self._attempts.run(lease, lane, origin)
         finally:
             # Without an await since the bell rang: the tick that it wakes must find the room.
-            self._on_wire.discard(own)
+            self._in_flight.discard(own)
         await self._recorder.record_here(end)
 
     async def _charge_due(self) -> None:
@@ -243,7 +245,7 @@ class Dispatcher:
         self._behind_since = None
         try:
             await self._store.recover()
-            # A write that was reported as failed may be on disk all the same.
+            # A write that was reported as failed may be on disk nevertheless.
             for lane, run_at in (await self._store.next_due()).items():
                 self._lanes.add_waiting(lane, run_at)
         except StoreUnavailable:

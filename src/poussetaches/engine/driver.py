@@ -18,7 +18,7 @@ MOST_ATTEMPTS = 10_000  # at one moment; tasks that push each other never become
 
 
 class AttemptCount:
-    """Counts the attempts that end, and tells another observer of all it sees."""
+    """Counts the attempts that end, and forwards all calls to another observer."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
@@ -63,7 +63,7 @@ class Driver:
         self._most_attempts = MOST_ATTEMPTS if most_attempts is None else most_attempts
 
     async def run_until_idle(self) -> int:
-        """Make what is due now, and all that comes of it; return how many attempts that took.
+        """Deliver all due tasks, including tasks that these push; return the number of attempts.
 
         Raises:
             TooManyAttempts: it did not become idle.

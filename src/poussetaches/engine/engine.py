@@ -7,26 +7,26 @@ from collections.abc import Iterable
 from random import Random
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.task import Task
-from poussetaches.core.waiting import WaitingFor
+from poussetaches.core.wait_reason import WaitingFor
 from poussetaches.engine.attempt_progress import RunningAttempts
 from poussetaches.engine.attempt_runner import AttemptRunner
 from poussetaches.engine.bucket_storage import BucketStorage
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.clock_watch import ClockWatch
-from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.dispatcher import Dispatcher
+from poussetaches.engine.engine_config import EngineConfig
 from poussetaches.engine.explainer import Explainer
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.limits import Limit
 from poussetaches.engine.loop import Loop, Tick
 from poussetaches.engine.maintenance import Maintenance
-from poussetaches.engine.observer import GuardedObserver, Nobody, Observer
+from poussetaches.engine.observer import GuardedObserver, NullObserver, Observer
 from poussetaches.engine.origins import Origins
 from poussetaches.engine.prober import Prober
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.recorder import Recorder
 from poussetaches.engine.scheduler import Scheduler
 from poussetaches.engine.sender import Sender
@@ -61,7 +61,7 @@ class Engine:
         self.queues = Queues(
             config.queue, original_retry=config.original_retry, allowed=config.allowed
         )
-        self.origins = Origins(hold_for=config.hold_for, most_probes=config.most_probes)
+        self.origins = Origins(hold_for=config.hold_for, max_probes=config.max_probes)
         self._shortage = Shortage(clock, in_flight=lambda: self.in_flight)
         self.lanes = Lanes(self.queues, origins=self.origins, clock=clock)
         self._clock_watch = ClockWatch(store=store, clock=clock, lanes=self.lanes)
@@ -75,7 +75,7 @@ class Engine:
             in_flight=lambda: self.in_flight,
             max_in_flight=config.max_in_flight,
         )
-        guarded = GuardedObserver(observer or Nobody(), self.defects)
+        guarded = GuardedObserver(observer or NullObserver(), self.defects)
         attempts = AttemptRunner(
             sender=sender,
             observer=guarded,
@@ -128,7 +128,7 @@ class Engine:
             self._loop("scheduler", self.scheduler.tick, bell=self._schedule_bell),
         )
         self._watchdog = Watchdog(clock)
-        # What no task waits for.
+        # Loops that no task waits for.
         self.chores = (self._loop("maintenance", self.maintenance.tick, bell=Bell()),)
 
     async def load(self) -> None:
@@ -257,7 +257,7 @@ class Engine:
     def stuck(self) -> list[str]:
         """Return a description of each part that is stuck.
 
-        Only what a restart can cure counts: a store in trouble or a held origin does not.
+        Problems that a restart cannot solve are omitted: a failing store, a held origin.
         """
         if self._store.trouble is not None:
             return []
@@ -286,4 +286,4 @@ class Engine:
         seconds = self._watchdog.beat()
         if seconds:
             log.warning("process was suspended", extra={"seconds": round(seconds, 3)})
-            self.origins.stood_still(seconds)
+            self.origins.discount_suspension(seconds)

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.queue import Lane
 from poussetaches.core.task import Task, TaskState
-from poussetaches.core.waiting import WaitingFor, WaitReason
+from poussetaches.core.wait_reason import WaitingFor, WaitReason
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.limits import Limit, Scope, reached
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.server_limits import ServerLimits
 
 OF_ORIGINS = (Scope.SHARE, Scope.ORIGIN)
@@ -168,7 +168,7 @@ class Explainer:
 
 
 def _by_reason(limits: Iterable[Limit]) -> Iterable[list[Limit]]:
-    """Return the limits that are reached, grouped by reason, those that end first in front."""
+    """Return the limits that are reached, grouped by reason, in the order in which they end."""
     found: dict[WaitReason, list[Limit]] = {}
     for limit in reached(limits):
         found.setdefault(limit.reason, []).append(limit)

@@ -8,7 +8,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.lane_state import LaneState, QueueState, Share
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 
 
 class LaneRegistry:

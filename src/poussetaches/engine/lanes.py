@@ -3,7 +3,7 @@
 A lane is known as soon as a task waits in it. ``next_due`` is never too late. It may be too early
 (a task was deleted), which costs one question to the store and is then corrected.
 
-A due lane without room is set aside in its turn, and a queue without room leaves the line. They
+A due lane without room is set aside in its turn, and a queue without room is skipped. They
 come back when they may have room again: an attempt ended, a time was reached, an origin was
 released, a pause ended, or a queue was changed.
 """
@@ -22,7 +22,7 @@ from poussetaches.engine.lane_registry import LaneRegistry
 from poussetaches.engine.lane_state import LaneState, QueueState
 from poussetaches.engine.limits import Limits
 from poussetaches.engine.origins import Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.room_budget import RoomBudget
 
 SMALL = 64  # entries; fewer are not worth a cleanup
@@ -94,7 +94,7 @@ class Lanes:
         queue.in_flight -= 1
         share.in_flight -= 1
         self._origins.ended(origin)
-        # First all lanes that wait for the last slot of an origin, of whichever queue.
+        # First all lanes that wait for the last slot of an origin, in any queue.
         self._bring_back_opened()
         # A share that no lane leads to any more leaves its slots to the others.
         if queue.aside:
@@ -132,11 +132,11 @@ class Lanes:
         yield from self._queues.values()
 
     def due_lanes(self) -> list[Lane]:
-        """Return the lanes that have a due task, as far as is known."""
+        """Return the lanes that are known to have a due task."""
         return [state.lane for queue in self._queues.values() for state in queue.due_states()]
 
     def was_due(self, lane: Lane, moment: Moment) -> bool:
-        """Return whether a lane had a due task at a moment, as far as is known."""
+        """Return whether a lane is known to have had a due task at a moment."""
         next_due = self._registry.add(lane).next_due
         return next_due is not None and next_due <= moment
 

@@ -1,13 +1,13 @@
-"""``LimitedSender``: attempts to allowed targets only, whatever their names are resolved to."""
+"""``LimitedSender``: attempts to allowed targets only, checked after names are resolved."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from poussetaches.core.allowed import AllowedTargets, Verdict, refusal
 from poussetaches.core.cause import Cause
 from poussetaches.core.target import Target, parse_target
+from poussetaches.core.target_allowlist import AllowedTargets, Verdict, refusal
 from poussetaches.core.task import Outcome
 from poussetaches.engine.connection import answer_timeout, connect
 from poussetaches.engine.deadline import Deadline
@@ -65,7 +65,6 @@ class LimitedSender:
                 return await self._probe_by_address(target)
 
     async def close(self) -> None:
-        """Close all connections."""
         for sender in (self._sender, *self._pinned.values()):
             await sender.close()
 

@@ -1,4 +1,4 @@
-"""``Limits``: what keeps tasks from being started, and how many attempts it leaves room for."""
+"""``Limits``: the limits on starting attempts, and the room that they leave."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 from poussetaches.core.moment import DAY, Moment, later
 from poussetaches.core.queue import Lane, QueueSettings
 from poussetaches.core.task import Task
-from poussetaches.core.waiting import WaitReason
+from poussetaches.core.wait_reason import WaitReason
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.lane_state import LaneState, QueueState, Share
 from poussetaches.engine.origins import ALL_SLOTS, Origins
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.token_buckets import TokenBuckets
 
 UNLIMITED = 1_000_000  # attempts; more than any setting allows
@@ -85,7 +85,7 @@ class Limits:
         return found
 
     def of_queue(self, queue: QueueState) -> list[Limit]:
-        """Return the limits of a queue, whatever the origin: its rate and its slots."""
+        """Return the limits of a queue for all origins: its rate and its slots."""
         most, in_flight = self.slots(queue), queue.in_flight
         slots = Limit(
             WaitReason.CONCURRENCY,
@@ -143,7 +143,7 @@ class Limits:
         slots = self._origins.slots(origin)
         if slots >= ALL_SLOTS:
             return []
-        in_flight = self._origins.on_wire(origin)
+        in_flight = self._origins.in_flight(origin)
         return [
             Limit(
                 WaitReason.ORIGIN_SLOTS,
@@ -165,7 +165,7 @@ class Limits:
         ]
 
     def of_time(self, task: Task, *, now: Moment, confirmed: Moment) -> Limit | None:
-        """Return what the clock has against starting a waiting task, if anything."""
+        """Return the limit that the time sets to a waiting task; None if there is none."""
         if task.run_at > now:
             reason = WaitReason.BACKOFF if task.attempt_count else WaitReason.NOT_DUE
             return Limit(reason, Scope.TASK, until=task.run_at)

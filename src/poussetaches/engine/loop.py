@@ -1,4 +1,4 @@
-"""A loop does everything that is due, and sleeps until there is more or its bell rings."""
+"""Loops, which do all due work and sleep until more is due or their bell rings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AFTER_ERROR = 1.0  # seconds
 
 
 class Loop:
-    """Calls ``tick`` again and again, each time when it asked for it or when the bell rings."""
+    """Calls ``tick`` repeatedly: at the time that it returned, or when the bell rings."""
 
     def __init__(
         self, name: str, tick: Tick, *, bell: Bell, clock: Clock, defects: Defects
@@ -30,11 +30,11 @@ class Loop:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to turn."""
+        """Start the loop."""
         self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
-        """End after the turn under way. May be called twice."""
+        """Stop after the current turn. May be called twice."""
         self._stopping = True
         self._bell.ring()
         if self._task is not None:
@@ -55,7 +55,7 @@ class Loop:
         self._bell.clear()
         try:
             return await self._tick()
-        except BaseException as exc:  # a loop that ended would stop all delivery in silence
+        except BaseException as exc:  # a loop that ended would stop all deliveries unnoticed
             raise_end(exc)
             self._defects.note(f"{self.name} failed, going on", exc)
             return self._clock.monotonic() + AFTER_ERROR

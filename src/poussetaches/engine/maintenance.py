@@ -1,8 +1,8 @@
-"""Buries what has expired, prunes what has ended long ago, gives disk space back.
+"""Buries expired tasks, prunes ended ones past their retention, releases disk space.
 
 What has expired is buried at every turn, so within the longest sleep of a loop; the rest, which
 costs something for each queue, is done once a minute. Disk space is then given back piece by
-piece, with pauses for those who write. Ages are measured by the confirmed time: a clock that is
+piece, with pauses for other writes. Ages are measured by the confirmed time: a clock that is
 wrongly ahead for a moment must delete nothing.
 """
 
@@ -18,20 +18,20 @@ from poussetaches.core.task import TaskState
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.defects import Defects
 from poussetaches.engine.lanes import Lanes
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.store.base import Store
 
 INTERVAL = 60.0  # seconds
 SHRINK_PAUSE = 1.0  # seconds between two pieces of disk space
 LONGEST_TURN = 20.0  # seconds; a loop that does not turn for 60 s looks stuck
 BATCH = 500  # rows; keeps each transaction under some 50 ms
-MOST_TIDYINGS = 200  # of one turn: pruning and the disk must have theirs, too
+MOST_TIDYINGS = 200  # per turn, so that pruning and the disk have time too
 
 log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """Keeps the store small and true to its retention."""
+    """Applies expiry and retention to the store."""
 
     def __init__(
         self, *, store: Store, clock: Clock, lanes: Lanes, queues: Queues, defects: Defects
@@ -47,7 +47,7 @@ class Maintenance:
         self._stop_at = clock.monotonic()
 
     async def tick(self) -> float | None:
-        """Do what there is to do, or a good part of it; return when to look again."""
+        """Do the maintenance that is due, or a part of it; return when to continue."""
         now = self._clock.monotonic()
         self._stop_at = now + LONGEST_TURN
         try:

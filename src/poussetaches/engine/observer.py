@@ -1,4 +1,4 @@
-"""``Observer``: is called when attempts start and end."""
+"""``Observer``: the interface for observing attempts."""
 
 from __future__ import annotations
 
@@ -23,28 +23,25 @@ class Observer(Protocol):
 
 
 class GuardedObserver:
-    """Passes calls on to another observer; its exceptions are defects, and cost no attempt."""
+    """Forwards calls to another observer; its exceptions are defects, and cost no attempt."""
 
     def __init__(self, observer: Observer, defects: Defects) -> None:
         self._observer = observer
         self._defects = defects
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
-        """Record that an attempt starts."""
         try:
             self._observer.attempt_started(task, now=now)
         except Exception as exc:
             self._note(exc, task)
 
     def attempt_ended(self, task: Task, attempt: Attempt, *, now: Moment) -> None:
-        """Record the result of an attempt."""
         try:
             self._observer.attempt_ended(task, attempt, now=now)
         except Exception as exc:
             self._note(exc, task)
 
     def attempt_put_back(self, task: Task) -> None:
-        """Record that an attempt did not count."""
         try:
             self._observer.attempt_put_back(task)
         except Exception as exc:
@@ -54,7 +51,7 @@ class GuardedObserver:
         self._defects.note("observer of attempts failed", exc, task=task.id)
 
 
-class Nobody:
+class NullObserver:
     """An observer that does nothing."""
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:

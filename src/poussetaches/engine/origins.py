@@ -1,13 +1,13 @@
 """``Origins``: unreachable origins are held and probed, and get slots step by step afterwards.
 
-A held origin costs its tasks nothing: they wait, whatever their number. A bare TCP connect
-probes it, less and less often; the first that succeeds lets it go with one slot, and each
+The tasks of a held origin wait, and lose no attempts. A bare TCP connect
+probes it, less and less often; the first that succeeds releases it with one slot, and each
 answer doubles the slots. An origin away for longer than ``hold_for`` is still probed, but its
 due tasks are charged a failed attempt each, and so follow their own policy to its end.
 
 The number of concurrent probes is limited, and a quarter of them is reserved for origins that
-answered the last probe quickly, even if with a refusal. So silent origins, however many, do not
-delay the probes of those.
+answered the last probe quickly, even if with a refusal. So any number of
+silent origins does not delay the probes of the others.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from itertools import count
 from typing import NamedTuple
 
 LONGEST_PROBE_INTERVAL = 30.0  # seconds
-MOST_PROBES = 128  # concurrent; each takes a descriptor, and a silent host keeps it for a while
+MAX_PROBES = 128  # concurrent; each takes a descriptor, and a silent host keeps it for a while
 SLOW_PROBE = 1.0  # seconds; a probe that takes as long counts as slow
-ALL_SLOTS = 1024  # an origin that has so many again is like any other
+ALL_SLOTS = 1024  # an origin with as many slots has no limit any more
 
 
 @dataclass(slots=True)
-class Away:
-    """The state of an origin that refused, until it has answered often enough again."""
+class UnreachableOrigin:
+    """The state of an origin after a failed connection, until it has all its slots again."""
 
     error: str
     refused_at: float | None = None  # the first refusal since its last answer
@@ -48,40 +48,40 @@ class Planned(NamedTuple):
 
 
 class Origins:
-    """Which origins can be sent to. All times are seconds of the monotonic clock."""
+    """The state of unreachable origins. All times are seconds of the monotonic clock."""
 
-    def __init__(self, *, hold_for: float, most_probes: int = MOST_PROBES) -> None:
+    def __init__(self, *, hold_for: float, max_probes: int = MAX_PROBES) -> None:
         self._hold_for = hold_for
-        self._most_probes = most_probes
-        self._most_slow_probes = max(1, most_probes * 3 // 4)
+        self._max_probes = max_probes
+        self._max_slow_probes = max(1, max_probes * 3 // 4)
         self._probe_count = self._slow_probe_count = 0  # under way
         self._planned: dict[bool, list[Planned]] = {False: [], True: []}  # heaps, by ``slow``
         self._order = count()
-        self._away: dict[str, Away] = {}
+        self._away: dict[str, UnreachableOrigin] = {}
         self._absent: dict[str, float] = {}  # since when (monotonic), earliest first
         self._resolved: set[str] = set()
-        self._on_wire: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._opened: dict[str, None] = {}  # in their order
 
     def started(self, origin: str) -> None:
         """Take a slot for an attempt."""
-        self._on_wire[origin] += 1
+        self._in_flight[origin] += 1
 
     def ended(self, origin: str) -> None:
         """Free the slot of an attempt."""
         away = self._away.get(origin)
-        if away is not None and not away.held and away.slots <= self._on_wire[origin]:
+        if away is not None and not away.held and away.slots <= self._in_flight[origin]:
             self._opened[origin] = None
-        self._on_wire[origin] -= 1
-        if not self._on_wire[origin]:
-            del self._on_wire[origin]
+        self._in_flight[origin] -= 1
+        if not self._in_flight[origin]:
+            del self._in_flight[origin]
 
-    def on_wire(self, origin: str) -> int:
-        """Return how many attempts are on the wire to an origin."""
-        return self._on_wire[origin]
+    def in_flight(self, origin: str) -> int:
+        """Return how many attempts to an origin are in flight."""
+        return self._in_flight[origin]
 
     def take_opened(self) -> list[str]:
-        """Return the origins that have a slot again, or more of them, each of them once."""
+        """Return the origins that got new slots, each once."""
         if not self._opened:
             return []
         opened = list(self._opened)
@@ -94,7 +94,7 @@ class Origins:
         ``took`` is the duration of the attempt in seconds.
         """
         is_held = self.is_held(origin)
-        away = self._away.setdefault(origin, Away(error))
+        away = self._away.setdefault(origin, UnreachableOrigin(error))
         self._begin_absence(origin, away, now)
         if is_held:
             return False
@@ -117,7 +117,7 @@ class Origins:
         if away.slots >= ALL_SLOTS:
             del self._away[origin]
 
-    def stood_still(self, seconds: float) -> None:
+    def discount_suspension(self, seconds: float) -> None:
         """Discount time in which the process was suspended and could not see an origin return."""
         for origin, refused_at in self._absent.items():
             self._away[origin].refused_at = self._absent[origin] = refused_at + seconds
@@ -140,12 +140,12 @@ class Origins:
         return away.error if away is not None and away.held else None
 
     def charged_error(self, origin: str, now: float) -> str | None:
-        """Return what due tasks of an origin are charged with; None when they are not."""
+        """Return the error that due tasks of an origin are charged with; None if they are not."""
         charges_at = self.charges_at(origin)
         return self._away[origin].error if charges_at is not None and charges_at <= now else None
 
     def charges_at(self, origin: str) -> float | None:
-        """Return from when a held origin's due tasks are charged; None when it is not held."""
+        """Return when a held origin's due tasks begin to be charged; None if it is not held."""
         away = self._away.get(origin)
         if away is None or not away.held or away.refused_at is None:
             return None
@@ -158,7 +158,7 @@ class Origins:
                 yield origin, refused_at + self._hold_for
 
     def slots(self, origin: str) -> int:
-        """Return how many attempts may be on the wire to an origin, those that are included."""
+        """Return the maximum number of attempts in flight to an origin."""
         away = self._away.get(origin)
         return ALL_SLOTS if away is None else away.slots
 
@@ -203,11 +203,11 @@ class Origins:
         planned = self._next_probe()
         return None if planned is None else planned.at
 
-    def _begin_absence(self, origin: str, away: Away, now: float) -> None:
+    def _begin_absence(self, origin: str, away: UnreachableOrigin, now: float) -> None:
         if away.refused_at is None:
             away.refused_at = self._absent[origin] = now
 
-    def _plan_probe(self, origin: str, away: Away, at: float) -> None:
+    def _plan_probe(self, origin: str, away: UnreachableOrigin, at: float) -> None:
         away.probe_at = at
         heapq.heappush(self._planned[away.slow], Planned(at, next(self._order), origin))
 
@@ -228,11 +228,11 @@ class Origins:
         return away.probe_at == planned.at and away.slow is is_slow
 
     def _has_probe_for(self, is_slow: bool) -> bool:
-        if is_slow and self._slow_probe_count >= self._most_slow_probes:
+        if is_slow and self._slow_probe_count >= self._max_slow_probes:
             return False
-        return self._probe_count < self._most_probes
+        return self._probe_count < self._max_probes
 
-    def _end_probe(self, origin: str) -> Away:
+    def _end_probe(self, origin: str) -> UnreachableOrigin:
         away = self._away[origin]
         away.probing = False
         self._probe_count -= 1
@@ -240,7 +240,7 @@ class Origins:
         return away
 
     def forget_all_but(self, origins: Collection[str]) -> None:
-        """Forget all other origins: no tasks lead to them any more."""
+        """Forget all other origins, which have no tasks left."""
         self._resolved.intersection_update(origins)
         for origin in [name for name in self._away if name not in origins]:
             if not self._away[origin].probing:

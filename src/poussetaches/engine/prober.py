@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Prober:
-    """Connects to held origins when their time has come, as many at once as ``origins`` allows."""
+    """Connects to held origins when their probes are due, within the limits of ``origins``."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Prober:
         return self._origins.next_probe_at()
 
     async def stop(self) -> None:
-        """Break off the probes under way."""
+        """Cancel the probes under way."""
         for probe in self._probes:
             probe.cancel()
         if self._probes:
@@ -66,7 +66,7 @@ class Prober:
         begun_at = self._clock.monotonic()
         try:
             outcome = await self._sender.probe(origin)
-        except BaseException as exc:  # a bug of ours must cost a probe, not all that follow
+        except BaseException as exc:  # a defect must cost one probe, not all later ones
             raise_end(exc)
             error = self._defects.note("probe broke down", exc, origin=origin)
             outcome = Outcome(
@@ -75,7 +75,7 @@ class Prober:
         now = self._clock.monotonic()
         if outcome is None:
             self._origins.probed(origin, None, now)
-            log.info("origin let go", extra={"origin": origin})
+            log.info("origin released", extra={"origin": origin})
             self._dispatch_bell.ring()
             return
         error = outcome.error or ""
@@ -85,5 +85,5 @@ class Prober:
             self._origins.not_probed(origin, now)
         else:
             self._origins.probed(origin, error, now, took=now - begun_at)
-        log.debug("origin still away", extra={"origin": origin, "error": error})
+        log.debug("origin still unreachable", extra={"origin": origin, "error": error})
         self._bell.ring()

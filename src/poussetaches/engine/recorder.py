@@ -16,7 +16,7 @@ from poussetaches.engine.defects import Defects, raise_end
 from poussetaches.store.base import Finish, Lease, Store
 
 STORE_RETRY = 1.0  # seconds between tries to record an end, and to get the store back
-OUTCOME_TRIES = 10  # that may fail unexpectedly before the task is ended in place of its outcome
+OUTCOME_TRIES = 10  # unexpected failures, after which the task is ended instead
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ End = Finish | PutBack
 
 
 class Recorder:
-    """Records the ends of attempts; none is given up before the server stops.
+    """Records the ends of attempts, and retries each until the server stops.
 
-    The store buries a task whose row it cannot write. If it fails unexpectedly all the same, the
+    The store buries a task whose row it cannot write. If it still fails unexpectedly, the
     end is recorded by a later try, so that no task is *running* until the next start.
     """
 
@@ -72,7 +72,7 @@ class Recorder:
             del self._since[own]
 
     def stop_retrying(self) -> None:
-        """Give up what cannot be recorded from now on: the next start makes it again."""
+        """Stop retrying: attempts that are not recorded are repeated after the next start."""
         self._retries = False
 
     async def settle(self) -> None:
@@ -102,7 +102,7 @@ class Recorder:
                 return
             if not self._retries:
                 fields = {"task": task_id, "error": error}
-                log.error("outcome not recorded, attempt to be made again", extra=fields)
+                log.error("outcome not recorded, attempt will be repeated", extra=fields)
                 return
             known_error = error
             await self._clock.sleep(STORE_RETRY)
@@ -116,7 +116,7 @@ class Recorder:
     def _note_unavailable(self, task_id: str, error: str, *, is_new: bool) -> None:
         own = asyncio.current_task()
         if self._store.trouble is not None and own is not None:
-            # The store has logged its trouble, and a restart would not help.
+            # The store has logged the error, and a restart would not help.
             self._since[own] = self._clock.monotonic()
         elif is_new:
             log.warning("outcome not recorded yet", extra={"task": task_id, "error": error})
@@ -130,7 +130,7 @@ class Recorder:
 
 
 def _set_back(end: End, microseconds: int) -> End:
-    """Return an end with its retry moved along after the clock was set back."""
+    """Return an end, its retry moved earlier if the clock was set back."""
     if isinstance(end, PutBack) or not isinstance(end.move, RetryAt):
         return end
     move = RetryAt(Moment(end.move.run_at - microseconds))
@@ -138,6 +138,6 @@ def _set_back(end: End, microseconds: int) -> End:
 
 
 def _ended_in_place(end: End, error: str) -> Finish:
-    """Return the end of a task whose outcome the store does not take."""
-    log.error("outcome given up, the task is ended", extra={"task": end.lease.task.id})
+    """Return the end of a task whose outcome cannot be stored."""
+    log.error("outcome discarded, task ended", extra={"task": end.lease.task.id})
     return Finish(end.lease, Bury(Reason.INTERNAL_ERROR, f"internal error: {error}"))

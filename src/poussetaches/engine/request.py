@@ -1,4 +1,4 @@
-"""The request that an attempt makes: the task's own, or the original's envelope round it."""
+"""The request of an attempt: the task's body, or the original's envelope."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pyreqwest.http import Url
 from poussetaches import __version__
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
-from poussetaches.core.progress import ATTEMPT_TOKEN
+from poussetaches.core.progress_report import ATTEMPT_TOKEN
 from poussetaches.core.signature import SignedRequest, body_hash, sign, sign_request
 from poussetaches.core.target import is_path, may_have_key, parse_target
 from poussetaches.core.task import BodyKind, DeliveryForm, Task
-from poussetaches.engine.config import EngineConfig
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.engine_config import EngineConfig
+from poussetaches.engine.queue_registry import Queues
 
 USER_AGENT = f"poussetaches/{__version__}"
 KEY_HEADER = "Poussetaches-Auth-Key"
@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key_sent(self) -> bool:
-        """Whether the shared key goes along."""
+        """Whether the request contains the shared key."""
         return KEY_HEADER in self.headers
 
 
@@ -106,8 +106,9 @@ def signature_headers(
 ) -> dict[str, str]:
     """Return the headers that sign a request.
 
-    Only the application gets a request signature (``is_ours``). Any other receiver could have had
-    a URL with the path of one of the application's tasks pushed, and replay the request there.
+    Only the application gets a request signature (``is_ours``). Any other receiver could
+    arrange a push to a URL with the path of one of the application's tasks, and replay the
+    request there.
 
     Raises:
         InvalidTask: the URL cannot be sent to.
@@ -139,7 +140,7 @@ def _path_and_query(url: str) -> tuple[str, str]:
 
 
 def _headers_of(task: Task) -> dict[str, str]:
-    """Return the task's own headers, and those that it leaves to us."""
+    """Return the task's own headers, and the defaults of the others."""
     headers, own = {"User-Agent": USER_AGENT}, task.headers
     if task.delivery is DeliveryForm.ENVELOPE:
         # A form's Content-Type would leave the body empty where Flask's handlers look for it.

@@ -26,8 +26,8 @@ FORGOTTEN_AT_ONCE = 256  # names to evict when the cache is full; choosing them 
 FRESH = 5.0  # seconds for which addresses are cached
 FRESH_FAILURE = 1.0  # seconds for which a failure is cached
 SLOW = 1.0  # seconds; a lookup that takes longer may well take very long
-PART = 4  # quick lookups may use one in four of the threads that slow ones leave
-RETRY = 0.1  # seconds until queued names are tried again, at the latest
+QUICK_PART = 4  # quick lookups may use one in so many of the threads that slow ones leave
+RETRY = 0.1  # seconds until queued names are retried, at the latest
 
 NEVER = float("-inf")
 
@@ -42,7 +42,7 @@ def look_up(host: str) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class Standing(IntEnum):
+class LookupSpeed(IntEnum):
     """The probability that a lookup is quick. Names get threads in the order of the values."""
 
     GOOD = 0  # the last lookup found addresses quickly
@@ -51,11 +51,11 @@ class Standing(IntEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Name:
+class CachedName:
     """A host's name in the cache. Moments are monotonic."""
 
     host: str
-    standing: Standing = Standing.NEW
+    speed: LookupSpeed = LookupSpeed.NEW
     addresses: tuple[str, ...] = ()  # that the last successful lookup found
     found_at: float = NEVER
     failure: Outcome | None = None
@@ -73,14 +73,14 @@ class Name:
         """Cache an answer; ``took`` is the duration of its lookup in seconds."""
         if not isinstance(answer, Outcome):
             self.addresses, self.found_at, self.failure = answer, now, None
-            self.standing = Standing.GOOD
+            self.speed = LookupSpeed.GOOD
         elif not answer.out_of_resources:
             self.failure, self.failed_at = answer, now
-            self.standing = Standing.NEW
+            self.speed = LookupSpeed.NEW
             if answer.unknown_host:
                 self.addresses = ()
         if took >= SLOW:
-            self.standing = Standing.SLOW
+            self.speed = LookupSpeed.SLOW
 
 
 class Resolver:
@@ -101,14 +101,16 @@ class Resolver:
         self._look_up = lookup
         self._monotonic = monotonic
         self._limits = {
-            Standing.GOOD: most,
-            Standing.NEW: max(1, most * 3 // 4),
-            Standing.SLOW: max(1, most // 2),
+            LookupSpeed.GOOD: most,
+            LookupSpeed.NEW: max(1, most * 3 // 4),
+            LookupSpeed.SLOW: max(1, most // 2),
         }
-        self._names: dict[str, Name] = {}
+        self._names: dict[str, CachedName] = {}
         # The last one gets the next thread: attempts that asked earlier may have given up.
-        self._queues: dict[Standing, dict[Name, None]] = {standing: {} for standing in Standing}
-        self._begun_at: dict[Name, float] = {}  # of the lookups under way
+        self._queues: dict[LookupSpeed, dict[CachedName, None]] = {
+            speed: {} for speed in LookupSpeed
+        }
+        self._begun_at: dict[CachedName, float] = {}  # of the lookups under way
         self._retry: asyncio.TimerHandle | None = None
 
     @property
@@ -128,7 +130,7 @@ class Resolver:
                 return (host,)
             if not self._make_room():
                 return unresolved(host, f"{MOST_NAMES:,} other names are being looked up")
-            name = self._names[host] = Name(host)
+            name = self._names[host] = CachedName(host)
         answer = name.fresh_answer(self._monotonic())
         return await self._look_up_again(name, limit) if answer is None else answer
 
@@ -143,12 +145,12 @@ class Resolver:
         if len(self._names) < MOST_NAMES:
             return True
         idle = [name for name in self._names.values() if name.lookup is None]
-        idle.sort(key=lambda name: name.standing, reverse=True)
+        idle.sort(key=lambda name: name.speed, reverse=True)
         for name in idle[:FORGOTTEN_AT_ONCE]:
             del self._names[name.host]
         return bool(idle)
 
-    async def _look_up_again(self, name: Name, limit: float) -> Answer:
+    async def _look_up_again(self, name: CachedName, limit: float) -> Answer:
         lookup = self._ask(name)
         if name not in self._begun_at and name.addresses:
             return name.addresses
@@ -162,25 +164,25 @@ class Resolver:
         if name in self._begun_at:
             return unresolved(name.host, f"no answer within {limit:g} s")
         if not name.waiting_count:
-            del self._queues[name.standing][name]
+            del self._queues[name.speed][name]
             name.lookup = None
         return unresolved(name.host, f"{self.thread_count} other lookups are under way")
 
-    def _ask(self, name: Name) -> asyncio.Future[Answer]:
+    def _ask(self, name: CachedName) -> asyncio.Future[Answer]:
         """Return the lookup of a name; put it first in its queue if it has no thread yet."""
         if name.lookup is None:
             name.lookup = asyncio.get_running_loop().create_future()
         lookup = name.lookup
         if name not in self._begun_at:
-            queue = self._queues[name.standing]
+            queue = self._queues[name.speed]
             queue.pop(name, None)
             queue[name] = None
             self._start_queued()
         return lookup
 
     def _start_queued(self) -> None:
-        for standing, queue in self._queues.items():
-            while queue and self._has_thread_for(standing):
+        for speed, queue in self._queues.items():
+            while queue and self._has_thread_for(speed):
                 self._start(queue.popitem()[0])
         if self._retry is None and any(self._queues.values()):
             self._retry = asyncio.get_running_loop().call_later(RETRY, self._try_again)
@@ -189,19 +191,19 @@ class Resolver:
         self._retry = None
         self._start_queued()
 
-    def _has_thread_for(self, standing: Standing) -> bool:
+    def _has_thread_for(self, speed: LookupSpeed) -> bool:
         """Return whether a name may have a thread.
 
-        Lookups that have become slow block their threads for long. The others may use only one in
-        ``PART`` of the threads that these leave. If they become slow as well, the same part of the
-        rest is free, so there always is a thread for the next quick lookup.
+        Slow lookups block their threads for long. The others may use only one in ``QUICK_PART`` of
+        the threads that these leave. If they become slow as well, the same part of the rest is
+        free, so there always is a thread for the next quick lookup.
         """
         slow_since = self._monotonic() - SLOW
         slow = sum(begun_at <= slow_since for begun_at in self._begun_at.values())
-        left = self._limits[standing] - slow
-        return PART * (self.thread_count - slow) < left
+        left = self._limits[speed] - slow
+        return QUICK_PART * (self.thread_count - slow) < left
 
-    def _start(self, name: Name) -> None:
+    def _start(self, name: CachedName) -> None:
         loop = asyncio.get_running_loop()
         self._begun_at[name] = self._monotonic()
 
@@ -216,7 +218,7 @@ class Resolver:
         except RuntimeError as exc:
             loop.call_soon(self._finish, name, out_of_resources(str(exc)))
 
-    def _finish(self, name: Name, answer: Answer) -> None:
+    def _finish(self, name: CachedName, answer: Answer) -> None:
         now = self._monotonic()
         name.learn(answer, now=now, took=now - self._begun_at.pop(name))
         if name.lookup is not None:
@@ -225,7 +227,7 @@ class Resolver:
         self._start_queued()
 
     def _answer(self, host: str) -> Answer:
-        """Look a host up. Runs in a thread, and may take long."""
+        """Resolve a host. Runs in a thread, and may take long."""
         try:
             found = tuple(self._look_up(host))
         except socket.gaierror as exc:

@@ -24,14 +24,14 @@ class RoomBudget:
         self.passed_over: list[LaneState] = []
 
     def queue_room(self, queue: QueueState) -> int:
-        """Return how many more attempts of a queue may be promised, whatever the origin."""
+        """Return how many more attempts of a queue may be promised to all origins."""
         room = self._queue_rooms.get(queue.name)
         if room is None:
             room = self._queue_rooms[queue.name] = room_in(self._limits.of_queue(queue))
         return room
 
     def lane_room(self, queue: QueueState, state: LaneState) -> int:
-        """Return how many more attempts of a lane may be promised, as far as its origin goes."""
+        """Return how many more attempts of a lane its origin's limits allow to promise."""
         if self._limits.of_pauses(state.lane):
             return 0
         share = state.share

@@ -1,8 +1,8 @@
-"""Fires schedules: one run at each occurrence, and what each wants for those that were missed.
+"""Fires schedules: one run at each occurrence, and missed ones by the misfire policy.
 
 An occurrence counts as missed when it could not be fired within the scheduler's allowance, since
-the server was down or the store was full. Within it a run is on time, whatever the schedule says:
-that a turn comes a little late never costs a run.
+the server was down or the store was full. Within it, a run is on time under any misfire
+policy, so a short delay of a turn never costs a run.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Scheduler:
                 raise
             except Exception as exc:
                 await self._pause(schedule, exc, now)
-            await asyncio.sleep(0)  # after a long absence each takes its time
+            await asyncio.sleep(0)  # after a long downtime, each schedule takes a while
         work = (self._fire_due(schedule, occurrences, now) for schedule, occurrences in found)
         results = await asyncio.gather(*work, return_exceptions=True)
         for (schedule, _), result in zip(found, results, strict=True):
@@ -105,7 +105,7 @@ class Scheduler:
             await self._store.edit_schedule(schedule.name, paused, now=now)
         except StoreUnavailable:
             raise
-        except Exception as pausing:  # it stays due, and must not hold up the others
+        except Exception as pausing:  # it stays due, and must not delay the others
             self._defects.note("schedule not paused", pausing, schedule=schedule.name)
 
     async def _fire_due(
@@ -182,7 +182,7 @@ def _due_occurrences(schedule: Schedule, now: Moment) -> Sequence[Moment]:
 
 
 def _longest_delay(schedule: Schedule, occurrence: Moment, next_at: Moment) -> float:
-    """Return for how long after its time an occurrence may still be fired, in microseconds.
+    """Return the maximum delay of an occurrence in microseconds.
 
     Where the schedule says nothing, it is until the next occurrence, since this run would stand
     in for that one; but where each is to have its run, none stands in for another.

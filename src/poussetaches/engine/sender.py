@@ -1,4 +1,4 @@
-"""One attempt: send the request, say how it went. Nothing that the network does is an exception.
+"""Sends the request of an attempt. Every result of the network is an outcome, not an exception.
 
 The client's exceptions do not say enough of themselves (a receiver that never answers is a
 "connect timeout" to it): what happened is read from the causes that it lists.
@@ -32,9 +32,9 @@ from poussetaches.engine.connection import (
     out_of_resources,
 )
 from poussetaches.engine.deadline import Deadline
-from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Resolver, unresolved
+from poussetaches.engine.secret_mask import SecretMask
 
 # Servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn); one that is used just
 # then costs an attempt, so ours are closed first.
@@ -43,7 +43,7 @@ IDLE_CONNECTION = timedelta(seconds=1.5)
 # waits for the DNS instead.
 LOOKUP_LIMIT = 2.0  # seconds
 
-# What the client calls two common mistakes, and what they are.
+# The client's texts for two common mistakes, and clearer ones.
 _CERTIFICATES = {
     "UnknownIssuer": "no authority that the system or SSL_CERT_FILE trusts signed its certificate",
     "CaUsedAsEndEntity": "its certificate is an authority's own (CA:TRUE), and not a server's",
@@ -62,10 +62,10 @@ class Sender(Protocol):
     """Makes attempts."""
 
     async def send(self, request: Request) -> Outcome:
-        """Make one attempt. Every result of the network is an outcome; an exception is a bug."""
+        """Make one attempt. Every result of the network is an outcome; exceptions are defects."""
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Connect to an origin and hang up; return what went wrong, None when nothing did."""
+        """Connect to an origin and hang up; return the outcome of a failure, or None."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -82,8 +82,8 @@ class HttpSender:
     """Makes attempts over HTTP: no redirects, no proxies, no decompression.
 
     The ``resolver`` looks names up first, so that the client's own lookups end soon. A sender with
-    a ``pin`` is for that host alone, whose name is not looked up again. ``masking`` hides secrets
-    in answers.
+    a ``pin`` is for that host alone, whose name is not looked up again. ``secret_mask`` hides
+    secrets in answers.
     """
 
     def __init__(
@@ -92,14 +92,14 @@ class HttpSender:
         connect_timeout: float,
         now: Callable[[], Moment],
         pin: Pin | None = None,
-        masking: Masking | None = None,
+        secret_mask: SecretMask | None = None,
         resolver: Resolver | None = None,
         keeps_idle: bool = True,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._now = now
         self._pin = pin
-        self._masking = masking or Masking()
+        self._secret_mask = secret_mask or SecretMask()
         self._resolver = Resolver() if resolver is None else resolver
         self._keeps_idle = keeps_idle
         # It makes no TLS connections, so it skips the authorities, which take 4 ms to read.
@@ -107,7 +107,6 @@ class HttpSender:
         self._secure: Client | Outcome | None = None  # made when first needed; or why that failed
 
     async def send(self, request: Request) -> Outcome:
-        """Make one attempt."""
         begun_at = time.monotonic()
         target = parse_target(request.url)
         client = self._plain if target.scheme == "http" else self._secure_client()
@@ -141,7 +140,6 @@ class HttpSender:
             return answer_timeout(request.timeout, status=status)
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Connect to an origin and hang up."""
         target = parse_target(origin)
         host = target.host if self._pin is None else self._pin.address
         found = await self._resolver.addresses(host, limit=self._connect_timeout)
@@ -158,7 +156,6 @@ class HttpSender:
         return client.error if isinstance(client, Outcome) else None
 
     async def close(self) -> None:
-        """Close all connections."""
         await self._plain.close()
         if isinstance(self._secure, Client):
             await self._secure.close()
@@ -180,7 +177,7 @@ class HttpSender:
             builder = builder.pool_max_idle_per_host(0)
         if self._pin is not None:
             pin = self._pin
-            builder = builder.resolve(pin.host, pin.address, 0)  # whatever the URL's port is
+            builder = builder.resolve(pin.host, pin.address, 0)  # for any port
         return builder
 
     def _secure_client(self) -> Client | Outcome:
@@ -198,13 +195,13 @@ class HttpSender:
 
     async def _answered(self, request: Request, response: Response) -> Outcome:
         # Read beyond the cut, so that a secret across it is seen whole.
-        found = await response.body_reader.read(MAX_BODY + self._masking.margin + 1)
+        found = await response.body_reader.read(MAX_BODY + self._secret_mask.margin + 1)
         answer = Answer(
             response.status,
             partial(_header, response),
             b"" if found is None else found.to_bytes(),
         )
-        return outcome_of(answer, url=request.url, now=self._now(), masking=self._masking)
+        return outcome_of(answer, url=request.url, now=self._now(), secret_mask=self._secret_mask)
 
     async def _failed(
         self, target: Target, exc: DetailedPyreqwestError, status: int | None
@@ -259,14 +256,14 @@ def _error_number(causes: list[str]) -> int | None:
 def _headers_of(request: Request) -> dict[str, str]:
     if request.body or request.method not in _MEANT_TO_HAVE_BODY:
         return request.headers
-    # The client says nothing of an empty body, and some servers insist (RFC 9110, 8.6).
+    # The client omits the length of an empty body, but some servers require it (RFC 9110, 8.6).
     return {**request.headers, "Content-Length": "0"}
 
 
 def _header(response: Response, name: str) -> str:
     try:
         return response.get_header(name) or ""
-    except ValueError:  # bytes that are no text; then it says nothing to us
+    except ValueError:  # bytes that are not text: the header is ignored
         return ""
 
 

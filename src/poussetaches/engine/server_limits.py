@@ -1,10 +1,10 @@
-"""``ServerLimits``: what keeps the whole server from starting attempts."""
+"""``ServerLimits``: the limits of the whole server on starting attempts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from poussetaches.core.waiting import WaitReason
+from poussetaches.core.wait_reason import WaitReason
 from poussetaches.engine.limits import Limit, Scope, room_in
 from poussetaches.engine.shortage import Shortage
 from poussetaches.store.base import Store

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Shortage:
-    """Remembers that descriptors, memory or ports ran out, and how many attempts were in flight.
+    """Limits attempts after descriptors, memory or ports ran out.
 
     No attempt and no probe starts in the next second, so that tasks that were put back are not
     tried in a busy loop. Then as many attempts may be in flight as there were when it happened,
@@ -46,7 +46,7 @@ class Shortage:
         return self._step_at if self._most == 0 else None
 
     def met(self, outcome: Outcome) -> None:
-        """Record a shortage that an attempt or a probe has just met.
+        """Record a shortage in an attempt or a probe.
 
         If it concerns a single destination, it is only reported: that origin is held instead.
         """

@@ -41,9 +41,9 @@ class Totals(msgspec.Struct, kw_only=True):
 
 
 class Stats:
-    """Watches attempts and commits, and keeps a row for each minute in the store.
+    """Counts attempts and commits, and stores a row for each minute.
 
-    What is counted here is always to be added to what the store has of the same minute: a
+    Counts are always added to those in the store for the same minute: a
     server that starts again within a minute, or whose clock is set back, loses nothing.
     """
 
@@ -53,10 +53,10 @@ class Stats:
         self._clock = clock
         self._random = random
         self._open = MinuteTally(_minute_of(clock.now()))
-        self._over: dict[Moment, list[MinuteRow]] = {}  # minutes that the store has not got yet
-        self._writing = asyncio.Lock()  # nobody reads rows that are on their way to the store
-
-    # What the dispatcher and the store tell
+        self._over: dict[Moment, list[MinuteRow]] = {}  # minutes that are not stored yet
+        self._writing = (
+            asyncio.Lock()
+        )  # held while rows are written, so that no reader misses them
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
         """Count an attempt that starts, and how late it is."""
@@ -83,7 +83,7 @@ class Stats:
         self.totals.put_back += 1
 
     def committed(self, news: News) -> None:
-        """Count the tasks that were pushed, and those that died."""
+        """Count pushed tasks and dead ones."""
         now = self._clock.now()
         happened = Counter(map(attrgetter("queue", "change"), news.tasks))
         for (queue, change), count in happened.items():
@@ -96,10 +96,8 @@ class Stats:
                 for tally in self._tallies(queue, now):
                     tally.died += count
 
-    # The loop
-
     async def tick(self) -> float | None:
-        """Hand the minutes that are over to the store; return when the next one is."""
+        """Store the minutes that are over; return when the next one ends."""
         now = self._clock.now()
         self._turn_to(_minute_of(now))
         if self._over and self._store.trouble is None:
@@ -107,14 +105,12 @@ class Stats:
         return self._clock.monotonic() + (MINUTE - now % MINUTE) / SECOND
 
     async def flush(self) -> None:
-        """Hand everything to the store, the minute under way included."""
+        """Store all counts, including the current minute."""
         self._close()
         await self._write()
 
-    # What is asked
-
     async def rows(self, queue: str, *, minutes: int) -> list[MinuteRow]:
-        """Return a row for each of the latest minutes, oldest first; the last is under way.
+        """Return a row for each of the latest minutes, oldest first; the last is the current one.
 
         Raises:
             StoreUnavailable: the store cannot be read.
@@ -139,7 +135,7 @@ class Stats:
             self._open = MinuteTally(minute)
 
     def _close(self) -> None:
-        """Count the minute so far as over; what follows in it is added later."""
+        """Close the minute so far; later counts of it are added."""
         minute, rows = self._open.minute, self._open.rows()
         self._open = MinuteTally(minute)
         if rows:
@@ -160,7 +156,7 @@ class Stats:
                 del self._over[minute]
 
     async def _with_kept(self, minute: Moment, rows: list[MinuteRow]) -> list[MinuteRow]:
-        """Return rows with what the store has of their minute, as a restart leaves it."""
+        """Return rows added to the stored ones of their minute, which remain after a restart."""
         if not await self._kept(ALL_QUEUES, minute):
             return rows
         kept = [row for more in rows for row in await self._kept(more.queue, minute)]
@@ -222,7 +218,7 @@ class Tally:
         return self.pushed + self.started + self.succeeded + self.failed + self.died
 
     def row(self, minute: Moment, queue: str) -> MinuteRow:
-        """Return what was counted."""
+        """Return the counts as a row."""
         return MinuteRow(
             minute=minute,
             queue=queue,
@@ -239,7 +235,7 @@ class Tally:
 
 
 class Sample:
-    """Some of the values that were added, each with the same chance to be among them."""
+    """A random sample of the added values, with equal probability."""
 
     __slots__ = ("_count", "_values")
 
@@ -248,7 +244,7 @@ class Sample:
         self._values = array("d")
 
     def add(self, value: float, random: Random) -> None:
-        """Take a value in, perhaps in the place of another."""
+        """Add a value, which may replace another."""
         self._count += 1
         if len(self._values) < MOST_SAMPLES:
             self._values.append(value)

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from poussetaches.core.queue import TokenBucket
 from poussetaches.engine.clock import Clock
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 
 QUICKLY_FULL = 2.0  # seconds; a bucket that fills faster is not stored: a restart takes longer
 
 
 class TokenBuckets:
-    """Keeps the bucket of each queue, and which of them changed since they were stored."""
+    """Keeps the bucket of each queue, and the set of unsaved ones."""
 
     def __init__(self, queues: Queues, clock: Clock) -> None:
         self._queues = queues
@@ -33,7 +33,7 @@ class TokenBuckets:
             bucket = TokenBucket.filling(settings.rate, settings.burst, full_in=full_in, now=now)
         bucket = bucket.refilled(now)
         if (bucket.rate, bucket.burst) != (settings.rate, settings.burst):
-            # Tokens are carried over: changing a queue again and again must not beat its rate.
+            # Tokens are carried over: repeated changes of a queue must not evade its rate.
             tokens = min(bucket.tokens, float(settings.burst))
             bucket = TokenBucket(settings.rate, settings.burst, tokens, now)
         self._buckets[queue] = bucket

@@ -1,4 +1,4 @@
-"""``VirtualClock``: time that passes only when it is told to."""
+"""``VirtualClock``: a clock that only ``advance`` moves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import heapq
 from contextlib import suppress
 from itertools import count
 
-from poussetaches.core.moment import SECOND, Moment, Reading
+from poussetaches.core.moment import SECOND, ClockReading, Moment
 from poussetaches.engine.clock import LONGEST_WAIT, Bell, Clock
 
 STARTED = 1000.0  # what the monotonic clock reads at first
@@ -31,16 +31,14 @@ class VirtualClock(Clock):
         return self._boot_id
 
     def now(self) -> Moment:
-        """Return the wall clock's time."""
         return self._now
 
     def monotonic(self) -> float:
         """Return seconds that only ``advance`` adds to."""
         return STARTED + self._elapsed / SECOND
 
-    def read(self) -> Reading:
-        """Return the wall clock's time together with the uptime."""
-        return Reading(self._now, self._elapsed)
+    def read(self) -> ClockReading:
+        return ClockReading(self._now, self._elapsed)
 
     def advance(self, seconds: float) -> None:
         """Advance the time, and wake all waits that end by then."""
@@ -57,7 +55,6 @@ class VirtualClock(Clock):
         self.advance((moment - self._now) / SECOND)
 
     async def wait(self, bell: Bell, *, until: float | None) -> None:
-        """Wait for the bell or the time, whichever comes first."""
         latest = self.monotonic() + LONGEST_WAIT
         alarm = asyncio.ensure_future(self._until(latest if until is None else min(until, latest)))
         heard = asyncio.ensure_future(bell.heard())

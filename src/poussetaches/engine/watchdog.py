@@ -48,7 +48,7 @@ class Watchdog:
         """Return a description of each loop, task or outcome that is stuck."""
         now = self._clock.monotonic()
         if self._beat_at is not None and now - self._beat_at >= STANDSTILL:
-            return []  # it has just resumed, and no loop has had its turn
+            return []  # the process has just resumed, and no loop had a turn
         found = [
             f"the {loop.name} has not turned for {now - loop.last_turn_at:.0f} s"
             for loop in loops

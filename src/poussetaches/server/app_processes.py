@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from poussetaches.core.signature import PREFIX as SECRET_PREFIX
 from poussetaches.core.target import parse_target, without_credentials
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.server.address_wait import ENDING_LIMIT, wait_until_free
 from poussetaches.server.app_readiness import Listener, application_answers
 from poussetaches.server.child import Child

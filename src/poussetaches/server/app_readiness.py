@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from poussetaches.core.errors import AddressTaken
-from poussetaches.core.probe import DeclarationStatus, ProbeAnswer, probe_answer_in
-from poussetaches.core.target import joined, may_have_key, without_credentials
+from poussetaches.core.probe_answer import DeclarationStatus, ProbeAnswer, probe_answer_in
+from poussetaches.core.target import absolute_url, may_have_key, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Clock, SystemClock
 from poussetaches.engine.request import (
@@ -122,7 +122,7 @@ async def _declared(
 
 def probe_request(settings: Settings, clock: Clock) -> Request:
     """Return the probe: an empty delivery, with the key and the signatures."""
-    url = joined(settings.queue.base_url or "", PROBE)
+    url = absolute_url(settings.queue.base_url or "", PROBE)
     headers = {"User-Agent": USER_AGENT}
     if settings.security.auth_key is not None and may_have_key(
         url, frozenset(settings.security.key_target)

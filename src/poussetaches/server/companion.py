@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 
 
 class Companion(Protocol):

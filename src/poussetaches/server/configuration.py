@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-from poussetaches.core.allowed import AllowedTargets
-from poussetaches.engine.config import EngineConfig
-from poussetaches.engine.masking import Masking
+from poussetaches.core.target_allowlist import AllowedTargets
+from poussetaches.engine.engine_config import EngineConfig
+from poussetaches.engine.secret_mask import SecretMask
 from poussetaches.server.descriptors import Descriptors
 from poussetaches.settings import Settings
 
@@ -18,7 +18,7 @@ def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
         queue=settings.queue_settings,
         original_retry=settings.original_retry_policy,
         max_in_flight=descriptors.max_in_flight,
-        most_probes=descriptors.probes,
+        max_probes=descriptors.probes,
         hold_for=settings.delivery.hold_for,
         auth_key=security.auth_key,
         allowed=AllowedTargets(security.allow_target),
@@ -28,7 +28,7 @@ def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
     )
 
 
-def masking(settings: Settings) -> Masking:
+def secret_mask(settings: Settings) -> SecretMask:
     """Return the masking of secrets that an application may know and send back in a response."""
     security = settings.security
     texts = (
@@ -37,6 +37,6 @@ def masking(settings: Settings) -> Masking:
         security.read_token,
         settings.logging.alert_url,
     )
-    return Masking(
+    return SecretMask(
         [*(text.encode() for text in texts if text is not None), *security.signing_secret]
     )

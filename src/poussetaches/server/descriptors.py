@@ -12,7 +12,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from poussetaches.core.errors import TooFewDescriptors
-from poussetaches.engine.origins import MOST_PROBES
+from poussetaches.engine.origins import MAX_PROBES
 from poussetaches.engine.resolver import MOST_LOOKUPS
 
 MOST_CONNECTIONS = 4096
@@ -33,7 +33,7 @@ class Descriptors:
 
     connections: int = MOST_CONNECTIONS  # to the API
     max_in_flight: int
-    probes: int = MOST_PROBES
+    probes: int = MAX_PROBES
     lookups: int = MOST_LOOKUPS
     idle: int = IDLE  # keep-alive connections to applications
 
@@ -50,7 +50,7 @@ class Descriptors:
                 f"the limit of open files is {limit}, and at least {limit - room + FEWEST} are "
                 "needed; raise it with `ulimit -n`, or LimitNOFILE= in a systemd unit"
             )
-        probes = min(MOST_PROBES, max(FEWEST_PROBES, room // 16))
+        probes = min(MAX_PROBES, max(FEWEST_PROBES, room // 16))
         lookups = min(MOST_LOOKUPS, max(FEWEST_LOOKUPS, room // 16))
         room -= probes + lookups
         max_in_flight = min(max_in_flight, max(room // 2, room - MOST_CONNECTIONS))

@@ -20,11 +20,11 @@ from poussetaches.engine.engine import Engine
 from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.observer import Observer
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.resolver import Resolver
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.engine.stats import Stats
-from poussetaches.server.configuration import engine_config, masking
+from poussetaches.server.configuration import engine_config, secret_mask
 from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.endpoints import DIALECTS, Services, endpoints_of
 from poussetaches.server.trust_store import report_trust
@@ -65,7 +65,7 @@ class Parts:
             now=clock.now,
             resolver=resolver,
             keeps_idle=descriptors.idle > 0,
-            masking=masking(settings),
+            secret_mask=secret_mask(settings),
         )
         if sender is None:
             sender = new_sender()

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging, log_python_errors
 from poussetaches.relaunch import is_executable

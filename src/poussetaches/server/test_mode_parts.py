@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poussetaches.core.moment import Moment
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.driver import AttemptCount, Driver
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.engine.virtual_clock import VirtualClock

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from poussetaches.core.queue import CALLBACKS_QUEUE, QueueSettings
 from poussetaches.core.target import is_path, origin_of
-from poussetaches.engine.queues import Queues
+from poussetaches.engine.queue_registry import Queues
 
 WorkerWarning = tuple[str, Mapping[str, object]]  # a log event and its fields
 

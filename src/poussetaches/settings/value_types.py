@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar, get_args
 
 from msgspec import Meta
 
-from poussetaches.core.allowed import parse_rule
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.queue import MAX_RATE, MIN_RATE, parse_rate
 from poussetaches.core.signature import secret_bytes
 from poussetaches.core.target import check_absolute_url, check_base_url
+from poussetaches.core.target_allowlist import parse_rule
 
 T_co = TypeVar("T_co", covariant=True)
 

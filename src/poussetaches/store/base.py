@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from poussetaches.core.edits import Edit
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention

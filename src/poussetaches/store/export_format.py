@@ -9,9 +9,9 @@ from typing import BinaryIO
 import msgspec
 
 from poussetaches.core.errors import CannotReadExport, InvalidSchedule, InvalidTask
+from poussetaches.core.json_storage import decode, encode
 from poussetaches.core.moment import Moment
 from poussetaches.core.schedule import check_expression
-from poussetaches.core.stored import decode, encode
 from poussetaches.core.target import check_stored_url
 from poussetaches.store.export_records import Record, ScheduleRecord, TaskRecord
 

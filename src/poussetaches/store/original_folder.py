@@ -26,7 +26,7 @@ from poussetaches.core.errors import (
     StoreUnavailable,
 )
 from poussetaches.core.moment import SECOND, Moment
-from poussetaches.core.original import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
+from poussetaches.core.original_constants import CONNECTION_ERROR, DEFAULT_EXPECTED, OWNER
 from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurrence
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import Attempt, DeliveryForm, Reason, Task, TaskState

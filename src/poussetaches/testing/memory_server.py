@@ -18,18 +18,18 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
-from poussetaches.client.answer import Answer
 from poussetaches.client.call import Call
 from poussetaches.client.delivery_auth import IncomingRequest, Reply
 from poussetaches.client.errors import ClientError, NoAnswer
+from poussetaches.client.server_answer import Answer
 from poussetaches.client.transport import AsyncStream, Stream
 from poussetaches.core.cause import Cause
 from poussetaches.core.moment import Moment
 from poussetaches.core.target import parse_target, without_credentials
 from poussetaches.core.task import Outcome
 from poussetaches.engine import answer
-from poussetaches.engine.masking import Masking
 from poussetaches.engine.request import Request
+from poussetaches.engine.secret_mask import SecretMask
 from poussetaches.server.test_mode_parts import TestModeServer
 from poussetaches.settings import load_settings
 
@@ -39,7 +39,7 @@ NO_ANSWER = "the test's server did not respond"
 BROKEN_OFF = "the test was interrupted"
 SEED = 1  # of random numbers, so that retries have the same times in every run
 
-_NO_SECRETS = Masking()  # a test's secrets are its own
+_NO_SECRETS = SecretMask()  # a test's secrets are its own
 
 T = TypeVar("T")
 Deliver = Callable[[IncomingRequest], Reply]
@@ -160,7 +160,7 @@ class InProcessServer:
         given = answer.Answer(
             int(reply.status), lambda name: headers.get(name.lower(), ""), reply.body
         )
-        return answer.outcome_of(given, url=request.url, now=self.now(), masking=_NO_SECRETS)
+        return answer.outcome_of(given, url=request.url, now=self.now(), secret_mask=_NO_SECRETS)
 
 
 class InProcessTransport:

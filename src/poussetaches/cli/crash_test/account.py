@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from poussetaches.cli.crash_test.load import BACKOFF, Pushed
-from poussetaches.cli.crash_test.receiver import FAILING, Delivery
+from poussetaches.cli.crash_test.task_receiver import FAILING, Delivery
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

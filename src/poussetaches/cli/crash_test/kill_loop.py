@@ -9,7 +9,7 @@ from random import Random
 
 from poussetaches.cli.crash_test.account import Account, account_of
 from poussetaches.cli.crash_test.load import Pusher
-from poussetaches.cli.crash_test.receiver import Receiver, receiving
+from poussetaches.cli.crash_test.task_receiver import Receiver, receiving
 from poussetaches.cli.crash_test.victim import CrashTestFailed, VictimServer
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from poussetaches.core.edits import Delete, Edit, edited, placed
+from poussetaches.core.edits import Delete, Edit, edited, spread_out
 from poussetaches.core.errors import EditFailed, PousseTachesError, StateConflict, TaskFailed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
@@ -138,7 +138,7 @@ def _edit_some(
             skips.append("gone" if found is None else "changed")
             continue
         try:
-            edit = placed(call.edit, place, len(call.numbers))
+            edit = spread_out(call.edit, place, len(call.numbers))
             done.append((seq, task, _edited(tx, seq, task, edit)))
             skips.append(None)
         except EditFailed:
@@ -153,8 +153,8 @@ def _edit_some(
     return skips
 
 
-def _skip(tx: SqliteTransaction, placed: Placed, defect: Defect, now: Moment) -> str:
-    give_up_task(tx, placed.seq, defect, now=now)
+def _skip(tx: SqliteTransaction, spread_out: Placed, defect: Defect, now: Moment) -> str:
+    give_up_task(tx, spread_out.seq, defect, now=now)
     return SKIPPED_FAILED
 
 

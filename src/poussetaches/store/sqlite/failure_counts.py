@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import FailureCount
 from poussetaches.store.sqlite.row_reader import Reading

@@ -17,8 +17,8 @@ import msgspec
 
 from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreUnavailable
+from poussetaches.core.json_storage import encode
 from poussetaches.core.moment import Moment
-from poussetaches.core.stored import encode
 from poussetaches.core.task import Reason, TaskState, buried
 from poussetaches.store.base import Change
 from poussetaches.store.sqlite import database, task_writes

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 
 from poussetaches.core.defect import describe_defect, stack_of
-from poussetaches.core.failures import group_of
+from poussetaches.core.failure_group import group_of
 
 SLICE = 1000  # rows in memory at the same time
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
-from poussetaches.core import stored
+from poussetaches.core import json_storage
 from poussetaches.core.moment import Moment
-from poussetaches.core.progress import Progress
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import OVERRIDES, Lane, Queue, QueueOverrides
 from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
@@ -24,13 +24,12 @@ from poussetaches.store.minute_row import MinuteRow
 
 # What the end of an attempt changes is apart from what only an edit does: most writes need not
 # touch the body. What it changes of a task that goes on waiting is apart, too: so most indexes
-# need not be touched. Every field of ``Task`` that is in no other group is an amended one.
+# need not be touched.
 _FATE = ("state", "reason", "ended_at", "forced", "cancelled")
 _PROGRESS = ("run_at", "attempt_count", "attempt_total", "last_status", "last_error")
 _LARGE = ("headers", "body")
-_ELSEWHERE = frozenset({"id", "created_at", "unknown", *_FATE, *_PROGRESS, *_LARGE})
-_AMENDED = (*(name for name in Task.__struct_fields__ if name not in _ELSEWHERE), *_LARGE)
-_FIELDS = ("id", "created_at", *_FATE, *_PROGRESS, *_AMENDED)
+# In the order of the parameters of ``Task``: ``task_from_row`` passes values by position.
+_FIELDS = tuple(name for name in Task.__struct_fields__ if name != "unknown")
 # Passing thirty values to SQLite takes longer than inserting a row of them.
 _PLAIN = (
     "id", "created_at", "run_at", "due_at", "queue", "priority", "delivery", "method", "url",
@@ -75,14 +74,14 @@ Row = Sequence[Any]
 
 _NO_KEY = 2  # in the column key_sent: there was no key; older versions wrote only 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
-_encode = stored.encode
+_encode = json_storage.encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_expected = msgspec.json.Decoder(tuple[StatusRule, ...]).decode
-_decode_progress = partial(stored.decode, msgspec.json.Decoder(Progress))
-_decode_retry = partial(stored.decode, RETRY)
-_decode_overrides = partial(stored.decode, OVERRIDES)
-_decode_task = partial(stored.decode, msgspec.json.Decoder(Task))
-_decode_definition = partial(stored.decode, msgspec.json.Decoder(Definition))
+_decode_progress = partial(json_storage.decode, msgspec.json.Decoder(Progress))
+_decode_retry = partial(json_storage.decode, RETRY)
+_decode_overrides = partial(json_storage.decode, OVERRIDES)
+_decode_task = partial(json_storage.decode, msgspec.json.Decoder(Task))
+_decode_definition = partial(json_storage.decode, msgspec.json.Decoder(Definition))
 
 
 class UnreadableRow(Exception):
@@ -153,8 +152,16 @@ progress_values = attrgetter(*_PROGRESS)  # changed by each failed attempt
 
 _unusual = attrgetter(*(name for name in _FIELDS if name not in _PLAIN))
 _NEVER = Moment(0)
-_USUAL = _unusual(Task(id="", url="", created_at=_NEVER, run_at=_NEVER, due_at=_NEVER))
-_READS = [(name, form.read) for name, form in _FORMS.items()]
+_DEFAULTS = Task(id="", url="", created_at=_NEVER, run_at=_NEVER, due_at=_NEVER)
+_USUAL = _unusual(_DEFAULTS)
+# The index of a column, how its value is read, and the value that NULL stands for.
+_READS = [
+    (index, _FORMS[name].read if name in _FORMS else _as_stored, getattr(_DEFAULTS, name))
+    for index, name in enumerate(_FIELDS)
+    if name in _FORMS or getattr(_DEFAULTS, name) is not None
+]
+_WIDTH = len(_FIELDS)
+_URL = _FIELDS.index("url")
 
 
 def is_plain(task: Task) -> bool:
@@ -213,13 +220,12 @@ def task_from_row(row: Row) -> Task:
         UnreadableRow: it holds none.
     """
     try:
-        # The row may have more columns behind those of the task.
-        values = {name: it for name, it in zip(_FIELDS, row, strict=False) if it is not None}
-        for name, read in _READS:
-            if name in values:
-                values[name] = read(values[name])
-        check_stored_url(values["url"])
-        return Task(**values)
+        values = list(row[:_WIDTH])  # the row may have more columns behind those of the task
+        for index, read, default in _READS:
+            value = values[index]
+            values[index] = default if value is None else read(value)
+        check_stored_url(values[_URL])
+        return Task(*values)
     except MemoryError:  # not the row's fault
         raise
     except Exception as exc:

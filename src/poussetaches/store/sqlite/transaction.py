@@ -11,7 +11,7 @@ from enum import StrEnum
 from random import Random
 from typing import Literal, NamedTuple, get_args
 
-from poussetaches.core.failures import FailureGroup
+from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Lane, Queue

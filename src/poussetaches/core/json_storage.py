@@ -1,6 +1,6 @@
-"""Values that are stored as JSON, with the members that only another version knows.
+"""Values stored as JSON, which keep the members that only other versions know.
 
-They have no limits: a version that had others may have written them.
+Reading them checks no limits, since versions with other limits may have written them.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from poussetaches.core.errors import InvalidTask, TargetNotAllowed
 from poussetaches.core.hosts import Address, address_of, is_named
-from poussetaches.core.target import MAX_PORT, Target, joined, parse_target
+from poussetaches.core.target import MAX_PORT, Target, absolute_url, parse_target
 
 SETTING = "allow_target"
 
@@ -27,11 +27,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Verdict(Enum):
-    """Whether a target is allowed, as far as its URL tells."""
+    """Whether a target is allowed, judged by its URL alone."""
 
     YES = "yes"
     NO = "no"
-    BY_ADDRESS = "by address"  # if all addresses that its name has are in allowed networks
+    BY_ADDRESS = "by address"  # allowed if all addresses of its name are in allowed networks
 
 
 class Rule(NamedTuple):
@@ -42,11 +42,11 @@ class Rule(NamedTuple):
     port: int | None
 
     def has(self, address: Address, port: int) -> bool:
-        """Tell whether an address is in its network."""
+        """Return whether the rule's network contains an address."""
         return self.network is not None and address in self.network and self.is_open(port)
 
     def is_open(self, port: int) -> bool:
-        """Tell whether it allows a port."""
+        """Return whether the rule allows a port."""
         return self.port in (None, port)
 
 
@@ -80,11 +80,11 @@ class AllowedTargets:
 
     @property
     def is_everywhere(self) -> bool:
-        """Tell whether nothing is refused."""
+        """Whether all targets are allowed."""
         return not (self._names or self._networks)
 
     def judge(self, target: Target) -> Verdict:
-        """Tell what is known of a target before its name is resolved."""
+        """Return the verdict on a target before its name is resolved."""
         if self.is_everywhere:
             return Verdict.YES
         address = address_of(target.host)
@@ -98,15 +98,15 @@ class AllowedTargets:
         return Verdict.NO
 
     def has_address(self, address: str, port: int) -> bool:
-        """Tell whether an address that a name was resolved to is in an allowed network."""
+        """Return whether an address that a name was resolved to is in an allowed network."""
         parsed = address_of(address)
         return parsed is not None and self._has(parsed, port)
 
     def check(self, field: str, url: str) -> None:
-        """Refuse a URL whose host tells that nothing may be sent there.
+        """Check that a URL's host is allowed, or may turn out to be when it is resolved.
 
         Raises:
-            TargetNotAllowed: it is neither named nor in a network, and cannot turn out to be.
+            TargetNotAllowed: no rule can allow it.
         """
         if self.is_everywhere:
             return
@@ -121,26 +121,26 @@ class AllowedTargets:
 def check_path(
     field: str, path: str, base_url: str | None, *, queue: str, allowed: AllowedTargets
 ) -> None:
-    """Check a URL that is a path, joined to the base URL of its queue.
+    """Check a URL that is a path, with the base URL of its queue.
 
     Raises:
-        InvalidTask: there is no base URL, or the joined URL is invalid.
+        InvalidTask: there is no base URL, or the absolute URL is invalid.
         TargetNotAllowed: sending to the target is not allowed.
     """
     if base_url is None:
         raise InvalidTask(
             field,
-            f"is a path, and there is no base URL to put it behind: set base_url of the queue "
+            f"is a path, but there is no base URL; set base_url of the queue "
             f"{queue!r}, or POUSSETACHES_BASE_URL of the server",
         )
     try:
-        parse_target(joined(base_url, path))
+        parse_target(absolute_url(base_url, path))
     except InvalidTask as exc:
-        raise InvalidTask(field, f"joined to the base URL: {exc.reason}") from None
+        raise InvalidTask(field, f"with the base URL: {exc.reason}") from None
     allowed.check(field, base_url)
 
 
 def refusal(target: Target, address: str | None = None) -> str:
     """Return why nothing is sent to a target, or to an address that its name has."""
-    leads = "" if address is None else f" leads to {address}, which"
-    return f"{target.authority}{leads} is no allowed target; see the setting {SETTING}"
+    resolved = "" if address is None else f" resolves to {address}, which"
+    return f"{target.authority}{resolved} is not an allowed target; see the setting {SETTING}"

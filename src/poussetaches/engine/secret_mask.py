@@ -1,4 +1,4 @@
-"""Masks the server's secrets in applications' answers, however they are escaped or encoded."""
+"""Masks the server's secrets in applications' answers, also escaped or encoded ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from poussetaches.core.headers import MASKED
 
 SHORTEST_MASKED = 8  # characters; a shorter secret may be an ordinary word of an answer
-MOST_LAYERS = 4  # nested escapes, such as a URL in JSON in HTML
+MAX_LAYERS = 4  # nested escapes, such as a URL in JSON in HTML
 # Bytes of an answer per byte of a secret in its longest escape. More is read than is kept, so that
 # a secret across the cut is recognised.
 LONGEST_ESCAPE = 16
@@ -35,13 +35,13 @@ _BASES = {"url": 16, "decimal": 10, "hex": 16, "code": 16, "braced": 16, "octal"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-class Masking:
+class SecretMask:
     """Replaces secrets by ``***``."""
 
     def __init__(self, secrets: Iterable[bytes] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret)}
         # A text is searched before and after its escapes are resolved, so a secret that itself
-        # contains something like an escape is looked for in both forms.
+        # looks like an escape is searched for in both forms.
         resolved = {form for form in map(_resolved, forms) if len(form) >= SHORTEST_MASKED}
         self._forms = sorted(forms | resolved)
         # Bytes beyond a cut that are needed to mask a secret across it.
@@ -76,7 +76,7 @@ class Masking:
         return merged
 
     def _is_in(self, text: bytes) -> bool:
-        """Return whether a text contains a secret. Hardly any does, so this must be fast."""
+        """Return whether a text contains a secret. Few do, so this must be fast."""
         if not self._forms:
             return False
         return any(form in layer for layer in _layers(text) for form in self._forms)
@@ -90,37 +90,37 @@ class _Span(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """A text with escapes resolved, and the place of each of its bytes in the original."""
+    """A text with escapes resolved, and the span of each of its bytes in the original."""
 
     text: bytes
-    places: list[_Span]
+    spans: list[_Span]
 
     def spans_of(self, forms: Iterable[bytes]) -> Iterator[_Span]:
-        """Yield the places in the original where forms are found."""
+        """Yield the spans in the original where forms are found."""
         for form in forms:
             at = self.text.find(form)
             while at >= 0:
                 last = at + len(form) - 1
-                yield _Span(self.places[at].start, self.places[last].end)
+                yield _Span(self.spans[at].start, self.spans[last].end)
                 at = self.text.find(form, at + 1)
 
-    def joined(self) -> _Layer:
+    def without_line_ends(self) -> _Layer:
         """Return the layer without line ends."""
         kept = [at for at, byte in enumerate(self.text) if byte not in _LINE_ENDS]
-        return _Layer(self.text.translate(None, _LINE_ENDS), [self.places[at] for at in kept])
+        return _Layer(self.text.translate(None, _LINE_ENDS), [self.spans[at] for at in kept])
 
     def resolved(self) -> _Layer:
         """Return the layer with its escapes resolved."""
-        text, places, end = bytearray(), [], 0
+        text, spans, end = bytearray(), [], 0
         for match in _ESCAPE.finditer(self.text):
             character = _character(match)
             text += self.text[end : match.start()] + character
-            places += self.places[end : match.start()]
+            spans += self.spans[end : match.start()]
             if character:
-                whole = _Span(self.places[match.start()].start, self.places[match.end() - 1].end)
-                places += [whole] * len(character)
+                whole = _Span(self.spans[match.start()].start, self.spans[match.end() - 1].end)
+                spans += [whole] * len(character)
             end = match.end()
-        return _Layer(bytes(text) + self.text[end:], places + self.places[end:])
+        return _Layer(bytes(text) + self.text[end:], spans + self.spans[end:])
 
 
 def _layers(text: bytes) -> Iterator[bytes]:
@@ -129,7 +129,7 @@ def _layers(text: bytes) -> Iterator[bytes]:
     if b"\n" in text or b"\r" in text:
         text = text.translate(None, _LINE_ENDS)
         yield text
-    for _ in range(MOST_LAYERS):
+    for _ in range(MAX_LAYERS):
         resolved = _ESCAPE.sub(_character, text)
         if resolved == text:
             return
@@ -141,9 +141,9 @@ def _located_layers(text: bytes) -> Iterator[_Layer]:
     """Yield what ``_layers`` does, with the place of each byte. Much slower."""
     layer = _Layer(text, [_Span(at, at + 1) for at in range(len(text))])
     yield layer
-    layer = layer.joined()
+    layer = layer.without_line_ends()
     yield layer
-    for _ in range(MOST_LAYERS):
+    for _ in range(MAX_LAYERS):
         resolved = layer.resolved()
         if resolved.text == layer.text:
             return

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
+from poussetaches.core.json_depth import MAX_DEPTH, is_too_deep
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('[]{}"\\abé'),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poussetaches.core.failures import (
+from poussetaches.core.failure_group import (
     LONGEST_LINE,
     FailureGroup,
     common_error,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.defaults import HOLD_FOR, MAX_IN_FLIGHT
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
-from poussetaches.engine.origins import MOST_PROBES
+from poussetaches.core.target_allowlist import AllowedTargets
+from poussetaches.engine.origins import MAX_PROBES
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the engine. Durations are seconds."""
 
-    queue: QueueSettings = QueueSettings()  # for what a queue does not set itself
+    queue: QueueSettings = QueueSettings()  # defaults of all queues
     original_retry: RetryPolicy = RetryPolicy(max_backoff=None)
     max_in_flight: int = MAX_IN_FLIGHT
-    most_probes: int = MOST_PROBES
+    max_probes: int = MAX_PROBES
     hold_for: float = HOLD_FOR
     auth_key: str | None = None
     allowed: AllowedTargets = AllowedTargets()

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poussetaches.core.progress import Progress
+from poussetaches.core.json_storage import decode, encode
+from poussetaches.core.progress_report import Progress
 from poussetaches.core.queue import OVERRIDES, QueueOverrides, RetentionOverrides
 from poussetaches.core.retry import RETRY, RetryOverrides
-from poussetaches.core.stored import decode, encode
 from poussetaches.core.task import Attempt, DeliveryForm, Task
 from poussetaches.store.export_records import TaskRecord
 from tests.factories import NOW, make_attempt, make_task

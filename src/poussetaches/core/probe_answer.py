@@ -1,4 +1,4 @@
-"""The answer to a probe: the receiver's version, and how its declarations have gone."""
+"""The answer to a probe: the receiver's version, and the status of its declarations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ProbeAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     poussetaches: str  # the version
     tasks: int
     declaration: DeclarationStatus | None = None  # None if it declares nothing by itself
-    queues: tuple[str, ...] = ()  # that the code's tasks and callbacks are pushed to
+    queues: tuple[str, ...] = ()  # the queues of the code's tasks and callbacks
 
 
 def shortened(status: DeclarationStatus) -> DeclarationStatus | None:

@@ -1,4 +1,4 @@
-"""Why a task, or a queue, waits."""
+"""Reasons why tasks and queues wait."""
 
 from __future__ import annotations
 
@@ -35,4 +35,4 @@ class WaitingFor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: WaitReason
     detail: str
     until: Moment | None = None
-    count: int | None = None  # of the tasks that it is behind
+    count: int | None = None  # the number of tasks ahead of it

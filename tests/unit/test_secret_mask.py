@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from poussetaches.engine.masking import Masking
+from poussetaches.engine.secret_mask import SecretMask
 
 KEY = "k-7f3a9c1e/Qz+Wk=="
 ODD_KEY = "a\"b'c<d>&e\\nf/%41 &lt;{}`="
@@ -85,7 +85,7 @@ def test_secret_is_masked_in_every_form(name: str, secret: str) -> None:
     escaped = ESCAPES[name](secret)
     page = f"<p>100% of it:\\ {escaped} & more\n</p>".encode()
 
-    masked = Masking([secret.encode()]).cut(page, len(page))
+    masked = SecretMask([secret.encode()]).cut(page, len(page))
 
     assert b"***" in masked
     assert is_hidden(masked, secret)
@@ -97,7 +97,7 @@ def test_secret_is_masked_in_every_form(name: str, secret: str) -> None:
 def test_secret_is_masked_whatever_stands_before_it(before: str) -> None:
     secret = "41nn00aa-long-and-random"
 
-    masked = Masking([secret.encode()]).cut(f"{before}{secret}".encode(), 1000)
+    masked = SecretMask([secret.encode()]).cut(f"{before}{secret}".encode(), 1000)
 
     assert masked == f"{before}***".encode()
 
@@ -105,7 +105,7 @@ def test_secret_is_masked_whatever_stands_before_it(before: str) -> None:
 def test_secret_that_is_no_text_is_masked_in_base64() -> None:
     page = b"POUSSETACHES_SIGNING_SECRET=whsec_%s\n" % base64.b64encode(SECRET_BYTES)
 
-    masked = Masking([SECRET_BYTES]).cut(page, 1000)
+    masked = SecretMask([SECRET_BYTES]).cut(page, 1000)
 
     assert masked == b"POUSSETACHES_SIGNING_SECRET=whsec_***=\n"
 
@@ -113,7 +113,7 @@ def test_secret_that_is_no_text_is_masked_in_base64() -> None:
 def test_all_secrets_are_masked_each_time() -> None:
     page = b"key: long-and-random, again long-and-random, token: another-secret"
 
-    masked = Masking([b"long-and-random", b"another-secret"]).cut(page, 1000)
+    masked = SecretMask([b"long-and-random", b"another-secret"]).cut(page, 1000)
 
     assert masked == b"key: ***, again ***, token: ***"
 
@@ -129,31 +129,31 @@ def test_all_secrets_are_masked_each_time() -> None:
     ids=["no secret", "a part", "a short secret", "a secret that stands for a short word"],
 )
 def test_other_text_stays_as_it_is(secrets: list[bytes], page: bytes) -> None:
-    assert Masking(secrets).cut(page, 1000) == page
+    assert SecretMask(secrets).cut(page, 1000) == page
 
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_secret_at_the_cut_is_masked(name: str) -> None:
-    masking = Masking([KEY.encode()])
+    secret_mask = SecretMask([KEY.encode()])
     escaped = ESCAPES[name](KEY)
     limit = 1000
 
     for shift in range(len(escaped) + 1):
-        page = b"-" * (limit - shift) + escaped.encode() + b"-" * masking.margin
-        masked = masking.cut(page[: limit + masking.margin], limit)
+        page = b"-" * (limit - shift) + escaped.encode() + b"-" * secret_mask.margin
+        masked = secret_mask.cut(page[: limit + secret_mask.margin], limit)
 
         assert is_hidden(masked, KEY), shift
         assert len(masked) <= limit + len("***")
 
 
 def test_text_between_secrets_is_kept_when_they_are_many() -> None:
-    masking = Masking([KEY.encode()])
+    secret_mask = SecretMask([KEY.encode()])
     page = f"a{KEY}b{quote(KEY)}".encode() * 100
 
-    assert masking.cut(page, len(page)) == b"a***b***" * 100
+    assert secret_mask.cut(page, len(page)) == b"a***b***" * 100
 
 
 def test_text_of_an_error_is_masked() -> None:
     text = f"a redirect to /caf\u00e9/{quote(KEY)}/\udce9"
 
-    assert Masking([KEY.encode()]).masked(text) == "a redirect to /caf\u00e9/***/\udce9"
+    assert SecretMask([KEY.encode()]).masked(text) == "a redirect to /caf\u00e9/***/\udce9"

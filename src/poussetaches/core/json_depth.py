@@ -1,4 +1,4 @@
-"""Measures how deep the arrays and objects of a JSON text are nested.
+"""The nesting depth of JSON texts.
 
 Bodies can be large, and this blocks the event loop. So each step is one pass over the text in C.
 """
@@ -20,7 +20,7 @@ def is_too_deep(json: bytes, *, limit: int = MAX_DEPTH) -> bool:
     if json.count(b"[") + json.count(b"{") <= limit:
         return False
     found, _ = brackets(json)
-    # Most pairs are empty by now; removing those shortens the text, and the depth by one.
+    # Most pairs are empty by now; removing them shortens the text, and reduces the depth by one.
     return max(depths(found.replace(b"[]", b""), start=1)) > limit
 
 

@@ -1,4 +1,4 @@
-"""Failures that are alike: the same queue, path, status and error, but for numbers and names."""
+"""Groups of similar failures: same queue, path, status and error, ignoring numbers and names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VARIABLE_PART = re.compile(
 
 
 class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """What failing or dead tasks have in common."""
+    """The properties that similar failing or dead tasks share."""
 
     queue: str
     url_path: str
@@ -32,14 +32,14 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """A name that the same failure always has: 16 hex digits."""
+        """A stable id: the same failure always has the same 16 hex digits."""
         parts = (self.queue, self.url_path, str(self.status), self.error)
         text = "\0".join(parts).encode("utf-8", "replace")
         return hashlib.sha256(text).hexdigest()[:16]
 
 
 def group_of(*, queue: str, url: str, status: int | None, error: str | None) -> FailureGroup:
-    """Return the group of a failure; of its error only the first line counts."""
+    """Return the group of a failure, ignoring all but the first line of its error."""
     line = (error or "").partition("\n")[0][:LONGEST_LINE]
     return FailureGroup(
         queue=queue, url_path=common_path(url), status=status, error=common_error(line)
@@ -52,7 +52,7 @@ def common_path(url: str) -> str:
     return "/".join("*" if _VARIABLE_PART.fullmatch(part) else part for part in parts) or "/"
 
 
-@lru_cache(maxsize=1000)  # when something breaks, many tasks fail alike
+@lru_cache(maxsize=1000)  # an outage makes many tasks fail with the same error
 def common_error(error: str) -> str:
     """Return an error with a star for each number, hex number and quoted text."""
     for variable in (_QUOTED, _UUID, _HEX, _NUMBER):
@@ -61,8 +61,8 @@ def common_error(error: str) -> str:
 
 
 def first_line(body: bytes) -> str:
-    """Return the first line of an answer that says something, cut to 200 characters."""
-    # Not the last piece as far as the decoder knows: a character that was cut is left out.
+    """Return the first line of an answer that is not blank, cut to 200 characters."""
+    # The decoder expects more input, so it omits a character that was cut.
     start, _ = codecs.utf_8_decode(body[: 16 * LONGEST_LINE], "replace")
     for line in start.splitlines():
         text = line if line.isprintable() else "".join(filter(str.isprintable, line))

@@ -1,14 +1,14 @@
-"""``Progress``: how far a running attempt has come, as its handler reports it."""
+"""``Progress``: the progress of a running attempt, as its handler reports it."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 
+from poussetaches.core.json_storage import Stored
 from poussetaches.core.moment import Moment
-from poussetaches.core.stored import Stored
 
-# The header of deliveries that reports on them must have, too.
+# A header of deliveries; requests that report progress must repeat it.
 ATTEMPT_TOKEN = "Poussetaches-Attempt-Token"  # noqa: S105
 
 LONGEST_NOTE = 200  # characters
@@ -32,5 +32,5 @@ def attempt_token(secret: bytes, request_id: str) -> str:
 
 
 def is_token_of(token: str, secret: bytes, request_id: str) -> bool:
-    """Return whether a token is that of an attempt, in a time that reveals nothing of it."""
+    """Return whether a token belongs to an attempt, in constant time."""
     return hmac.compare_digest(token.encode(), attempt_token(secret, request_id).encode())

@@ -1,21 +1,21 @@
-"""``Queues``: all queues with the settings in force, and where tasks may be sent."""
+"""``Queues``: all queues with the settings in force, and the allowed targets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from poussetaches.core.allowed import AllowedTargets
 from poussetaches.core.changes import PathTarget
 from poussetaches.core.queue import Lane, Queue, QueueSettings
 from poussetaches.core.retry import RetryPolicy
-from poussetaches.core.target import is_path, joined, origin_of
+from poussetaches.core.target import absolute_url, is_path, origin_of
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import DeliveryForm, Task
 
 EVERYWHERE = AllowedTargets()
 
 
 class Queues:
-    """Every queue that the store knows. Changed after a commit only."""
+    """All queues of the store. Changed only after a commit."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Queues:
         return iter(self._queues.values())
 
     def get(self, name: str) -> Queue | None:
-        """Return a queue; None when there is none of this name."""
+        """Return a queue; None if it does not exist."""
         return self._queues.get(name)
 
     def is_paused(self, name: str) -> bool:
@@ -65,7 +65,7 @@ class Queues:
         return settings
 
     def path_target(self, path: str) -> PathTarget:
-        """Return what a URL that is a path needs to be checked in any queue."""
+        """Return the base URLs and rules by which a path is checked in any queue."""
         return PathTarget(
             path=path,
             base_urls={
@@ -78,18 +78,18 @@ class Queues:
         )
 
     def policy_of(self, task: Task) -> RetryPolicy:
-        """Return the retry policy of a task; those in the original's envelope have their own."""
+        """Return the retry policy of a task; the original's envelope has a separate one."""
         if task.delivery is DeliveryForm.ENVELOPE:
             return self._original_retry
         policy = self.settings_of(task.queue).retry
         return policy if task.retry is None else task.retry.over(policy)
 
     def url_of(self, task: Task) -> str | None:
-        """Return where a task is sent; None for a path when its queue has no base URL."""
+        """Return the URL that a task is sent to; None for a path if its queue has no base URL."""
         if not is_path(task.url):
             return task.url
         base_url = self.settings_of(task.queue).base_url
-        return None if base_url is None else joined(base_url, task.url)
+        return None if base_url is None else absolute_url(base_url, task.url)
 
     def origin_of(self, lane: Lane) -> str:
         """Return the origin that a lane leads to now; ``""`` if it has none."""

@@ -1,4 +1,4 @@
-"""Applications without a name: they share the owner of their schedules."""
+"""The owner of schedules of applications without a name, which all of them share."""
 
 from __future__ import annotations
 

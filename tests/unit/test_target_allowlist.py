@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from poussetaches.core.allowed import AllowedTargets, Verdict, parse_rule
 from poussetaches.core.errors import TargetNotAllowed
 from poussetaches.core.target import parse_target
+from poussetaches.core.target_allowlist import AllowedTargets, Verdict, parse_rule
 
 YES, NO, BY_ADDRESS = Verdict.YES, Verdict.NO, Verdict.BY_ADDRESS
 
@@ -82,7 +82,7 @@ def test_refusal_names_field_target_and_setting() -> None:
 
     assert caught.value.field == "url"
     assert str(caught.value) == (
-        "url: evil.example:80 is no allowed target; see the setting allow_target"
+        "url: evil.example:80 is not an allowed target; see the setting allow_target"
     )
 
 
