@@ -75,11 +75,9 @@ BEGINNINGS = (
 )
 
 DOCS = ROOT / "docs"
-# Decisions are not checked; `DOCS.rglob("*.md")` would include them.
 PAGES = [
     *ROOT.glob("*.md"),
-    *DOCS.glob("*.md"),
-    *(DOCS / "howto").glob("*.md"),
+    *DOCS.rglob("*.md"),
     *(ROOT / "examples").rglob("*.md"),
     ROOT / "benchmarks" / "README.md",
 ]
