@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,53 @@ NOT_IN_CORE = {
     *("time", "secrets", "uuid", "logging"),
     *("starlette", "uvicorn", "uvloop", "httptools", "anyio", "pyreqwest", "psycopg"),
 }
+# The names of files that a framework prescribes.
+CONVENTIONAL_NAMES = {"__init__"}
+# Names that are still in several folders. Remove a name when it is in one only; add none.
+REPEATED_NAMES: set[str] = {
+    "application",
+    "checks",
+    "config",
+    "configuration",
+    "definitions",
+    "errors",
+    "failures",
+    "handlers",
+    "options",
+    "original",
+    "probe",
+    "program",
+    "progress",
+    "pusher",
+    "pushing",
+    "queues",
+    "run",
+    "tasks",
+    "test_mode",
+    "workers",
+}
+VAGUE_NAMES = {
+    *("utils", "util", "helpers", "common", "managers", "misc", "tools", "stuff"),
+    *("known", "many", "place", "held", "left"),
+}
+PREPOSITIONS = {"about", "at", "by", "for", "from", "in", "into", "of", "on", "to", "with"}
+PARTICIPLE = re.compile(r"[a-z]{3}(ing|ed)$")
+# Names with a participle that are still there. Remove a name when it is gone; add none.
+PARTICIPLE_NAMES: set[str] = {
+    "allowed",
+    "answering",
+    "copying",
+    "joined",
+    "masking",
+    "nesting",
+    "pushing",
+    "reading",
+    "routing",
+    "stored",
+    "streamed",
+    "waiting",
+}
+
 # How a module of the core could still reach a clock.
 CLOCKS = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 
@@ -137,10 +187,41 @@ def test_what_answers_requests_never_imports_the_dispatcher(layer: str) -> None:
     assert found == set()
 
 
-def test_module_names_are_nouns_of_their_own() -> None:
-    vague = {"utils", "util", "helpers", "common", "managers", "misc"}
+def file_names() -> Counter[str]:
+    """Return how many folders each name of a module is in."""
+    return Counter(path.stem for _, _, path in MODULES)
 
-    assert {name for name in IDS if name.split(".")[-1] in vague} == set()
+
+def test_file_name_is_in_one_folder_only() -> None:
+    repeated = {name for name, count in file_names().items() if count > 1}
+
+    assert repeated == CONVENTIONAL_NAMES | REPEATED_NAMES
+
+
+def test_file_name_is_not_vague_and_has_no_preposition_or_participle() -> None:
+    found = {
+        name
+        for name in file_names()
+        if name in VAGUE_NAMES or PARTICIPLE.search(name) or PREPOSITIONS & set(name.split("_"))
+    }
+
+    assert found == PARTICIPLE_NAMES
+
+
+def test_imports_have_no_cycle() -> None:
+    """Imports that are only for the type checker count, too."""
+    paths = {f"poussetaches.{name}".removesuffix(".__init__"): path for name, _, path in MODULES}
+    graph = {
+        module: {
+            name if name in paths else name.rpartition(".")[0]
+            for name in imports(path)
+            if name.startswith("poussetaches")
+        }
+        - {module}
+        for module, path in paths.items()
+    }
+
+    TopologicalSorter(graph).prepare()
 
 
 def test_unit_and_store_tests_never_sleep() -> None:

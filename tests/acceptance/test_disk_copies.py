@@ -84,7 +84,7 @@ def test_log_that_cannot_be_checkpointed_at_the_stop_is_kept_and_reported(tmp_pa
             status = server.stop()
 
             assert status == 0
-            assert server.logged("the database's log could not be emptied")
+            assert server.logged("the database's WAL could not be emptied")
             disk.make_room()
             server.start()
             assert server.task_ids() == known

@@ -221,7 +221,7 @@ def test_server_that_finds_no_room_to_start_says_so_and_changes_nothing(
     disk.fill()
     before = (disk.data_dir / "tasks.db").read_bytes()
 
-    with pytest.raises(AssertionError, match=r"the disk is full \(0\.\d MiB free.*20\.0 MiB free"):
+    with pytest.raises(AssertionError, match=r"the disk is full \(0\.\d MiB free.*free 20\.0 MiB"):
         server.start()
 
     assert (disk.data_dir / "tasks.db").read_bytes() == before

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.store.sqlite.damage import SMALL
+from poussetaches.store.sqlite.damage_check import SMALL
 from tests.acceptance.disks import content_of, mounted
 from tests.acceptance.harness import Answer, Server, ended, wait_until
 from tests.store.sqlite_files import raw
@@ -131,7 +131,7 @@ def test_damaged_page_of_a_large_database_stops_all_writing_once_it_is_read(
     listed = list_until_refused(server)
     confirmed = wait_until(
         lambda: server.request("GET", "/readyz"),
-        lambda answer: "it was left as it is" in str(answer.json),
+        lambda answer: "it was not changed" in str(answer.json),
         "the damage to be confirmed",
     )
     pushed = server.request("POST", "/v1/tasks", b'{"url": "http://127.0.0.1:9/"}')

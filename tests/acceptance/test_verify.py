@@ -20,7 +20,7 @@ def test_folder_is_verified_beside_its_server_and_after_its_crash(tmp_path: Path
 
     assert (beside.returncode, beside.stderr) == (0, "")
     assert "1 tasks can be read: 1 waiting" in beside.stdout
-    assert "a server uses it" in beside.stdout
+    assert "a server is using it" in beside.stdout
     assert beside.stdout.endswith("all is well\n")
     report = json.loads(after.stdout)
     assert (report["fine"], report["facts"]["tasks"]) == (True, {"waiting": 1})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from poussetaches.store.group_commit import MOST_WAITING
+from poussetaches.store.group_commit import MAX_PENDING_SIZE
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import Answered, request
@@ -51,7 +51,7 @@ async def test_pushes_that_pile_up_are_refused_until_the_disk_has_caught_up(
         return asyncio.create_task(request(service.app, "POST", "/v1/tasks", task))
 
     disk.free.clear()
-    waiting = [push() for _ in range(MOST_WAITING // len(LARGE) + 10)]
+    waiting = [push() for _ in range(MAX_PENDING_SIZE // len(LARGE) + 10)]
     await let_run()
     refused = [push.result() for push in waiting if push.done()]
     disk.free.set()
@@ -62,5 +62,5 @@ async def test_pushes_that_pile_up_are_refused_until_the_disk_has_caught_up(
     assert {(answer.status, answer.headers["retry-after"]) for answer in refused} == {(503, "1")}
     assert {answer.json["type"] for answer in refused} == {"urn:poussetaches:problem:busy"}
     assert kept == len(waiting) - len(refused)
-    assert kept * len(LARGE) <= MOST_WAITING + len(LARGE)
+    assert kept * len(LARGE) <= MAX_PENDING_SIZE + len(LARGE)
     assert afterwards.status == 201

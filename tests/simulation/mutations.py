@@ -27,8 +27,8 @@ MUTATIONS = (
     Mutation(
         "answer before the commit",
         "store/sqlite/store.py",
-        "return _value(await self._to.write(pushes.push, pushing, size=pushing.size))",
-        "self._to.write(pushes.push, pushing, size=pushing.size)\n"
+        "return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))",
+        "self._db.write(push_writes.push, pushing, size=pushing.size)\n"
         "        return [Pushed(item.task.id, item.task, existing=False) for item in items]",
     ),
     Mutation(
@@ -39,9 +39,10 @@ MUTATIONS = (
     ),
     Mutation(
         "finish a task twice",
-        "store/sqlite/finishes.py",
-        "    tasks.record(tx, changes)\n    _record_attempts(",
-        "    tasks.record(tx, changes)\n    tasks.record(tx, changes[:1])\n    _record_attempts(",
+        "store/sqlite/attempt_writes.py",
+        "    task_writes.record(tx, changes)\n    _record_attempts(",
+        "    task_writes.record(tx, changes)\n    task_writes.record(tx, changes[:1])\n"
+        "    _record_attempts(",
     ),
     Mutation(
         "do not ring the bell",
@@ -110,7 +111,7 @@ MUTATIONS = (
     ),
     Mutation(
         "report a push that may be stored as not stored",
-        "store/sqlite/connections.py",
+        "store/sqlite/connection_pair.py",
         'return OutcomeUnknown(f"',
         'return StoreUnavailable(f"',
         first_seed=8,

@@ -135,7 +135,7 @@ class Poison:
         fields = vars(record)
         if message == ROW_FAILED:
             self._seen[f"row that failed was {fields['fate']}"] += 1
-            if fields["fate"] == Fate.LEFT and fields["row"] in self._ids:
+            if fields["fate"] == Fate.UNCHANGED and fields["row"] in self._ids:
                 self.unchanged.add(self._ids[fields["row"]])
             if (fields["step"], fields["row"]) in self._raised or self._is_alias(fields):
                 return None

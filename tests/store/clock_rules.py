@@ -9,7 +9,8 @@ from poussetaches.core.errors import KeyConflict
 from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, ClockRecord, Moment, later
 from poussetaches.core.queue import Retention
 from poussetaches.core.task import Bury, Reason, RetryAt, Task, TaskState
-from poussetaches.store.base import Finish, LastUse, MinuteRow, Push, Store
+from poussetaches.store.base import Finish, LastUse, Push, Store
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_ended, make_task
 from tests.store.driving import LANE, Notes, end, known, lease_all, lease_one
 

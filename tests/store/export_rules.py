@@ -5,8 +5,8 @@ from __future__ import annotations
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import QueueCounts
 from poussetaches.core.task import TaskState
-from poussetaches.store.base import MinuteRow, Store
-from poussetaches.store.records import (
+from poussetaches.store.base import Store
+from poussetaches.store.export_records import (
     KeyRecord,
     MinuteRecord,
     OwnerRecord,
@@ -16,6 +16,7 @@ from poussetaches.store.records import (
     UnreadableRecord,
     ValueRecord,
 )
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_attempt, make_ended, make_queue, make_schedule, make_task
 
 

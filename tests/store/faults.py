@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from poussetaches.core.task import Task
-from poussetaches.store.records import TaskRecord
-from poussetaches.store.sqlite.edits import Editing, Placed
-from poussetaches.store.sqlite.finishes import GiveBack, TimedFinish
-from poussetaches.store.sqlite.isolation import SettingAside
-from poussetaches.store.sqlite.schedules import Firing, Moving
+from poussetaches.store.export_records import TaskRecord
+from poussetaches.store.sqlite.attempt_writes import FinishCall, GiveBackCall
+from poussetaches.store.sqlite.edit_writes import Editing, Placed
+from poussetaches.store.sqlite.isolation import SetAsideCall
+from poussetaches.store.sqlite.schedule_writes import FireCall, MoveCall
 from poussetaches.store.sqlite.transaction import Step
 
 Key = int | str
@@ -40,17 +40,17 @@ def key_of(row: object) -> Key:
     match row:
         case int() | str():
             key = row
-        case TimedFinish():
+        case FinishCall():
             key = row.finish.lease.task.id
-        case GiveBack():
+        case GiveBackCall():
             key = row.lease.task.id
         case Editing():
             key = row.task_id
         case Placed():
             key = row.seq
-        case Firing() | Moving():
+        case FireCall() | MoveCall():
             key = row.schedule.name
-        case SettingAside():
+        case SetAsideCall():
             key = row.row.label
         case TaskRecord():
             key = row.task.id

@@ -20,7 +20,8 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
-from poussetaches.store.base import Change, MinuteRow, Push, Store
+from poussetaches.store.base import Change, Push, Store
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_ended, make_task
 from tests.store.driving import (
     LANE,
@@ -159,7 +160,7 @@ class QueueRules:
 
     async def test_default_queue_is_not_deleted(self, store: Store) -> None:
         """``queues``: ``default`` is always among them."""
-        with pytest.raises(QueueInUse, match="always there"):
+        with pytest.raises(QueueInUse, match="cannot be deleted"):
             await store.edit_queue("default", lambda _: None)
 
     # Upkeep

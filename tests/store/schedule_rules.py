@@ -23,7 +23,8 @@ from poussetaches.core.task import (
     RetryAt,
     TaskState,
 )
-from poussetaches.store.base import Finish, Lease, MinuteRow, Push, Store
+from poussetaches.store.base import Finish, Lease, Push, Store
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task
 from tests.store.driving import (
     LANE,
@@ -471,7 +472,7 @@ class ScheduleRules:
         assert notes.waits == [(LANE, NOW)]
         assert notes.pauses == [True, False]
 
-    # Expiring
+    # ExpireCall
 
     async def test_waiting_tasks_past_their_end_are_buried(self, store: Store) -> None:
         """``expire``: bury waiting tasks past their ``expires_at``; tell how many."""

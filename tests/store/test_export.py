@@ -15,8 +15,9 @@ from poussetaches.core.failures import FailureGroup
 from poussetaches.core.queue import Queue
 from poussetaches.core.task import Bury, Complete, DeliveryForm, Reason, RetryAt, Task
 from poussetaches.store import import_store, verify_store
-from poussetaches.store.base import MinuteRow, Push
+from poussetaches.store.base import Push
 from poussetaches.store.folder import DataFolder
+from poussetaches.store.minute_row import MinuteRow
 from tests.factories import NOW, make_queue, make_schedule, make_task, seeded
 from tests.store.driving import end, lease_all
 from tests.store.sqlite_files import exported, imported, opened, raw
@@ -111,16 +112,20 @@ def _with_ftp(lines: list[bytes]) -> list[bytes]:
 
 
 BROKEN = [
-    pytest.param(lambda lines: lines[:9], "the end is missing after line 9", id="cut"),
-    pytest.param(lambda lines: [*lines[:8], lines[8][:20]], "line 9 is cut off", id="cut within"),
+    pytest.param(lambda lines: lines[:9], "the end line is missing after line 9", id="cut"),
+    pytest.param(
+        lambda lines: [*lines[:8], lines[8][:20]], "line 9 is truncated", id="cut within"
+    ),
     pytest.param(lambda lines: [*lines[:8], *lines[9:]], "the end counts", id="line is missing"),
     pytest.param(lambda lines: [*lines[:9], *lines[8:]], "line 10: the id", id="line twice"),
-    pytest.param(lambda lines: [*lines, lines[8]], "follows the end", id="more after the end"),
-    pytest.param(lambda lines: lines[1:], "line 1 is no header", id="no header"),
-    pytest.param(lambda _: [], "line 1 is no header", id="empty"),
+    pytest.param(
+        lambda lines: [*lines, lines[8]], "data after the end line", id="more after the end"
+    ),
+    pytest.param(lambda lines: lines[1:], "line 1 is not the header", id="no header"),
+    pytest.param(lambda _: [], "line 1 is not the header", id="empty"),
     pytest.param(
         lambda lines: [lines[0].replace(b"poussetaches", b"\xff"), *lines[1:]],
-        "line 1 is no header of an export: 'utf-8' codec",
+        "line 1 is not the header of an export: 'utf-8' codec",
         id="header that is not UTF-8",
     ),
     pytest.param(
@@ -135,7 +140,7 @@ BROKEN = [
     ),
     pytest.param(
         lambda lines: [lines[0].replace(b'"version":1', b'"version":2'), *lines[1:]],
-        "line 1: this is",
+        "line 1: the format is",
         id="newer",
     ),
     pytest.param(

@@ -383,8 +383,8 @@ def test_file_in_the_path_is_named(tmp_path: Path) -> None:
     message = refusal(DataFolder(tmp_path / "file" / "data"))
 
     assert message == (
-        f"the data folder {tmp_path}/file/data cannot be made: {tmp_path}/file is not a folder; "
-        "name another with --data-dir"
+        f"the data folder {tmp_path}/file/data cannot be created: {tmp_path}/file is not a folder"
+        "; name another with --data-dir"
     )
 
 
@@ -394,7 +394,7 @@ def test_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     message = refusal(DataFolder(tmp_path / "data"))
 
     assert message == (
-        f"the data folder {tmp_path}/data cannot be made: {tmp_path}/data is not a folder; "
+        f"the data folder {tmp_path}/data cannot be created: {tmp_path}/data is not a folder; "
         "name another with --data-dir"
     )
 
@@ -406,8 +406,8 @@ def test_link_to_a_missing_folder_is_named(tmp_path: Path, name: str) -> None:
     message = refusal(DataFolder(tmp_path / name))
 
     assert message == (
-        f"the data folder {tmp_path}/{name} cannot be made: {tmp_path}/link is a link to nowhere, "
-        "which does not exist; name another with --data-dir"
+        f"the data folder {tmp_path}/{name} cannot be created: {tmp_path}/link is a link to "
+        "nowhere, which does not exist; name another with --data-dir"
     )
     assert not (tmp_path / "nowhere").exists()
 
@@ -433,7 +433,7 @@ def test_current_folder_that_was_deleted_is_the_reason(
     message = refusal(DataFolder(Path("poussetaches_data")))
 
     assert message == (
-        "the data folder poussetaches_data cannot be made: the current folder was deleted; "
+        "the data folder poussetaches_data cannot be created: the current folder was deleted; "
         "name another with --data-dir"
     )
 

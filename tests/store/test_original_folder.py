@@ -726,5 +726,5 @@ async def test_files_that_cannot_be_set_aside_are_refused_with_what_to_do(
 
     assert str(caught.value) == (
         f"the original's files in {tmp_path} cannot be moved to {tmp_path}/original: File exists; "
-        "move the folders dead, waiting away by hand: their tasks are taken over"
+        "move the folders dead, waiting away by hand: their tasks are already in the store"
     )

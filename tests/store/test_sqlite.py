@@ -234,7 +234,10 @@ async def test_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
 
     message = await refusal(path)
 
-    assert "written by a newer poussetaches (format 3; this one knows up to 2)" in message
+    assert (
+        "written by a newer version of poussetaches (format 3; this version knows up to 2)"
+        in message
+    )
     assert "install that version, or use another folder" in message
     assert content_of(path) == before
 
@@ -266,7 +269,7 @@ async def test_damaged_file_is_refused_and_left_as_it_is(path: Path, content: by
     message = await refusal(path)
 
     assert f"{path} is damaged" in message
-    assert "then move it and its log to another folder, and put a backup in its place" in message
+    assert "then move it and its WAL to another folder, and put a backup in its place" in message
     assert content_of(path) == content
     assert beside(path) == [path]
 

@@ -16,7 +16,7 @@ from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import Push
 from poussetaches.store.sqlite import SqliteStore
-from poussetaches.store.sqlite.wal import log_of
+from poussetaches.store.sqlite.wal import wal_of
 from tests.factories import NOW, make_task
 from tests.store.driving import assert_counts_are_true, end, known, lease_all, lease_one
 from tests.store.sqlite_files import BROKEN, FULL, Disk, content_of, opened
@@ -47,7 +47,7 @@ async def test_task_given_back_writes_nothing_to_the_disk(
 ) -> None:
     await store.add(make_task("a"))
     lease = await lease_one(store)
-    log = log_of(tmp_path / "tasks.db")
+    log = wal_of(tmp_path / "tasks.db")
     before = content_of(log)
 
     commits = await commits_of(disk, store.give_back(lease, now=NOW))

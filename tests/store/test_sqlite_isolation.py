@@ -24,7 +24,7 @@ from poussetaches.core.queue import Retention
 from poussetaches.core.schedule import Overlap
 from poussetaches.core.task import BodyKind, Bury, Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import Push, Pushed
-from poussetaches.store.records import QueueRecord, TaskRecord
+from poussetaches.store.export_records import QueueRecord, TaskRecord
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import Step
 from tests.factories import NOW, make_attempt, make_ended, make_queue, make_schedule, make_task

@@ -13,7 +13,7 @@ from poussetaches.core.moment import SECOND
 from poussetaches.core.queue import Retention
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.sqlite import SqliteStore
-from poussetaches.store.sqlite.tasks import MOST_BYTES
+from poussetaches.store.sqlite.task_writes import MOST_BYTES
 from tests.factories import NOW, make_attempt, make_ended, make_task
 from tests.store.driving import assert_counts_are_true, edit_all, found_by, known, numbers_of
 from tests.store.sqlite_files import opened

@@ -11,9 +11,9 @@ import pytest
 
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.task import Reason, TaskState
-from poussetaches.store.sqlite import database, search
-from poussetaches.store.sqlite.many import SIZES, for_many
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite import database, filter_query
+from poussetaches.store.sqlite.bulk_insert import SIZES, multi_row_statement
+from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.rows import COLUMNS
 from poussetaches.store.statements import load_statements
 from tests.factories import NOW
@@ -156,7 +156,7 @@ def test_statement_goes_by_its_index(connection: sqlite3.Connection, name: str) 
 def test_many_tasks_are_changed_by_their_numbers(
     connection: sqlite3.Connection, count: int
 ) -> None:
-    text = for_many(STATEMENTS["succeed_tasks"], count)
+    text = multi_row_statement(STATEMENTS["succeed_tasks"], count)
 
     plan = plan_of(connection, text, [None] * text.count("?"))
 
@@ -171,7 +171,7 @@ def test_filter_is_led_by_its_index_in_the_order_of_adding(
 ) -> None:
     reading = ExplainedReading(connection)
 
-    search.select(reading, filter, leased=[1, 2], after=None, limit=10)
+    filter_query.select(reading, filter, leased=[1, 2], after=None, limit=10)
 
     assert_led_by(reading, index)
 
@@ -179,10 +179,12 @@ def test_filter_is_led_by_its_index_in_the_order_of_adding(
 def test_filter_of_very_many_queues_is_led_by_the_tasks_themselves(
     connection: sqlite3.Connection,
 ) -> None:
-    names = [(f"q{n}",) for n in range(search.MERGED + 1)]
+    names = [(f"q{n}",) for n in range(filter_query.MERGED + 1)]
     connection.executemany("INSERT INTO queues (name, dead) VALUES (?, 1)", names)
     reading = ExplainedReading(connection)
 
-    search.select(reading, TaskFilter(states=frozenset({DEAD})), leased=[], after=None, limit=10)
+    filter_query.select(
+        reading, TaskFilter(states=frozenset({DEAD})), leased=[], after=None, limit=10
+    )
 
     assert_led_by(reading, BY_NUMBER)

@@ -22,9 +22,9 @@ from poussetaches.core.moment import DAY, Moment
 from poussetaches.core.queue import Queue, Retention
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import News, Push
-from poussetaches.store.sqlite import SqliteStore, connections, database
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite import SqliteStore, connection_pair, database
 from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.row_reader import Reading
 from tests.factories import NOW, make_ended, make_schedule, make_task
 from tests.store.driving import (
     Notes,
@@ -462,7 +462,7 @@ async def test_missing_database_is_never_made_anew(
     await fail_a_write(store, disk, BROKEN)
     remove(path)
 
-    with pytest.raises(StoreUnavailable, match="is gone"):
+    with pytest.raises(StoreUnavailable, match="is missing"):
         await store.recover()
 
     assert content_of(path) is None
@@ -505,7 +505,7 @@ async def test_other_database_in_the_place_of_the_one_in_use_is_not_trusted(
     await fail_a_write(store, disk, BROKEN)
     put(path, (tmp_path / "other.db").read_bytes())
 
-    with pytest.raises(StoreUnavailable, match="is another file than the one in use"):
+    with pytest.raises(StoreUnavailable, match="was replaced by another file"):
         await store.recover()
 
     assert content_of(path) == content_of(tmp_path / "other.db")
@@ -519,7 +519,7 @@ async def test_push_is_not_acknowledged_once_the_files_are_elsewhere(
     file = path.with_name(name)
     move(file, tmp_path / "away")
 
-    with pytest.raises(StoreUnavailable, match=f"{name} is gone"):
+    with pytest.raises(StoreUnavailable, match=f"{name} is missing"):
         await store.add(make_task("a"))
 
     assert store.trouble is not None
@@ -547,7 +547,7 @@ async def test_push_whose_files_moved_during_its_commit_may_have_been_stored(
     async with opened(folder / "tasks.db", disk=disk) as store:
         await store.add(make_task("a"))
         moving = True
-        with pytest.raises(OutcomeUnknown, match=r"tasks\.db is gone"):
+        with pytest.raises(OutcomeUnknown, match=r"tasks\.db is missing"):
             await store.add(make_task("b"))
         moving = False
         with pytest.raises(StoreUnavailable) as second:
@@ -615,7 +615,7 @@ async def test_memory_error_while_pages_are_freed_stops_no_write(
     await store.add(make_task("large", body=bytes(100_000)))
     await store.edit("large", Delete(), now=NOW)
     with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="out of memory"):
-        patch.setattr(connections, "number_commit", fail)
+        patch.setattr(connection_pair, "number_commit", fail)
         await store.shrink()
 
     await store.add(make_task("a"))
@@ -636,7 +636,7 @@ async def test_unexpected_error_while_recovering_is_raised_and_the_next_try_reco
         await store.add(make_task("a"))
     disk.error = None
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(database, "write_in_vain", fail)
+        patch.setattr(database, "commit_nothing", fail)
         await store.recover()
 
     await store.recover()
@@ -659,7 +659,7 @@ async def test_store_closes_its_files_when_its_log_can_no_longer_be_read(
 
     store = inline_store(path, disk=disk)
     await store.open()
-    monkeypatch.setattr(connections, "is_empty", fail)
+    monkeypatch.setattr(connection_pair, "is_empty", fail)
 
     await store.close()
 
@@ -789,7 +789,7 @@ async def test_log_without_its_database_is_left_alone(path: Path) -> None:
     overwrite(log, b"acknowledged")
 
     for _ in ("missing", "empty"):
-        with pytest.raises(CannotOpenStore, match="its log is there"):
+        with pytest.raises(CannotOpenStore, match="its WAL is there"):
             await inline_store(path).open()
         overwrite(path, b"")
 

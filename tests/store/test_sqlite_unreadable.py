@@ -17,10 +17,11 @@ from poussetaches.core.moment import DAY, ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
 from poussetaches.core.task import Complete, DeliveryForm, RetryAt, TaskState
 from poussetaches.store import verify_store
-from poussetaches.store.base import MinuteRow, Push
+from poussetaches.store.base import Push
 from poussetaches.store.folder import DataFolder
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.runner import ThreadRunner
-from poussetaches.store.sqlite import SqliteStore, connections, rows
+from poussetaches.store.sqlite import SqliteStore, database_session, rows
 from tests.factories import NOW, make_schedule, make_task, seeded
 from tests.store.driving import (
     LANE,
@@ -104,7 +105,7 @@ async def test_leases_reach_their_caller_though_an_unreadable_row_cannot_be_set_
         raise ZeroDivisionError
 
     scribble(path, "headers = '{'")
-    monkeypatch.setattr(connections, "set_aside", fail)
+    monkeypatch.setattr(database_session, "set_aside", fail)
 
     leases = await lease_all(store)
 

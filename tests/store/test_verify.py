@@ -12,9 +12,9 @@ from poussetaches.core.failures import FailureGroup, group_of
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.report import Report
 from poussetaches.store.sqlite.database import APPLICATION_ID
 from poussetaches.store.statements import load_migrations
+from poussetaches.store.verify_report import VerifyReport
 from tests.factories import NOW, make_schedule, make_task
 from tests.store.driving import end, lease_all, put_schedule
 from tests.store.sqlite_files import opened, raw
@@ -35,7 +35,7 @@ async def path(tmp_path: Path) -> Path:
     return path
 
 
-def verified(path: Path) -> Report:
+def verified(path: Path) -> VerifyReport:
     return verify_store(DataFolder(path.parent), lambda *_: None)
 
 
@@ -47,7 +47,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.iterdir()}
 
 
-def test_store_that_is_as_it_should_be_has_no_problem(path: Path) -> None:
+def test_intact_store_has_no_problem(path: Path) -> None:
     report = verified(path)
 
     assert report.problems == []
@@ -81,15 +81,15 @@ def test_task_that_a_server_could_not_end_is_found(
         ("UPDATE tasks SET reason = 'refused' WHERE id = 'a'", "succeeded tasks have a", "a"),
         ("UPDATE tasks SET attempt_total = 0 WHERE id = 'a'", "impossible number", "a"),
         ("UPDATE tasks SET lane = 77 WHERE id = 'd'", "belong to no lane", "d"),
-        ("UPDATE tasks SET queue = 'mail' WHERE id = 'a'", "queue that is not known", "a"),
+        ("UPDATE tasks SET queue = 'mail' WHERE id = 'a'", "belong to an unknown queue", "a"),
         ("DELETE FROM failure_groups", "no failure group", "b"),
         ("UPDATE attempts SET task = 99 WHERE task = 1", "attempts belong to no", "request-1"),
         ("UPDATE attempts SET ordinal = 9 WHERE task = 1", "attempts have a higher number", "a"),
         ("INSERT INTO lanes VALUES (9, 'q', 'http://x', 0, 0)", "lanes belong to", "q http://x"),
-        ("INSERT INTO keys VALUES ('q', 'k', 'a', x'00', 0)", "keys stand for no content", "k"),
+        ("INSERT INTO keys VALUES ('q', 'k', 'a', x'00', 0)", "keys have no digest", "k"),
         ("INSERT INTO labels VALUES ('x', 'y', 99)", "labels belong to no task", "x=y"),
         ("DELETE FROM labels WHERE task = 1", "cannot be found by the labels", "a"),
-        ("UPDATE sqlite_sequence SET seq = 3", "given out again", "d"),
+        ("UPDATE sqlite_sequence SET seq = 3", "used again", "d"),
         ("UPDATE schedules SET next_run_at = 1", "due before the occurrence", "schedule"),
         ("INSERT INTO server VALUES ('paused', '?')", "neither on nor off", "?"),
         ("UPDATE queues SET dead = 5", "are not those of their tasks", "default"),
@@ -103,7 +103,7 @@ def test_task_that_a_server_could_not_end_is_found(
         ),
     ],
 )
-def test_what_breaks_a_rule_is_found_and_named(
+def test_violation_of_a_rule_is_reported_with_an_example(
     path: Path, change: str, what: str, example: str
 ) -> None:
     with closing(raw(path)) as database:
@@ -119,7 +119,7 @@ def test_what_breaks_a_rule_is_found_and_named(
 @pytest.mark.parametrize(
     "kept", [("", "-wal", "-shm"), ("", "-wal")], ids=["as kill -9 leaves it", "copied"]
 )
-def test_looking_changes_nothing_even_after_a_crash(
+def test_verification_changes_nothing_even_after_a_crash(
     path: Path, tmp_path: Path, kept: tuple[str, ...]
 ) -> None:
     crashed = tmp_path / "crashed"
@@ -137,7 +137,7 @@ def test_looking_changes_nothing_even_after_a_crash(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
-async def test_file_that_was_cut_short_is_told_and_left_alone(
+async def test_file_that_was_cut_short_is_reported_and_unchanged(
     tmp_path: Path, share: float
 ) -> None:
     path = tmp_path / "tasks.db"
@@ -158,7 +158,9 @@ async def test_file_that_was_cut_short_is_told_and_left_alone(
     assert files_of(tmp_path) == before
 
 
-async def test_what_is_left_of_a_cut_file_is_counted(tmp_path: Path) -> None:
+async def test_tasks_in_the_rest_of_a_truncated_file_are_counted(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "tasks.db"
     async with opened(path) as store:
         for number in range(300):
@@ -171,18 +173,18 @@ async def test_what_is_left_of_a_cut_file_is_counted(tmp_path: Path) -> None:
     assert isinstance(states, dict)
     assert 0 < states["waiting"] < 300
     lost = 300 - states["waiting"]
-    assert f"{lost} of 300 tasks are gone or cannot be read" in [
+    assert f"{lost} of 300 tasks are missing or cannot be read" in [
         found.what for found in report.problems
     ]
 
 
-def test_folder_without_a_store_cannot_be_looked_at(tmp_path: Path) -> None:
+def test_folder_without_a_store_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(CannotOpenStore, match="No such file"):
         verified(tmp_path / "tasks.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_store_in_use_is_looked_at_beside_its_server(path: Path) -> None:
+def test_store_in_use_is_verified(path: Path) -> None:
     folder = DataFolder(path.parent)
     folder.lock()
     try:
@@ -206,17 +208,17 @@ def test_database_of_an_older_format_is_fine_and_will_be_brought_up_to_date(
     report = verified(tmp_path / "tasks.db")
 
     assert report.problems == []
-    assert "which the next start brings up" in report.notes[-1]
+    assert "which the next start upgrades" in report.notes[-1]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("PRAGMA user_version = 999", "newer poussetaches"),
+        ("PRAGMA user_version = 999", "newer version of poussetaches"),
         ("PRAGMA application_id = 7", "another program's"),
     ],
 )
-def test_database_that_is_not_ours_to_read_cannot_be_looked_at(
+def test_database_that_is_not_ours_to_read_cannot_be_verified(
     path: Path, change: str, message: str
 ) -> None:
     with closing(raw(path)) as database:
@@ -226,7 +228,7 @@ def test_database_that_is_not_ours_to_read_cannot_be_looked_at(
         verified(path)
 
 
-def test_file_that_is_no_database_is_told(path: Path) -> None:
+def test_file_that_is_not_a_database_is_reported(path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
 
     report = verified(path)

@@ -12,7 +12,7 @@ from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Bury, Reason, RetryAt
 from poussetaches.store.base import Push, Store
-from poussetaches.store.records import QueueRecord, ScheduleRecord, TaskRecord
+from poussetaches.store.export_records import QueueRecord, ScheduleRecord, TaskRecord
 from tests.factories import NOW, make_attempt, make_schedule, make_task
 from tests.store.driving import changed, finish_of, known, lease_one, put_schedule
 

@@ -17,7 +17,7 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import SECOND
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Change, News
-from poussetaches.store.sqlite import SqliteStore, edits
+from poussetaches.store.sqlite import SqliteStore, edit_writes
 from tests.factories import NOW, make_task
 from tests.fakes import let_run
 from tests.store.sqlite_files import Disk, opened, sqlite_error
@@ -27,7 +27,7 @@ ALL = TaskFilter()
 
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edits, "SLICE", 2)
+    monkeypatch.setattr(edit_writes, "SLICE", 2)
     monkeypatch.setattr(bulk_module, "SELECTED", 3)
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 
 from poussetaches.core.errors import StoreBusy, StoreClosed, StoreUnavailable
-from poussetaches.store.group_commit import CROWD, MOST_WAITING, QUIET_TURNS, GroupCommit
+from poussetaches.store.group_commit import BUSY_COMMIT, MAX_PENDING_SIZE, QUIET_TURNS, GroupCommit
 from poussetaches.store.runner import InlineRunner, Runner
 from tests.fakes import Panic, let_run
 
@@ -224,7 +224,7 @@ async def test_lone_write_waits_for_nobody() -> None:
 async def test_write_after_a_crowd_waits_while_company_comes() -> None:
     notebook = Notebook()
     group = group_on(notebook, window=3600.0)
-    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD)))
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(BUSY_COMMIT)))
 
     writes = []
     for n in range(3):
@@ -232,13 +232,13 @@ async def test_write_after_a_crowd_waits_while_company_comes() -> None:
         await let_run(QUIET_TURNS // 2 - 1)
     await asyncio.gather(*writes)
 
-    assert [len(page) for page in notebook.pages] == [CROWD, 3]
+    assert [len(page) for page in notebook.pages] == [BUSY_COMMIT, 3]
 
 
 async def test_write_after_a_crowd_does_not_wait_when_nobody_comes() -> None:
     notebook = Notebook()
     group = group_on(notebook, window=3600.0)
-    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD)))
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(BUSY_COMMIT)))
 
     late = group.write(note, "late")
     await let_run(QUIET_TURNS // 2 - 1)
@@ -247,30 +247,30 @@ async def test_write_after_a_crowd_does_not_wait_when_nobody_comes() -> None:
 
     assert waited
     assert late.done()
-    assert [len(page) for page in notebook.pages] == [CROWD, 1]
+    assert [len(page) for page in notebook.pages] == [BUSY_COMMIT, 1]
 
 
 async def test_company_is_waited_for_no_longer_than_the_window() -> None:
     notebook = Notebook()
     group = group_on(notebook, window=1e-9)
-    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD)))
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(BUSY_COMMIT)))
 
     writes = []
     for n in range(2):
         writes.append(group.write(note, str(n)))
         await let_run(QUIET_TURNS // 2 - 1)
 
-    assert [len(page) for page in notebook.pages] == [CROWD, 1, 1]
+    assert [len(page) for page in notebook.pages] == [BUSY_COMMIT, 1, 1]
 
 
 async def test_write_after_fewer_than_a_crowd_waits_for_nobody() -> None:
     notebook = Notebook()
     group = group_on(notebook, window=3600.0)
-    await asyncio.gather(*(group.write(note, str(n)) for n in range(CROWD - 1)))
+    await asyncio.gather(*(group.write(note, str(n)) for n in range(BUSY_COMMIT - 1)))
 
     await group.write(note, "late")
 
-    assert [len(page) for page in notebook.pages] == [CROWD - 1, 1]
+    assert [len(page) for page in notebook.pages] == [BUSY_COMMIT - 1, 1]
 
 
 async def test_writes_given_while_committing_go_in_the_next_commit() -> None:
@@ -409,7 +409,7 @@ async def test_runner_that_takes_no_more_work_leaves_nobody_waiting() -> None:
 async def test_write_is_refused_while_too_much_waits() -> None:
     runner = GatedRunner()
     group = group_on(Notebook(), runner)
-    first = group.write(note, "a", size=MOST_WAITING)
+    first = group.write(note, "a", size=MAX_PENDING_SIZE)
 
     with pytest.raises(StoreBusy):
         group.write(note, "b", size=1)
@@ -425,6 +425,6 @@ async def test_refused_write_leaves_its_room_to_others() -> None:
 
     for _ in range(3):
         with pytest.raises(Refused):
-            await group.write(note, "?", size=MOST_WAITING)
+            await group.write(note, "?", size=MAX_PENDING_SIZE)
 
     assert await group.write(note, "a", size=1) == "A"

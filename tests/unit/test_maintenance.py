@@ -12,7 +12,7 @@ from poussetaches.engine.engine import Engine
 from poussetaches.engine.maintenance import SHRINK_PAUSE
 from poussetaches.store.base import Push
 from poussetaches.store.sqlite import SqliteStore
-from poussetaches.store.sqlite.tasks import MOST_BYTES
+from poussetaches.store.sqlite.task_writes import MOST_BYTES
 from tests.conftest import EngineWith
 from tests.factories import NOW, make_ended, make_queue, make_task, seeded
 from tests.fakes import FakeClock, ScriptedSender

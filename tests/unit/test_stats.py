@@ -5,7 +5,8 @@ import pytest
 from poussetaches.core.moment import DAY, HOUR, MINUTE, SECOND, Moment
 from poussetaches.core.task import TaskState
 from poussetaches.engine.stats import ALL_QUEUES, MOST_QUEUES, MOST_SAMPLES, Sample, Stats, added
-from poussetaches.store.base import Change, MinuteRow, News, TaskChange
+from poussetaches.store.base import Change, News, TaskChange
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.sqlite import SqliteStore
 from tests.factories import NOW, make_attempt, make_task, seeded
 from tests.fakes import FakeClock

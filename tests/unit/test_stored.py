@@ -15,7 +15,7 @@ from poussetaches.core.queue import OVERRIDES, QueueOverrides, RetentionOverride
 from poussetaches.core.retry import RETRY, RetryOverrides
 from poussetaches.core.stored import decode, encode
 from poussetaches.core.task import Attempt, DeliveryForm, Task
-from poussetaches.store.records import TaskRecord
+from poussetaches.store.export_records import TaskRecord
 from tests.factories import NOW, make_attempt, make_task
 
 MARK = "~unknown"  # the name under which the unknown members are encoded before they are merged

@@ -20,7 +20,8 @@ from poussetaches.core.queue import Name, QueueCounts, total_of
 from poussetaches.core.task import TaskState
 from poussetaches.core.task_fields import ShownTime
 from poussetaches.engine.stats import ALL_QUEUES, Stats
-from poussetaches.store.base import MinuteRow, Store
+from poussetaches.store.base import Store
+from poussetaches.store.minute_row import MinuteRow
 
 TAG = "Operations"
 MOST_MINUTES = 1440  # a day: the store keeps no more

@@ -36,7 +36,7 @@ def export(
     """
     # Here, because the other commands need none of it.
     from poussetaches.store import export_store  # noqa: PLC0415
-    from poussetaches.store.writing import whole_file  # noqa: PLC0415
+    from poussetaches.store.atomic_file import atomic_file  # noqa: PLC0415
 
     folder = data_folder(data_dir, config)
     with progress_bar() as progress:
@@ -49,7 +49,7 @@ def export(
                 raise CannotWriteFile(f"stdout cannot be written to: {exc.strerror}") from exc
         else:
             target = Path(file)
-            with whole_file(target, replace=force) as beside, beside.open("wb") as opened:
+            with atomic_file(target, replace=force) as beside, beside.open("wb") as opened:
                 count = export_store(folder, opened.write, progress, now=now(), salvage=salvage)
     sys.stderr.write(f"{count:,} tasks exported\n")
     return 0

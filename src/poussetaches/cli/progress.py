@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from poussetaches.store.report import Progress
+    from poussetaches.store.progress_callback import ProgressCallback
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar() -> Iterator[ProgressCallback]:
     """Show how far a piece of work has come, and leave nothing of it."""
     # Here, because rich takes longer to import than most commands take to run.
     from rich.console import Console  # noqa: PLC0415

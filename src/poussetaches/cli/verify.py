@@ -15,7 +15,7 @@ from poussetaches.cli.progress import progress_bar
 from poussetaches.core.errors import CannotOpenStore, SettingsError
 
 if TYPE_CHECKING:
-    from poussetaches.store.report import Report
+    from poussetaches.store.verify_report import VerifyReport
 
 N = TypeVar("N", int, float)
 LARGEST = 1_000_000
@@ -92,12 +92,12 @@ def number(option: str, text: str, kind: Callable[[str], N]) -> N:
     return value
 
 
-def as_machine_reads(report: Report) -> str:
+def as_machine_reads(report: VerifyReport) -> str:
     content = {"fine": not report.problems, **msgspec.to_builtins(report)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_people_read(report: Report) -> str:
+def as_people_read(report: VerifyReport) -> str:
     facts = report.facts
     lines = [f"{facts['database']}"]
     if "bytes" in facts:

@@ -18,7 +18,8 @@ from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment
 from poussetaches.core.task import Attempt, Task
 from poussetaches.engine.clock import Clock
-from poussetaches.store.base import Change, MinuteRow, News, Store
+from poussetaches.store.base import Change, News, Store
+from poussetaches.store.minute_row import MinuteRow
 
 ALL_QUEUES = ""  # no queue can have this name
 MOST_QUEUES = 100  # kept by name for a minute; the others count for all queues only

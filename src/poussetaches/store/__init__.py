@@ -1,4 +1,4 @@
-"""Where tasks are kept."""
+"""The store of tasks: opening, verification, backup, export and import."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import BinaryIO
 from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.core.moment import Moment
 from poussetaches.store.advice import cannot_be_opened
+from poussetaches.store.atomic_file import atomic_file, rename_durably
 from poussetaches.store.base import Store
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.report import Progress, Report
+from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
-from poussetaches.store.sqlite.backup import back_up
-from poussetaches.store.sqlite.copying import export, import_into
-from poussetaches.store.sqlite.log_owner import check_no_log_remains
+from poussetaches.store.sqlite.database_backup import back_up
+from poussetaches.store.sqlite.database_export import export, import_into
+from poussetaches.store.sqlite.database_verification import verify
 from poussetaches.store.sqlite.reserve import Reserve
-from poussetaches.store.sqlite.verify import verify
 from poussetaches.store.sqlite.wal import files_of
-from poussetaches.store.writing import put_in_place, whole_file
+from poussetaches.store.sqlite.wal_owner import check_no_wal_remains
+from poussetaches.store.verify_report import VerifyReport
 
 __all__ = [
     "back_up_store",
@@ -36,7 +37,7 @@ __all__ = [
 async def open_store(
     folder: DataFolder, *, now: Callable[[], Moment], random: Random, window: float
 ) -> Store:
-    """Open the store in a folder that is locked; ``window`` is group commit's, in seconds.
+    """Open the store in a locked folder; ``window`` is the commit window in seconds.
 
     Raises:
         CannotOpenStore: it is damaged, from a newer version, or not writable.
@@ -52,52 +53,54 @@ async def open_store(
             reserve=Reserve(folder.reserve),
         )
         await store.open()
-    except OSError as exc:  # such as for a file of this package
+    except OSError as exc:  # also for a file of this package
         raise CannotOpenStore(cannot_be_opened(exc, folder.database)) from exc
     return store
 
 
 async def open_memory_store(*, now: Callable[[], Moment], random: Random) -> Store:
-    """Open a store in memory, which is gone once it is closed."""
-    runner = InlineRunner()  # nothing there waits for a disk
+    """Open a store in memory; closing it deletes the tasks."""
+    runner = InlineRunner()  # no operation waits for a disk
     store = SqliteStore(None, writer=runner, reader=runner, now=now, random=random)
     await store.open()
     return store
 
 
-def verify_store(folder: DataFolder, progress: Progress) -> Report:
-    """Look through the store of a folder, in use or not, and change nothing.
+def verify_store(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
+    """Verify the store of a folder, which may be in use; change nothing.
 
     Raises:
-        CannotOpenStore: there is none, or none that this version knows.
+        CannotOpenStore: there is none, or this version does not know its format.
     """
     return verify(folder, progress)
 
 
-def back_up_store(folder: DataFolder, target: Path, progress: Progress, *, replace: bool) -> int:
-    """Copy the store of a folder, in use or not, to a file; return its bytes.
+def back_up_store(
+    folder: DataFolder, target: Path, progress: ProgressCallback, *, replace: bool
+) -> int:
+    """Copy the store of a folder, which may be in use, to a file; return the size in bytes.
 
     Raises:
         CannotOpenStore: there is none, or it is damaged.
-        CannotWriteFile: the file exists already, has a log beside it, or cannot be written.
+        CannotWriteFile: the file exists already, has a WAL beside it, or cannot be written.
     """
-    with whole_file(target, replace=replace) as beside:
-        check_no_log_remains(target)
+    with atomic_file(target, replace=replace) as beside:
+        check_no_wal_remains(target)
         return back_up(folder, beside, progress)
 
 
 def export_store(
     folder: DataFolder,
     write: Callable[[bytes], object],
-    progress: Progress,
+    progress: ProgressCallback,
     *,
     now: Moment,
     salvage: bool = False,
 ) -> int:
-    """Write all that the store of a folder holds, in use or not; return how many tasks.
+    """Export the store of a folder, which may be in use; return the number of tasks.
 
     Raises:
-        CannotOpenStore: there is none, or it is damaged and not to be salvaged.
+        CannotOpenStore: there is none, or it is damaged and ``salvage`` is false.
     """
     return export(folder, write, progress, now=now, salvage=salvage)
 
@@ -105,17 +108,17 @@ def export_store(
 async def import_store(
     folder: DataFolder,
     file: BinaryIO,
-    progress: Progress,
+    progress: ProgressCallback,
     *,
     now: Callable[[], Moment],
     random: Random,
 ) -> int:
-    """Make the store of a locked folder that has none from an export; return how many tasks.
+    """Create the store of a locked folder from an export; return the number of tasks.
 
-    All of it is there afterwards, or nothing.
+    If an error is raised, the folder still has no store.
 
     Raises:
-        CannotOpenStore: there is a store already, or the log of one.
+        CannotOpenStore: there is a store already, or the WAL of one.
         CannotReadExport: the export cannot be read.
         CannotWriteFile: the store cannot be written.
     """
@@ -124,13 +127,13 @@ async def import_store(
         raise CannotOpenStore(
             f"{path} already exists; import into an empty folder, or move it away"
         )
-    check_no_log_remains(path)
+    check_no_wal_remains(path)
     beside = path.with_name("tasks.db.importing")
-    for each in files_of(beside):  # of an import that was killed
+    for each in files_of(beside):  # left behind by an import that was killed
         each.unlink(missing_ok=True)
     try:
         count = await import_into(beside, file, progress, now=now, random=random)
-        put_in_place(beside, path)
+        rename_durably(beside, path)
     except OSError as exc:
         raise CannotWriteFile(f"{path} cannot be written: {exc.strerror or exc}") from exc
     finally:

@@ -11,9 +11,9 @@ _ADVICE = {
     errno.EPERM: _CHANGE_OWNER,
     errno.EIO: "check the system log for disk errors",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "raise the limit of the whole machine (fs.file-max), or stop other programs",
-    errno.ENOSPC: "make room and start again",
-    errno.EDQUOT: "make room and start again",
+    errno.ENFILE: "raise the limit of the machine (fs.file-max), or stop other programs",
+    errno.ENOSPC: "free some space and start again",
+    errno.EDQUOT: "free some space and start again",
 }
 
 

@@ -1,11 +1,11 @@
 """The contract that every kind of store keeps; ``tests/store/contract.py`` holds each to it.
 
 A store knows states and leases, but neither HTTP nor retry rules. If a method takes ``now`` and
-``confirmed``, rows are dated with ``now``, and expiry and retention go by ``confirmed``, which is
-``now`` by default: a clock that was just set ahead deletes nothing. Every method is
-atomic, and many calls may share one commit: when a method that writes returns, it is on disk.
-All of them raise ``StoreUnavailable`` (``StoreFull`` when the disk is full) and have then
-changed nothing, except for ``OutcomeUnknown``: only the next read shows whether they have.
+``confirmed``, rows are dated with ``now``, while expiry and retention use ``confirmed``, which is
+``now`` by default: a clock that was just set ahead deletes nothing. Every method is atomic, and
+many calls may share one commit: when a method that writes returns, its changes are on disk. Every
+method may raise ``StoreUnavailable`` (``StoreFull`` if the disk is full). It has then changed
+nothing, except after ``OutcomeUnknown``: only the next read shows whether it has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -24,9 +24,8 @@ from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
-
-if TYPE_CHECKING:
-    from poussetaches.store.records import Record
+from poussetaches.store.export_records import Record
+from poussetaches.store.minute_row import MinuteRow
 
 # Called in the thread that writes, within a transaction, and again if its commit failed: it must
 # be pure and short. It may raise one of our errors to refuse.
@@ -35,15 +34,15 @@ ScheduleEdit = Callable[[Schedule | None], Schedule | None]
 
 
 class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """A new task, and what to do when it was pushed before."""
+    """A new task, and how a repeated push is handled."""
 
     task: Task
-    key_ttl: float = 86_400.0  # seconds for which the task's key stands for it
+    key_ttl: float = 86_400.0  # seconds for which its key returns this task
     replaces: bool = False  # the waiting task with the same ``unique`` gets the new body
 
 
 class Pushed(msgspec.Struct, frozen=True, gc=False):
-    """The task that a push came to; ``task`` is None when it was pruned since."""
+    """The new or existing task of a push; ``task`` is None if it was pruned meanwhile."""
 
     task_id: str
     task: Task | None
@@ -51,14 +50,14 @@ class Pushed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some of a list of tasks, and where to go on; ``after`` is None at the end."""
+    """A page of tasks; ``after`` is where the next page begins, None at the end."""
 
     tasks: list[Task]
     after: int | None
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Some of the tasks that a filter selects, as numbers that stand for them for good."""
+    """Some of the tasks that a filter selects, as numbers that identify them permanently."""
 
     numbers: Sequence[int]
     after: int | None
@@ -73,7 +72,7 @@ class Edited(msgspec.Struct, frozen=True):
 
 
 class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
-    """A failure group with its tasks: how many, since when, and one of them."""
+    """A failure group: the number of its tasks, their first and last failure, and an example."""
 
     group: FailureGroup
     count: int
@@ -82,52 +81,36 @@ class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
     example_id: str
 
 
-class MinuteRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in one minute, in one queue or (``""``) in all. Spans are seconds."""
-
-    minute: Moment  # its beginning
-    queue: str = ""
-    pushed: int = 0
-    started: int = 0
-    succeeded: int = 0
-    failed: int = 0  # attempts that failed, the last ones included
-    died: int = 0
-    lateness_p50: float | None = None  # from due to started
-    lateness_p95: float | None = None
-    duration_p50: float | None = None  # of attempts
-    duration_p95: float | None = None
-
-
 class LastUse(msgspec.Struct, frozen=True):
     """When a store was last in use; a field is None if there are no such rows."""
 
     pushed_at: Moment | None  # ``created_at`` of the task added last
-    minute: Moment | None  # the start of the latest minute, in whatever order they were added
+    minute: Moment | None  # the start of the latest minute
 
 
 class StoreSize(msgspec.Struct, frozen=True, kw_only=True):
-    """How many bytes the store takes, and how many are free on its disk; None in memory."""
+    """The size of the store and the free space of its disk in bytes; None in memory."""
 
     used: int
     free: int | None
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The right to run a task; ``token`` tells it from every other lease of that task."""
+    """The right to run a task; ``token`` distinguishes it from other leases of the same task."""
 
     task: Task
     token: int
 
 
 class Leased(msgspec.Struct, frozen=True):
-    """What ``lease_due`` handed out, and when each lane asked for has its next task."""
+    """The result of ``lease_due``: the leases, and when each lane has its next task."""
 
     leases: list[Lease]
     next_due: dict[Lane, Moment | None]
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """How an attempt ended: the lease, what follows, and what to keep of the attempt."""
+    """The end of an attempt: its lease, the move of its task, and the attempt to store."""
 
     lease: Lease
     move: Move
@@ -136,14 +119,14 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 class SummaryPage(msgspec.Struct, frozen=True):
-    """Some of the original's list of tasks, and where to go on; ``after`` is None at the end."""
+    """A page of the original's tasks; ``after`` is where the next one begins, None at the end."""
 
     tasks: list[TaskSummary]
     after: tuple[Moment, str] | None
 
 
 class TaskSummary(msgspec.Struct, frozen=True):
-    """A task with its last attempt, and the last one that failed."""
+    """A task with its last attempt and its last failed attempt."""
 
     task: Task
     last_attempt: Attempt | None
@@ -156,65 +139,65 @@ class Change(StrEnum):
     PUSHED = "pushed"
     STARTED = "started"  # leased; nothing is written for it
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # an attempt did, and there will be another
-    DIED = "died"  # whatever for: attempts used up, expired, cancelled, superseded
+    FAILED = "failed"  # an attempt failed, and there will be another
+    DIED = "died"  # attempts used up, expired, cancelled, superseded …
     PUT_BACK = "put_back"  # its attempt did not count
     EDITED = "edited"
     REQUEUED = "requeued"
-    DELETED = "deleted"  # by somebody; pruning is no news
+    DELETED = "deleted"  # by a caller; pruning is not reported
 
 
 class TaskChange(msgspec.Struct, frozen=True, gc=False):
-    """A task, and what happened to it."""
+    """A change of one task."""
 
     task_id: str
     queue: str
     change: Change
-    state: TaskState | None  # None when it is gone
+    state: TaskState | None  # None if it was deleted
 
 
 @dataclass(slots=True)
 class News:
-    """What one commit changed."""
+    """The changes of one commit."""
 
     waits: dict[Lane, Moment] = field(default_factory=dict)  # lanes with a task, and its run_at
     tasks: list[TaskChange] = field(default_factory=list)
-    queues: dict[str, Queue | None] = field(default_factory=dict)  # None for one that is gone
-    groups: list[FailureGroup] = field(default_factory=list)  # that were not known before
+    queues: dict[str, Queue | None] = field(default_factory=dict)  # None for a deleted one
+    groups: list[FailureGroup] = field(default_factory=list)  # new ones
     schedules_changed: bool = False
-    paused: bool | None = None  # the server's own pause, when it was changed
-    trouble: bool = False  # nothing was changed: the store has become unable to write
+    paused: bool | None = None  # the server's own pause, if it changed
+    trouble: bool = False  # nothing changed, but the store can no longer write
 
 
 class Listener(Protocol):
-    """Who is told of changes, after their commit; of leases, once they are given out."""
+    """Receives news of changes after their commit, and of leases after they were handed out."""
 
     def committed(self, news: News) -> None:
-        """Take note of what a commit changed. Quick, and never raises."""
+        """Process the news of a commit. Must be quick and never raise."""
 
 
 class Store(Protocol):
     """Keeps tasks, attempts, queues and schedules."""
 
     async def open(self) -> None:
-        """Make the store ready, bringing an older one up to date.
+        """Open the store, and upgrade an older one.
 
         Raises:
             CannotOpenStore: it is in use, damaged, from a newer version, or not writable.
         """
 
     async def close(self) -> None:
-        """Finish what was begun and release everything. May be called twice."""
+        """Finish pending operations and release all resources. May be called twice."""
 
     def listen(self, listener: Listener) -> None:
-        """Tell one more listener of changes from now on."""
+        """Add a listener, which gets the news from now on."""
 
     # Tasks
 
     async def add(self, task: Task) -> None:
-        """Keep a new task. The caller gives it an id that no task has.
+        """Store a new task, whose id must be new.
 
-        Queues that are not known are made.
+        An unknown queue is created.
         """
 
     async def push(
@@ -231,36 +214,36 @@ class Store(Protocol):
         Raises:
             KeyConflict: the key was pushed with another URL, method or body (JSON bodies are
                 compared as values); with the push's place.
-            StoreBusy: more waits to be written than the disk can take at the moment.
+            StoreBusy: too many pushes are waiting to be written; the caller should retry later.
         """
 
     async def restore(self, tasks: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
-        """Keep tasks with their attempts as they are; those whose id is known are left alone.
+        """Store tasks with their attempts as they are, except tasks whose id exists.
 
-        Returns how many were new.
+        Returns the number of new tasks.
         """
 
     async def get(self, task_id: str) -> Task | None:
-        """Return a task; one that is leased is ``running``. None when there is no such task."""
+        """Return a task; a leased one is ``running``. None if there is no such task."""
 
     async def attempts(self, task_id: str) -> list[Attempt]:
-        """Return the attempts kept of a task, oldest first."""
+        """Return the stored attempts of a task, oldest first."""
 
     async def tasks(self, filter: TaskFilter, *, after: int | None, limit: int) -> Page:
         """Return tasks that a filter selects, the one added last first, without their bodies.
 
-        A page may have fewer than ``limit`` tasks, even none, though there are more: no more
-        than ``SCAN`` rows are looked at for one page.
+        A page may have fewer than ``limit`` tasks, even none, although there are more: at most
+        ``SCAN`` rows are examined for one page.
         """
 
     async def select(self, filter: TaskFilter, *, after: int | None, limit: int) -> Selection:
-        """Return what stands for tasks that a filter selects, in the manner of ``tasks``."""
+        """Return the numbers of tasks that a filter selects, with the limits of ``tasks``."""
 
     async def failures(self, state: TaskState) -> list[FailureCount]:
         """Return the groups of dead, or of failing (waiting or running) tasks, largest first."""
 
     async def count_ahead(self, task_id: str, *, now: Moment, limit: int) -> int:
-        """Return how many due tasks of its lane come before a task, up to a limit."""
+        """Return the number of due tasks of its lane that come before a task, up to a limit."""
 
     # Edits
 
@@ -301,7 +284,7 @@ class Store(Protocol):
         """Return tasks pushed in the original's envelope, earliest ``run_at`` first, then by id.
 
         A page of large tasks may end before the limit. Waiting includes running. Runs of
-        schedules are left out of the waiting ones.
+        schedules are not among the waiting tasks.
         """
 
     # Dispatch
@@ -311,15 +294,15 @@ class Store(Protocol):
     ) -> Leased:
         """Lease up to the given number of due tasks of each lane, highest priority first.
 
-        A task is due when it is waiting and ``run_at <= now``; among equals the earliest
-        ``run_at`` comes first, then the one added first. No task is ever leased twice at once.
+        A task is due when it is waiting and ``run_at <= now``. Within a priority, the earliest
+        ``run_at`` comes first, then the task added first. No task is ever leased twice at once.
         With ``skip_expired``, tasks past their ``expires_at`` are skipped.
-        For each lane asked for, ``next_due`` says when its next task that is not leased is due,
-        None when there is none.
+        For each requested lane, ``next_due`` is the time when its next task that is not leased is
+        due, None if there is none.
         """
 
     async def next_due(self) -> dict[Lane, Moment]:
-        """Return every lane with waiting tasks that are not leased, and when the next is due."""
+        """Return when each lane has its next waiting task that is not leased."""
 
     async def lanes_used_since(self, moment: Moment) -> list[Lane]:
         """Return the lanes that had a task added since a moment, to within an hour."""
@@ -327,20 +310,20 @@ class Store(Protocol):
     async def pull_back(self, *, now: Moment, was: Moment, confirmed: Moment) -> int:
         """Correct ``run_at`` after the clock was set back from ``was`` to ``now``.
 
-        Of the tasks with a ``run_at`` after ``now``, those become due at once that were pushed
-        without a delay, and those that were due at ``was`` and were pushed after ``now``, told to
-        run, or requeued. If an attempt failed after ``confirmed``, the clock was wrong, and the
-        delay before the retry starts at ``now``. Other tasks stay unchanged. Returns how many
-        tasks were changed.
+        Of the tasks with a ``run_at`` after ``now``, two kinds become due at once: tasks pushed
+        without a delay, and tasks that were due at ``was`` and were pushed after ``now``, run
+        manually, or requeued. If an attempt failed after ``confirmed``, the clock was wrong, and
+        the delay before the retry starts at ``now``. Other tasks stay unchanged. Returns the
+        number of changed tasks.
         """
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
         """End an attempt: record it, move its task, and give up the lease.
 
-        Returns whether the lease was still ours; if not, nothing is changed. The last attempt
+        Returns whether the lease was still valid; if not, nothing is changed. The last attempt
         keeps its whole response, the one before it is cut to ``EARLIER_RESPONSE`` bytes. A task
-        that was cancelled while it ran is dead in place of being tried again. A task that ends
-        makes its callback in the same commit, in every method that ends one.
+        that was cancelled while it ran is dead instead of waiting for a retry. A task that ends
+        creates its callback in the same commit, in every method that ends one.
         """
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
@@ -349,7 +332,7 @@ class Store(Protocol):
         An ``error`` becomes the task's last one. If the clock was set back meanwhile, the task is
         due at once, unless its push asked for a delay or a ``run_at``. A task that was cancelled
         while it ran is dead. If none of this changes the task, nothing is written: it costs no
-        commit. Returns whether the lease was still ours; if not, nothing is changed.
+        commit. Returns whether the lease was still valid; if not, nothing is changed.
         """
 
     # Queues
@@ -358,27 +341,27 @@ class Store(Protocol):
         """Return every queue by its name; ``default`` is always among them."""
 
     async def edit_queue(self, name: str, edit: QueueEdit) -> Queue | None:
-        """Put a queue in the place of what it is now (None when there is none); return it.
+        """Replace a queue (None if it does not exist) by the result of ``edit``; return it.
 
         Raises:
-            QueueInUse: it would be deleted, and has tasks, whatever their state.
+            QueueInUse: it would be deleted, but has tasks of any state.
         """
 
     async def buckets(self) -> dict[str, BucketRecord]:
         """Return the stored token buckets by queue, which may include deleted queues."""
 
     async def keep_buckets(self, buckets: Mapping[str, BucketRecord]) -> None:
-        """Store when the buckets of queues are full again; ``tidy`` deletes those that are."""
+        """Store when the buckets of queues are full again; ``tidy`` deletes full ones."""
 
     # Schedules
 
     async def edit_schedule(
         self, name: str, edit: ScheduleEdit, *, now: Moment
     ) -> Schedule | None:
-        """Put a schedule in the place of what it is now (None when there is none); return it.
+        """Replace a schedule (None if it does not exist) by the result of ``edit``; return it.
 
-        One that is deleted takes its waiting runs along; a run that is running is cancelled:
-        its attempt ends and is not repeated.
+        Deleting a schedule deletes its waiting runs and cancels a running one: its attempt ends
+        and is not repeated.
 
         Raises:
             TooMany: there are ``MAX_SCHEDULES``.
@@ -387,55 +370,54 @@ class Store(Protocol):
     async def replace_schedules(
         self, owner: str, version: int | None, schedules: Sequence[Schedule], *, now: Moment
     ) -> None:
-        """Keep these schedules, and no others, for an owner; each as ``redefined`` has it.
+        """Replace an owner's schedules by these, each as ``redeclared`` returns it.
 
         Raises:
-            OwnedByAnother: a name belongs to a schedule of another owner, or of none.
-            OlderVersion: a later version was kept already.
+            OwnedByAnother: a name belongs to a schedule of another owner, or without one.
+            OlderVersion: a later version was stored already.
             TooMany: there would be more than ``MAX_SCHEDULES``.
         """
 
     async def schedule(self, name: str) -> Schedule | None:
-        """Return a schedule; None when there is none of this name."""
+        """Return a schedule; None if there is none with this name."""
 
     async def schedules(self, owner: str | None) -> list[Schedule]:
         """Return an owner's schedules, all of them for None, earliest ``next_run_at`` first."""
 
     async def due_schedules(self, now: Moment) -> list[Schedule]:
-        """Return the schedules with ``next_run_at <= now``, and not paused."""
+        """Return the schedules with ``next_run_at <= now`` that are not paused."""
 
     async def stranded_schedules(self, after: Moment) -> list[Schedule]:
-        """Return the schedules that were made, or last fired, later than this moment."""
+        """Return the schedules that were created or last fired after a moment."""
 
     async def next_schedule_at(self) -> Moment | None:
-        """Return when the next schedule that is not paused is due, None when there is none."""
+        """Return when the next schedule that is not paused is due; None if there is none."""
 
     async def fire(self, schedule: Schedule, run: Task, *, now: Moment) -> bool:
-        """Advance a schedule and add this run of it, unless the last run stands in its way.
+        """Advance a schedule and add this run of it, unless its last run blocks that.
 
-        The schedule is given as it is to be kept afterwards. With ``overlap`` *skip*, a last
-        run that is running, or that has not had its first attempt, stands in the way; one that
-        waits for a retry dies as *superseded*. With *allow*, ``MAX_RUNS`` unfinished runs stand
-        in the way. A schedule that is gone, is paused, was changed so that it is not due yet,
-        or has since fired this occurrence (``last_fired_at``) is left as it is. Returns whether
-        the run was added.
+        The schedule is given in its advanced state. With ``overlap`` *skip*, a last run blocks
+        if it is running or has not had its first attempt; one that waits for a retry dies as
+        *superseded*. With *allow*, ``MAX_RUNS`` unfinished runs block. A schedule that was
+        deleted, is paused, was changed so that it is not due yet, or has already fired this
+        occurrence (``last_fired_at``) stays unchanged. Returns whether the run was added.
         """
 
     async def fire_by_hand(self, name: str, run: Task) -> bool:
-        """Add a run to a schedule, whatever its times and its last run; False when it is gone."""
+        """Add a run to a schedule regardless of its times and last run; False if it is deleted."""
 
     async def move_schedule(self, schedule: Schedule) -> None:
-        """Keep a schedule's moments as given; one that is gone stays gone.
+        """Store a schedule's moments, unless it was deleted.
 
-        One that leaves an occurrence behind (``last_fired_at``), and was changed meanwhile so
-        that it is not due then, is left as it is.
+        If it skips an occurrence (``last_fired_at``), but was changed meanwhile so that it
+        is not due then, it stays unchanged.
         """
 
     async def latest_runs(self, schedules: Sequence[str]) -> dict[str, TaskSummary]:
-        """Return the latest run of each schedule named that still has one."""
+        """Return the latest run of each named schedule that still has one."""
 
     async def delete_schedules(self, owner: str, *, now: Moment) -> int:
-        """Delete an owner's schedules and their waiting runs; tell how many schedules.
+        """Delete an owner's schedules and their waiting runs; return the number of schedules.
 
         A run that is running is cancelled: its attempt ends and is not repeated.
         """
@@ -443,7 +425,7 @@ class Store(Protocol):
     # The server's own pause
 
     async def paused(self) -> bool:
-        """Tell whether the server is paused."""
+        """Return whether the server is paused."""
 
     async def set_paused(self, paused: bool) -> None:
         """Pause or resume the server."""
@@ -451,22 +433,22 @@ class Store(Protocol):
     # Maintenance
 
     async def tidy(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
-        """Delete up to ``limit`` unneeded rows of each kind; return how many.
+        """Delete up to ``limit`` unneeded rows of each kind; return the number of deleted rows.
 
-        These are keys past their time; lanes without waiting tasks, and queues without any
-        tasks that nobody configured or paused, unused for a day (``default`` stays); minute
-        rows over a day old; failure groups without tasks; buckets that are full.
+        These are expired keys; lanes without waiting tasks, and queues without tasks, settings
+        and pause, unused for a day (``default`` stays); minute rows over a day old; failure
+        groups without tasks; buckets that are full.
         """
 
     async def expire(self, *, now: Moment, limit: int, confirmed: Moment | None = None) -> int:
-        """Bury up to ``limit`` waiting tasks past their ``expires_at``; return how many.
+        """Bury up to ``limit`` waiting tasks past their ``expires_at``; return their number.
 
-        Fewer when they are large, but one at least while there are any. Leased ones are left
-        to their attempt.
+        It is smaller for large tasks, but at least one if there are any. Leased tasks are not
+        buried.
         """
 
     async def next_expiry(self) -> Moment | None:
-        """Return the earliest ``expires_at`` of all waiting tasks, None when none expires."""
+        """Return the earliest ``expires_at`` of all waiting tasks; None if none expires."""
 
     async def prune(
         self,
@@ -478,14 +460,14 @@ class Store(Protocol):
         limit: int,
         confirmed: Moment | None = None,
     ) -> int:
-        """Delete up to ``limit`` of a queue's ended tasks, those that ended first.
+        """Delete up to ``limit`` of a queue's ended tasks, the earliest ended first.
 
-        What is older than ``keep.age``, or too many for ``keep.count``, goes. Tells how many:
-        fewer when they are large, but one at least while there are any.
+        Tasks older than ``keep.age``, or in excess of ``keep.count``, are deleted. Returns their
+        number, which is smaller for large tasks, but at least one if there are any.
         """
 
     async def shrink(self) -> bool:
-        """Give room that deleted rows left back to the disk, a bounded piece of work.
+        """Give space of deleted rows back to the disk, a bounded amount per call.
 
         Returns whether there may be more.
         """
@@ -502,62 +484,62 @@ class Store(Protocol):
         """Store the clock record, for the next start."""
 
     async def last_use(self) -> LastUse:
-        """Return when the store was last in use, judging by its rows."""
+        """Return when the store was last in use, derived from its rows."""
 
     # Statistics
 
     async def put_minutes(self, rows: Sequence[MinuteRow]) -> None:
-        """Keep what happened in a minute; what is kept of it already is replaced."""
+        """Store the statistics of minutes; existing rows are replaced."""
 
     async def minutes(self, queue: str, *, since: Moment) -> list[MinuteRow]:
         """Return the rows of a queue (``""`` for all queues) from a moment on, oldest first."""
 
     async def size(self) -> StoreSize:
-        """Return how much room the store takes and has."""
+        """Return the size of the store and the free space of its disk."""
 
-    # All of it
+    # Import
 
     async def put_records(self, records: Sequence[Record]) -> int | None:
-        """Put records of an export into a store that was new when the first of them came.
+        """Insert records of an export into a store that was new before the first of them.
 
-        Returns the place of the first task whose id is there already, None when there is none;
-        it was not put, nor were those behind it.
+        Returns the index of the first task whose id exists already, or None; this record and the
+        ones after it were not inserted.
         """
 
     # Health
 
     @property
     def trouble(self) -> StoreTrouble | None:
-        """What keeps the store from writing, None when the last write went well."""
+        """The error that keeps the store from writing; None if it can write."""
 
     @property
     def unreadable_count(self) -> int:
-        """How many rows were set aside since the store was opened."""
+        """The number of rows that were set aside since the store was opened."""
 
     @property
     def internal_error_count(self) -> int:
-        """How many rows could not be processed since the store was opened.
+        """The number of rows that could not be processed since the store was opened.
 
-        In every method that writes, an exception at one row affects that row alone: a task dies
+        In every method that writes, an exception at a row affects only that row: a task dies
         with the reason *internal_error*, or its row is set aside; a schedule is paused.
         """
 
     async def recover(self) -> None:
-        """Try to get out of trouble; return when the store can be written again.
+        """Try to recover from trouble; return once the store can be written again.
 
         Raises:
-            StoreUnavailable: not yet.
+            StoreUnavailable: it still cannot.
         """
 
 
 class StoreTrouble(msgspec.Struct, frozen=True):
-    """Why the store cannot be written."""
+    """The reason why the store cannot be written."""
 
     reason: str
     full: bool
     damaged: bool = False
 
 
-EARLIER_RESPONSE = 2048  # bytes kept of an answer when a later one comes
+EARLIER_RESPONSE = 2048  # bytes of a response that are kept after a later attempt
 MAX_ATTEMPTS_KEPT = 100  # for one task: the first and the last fifty
-SCAN = 20_000  # rows looked at for one page of a list: keeps each reading short
+SCAN = 20_000  # rows examined for one page of a list: keeps each read short

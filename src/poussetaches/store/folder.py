@@ -1,4 +1,4 @@
-"""The data folder: made when it is missing, and locked by the one server that uses it."""
+"""The data folder: created if it is missing, and locked by the only server that uses it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store import folder_lock
 from poussetaches.store.advice import advice_on
+from poussetaches.store.atomic_file import PRIVATE_MODE, open_private, sync_folder
 from poussetaches.store.folder_lock import FolderLock
-from poussetaches.store.writing import PRIVATE_MODE, open_private, sync_folder
 
 DATABASE = "tasks.db"
 RESERVE = "reserve"
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class DataFolder:
-    """A folder that one process at a time works in."""
+    """A folder that one process at a time uses."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,12 +48,12 @@ class DataFolder:
 
     @property
     def database(self) -> Path:
-        """Where the tasks are."""
+        """The path of the database."""
         return self.path / DATABASE
 
     @property
     def reserve(self) -> Path:
-        """The file that keeps room free for a full disk."""
+        """The file that reserves space for a full disk."""
         return self.path / RESERVE
 
     @property
@@ -70,13 +70,13 @@ class DataFolder:
             return False
 
     def lock(self, *, user: str = SERVER, patience: float = PATIENCE) -> None:
-        """Make the folder and take its lock, which ends with the process at the latest.
+        """Create the folder if necessary, and lock it; the process's end releases the lock.
 
         ``user`` names the holder in the errors of other processes. Waits up to ``patience``
         seconds for commands that are opening the store for reading.
 
         Raises:
-            CannotOpenStore: it cannot be made or written to, or another process uses it.
+            CannotOpenStore: it cannot be created or written to, or another process uses it.
         """
         try:
             if _make_folder(self.path):
@@ -137,7 +137,7 @@ class DataFolder:
 
     @contextmanager
     def reading(self) -> Iterator[ReadLock]:
-        """Keep servers from starting until the lock is released; nothing is written."""
+        """Prevent servers from starting until the lock is released; write nothing."""
         try:
             lock = FolderLock(self.path, create=False)
         except OSError:
@@ -184,7 +184,7 @@ class DataFolder:
     def _cannot_be_used(self, exc: OSError) -> str:
         if obstacle := _obstacle_to(self.path):
             return (
-                f"the data folder {self.path} cannot be made: {obstacle};"
+                f"the data folder {self.path} cannot be created: {obstacle};"
                 " name another with --data-dir"
             )
         place = f"{exc.filename}: " if exc.filename not in (None, str(self.path)) else ""
@@ -208,7 +208,7 @@ class DataFolder:
 
 
 class ReadLock:
-    """Keeps servers from starting while a store is opened to be read."""
+    """Prevents servers from starting while a store is being opened for reading."""
 
     def __init__(self, lock: FolderLock | None, *, in_use: bool) -> None:
         self.in_use = in_use  # by a server; True if this user cannot know
@@ -223,13 +223,13 @@ class ReadLock:
 def _is_open_to_others(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
-    except OSError:  # there is none, or opening it raises the error
+    except OSError:  # it does not exist, or opening it raises the error
         return False
     return stat.S_ISREG(mode) and bool(mode & OTHERS)
 
 
 def _make_folder(path: Path) -> bool:
-    """Make a folder and the missing ones above it, durably; return whether it is new."""
+    """Create a folder and its missing parents durably; return whether the folder is new."""
     missing = [each for each in (path, *path.parents) if not each.is_dir()]
     for each in reversed(missing):
         each.mkdir(0o700 if each == path else 0o777, exist_ok=True)
@@ -238,7 +238,7 @@ def _make_folder(path: Path) -> bool:
 
 
 def _obstacle_to(path: Path) -> str | None:
-    """Return why no folder can be made at a path, whatever its owner; None if that is unknown."""
+    """Return why no user can create a folder at a path; None if the reason is unknown."""
     try:
         Path.cwd()
     except FileNotFoundError:

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from poussetaches.store.writing import open_private
+from poussetaches.store.atomic_file import open_private
 
 FILE = "lock"
 OWNER_SIZE = 32  # bytes
@@ -87,14 +87,14 @@ class FolderLock:
             return False
 
     def release(self) -> None:
-        """Unlock it."""
+        """Release both locks."""
         for descriptor in (self._folder, self._file):
             if descriptor is not None:
                 with suppress(OSError):
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Unlock it and close the files. May be called twice."""
+        """Release both locks and close the files. May be called twice."""
         descriptors = (self._folder, self._file)
         self._folder = self._file = None
         for descriptor in descriptors:

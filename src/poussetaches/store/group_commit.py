@@ -1,4 +1,4 @@
-"""Group commit: everything that waits to be written shares one transaction, and so one fsync."""
+"""Group commit: all waiting writes share one transaction and its one fsync."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreBusy, StoreUnavailable
 from poussetaches.store.runner import Runner
 
-CROWD = 8  # writes in one commit from which on the next one waits for company
-# Turns of the event loop without another write after which none is expected: everybody may be
-# waiting for this very commit. A push takes three from its first byte to its write.
+BUSY_COMMIT = 8  # writes; after a commit of as many, the next one waits for more writes
+# Iterations of the event loop without another write, after which the commit stops waiting: all
+# callers may be waiting for this commit. A push takes three from its first byte to its write.
 QUIET_TURNS = 8
-# What may wait to be written, or be written just now, before more of it is refused.
-MOST_WAITING = 64 * 1024 * 1024  # bytes
+# Size of the pending writes above which another write is refused.
+MAX_PENDING_SIZE = 64 * 1024 * 1024  # bytes
 
 log = logging.getLogger(__name__)
 
 
 class Transaction(Protocol):
-    """One commit's worth of writes."""
+    """A transaction of the store."""
 
     def commit(self) -> None:
-        """Make it durable, and only then visible in memory."""
+        """Make the writes durable, then update the state in memory."""
 
     def rollback(self) -> None:
-        """Undo it. Never raises."""
+        """Undo the writes. Never raises."""
 
 
 T = TypeVar("T", bound=Transaction)
@@ -37,8 +37,8 @@ T_co = TypeVar("T_co", bound=Transaction, covariant=True)
 I = TypeVar("I")  # noqa: E741 - an item of a write
 R = TypeVar("R")
 
-# Writes many items in one go: one result for each, in order. It changes nothing but the
-# transaction, since it may be undone and called again.
+# Writes items, and returns one result for each, in order. It must change only the transaction,
+# because it may be rolled back and called again.
 Write = Callable[[T, Sequence[I]], Sequence[R]]
 
 
@@ -46,11 +46,11 @@ class Begin(Protocol[T_co]):
     """Begins transactions."""
 
     def __call__(self, *, isolates_rows: bool) -> T_co:
-        """Begin one; if it isolates rows, a row that fails does not fail the others."""
+        """Begin a transaction; if it isolates rows, a failing row does not affect the others."""
 
 
 class _Waiting(Generic[T]):
-    """A write that waits for its commit, and whoever waits for it."""
+    """A write that waits for its commit, and the future of its caller."""
 
     __slots__ = ("error", "future", "item", "result", "size", "write")
 
@@ -63,15 +63,15 @@ class _Waiting(Generic[T]):
         self.error: BaseException | None = None
 
     def fail(self, error: BaseException) -> None:
-        """Note why it was not written."""
+        """Record the error that the caller gets."""
         if isinstance(error, StopIteration | asyncio.CancelledError):
-            # A future refuses the one, and would be cancelled by the other.
+            # A future refuses a StopIteration, and a CancelledError would cancel it.
             stack = error.__traceback__
             error = RuntimeError(f"a write raised {type(error).__name__}").with_traceback(stack)
         self.error = error
 
     def tell(self) -> None:
-        """Give the caller the result, unless it has gone away."""
+        """Pass the result to the caller, unless the caller was cancelled."""
         if self.future.done():
             return
         if self.error is not None:
@@ -87,8 +87,8 @@ class GroupCommit(Generic[T]):
     others: the transaction is rolled back, and all are retried in one that isolates rows. If a
     write as a whole still fails, each is retried alone. A failure of the store itself fails all.
 
-    A lone write is committed at once. Under load a commit waits for company, as long as it comes
-    and at most ``window`` seconds: fewer, larger commits are cheaper than many small ones.
+    A single write is committed at once. Under load a commit waits for more writes while they
+    arrive, for at most ``window`` seconds: fewer, larger commits cost less than many small ones.
     """
 
     def __init__(
@@ -108,19 +108,19 @@ class GroupCommit(Generic[T]):
         self._announce_failure = announce_failure
         self._window = window
         self._waiting: list[_Waiting[T]] = []
-        self._size = 0  # bytes, of what is written just now too
+        self._size = 0  # bytes, including the batch that is being written
         self._draining: asyncio.Task[None] | None = None
         self.defect_count = 0  # of commits that listeners were not told of
 
     def write(self, write: Write[T, I, R], item: I, *, size: int = 0) -> asyncio.Future[R]:
-        """Write one item; its result comes once it is on disk.
+        """Write one item; the future gets the result once it is on disk.
 
-        ``size`` is what it takes of the room for what waits, in bytes; 0 always has room.
+        ``size`` is its share of ``MAX_PENDING_SIZE`` in bytes; an item of size 0 is never refused.
 
         Raises:
-            StoreBusy: there is no room.
+            StoreBusy: too much is pending.
         """
-        if size and self._size >= MOST_WAITING:
+        if size and self._size >= MAX_PENDING_SIZE:
             raise StoreBusy
         self._size += size
         waiting = _Waiting(write, item, size)
@@ -130,8 +130,8 @@ class GroupCommit(Generic[T]):
         return waiting.future
 
     async def settle(self) -> None:
-        """Wait until everything given so far is committed or refused."""
-        # One that was cancelled before it began is done, and could not say so.
+        """Wait until all pending writes are committed or refused."""
+        # A task that was cancelled before it began is done without clearing the attribute.
         while self._draining is not None and not self._draining.done():
             await asyncio.wait([self._draining])
 
@@ -144,7 +144,7 @@ class GroupCommit(Generic[T]):
                 for waiting in batch:
                     self._size -= waiting.size
                     waiting.tell()
-                if self._window and len(batch) >= CROWD:
+                if self._window and len(batch) >= BUSY_COMMIT:
                     await self._gather()
         finally:
             self._draining = None
@@ -162,19 +162,19 @@ class GroupCommit(Generic[T]):
             self._announce_failure()
 
     async def _gather(self) -> None:
-        """Wait while more is to be written, at most for the window."""
+        """Wait while more writes arrive, at most for the window."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._window
-        known, quiet = len(self._waiting), 0
+        last_count, quiet = len(self._waiting), 0
         while quiet < QUIET_TURNS and loop.time() < ends_at:
             await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self._waiting) == known else 0
-            known = len(self._waiting)
+            quiet = quiet + 1 if len(self._waiting) == last_count else 0
+            last_count = len(self._waiting)
 
     async def _run(self, batch: Sequence[_Waiting[T]]) -> list[T]:
         try:
             return await self._runner.run(partial(self._carry_out, batch))
-        # The runner takes no more work, or there is a bug: nobody may wait for ever.
+        # The runner is closed, or there is a bug: no caller may wait forever.
         except BaseException as exc:
             own = asyncio.current_task()
             if isinstance(exc, KeyboardInterrupt | SystemExit) or (own and own.cancelling()):

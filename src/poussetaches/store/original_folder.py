@@ -31,8 +31,8 @@ from poussetaches.core.schedule import Schedule, as_seconds_first, next_occurren
 from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import Attempt, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.advice import advice_on
+from poussetaches.store.atomic_file import sync_folder
 from poussetaches.store.base import Store
-from poussetaches.store.writing import sync_folder
 
 # Ended tasks come first: one that is in two folders must not run again.
 FOLDERS = {
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class TakeOver(msgspec.Struct, frozen=True, kw_only=True):
-    """How many tasks and schedules are new, files were broken, and files were known already."""
+    """The numbers of new tasks and schedules, of broken files, and of files imported earlier."""
 
     waiting: int = 0
     succeeded: int = 0
@@ -110,7 +110,7 @@ _decode = msgspec.json.Decoder(_OriginalTask).decode
 
 
 class _BrokenFile(Exception):
-    """A file that holds no task."""
+    """The file has no valid task."""
 
 
 class _Slice(msgspec.Struct):
@@ -151,7 +151,7 @@ async def _keep(found: _Slice, state: TaskState, store: Store, now: Moment) -> T
 
 
 async def _keep_schedule(schedule: Schedule, store: Store, now: Moment) -> bool:
-    """Keep a schedule unless its name is known; tell whether it is new."""
+    """Store a schedule unless its name exists; return whether it is new."""
     is_new = False
 
     def keep(known: Schedule | None) -> Schedule:
@@ -179,9 +179,6 @@ async def _keep_schedule(schedule: Schedule, store: Store, now: Moment) -> bool:
 def _sum(one: TakeOver, other: TakeOver) -> TakeOver:
     counts = msgspec.structs.asdict(other)
     return TakeOver(**{name: n + counts[name] for name, n in msgspec.structs.asdict(one).items()})
-
-
-# Reading
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -235,16 +232,13 @@ def _read_slice(files: Iterator[Path], state: TaskState, now: Moment) -> _Slice:
 
 
 def _content_of(file: Path) -> bytes:
-    # Before opening it: to open a named pipe is to wait for somebody to write.
+    # Before opening it: opening a named pipe would wait for a writer.
     if not stat.S_ISREG(file.stat().st_mode):
         raise _BrokenFile("not a regular file")
     content = file.read_bytes()
     if not content:
         raise _BrokenFile("the file is empty")
     return content
-
-
-# What the values become
 
 
 def _task(original: _OriginalTask, state: TaskState, now: Moment) -> Task:
@@ -275,7 +269,7 @@ def _task(original: _OriginalTask, state: TaskState, now: Moment) -> Task:
 
 
 def _attempts(original: _OriginalTask, state: TaskState) -> list[Attempt]:
-    """Return the last attempt; and of a task that succeeded, the last one that failed."""
+    """Return the last attempt and, if the task succeeded, the last failed attempt."""
     number = original.tries
     if state is not TaskState.SUCCEEDED:
         return [_failed(original, number)] if number >= 1 else []
@@ -318,7 +312,7 @@ def _attempt(
 
 
 def _last_error(original: _OriginalTask) -> tuple[int | None, str | None]:
-    """Return the status of the last failed attempt, or its error when there was no answer."""
+    """Return the status of the last failed attempt, or its error if there was no response."""
     code = original.last_error_status_code
     if code == 0:
         return None, None
@@ -335,7 +329,7 @@ def _expected(original: _OriginalTask) -> int:
 def _schedule(original: _OriginalTask, now: Moment) -> Schedule:
     """Return a schedule whose next run is the planned one, due if it was missed or failed.
 
-    Attempts of a run that was being tried again are left behind: that run is the one due.
+    A run that waited for a retry becomes the due run, without its attempts.
     """
     cron = as_seconds_first(original.schedule)
     upcoming = next_occurrence(cron, anchor=now, after=now)
@@ -370,9 +364,6 @@ def _moment(nanoseconds: int) -> Moment:
     return Moment(-(-min(max(0, nanoseconds), LATEST) // 1000))
 
 
-# Setting aside
-
-
 def _set_aside(folder: Path, folders: Sequence[Path], broken: Sequence[Path]) -> None:
     aside = folder / "original"
     aside_broken = aside / "broken"
@@ -393,12 +384,12 @@ def _set_aside(folder: Path, folders: Sequence[Path], broken: Sequence[Path]) ->
         raise CannotOpenStore(
             f"the original's files in {folder} cannot be moved to {aside}: {exc.strerror}; move "
             f"the folders {', '.join(path.name for path in folders)} away by hand: their tasks "
-            "are taken over"
+            "are already in the store"
         ) from exc
 
 
 def _free(path: Path) -> Path:
-    """Return a path, or one with a number after it, at which there is nothing."""
+    """Return an unused path: the given one, or one with a number appended."""
     if not os.path.lexists(path):
         return path
     numbered = (path.with_name(f"{path.name}-{n}") for n in count(2))

@@ -1,4 +1,4 @@
-"""Where a store's blocking work runs: in a thread of its own, or on the spot."""
+"""Runners of a store's blocking work: in a separate thread, or in the caller's."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ R = TypeVar("R")
 
 
 class Runner(Protocol):
-    """Runs pieces of work one after another, in the order they were given."""
+    """Runs functions one after another, in the order of the calls."""
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Run one piece of work to its end and return what it returns."""
+        """Run a function to its end and return its result."""
 
     def close(self) -> None:
-        """Let what was given end, and take nothing more."""
+        """Wait for pending functions, and refuse further ones."""
 
 
 class ThreadRunner:
-    """Runs work in one thread, so that waiting for the disk holds up nobody else."""
+    """Runs functions in one thread, so that waiting for the disk does not block the event loop."""
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Run one piece of work; it goes on to its end even when the caller is cancelled."""
+        """Run a function; it runs to its end even if the caller is cancelled."""
         try:
             running = asyncio.get_running_loop().run_in_executor(self._executor, work)
         except RuntimeError:  # the executor was shut down
@@ -42,10 +42,10 @@ class ThreadRunner:
 
 
 class InlineRunner:
-    """Runs work on the spot: every step happens in the order of the program, as tests want it."""
+    """Runs functions in the caller's thread, which makes the order of all steps predictable."""
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Run one piece of work now."""
+        """Run a function now."""
         return work()
 
     def close(self) -> None:

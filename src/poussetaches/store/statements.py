@@ -1,4 +1,4 @@
-"""SQL by name: the statements and migrations of a kind of store, read from ``store/sql``."""
+"""Loading of named SQL statements and of migrations from ``store/sql``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _BLOCK = re.compile(r"^-- (\w+): .*$", re.MULTILINE)
 def load_statements(file: str, columns: Mapping[str, str]) -> dict[str, str]:
     """Return the statements of a file by the names above them.
 
-    ``{name_columns}`` in it stands for the list of columns called ``name``, ``{name_marks}`` for
-    a question mark each.
+    ``{name_columns}`` is replaced by the list of columns called ``name``, ``{name_marks}`` by one
+    question mark for each of them.
     """
     text = resources.files("poussetaches.store").joinpath("sql", file).read_text("utf-8")
     for name, listed in columns.items():

@@ -13,7 +13,7 @@ from poussetaches.cli.crash_test.receiver import Receiver, receiving
 from poussetaches.cli.crash_test.server import CrashTestFailed, VictimServer
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.report import Progress
+from poussetaches.store.progress_callback import ProgressCallback
 
 PUSHERS = 4
 CONCURRENCY = 8  # attempts in flight at the most
@@ -24,7 +24,7 @@ LOOK = 0.1  # seconds between two looks
 
 
 def crash_test(
-    data_dir: Path, *, kills: int, seconds: float, random: Random, progress: Progress
+    data_dir: Path, *, kills: int, seconds: float, random: Random, progress: ProgressCallback
 ) -> Account:
     """Kill a server under load at random moments; ``seconds`` is how long it runs in all.
 
@@ -60,7 +60,7 @@ def crash_test(
 
 
 def _kill_again_and_again(
-    server: VictimServer, kills: int, gap: float, random: Random, progress: Progress
+    server: VictimServer, kills: int, gap: float, random: Random, progress: ProgressCallback
 ) -> None:
     for number in range(kills):
         progress("kill -9", number, kills)
@@ -82,7 +82,9 @@ def _stop(pushers: Sequence[Pusher]) -> None:
             pusher.join()
 
 
-def _wait_for_the_rest(server: VictimServer, receiver: Receiver, progress: Progress) -> None:
+def _wait_for_the_rest(
+    server: VictimServer, receiver: Receiver, progress: ProgressCallback
+) -> None:
     seen, deadline = -1, 0.0
     while unfinished := server.unfinished():
         progress("waiting for the last tasks", 0, None)

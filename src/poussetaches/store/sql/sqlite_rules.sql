@@ -13,20 +13,20 @@ SELECT id FROM tasks WHERE state = 'succeeded' AND reason IS NOT NULL;
 -- attempts_miscounted: tasks have an impossible number of attempts or rounds
 SELECT id FROM tasks WHERE attempt_count < 0 OR attempt_total < attempt_count OR round < 1;
 
--- lane_missing: waiting tasks belong to no lane, so nobody sends them
+-- lane_missing: waiting tasks belong to no lane, so they are not sent
 SELECT id FROM tasks
 WHERE state = 'waiting' AND NOT EXISTS (
     SELECT 1 FROM lanes WHERE lanes.id = tasks.lane
         AND lanes.queue = tasks.queue AND lanes.forced = tasks.forced
 );
 
--- queue_missing: tasks belong to a queue that is not known
+-- queue_missing: tasks belong to an unknown queue
 SELECT id FROM tasks WHERE queue NOT IN (SELECT name FROM queues);
 
--- lane_of_no_queue: lanes belong to a queue that is not known
+-- lane_of_no_queue: lanes belong to an unknown queue
 SELECT queue || ' ' || origin FROM lanes WHERE queue NOT IN (SELECT name FROM queues);
 
--- group_missing: failing or dead tasks belong to no failure group that is known
+-- group_missing: failing or dead tasks have no failure group
 SELECT id FROM tasks
 WHERE (state = 'dead' OR (state = 'waiting' AND attempt_count > 0)) AND NOT EXISTS (
     SELECT 1 FROM failure_groups WHERE failure_groups.id = tasks.failure_group
@@ -47,11 +47,11 @@ WHERE CASE WHEN labels IS NULL THEN 0 WHEN json_valid(labels)
         THEN (SELECT count(*) FROM json_each(labels)) ELSE -1 END
     <> (SELECT count(*) FROM labels WHERE task = seq);
 
--- number_not_counted: tasks have a number that will be given out again
+-- number_not_counted: tasks have a number that will be used again
 SELECT id FROM tasks
 WHERE seq > (SELECT max(seq) FROM sqlite_sequence WHERE name = 'tasks');
 
--- keys_cut: keys stand for no content
+-- keys_cut: keys have no digest of the push
 SELECT key FROM keys WHERE length(content) <> 32;
 
 -- schedule_stands_still: schedules are due before the occurrence that they fired last

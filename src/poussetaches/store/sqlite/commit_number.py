@@ -1,10 +1,10 @@
-"""Every commit has a number, in the database's header: it ties a log to the file it continues.
+"""Commit numbers in the database's header, which show whether a WAL belongs to the file.
 
 The header's ``user_version`` holds the format and the number together::
 
-    bit 30      1 if commits are numbered; else the whole is the format, as in version 1.0.0
+    bit 30      1 if commits are numbered; otherwise the value is the format, as in version 1.0.0
     bits 24-29  the format
-    bits 0-23   the number of the last commit; the first is random, and each later one is 1 more
+    bits 0-23   the number of the last commit; the first is random, each later one is 1 more
 
 See docs/decisions/0026-numbered-commits.md.
 """
@@ -33,7 +33,7 @@ def format_of(user_version: int) -> int:
 
 
 def next_version(user_version: int, *, format: int | None = None) -> int:
-    """Return what follows with the next commit, which may change the format."""
+    """Return the value for the next commit, which may change the format."""
     kept = format_of(user_version) if format is None else format
     if not is_numbered(user_version):
         return kept
@@ -41,7 +41,7 @@ def next_version(user_version: int, *, format: int | None = None) -> int:
 
 
 def follows(user_version: int, earlier: int) -> bool:
-    """Return whether a log that begins with one commit continues a file that ends with another."""
+    """Return whether a WAL that begins with one commit continues a file that ends with another."""
     # The number is the same if another program, such as the sqlite3 shell, wrote the first.
     distance = (user_version - earlier) & NUMBER_MASK
     return is_numbered(user_version) and is_numbered(earlier) and distance in (0, 1)
@@ -60,6 +60,6 @@ def number_commit(connection: sqlite3.Connection, *, format: int | None = None) 
 
 
 def renumber(connection: sqlite3.Connection) -> None:
-    """Begin the numbers of a database anew, so that no existing log continues it."""
+    """Restart the numbers of a database, so that it is continued by no existing WAL."""
     version = NUMBERED | format_of(read_version(connection)) << FORMAT_SHIFT
     connection.execute(f"PRAGMA user_version = {version | secrets.randbits(FORMAT_SHIFT)}")

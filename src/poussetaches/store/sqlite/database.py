@@ -1,4 +1,4 @@
-"""One SQLite database: connecting, migrating, and its errors in our words."""
+"""One SQLite database: connecting, migration, and translation of errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from poussetaches.core.errors import CannotOpenStore, StoreFull, StoreUnavailable
 from poussetaches.store.advice import cannot_be_opened
+from poussetaches.store.atomic_file import open_private
 from poussetaches.store.sqlite.commit_number import (
     format_of,
     is_numbered,
@@ -17,34 +18,33 @@ from poussetaches.store.sqlite.commit_number import (
     read_version,
     renumber,
 )
-from poussetaches.store.sqlite.damage import DAMAGED, Depth, find_damage, is_damage
-from poussetaches.store.sqlite.extent import missing_pages
-from poussetaches.store.sqlite.log_owner import files_problem
+from poussetaches.store.sqlite.damage_check import DAMAGED, Depth, find_damage, is_damage
+from poussetaches.store.sqlite.file_length import missing_pages
+from poussetaches.store.sqlite.migration_steps import STEPS
 from poussetaches.store.sqlite.reserve import MARGIN, RESERVE, free_bytes, in_mib
-from poussetaches.store.sqlite.upgrade import STEPS
-from poussetaches.store.sqlite.wal import index_of, is_empty, log_of
+from poussetaches.store.sqlite.wal import is_empty, wal_index_of, wal_of
+from poussetaches.store.sqlite.wal_owner import files_problem
 from poussetaches.store.statements import load_migrations
-from poussetaches.store.writing import open_private
 
-OLDEST_SQLITE = (3, 38)  # the first with JSON functions and STRICT tables for certain
+OLDEST_SQLITE = (3, 38)  # the first that always has JSON functions and STRICT tables
 CACHE_KIB = 16_384
-APPLICATION_ID = 0x706F7573  # "pous": tells our databases from those of other programs
-# The log is cut back to this after a burst; SQLite alone would never make it smaller.
+APPLICATION_ID = 0x706F7573  # "pous"; other programs' databases have another id
+# The WAL is truncated to this size after a burst; SQLite would never shrink it by default.
 WAL_LIMIT = 64 * 1024 * 1024
 
 REPAIR = (
     "copy its folder, see what can still be read with `poussetaches verify`, then move it "
-    "and its log to another folder, and put a backup in its place; without a backup, "
+    "and its WAL to another folder, and put a backup in its place; without a backup, "
     "`poussetaches export --salvage` and `poussetaches import` move the rest to a new folder"
 )
-LEFT = f"it was left as it is: {REPAIR}"
+UNCHANGED = f"it was not changed: {REPAIR}"
 
 LOCKED = (
-    "it is locked: stop the program that has it open; if there is none, its file system has no "
-    "locks, so name a folder on a local disk with --data-dir"
+    "it is locked: stop the program that has it open; if there is none, its file system does not "
+    "support locks: choose a folder on a local disk with --data-dir"
 )
 
-IOERR_SHMSIZE = sqlite3.SQLITE_IOERR | 19 << 8  # the log's index could not be made larger
+IOERR_SHMSIZE = sqlite3.SQLITE_IOERR | 19 << 8  # the WAL's index could not be made larger
 LITTLE_ROOM = 1024 * 1024  # bytes; the index grows by 32 KiB at a time
 
 Commit = Callable[[sqlite3.Connection], None]
@@ -60,12 +60,12 @@ def commit(connection: sqlite3.Connection) -> None:
 
 
 def connect(path: Path | None, *, must_exist: bool = False) -> sqlite3.Connection:
-    """Open the database for writing; ``None`` is one in memory."""
+    """Open the database for writing; for None, create one in memory."""
     if path is None:
         return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     if not must_exist and not path.exists():
-        # SQLite would leave the file's mode to the umask; it gives log and index the same mode.
-        with suppress(FileNotFoundError):  # without its folder, SQLite says what is wrong
+        # SQLite would leave the file's mode to the umask; it gives WAL and index the same mode.
+        with suppress(FileNotFoundError):  # without its folder, SQLite raises the error
             os.close(open_private(path, os.O_RDWR))
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
@@ -77,7 +77,7 @@ def connect(path: Path | None, *, must_exist: bool = False) -> sqlite3.Connectio
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open the database for reading alone: it neither waits for a writer nor holds one up."""
+    """Open the database read-only; neither connection waits for the other."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
@@ -87,9 +87,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA busy_timeout = 5000")
-        # In memory, as the writer's: another disk that is full is no trouble of the store's.
+        # In memory, as for the writer: a full temporary disk must not affect the store.
         connection.execute("PRAGMA temp_store = MEMORY")
-        # The first read takes a lock, which it then holds, so that it can close last.
+        # The first read takes a lock that the connection holds, so that it can close last.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error:
         connection.close()
@@ -98,14 +98,14 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
-    """Bring the schema up to date and set what durability needs.
+    """Bring the schema up to date and configure durability.
 
     Raises:
         CannotOpenStore: the database is damaged, or from a newer version.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise CannotOpenStore(
-            f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or later is needed"
+            f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or later is required"
         )
     version = format_of(read_version(connection))
     is_ours = _number(connection, "PRAGMA application_id") == APPLICATION_ID
@@ -117,11 +117,11 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
     newest = migrations[-1][0]
     if version > newest:
         raise CannotOpenStore(
-            f"it was written by a newer poussetaches (format {version}; this one knows up to "
-            f"{newest}); install that version, or use another folder"
+            f"it was written by a newer version of poussetaches (format {version}; this version "
+            f"knows up to {newest}); install that version, or use another folder"
         )
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    # An answer of 201 means on disk: in WAL mode only FULL syncs each commit.
+    # A response of 201 promises a task on disk: in WAL mode only FULL syncs each commit.
     connection.execute("PRAGMA synchronous = FULL")
     if not is_ours:
         _start_numbering(connection)
@@ -136,7 +136,7 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
     # Last, so that the older version can still open the database if an upgrade fails.
     _start_numbering(connection)
     if version < newest:
-        # So the tables are in the file itself: it does not look empty if its log is lost.
+        # With the tables in the file itself, it does not look empty if the WAL is lost.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute("PRAGMA temp_store = MEMORY")
 
@@ -147,11 +147,11 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
 
 
 def _use_disk_for_temporary_files(connection: sqlite3.Connection) -> None:
-    """Have what a migration puts aside, which grows with the database, lie beside it."""
+    """Place a migration's temporary files, which grow with the database, beside the database."""
     connection.execute("PRAGMA temp_store = FILE")
     file: str = connection.execute("PRAGMA database_list").fetchone()[2]
     if file:
-        # Nowhere else can be counted on to be writable, or to have the room.
+        # Other folders may be read-only or too small.
         folder = str(Path(file).parent).replace("'", "''")
         connection.execute(f"PRAGMA temp_store_directory = '{folder}'")
 
@@ -172,9 +172,9 @@ def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
 
 
 def _start_numbering(connection: sqlite3.Connection) -> None:
-    """Number commits from now on, unless they are numbered already.
+    """Start numbering commits, unless they are numbered already.
 
-    The first number is written to the file, not to the log, so that a log with numbers never
+    The first number is written to the file, not to the WAL, so that a WAL with numbers never
     belongs to a database without one.
     """
     if is_numbered(read_version(connection)):
@@ -183,15 +183,15 @@ def _start_numbering(connection: sqlite3.Connection) -> None:
         if _set_journal_mode(connection, "DELETE") == "delete":
             renumber(connection)
             _set_journal_mode(connection, "WAL")
-            read_version(connection)  # makes the log, which is only made when it is needed
+            read_version(connection)  # creates the WAL, which SQLite does at the first read
     except sqlite3.OperationalError as exc:
-        # While others read, the journal mode cannot change: the next start numbers.
+        # The journal mode cannot change while others read; the next start tries again.
         if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
 
 
-def detach_log(connection: sqlite3.Connection) -> None:
-    """Checkpoint the whole log into the database's file and delete the log.
+def detach_wal(connection: sqlite3.Connection) -> None:
+    """Checkpoint the whole WAL into the database's file and delete the WAL.
 
     Closing the last connection does so too, but ignores errors such as a full disk.
 
@@ -200,7 +200,7 @@ def detach_log(connection: sqlite3.Connection) -> None:
     """
     mode = _set_journal_mode(connection, "DELETE")
     if mode != "delete":
-        raise sqlite3.OperationalError(f"the log could not be emptied (journal mode {mode})")
+        raise sqlite3.OperationalError(f"the WAL could not be emptied (journal mode {mode})")
 
 
 def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> str:
@@ -209,8 +209,8 @@ def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> str:
     return found
 
 
-def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
-    """Commit something that changes nothing: a file may be readable, and writable no more."""
+def commit_nothing(connection: sqlite3.Connection, commit: Commit) -> None:
+    """Commit no change, to find out whether a file that is readable is writable, too."""
     connection.execute("BEGIN IMMEDIATE")
     number_commit(connection)
     commit(connection)
@@ -218,7 +218,7 @@ def write_in_vain(connection: sqlite3.Connection, commit: Commit) -> None:
 
 @contextmanager
 def opening(path: Path | None, *, depth: Depth = Depth.START) -> Iterator[None]:
-    """Check a database before it is opened; say what is wrong with it, and what to do.
+    """Check a database before the block opens it; translate the errors of both.
 
     Raises:
         DamagedDatabase: it is damaged.
@@ -252,10 +252,10 @@ def _why_not_opened(exc: sqlite3.Error, path: Path | None) -> str:
 
 
 def _refusal_of_system(path: Path) -> OSError | None:
-    """Return the error of opening a closed database's files, since SQLite hides it."""
+    """Return the system's error for opening the files of a closed database; SQLite hides it."""
     opened = []
     try:
-        for each in (path, log_of(path), index_of(path)):
+        for each in (path, wal_of(path), wal_index_of(path)):
             with suppress(FileNotFoundError):
                 opened.append(os.open(each, os.O_RDWR))
     except OSError as exc:
@@ -267,14 +267,14 @@ def _refusal_of_system(path: Path) -> OSError | None:
 
 
 def _damaged(path: Path | None, found: str) -> DamagedDatabase:
-    return DamagedDatabase(f"{path} is damaged ({found}); {LEFT}")
+    return DamagedDatabase(f"{path} is damaged ({found}); {UNCHANGED}")
 
 
 def _full(path: Path | None) -> str:
     room = "" if path is None else f" ({in_mib(free_bytes(path.parent))} free)"
     return (
-        f"the disk is full{room}; it was left as it is: make {in_mib(RESERVE + MARGIN)} free, "
-        "and three times the size of the database if it was written by an older version; then "
+        f"the disk is full{room}; the database was not changed: free {in_mib(RESERVE + MARGIN)}, "
+        "and three times the size of the database if it was written by an older version, then "
         "start again"
     )
 
@@ -292,13 +292,13 @@ def _check_files(path: Path, depth: Depth) -> None:
         if found := find_damage(path, depth):
             raise _damaged(path, found)
         return
-    # A new database is empty, too, but the reserve is made after its tables.
+    # A new database is empty, too, but the reserve is created after its tables.
     if path.exists() and path.with_name("reserve").exists():
-        raise CannotOpenStore(f"{path} cannot be opened: it has become empty; {LEFT}")
+        raise CannotOpenStore(f"{path} cannot be opened: it has become empty; {UNCHANGED}")
 
 
 def translated(exc: sqlite3.Error, path: Path | None = None) -> StoreUnavailable | None:
-    """Return an error that is the store's trouble in our words; None for any other.
+    """Translate an error that makes the store unavailable; return None for any other error.
 
     ``path`` is the database; the free space of its disk distinguishes a full from a failing one.
     """
@@ -318,7 +318,7 @@ def translated(exc: sqlite3.Error, path: Path | None = None) -> StoreUnavailable
     )
     if code in DAMAGED:
         return StoreUnavailable(
-            f"{path or 'the database'} is damaged ({exc}), and no longer written to: stop the "
+            f"{path or 'the database'} is damaged ({exc}), and no longer written to; stop the "
             f"server, {REPAIR}"
         )
     if code in troubles:

@@ -1,9 +1,9 @@
-"""Isolation of a row that fails from the other rows of its write.
+"""Isolation of failing rows from the other rows of their write.
 
-A write passes its rows to ``each``, which writes them together. If anything is raised, group
-commit rolls back the transaction and calls the write again in one that isolates rows: each row is
-then written within its own savepoint, and a row that fails is given up. A task that is given up is
-buried. If that fails too, its row is set aside; if even that fails, it is left alone.
+A write passes its rows to ``each``, which writes them together. After an exception, group commit
+rolls back the transaction and repeats the write in one that isolates rows: each row is written
+within its own savepoint, and a failing row is given up. A task that is given up is buried. If that
+fails too, its row is set aside; if even that fails, the task is abandoned until the next start.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.stored import encode
 from poussetaches.core.task import Reason, TaskState, buried
 from poussetaches.store.base import Change
-from poussetaches.store.sqlite import database, tasks
-from poussetaches.store.sqlite.reads import Unreadable
+from poussetaches.store.sqlite import database, task_writes
+from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.transaction import Fate, RowFailure, SqliteTransaction, Step
-from poussetaches.store.sqlite.unreadable import clear_away, set_row_aside
+from poussetaches.store.sqlite.unreadable_rows import clear_away, set_row_aside
 
 I = TypeVar("I")  # noqa: E741 - a row of a write
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
-# Handles a row that failed; returns what became of it, None if the row is gone.
+# Handles a row that failed; returns its fate, None if the row no longer exists.
 Remedy = Callable[[], Fate | None]
 
 
 class Defect(NamedTuple):
-    """What was raised when a row was written."""
+    """An unexpected exception while a row was written."""
 
     step: Step
     error: str
@@ -44,12 +44,12 @@ class Defect(NamedTuple):
 
     @classmethod
     def of(cls, exc: Exception, step: Step) -> Defect:
-        """Return the defect that an exception in a step stands for."""
+        """Return the defect for an exception in a step."""
         return cls(step, describe_defect(exc), stack_of(exc))
 
     @property
     def text(self) -> str:
-        """The defect as a task shows it."""
+        """The defect as the error of a task."""
         return f"internal error while {self.step}: {self.error}"
 
 
@@ -87,7 +87,7 @@ def _alone(
 
 
 def raise_trouble(tx: SqliteTransaction, exc: Exception) -> None:
-    """Raise an exception again if the store or the machine caused it, not a row."""
+    """Raise the exception again unless a row caused it: if the store failed, or memory ran out."""
     if isinstance(exc, StoreUnavailable | MemoryError) or not tx.connection.in_transaction:
         raise exc
     if isinstance(exc, sqlite3.Error) and database.translated(exc) is not None:
@@ -116,26 +116,26 @@ def give_up_task(
 def give_up_row(
     tx: SqliteTransaction, row: Unreadable, defect: Defect, *, now: Moment
 ) -> Fate | None:
-    """Set a row aside that could not be written."""
+    """Set aside a row that could not be written."""
     remedies = [(Step.SET_ASIDE, lambda: _set_aside(tx, row, now))]
     return _first_that_works(tx, row, defect, remedies)
 
 
-class SettingAside(NamedTuple):
-    """An unreadable row to set aside, and when it was found."""
+class SetAsideCall(NamedTuple):
+    """The arguments of ``set_aside``."""
 
     row: Unreadable
     found_at: Moment
 
 
-def set_aside(tx: SqliteTransaction, items: Sequence[SettingAside]) -> Sequence[bool]:
-    """Move rows to the table ``unreadable``; return which ones still existed."""
+def set_aside(tx: SqliteTransaction, items: Sequence[SetAsideCall]) -> Sequence[bool]:
+    """Move rows to the table ``unreadable``; return for each whether it still existed."""
     return each(
         tx,
         Step.SET_ASIDE,
         items,
         lambda some: [set_row_aside(tx, item.row, item.found_at) for item in some],
-        give_up=lambda item, defect: _leave(tx, item.row, defect),
+        give_up=lambda item, defect: _abandon(tx, item.row, defect),
     )
 
 
@@ -168,7 +168,7 @@ def as_content(record: object) -> str:
     """Return a record as JSON, even one that JSON cannot represent."""
     try:
         return encode(record).decode()
-    except Exception:  # such as for an unpaired surrogate
+    except Exception:  # for example, it has an unpaired surrogate
         return msgspec.json.encode({"record": ascii(record)}).decode()
 
 
@@ -194,18 +194,18 @@ def _first_that_works(
         if fate is not None:
             _note(tx, row, defect, fate)
         return fate
-    _leave(tx, row, defect)
-    return Fate.LEFT
+    _abandon(tx, row, defect)
+    return Fate.UNCHANGED
 
 
 def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
-    """Note that a row was left as it was, to be logged and counted."""
-    _note(tx, row, defect, Fate.LEFT)
+    """Record that a row is unchanged, to be logged and counted."""
+    _note(tx, row, defect, Fate.UNCHANGED)
 
 
-def _leave(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
+def _abandon(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
     if isinstance(row.key, int):
-        tx.leave(row.key)
+        tx.abandon(row.key)
     note_left(tx, row, defect)
     return False
 
@@ -224,7 +224,7 @@ def _bury(
         clear_away(tx, now)
         return Fate.SET_ASIDE if was_unreadable else None
     if old.state is not TaskState.WAITING:
-        return Fate.LEFT
+        return Fate.UNCHANGED
     new = msgspec.structs.replace(
         buried(old, Reason.INTERNAL_ERROR, now=now),
         attempt_count=old.attempt_count + attempts,
@@ -232,7 +232,7 @@ def _bury(
         last_status=None,
         last_error=defect.text,
     )
-    tasks.record(tx, [tasks.Changed(seq, old, new, Change.DIED, now)])
+    task_writes.record(tx, [task_writes.Changed(seq, old, new, Change.DIED, now)])
     return Fate.BURIED
 
 

@@ -1,4 +1,4 @@
-"""A file that keeps some of the disk free, for what must be written when it is full."""
+"""The reserve file: disk space for the writes that must succeed on a full disk."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import errno
 import os
 from pathlib import Path
 
-from poussetaches.store.writing import open_private
+from poussetaches.store.atomic_file import open_private
 
-RESERVE = 16 * 1024 * 1024  # bytes; room for some ten thousand outcomes
-# Bytes that must be free besides. Without them the room just given up would be taken back before
-# anything was written to it, and again, for as long as the disk is full.
+RESERVE = 16 * 1024 * 1024  # bytes; enough for about ten thousand outcomes
+# Bytes that must be free in addition. Otherwise the reserve would be claimed again right after it
+# was given up, before anything was written, as long as the disk is full.
 MARGIN = 4 * 1024 * 1024
 
 
 class Reserve:
-    """Room on the disk that is given up first when the disk is full."""
+    """A file that is deleted when the disk is full, and created again later."""
 
     def __init__(self, path: Path, size: int = RESERVE) -> None:
         self._path = path
@@ -23,14 +23,14 @@ class Reserve:
 
     @property
     def is_needed(self) -> bool:
-        """Tell whether the disk has so little room left that the reserve is to be given up."""
+        """Whether the disk has so little free space that the reserve should be given up."""
         return free_bytes(self._path.parent) < MARGIN
 
     def take(self) -> None:
-        """Claim the room, unless it is claimed already.
+        """Create the file, unless it exists.
 
         Raises:
-            OSError: there is not enough, with what must stay free.
+            OSError: there is not enough free space for it and ``MARGIN``.
         """
         missing = self._missing()
         if free_bytes(self._path.parent) < missing + MARGIN:
@@ -48,18 +48,18 @@ class Reserve:
             os.close(descriptor)
 
     def describe_shortage(self) -> str:
-        """Return what is missing on the disk, for people."""
+        """Return the error message for a full disk."""
         try:
             free, needed = free_bytes(self._path.parent), self._missing() + MARGIN
         except OSError:  # its folder is gone
-            return "the disk is full: nothing can be stored until there is room again"
+            return "the disk is full: nothing can be stored until there is free space"
         return (
             f"the disk is full: {in_mib(free)} are free, and {in_mib(needed)} must be free before "
             "anything new is stored"
         )
 
     def give_up(self) -> None:
-        """Give the room back to the disk."""
+        """Delete the file."""
         self._path.unlink(missing_ok=True)
 
     def _missing(self) -> int:
@@ -67,11 +67,11 @@ class Reserve:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how many bytes of a folder's disk may be used."""
+    """Return the free bytes of a folder's disk that this user may use."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize
 
 
 def in_mib(size: int) -> str:
-    """Return a number of bytes in words, such as ``14.5 MiB``, rounded down."""
+    """Return a number of bytes as text, such as ``14.5 MiB``, rounded down."""
     return f"{size * 10 // (1024 * 1024) / 10:,} MiB"

@@ -1,4 +1,4 @@
-"""How values stand in rows: tasks, attempts, schedules and the rest, both ways."""
+"""Conversion between values and rows: tasks, attempts, schedules, queues and statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
-from poussetaches.store.base import MinuteRow
+from poussetaches.store.minute_row import MinuteRow
 
 # What the end of an attempt changes is apart from what only an edit does: most writes need not
 # touch the body. What it changes of a task that goes on waiting is apart, too: so most indexes
@@ -31,12 +31,12 @@ _LARGE = ("headers", "body")
 _ELSEWHERE = frozenset({"id", "created_at", "unknown", *_FATE, *_PROGRESS, *_LARGE})
 _AMENDED = (*(name for name in Task.__struct_fields__ if name not in _ELSEWHERE), *_LARGE)
 _FIELDS = ("id", "created_at", *_FATE, *_PROGRESS, *_AMENDED)
-# SQLite takes longer to be handed thirty values than to insert a row of them.
+# Passing thirty values to SQLite takes longer than inserting a row of them.
 _PLAIN = (
     "id", "created_at", "run_at", "due_at", "queue", "priority", "delivery", "method", "url",
     "body_kind", "headers", "body",
 )  # fmt: skip
-# Of fields whose name is a keyword of SQL, or was another one.
+# For fields whose name is an SQL keyword, or was different earlier.
 _COLUMN_NAMES = {"unique": "unique_value", "delivery": "envelope"}
 
 
@@ -86,11 +86,11 @@ _decode_definition = partial(stored.decode, msgspec.json.Decoder(Definition))
 
 
 class UnreadableRow(Exception):
-    """A row that does not hold what it should."""
+    """The row has invalid values."""
 
 
 class _Form(NamedTuple):
-    """How the values of a field are written into its column, and read from it."""
+    """Writes the values of a field to its column, and reads them."""
 
     write: Callable[[Any], object]
     read: Callable[[Any], Any]
@@ -104,7 +104,7 @@ _DELIVERY_NUMBERS = {DeliveryForm.PLAIN: 0, DeliveryForm.ENVELOPE: 1}
 _DELIVERY_FORMS = {number: form for form, number in _DELIVERY_NUMBERS.items()}
 _AS_BOOL = _Form(_as_stored, bool)
 _AS_TEXTS = _Form(lambda texts: _encode(texts).decode() if texts else None, _decode_texts)
-_BODY_KINDS = {kind: kind.value for kind in BodyKind}  # a member is slow to give its value
+_BODY_KINDS = {kind: kind.value for kind in BodyKind}  # reading a member's value is slow
 _REASONS = {reason: reason.value for reason in Reason}
 # A running task is waiting on disk.
 _STATES = {state: state.value for state in TaskState} | {TaskState.RUNNING: "waiting"}
@@ -148,8 +148,8 @@ def _values_of(fields: Sequence[str]) -> Callable[[Task], tuple[object, ...]]:
 
 
 task_values = _values_of(_FIELDS)
-fate_values = _values_of(_FATE)  # what changes when a task ends, begins anew or is told to run
-progress_values = attrgetter(*_PROGRESS)  # what each failed attempt changes
+fate_values = _values_of(_FATE)  # changed by ends, requeues and runs
+progress_values = attrgetter(*_PROGRESS)  # changed by each failed attempt
 
 _unusual = attrgetter(*(name for name in _FIELDS if name not in _PLAIN))
 _NEVER = Moment(0)
@@ -326,7 +326,7 @@ def queue_values(queue: Queue) -> tuple[object, ...]:
 
 
 def text_of(raw: bytes) -> str:
-    """Return a text that was read as bytes, with a replacement for what is not UTF-8."""
+    """Return a text that was read as bytes; replace bytes that are not UTF-8."""
     return raw.decode("utf-8", "replace")
 
 
@@ -374,14 +374,14 @@ def lane_from_row(row: Row) -> tuple[int, Lane]:
 
 
 def minute_values(row: MinuteRow) -> tuple[object, ...]:
-    """Return what happened in a minute as the values of its columns."""
+    """Return the column values of a minute's statistics."""
     counts = (row.pushed, row.started, row.succeeded, row.failed, row.died)
     spans = (row.lateness_p50, row.lateness_p95, row.duration_p50, row.duration_p95)
     return (row.queue, row.minute, *counts, *spans)
 
 
 def minute_from_row(row: Row) -> MinuteRow:
-    """Return what a row says of a minute."""
+    """Return the statistics of a row."""
     return MinuteRow(
         queue=row[0],
         minute=row[1],
@@ -398,7 +398,7 @@ def minute_from_row(row: Row) -> MinuteRow:
 
 
 def as_json(row: sqlite3.Row) -> str:
-    """Return a whole row as JSON, whatever it holds; blobs are in hex."""
+    """Return a whole row as JSON, with blobs in hex."""
     return _encode(
         {
             key: row[key].hex() if isinstance(row[key], bytes) else row[key]

@@ -1,20 +1,20 @@
-"""Going through all tasks of a database, over damaged places too."""
+"""A scan of all tasks of a database that skips damaged pages."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 
-from poussetaches.store.sqlite.reads import Reading
+from poussetaches.store.sqlite.row_reader import Reading
 
-SLICE = 500  # tasks in one reading
+SLICE = 500  # tasks per read
 LAST = 2**62
 
 _NEXT = "SELECT seq FROM tasks WHERE seq > :after ORDER BY seq LIMIT :limit"
 
 
 class Salvage:
-    """The numbers of the tasks that can be reached, and how many places could not be crossed."""
+    """Finds the numbers of all readable tasks, and counts the damaged parts (``gaps``)."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -27,7 +27,7 @@ class Salvage:
             try:
                 found = self._next(after, SLICE)
             except sqlite3.DatabaseError:
-                # One by one up to the damage, and over it.
+                # Single rows up to the damage, then a jump across it.
                 found, after = self._across(after)
                 if found:
                     yield found
@@ -38,7 +38,7 @@ class Salvage:
             after = found[-1]
 
     def _across(self, after: int) -> tuple[list[int], int]:
-        """Return the tasks before the next damage, and a number behind it."""
+        """Return the tasks before the next damage, and the number to continue after."""
         found: list[int] = []
         while len(found) < SLICE:
             try:
@@ -53,7 +53,7 @@ class Salvage:
         return found, after
 
     def _behind(self, damaged: int) -> int:
-        """Return the smallest number after which there is something to read again."""
+        """Return the smallest number after which rows are readable again."""
         step = 1
         while not self._is_readable(damaged + step):
             step *= 2
@@ -70,7 +70,7 @@ class Salvage:
 
     def _is_readable(self, after: int) -> bool:
         try:
-            # Past the last task there is nothing, which is no way across.
+            # No row means the end of the table, which does not lead across the damage.
             return bool(self._next(after, 1))
         except sqlite3.DatabaseError:
             return False
@@ -80,7 +80,7 @@ class Salvage:
         found = []
         for (seq,) in rows:
             if seq <= after:
-                # A damaged page can lead back to where the reading has been.
+                # A damaged page can point back to rows that were read already.
                 raise sqlite3.DatabaseError("rows are out of order")
             found.append(seq)
             after = seq

@@ -1,4 +1,4 @@
-"""One transaction: what is written in it, and what becomes true in memory once it is on disk."""
+"""A transaction, with the changes to the state in memory that follow its commit."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Lane, Queue
 from poussetaches.core.task import Task, TaskState
 from poussetaches.store.base import Change, News, TaskChange
+from poussetaches.store.sqlite.bulk_insert import insert_rows
+from poussetaches.store.sqlite.cache import Cache, CachedLane
 from poussetaches.store.sqlite.commit_number import number_commit
 from poussetaches.store.sqlite.database import Commit
-from poussetaches.store.sqlite.known import Known, KnownLane
-from poussetaches.store.sqlite.leases import Held
-from poussetaches.store.sqlite.many import write_rows
-from poussetaches.store.sqlite.reads import Reading, Unreadable
+from poussetaches.store.sqlite.leases import LeaseRecord
+from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import queue_values
 
 Counted = Literal["waiting", "failing", "succeeded", "dead"]
-LANE_USE_PRECISION = HOUR  # a write for each task would be one too many
+LANE_USE_PRECISION = HOUR  # storing the time of each task would cost another write
 
 COUNTED: tuple[Counted, ...] = get_args(Counted)
 
 
 class Step(StrEnum):
-    """A step at which a single row can fail; completes "failed while …"."""
+    """A step at which a single row can fail; the value completes "failed while …"."""
 
     RECORD = "recording the outcome"
     GIVE_BACK = "putting the task back"
@@ -46,23 +46,23 @@ class Step(StrEnum):
     FIRE = "firing the schedule"
     RESTORE = "restoring the task"
     IMPORT = "importing the record"
-    # The remedies, which can fail as well.
+    # Remedies, which can fail as well.
     BURY_FAILED = "burying the task that failed"
     SET_ASIDE = "setting the row aside"
     PAUSE_FAILED = "pausing the schedule that failed"
 
 
 class Fate(StrEnum):
-    """What became of a row that could not be processed."""
+    """The result for a row that could not be processed."""
 
     BURIED = "buried"
     PAUSED = "paused"
     SET_ASIDE = "set aside"
-    LEFT = "left as it was"
+    UNCHANGED = "left as it was"
 
 
 class RowFailure(NamedTuple):
-    """A row that could not be processed: where, why, and what became of it."""
+    """A row that could not be processed: its step, its error and its fate."""
 
     table: str
     key: int | str
@@ -78,20 +78,20 @@ RowFault = Callable[[Step, object], None]
 
 @dataclass(slots=True)
 class Pending:
-    """Changes in memory that a transaction makes once it is committed."""
+    """Changes in memory that are made after the commit."""
 
     news: News = field(default_factory=News)
     set_aside: list[Unreadable] = field(default_factory=list)
     failures: list[RowFailure] = field(default_factory=list)
-    lanes: dict[Lane, KnownLane | None] = field(default_factory=dict)
+    lanes: dict[Lane, CachedLane | None] = field(default_factory=dict)
     groups: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
     given_up: set[int] = field(default_factory=set)
     cancelled: set[int] = field(default_factory=set)
-    left: set[int] = field(default_factory=set)  # numbers of tasks
+    abandoned: set[int] = field(default_factory=set)  # numbers of tasks
 
     def copy(self) -> Pending:
-        """Return a copy, whose collections are copies too."""
+        """Return a copy with copies of all collections."""
         news = self.news
         return Pending(
             News(
@@ -109,22 +109,22 @@ class Pending:
             {queue: copy(counts) for queue, counts in self.counts.items()},
             copy(self.given_up),
             copy(self.cancelled),
-            copy(self.left),
+            copy(self.abandoned),
         )
 
 
 class SqliteTransaction:
-    """Writes that become durable together, or not at all.
+    """A transaction of the connection that writes.
 
-    One that ``isolates_rows`` is begun when a write failed in another: in it, a row that cannot be
-    processed is kept from the others (``isolation.each``).
+    If a write fails, it is repeated in a transaction that ``isolates_rows``, so that a failing row
+    does not affect the others (``isolation.each``).
     """
 
     def __init__(
         self,
         connection: sqlite3.Connection,
         sql: Mapping[str, str],
-        known: Known,
+        cache: Cache,
         *,
         random: Random,
         commit: Commit,
@@ -135,7 +135,7 @@ class SqliteTransaction:
         self.sql = sql
         self.isolates_rows = isolates_rows
         self.reading = Reading(connection, sql, self.is_leased)
-        self._known = known
+        self._cache = cache
         self._random = random
         self._commit = commit
         self._row_fault = row_fault
@@ -182,10 +182,8 @@ class SqliteTransaction:
                 self._row_fault(step, row)
 
     def new_id(self, now: Moment) -> str:
-        """Return an id for a task that the store itself makes."""
+        """Return an id for a task that the store creates."""
         return new_task_id(now, self._random)
-
-    # Counts and news
 
     def count(self, queue: str, what: Counted, change: int) -> None:
         """Add to a queue's counts."""
@@ -193,154 +191,145 @@ class SqliteTransaction:
         counts[what] = counts.get(what, 0) + change
 
     def counts(self, queue: str) -> dict[Counted, int]:
-        """Return a queue's counts as this transaction leaves them."""
+        """Return a queue's counts after this transaction."""
         row = self.connection.execute(self.sql["queue_counts"], (queue,)).fetchone()
         stored = row or (0,) * len(COUNTED)
         added = self._pending.counts.get(queue, {})
         return {what: stored[place] + added.get(what, 0) for place, what in enumerate(COUNTED)}
 
     def task_waits(self, lane: Lane, run_at: Moment) -> None:
-        """Have listeners told of a waiting task."""
+        """Add the due time of a waiting task to the news."""
         waits = self._pending.news.waits
-        known = waits.get(lane)
-        if known is None or run_at < known:
+        earliest = waits.get(lane)
+        if earliest is None or run_at < earliest:
             waits[lane] = run_at
 
     def task_changed(self, task: Task, change: Change, state: TaskState | None) -> None:
-        """Have listeners told of what happened to a task."""
+        """Add a change of a task to the news."""
         self._pending.news.tasks.append(TaskChange(task.id, task.queue, change, state))
 
-    # Leases
-
     def is_leased(self, seq: int) -> bool:
-        """Tell whether a task is leased, as this transaction leaves it."""
-        return seq in self._known.leases and seq not in self._pending.given_up
+        """Return whether a task is leased after this transaction."""
+        return seq in self._cache.leases and seq not in self._pending.given_up
 
     def leased(self) -> list[int]:
-        """Return the numbers of the leased tasks, as this transaction leaves them."""
+        """Return the numbers of the tasks that are leased after this transaction."""
         given_up = self._pending.given_up
-        return [seq for seq in self._known.leases.numbers() if seq not in given_up]
+        return [seq for seq in self._cache.leases.numbers() if seq not in given_up]
 
     def give_up(self, seq: int) -> None:
-        """Have a lease ended."""
+        """End the lease of a task at the commit."""
         self._pending.given_up.add(seq)
 
     def cancel(self, seq: int) -> None:
-        """Have a leased task not tried again."""
+        """Mark a leased task as cancelled at the commit."""
         self._pending.cancelled.add(seq)
 
-    def held(self, token: int) -> Held | None:
-        """Return what a lease stands for, unless it is gone."""
-        held = self._known.leases.held(token)
-        return None if held is None or held.seq in self._pending.given_up else held
+    def lease(self, token: int) -> LeaseRecord | None:
+        """Return the record of a lease; None if it has ended."""
+        record = self._cache.leases.find(token)
+        return None if record is None or record.seq in self._pending.given_up else record
 
-    def is_cancelled(self, held: Held) -> bool:
-        """Tell whether a leased task is not to be tried again."""
-        return held.cancelled or held.seq in self._pending.cancelled
+    def is_cancelled(self, record: LeaseRecord) -> bool:
+        """Return whether a leased task was cancelled."""
+        return record.cancelled or record.seq in self._pending.cancelled
 
-    # Tasks that are left alone
-
-    def leave(self, seq: int) -> None:
-        """Leave a task alone until the next start, since no remedy worked."""
+    def abandon(self, seq: int) -> None:
+        """Ignore a task until the next start, because every remedy failed."""
         self.give_up(seq)
-        self._pending.left.add(seq)
+        self._pending.abandoned.add(seq)
 
-    def left(self) -> set[int]:
-        """Return the numbers of the tasks that are left alone."""
-        return self._known.left | self._pending.left
-
-    # Queues, lanes and failure groups
+    def abandoned(self) -> set[int]:
+        """Return the numbers of the abandoned tasks."""
+        return self._cache.abandoned | self._pending.abandoned
 
     def queue(self, name: str) -> Queue | None:
-        """Return a queue as this transaction leaves it."""
+        """Return a queue as it is after this transaction."""
         if name in self.news.queues:
             return self.news.queues[name]
-        return self._known.queues.get(name)
+        return self._cache.queues.get(name)
 
     def put_queue(self, queue: Queue) -> None:
-        """Keep a queue, new or changed."""
+        """Store a new or changed queue."""
         self.connection.execute(self.sql["put_queue"], queue_values(queue))
         self.news.queues[queue.name] = queue
 
-    def forget_queue(self, name: str) -> None:
-        """Delete a queue that has no tasks, with its lanes."""
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue without tasks, and its lanes."""
         lanes = self._pending.lanes
-        for lane in [lane for lane in (*self._known.lanes, *lanes) if lane.queue == name]:
+        for lane in [lane for lane in (*self._cache.lanes, *lanes) if lane.queue == name]:
             lanes[lane] = None
         self.connection.execute(self.sql["delete_lanes_of"], (name,))
         self.connection.execute(self.sql["delete_queue"], (name,))
         self.news.queues[name] = None
 
     def lane_number(self, lane: Lane, used_at: Moment) -> int:
-        """Return the number of a lane, making the lane and its queue when they are new."""
+        """Return the number of a lane; create the lane and its queue if they are new."""
         lanes = self._pending.lanes
-        known = lanes[lane] if lane in lanes else self._known.lanes.get(lane)
-        if known is None or used_at - known.used_at > LANE_USE_PRECISION:
-            known = lanes[lane] = KnownLane(self._use_lane(lane, used_at), used_at)
-        return known.number
+        cached = lanes[lane] if lane in lanes else self._cache.lanes.get(lane)
+        if cached is None or used_at - cached.used_at > LANE_USE_PRECISION:
+            cached = lanes[lane] = CachedLane(self._use_lane(lane, used_at), used_at)
+        return cached.number
 
-    def forget_lane(self, lane: Lane, number: int) -> None:
-        """Delete a lane that no task waits in."""
+    def delete_lane(self, lane: Lane, number: int) -> None:
+        """Delete a lane without waiting tasks."""
         self.connection.execute(self.sql["delete_lane"], (number,))
         self._pending.lanes[lane] = None
 
     def group_id(self, group: FailureGroup) -> str:
-        """Return the id of a failure group, keeping the group when it is new."""
+        """Return the id of a failure group; store the group if it is new."""
         id, groups = group.id, self._pending.groups
-        if not groups.get(id, id in self._known.groups):
+        if not groups.get(id, id in self._cache.groups):
             values = (id, group.queue, group.url_path, group.status, group.error)
             if self.connection.execute(self.sql["add_failure_group"], values).rowcount:
                 self.news.groups.append(group)
             groups[id] = True
         return id
 
-    def forget_group(self, id: str | bytes) -> None:
-        """Delete a failure group that has no tasks."""
+    def delete_group(self, id: str | bytes) -> None:
+        """Delete a failure group without tasks."""
         self.connection.execute(self.sql["delete_failure_group"], (id,))
         if isinstance(id, str):
             self._pending.groups[id] = False
 
-    # The end
-
     def sync(self) -> None:
-        """Have the disk written even if nothing is."""
+        """Sync the commit even if no row is written."""
         self._must_sync = True
 
     def commit(self) -> None:
-        """Make it durable, then let it be seen in memory."""
+        """Commit, then update the cache."""
         added = [
             (queue, *[changes.get(what, 0) for what in COUNTED])
             for queue, changes in self._pending.counts.items()
             if any(changes.values())
         ]
-        write_rows(self.connection, self.sql["count"], added)
+        insert_rows(self.connection, self.sql["count"], added)
         if self._must_sync or self._has_written:
             number_commit(self.connection)
             self._commit(self.connection)
         else:
-            self.connection.execute("COMMIT")  # of nothing, which costs no sync
-        known, pending = self._known, self._pending
-        known.learn_queues(pending.news.queues)
-        known.learn_lanes(pending.lanes)
-        known.learn_groups(pending.groups)
-        known.left |= pending.left
+            self.connection.execute("COMMIT")  # no changes, so no sync
+        cache, pending = self._cache, self._pending
+        cache.update_queues(pending.news.queues)
+        cache.update_lanes(pending.lanes)
+        cache.update_groups(pending.groups)
+        cache.abandoned |= pending.abandoned
         for seq in pending.given_up:
-            known.leases.give_up(seq)
+            cache.leases.give_up(seq)
         for seq in pending.cancelled:
-            known.leases.cancel(seq)
+            cache.leases.cancel(seq)
 
     def rollback(self) -> None:
-        """Undo it."""
         try:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
         except sqlite3.Error:
-            # The connection is beyond use; recovering opens a new one.
+            # The connection is unusable; recovery opens a new one.
             return
 
     @property
     def _has_written(self) -> bool:
-        """Tell whether any row was written, even if that was undone since."""
+        """Whether any row was written, even if that was undone."""
         return self.connection.total_changes != self._changes_before
 
     def _use_lane(self, lane: Lane, used_at: Moment) -> int:

@@ -1,4 +1,4 @@
-"""A database's write-ahead log, read from the files themselves, without SQLite.
+"""A database's write-ahead log (WAL), read from the files themselves, without SQLite.
 
 Formats: https://www.sqlite.org/fileformat2.html, sections 1.3, 3 and 4.
 """
@@ -36,7 +36,7 @@ class Header(NamedTuple):
 
     @property
     def page_count(self) -> int | None:
-        """The number of pages, if the header knows it."""
+        """The number of pages; None if the header's value is outdated."""
         if self.content[24:28] != self.content[92:96]:
             return None
         return int.from_bytes(self.content[28:32], "big")
@@ -48,15 +48,15 @@ class Header(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One page in a log; ``size_after``, in pages, is 0 unless it is the last of a commit."""
+    """One page in a WAL; ``size_after``, in pages, is 0 unless it ends a commit."""
 
     page: int
     size_after: int
     header: Header | None  # of the database, if this is its first page
 
 
-class _LogHeader(NamedTuple):
-    """The first 32 bytes of a log."""
+class _WalHeader(NamedTuple):
+    """The first 32 bytes of a WAL."""
 
     content: bytes
 
@@ -66,7 +66,7 @@ class _LogHeader(NamedTuple):
 
     @property
     def salts(self) -> bytes:
-        """Two random numbers, which each frame repeats; older frames have other ones."""
+        """Two random numbers that each frame repeats; frames of an earlier use have others."""
         return self.content[16:24]
 
     @property
@@ -78,28 +78,28 @@ class _LogHeader(NamedTuple):
     def checksum(self) -> tuple[int, int] | None:
         """The checksum that the frames continue; None if it is wrong."""
         sums = _checksum(self.words, self.content[:24], (0, 0))
-        is_log = int.from_bytes(self.content[:4], "big") & ~1 == WAL_MAGIC
-        return sums if is_log and sums == _PAIR.unpack_from(self.content, 24) else None
+        is_wal = int.from_bytes(self.content[:4], "big") & ~1 == WAL_MAGIC
+        return sums if is_wal and sums == _PAIR.unpack_from(self.content, 24) else None
 
 
-def log_of(database: Path) -> Path:
-    """Return the path of a database's log."""
+def wal_of(database: Path) -> Path:
+    """Return the path of a database's WAL."""
     return database.with_name(f"{database.name}-wal")
 
 
-def index_of(database: Path) -> Path:
-    """Return the path of the index of a database's log."""
+def wal_index_of(database: Path) -> Path:
+    """Return the path of the index of a database's WAL."""
     return database.with_name(f"{database.name}-shm")
 
 
 def journal_of(database: Path) -> Path:
-    """Return the path of a database's rollback journal, which it has before it has a log."""
+    """Return the path of a database's rollback journal, which is used before WAL mode is set."""
     return database.with_name(f"{database.name}-journal")
 
 
 def files_of(database: Path) -> list[Path]:
-    """Return the paths of a database and of every file that SQLite makes beside it."""
-    return [database, log_of(database), index_of(database), journal_of(database)]
+    """Return the paths of a database and of all files that SQLite creates beside it."""
+    return [database, wal_of(database), wal_index_of(database), journal_of(database)]
 
 
 def is_empty(path: Path) -> bool:
@@ -111,18 +111,18 @@ def is_empty(path: Path) -> bool:
 
 
 def read_header(database: Path) -> Header | None:
-    """Return the header of a database; None if it is not one."""
+    """Return the header of a database; None if the file is not a database."""
     with database.open("rb") as file:
         content = file.read(HEADER)
     return Header(content) if len(content) == HEADER and content.startswith(MAGIC) else None
 
 
-def frames_of(log: Path) -> Iterator[Frame]:
-    """Yield the frames that were written since the log was last reset, without verifying them.
+def frames_of(wal: Path) -> Iterator[Frame]:
+    """Yield the frames that were written since the WAL was last reset, without verifying them.
 
-    The last ones may be torn, or belong to a transaction that was not committed.
+    The last ones may be torn, or belong to an uncommitted transaction.
     """
-    with _opened(log) as (file, start):
+    with _opened(wal) as (file, start):
         while len(frame := file.read(FRAME_HEADER)) == FRAME_HEADER and frame[8:16] == start.salts:
             page, size_after = _PAIR.unpack_from(frame)
             after = file.tell() + start.page_size
@@ -131,9 +131,9 @@ def frames_of(log: Path) -> Iterator[Frame]:
             file.seek(after)
 
 
-def has_commit(log: Path) -> bool:
-    """Return whether SQLite would replay anything from a log; it stops at a wrong checksum."""
-    with _opened(log) as (file, start):
+def has_commit(wal: Path) -> bool:
+    """Return whether SQLite would replay anything from a WAL; it stops at a wrong checksum."""
+    with _opened(wal) as (file, start):
         sums, size = start.checksum, FRAME_HEADER + start.page_size
         while sums is not None and len(frame := file.read(size)) == size:
             page, size_after = _PAIR.unpack_from(frame)
@@ -146,11 +146,11 @@ def has_commit(log: Path) -> bool:
 
 
 def orphaned_files(database: Path) -> list[Path]:
-    """Return the log and journal of a database that is missing or empty.
+    """Return the WAL and journal of a database that is missing or empty.
 
     SQLite deletes them when it first reads an empty database.
     """
-    return [each for each in (log_of(database), journal_of(database)) if not is_empty(each)]
+    return [each for each in (wal_of(database), journal_of(database)) if not is_empty(each)]
 
 
 def undoes_creation(journal: Path) -> bool:
@@ -163,10 +163,10 @@ def undoes_creation(journal: Path) -> bool:
 
 
 @contextmanager
-def _opened(log: Path) -> Iterator[tuple[BinaryIO, _LogHeader]]:
-    """Open a log and read its header; a missing or short log counts as empty."""
-    with log.open("rb") if log.exists() else BytesIO() as file:
-        yield file, _LogHeader(file.read(WAL_HEADER).ljust(WAL_HEADER, b"\0"))
+def _opened(wal: Path) -> Iterator[tuple[BinaryIO, _WalHeader]]:
+    """Open a WAL and read its header; a missing or short WAL counts as empty."""
+    with wal.open("rb") if wal.exists() else BytesIO() as file:
+        yield file, _WalHeader(file.read(WAL_HEADER).ljust(WAL_HEADER, b"\0"))
 
 
 def _checksum(words: struct.Struct, content: bytes, sums: tuple[int, int]) -> tuple[int, int]:

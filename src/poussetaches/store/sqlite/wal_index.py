@@ -1,6 +1,6 @@
-"""The start of a write-ahead log's index, which shows how long the log must be.
+"""The start of the WAL's index, which has the minimum size of the WAL.
 
-It is in memory that SQLite shares between processes, so that reading it costs no system call
+SQLite shares its memory between processes, so reading it needs no system call
 (https://www.sqlite.org/walformat.html, "The WAL-Index File Format").
 """
 
@@ -22,15 +22,15 @@ _LARGEST = 1  # stands for pages of 64 KiB
 class WalIndex:
     """The index of a database that is open in this process.
 
-    It must be closed after the connections, since closing a file releases all locks of the process
-    on it. Its fields are only consistent between two transactions of the only writer.
+    It must be closed after the connections, because closing a file releases all locks of the
+    process on it. Its fields are only consistent between two transactions of the only writer.
     """
 
     def __init__(self, path: Path) -> None:
         """Map the index into memory.
 
         Raises:
-            OSError: there is none.
+            OSError: it does not exist.
         """
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -42,19 +42,19 @@ class WalIndex:
             raise OSError(f"{path} cannot be mapped: {exc}") from exc
 
     @property
-    def log_size(self) -> int:
-        """How many bytes the log has at least."""
+    def wal_size(self) -> int:
+        """The minimum size of the WAL in bytes."""
         page, frames, _ = self._fields()
         return WAL_HEADER + frames * (FRAME_HEADER + page) if frames else 0
 
     @property
     def database_size(self) -> int:
-        """How many bytes the database has, with the pages that are only in the log."""
+        """The size of the database in bytes, including pages that are only in the WAL."""
         page, _, pages = self._fields()
         return page * pages
 
     def close(self) -> None:
-        """Unmap it."""
+        """Unmap the index."""
         self._map.close()
         os.close(self._descriptor)
 
