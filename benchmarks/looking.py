@@ -1,4 +1,4 @@
-"""Does looking for due work cost the same with a million delayed tasks and a dead host?"""
+"""Does finding due tasks cost the same with a million delayed tasks and a dead host?"""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ TIMES = scaled(500, quick=100)
 
 
 class NoSender:
-    """Sends nothing: looking is all that is measured."""
+    """Sends nothing: only finding due tasks is measured."""
 
     async def send(self, request: Request) -> Outcome:
-        """Never be asked."""
+        """Raise: no attempt is made."""
         raise AssertionError(request.url)
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Tell that nobody is there."""
+        """Return that the origin is unreachable."""
         return Outcome(error="away", unreachable=True)
 
     async def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there are no connections."""
 
 
 async def fill(store: Store) -> None:
-    """Add delayed tasks of the highest priority, and due ones of an origin that is away."""
+    """Add delayed tasks of the highest priority, and due tasks of an unreachable origin."""
     random = Random(1)
     for _ in range(0, DELAYED, BATCH):
         delayed = [make_task(random, priority=100) for _ in range(BATCH)]
@@ -51,7 +51,7 @@ async def fill(store: Store) -> None:
 
 
 async def look(engine: Engine, store: Store) -> None:
-    """Find the one task that may start, and put it back."""
+    """Lease the only task that may start, and put it back."""
     wanted = engine.lanes.startable(64)
     engine.lanes.begin_lookup(wanted)
     leased = await store.lease_due(wanted, now=now())
@@ -62,7 +62,7 @@ async def look(engine: Engine, store: Store) -> None:
 
 
 async def looks(store: Store) -> list[float]:
-    """Return how long looks take, with one due task that nothing holds."""
+    """Return the times of finding the only due task that no limit delays."""
     engine = Engine(
         store=store,
         sender=NoSender(),
