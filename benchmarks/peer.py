@@ -17,7 +17,7 @@ from benchmarks.sidecar import on_disk
 from benchmarks.target import Target
 
 PATIENCE = 90.0  # seconds for the tasks of one round
-LOOK = 0.002  # seconds between two polls
+POLL_INTERVAL = 0.002  # seconds between two polls
 BIN = Path(sys.executable).parent
 
 
@@ -63,7 +63,7 @@ class Running:
         while self.count() < count:
             if time.perf_counter() > deadline:
                 raise TimeoutError(f"{self.count()} of {count} tasks were done in {PATIENCE} s")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
         return time.perf_counter()
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ from benchmarks.measuring import QUICK, markdown
 
 QUESTIONS = (
     "limits", "push", "drain", "sustained", "profile", "latency", "backlog", "queues", "origins",
-    "payloads", "idle", "imports", "disk", "listing", "looking", "alternatives",
+    "payloads", "idle", "imports", "disk", "listing", "due_search", "alternatives",
 )  # fmt: skip
 
 HERE = Path(__file__).parent

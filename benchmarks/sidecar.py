@@ -18,7 +18,7 @@ from benchmarks import machine
 from benchmarks.bodies import BATCH, batches
 
 PATIENCE = 60.0  # seconds
-LOOK = 0.002  # seconds between two polls
+POLL_INTERVAL = 0.002  # seconds between two polls
 IN_FLIGHT = 64
 COMMON_FLAGS = ("--concurrency", str(IN_FLIGHT), "--log-level", "error")
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -91,7 +91,7 @@ class Sidecar:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"there still are {counts}")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
     def cpu(self) -> float:
         """Return the CPU time that it has used."""
@@ -162,7 +162,7 @@ async def listening(port: int) -> None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
         else:
             writer.close()
             return

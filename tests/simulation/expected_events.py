@@ -19,7 +19,7 @@ MUST_HAPPEN = (
     *Fault,
     *(f"answer of a receiver that is {behaviour}" for behaviour in Behaviour),
     *(f"task {change}" for change in Change),
-    *("crash between two steps", "stop", "start in vain", "commit on a full disk"),
+    *("crash between two steps", "stop", "failed start", "commit on a full disk"),
     *("commit on a broken disk", "attempt cut off by a crash", "attempt cut off by a stop"),
     *("attempt charged unsent", "probe", "canary that was sent", "task pruned", "purge", "pause"),
     *(f"shortage: {outcome.error}" for outcome in (NO_DESCRIPTORS, NO_PORTS)),

@@ -50,7 +50,7 @@ async def fill(store: Store) -> None:
         await store.push([Push(task=task) for task in held], now=due)
 
 
-async def look(engine: Engine, store: Store) -> None:
+async def search(engine: Engine, store: Store) -> None:
     """Lease the only task that may start, and put it back."""
     wanted = engine.lanes.startable(64)
     engine.lanes.begin_lookup(wanted)
@@ -61,7 +61,7 @@ async def look(engine: Engine, store: Store) -> None:
     await store.give_back(leased.leases[0], now=now())
 
 
-async def looks(store: Store) -> list[float]:
+async def search_times(store: Store) -> list[float]:
     """Return the times of finding the only due task that no limit delays."""
     engine = Engine(
         store=store,
@@ -72,7 +72,7 @@ async def looks(store: Store) -> list[float]:
     )
     engine.origins.refused(HELD_ORIGIN, "away", 0.0)
     await engine.load()
-    return await timed(lambda: look(engine, store), times=TIMES)
+    return await timed(lambda: search(engine, store), times=TIMES)
 
 
 async def answer() -> Answer:
@@ -86,7 +86,7 @@ async def answer() -> Answer:
                 due = now()
                 task = make_task(Random(3), run_at=due, due_at=due)
                 await store.add(task)
-                times = await looks(store)
+                times = await search_times(store)
                 rows.append([name, middle(times), high(times)])
     rows.append(["ratio", f"{float(rows[1][1]) / float(rows[0][1]):.2f}", ""])
     note = "In front of it are delayed tasks of the highest priority, and those of a dead host."
@@ -94,7 +94,7 @@ async def answer() -> Answer:
         "Looking for one due task, in the store", ["in front of it", "median, ms", "p95, ms"],
         rows, note,
     )  # fmt: skip
-    return Answer(question="looking", tables=[table])
+    return Answer(question="due_search", tables=[table])
 
 
 if __name__ == "__main__":
