@@ -8,6 +8,7 @@ from benchmarks.answers import Answer, Table, publish
 from benchmarks.filling import BATCH, make_task, now, opened
 from benchmarks.measuring import high, middle, scaled, timed
 from benchmarks.sidecar import on_disk
+from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.config import EngineConfig
@@ -30,7 +31,7 @@ class NoSender:
 
     async def probe(self, origin: str) -> Outcome | None:
         """Return that the origin is unreachable."""
-        return Outcome(error="away", unreachable=True)
+        return Outcome(error="away", cause=Cause.NOT_CONNECTED)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from poussetaches.client.admission import IncomingRequest
-from poussetaches.client.function import TaskFunction
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.delivery_auth import IncomingRequest
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.task_function import TaskFunction
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.signature import SignedRequest, body_hash, sign_request
 

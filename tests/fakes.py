@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.moment import SECOND, Moment, Reading
 from poussetaches.core.target import origin_of
 from poussetaches.core.task import Outcome
@@ -15,10 +16,10 @@ from tests.factories import NOW
 # Steps of the event loop: more than the longest chain of callbacks in the engine.
 ENOUGH_STEPS = 50
 
-AWAY = Outcome(error="cannot connect: Connection refused", unreachable=True)
-UNKNOWN_HOST = Outcome(error="the name cannot be resolved", unreachable=True, unknown_host=True)
-NO_DESCRIPTORS = Outcome(error="Too many open files", out_of_resources=True)
-NO_PORTS = Outcome(error="no local port", unreachable=True, out_of_resources=True)
+AWAY = Outcome(error="cannot connect: Connection refused", cause=Cause.NOT_CONNECTED)
+UNKNOWN_HOST = Outcome(error="the name cannot be resolved", cause=Cause.UNKNOWN_HOST)
+NO_DESCRIPTORS = Outcome(error="Too many open files", cause=Cause.OUT_OF_RESOURCES)
+NO_PORTS = Outcome(error="no local port", cause=Cause.NO_LOCAL_PORT)
 
 # A status means a response without a body; an exception is a defect of the sender.
 Reply = int | Outcome | BaseException

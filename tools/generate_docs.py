@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from poussetaches.settings import SETTINGS, Setting
-from poussetaches.settings.kinds import shown
+from poussetaches.settings.value_types import env_text
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -41,7 +41,7 @@ def rewritten(page: Path) -> str:
 def settings() -> str:
     groups: dict[str, list[Setting]] = {}
     for setting in SETTINGS:
-        groups.setdefault(setting.group, []).append(setting)
+        groups.setdefault(setting.group.title, []).append(setting)
     return "\n".join(settings_table(group, members) for group, members in groups.items())
 
 
@@ -52,7 +52,7 @@ def settings_table(group: str, members: list[Setting]) -> str:
         names += [f"`{setting.env}`"]
         if setting.secret:
             names += [f"`{setting.env}_FILE`"]
-        cells = ["<br>".join(names), shown(setting.default), setting.allowed, setting.help]
+        cells = ["<br>".join(names), env_text(setting.default), setting.allowed, setting.help]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 

@@ -8,7 +8,7 @@ from poussetaches.client.installation import (
     original_beside_ours,
 )
 
-MISUSED = 2
+USAGE_ERROR = 2
 
 
 def main() -> int:
@@ -17,11 +17,11 @@ def main() -> int:
         check_server_modules("this command")
     except MissingExtra as exc:
         report(str(exc))
-        return MISUSED
+        return USAGE_ERROR
     problem = original_beside_ours()
     if problem is not None:
         report(f"warning: {problem}")
-    from poussetaches.cli.main import main as run  # noqa: PLC0415  # it needs the modules above
+    from poussetaches.cli.main import main as run  # noqa: PLC0415  # it imports the checked modules
 
     return run()
 

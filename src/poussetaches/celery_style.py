@@ -1,4 +1,4 @@
-"""Tasks pushed in the words of Celery: ``.delay()``, ``.apply_async()`` and ``.s()``.
+"""Tasks with the API of Celery: ``.delay()``, ``.apply_async()`` and ``.s()``.
 
 ```python
 @celery_style
@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from poussetaches.client.durations import Seconds, in_seconds
-from poussetaches.client.function import AsyncTask, SyncTask, TaskFunction, check_is_task
-from poussetaches.client.handle import Pushed
 from poussetaches.client.options import PushOptionFields, push_options
+from poussetaches.client.push_handle import Pushed
+from poussetaches.client.task_function import AsyncTask, SyncTask, TaskFunction, check_is_task
 from poussetaches.core.errors import PousseTachesError
 
 __all__ = ["CeleryStyle", "NotOffered", "Signature", "celery_style", "chain", "chord", "group"]
@@ -29,31 +29,31 @@ R = TypeVar("R")
 
 NEXT = "push the next task at the end of the handler"
 TOGETHER = (
-    "push them one by one; each, at the end of its handler, counts itself in your database, and"
-    " the one that comes last pushes what follows"
+    "push the tasks one by one; count the finished ones in your database, and push the next task"
+    " from the last handler"
 )
 ELSEWHERE = {
     "link": NEXT,
-    "link_error": "give on_dead=, a task function or a URL, to .options()",
-    "task_id": "the server chooses ids; give key= to .options() so that two pushes are one task",
-    "time_limit": "give timeout= to .options(): the attempt has failed then, and is not killed",
-    "soft_time_limit": "give timeout= to .options(), and look at current_task().deadline",
-    "retry": "every push repeats itself, for at most the client's push_timeout",
-    "retry_policy": "every push repeats itself, for at most the client's push_timeout",
-    "headers": "give labels= to .options(), or one more argument to the task",
+    "link_error": "use on_dead= in .options(), with a task function or a URL",
+    "task_id": "the server assigns ids; use key= in .options() so that two pushes create one task",
+    "time_limit": "use timeout= in .options(); the attempt then fails, but is not killed",
+    "soft_time_limit": "use timeout= in .options(), and check current_task().deadline",
+    "retry": "every push is retried for up to the client's push_timeout",
+    "retry_policy": "every push is retried for up to the client's push_timeout",
+    "headers": "use labels= in .options(), or add an argument to the task",
 }
-NOT_NEEDED = "there is nothing in its place; leave it out"
+NOT_NEEDED = "it has no equivalent; remove it"
 
 
 class NotOffered(PousseTachesError):
-    """Celery has it and we do not; the text says what to do instead."""
+    """A feature of Celery is not supported; the message names an alternative."""
 
     def __init__(self, what: str, instead: str) -> None:
         super().__init__(f"{what}: {instead}")
 
 
 class When(TypedDict, total=False):
-    """What ``apply_async`` takes besides arguments.
+    """Options of ``apply_async`` besides the arguments.
 
     ``countdown`` and, as a number, ``expires`` are seconds; moments have a time zone.
     """
@@ -66,7 +66,7 @@ class When(TypedDict, total=False):
 
 
 class CeleryStyle(TaskFunction[P, R]):
-    """A task that can also be pushed in Celery's words."""
+    """A task with Celery's methods."""
 
     def __init__(
         self, task: TaskFunction[P, R], *, clock: Callable[[], float] = time.time
@@ -82,7 +82,7 @@ class CeleryStyle(TaskFunction[P, R]):
         self._clock = clock
 
     def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Pushed[R]:
-        """Do what ``push`` does."""
+        """Push the task."""
         return self.push(*args, **kwargs)
 
     def apply_async(
@@ -112,7 +112,9 @@ class CeleryStyle(TaskFunction[P, R]):
             "priority": when.get("priority"),
         }
         options = push_options(self.name, given)
-        return self.push_with(options.over(self.default_options), tuple(args or ()), kwargs or {})
+        return self.push_with(
+            options.with_defaults(self.default_options), tuple(args or ()), kwargs or {}
+        )
 
     def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """Return the task with all its arguments, to be pushed later."""
@@ -122,15 +124,15 @@ class CeleryStyle(TaskFunction[P, R]):
 
 
 class SyncCeleryStyle(CeleryStyle[P, R], SyncTask[P, R]):
-    """One whose handler is an ordinary function."""
+    """A task whose handler is an ordinary function."""
 
 
 class AsyncCeleryStyle(CeleryStyle[P, R], AsyncTask[P, R]):
-    """One whose handler is asynchronous."""
+    """A task whose handler is asynchronous."""
 
 
 class Signature(Generic[R]):
-    """A task with its arguments, and when to push it."""
+    """A task with its arguments and push options."""
 
     def __init__(
         self,
@@ -149,12 +151,12 @@ class Signature(Generic[R]):
         return self.apply_async()
 
     def apply_async(self, **when: Unpack[When]) -> Pushed[R]:
-        """Push it with options, over those of ``set``; raises what the task's own raises."""
+        """Push it with options, which override those of ``set``; raises the same as the task's."""
         merged: When = {**self._when, **when}
         return self._task.apply_async(self._args, self._kwargs, **merged)
 
     def set(self, **when: Unpack[When]) -> Signature[R]:
-        """Return it with options for its push."""
+        """Return it with push options."""
         return Signature(self._task, self._args, self._kwargs, {**self._when, **when})
 
     def __or__(self, other: object) -> NoReturn:
@@ -170,13 +172,13 @@ def celery_style(task: SyncTask[P, R], /) -> SyncCeleryStyle[P, R]: ...
 
 
 def celery_style(task: TaskFunction[P, R], /) -> CeleryStyle[P, R]:
-    """Give a task the words of Celery; to be written above ``@tasks.task``."""
+    """Add Celery's methods to a task; a decorator above ``@tasks.task``."""
     check_is_task("celery_style", task)
     return AsyncCeleryStyle(task) if task.is_async else SyncCeleryStyle(task)
 
 
 def chain(*signatures: object) -> NoReturn:
-    """Refuse: each task pushes the next one.
+    """Raise NotOffered: each task pushes the next one.
 
     Raises:
         NotOffered: always.
@@ -185,16 +187,16 @@ def chain(*signatures: object) -> NoReturn:
 
 
 def group(*signatures: object) -> NoReturn:
-    """Refuse: tasks are pushed one by one.
+    """Raise NotOffered: push tasks one by one.
 
     Raises:
         NotOffered: always.
     """
-    raise NotOffered("group", "push them one by one, or all by Client.push_many")
+    raise NotOffered("group", "push them one by one, or together with Client.push_many")
 
 
 def chord(*signatures: object) -> NoReturn:
-    """Refuse: nobody waits for several tasks.
+    """Raise NotOffered: nothing waits for several tasks.
 
     Raises:
         NotOffered: always.

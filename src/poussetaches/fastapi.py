@@ -1,4 +1,4 @@
-"""Tasks of a FastAPI application, or of a Starlette one."""
+"""Tasks of a FastAPI or Starlette application."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from anyio.lowlevel import RunVar
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Receive, Scope, Send
-from poussetaches.client.current import TaskLogFilter, current_task
-from poussetaches.client.handle import Pushed
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, Receiver
+from poussetaches.client.current_task import TaskLogFilter, current_task
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.push_handle import Pushed
+from poussetaches.client.receiver import Delivery, Receiver
 from poussetaches.client.results import EndedTask
-from poussetaches.client.tasks import Tasks as PlainTasks
+from poussetaches.client.tasks import Tasks as ClientTasks
 
 try:
     from fastapi import FastAPI
@@ -46,12 +46,12 @@ __all__ = [
 ]
 
 
-class Tasks(PlainTasks):
+class Tasks(ClientTasks):
     """The tasks of a FastAPI or Starlette application; ``init_app`` mounts their receiver.
 
     Parameters of a handler that are dependencies (``Depends``), or the request itself, are filled
-    in where the task runs. Those that have no other default must be given one, so that type
-    checkers see that a push leaves them out.
+    in where the task runs. If they have no default, give them one, so that type checkers allow
+    a push without them.
 
     ``threads`` is how many synchronous handlers may run at once in one process. Routes have
     other threads.
@@ -67,7 +67,7 @@ class Tasks(PlainTasks):
             self.init_app(app)
 
     def init_app(self, app: Starlette) -> None:
-        """Receive deliveries outside of all middleware, whenever it is added.
+        """Mount the receiver outside of all middleware, even of middleware added later.
 
         Raises:
             RuntimeError: the application has answered requests already.
@@ -75,10 +75,12 @@ class Tasks(PlainTasks):
         """
         if not isinstance(app, Starlette):
             raise DefinitionError(
-                f"{app!r} is not a FastAPI or Starlette application; give Tasks(…) or init_app one"
+                f"{app!r} is not a FastAPI or Starlette application; pass one to init_app"
             )
         if app.middleware_stack is not None:
-            raise RuntimeError("init_app comes too late: the application has begun to answer")
+            raise RuntimeError(
+                "init_app was called too late; call it before the application's first request"
+            )
         self._app = app
         build = app.build_middleware_stack
 
@@ -87,7 +89,7 @@ class Tasks(PlainTasks):
                 build(), partial(self._receiver_for, app), on_request=self.declare_in_background
             )
 
-        # The stack is built once, at the first request, and only then is it whole.
+        # The stack is built once, at the first request, and is incomplete before.
         app.build_middleware_stack = build_with_receiver  # type: ignore[method-assign]
 
     def is_injected(self, parameter: inspect.Parameter, hint: object) -> bool:
@@ -99,18 +101,18 @@ class Tasks(PlainTasks):
         return HAS_DEPENDENCIES and any(isinstance(mark, Depends) for mark in marks)
 
     def receiver(self) -> Receiver:
-        """Return what answers deliveries that come by no request, as in immediate mode."""
+        """Return the receiver for deliveries without a request, as in immediate mode."""
         if self._app is None:
             return super().receiver()
         return self._receiver_for(self._app, {"type": "http", "headers": [], "query_string": b""})
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
-        """Return what delivers through the application's test client."""
+        """Return a function that delivers through the application's test client."""
         if self._app is None:
             return super().delivery_in_test()
         from starlette.testclient import TestClient  # noqa: PLC0415  # of tests alone
 
-        app = _outlived(self._app)
+        app = _expose_exceptions(self._app)
         client = TestClient(app, base_url="http://localhost", follow_redirects=False)
 
         def deliver(request: IncomingRequest) -> Reply:
@@ -119,7 +121,7 @@ class Tasks(PlainTasks):
                 answer = client.request(
                     request.method, request.target, headers=headers, content=request.body
                 )
-            except _BrokenOff as exc:
+            except _TestEnded as exc:
                 raise exc.reason from None
             return Reply(answer.status_code, answer.content, dict(answer.headers))
 
@@ -138,7 +140,7 @@ class _Threads:
         self._limiter: RunVar[CapacityLimiter] = RunVar("poussetaches_threads")
 
     async def call(self, delivery: Delivery, /, **injected: object) -> object:
-        """Call a handler: a synchronous one in a thread, once one is free."""
+        """Call a handler: a synchronous one in a thread, as soon as one is free."""
         if delivery.function.is_async:
             return delivery.call(**injected)
         limiter = self._limiter.get(None)
@@ -148,7 +150,7 @@ class _Threads:
         return await to_thread.run_sync(partial(delivery.call, **injected), limiter=limiter)
 
 
-class _BrokenOff(Exception):
+class _TestEnded(Exception):
     """Carries the exception that ends a test."""
 
     def __init__(self, reason: BaseException) -> None:
@@ -156,7 +158,7 @@ class _BrokenOff(Exception):
         self.reason = reason
 
 
-def _outlived(app: AsgiApp) -> AsgiApp:
+def _expose_exceptions(app: AsgiApp) -> AsgiApp:
     """Return an application whose test client sees every exception.
 
     A BaseException from the application ends the client's loop, sometimes before the client has
@@ -169,7 +171,7 @@ def _outlived(app: AsgiApp) -> AsgiApp:
         except (Exception, asyncio.CancelledError):
             raise
         except BaseException as exc:
-            raise _BrokenOff(exc) from exc
+            raise _TestEnded(exc) from exc
 
     return call
 
@@ -207,7 +209,7 @@ async def _with_dependencies(
     call: Callable[..., Awaitable[object]],
     hints: Mapping[str, Any],
 ) -> object:
-    """Call a handler from a route of its own, whose parameters are the dependencies alone.
+    """Call a handler through an internal route whose parameters are its dependencies.
 
     So FastAPI itself fills them in, as for any route, and closes them.
     """
@@ -229,13 +231,13 @@ async def _with_dependencies(
     )
     inner.add_api_route("/", endpoint, methods=["POST"], response_model=None)
     inner.dependency_overrides = getattr(app, "dependency_overrides", {})
-    inner.add_middleware(_Within, app=app)
+    inner.add_middleware(_OuterApplication, app=app)
     await inner({**scope, "method": "POST", "path": "/", "root_path": ""}, _receive, _send)
     return results[0]
 
 
-class _Within:
-    """Has dependencies see the application that the task is of."""
+class _OuterApplication:
+    """Sets the application that dependencies see to the one of the task."""
 
     def __init__(self, inner: AsgiApp, *, app: Starlette) -> None:
         self._inner = inner
@@ -254,4 +256,4 @@ async def _receive() -> dict[str, Any]:
 
 
 async def _send(_: object) -> None:
-    """Drop the inner route's answer: what counts is what the handler returned."""
+    """Drop the inner route's response: the handler's return value is used instead."""

@@ -12,15 +12,15 @@ import click
 from flask import Flask, current_app, has_app_context
 from flask.cli import AppGroup
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.current import TaskLogFilter, current_task
-from poussetaches.client.handle import Pushed
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, Receiver, run_to_end
+from poussetaches.client.current_task import TaskLogFilter, current_task
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.push_handle import Pushed
+from poussetaches.client.receiver import Delivery, Receiver, run_to_end
 from poussetaches.client.results import EndedTask
-from poussetaches.client.sync import sync as sync_tasks
-from poussetaches.client.tasks import Tasks as PlainTasks
+from poussetaches.client.sync_command import sync as sync_tasks
+from poussetaches.client.tasks import Tasks as ClientTasks
 from poussetaches.client.wsgi import WsgiReceiver
 from poussetaches.core.errors import PousseTachesError
 
@@ -41,7 +41,7 @@ EXTENSION = "poussetaches"
 
 
 class Arguments(TypedDict, total=False):
-    """What ``Tasks`` takes besides the application."""
+    """Arguments of ``Tasks`` besides the application."""
 
     name: str | None
     version: int | None
@@ -57,7 +57,7 @@ class Arguments(TypedDict, total=False):
     environ: Mapping[str, str]
 
 
-class Tasks(PlainTasks):
+class Tasks(ClientTasks):
     """The tasks of a Flask application, which is given here or to ``init_app``.
 
     Handlers run in an application context. A setting that the arguments do not give is looked
@@ -72,7 +72,7 @@ class Tasks(PlainTasks):
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Receive deliveries outside of everything that the application does to requests.
+        """Mount the receiver outside of the application's own request handling.
 
         What wraps ``app.wsgi_app`` later stands outside of the receiver. Of several applications,
         as factories make them for tests, the last one's settings count.
@@ -83,12 +83,12 @@ class Tasks(PlainTasks):
         """
         if not isinstance(app, Flask):
             raise DefinitionError(
-                f"{app!r} is not a Flask application; give Tasks(…) or init_app one"
+                f"{app!r} is not a Flask application; pass one to Tasks(…) or init_app"
             )
         there = app.extensions.get(EXTENSION)
         if there not in (None, self):
             raise DefinitionError(
-                f"the application {app.name} has tasks already; define all with the same Tasks()"
+                f"the application {app.name} already has a Tasks object; use a single one"
             )
         self._app = app
         self._client, self._async_client = self._given_clients
@@ -98,23 +98,23 @@ class Tasks(PlainTasks):
             self._mount(app)
 
     def receiver(self) -> Receiver:
-        """Return what answers deliveries that come by no request, as in immediate mode."""
+        """Return the receiver for deliveries without a request, as in immediate mode."""
         app = self._running_app()
         return super().receiver() if app is None else self._receiver_in(app)
 
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
-        """Return what delivers through the application's test client."""
+        """Return a function that delivers through the application's test client."""
         app = self._running_app()
         return super().delivery_in_test() if app is None else partial(_deliver_in_test, app)
 
     def setting(self, name: str) -> str | None:
-        """Return a setting of the application's configuration, else of the environment."""
+        """Return a setting of the application's configuration, or of the environment."""
         configured: Any = None if self._app is None else self._app.config.get(name)
         return super().setting(name) if configured in (None, "") else str(configured)
 
     def _mount(self, app: Flask) -> None:
         def on_request() -> None:
-            if not app.testing:  # the application's own tests have no server to tell
+            if not app.testing:  # the application's tests have no server
                 self.declare_in_background()
 
         app.wsgi_app = WsgiReceiver(  # type: ignore[method-assign]  # as Flask documents it
@@ -133,7 +133,7 @@ class Tasks(PlainTasks):
 
 
 def _call_in(app: Flask, delivery: Delivery) -> object:
-    with app.app_context():  # whose teardown hears of what the handler raises
+    with app.app_context():  # its teardown functions get the handler's exception
         value = delivery.call()
         return run_to_end(value) if inspect.isawaitable(value) else value
 
@@ -156,7 +156,7 @@ def _deliver_in_test(app: Flask, request: IncomingRequest) -> Reply:
 def _commands(tasks: Tasks) -> AppGroup:
     group = AppGroup(EXTENSION, help="Background tasks.")
 
-    @group.command("sync", help="Tell the server of the queues and schedules in the code.")
+    @group.command("sync", help="Declare the code's queues and schedules to the server.")
     def sync() -> None:
         try:
             click.echo(sync_tasks(tasks))

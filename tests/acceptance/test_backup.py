@@ -29,7 +29,7 @@ def test_backup_of_a_running_server_has_all_tasks_acknowledged_before(tmp_path: 
         assert (result.returncode, result.stderr) == (0, "")
         restored.mkdir()
         shutil.copy(file, restored / "tasks.db")
-        assert "all is well" in ended("verify", restored).stdout
+        assert "no problems found" in ended("verify", restored).stdout
         with serving(restored) as copy:
             copy.request("POST", "/resume")
             wait_until(lambda: copy.listing("waiting"), lambda tasks: not tasks, "all to end")

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from poussetaches.cli.check import doubt, server_address
-from poussetaches.cli.program import Program
+from poussetaches.cli.check import other_folder_warning
+from poussetaches.cli.options import server_address
+from poussetaches.cli.receiver_process import ReceiverProcess
 from tests.acceptance.harness import (
     KEY,
     PATIENCE,
@@ -26,8 +27,10 @@ from tests.acceptance.harness import (
     serving,
 )
 
-KEY_REFUSED = b"the header Poussetaches-Auth-Key is missing or wrong\n"
-NO_KEY = b"the application has no key configured\n"
+KEY_REFUSED = b"the key is missing or wrong\npoussetaches-refusal: wrong-key\n"
+NO_KEY = b"no key is configured\npoussetaches-refusal: no-key-configured\n"
+NO_SIGNATURE = b"unsigned\npoussetaches-refusal: wrong-signature\n"
+INVALID = b"invalid settings\npoussetaches-refusal: invalid-settings\n"
 
 
 def check(url: str, *flags: str, cwd: Path | None = None, **environ: str) -> tuple[int, str]:
@@ -76,9 +79,9 @@ def test_probe_that_arrives_is_a_success_and_leaves_no_task(
     status, said = check(server.url)
 
     assert status == 0
-    assert said.startswith(f"{receiver.url}/_poussetaches/_check answers, in 0.")
+    assert said.startswith(f"{receiver.url}/_poussetaches/_check answered in 0.")
     assert said.endswith(
-        f" s: tasks are delivered by the server at {server.url} (POUSSETACHES_URL)"
+        f" s: the server at {server.url} (POUSSETACHES_URL) delivers tasks"
         f" to {psutil.Process().name()} (process {os.getpid()}) in {Path.cwd()}\n"
     )
     assert answer.deliveries[-1].headers["poussetaches-auth-key"] == KEY
@@ -99,29 +102,25 @@ def test_path_and_queue_of_the_probe_can_be_chosen(server: Server, answer: Chang
     ("reply", "said"),
     [
         pytest.param((200, {}, b"<html>"), "not from the task receiver", id="catch-all"),
-        pytest.param(204, "answered 204, but not from the task receiver", id="other-route"),
+        pytest.param(204, "returned 204, but not from the task receiver", id="other-route"),
         pytest.param((302, {"Location": "/login"}), "a redirect to /login", id="login-page"),
         pytest.param(
             (301, {"Location": "https://shop/"}), "a redirect to https://shop/", id="https"
         ),
         pytest.param((400, {}, b"Bad Request"), "ALLOWED_HOSTS", id="host"),
         pytest.param((401, {}, KEY_REFUSED), "refused the key: ", id="key"),
+        pytest.param((401, {}, NO_SIGNATURE), "SIGNING_SECRET", id="signature"),
+        pytest.param((401, {}, b"Who are you?"), "a login or a CSRF check", id="login"),
         pytest.param(
-            (401, {}, b"the signature is missing, wrong, or too old\n"), "SIGNING_SECRET", id="sig"
+            (403, {}, b"CSRF verification failed."), "a login or a CSRF check", id="csrf"
         ),
-        pytest.param((401, {}, b"Who are you?"), "a login or another", id="login"),
-        pytest.param((403, {}, b"CSRF verification failed."), "from a CSRF check", id="csrf"),
         pytest.param(404, "no task receiver at this path", id="not-mounted"),
         pytest.param(405, "no task receiver at this path", id="other-method"),
-        pytest.param(418, "answered 418, which the task receiver never does", id="unknown"),
-        pytest.param(500, "answered 500: the application", id="failed"),
+        pytest.param(418, "returned 418, which the task receiver never does", id="unknown"),
+        pytest.param(500, "returned 500: the application", id="failed"),
         pytest.param((503, {}, NO_KEY), "the application has no key", id="keyless"),
-        pytest.param(
-            (503, {}, b"the application's settings are wrong\n"),
-            "see its log",
-            id="settings",
-        ),
-        pytest.param(503, "answered 503: the application, or a proxy", id="away"),
+        pytest.param((503, {}, INVALID), "settings are invalid", id="settings"),
+        pytest.param(503, "returned 503: the application, or a proxy", id="away"),
     ],
 )
 def test_cause_of_a_refused_probe_is_named(
@@ -188,7 +187,7 @@ def test_application_that_does_not_listen_is_named(tmp_path: Path) -> None:
 
         assert server.request("GET", "/v1/tasks").json["tasks"] == []
     assert status == 1
-    assert f"{url}/_poussetaches/_check: nothing listens there (cannot connect" in line
+    assert f"{url}/_poussetaches/_check: cannot connect: " in line
 
 
 def test_server_without_a_key_is_named(tmp_path: Path) -> None:
@@ -201,7 +200,8 @@ def test_server_without_a_key_is_named(tmp_path: Path) -> None:
 
     assert status == 1
     assert (
-        "refused the probe because it had no key: set the server's POUSSETACHES_AUTH_KEY" in line
+        "refused the probe because the server sent no key: set the server's POUSSETACHES_AUTH_KEY"
+        in line
     )
 
 
@@ -220,7 +220,7 @@ def test_application_that_is_not_an_allowed_target_is_reported(tmp_path: Path) -
 
     assert status == 1
     assert "127.0.0.1:1 is no allowed target" in line
-    assert "name it in the server's --allow-target" in line
+    assert "add it to the server's --allow-target" in line
 
 
 def test_paused_server_is_reported(tmp_path: Path) -> None:
@@ -241,13 +241,13 @@ def test_token_of_the_server_is_used_and_required(tmp_path: Path) -> None:
         reading = check(server.url, POUSSETACHES_API_TOKEN="another")
 
     assert "deliveries are paused" in right[1]
-    assert "asks for its token" in wrong[1]
-    assert "may only look" in reading[1]
+    assert "requires its token" in wrong[1]
+    assert "has read-only access" in reading[1]
 
 
 def test_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
     socket = tmp_path / "tasks.sock"
-    with receiving(lambda _: (200, {}, b'{"poussetaches": "1.0.0"}')) as receiver:
+    with receiving(lambda _: (200, {}, b'{"poussetaches": "1.0.0", "tasks": 1}')) as receiver:
         process = subprocess.Popen(
             [sys.executable, "-m", "poussetaches", "run", "--uds", str(socket),
              "--data-dir", str(tmp_path / "data"), "--base-url", receiver.url, "--",
@@ -256,7 +256,7 @@ def test_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
         )  # fmt: skip
         said, _ = process.communicate(timeout=PATIENCE)
 
-    assert said.startswith(f"{receiver.url}/_poussetaches/_check answers")
+    assert said.startswith(f"{receiver.url}/_poussetaches/_check answered in 0.")
     assert process.returncode == 0
 
 
@@ -265,7 +265,8 @@ def test_program_that_is_not_poussetaches_is_reported() -> None:
         status, line = check(other.url)
 
     assert status == 1
-    assert f"what answers at {other.url} (POUSSETACHES_URL) is no server of poussetaches" in line
+    assert f"from {other.url} is not a poussetaches response" in line
+    assert line.endswith("; this URL is from POUSSETACHES_URL\n")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent"])
@@ -273,7 +274,8 @@ def test_unreachable_server_is_reported(url: str) -> None:
     status, line = check(url)
 
     assert status == 1
-    assert f"no server answers at {url} (POUSSETACHES_URL): " in line
+    assert line.startswith(f"poussetaches: no answer from {url} ")
+    assert line.endswith("(this one is from POUSSETACHES_URL)\n")
 
 
 WELL = b'{"poussetaches": "1.0.0", "tasks": 3}'
@@ -291,7 +293,7 @@ def test_address_in_the_data_folder_is_used(
     status, said = check("", *([] if default else ["--data-dir", "data"]), cwd=folder)
 
     assert status == 0, said
-    assert f"by the server at {server.url} ({folder.resolve()}/data/address)" in said
+    assert f"the server at {server.url} ({folder.resolve()}/data/address)" in said
 
 
 def test_data_folder_that_is_named_takes_precedence_over_the_environment(
@@ -319,7 +321,7 @@ def test_address_that_a_killed_server_left_behind_is_not_used(tmp_path: Path) ->
 def test_url_and_data_folder_are_not_both_accepted(tmp_path: Path) -> None:
     status, said = check("", "--url", "http://127.0.0.1:1", "--data-dir", str(tmp_path))
 
-    assert (status, "give one of them" in said) == (2, True)
+    assert (status, "remove one of them" in said) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +334,6 @@ def test_application_in_another_folder_is_a_warning(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    said = doubt(Program("gunicorn (process 7)", tmp_path / folder))
+    said = other_folder_warning(ReceiverProcess("gunicorn (process 7)", tmp_path / folder))
 
     assert ("is not the current folder" in said) is is_doubtful

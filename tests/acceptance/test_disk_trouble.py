@@ -193,7 +193,7 @@ def test_truncated_log_is_noticed_before_a_push_is_acknowledged(
     assert server.logged(r"error .*store cannot be written .*tasks\.db-wal was cut short")
     assert later <= server.task_ids()
     server.stop()
-    assert "all is well" in ended("verify", server.data_dir).stdout
+    assert "no problems found" in ended("verify", server.data_dir).stdout
 
 
 @pytest.mark.parametrize("kind", ["a copy", "an empty one"])

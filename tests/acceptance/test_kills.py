@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from poussetaches.cli.crash_test.run import crash_test
+from poussetaches.cli.crash_test.kill_loop import crash_test
 from tests.acceptance.harness import Server, receiving, wait_until
 from tests.factories import seeded
 

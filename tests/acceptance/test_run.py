@@ -269,13 +269,13 @@ def test_application_is_not_started_if_the_port_is_in_use(
 @pytest.mark.parametrize(
     ("flags", "command", "status", "said"),
     [
-        pytest.param((), ["no-such-program"], 127, "cannot find the program 'no-such-program'"),
-        pytest.param((), [""], 127, "cannot find the program ''"),
-        pytest.param((), ["/etc"], 126, "'/etc', which is to be run, is a folder"),
+        pytest.param((), ["no-such-program"], 127, "the program 'no-such-program' is not found"),
+        pytest.param((), [""], 127, "the program '' is not found"),
+        pytest.param((), ["/etc"], 126, "'/etc' is a folder"),
         pytest.param((), ["/" + "a" * 300], 126, "File name too long"),
         pytest.param((), [__file__], 126, f"no permission to execute {__file__!r}"),
         pytest.param(("--tasks", __file__), ["flask", "run"], 126, "no permission to execute"),
-        pytest.param((), ["sleep", "9"], 2, "at which address 'sleep 9' will listen"),
+        pytest.param((), ["sleep", "9"], 2, "the address of 'sleep 9' is unknown"),
         pytest.param(("--tasks", "'"), ["sleep", "9"], 2, '--tasks: "\'" cannot be split'),
         pytest.param(("--tasks", ""), ["sleep", "9"], 2, "--tasks: the command is empty"),
         pytest.param(("--tasks", " "), ["sleep", "9"], 2, "--tasks: the command is empty"),

@@ -137,8 +137,8 @@ def test_address_that_others_reach_is_refused_without_a_token(tmp_path: Path, ho
     said = refused(tmp_path / "data", "--port", str(free_port()), "--host", host)
 
     assert said == (
-        f"poussetaches: listening on {host} would let everybody who can reach it push tasks; set "
-        "POUSSETACHES_API_TOKEN, or say --allow-unauthenticated if that is meant\n"
+        f"poussetaches: listening on {host} would allow every machine that can reach it to "
+        "push tasks; set POUSSETACHES_API_TOKEN, or --allow-unauthenticated if this is intended\n"
     )
     assert not (tmp_path / "data").exists()
 

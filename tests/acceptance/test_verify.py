@@ -21,7 +21,7 @@ def test_folder_is_verified_beside_its_server_and_after_its_crash(tmp_path: Path
     assert (beside.returncode, beside.stderr) == (0, "")
     assert "1 tasks can be read: 1 waiting" in beside.stdout
     assert "a server is using it" in beside.stdout
-    assert beside.stdout.endswith("all is well\n")
+    assert beside.stdout.endswith("no problems found\n")
     report = json.loads(after.stdout)
     assert (report["fine"], report["facts"]["tasks"]) == (True, {"waiting": 1})
     assert "did not stop in order" in report["notes"][0]
@@ -74,8 +74,8 @@ def test_crash_test_at_the_path_of_a_file_is_refused(tmp_path: Path) -> None:
 
     assert (result.returncode, result.stderr) == (
         2,
-        f"poussetaches: {tmp_path}/file cannot be used: Not a directory; a crash test needs an "
-        "empty folder\n",
+        f"poussetaches: cannot use {tmp_path}/file: Not a directory; give an empty folder for the "
+        "crash test\n",
     )
 
 
@@ -84,7 +84,7 @@ def test_crash_test_whose_files_cannot_be_created_is_refused() -> None:
 
     assert result.returncode == 1
     assert result.stderr.startswith(
-        "poussetaches: no crash test is possible in /proc/data: [Errno 2] No such file or "
+        "poussetaches: the crash test cannot use /proc/data: [Errno 2] No such file or "
         "directory: '/proc/data.log'"
     )
 
@@ -94,4 +94,4 @@ def test_crash_test_reports_all_tasks(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result
     assert "2 kills\n" in result.stdout
-    assert "\n0 lost\n0 early\n" in result.stdout
+    assert "\n0 tasks lost\n0 tasks delivered early\n" in result.stdout

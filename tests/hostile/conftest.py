@@ -17,6 +17,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         logged = server.log.read_text().removeprefix(started).splitlines()
         expected = (
             " info api.journal ",
-            " warning server.patience connections closed to make room ",
+            " warning server.connection_limits connections closed to make room ",
         )
         assert [line for line in logged if not any(text in line for text in expected)] == []

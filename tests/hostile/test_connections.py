@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from poussetaches.api.reading import read_body
+from poussetaches.server.connection_limits import LINGER, MOST_UNREAD, Patience
 from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.http_server import HttpServer
 from poussetaches.server.listener import listening
-from poussetaches.server.patience import LINGER, MOST_UNREAD, Patience
-from poussetaches.settings import load_settings
+from poussetaches.settings.table import Listener, Security
 from tests.acceptance.harness import Server, serving
 from tests.effort import LONG
 from tests.hostile.wire import connect, head, is_closed, push
@@ -127,8 +127,7 @@ async def limited_server(
 ) -> AsyncIterator[LimitedServer]:
     """Serve at a Unix socket, or without a path at a port."""
     patience = Patience(most=most, longest=CHECKS, longest_unread=CHECKS, most_unread=most_unread)
-    settings = load_settings({"port": "0"} if path is None else {"uds": str(path)}, {}, None)
-    with listening(settings) as listener:
+    with listening(Listener(port=0, uds=path), Security()) as listener:
         server = HttpServer(echo, listener, patience=patience)
         await server.start()
         found = LimitedServer(patience, listener, server)

@@ -55,7 +55,7 @@ def test_help_of_serve_shows_every_setting_with_its_default_and_variable() -> No
     for setting in SETTINGS:
         assert setting.env in result.stdout
         assert setting.flag is None or f"  {setting.flag} " in result.stdout
-        assert f"\n{setting.group}:\n" in result.stdout
+        assert f"\n{setting.group.title}:\n" in result.stdout
     assert "[default: 7991; env: POUSSETACHES_PORT]" in " ".join(result.stdout.split())
 
 
@@ -73,13 +73,13 @@ NO_FLAG = "secrets have no option, because other users can read a process's argu
         ),
         pytest.param(
             ["serve", "--port", "http"],
-            "port: 'http' from flag --port is not possible; give a whole number from 0 to 65535",
+            "port: 'http' from flag --port is not valid; give a whole number from 0 to 65535",
             id="bad value",
         ),
         pytest.param(
             ["serve", "--dead-on", "404", "--dead-on", "x"],
-            "dead_on: ['404', 'x'] from flag --dead-on is not possible;"
-            ' give statuses from 100 to 599 or classes like "4xx"',
+            "dead_on: ['404', 'x'] from flag --dead-on is not valid;"
+            ' give statuses from 100 to 599, or classes like "4xx"',
             id="bad item of a repeated flag",
         ),
         pytest.param(
@@ -136,7 +136,7 @@ def test_mistake_in_the_environment_is_one_line_and_exits_2() -> None:
     result = run("serve", POUSSETACHES_TIMEOUT="0")
 
     assert result.stderr == (
-        "poussetaches: timeout: '0' from environment POUSSETACHES_TIMEOUT is not possible;"
+        "poussetaches: timeout: '0' from environment POUSSETACHES_TIMEOUT is not valid;"
         " give a number from 0.1 to 86400\n"
     )
     assert result.returncode == 2

@@ -21,6 +21,7 @@ from poussetaches.client import (
     Unauthorized,
     results,
 )
+from poussetaches.core.responses import HeldOrigin, StoreState
 from tests.acceptance.harness import Receiver, Server, receiving, serving
 
 URL = "http://app.test/run"
@@ -52,10 +53,10 @@ READ: dict[str, type[msgspec.Struct]] = {
     "ScheduleList": results.ScheduleList,
     "Previewed": results.Preview,
     "StatsView": results.StatsInfo,
-    "HeldOrigin": results.HeldOrigin,
-    "StoreView": results.StoreInfo,
+    "HeldOrigin": HeldOrigin,
+    "StoreView": StoreState,
     "MinuteView": results.MinuteInfo,
-    "TaskFields": results.NewTask,
+    "TaskFields": NewTask,
 }
 OTHER_NAMES = {"TaskFields": {"body_base64": "body"}}
 MAY_BE_LEFT_OUT = {

@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.modes import ImmediatePusher
+from poussetaches.client.immediate_pusher import ImmediatePusher
 from poussetaches.fastapi import EndedTask, Tasks
 from poussetaches.testing import testing
 from tests.acceptance.harness import PATIENCE
@@ -230,7 +230,10 @@ def test_what_is_filled_in_does_not_travel(tasks: Tasks) -> None:
 
     assert [record.task.json for record in box.all] == [{"value": 1}]
     status, text = deliver(app, "store", value=1, session="mine")
-    assert (status, text) == (422, "argument session: it is filled in where the task runs")
+    assert (status, text) == (
+        422,
+        "argument session: it is injected where the task runs; leave it out",
+    )
 
 
 def test_receiver_is_not_in_the_public_document(tasks: Tasks) -> None:

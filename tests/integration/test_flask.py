@@ -22,12 +22,12 @@ from werkzeug.serving import make_server
 from werkzeug.test import Client as WsgiClient
 from werkzeug.wrappers import Response
 
-from poussetaches.client.admission import IncomingRequest
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client
-from poussetaches.client.config import Keys
+from poussetaches.client.delivery_auth import IncomingRequest
+from poussetaches.client.environment import Keys
 from poussetaches.client.errors import Refused
-from poussetaches.client.function import TaskFunction
+from poussetaches.client.task_function import TaskFunction
 from poussetaches.flask import EndedTask, GiveUp, Pushed, Tasks, current_task
 from tests.acceptance.harness import KEY as SERVER_KEY
 from tests.acceptance.harness import Reply, receiving, serving
@@ -118,7 +118,8 @@ def test_deliveries_pass_what_refuses_other_requests(
 
     assert page.status_code == refusal
     assert taken == (200, "42")
-    assert refused == (401, "the header Poussetaches-Auth-Key is missing or wrong\n")
+    assert refused[0] == 401
+    assert refused[1].startswith("the header Poussetaches-Auth-Key is missing or wrong\n")
 
 
 def test_trusted_hosts_do_not_count_for_deliveries() -> None:
@@ -381,7 +382,7 @@ def test_application_takes_one_object_of_tasks_once() -> None:
     tasks.init_app(app)
 
     assert app.wsgi_app is mounted
-    with pytest.raises(DefinitionError, match="shop has tasks already; define all with the same"):
+    with pytest.raises(DefinitionError, match="shop already has a Tasks object; use a single one"):
         make_tasks(app)
 
 

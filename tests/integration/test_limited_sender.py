@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from poussetaches.core.allowed import AllowedTargets
+from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 from poussetaches.engine.limited_sender import MOST_SENDERS, LimitedSender
 from poussetaches.engine.request import Request
@@ -144,7 +145,8 @@ async def test_name_that_leads_elsewhere_later_is_refused_then(
 
     assert outcome == Outcome(
         error=f"app.example:{receivers.port} leads to 127.0.0.3, which is no allowed target; see "
-        "the setting allow_target"
+        "the setting allow_target",
+        cause=Cause.TARGET_NOT_ALLOWED,
     )
     assert receivers.called == ["127.0.0.2"]
 
@@ -215,8 +217,10 @@ async def test_address_that_is_not_allowed_is_not_connected_to(
     origin = f"http://127.0.0.3:{receivers.port}"
     refusal = f"127.0.0.3:{receivers.port} is no allowed target; see the setting allow_target"
 
-    assert await sender.send(request_to(origin)) == Outcome(error=refusal)
-    assert await sender.probe(origin) == Outcome(error=refusal)
+    assert await sender.send(request_to(origin)) == Outcome(
+        error=refusal, cause=Cause.TARGET_NOT_ALLOWED
+    )
+    assert await sender.probe(origin) == Outcome(error=refusal, cause=Cause.TARGET_NOT_ALLOWED)
     assert receivers.called == []
 
 
@@ -255,7 +259,7 @@ async def test_name_without_addresses_is_unknown(stack: AsyncExitStack) -> None:
 
     outcome = await sender.send(request_to("http://gone.example/"))
 
-    assert outcome == Outcome(error=error, unreachable=True, unknown_host=True)
+    assert outcome == Outcome(error=error, cause=Cause.UNKNOWN_HOST)
     assert await sender.probe("http://gone.example:80") == outcome
 
 

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from poussetaches.core.errors import AddressTaken
-from poussetaches.server import free_address
-from poussetaches.server.answering import Listener, application_answers
-from poussetaches.server.free_address import wait_until_free
+from poussetaches.server import address_wait
+from poussetaches.server.address_wait import wait_until_free
+from poussetaches.server.app_readiness import Listener, application_answers
 from poussetaches.server.port_owner import (
     is_taken,
     is_to_itself,
@@ -153,11 +153,11 @@ class EndsProcess(logging.Handler):
 async def test_application_of_a_killed_run_is_waited_for() -> None:
     with listening(LISTEN, server_url=OURS) as (process_id, port):
         handler = EndsProcess(process_id)
-        free_address.log.addHandler(handler)
+        address_wait.log.addHandler(handler)
         try:
             await wait_until_free(f"http://127.0.0.1:{port}", OURS, limit=0)
         finally:
-            free_address.log.removeHandler(handler)
+            address_wait.log.removeHandler(handler)
 
     assert handler.messages == ["waiting for the application of an earlier run to end"]
 

@@ -24,8 +24,8 @@ from poussetaches.api.problems import Problem
 from poussetaches.api.reading import decode, read_body
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.core.errors import OutcomeUnknown, StoreFull, StoreUnavailable, TaskNotFound
+from poussetaches.server.connection_limits import Patience
 from poussetaches.server.http_server import HttpServer
-from poussetaches.server.patience import Patience
 from tests.integration.asgi import endpoint
 
 MOST = 40  # bytes of a body

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 from poussetaches.engine.answer import MAX_BODY
 from poussetaches.engine.masking import Masking
@@ -177,7 +178,7 @@ async def test_connection_that_is_not_made_in_time_is_unreachable(
     async with full_backlog() as port:
         outcome = await sender.send(request_to(f"{scheme}://127.0.0.1:{port}/"))
 
-    assert outcome == Outcome(error="no connection within 0.3 s", unreachable=True)
+    assert outcome == Outcome(error="no connection within 0.3 s", cause=Cause.NOT_CONNECTED)
 
 
 async def test_https_to_a_refused_port_is_unreachable(
@@ -236,7 +237,7 @@ async def test_receiver_that_never_answers_is_an_ordinary_failure(sender: HttpSe
     async with misbehaving(silent) as address:
         outcome = await sender.send(request_to(f"http://{address}/", timeout=TIMEOUT))
 
-    assert outcome == Outcome(error="no answer within 0.6 s")
+    assert outcome == Outcome(error="no answer within 0.6 s", cause=Cause.TIMEOUT)
 
 
 async def test_receiver_that_never_reads_is_an_ordinary_failure(sender: HttpSender) -> None:
@@ -247,7 +248,7 @@ async def test_receiver_that_never_reads_is_an_ordinary_failure(sender: HttpSend
         request = request_to(f"http://{address}/", timeout=TIMEOUT, body=bytes(16 << 20))
         outcome = await sender.send(request)
 
-    assert outcome == Outcome(error="no answer within 0.6 s")
+    assert outcome == Outcome(error="no answer within 0.6 s", cause=Cause.TIMEOUT)
 
 
 async def test_body_that_never_ends_in_silence_is_a_failure(sender: HttpSender) -> None:
@@ -310,7 +311,7 @@ async def test_handshake_that_hangs_is_an_ordinary_failure(sender: HttpSender) -
     async with misbehaving(silent) as address:
         outcome = await sender.send(request_to(f"https://{address}/"))
 
-    assert outcome == Outcome(error="no TLS handshake within 0.3 s")
+    assert outcome == Outcome(error="no TLS handshake within 0.3 s", cause=Cause.TLS_FAILED)
 
 
 # Answers
@@ -390,7 +391,8 @@ async def test_answer_with_too_many_headers_fails_with_the_limit(sender: HttpSen
 
     assert await outcome_of(sender, head(*most)) == Outcome(status=200)
     assert await outcome_of(sender, head(*most, "X-More: 1", "X-Most: 1")) == Outcome(
-        error="the answer has more than 100 headers, or a head longer than 400 KiB"
+        error="the answer has more than 100 headers, or a head longer than 400 KiB",
+        cause=Cause.CONNECTION_LOST,
     )
 
 
@@ -494,7 +496,7 @@ async def test_probe_that_hangs_ends(sender: HttpSender) -> None:
     async with full_backlog() as port:
         outcome = await sender.probe(f"http://127.0.0.1:{port}")
 
-    assert outcome == Outcome(error="no connection within 0.3 s", unreachable=True)
+    assert outcome == Outcome(error="no connection within 0.3 s", cause=Cause.NOT_CONNECTED)
 
 
 async def test_probe_of_an_unknown_host_says_so(nowhere: HttpSender) -> None:

@@ -12,7 +12,7 @@ from flask import Flask
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message
 
-from poussetaches.client.admission import MAX_REFUSED_BODY, PIECE, IncomingRequest
+from poussetaches.client.delivery_auth import MAX_REFUSED_BODY, PIECE, IncomingRequest
 from poussetaches.fastapi import Tasks as FastAPITasks
 from poussetaches.flask import Tasks as FlaskTasks
 from tests.application import RecordingPusher, signed

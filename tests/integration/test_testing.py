@@ -135,7 +135,7 @@ def test_recorded_task_has_no_outcome() -> None:
 
     with testing(tasks, "record"):
         pushed = send.push()
-        with pytest.raises(NotFound, match="only recorded"):
+        with pytest.raises(NotFound, match="only records pushes"):
             pushed.refresh()
 
 
@@ -455,7 +455,7 @@ async def test_who_waits_for_a_task_sees_at_once_that_it_has_not_run(
     pushed = shop.greet.push("Ada")
 
     assert pushed.wait(timeout=3600).state == "waiting"
-    with pytest.raises(TimeoutError, match="it is waiting"):
+    with pytest.raises(TimeoutError, match="its state is waiting"):
         await pushed.aresult(timeout=3600)
 
 
@@ -469,7 +469,7 @@ def test_handler_cannot_have_tasks_run(tasks: Tasks) -> None:
         run.run_until_idle()
 
     assert [str(error) for error in run.errors] == [
-        "a handler cannot have tasks run: they run one after another"
+        "a handler cannot run tasks; call run_until_idle() or advance() from the test"
     ]
 
 
@@ -506,7 +506,7 @@ def test_server_of_a_test_ends_with_its_block(tasks: Tasks, shop: Shop) -> None:
     with testing(tasks, "run"):
         pushed = shop.greet.push("Ada")
 
-    with pytest.raises(ClientError, match="has ended with its `with` block"):
+    with pytest.raises(ClientError, match="was stopped at the end of its `with` block"):
         pushed.refresh()
 
 
@@ -516,7 +516,9 @@ def test_url_elsewhere_is_not_called(box: RunBox) -> None:
     box.run_until_idle()
 
     [task] = box.dead
-    assert task.last_error == "tests call nothing outside, so not http://elsewhere.test/ either"
+    assert task.last_error == (
+        "tests send no requests outside; http://elsewhere.test/ was not called"
+    )
 
 
 @pytest.mark.parametrize(

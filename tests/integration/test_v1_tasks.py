@@ -246,7 +246,7 @@ def test_task_shows_its_attempts(app: App, live: Client) -> None:
     [attempt] = task["attempts"]
     assert set(attempt) == {
         *("round", "number", "request_id", "started_at", "duration", "status", "error"),
-        *("response_body", "response_truncated", "auth_key", "progress", "node"),
+        *("cause", "response_body", "response_truncated", "auth_key", "progress", "node"),
     }
     assert (attempt["round"], attempt["number"], attempt["status"]) == (1, 1, 500)
     assert (attempt["auth_key"], attempt["node"]) == ("sent", None)

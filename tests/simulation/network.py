@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.target import origin_of
 from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
@@ -16,8 +17,8 @@ from tests.fakes import NO_DESCRIPTORS, NO_PORTS
 from tests.simulation.ledger import Ledger
 
 CONNECT_TIMEOUT = 10.0  # seconds
-REFUSED = Outcome(error="cannot connect: Connection refused", unreachable=True)
-UNKNOWN = Outcome(error="the name cannot be resolved", unreachable=True, unknown_host=True)
+REFUSED = Outcome(error="cannot connect: Connection refused", cause=Cause.NOT_CONNECTED)
+UNKNOWN = Outcome(error="the name cannot be resolved", cause=Cause.UNKNOWN_HOST)
 OK = Outcome(status=200, body=b"done")
 
 

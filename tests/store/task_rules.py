@@ -145,6 +145,7 @@ class TaskRules:
             "succeeded": False,
             "status": None,
             "error": "connection réset",
+            "cause": "a cause of a newer version",
             "response_body": b"\xff\x00",
             "response_truncated": True,
             "key_sent": True,

@@ -19,7 +19,7 @@ from poussetaches.celery_style import (
     group,
 )
 from poussetaches.client.arguments import ArgumentError, DefinitionError
-from poussetaches.client.results import NewTask
+from poussetaches.client.request_fields import NewTask
 from poussetaches.client.tasks import Tasks
 from tests.application import NOW, RecordingPusher, make_info, make_tasks
 
@@ -215,10 +215,10 @@ def test_arguments_that_do_not_fit_are_named_at_the_push(tasks: Tasks) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"task_id": "42"}, "task_id: the server chooses ids; give key="),
+        ({"task_id": "42"}, "task_id: the server assigns ids; use key="),
         ({"link": None}, "link: push the next task at the end of the handler"),
-        ({"time_limit": 5}, "time_limit: give timeout= to"),
-        ({"serializer": "pickle"}, "serializer: there is nothing in its place"),
+        ({"time_limit": 5}, "time_limit: use timeout= in"),
+        ({"serializer": "pickle"}, "serializer: it has no equivalent"),
     ],
 )
 def test_option_that_does_not_map_is_refused_with_what_to_do(
@@ -247,5 +247,5 @@ def test_workflows_are_refused_with_what_to_do(
         chain(first, second)
     with pytest.raises(NotOffered, match="group: push them one by one"):
         group([first, second])
-    with pytest.raises(NotOffered, match="chord: push them one by one; each"):
+    with pytest.raises(NotOffered, match="chord: push the tasks one by one; count"):
         chord([first], second)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from poussetaches.client.errors import Busy, NoAnswer, Unauthorized
+from poussetaches.client.event_stream import EventReader
 from poussetaches.client.results import Event
-from poussetaches.client.server_sent import EventReader
 
 STREAM = (
     b"id: a-1\n\n"

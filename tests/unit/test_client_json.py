@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,10 +16,14 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from poussetaches.client import requests
+from poussetaches.client.answer import Answer, read_answer
 from poussetaches.client.arguments import ArgumentError
-from poussetaches.client.results import NewTask
-from poussetaches.client.wire import Answer, Request
+from poussetaches.client.call import Call
+from poussetaches.client.client import Client
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import TaskInfo
+from poussetaches.client.single_push import encode_task
+from poussetaches.client.transport import Stream
 from tests.application import make_info
 
 
@@ -57,7 +62,7 @@ def test_value_that_json_would_change_is_refused_by_its_path(
     value: object, path: str, reason: str
 ) -> None:
     with pytest.raises(ArgumentError) as refusal:
-        requests.line_of(NewTask(url="/x", json=value))
+        encode_task(NewTask(url="/x", json=value))
 
     assert refusal.value.argument == path
     assert reason in refusal.value.reason
@@ -77,78 +82,100 @@ SENT: list[tuple[object, object]] = [
 
 @pytest.mark.parametrize(("value", "sent"), SENT)
 def test_value_that_has_json_is_sent(value: object, sent: object) -> None:
-    line = requests.line_of(NewTask(url="/x", json=value))
+    line = encode_task(NewTask(url="/x", json=value))
 
     assert msgspec.json.decode(line)["json"] == sent
 
 
+class Sent(Exception):
+    """Ends a call that a client sends."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self.call = call
+
+
+class SendNothing:
+    """A transport that raises what it is given to send."""
+
+    def send(self, call: Call, *, timeout: float) -> Answer:
+        raise Sent(call)
+
+    def stream(self, call: Call, *, silence: float) -> AbstractContextManager[Stream]:
+        raise Sent(call)
+
+    def close(self) -> None:
+        pass
+
+
+CLIENT = Client(transport=SendNothing())
 BAD: Any = {"json": math.nan}
 
 
 @pytest.mark.parametrize(
-    "build",
+    "send",
     [
-        lambda: requests.edit("id", BAD),
-        lambda: requests.change("id", "requeue", BAD),
-        lambda: requests.change_many("requeue", {}, all=True, dry_run=False, set=BAD),
-        lambda: requests.put_schedule("s", BAD),
-        lambda: requests.edit_schedule("s", BAD),
-        lambda: requests.put_schedules("app", None, [BAD]),
-        lambda: requests.put_queue("q", BAD),
-        lambda: requests.edit_queue("q", BAD),
+        lambda: CLIENT.edit("id", BAD),
+        lambda: CLIENT.requeue("id", BAD),
+        lambda: CLIENT.requeue_many({}, all=True, set=BAD),
+        lambda: CLIENT.put_schedule("s", **BAD),
+        lambda: CLIENT.edit_schedule("s", BAD),
+        lambda: CLIENT.put_schedules("app", None, [BAD]),
+        lambda: CLIENT.put_queue("q", **BAD),
+        lambda: CLIENT.edit_queue("q", **BAD),
     ],
 )
-def test_every_request_with_a_body_is_checked(build: Callable[[], object]) -> None:
+def test_every_request_with_a_body_is_checked(send: Callable[[], object]) -> None:
     with pytest.raises(ArgumentError, match="JSON has no nan"):
-        build()
+        send()
 
 
 NAMED: list[Callable[[Any], object]] = [
-    requests.task,
-    lambda name: requests.change(name, "cancel"),
-    requests.delete,
-    requests.queue,
-    requests.purge_queue,
-    requests.schedule,
-    lambda name: requests.runs(name, limit=1, cursor=None),
+    CLIENT.get,
+    CLIENT.cancel,
+    CLIENT.delete,
+    CLIENT.queue,
+    CLIENT.purge_queue,
+    CLIENT.schedule,
+    CLIENT.schedule_runs,
 ]
 
 
-@pytest.mark.parametrize("build", NAMED)
+@pytest.mark.parametrize("send", NAMED)
 @pytest.mark.parametrize("name", [3, None, "", b"id"], ids=str)
 def test_id_or_name_that_is_not_a_string_is_refused(
-    build: Callable[[Any], object], name: Any
+    send: Callable[[Any], object], name: Any
 ) -> None:
-    with pytest.raises(ArgumentError, match="is not an id or a name; give a string"):
-        build(name)
+    with pytest.raises(ArgumentError, match="is not an id or a name; use a non-empty string"):
+        send(name)
 
 
 MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
-    ("request_", "sent"),
+    ("send", "sent"),
     [
         (
-            requests.push(NewTask("/x", json={"span": MINUTE}, delay=MINUTE), own_key=None),
-            {"url": "/x", "json": {"span": "PT60S"}, "delay": 60.0},
+            lambda: CLIENT.push("/x", json={"span": MINUTE}, delay=MINUTE, key="k"),
+            {"url": "/x", "json": {"span": "PT60S"}, "delay": 60.0, "key": "k"},
         ),
         (
-            requests.edit("id", {"timeout": MINUTE, "json": [MINUTE]}),
+            lambda: CLIENT.edit("id", {"timeout": MINUTE, "json": [MINUTE]}),
             {"timeout": 60.0, "json": ["PT60S"]},
         ),
         (
-            requests.change_many(
-                "run", {}, all=True, dry_run=False, set={"json": MINUTE}, spread=MINUTE
-            ),
+            lambda: CLIENT.run_many({}, all=True, set={"json": MINUTE}, spread=MINUTE),
             {"filter": {}, "all": True, "dry_run": False, "set": {"json": "PT60S"}, "spread": 60},
         ),
         (
-            requests.put_queue("q", {"timeout": MINUTE, "keep_dead": {"age": 2 * MINUTE}}),
-            {"timeout": 60.0, "keep_dead": {"age": 120.0}},
+            lambda: CLIENT.put_queue(
+                "q", timeout=MINUTE, keep_dead={"count": 1, "age": 2 * MINUTE}
+            ),
+            {"timeout": 60.0, "keep_dead": {"count": 1, "age": 120.0}},
         ),
         (
-            requests.put_schedules(
+            lambda: CLIENT.put_schedules(
                 "app", None, [{"misfire_grace": MINUTE, "task": {"retry": {"max_age": MINUTE}}}]
             ),
             {
@@ -161,14 +188,17 @@ MINUTE = timedelta(minutes=1)
     ids=["push", "patch", "bulk", "queue", "schedules"],
 )
 def test_timedelta_is_sent_as_seconds_except_in_a_body(
-    request_: Request[object], sent: object
+    send: Callable[[], object], sent: object
 ) -> None:
-    assert msgspec.json.decode(request_.call.body) == sent
+    with pytest.raises(Sent) as caught:
+        send()
+
+    assert msgspec.json.decode(caught.value.call.body) == sent
 
 
 def test_number_that_no_float_holds_is_read_as_infinity() -> None:
     body = msgspec.json.encode(make_info()).replace(b'"json":{}', b'"json":[1E400,0.1]')
 
-    read = requests.task("id").read(Answer(200, {}, body))
+    read = read_answer(Answer(200, {}, body), TaskInfo)
 
     assert read.json == [math.inf, 0.1]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from poussetaches.client.current import CurrentTask
+from poussetaches.client.current_task import CurrentTask
 from poussetaches.client.errors import Conflict, NoAnswer
-from poussetaches.client.progress import FIRST_PAUSE, INTERVAL, ProgressReporter
+from poussetaches.client.progress_reporter import FIRST_PAUSE, INTERVAL, ProgressReporter
 from poussetaches.client.results import ProgressReport
 
 
@@ -140,7 +140,7 @@ async def test_event_loop_and_its_threads_are_not_needed_to_send_a_report() -> N
 @pytest.mark.parametrize(
     ("given", "error"),
     [
-        ((-1,), r"done is -1, and must be a number from 0 to 2\*\*53"),
+        ((-1,), r"done is -1; use a number from 0 to 2\*\*53"),
         ((float("nan"),), "done is nan"),
         ((1, float("inf")), "total is inf"),
         ((1, -2), "total is -2"),
@@ -149,7 +149,7 @@ async def test_event_loop_and_its_threads_are_not_needed_to_send_a_report() -> N
         (("5",), "done is '5'"),
         ((None,), "done is None"),
         ((Decimal(1),), r"done is Decimal\('1'\)"),
-        ((1, 2, 5), "note is 5, and must be a str"),
+        ((1, 2, 5), "note is 5; use a str"),
     ],
 )
 def test_what_is_no_progress_is_refused_where_it_is_given(

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from poussetaches.client.answer import Answer
+from poussetaches.client.batch_push import MAX_BYTES, MAX_TASKS, slices
+from poussetaches.client.call import Call
 from poussetaches.client.client import Client
 from poussetaches.client.errors import (
     Busy,
@@ -21,10 +24,8 @@ from poussetaches.client.errors import (
     PushFailed,
     Refused,
 )
-from poussetaches.client.results import NewTask
-from poussetaches.client.slices import MOST_BYTES, MOST_TASKS, slices
+from poussetaches.client.request_fields import NewTask
 from poussetaches.client.transport import Stream
-from poussetaches.client.wire import Answer, Call
 
 TASK: dict[str, object] = {
     "id": "1",
@@ -221,7 +222,7 @@ def test_push_that_another_program_answers_has_failed(
     assert failed.value.task == NewTask("/run", key=KEY, key_ttl=600.0)
     assert isinstance(failed.value.__cause__, NotUnderstood)
     assert failed.value.__cause__.status == answer.status
-    begin = f"the task was not pushed: {answer.status} from {SERVER} is not an answer of pousset"
+    begin = f"the task was not pushed: {answer.status} from {SERVER} is not a poussetaches respo"
     assert str(failed.value).startswith(begin)
     assert "POUSSETACHES_URL" in str(failed.value)
     if not is_batch:
@@ -254,7 +255,9 @@ CALLS: dict[str, Callable[[Client], object]] = {
 def test_answer_of_another_program_is_no_refusal(
     call: Callable[[Client], object], status: int
 ) -> None:
-    with pytest.raises(NotUnderstood, match=f"{status} from {SERVER} is not an answer of"):
+    with pytest.raises(
+        NotUnderstood, match=f"{status} from {SERVER} is not a poussetaches response"
+    ):
         call(client_of(Script(Answer(status, {}, b"other", SERVER))))
 
 
@@ -267,20 +270,20 @@ def test_body_of_bytes_is_sent_as_base64() -> None:
 
 
 def test_slices_have_no_more_than_the_server_takes() -> None:
-    tasks = [NewTask("/")] * (2 * MOST_TASKS + 1)
+    tasks = [NewTask("/")] * (2 * MAX_TASKS + 1)
 
     found = list(slices(tasks, new_key=keys()))
 
-    assert [len(one.tasks) for one in found] == [MOST_TASKS, MOST_TASKS, 1]
+    assert [len(one.tasks) for one in found] == [MAX_TASKS, MAX_TASKS, 1]
 
 
 def test_slices_of_large_tasks_are_cut_by_their_bytes() -> None:
-    tasks = [NewTask("/", text="x" * (MOST_BYTES // 3))] * 5
+    tasks = [NewTask("/", text="x" * (MAX_BYTES // 3))] * 5
 
     found = list(slices(tasks, new_key=keys()))
 
     assert [len(one.tasks) for one in found] == [2, 2, 1]
-    assert all(len(one.request.call.body) <= MOST_BYTES for one in found)
+    assert all(len(one.call.body) <= MAX_BYTES for one in found)
 
 
 def test_many_are_pushed_as_lines_and_only_own_keys_tell_what_existed() -> None:
@@ -300,15 +303,15 @@ def test_many_are_pushed_as_lines_and_only_own_keys_tell_what_existed() -> None:
 
 def test_failing_slice_tells_what_was_pushed_and_what_was_not() -> None:
     def tasks() -> Iterator[NewTask]:
-        for number in range(2 * MOST_TASKS + 5):
+        for number in range(2 * MAX_TASKS + 5):
             yield NewTask(f"/{number}")
 
     with pytest.raises(PushFailed) as failed:
-        client_of(Script(ids(MOST_TASKS), problem(409, "key-conflict"))).push_many(tasks())
+        client_of(Script(ids(MAX_TASKS), problem(409, "key-conflict"))).push_many(tasks())
 
-    assert len(failed.value.pushed) == MOST_TASKS
+    assert len(failed.value.pushed) == MAX_TASKS
     assert [task.url for task in failed.value.tasks] == [
-        f"/{number}" for number in range(MOST_TASKS, 2 * MOST_TASKS + 5)
+        f"/{number}" for number in range(MAX_TASKS, 2 * MAX_TASKS + 5)
     ]
     assert isinstance(failed.value.__cause__, Conflict)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 import poussetaches
 import poussetaches.client
-from poussetaches.client.async_client import AsyncClient
-from poussetaches.client.client import Client
+from poussetaches.client.client import AsyncClient, Client
 
 HEAVY = "starlette uvicorn uvloop httptools typer rich prometheus_client sqlite3 asyncio"
 LOADED = f"""
@@ -31,11 +32,11 @@ def loaded_by(statement: str) -> str:
     return result.stdout.strip()
 
 
-def methods_of(kind: type) -> dict[str, inspect.Signature]:
+def methods_of(kind: type) -> dict[str, Callable[..., object]]:
     return {
-        name: inspect.signature(method)
-        for name, method in vars(kind).items()
-        if inspect.isfunction(method) and not name.startswith("_")
+        name: method
+        for name in dir(kind)
+        if not name.startswith("_") and inspect.isfunction(method := getattr(kind, name))
     }
 
 
@@ -67,12 +68,27 @@ def test_every_name_offered_is_there(module: object) -> None:
         module.nothing  # type: ignore[attr-defined]  # noqa: B018  # which is the point
 
 
-def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
-    blocking, awaited = methods_of(Client), methods_of(AsyncClient)
+def test_both_clients_have_the_same_methods_with_the_same_signatures_and_docstrings() -> None:
+    blocking, asynchronous = methods_of(Client), methods_of(AsyncClient)
 
-    assert list(blocking) == list(awaited)
-    for name, signature in blocking.items():
-        assert signature.parameters == awaited[name].parameters, name
-        doc, other = (inspect.getdoc(getattr(kind, name)) for kind in (Client, AsyncClient))
-        assert doc is not None, name
-        assert doc.splitlines()[0] == other, name
+    assert list(blocking) == list(asynchronous)
+    assert {"push", "list", "queues", "schedules", "events", "close"} <= set(blocking)
+    for name, method in blocking.items():
+        other = asynchronous[name]
+        assert inspect.signature(method) == inspect.signature(other), name
+        assert inspect.getdoc(method), name
+        assert inspect.getdoc(method) == inspect.getdoc(other), name
+
+
+def test_methods_of_an_asynchronous_client_are_coroutine_functions() -> None:
+    iterated = {"list", "schedule_runs", "events"}
+
+    for name, method in methods_of(AsyncClient).items():
+        assert inspect.iscoroutinefunction(method) == (name not in iterated), name
+
+
+def test_help_shows_the_methods_of_a_blocking_client_as_functions() -> None:
+    text = pydoc.plain(pydoc.render_doc(Client))
+
+    assert "get(self, id: 'str') -> 'TaskInfo'" in text
+    assert "there is no task with this id" in text

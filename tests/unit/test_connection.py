@@ -4,31 +4,30 @@ import errno
 
 import pytest
 
+from poussetaches.core.cause import Cause
 from poussetaches.engine.connection import not_connected
 
 
 @pytest.mark.parametrize(
-    ("number", "unreachable", "out_of_resources"),
+    ("number", "cause"),
     [
-        (errno.ECONNREFUSED, True, False),
-        (errno.ENETUNREACH, True, False),
-        (errno.EAFNOSUPPORT, True, False),
-        (None, True, False),
-        (errno.EMFILE, False, True),
-        (errno.ENFILE, False, True),
-        (errno.ENOBUFS, False, True),
-        (errno.ENOMEM, False, True),
+        (errno.ECONNREFUSED, Cause.NOT_CONNECTED),
+        (errno.ENETUNREACH, Cause.NOT_CONNECTED),
+        (errno.EAFNOSUPPORT, Cause.NOT_CONNECTED),
+        (None, Cause.NOT_CONNECTED),
+        (errno.EMFILE, Cause.OUT_OF_RESOURCES),
+        (errno.ENFILE, Cause.OUT_OF_RESOURCES),
+        (errno.ENOBUFS, Cause.OUT_OF_RESOURCES),
+        (errno.ENOMEM, Cause.OUT_OF_RESOURCES),
         # Only one destination is out of reach: it is held, and others are sent to.
-        (errno.EADDRNOTAVAIL, True, True),
-        (errno.EAGAIN, True, True),
+        (errno.EADDRNOTAVAIL, Cause.NO_LOCAL_PORT),
+        (errno.EAGAIN, Cause.NO_LOCAL_PORT),
     ],
     ids=lambda value: errno.errorcode.get(value, "unknown") if type(value) is int else "",
 )
-def test_error_number_says_whose_fault_it_is(
-    number: int | None, unreachable: bool, out_of_resources: bool
-) -> None:
+def test_error_number_says_whose_fault_it_is(number: int | None, cause: Cause) -> None:
     outcome = not_connected(number, "the reason")
 
-    assert (outcome.unreachable, outcome.out_of_resources) == (unreachable, out_of_resources)
+    assert outcome.cause is cause
     assert outcome.error is not None
     assert outcome.error.endswith("the reason")

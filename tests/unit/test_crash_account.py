@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from poussetaches.cli.crash_test.account import Account, account_of
-from poussetaches.cli.crash_test.pusher import BACKOFF, Pushed
+from poussetaches.cli.crash_test.load import BACKOFF, Pushed
 from poussetaches.cli.crash_test.receiver import Delivery
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from poussetaches.client import fields as client
+from poussetaches.client import request_fields as client
 from poussetaches.client import results
 from poussetaches.core import queue, retry, task_fields
 from poussetaches.core.queue_fields import QueueFields
@@ -48,7 +48,7 @@ def test_setting_of_a_queue_is_in_responses(kind: type) -> None:
     assert names_of(kind) >= names_of(queue.QueueSettings)
 
 
-@pytest.mark.parametrize("kind", [client.PushFields, results.NewTask])
+@pytest.mark.parametrize("kind", [client.PushFields, client.NewTask])
 def test_field_of_a_push_can_be_pushed_by_the_client(kind: type) -> None:
     pushed = names_of(task_fields.TaskFields) - {"body_base64"} | {"body"}
 

@@ -12,6 +12,7 @@ from poussetaches.server.listener import (
     warn_of_other_port,
 )
 from poussetaches.settings import load_settings
+from poussetaches.settings.table import Listener, Security
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bo
 
 def test_system_gives_up_a_client_that_is_gone_and_keeps_little_for_it() -> None:
     with (
-        listening(load_settings({"port": "0"}, {}, None)) as listener,
+        listening(Listener(port=0), Security()) as listener,
         socket.create_connection(listener.getsockname()),
     ):
         connection, _ = listener.accept()
@@ -77,7 +78,7 @@ def test_other_port_than_the_configured_one_is_warned_about(
     said: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_of_other_port(load_settings(flags, {}, None), address, file)
+    warn_of_other_port(load_settings(flags, {}, None).listener, address, file)
 
     advice = [(each.levelname, each.__dict__["advice"]) for each in caplog.records]
     assert [(level, text.endswith(f"POUSSETACHES_{said}")) for level, text in advice] == (

@@ -16,10 +16,10 @@ import pytest
 from poussetaches.logs import (
     configure_logging,
     dropped_line_count,
-    log_what_python_prints,
+    log_python_errors,
 )
-from poussetaches.logs.configuration import LIBRARIES, LineHandler
 from poussetaches.logs.formatter import OURS, JsonFormatter, TextFormatter
+from poussetaches.logs.setup import LIBRARIES, LineHandler
 
 NOON = 1_795_435_200.123  # 2026-11-23T12:00:00.123Z
 
@@ -223,7 +223,7 @@ def test_dropped_lines_are_reported_as_an_event(pipe: tuple[int, TextIO]) -> Non
 
     assert (line["level"], line["event"], line["count"]) == (
         "warning",
-        "log lines dropped: their reader is too slow",
+        "log lines dropped, the reader is too slow",
         7,
     )
 
@@ -233,7 +233,7 @@ def test_warnings_and_errors_of_python_are_logged(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(place, name, getattr(place, name))  # so that it is put back
     stream = io.StringIO()
     configure_logging("text", "info", stream)
-    log_what_python_prints()
+    log_python_errors()
 
     class Bad:
         def __del__(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 from poussetaches.engine import resolver as resolver_module
 from poussetaches.engine.resolver import FRESH, FRESH_FAILURE, MOST_NAMES, SLOW, Answer, Resolver
@@ -133,18 +134,18 @@ async def test_name_is_looked_up_once_for_all_who_ask(resolver: Resolver, dns: D
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (NOT_FOUND, Outcome(unreachable=True, unknown_host=True)),
+        (NOT_FOUND, Cause.UNKNOWN_HOST),
         # If the DNS does not answer, the name may well exist.
-        (socket.gaierror(socket.EAI_AGAIN, "Try again"), Outcome(unreachable=True)),
-        (UnicodeError("label too long"), Outcome(unreachable=True, unknown_host=True)),
-        (OSError(errno.EIO, "Input/output error"), Outcome(unreachable=True)),
-        (OSError(errno.EMFILE, "Too many open files"), Outcome(out_of_resources=True)),
-        (socket.gaierror(socket.EAI_MEMORY, "No memory"), Outcome(out_of_resources=True)),
+        (socket.gaierror(socket.EAI_AGAIN, "Try again"), Cause.LOOKUP_FAILED),
+        (UnicodeError("label too long"), Cause.UNKNOWN_HOST),
+        (OSError(errno.EIO, "Input/output error"), Cause.LOOKUP_FAILED),
+        (OSError(errno.EMFILE, "Too many open files"), Cause.OUT_OF_RESOURCES),
+        (socket.gaierror(socket.EAI_MEMORY, "No memory"), Cause.OUT_OF_RESOURCES),
     ],
     ids=lambda value: repr(value) if isinstance(value, Exception) else "",
 )
 async def test_error_says_whose_fault_it_is(
-    resolver: Resolver, dns: Dns, error: Exception, expected: Outcome
+    resolver: Resolver, dns: Dns, error: Exception, expected: Cause
 ) -> None:
     dns.errors["app.example"] = error
 
@@ -152,11 +153,7 @@ async def test_error_says_whose_fault_it_is(
 
     assert isinstance(outcome, Outcome)
     assert outcome.error
-    assert (outcome.unreachable, outcome.unknown_host, outcome.out_of_resources) == (
-        expected.unreachable,
-        expected.unknown_host,
-        expected.out_of_resources,
-    )
+    assert outcome.cause is expected
 
 
 async def test_name_without_addresses_is_unknown(resolver: Resolver, dns: Dns) -> None:
@@ -188,7 +185,8 @@ async def test_caller_gets_a_timeout_and_the_lookup_goes_on(resolver: Resolver, 
     outcome = await resolver.addresses("silent.example", limit=0)
 
     assert outcome == Outcome(
-        error="the name silent.example cannot be resolved: no answer within 0 s", unreachable=True
+        error="the name silent.example cannot be resolved: no answer within 0 s",
+        cause=Cause.LOOKUP_FAILED,
     )
     assert resolver.thread_count == 1
 

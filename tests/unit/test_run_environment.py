@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.client.config import read_signing_secrets
-from poussetaches.server.application import child_environment
+from poussetaches.client.environment import read_signing_secrets
+from poussetaches.server.app_processes import child_environment
 from poussetaches.settings import load_settings
 
 SETTINGS = load_settings({}, {"POUSSETACHES_AUTH_KEY": "a key"}, None)
@@ -34,7 +34,7 @@ def test_signing_secrets_are_the_same_on_both_sides() -> None:
 
     given = child_environment({}, settings, "http://127.0.0.1:1")["POUSSETACHES_SIGNING_SECRET"]
 
-    assert read_signing_secrets(given) == settings.signing_secret
+    assert read_signing_secrets(given) == settings.security.signing_secret
 
 
 def test_nothing_is_told_of_what_is_not_set_and_the_rest_stays() -> None:

@@ -14,9 +14,9 @@ def test_application_may_be_sent_to_where_targets_are_limited() -> None:
 
     found = completed(settings, [COMMAND], [URL])
 
-    assert found.base_url == URL
-    assert found.allow_target == ("api.example.com", "127.0.0.1:8123")
+    assert found.queue.base_url == URL
+    assert found.security.allow_target == ("api.example.com", "127.0.0.1:8123")
 
 
 def test_targets_stay_unlimited_when_nothing_limits_them() -> None:
-    assert completed(load_settings({}, {}, None), [COMMAND], [URL]).allow_target == ()
+    assert completed(load_settings({}, {}, None), [COMMAND], [URL]).security.allow_target == ()

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
 from poussetaches.core.errors import SettingsError
+from poussetaches.core.queue import QueueSettings
 from poussetaches.settings import SETTINGS, Setting, Settings, load_settings
-from poussetaches.settings.kinds import shown
+from poussetaches.settings.value_types import env_text
 
 SECRET = "correct-horse"
 WEBHOOK_SECRET = "whsec_" + "A" * 22 + "=="  # 16 bytes
@@ -42,17 +43,19 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "poussetaches.toml"
 
 
-def test_table_and_class_agree() -> None:
-    fields = get_type_hints(Settings)
+def value_of(settings: Settings, name: str) -> object:
+    """Return the value of a setting by its name in the file."""
+    for field in fields(settings):
+        group = getattr(settings, field.name)
+        if hasattr(group, name.removeprefix(group.prefix)) and name.startswith(group.prefix):
+            return getattr(group, name.removeprefix(group.prefix))
+    raise AssertionError(name)
 
-    table = {
-        setting.name: setting.type.value_type
-        if setting.default is not None
-        else setting.type.value_type | None  # type: ignore[operator]  # they are types
-        for setting in SETTINGS
-    }
 
-    assert table == fields
+def test_no_two_settings_have_one_name() -> None:
+    names = [setting.name for setting in SETTINGS]
+
+    assert len(names) == len(set(names))
 
 
 # An empty list and the lack of a secret are "written" by leaving them out.
@@ -61,15 +64,15 @@ WRITTEN = [setting for setting in SETTINGS if setting.default != () and not sett
 
 @pytest.mark.parametrize("setting", WRITTEN, ids=lambda setting: setting.name)
 def test_every_default_is_allowed_in_writing(setting: Setting) -> None:
-    assert setting.read(shown(setting.default)) == setting.default
+    assert setting.read(env_text(setting.default)) == setting.default
 
 
 def test_without_anything_given_the_defaults_hold() -> None:
     settings = load_settings({}, {}, None)
 
-    assert {setting.name: setting.default for setting in SETTINGS} == {
-        setting.name: getattr(settings, setting.name) for setting in SETTINGS
-    }
+    assert settings == Settings()
+    assert settings.queue_settings == QueueSettings()
+    assert settings.retries.max_attempts == settings.original_retries.max_attempts == 12
 
 
 def test_names_in_the_three_places_are_derived() -> None:
@@ -84,8 +87,8 @@ def test_flag_goes_over_environment_over_file_over_default(config: Path) -> None
 
     settings = load_settings({"port": "3", "burst": None}, environ, config)
 
-    assert (settings.port, settings.concurrency, settings.burst) == (3, 2, 1)
-    assert (settings.max_attempts, settings.multiplier) == (1, 4.0)
+    assert (settings.listener.port, settings.queue.concurrency, settings.queue.burst) == (3, 2, 1)
+    assert (settings.retries.max_attempts, settings.retries.multiplier) == (1, 4.0)
 
 
 def test_environment_can_name_the_file(config: Path) -> None:
@@ -93,7 +96,7 @@ def test_environment_can_name_the_file(config: Path) -> None:
 
     settings = load_settings({}, {"POUSSETACHES_CONFIG": str(config)}, None)
 
-    assert settings.port == 1234
+    assert settings.listener.port == 1234
 
 
 def test_what_applications_read_may_be_in_the_same_environment() -> None:
@@ -111,7 +114,7 @@ def test_config_flag_goes_over_the_environments_file(config: Path) -> None:
 
     settings = load_settings({}, {"POUSSETACHES_CONFIG": "/nonexistent"}, config)
 
-    assert settings.port == 1234
+    assert settings.listener.port == 1234
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ def test_config_flag_goes_over_the_environments_file(config: Path) -> None:
 def test_text_is_read(name: str, text: str, value: object) -> None:
     settings = from_environment(**{name.upper(): text})
 
-    assert getattr(settings, name) == value
+    assert value_of(settings, name) == value
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_impossible_value_is_refused_by_name_source_and_rule(name: str, text: st
     message = error_of(environ={setting.env: text})
 
     assert message.startswith(f"{name}: ")
-    assert f"environment {setting.env} is not possible" in message
+    assert f"environment {setting.env} is not valid" in message
     assert message.endswith(f"give {setting.allowed}")
 
 
@@ -245,7 +248,7 @@ def test_value_of_a_wrong_type_in_the_file_is_refused(config: Path, line: str) -
 
     message = error_of(config=config)
 
-    assert f"from {config} is not possible" in message
+    assert f"from {config} is not valid" in message
 
 
 def test_file_can_use_the_types_of_toml(config: Path) -> None:
@@ -256,25 +259,32 @@ def test_file_can_use_the_types_of_toml(config: Path) -> None:
 
     settings = load_settings({}, {}, config)
 
-    assert (settings.port, settings.timeout, settings.start_paused) == (1, 5.0, True)
-    assert (settings.rate, settings.dead_on) == (2.0, (404, "5xx"))
-    assert (settings.key_target, settings.data_dir) == (("example.com",), Path("tasks"))
-    assert settings.max_age is None
+    assert (settings.listener.port, settings.queue.timeout, settings.delivery.start_paused) == (
+        1,
+        5.0,
+        True,
+    )
+    assert (settings.queue.rate, settings.retries.dead_on) == (2.0, (404, "5xx"))
+    assert (settings.security.key_target, settings.storage.data_dir) == (
+        ("example.com",),
+        Path("tasks"),
+    )
+    assert settings.retries.max_age is None
 
 
 def test_flag_is_named_in_its_error() -> None:
     message = error_of({"port": "http"})
 
     assert message == (
-        "port: 'http' from flag --port is not possible; give a whole number from 0 to 65535"
+        "port: 'http' from flag --port is not valid; give a whole number from 0 to 65535"
     )
 
 
 def test_repeated_flags_are_one_list() -> None:
     settings = from_flags(dead_on=["404", "410,5xx"], key_target=[])
 
-    assert settings.dead_on == (404, 410, "5xx")
-    assert settings.key_target == ()
+    assert settings.retries.dead_on == (404, 410, "5xx")
+    assert settings.security.key_target == ()
 
 
 def test_long_bad_value_is_cut_in_the_error() -> None:
@@ -355,14 +365,14 @@ def test_secret_is_read_from_its_file_without_the_line_ending(tmp_path: Path, en
     file = tmp_path / "key"
     file.write_bytes((SECRET + ending).encode())
 
-    assert from_environment(AUTH_KEY_FILE=str(file)).auth_key == SECRET
+    assert from_environment(AUTH_KEY_FILE=str(file)).security.auth_key == SECRET
 
 
 def test_secret_can_be_in_the_environment_or_the_file(config: Path) -> None:
     config.write_text(f"auth_key = '{SECRET}'\n")
 
-    assert from_environment(AUTH_KEY=SECRET).auth_key == SECRET
-    assert load_settings({}, {}, config).auth_key == SECRET
+    assert from_environment(AUTH_KEY=SECRET).security.auth_key == SECRET
+    assert load_settings({}, {}, config).security.auth_key == SECRET
 
 
 def test_secret_given_twice_is_refused_without_showing_it(tmp_path: Path) -> None:
@@ -384,7 +394,7 @@ def test_impossible_secret_is_refused_without_showing_it(tmp_path: Path, content
 
     message = error_of(environ={"POUSSETACHES_AUTH_KEY_FILE": str(file)})
 
-    assert message.startswith("auth_key: the value (not shown) from file")
+    assert message.startswith("auth_key: the secret from file")
     assert SECRET not in message
 
 
@@ -404,7 +414,7 @@ def test_impossible_secret_is_refused_without_showing_it(tmp_path: Path, content
 def test_secret_that_breaks_its_rule_is_refused_without_showing_it(name: str, text: str) -> None:
     message = error_of(environ={f"POUSSETACHES_{name}": text})
 
-    assert message.startswith(f"{name.lower()}: the value (not shown) from environment")
+    assert message.startswith(f"{name.lower()}: the secret from environment")
     assert SECRET not in message
 
 
@@ -412,20 +422,22 @@ def test_secret_that_breaks_its_rule_is_refused_without_showing_it(name: str, te
 def test_password_of_a_base_url_that_is_refused_is_not_shown(url: str) -> None:
     message = error_of(environ={"POUSSETACHES_BASE_URL": url.format(SECRET)})
 
-    assert "://***@app' from environment POUSSETACHES_BASE_URL is not possible" in message
+    assert "://***@app' from environment POUSSETACHES_BASE_URL is not valid" in message
     assert SECRET not in message
 
 
 def test_two_signing_secrets_can_be_a_list_in_the_file(config: Path) -> None:
     config.write_text(f"signing_secret = ['{'n' * 16}', '{'o' * 16}']\n")
 
-    assert load_settings({}, {}, config).signing_secret == (b"n" * 16, b"o" * 16)
+    assert load_settings({}, {}, config).security.signing_secret == (b"n" * 16, b"o" * 16)
 
 
 def test_read_token_alone_is_refused() -> None:
     message = error_of(environ={"POUSSETACHES_READ_TOKEN": SECRET})
 
-    assert message.startswith("read_token: environment POUSSETACHES_READ_TOKEN needs an api_token")
+    assert message.startswith(
+        "read_token: environment POUSSETACHES_READ_TOKEN requires an api_token"
+    )
     assert SECRET not in message
 
 
@@ -434,14 +446,16 @@ def test_read_token_that_is_the_api_token_is_refused() -> None:
         environ={"POUSSETACHES_READ_TOKEN": SECRET, "POUSSETACHES_API_TOKEN": SECRET}
     )
 
-    assert message.startswith("read_token: environment POUSSETACHES_READ_TOKEN is the api_token")
+    assert message.startswith(
+        "read_token: environment POUSSETACHES_READ_TOKEN is the same as the api_token"
+    )
     assert SECRET not in message
 
 
 def test_two_tokens_are_possible() -> None:
     settings = from_environment(API_TOKEN="writes", READ_TOKEN="reads")
 
-    assert (settings.api_token, settings.read_token) == ("writes", "reads")
+    assert (settings.security.api_token, settings.security.read_token) == ("writes", "reads")
 
 
 @pytest.mark.parametrize(
@@ -453,7 +467,7 @@ def test_two_tokens_are_possible() -> None:
     ],
 )
 def test_attempts_time_out_soon_in_test_mode(flags: dict[str, object], timeout: float) -> None:
-    assert load_settings(flags, {}, None).timeout == timeout
+    assert load_settings(flags, {}, None).queue.timeout == timeout
 
 
 def test_secret_of_a_wrong_type_is_not_shown(config: Path) -> None:
@@ -488,8 +502,8 @@ def test_socket_and_address_together_are_refused(other: str) -> None:
     message = error_of({"uds": "/run/p.sock"}, {f"POUSSETACHES_{other.upper()}": values[other]})
 
     assert message == (
-        f"uds: flag --uds cannot go with {other} from environment POUSSETACHES_{other.upper()};"
-        " give one of them"
+        f"uds: flag --uds conflicts with {other} from environment POUSSETACHES_{other.upper()};"
+        " remove one of them"
     )
 
 
@@ -498,19 +512,19 @@ def test_shortest_backoff_above_the_longest_is_refused(prefix: str) -> None:
     message = error_of({f"{prefix}min_backoff": "10", f"{prefix}max_backoff": "5"})
 
     assert message.startswith(f"{prefix}min_backoff: 10 from flag --")
-    assert f"is above {prefix}max_backoff, 5 from flag" in message
+    assert f"is greater than {prefix}max_backoff, 5 from flag" in message
 
 
 def test_equal_backoffs_and_no_longest_backoff_are_possible() -> None:
     settings = from_flags(min_backoff="5", max_backoff="5", original_min_backoff="1000000")
 
-    assert (settings.min_backoff, settings.original_max_backoff) == (5.0, None)
+    assert (settings.retries.min_backoff, settings.original_retries.max_backoff) == (5.0, None)
 
 
 def test_longest_backoff_below_the_default_shortest_names_the_defaults() -> None:
     message = error_of({"max_backoff": "0.5"})
 
-    assert "min_backoff: 1 from the defaults is above max_backoff, 0.5 from flag" in message
+    assert "min_backoff: 1 from the defaults is greater than max_backoff, 0.5 from flag" in message
 
 
 def test_every_setting_is_documented() -> None:
@@ -525,5 +539,5 @@ def test_every_setting_is_documented() -> None:
 def test_own_environment_is_not_read_behind_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POUSSETACHES_PORT", "1")
 
-    assert load_settings({}, {}, None).port == 7991
-    assert load_settings({}, os.environ, None).port == 1
+    assert load_settings({}, {}, None).listener.port == 7991
+    assert load_settings({}, os.environ, None).listener.port == 1

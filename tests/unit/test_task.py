@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.queue import Lane
 from poussetaches.core.retry import RetryPolicy
@@ -68,7 +69,7 @@ def expiring(seconds: float) -> Task:
         pytest.param(TASK, make_outcome(302), POLICY, RETRY, id="redirect"),
         pytest.param(TASK, make_outcome(404), POLICY, RETRY, id="404"),
         pytest.param(TASK, make_outcome(), POLICY, RETRY, id="no answer"),
-        pytest.param(TASK, make_outcome(unreachable=True), POLICY, RETRY, id="not sent"),
+        pytest.param(TASK, make_outcome(cause=Cause.NOT_CONNECTED), POLICY, RETRY, id="not sent"),
         # A truncated body fails with any status, and proves no refusal.
         pytest.param(TASK, make_outcome(200, error="cut"), POLICY, RETRY, id="broken 200"),
         pytest.param(TASK, make_outcome(410, error="cut"), DEAD_ON, RETRY, id="broken dead_on"),

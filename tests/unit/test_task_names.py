@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from poussetaches.client.names import imported_name
+from poussetaches.client.task_names import imported_name
 
 
 def main_module(file: Path | None, *, spec: str | None = None) -> ModuleType:

@@ -12,9 +12,9 @@ import pytest
 from poussetaches.celery_style import celery_style
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client
-from poussetaches.client.current import current_task
-from poussetaches.client.outcome import GiveUp
-from poussetaches.client.receive import Receiver
+from poussetaches.client.current_task import current_task
+from poussetaches.client.handler_exception import GiveUp
+from poussetaches.client.receiver import Receiver
 from poussetaches.client.results import EndedTask, LastAttempt
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.callback import callback_of
@@ -138,11 +138,11 @@ def not_a_task(ended: EndedTask) -> None: ...
         (lambda: 7, "7 is neither a URL nor a task"),
         (
             lambda: define_notify(make_tasks()),
-            "app.notify is a task of another Tasks object; give its URL",
+            "app.notify belongs to another Tasks object; use its URL",
         ),
         (
             lambda: define_notify(make_tasks()).options(queue="slow"),
-            "push options do not apply to callbacks; give the task app.notify itself",
+            "push options do not apply to callbacks; use the task app.notify itself",
         ),
     ],
     ids=["function", "number", "another application's", "options"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poussetaches.client.config import (
+from poussetaches.client.environment import (
     Mode,
     read_mode,
     read_public_prefix,
@@ -26,7 +26,7 @@ def test_mode_is_read(text: str | None, mode: Mode) -> None:
 
 
 def test_unknown_mode_is_refused() -> None:
-    with pytest.raises(SettingsError, match="MODE is 'eager'; give push or immediate"):
+    with pytest.raises(SettingsError, match="MODE is 'eager'; use 'push' or 'immediate'"):
         read_mode("eager")
 
 
@@ -42,7 +42,7 @@ def test_secret_is_read_from_its_variable_or_its_file(tmp_path: Path) -> None:
 def test_secret_that_is_given_twice_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
 
-    with pytest.raises(SettingsError, match="keep one of them"):
+    with pytest.raises(SettingsError, match="remove one of them"):
         read_secret({NAME: "given", NAME + "_FILE": missing}, NAME)
     with pytest.raises(SettingsError, match=f"environment {NAME}_FILE: cannot read '{missing}'"):
         read_secret({NAME + "_FILE": missing}, NAME)

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from poussetaches.client.current import (
+from poussetaches.client.current_task import (
     CurrentTask,
     NoCurrentTask,
     TaskLogFilter,

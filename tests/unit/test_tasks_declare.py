@@ -11,12 +11,17 @@ from typing import Any, cast
 import pytest
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError
-from poussetaches.client.declare import Background, DeclarationRefused, declare_until_done
+from poussetaches.client.declaration_sender import (
+    Background,
+    DeclarationRefused,
+    declare_until_done,
+)
 from poussetaches.client.errors import Busy, Conflict, InvalidRequest, NoAnswer, Refused
-from poussetaches.client.results import DeclaredSchedules, RefusedSchedule
+from poussetaches.client.results import DeclaredSchedules
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.probe import DeclarationStatus, Refusal
 from poussetaches.core.queue_fields import EXAMPLES
+from poussetaches.core.responses import RefusedSchedule
 from tests.application import RecordingPusher, make_tasks
 
 
@@ -237,7 +242,7 @@ def test_example_in_a_refusal_is_allowed(setting: str, example: Any) -> None:
 def test_name_and_base_url_of_queues_are_checked() -> None:
     tasks = make_tasks()
 
-    with pytest.raises(DefinitionError, match="'a b' cannot be a name"):
+    with pytest.raises(DefinitionError, match="'a b' is not a valid name"):
         tasks.queue("a b")
     with pytest.raises(DefinitionError, match=r"base_url='shop'.*must begin with http"):
         make_tasks(base_url="shop")
@@ -264,7 +269,7 @@ def test_rule_of_runs_that_the_server_would_refuse_is_refused(
 
 
 def test_schedule_needs_a_name_that_the_server_allows() -> None:
-    with pytest.raises(DefinitionError, match="'_private' cannot be a name"):
+    with pytest.raises(DefinitionError, match="'_private' is not a valid name"):
         make_tasks().cron("@daily", name="_private")(lambda: None)
 
 
@@ -359,7 +364,7 @@ def test_declaration_is_repeated_until_the_server_takes_it(
 
     assert script.calls == 9
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert caplog.messages[0] == "queues and schedules not declared yet: away; again in 1 s"
+    assert caplog.messages[0] == "queues and schedules not declared yet: away; retrying in 1 s"
     assert caplog.messages[-1] == "queues and schedules declared"
 
 
@@ -375,9 +380,9 @@ def test_declaration_is_repeated_until_the_server_takes_it(
             id="server",
         ),
         pytest.param(
-            ArgumentError("size", "it is missing"),
-            ["queues and schedules not declared: argument size: it is missing"],
-            DeclarationStatus("failing", "argument size: it is missing"),
+            ArgumentError("size", "it is required"),
+            ["queues and schedules not declared: argument size: it is required"],
+            DeclarationStatus("failing", "argument size: it is required"),
             id="code",
         ),
     ],
@@ -490,11 +495,11 @@ def test_one_task_may_have_several_schedules() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "reason"),
     [
-        ("a b", {}, "cannot be a name"),
+        ("a b", {}, "is not a valid name"),
         ("other", {"cron": "0 25 * * *"}, "25"),
         ("other", {"timezone": "Mars"}, "Mars"),
         ("other", {"arguments": {"region": 1}}, "schedule other: argument region"),
-        ("other", {"arguments": {}}, "argument region: it is missing"),
+        ("other", {"arguments": {}}, "argument region: it is required"),
         ("other", {"arguments": {"area": "eu"}}, "argument area"),
         ("other", {"arguments": ("eu",)}, "schedule 'other': arguments=('eu',) is not allowed: g"),
         (
@@ -507,7 +512,7 @@ def test_one_task_may_have_several_schedules() -> None:
             {"timezon": "UTC"},
             "schedule 'other': unknown option 'timezon'; the options are",
         ),
-        ("taken", {"cron": "0 7 * * *"}, "there is a schedule 'taken' already"),
+        ("taken", {"cron": "0 7 * * *"}, "the schedule 'taken' is already defined"),
     ],
 )
 def test_schedule_that_cannot_be_declared_is_refused_where_it_is_written(
@@ -596,7 +601,7 @@ def test_schedule_of_another_task_or_with_other_options_needs_another_name() -> 
     tasks.schedule("nightly", first.options(queue="slow"), cron="0 6 * * *")
 
     for another in (first, second, first.options(queue="fast")):
-        with pytest.raises(DefinitionError, match="there is a schedule 'nightly' already"):
+        with pytest.raises(DefinitionError, match="the schedule 'nightly' is already defined"):
             tasks.schedule("nightly", another, cron="0 6 * * *")
 
 

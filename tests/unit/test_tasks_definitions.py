@@ -104,7 +104,7 @@ def test_callable_whose_call_runs_nothing_is_refused(
 
 @pytest.mark.parametrize("function", [functools.partial(add, b=2), Adder()])
 def test_callable_without_a_name_needs_one(function: Callable[..., object]) -> None:
-    with pytest.raises(DefinitionError, match="has no name of its own; give one with name="):
+    with pytest.raises(DefinitionError, match="has no name; pass name="):
         make_tasks().task(function)
 
 
@@ -159,7 +159,7 @@ def two_objects(tasks: Tasks) -> None:
     [two_closures, two_wrappers, two_lambdas, two_methods, two_schedules, two_objects],
 )
 def test_second_function_of_the_same_name_is_refused(define: Callable[[Tasks], None]) -> None:
-    with pytest.raises(DefinitionError, match=r"there is a task .* already"):
+    with pytest.raises(DefinitionError, match=r"the task .* is already defined"):
         define(make_tasks())
 
 
@@ -230,7 +230,7 @@ def test_function_defined_again_in_an_interactive_session_replaces_the_former(
         ({"retry": {"jitters": 1}}, "task 'app.job': retry={'jitters': 1} is not allowed"),
         (
             {"max_attempts": 3, "retry": {"max_attempts": 4}},
-            "task 'app.job': max_attempts is given twice, also in retry; remove one of them",
+            "task 'app.job': max_attempts is set twice, also in retry; remove one of them",
         ),
         (
             {"retry": 3},

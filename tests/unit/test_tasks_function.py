@@ -17,14 +17,16 @@ import pytest
 from poussetaches.client import option_rules
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import AsyncClient, Client
-from poussetaches.client.config import Keys
-from poussetaches.client.current import current_task
+from poussetaches.client.client_pusher import ClientPusher, push_fields
+from poussetaches.client.current_task import current_task
+from poussetaches.client.environment import Keys
 from poussetaches.client.errors import NotFound
-from poussetaches.client.handle import NoResult, Pushed, ResultTruncated, TaskFailed
-from poussetaches.client.modes import KEPT, ClientPusher, ImmediatePusher, push_fields
+from poussetaches.client.handler_exception import RetryLater
+from poussetaches.client.immediate_pusher import MAX_ENDED_TASKS, ImmediatePusher
 from poussetaches.client.options import PushOptionFields
-from poussetaches.client.outcome import RetryLater
-from poussetaches.client.results import NewTask, TaskInfo
+from poussetaches.client.push_handle import NoResult, Pushed, ResultTruncated, TaskFailed
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import TaskInfo
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import SettingsError
 from tests.application import KEY, NOW, RecordingPusher, make_attempt, make_info, make_tasks
@@ -83,7 +85,7 @@ def test_tasks_are_listed_once_each() -> None:
 
 @pytest.mark.parametrize("name", ["naïve", "a/b", "a b", ".a", "_check", "x" * 201])
 def test_name_that_cannot_be_one_is_refused(name: str) -> None:
-    with pytest.raises(DefinitionError, match=r"cannot be (a name|called)"):
+    with pytest.raises(DefinitionError, match=r"is not a valid name|is a reserved task name"):
         make_tasks().task(name=name)(lambda: None)
 
 
@@ -104,7 +106,7 @@ def test_name_that_is_taken_is_refused(taken: str) -> None:
     def one() -> None: ...
 
     with pytest.raises(
-        DefinitionError, match=f"there is a task '{taken}' already, the .*one; give"
+        DefinitionError, match=f"the task '{taken}' is already defined, by the .*one; give"
     ):
 
         @tasks.task(name=taken)
@@ -132,7 +134,7 @@ def test_task_cannot_be_made_a_task_again() -> None:
     @tasks.task(name="app.one")
     def one() -> None: ...
 
-    with pytest.raises(DefinitionError, match=r"app\.one is a task already"):
+    with pytest.raises(DefinitionError, match=r"app\.one is already a task"):
         tasks.task(one)
 
 
@@ -144,7 +146,7 @@ def test_argument_that_is_sure_not_to_travel_is_refused_at_the_definition() -> N
 
 
 def test_name_of_the_application_must_be_one() -> None:
-    with pytest.raises(DefinitionError, match="'my shop' cannot be a name"):
+    with pytest.raises(DefinitionError, match="'my shop' is not a valid name"):
         Tasks(name="my shop")
 
 
@@ -242,7 +244,7 @@ async def test_argument_that_cannot_travel_is_refused_at_the_push() -> None:
     with tasks.use(pusher):
         with pytest.raises(ArgumentError, match="argument user_id: Expected `int`, got `str`"):
             send.push("x")  # type: ignore[arg-type]
-        with pytest.raises(ArgumentError, match="argument user_id: it is missing"):
+        with pytest.raises(ArgumentError, match="argument user_id: it is required"):
             await send.apush()  # type: ignore[call-arg]
 
     assert pusher.pushed == []
@@ -285,7 +287,7 @@ A_MOMENT = "must be a date and time with a time zone; for example"
         ({"queue": "my queue"}, "queue='my queue' is not allowed: must be a letter or a digit"),
         ({"retry": {"tries": 3}}, "retry.tries is not known here"),
         ({"retry": 3, "max_attempts": 3}, "retry=3 is not allowed: must be an object"),
-        ({"retry": {"max_attempts": 4}, "max_attempts": 3}, "max_attempts is given twice"),
+        ({"retry": {"max_attempts": 4}, "max_attempts": 3}, "max_attempts is set twice"),
         ({"on_dead": "report"}, "on_dead='report' is not allowed: must begin with /, http"),
     ],
     ids=str,
@@ -414,17 +416,25 @@ def test_result_of_a_handler_that_returns_nothing_is_none() -> None:
 def test_result_that_was_cut_off_is_refused() -> None:
     attempt = make_attempt(response_body='"xxx', response_truncated=True)
 
-    with pytest.raises(ResultTruncated, match="longer than the 64 KiB"):
+    with pytest.raises(ResultTruncated, match="longer than 64 KiB"):
         handle(make_info(attempts=[attempt])).result(1)
 
 
 @pytest.mark.parametrize(
     ("attempts", "return_type", "reason"),
     [
-        ([], int, "the attempts of the task are not kept"),
+        ([], int, "the server has no attempts of this task"),
         ([make_attempt(response_body="")], int, "has no JSON"),
-        ([make_attempt(response_body="<html>")], int, "is not what it says: JSON is malformed"),
-        ([make_attempt(response_body='"x"')], int, "is not what it says: Expected `int`"),
+        (
+            [make_attempt(response_body="<html>")],
+            int,
+            "does not match its return type: JSON is malformed",
+        ),
+        (
+            [make_attempt(response_body='"x"')],
+            int,
+            "does not match its return type: Expected `int`",
+        ),
         ([make_attempt(response_body="{}")], Tasks, "values of Tasks cannot be encoded"),
     ],
 )
@@ -446,7 +456,7 @@ def test_result_of_a_dead_task_is_its_failure() -> None:
 
 @pytest.mark.parametrize("state", ["waiting", "running"])
 def test_result_that_is_not_there_in_time_is_a_timeout(state: str) -> None:
-    with pytest.raises(TimeoutError, match=f"task-1 has not ended; it is {state}"):
+    with pytest.raises(TimeoutError, match=f"task-1 has not ended; its state is {state}"):
         handle(make_info(state=state)).result(1)
 
 
@@ -498,7 +508,10 @@ def test_task_that_fails_in_immediate_mode_is_dead(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.INFO), pytest.raises(TaskFailed, match="exhausted: not yet"):
         fail.options(delay=60).push().result(0)
     assert pushed.refresh().last_status == 503
-    assert "immediate mode runs /_poussetaches/app.fail now, and not at its time" in caplog.text
+    assert (
+        "immediate mode ignores delay and run_at; running /_poussetaches/app.fail now"
+        in caplog.text
+    )
 
 
 def test_immediate_mode_forgets_old_tasks() -> None:
@@ -509,7 +522,7 @@ def test_immediate_mode_forgets_old_tasks() -> None:
     def handler() -> None: ...
 
     with tasks.use(pusher):
-        pushed = [handler.push() for _ in range(KEPT + 1)]
+        pushed = [handler.push() for _ in range(MAX_ENDED_TASKS + 1)]
 
     assert pushed[1].result(0) is None
     with pytest.raises(NotFound):
@@ -522,7 +535,7 @@ def test_unknown_mode_is_refused_at_the_push() -> None:
     @tasks.task
     def handler() -> None: ...
 
-    with pytest.raises(SettingsError, match="give push or immediate"):
+    with pytest.raises(SettingsError, match="use 'push' or 'immediate'"):
         handler.push()
 
 
@@ -571,7 +584,7 @@ def test_handle_needs_an_id(given: Any) -> None:
     for make in (tasks.handle, task.handle):
         with pytest.raises(ArgumentError) as refused:
             make(given)
-        assert str(refused.value) == f"{given!r} is not an id or a name; give a string"
+        assert str(refused.value) == f"{given!r} is not an id or a name; use a non-empty string"
 
 
 def test_handle_of_an_earlier_push_reads_its_state_and_result() -> None:
@@ -607,7 +620,10 @@ def test_result_is_not_waited_for_unless_it_is_said() -> None:
     pusher = RecordingPusher(make_info("task-7", state="running"))
     tasks = make_tasks()
 
-    with tasks.use(pusher), pytest.raises(TimeoutError, match="has not ended; it is running"):
+    with (
+        tasks.use(pusher),
+        pytest.raises(TimeoutError, match="has not ended; its state is running"),
+    ):
         tasks.handle("task-7").result()
 
     assert pusher.waited == [0.0]

@@ -16,17 +16,17 @@ from inspect import Parameter
 import pytest
 
 from poussetaches import __version__
-from poussetaches.client.admission import (
+from poussetaches.client.current_task import NoCurrentTask, current_task
+from poussetaches.client.declaration_sender import DeclarationRefused
+from poussetaches.client.delivery_auth import (
     MAX_BODY,
     MAX_REFUSED_BODY,
     TOLERANCE,
     IncomingRequest,
     Reply,
 )
-from poussetaches.client.current import NoCurrentTask, current_task
-from poussetaches.client.declare import DeclarationRefused
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Delivery, Receiver
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.receiver import Delivery, Receiver
 from poussetaches.client.results import EndedTask, ProgressReport
 from poussetaches.client.tasks import Tasks
 from poussetaches.core.probe import Refusal, declaration_in, probe_answer_in
@@ -153,7 +153,7 @@ async def test_result_that_has_no_json_does_not_make_the_task_fail(
     reply = await run(receiver_of(tasks), delivery(handler))
 
     assert reply == Reply(200)
-    assert f"task app.handler: its return value is not kept: {reason}" in caplog.text
+    assert f"task app.handler: its return value was not sent: {reason}" in caplog.text
 
 
 # Who may call
@@ -168,7 +168,7 @@ async def test_wrong_key_is_refused(run: Run, given: str) -> None:
 
     assert (reply.status, text_of(reply)) == (
         401,
-        "the header Poussetaches-Auth-Key is missing or wrong\n",
+        "the header Poussetaches-Auth-Key is missing or wrong\npoussetaches-refusal: wrong-key\n",
     )
 
 
@@ -219,7 +219,7 @@ def test_key_that_cannot_be_read_refuses_everything(caplog: pytest.LogCaptureFix
     reply = receiver_of(Tasks(environ=environ)).run(delivery("_check"))
 
     assert reply.status == 503
-    assert "both POUSSETACHES_AUTH_KEY and POUSSETACHES_AUTH_KEY_FILE are given" in caplog.text
+    assert "both POUSSETACHES_AUTH_KEY and POUSSETACHES_AUTH_KEY_FILE are set" in caplog.text
 
 
 CHECK = delivery("_check", body=b"{}")
@@ -300,7 +300,8 @@ def test_task_id_must_be_the_signed_one() -> None:
 
     assert (reply.status, text_of(reply)) == (
         401,
-        "the signature is for another task than the one in Poussetaches-Task-ID\n",
+        "the signature is for a different task than Poussetaches-Task-ID\n"
+        "poussetaches-refusal: wrong-signature\n",
     )
 
 
@@ -323,7 +324,10 @@ def test_server_that_signs_no_requests_is_said_to_be_too_old() -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (CHECK, "Poussetaches-Signature is missing: give the server POUSSETACHES_SIGNING_SECRET"),
+        (
+            CHECK,
+            "Poussetaches-Signature is missing; set POUSSETACHES_SIGNING_SECRET on the server",
+        ),
         (signed(CHECK, OLD_SECRET), "the path or the query of '/_poussetaches/_check'"),
         (
             signed(CHECK, NEW_SECRET, at=NOW - 3600),
@@ -612,7 +616,7 @@ async def test_arguments_that_do_not_fit_are_named_in_the_answer(run: Run) -> No
 
     reply = await run(receiver_of(tasks), delivery(handler, {"user": 1}))
 
-    assert (reply.status, text_of(reply)) == (422, "argument user_id: it is missing\n")
+    assert (reply.status, text_of(reply)) == (422, "argument user_id: it is required\n")
 
 
 def test_handler_whose_types_cannot_be_read_fails() -> None:
@@ -646,7 +650,7 @@ async def test_task_that_asks_for_a_wait_gets_it(run: Run, after: float, seconds
 
 @pytest.mark.parametrize("after", [-1, float("inf"), float("nan")])
 def test_wait_that_cannot_be_is_refused(after: float) -> None:
-    with pytest.raises(ValueError, match="give a number of seconds"):
+    with pytest.raises(ValueError, match="use a number of seconds"):
         RetryLater(after=after)
 
 
@@ -679,7 +683,7 @@ def test_wait_that_the_server_cuts_is_logged(
 
     found = [it.getMessage() for it in caplog.records if it.levelno == logging.WARNING]
     assert bool(found) is (cut_to is not None)
-    assert all(line.endswith(f"max_retry_after limits that to {cut_to}") for line in found)
+    assert all(line.endswith(f"max_retry_after limits the wait to {cut_to}") for line in found)
 
 
 async def test_task_that_gives_up_is_not_tried_again(run: Run) -> None:

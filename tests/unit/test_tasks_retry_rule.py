@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from poussetaches.client.arguments import DefinitionError
-from poussetaches.client.outcome import GiveUp, RetryLater
-from poussetaches.client.receive import Receiver
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.receiver import Receiver
 from tests.application import NOW, delivery, make_tasks
 
 Kinds = Sequence[type[Exception]]

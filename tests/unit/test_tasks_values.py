@@ -503,11 +503,13 @@ def test_argument_that_is_nested_deeper_is_refused_with_the_limit(
     with pytest.raises(ArgumentError) as refusal:
         taking(hint).encode((make(depth),), {})
 
-    assert str(refusal.value) == "argument it: it is nested more than 63 deep, which is the limit"
+    assert str(refusal.value) == "argument it: it is nested more than 63 levels deep, the maximum"
 
 
 def test_each_of_variable_arguments_may_be_nested_62_deep() -> None:
-    with pytest.raises(ArgumentError, match="argument items: it is nested more than 62 deep"):
+    with pytest.raises(
+        ArgumentError, match="argument items: it is nested more than 62 levels deep"
+    ):
         Arguments(many).encode((nested(63),), {})
 
 
@@ -516,10 +518,10 @@ def test_each_of_variable_arguments_may_be_nested_62_deep() -> None:
 def test_body_that_is_nested_deeper_is_refused_on_arrival(name: bytes, depth: int) -> None:
     body = b'{"%s": %s%s}' % (name, b"[" * (depth - 1), b"]" * (depth - 1))
 
-    with pytest.raises(ArgumentError, match="the body is nested more than 64 deep"):
+    with pytest.raises(ArgumentError, match="the body is nested more than 64 levels deep"):
         Arguments(many).decode(body)
 
 
 def test_result_that_is_nested_too_deeply_has_no_json() -> None:
-    with pytest.raises(CodecError, match="It is nested too deeply"):
+    with pytest.raises(CodecError, match="The value is nested too deeply"):
         encode_json(nested(100_000))

@@ -135,6 +135,8 @@ def test_attempt_shows_everything_that_is_kept() -> None:
     attempt = make_attempt(
         3,
         round=2,
+        error="broke off",
+        cause="connection_lost",
         key_sent=True,
         response_truncated=True,
         progress=Progress(done=1, total=2, note="half", at=NOW),
@@ -147,7 +149,8 @@ def test_attempt_shows_everything_that_is_kept() -> None:
         "started_at": SHOWN_NOW,
         "duration": 0.25,
         "status": 500,
-        "error": None,
+        "error": "broke off",
+        "cause": "connection_lost",
         "response_body": "went wrong",
         "response_truncated": True,
         "auth_key": "sent",

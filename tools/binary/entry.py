@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from poussetaches.program import LAUNCH, restore_environment
+from poussetaches.relaunch import LAUNCH, restore_environment
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 UNPACKED = "_MEI*"  # the loader's temporary folders

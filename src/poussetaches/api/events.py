@@ -349,7 +349,7 @@ class EventStream(Response):
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        # The server aborts a connection whose client never reads (server/patience.py).
+        # The server aborts a connection whose client never reads (server/connection_limits.py).
         patience = GOODBYE if self._hub.closed else None
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):

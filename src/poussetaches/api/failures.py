@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from poussetaches.api.endpoint import Endpoint, answer, read_query
 from poussetaches.api.views import shown
+from poussetaches.core.responses import FailureGroupResponse
 from poussetaches.core.task import TaskState
 from poussetaches.core.task_fields import ShownTime
 from poussetaches.store.base import FailureCount, Store
@@ -21,18 +22,8 @@ class FailuresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: Literal["dead", "failing"] = "dead"
 
 
-class GroupView(msgspec.Struct, kw_only=True, frozen=True):
+class GroupView(FailureGroupResponse[ShownTime], kw_only=True, frozen=True):
     """A failure group, with how many tasks it has, since when, and one of them."""
-
-    group: str
-    queue: str
-    url_path: str
-    status: int | None
-    error: str
-    count: int
-    first_at: ShownTime
-    last_at: ShownTime
-    example_id: str
 
 
 class FailureList(msgspec.Struct, frozen=True):

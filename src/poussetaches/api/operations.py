@@ -17,6 +17,7 @@ from poussetaches.api.views import shown
 from poussetaches.core.errors import QueueNotFound
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.queue import Name, QueueCounts, total_of
+from poussetaches.core.responses import HeldOrigin, MinuteResponse, StatsResponse, StoreState
 from poussetaches.core.task import TaskState
 from poussetaches.core.task_fields import ShownTime
 from poussetaches.engine.stats import ALL_QUEUES, Stats
@@ -49,45 +50,18 @@ class StatsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     queue: Name | None = None
 
 
-class HeldOrigin(msgspec.Struct, frozen=True):
-    """An origin that nothing is sent to, and why it could not be reached last."""
-
-    origin: str
-    error: str
-
-
-class StoreView(msgspec.Struct, frozen=True, kw_only=True):
+class StoreView(StoreState, frozen=True, kw_only=True):
     """How the store does."""
 
-    used_bytes: int
-    free_bytes: int | None
-    trouble: str | None
 
-
-class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
+class MinuteView(MinuteResponse[ShownTime], frozen=True, kw_only=True):
     """What happened in the minute that began at ``minute``. Spans are seconds."""
 
-    minute: ShownTime
-    pushed: int
-    started: int
-    succeeded: int
-    failed: int
-    died: int
-    lateness_p50: float | None
-    lateness_p95: float | None
-    duration_p50: float | None
-    duration_p95: float | None
 
-
-class StatsView(msgspec.Struct, frozen=True, kw_only=True):
+class StatsView(StatsResponse[ShownTime], frozen=True, kw_only=True):
     """The server at a glance. Counts, age and minutes are of the queue that was asked for."""
 
-    now: ShownTime
     counts: QueueCounts
-    oldest_due_age: float | None  # seconds
-    in_flight: int
-    paused: bool
-    clock_leap: float | None  # seconds that the clock is ahead of the confirmed time
     held_origins: list[HeldOrigin]
     store: StoreView
     minutes: list[MinuteView]

@@ -14,6 +14,7 @@ from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask,
 from poussetaches.core.moment import Moment, datetime_of
 from poussetaches.core.new_task import TaskBuilder
 from poussetaches.core.queue import Name
+from poussetaches.core.responses import OccurrenceResponse, ScheduleResponse
 from poussetaches.core.schedule import (
     MAX_EXPRESSION,
     MAX_SCHEDULES,
@@ -107,14 +108,6 @@ class UnreadSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     schedules: Annotated[list[msgspec.Raw], Meta(max_length=MAX_SCHEDULES)]
 
 
-class RefusedSchedule(msgspec.Struct, frozen=True):
-    """A schedule of a set that was refused: its name, if it has one, and the reason."""
-
-    name: str
-    field: str
-    reason: str
-
-
 class _Named(msgspec.Struct, frozen=True):
     name: str = ""
 
@@ -127,11 +120,8 @@ def name_in(schedule: msgspec.Raw) -> str:
         return ""
 
 
-class Occurrence(msgspec.Struct, frozen=True):
+class Occurrence(OccurrenceResponse[ShownTime], frozen=True):
     """A moment at which a schedule is due, also as the clocks of its time zone show it."""
-
-    utc: ShownTime
-    local: ShownTime
 
 
 class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,22 +135,13 @@ class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
     overlap: Origin
 
 
-class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleView(ScheduleResponse[ShownTime], frozen=True, kw_only=True):
     """A schedule as it is answered."""
 
-    name: str
-    owner: str | None
-    cron: str
-    timezone: str
     task: TemplateView
     misfire: Misfire
-    misfire_grace: float | None
     overlap: Overlap
-    paused: bool
-    created_at: ShownTime
     next_runs: list[Occurrence]
-    last_run_at: ShownTime | None
-    last_task_id: str | None
     origins: ScheduleOrigins
 
 

@@ -27,7 +27,6 @@ from poussetaches.api.schedule_fields import (
     Cron,
     DeclaredSchedule,
     Occurrence,
-    RefusedSchedule,
     ScheduleBuilder,
     ScheduleFields,
     SchedulePatch,
@@ -51,6 +50,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
 from poussetaches.core.original import OWNER as ORIGINAL
 from poussetaches.core.queue import Name
+from poussetaches.core.responses import RefusedSchedule
 from poussetaches.core.schedule import (
     Schedule,
     check_owner,

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from poussetaches.core.headers import MASKED
 from poussetaches.core.moment import Moment, rfc3339
 from poussetaches.core.progress import Progress
+from poussetaches.core.responses import AttemptResponse, ProgressResponse
 from poussetaches.core.retry import RetryFields, overrides_of
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import ShownTask, ShownTime
@@ -63,27 +64,13 @@ _KEY_SENT: dict[bool | None, Literal["sent", "withheld"] | None] = {
 }
 
 
-class ProgressView(msgspec.Struct, kw_only=True, frozen=True):
-    """What the handler of an attempt reported at ``at``."""
-
-    done: int | float
-    total: int | float | None
-    note: str | None
-    at: ShownTime
+class ProgressView(ProgressResponse[ShownTime], kw_only=True, frozen=True):
+    """The progress that a handler reported at ``at``."""
 
 
-class AttemptView(msgspec.Struct, kw_only=True, frozen=True):
+class AttemptView(AttemptResponse[ShownTime], kw_only=True, frozen=True):
     """An attempt. ``duration`` is in seconds."""
 
-    round: int
-    number: int
-    request_id: str
-    started_at: ShownTime
-    duration: float
-    status: int | None
-    error: str | None
-    response_body: str
-    response_truncated: bool
     auth_key: Literal["sent", "withheld"] | None
     progress: ProgressView | None = None
     node: str | None = None
@@ -171,6 +158,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         duration=attempt.duration,
         status=attempt.status,
         error=attempt.error,
+        cause=attempt.cause,
         response_body=response_text(attempt),
         response_truncated=attempt.response_truncated,
         auth_key=_KEY_SENT[attempt.key_sent],

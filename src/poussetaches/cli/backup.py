@@ -8,20 +8,21 @@ from typing import Annotated
 
 import typer
 
-from poussetaches.cli.data_folder import Config, DataDir, Force, data_folder
-from poussetaches.cli.progress import progress_bar
+from poussetaches.cli.options import Config, DataDir, Force, data_folder
+from poussetaches.cli.progress_bar import progress_bar
 
 
 def backup(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Where the backup is written.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File to write.")],
     data_dir: DataDir = None,
     config: Config = None,
     force: Force = False,
 ) -> int:
-    """Copy all tasks to a file as they are now, while the server runs or not.
+    """Copy the database to a file.
 
-    As tasks.db in an empty data folder, a server can be started on it. It holds the payloads and
-    headers of tasks: only its owner may read it.
+    The server may run meanwhile. To restore the backup, copy it to an empty data folder as
+    tasks.db, and start a server there. Only the owner can read the file, since it contains the
+    bodies and headers of tasks.
     """
     # Here, because the other commands need none of it.
     from poussetaches.store import back_up_store  # noqa: PLC0415

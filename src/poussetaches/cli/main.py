@@ -1,4 +1,4 @@
-"""The command ``poussetaches``: its subcommands, and how their errors are told."""
+"""The command ``poussetaches``: its subcommands and their exit statuses."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typer._click.exceptions import NoSuchOption
 from poussetaches import __version__
 from poussetaches.cli.backup import backup
 from poussetaches.cli.check import check
-from poussetaches.cli.copying import export, import_
-from poussetaches.cli.options import PlainCommand, PlainGroup
+from poussetaches.cli.export_import import export, import_
+from poussetaches.cli.plain_command import PlainCommand, PlainGroup
 from poussetaches.cli.run import CommandNotExecutable, CommandNotFound, run
 from poussetaches.cli.serve import ServeCommand, serve
 from poussetaches.cli.verify import verify
 from poussetaches.core.errors import PousseTachesError, SettingsError
 from poussetaches.settings import SETTINGS
 
-MISUSED = 2
-# The exit status of an error is that of the first class that fits; 126 and 127 are a shell's.
-STATUSES = (
-    (SettingsError, MISUSED),
+USAGE_ERROR = 2
+# The first matching class determines the exit status. 126 and 127 are those of a shell.
+EXIT_STATUSES = (
+    (SettingsError, USAGE_ERROR),
     (CommandNotExecutable, 126),
     (CommandNotFound, 127),
 )
-FAILED = 1  # of all others
+FAILURE = 1  # for all other errors
 
 app = typer.Typer(
     cls=PlainGroup,
-    help="Runs an application's background tasks by calling it over HTTP.",
+    help="A task queue that runs an application's background tasks by HTTP requests.",
     add_completion=False,
     # Rich takes longer to import than the server takes to start.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.command(cls=ServeCommand)(serve)
-# What follows the first word that is no option is the application's command, `--` or not.
+# The first word that is not an option begins the application's command, with or without `--`.
 app.command(cls=ServeCommand, context_settings={"allow_interspersed_args": False})(run)
 app.command(cls=PlainCommand)(check)
 app.command(cls=PlainCommand)(verify)
@@ -53,24 +53,24 @@ def main(args: list[str] | None = None) -> int:
     try:
         status = app(args, prog_name="poussetaches", standalone_mode=False)
     except NoSuchOption as exc:
-        return fail(without_flag(exc.option_name) or usage_error(exc), MISUSED)
+        return report_error(secret_flag_error(exc.option_name) or usage_error(exc), USAGE_ERROR)
     except typer.TyperException as exc:
-        return fail(usage_error(exc), MISUSED)
+        return report_error(usage_error(exc), USAGE_ERROR)
     except PousseTachesError as exc:
-        fitting = (status for kind, status in STATUSES if isinstance(exc, kind))
-        return fail(str(exc), next(fitting, FAILED))
+        matching = (status for kind, status in EXIT_STATUSES if isinstance(exc, kind))
+        return report_error(str(exc), next(matching, FAILURE))
     return status if isinstance(status, int) else 0
 
 
 def usage_error(exc: typer.TyperException) -> str:
-    """Return the message of an error that typer found in a command line."""
+    """Return the message for an error that typer found in a command line."""
     command = getattr(getattr(exc, "ctx", None), "command_path", "poussetaches")
     what = exc.format_message().strip().rstrip(".")
     return f"{what[:1].lower()}{what[1:]}; see {command} --help"
 
 
-def without_flag(option: str) -> str | None:
-    """Return the message for an option named as a secret setting; None for any other."""
+def secret_flag_error(option: str) -> str | None:
+    """Return the message for an option that is named like a secret; None for any other."""
     for setting in SETTINGS:
         flag = "--" + setting.name.replace("_", "-")
         if setting.secret and option.replace("_", "-") in (flag, f"{flag}-file"):
@@ -82,10 +82,9 @@ def without_flag(option: str) -> str | None:
 
 
 def open_standard_files() -> None:
-    """Open /dev/null for each closed one of standard input, output and error (``2>&-``).
+    """Open /dev/null in place of closed standard files (``2>&-``).
 
-    Otherwise the next file opened gets its number: the log, or an application's errors, would be
-    written into the database.
+    Otherwise the database could get one of their numbers, and the log would be written into it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -96,7 +95,7 @@ def open_standard_files() -> None:
             setattr(sys, name, os.fdopen(opened, "r" if number == 0 else "w", closefd=False))
 
 
-def fail(message: str, status: int) -> int:
+def report_error(message: str, status: int) -> int:
     sys.stderr.write(f"poussetaches: {' '.join(message.splitlines())}\n")
     return status
 
@@ -108,7 +107,7 @@ def show_version(wanted: bool) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def choose(
+def show_help(
     context: typer.Context,
     _version: Annotated[
         bool,
@@ -117,4 +116,4 @@ def choose(
 ) -> None:
     if context.invoked_subcommand is None:
         sys.stderr.write(context.get_help() + "\n")
-        raise typer.Exit(MISUSED)
+        raise typer.Exit(USAGE_ERROR)

@@ -1,54 +1,104 @@
-"""Options and arguments that are handed over as they were written.
-
-Typer's own turn each value into its type with pydantic. To import that takes 5 MB and a tenth of
-the time in which the server starts, and ours are texts, which ``load_settings`` reads.
-"""
+"""Options that several commands share: the data folder, and the server that a command calls."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from typer._click.exceptions import MissingParameter
-from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+import typer
+
+from poussetaches.client.address import DEFAULT_URL
+from poussetaches.client.environment import URL
+from poussetaches.core.errors import PousseTachesError, SettingsError
+from poussetaches.core.target import without_credentials
+from poussetaches.settings import load_settings
 
 if TYPE_CHECKING:
-    from typer._click import Context, Parameter
+    from poussetaches.client import Client
+    from poussetaches.store.folder import DataFolder
+
+CALL_TIMEOUT = 20.0  # seconds
+
+DataDir = Annotated[
+    str | None,
+    typer.Option(
+        "--data-dir", metavar="PATH", help="Data folder of the server; default: as for serve."
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option("--config", metavar="PATH", help="TOML file with the server's settings."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help=f"URL of the server; default: {URL}, then the running server of the data folder,"
+        f" then {DEFAULT_URL}. The token is read from POUSSETACHES_API_TOKEN or"
+        " POUSSETACHES_API_TOKEN_FILE.",
+    ),
+]
 
 
-class WrittenOption(TyperOption):
-    """An option whose value stays as it was written."""
-
-    def process_value(self, ctx: Context, value: object) -> object:
-        return value if self.callback is None else self.callback(ctx, self, value)
+class NoServer(PousseTachesError):
+    """No server runs on the data folder."""
 
 
-class WrittenArgument(TyperArgument):
-    """An argument whose value stays as it was written."""
+class ServerAddress(NamedTuple):
+    """The URL of the server that a command calls, and the source of the URL in words."""
 
-    def process_value(self, ctx: Context, value: object) -> object:
-        if self.required and self.value_is_missing(value):
-            raise MissingParameter(ctx=ctx, param=self)
-        return value
+    url: str
+    source: str
 
+    def __str__(self) -> str:
+        return f"{without_credentials(self.url)} ({self.source})"
 
-class PlainCommand(TyperCommand):
-    """A command with such options and arguments."""
+    @property
+    def is_default(self) -> bool:
+        """Whether no option, variable or data folder named the server."""
+        return self.source == "the default"
 
-    def get_params(self, ctx: Context) -> list[Parameter]:
-        return _as_written(super().get_params(ctx))
+    def client(self) -> Client:
+        """Return a client of the server; it reads the token from the environment or its file."""
+        from poussetaches.client import Client  # noqa: PLC0415 - most commands need none
 
-
-class PlainGroup(TyperGroup):
-    """A group of commands with such options of its own."""
-
-    def get_params(self, ctx: Context) -> list[Parameter]:
-        return _as_written(super().get_params(ctx))
+        return Client(self.url, timeout=CALL_TIMEOUT, push_timeout=CALL_TIMEOUT)
 
 
-def _as_written(parameters: list[Parameter]) -> list[Parameter]:
-    for parameter in parameters:
-        if isinstance(parameter, TyperOption):
-            parameter.__class__ = WrittenOption
-        elif isinstance(parameter, TyperArgument):
-            parameter.__class__ = WrittenArgument
-    return parameters
+def data_folder(data_dir: str | None, config: str | None) -> DataFolder:
+    """Return the folder that a server with these settings would use."""
+    from poussetaches.store.folder import DataFolder  # noqa: PLC0415 - some commands need none
+
+    flags = {"data_dir": data_dir}
+    settings = load_settings(flags, os.environ, None if config is None else Path(config))
+    return DataFolder(settings.storage.data_dir)
+
+
+def server_address(
+    url: str | None, data_dir: str | None, config: str | None, environ: Mapping[str, str]
+) -> ServerAddress:
+    """Return the address of the server to call.
+
+    Raises:
+        SettingsError: both a URL and a data folder are given, or another setting is invalid.
+        NoServer: no server runs on the data folder that is given.
+    """
+    if url and data_dir:
+        raise SettingsError("--url conflicts with --data-dir; remove one of them")
+    if url:
+        return ServerAddress(url, "--url")
+    if environ.get(URL) and not data_dir:
+        return ServerAddress(environ[URL], URL)
+    folder = data_folder(data_dir, config)
+    if address := folder.server_address():
+        return ServerAddress(address, str(folder.address_path))
+    if data_dir:
+        raise NoServer(
+            f"no server runs on the data folder {data_dir}, or its file {folder.address_path.name}"
+            " cannot be read; start the server, or give --url"
+        )
+    return ServerAddress(DEFAULT_URL, "the default")

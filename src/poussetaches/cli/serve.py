@@ -1,4 +1,4 @@
-"""The command ``poussetaches serve``, whose options are the table of settings."""
+"""The command ``poussetaches serve``; its options are the settings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poussetaches.cli.options import PlainCommand
+from poussetaches.cli.plain_command import PlainCommand
 from poussetaches.settings import SETTINGS, Setting, load_settings
-from poussetaches.settings.kinds import Boolean, shown
+from poussetaches.settings.value_types import Boolean, env_text
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -37,28 +37,28 @@ SECRETS = [setting for setting in SETTINGS if setting.secret]
 
 
 def serve(config: str | None = None, **flags: object) -> int:
-    """Run the server until it is told to stop.
+    """Run the server until it is stopped.
 
-    Durations are seconds and sizes are bytes. A flag goes before the environment, the
-    environment before the configuration file.
+    Durations are in seconds, sizes in bytes. Flags take precedence over environment variables,
+    and these over the configuration file.
     """
     settings = load_settings(flags, os.environ, None if config is None else Path(config))
-    # Here, because refusing a setting and showing the help need none of the server's libraries.
+    # Here, because help and errors of settings need none of the server's libraries.
     from poussetaches.server import serve as run  # noqa: PLC0415
 
     return run(settings)
 
 
 def signature() -> inspect.Signature:
-    """Return the options as typer reads them: one for each setting that has a flag."""
+    """Return the options for typer: one for each setting that has a flag."""
     config = parameter(
         "config",
         str,
         typer.Option(
             "--config",
             metavar="PATH",
-            help="TOML file with settings, named as the flags with underscores for dashes."
-            "  [env: POUSSETACHES_CONFIG]",
+            help="TOML file with settings; its keys are the flags with underscores instead of"
+            " dashes.  [env: POUSSETACHES_CONFIG]",
             rich_help_panel="Configuration",
         ),
     )
@@ -79,13 +79,13 @@ def setting_parameter(setting: Setting) -> inspect.Parameter:
         setting.name,
         kind,
         typer.Option(
-            flag, metavar=metavar, help=setting_help(setting), rich_help_panel=setting.group
+            flag, metavar=metavar, help=setting_help(setting), rich_help_panel=setting.group.title
         ),
     )
 
 
 def parameter(name: str, kind: type, option: object) -> inspect.Parameter:
-    """Return an optional parameter; None is an option that was not given."""
+    """Return an optional parameter; its value is None if the option was not given."""
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -95,12 +95,12 @@ def parameter(name: str, kind: type, option: object) -> inspect.Parameter:
 
 
 def setting_help(setting: Setting) -> str:
-    repeated = " May be repeated." if setting.is_list else ""
-    return f"{setting.help}{repeated}  [default: {shown(setting.default)}; env: {setting.env}]"
+    repeated = " Repeatable." if setting.is_list else ""
+    return f"{setting.help}{repeated}  [default: {env_text(setting.default)}; env: {setting.env}]"
 
 
 def secret_help(setting: Setting) -> str:
-    return f"{setting.help} Has no flag; {setting.env}_FILE names a file that holds it."
+    return f"{setting.help}  [no flag; or the path of a file in {setting.env}_FILE]"
 
 
-serve.__signature__ = signature()  # type: ignore[attr-defined]  # functions may carry one
+serve.__signature__ = signature()  # type: ignore[attr-defined]  # functions may have one

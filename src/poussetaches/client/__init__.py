@@ -20,7 +20,13 @@ if TYPE_CHECKING:
         Refused,
         Unauthorized,
     )
-    from poussetaches.client.original import POUSSETACHES_AUTH_KEY, GetTask, PousseTaches, Task
+    from poussetaches.client.original_client import (
+        POUSSETACHES_AUTH_KEY,
+        GetTask,
+        PousseTaches,
+        Task,
+    )
+    from poussetaches.client.request_fields import NewTask
     from poussetaches.client.results import (
         AttemptInfo,
         BulkResult,
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
         Event,
         FailureGroup,
         LastAttempt,
-        NewTask,
         ProgressInfo,
         PushedTask,
         QueueInfo,
@@ -73,11 +78,14 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("AsyncClient", "Client"), "client"),
-    **dict.fromkeys(("POUSSETACHES_AUTH_KEY", "GetTask", "PousseTaches", "Task"), "original"),
+    "NewTask": "request_fields",
+    **dict.fromkeys(
+        ("POUSSETACHES_AUTH_KEY", "GetTask", "PousseTaches", "Task"), "original_client"
+    ),
     **dict.fromkeys(
         (
             *("AttemptInfo", "BulkResult", "EndedTask", "Event", "FailureGroup", "LastAttempt"),
-            *("NewTask", "ProgressInfo", "PushedTask", "QueueInfo", "ScheduleInfo"),
+            *("ProgressInfo", "PushedTask", "QueueInfo", "ScheduleInfo"),
             *("StatsInfo", "TaskInfo"),
         ),
         "results",
@@ -88,7 +96,7 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415  # for those who ask for a name only
+    from importlib import import_module  # noqa: PLC0415  # most imports need few names
 
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
 

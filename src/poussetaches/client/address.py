@@ -1,4 +1,4 @@
-"""Where the server is, and what to show it: as given, or as the environment says."""
+"""The server's address and credentials, from arguments or the environment."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from poussetaches.client.config import API_TOKEN, URL, read_secret
+from poussetaches.client.environment import API_TOKEN, URL, read_secret
+from poussetaches.core.defaults import HOST, PORT
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.target import without_credentials
 
-DEFAULT_URL = "http://127.0.0.1:7991"
+DEFAULT_URL = f"http://{HOST}:{PORT}"
 PORTS = {"http": 80, "https": 443}
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """A server. ``prefix`` is what its paths are put behind; ``socket`` is a Unix socket."""
+    """A server. ``prefix`` precedes its paths; ``socket`` is the path of a Unix socket."""
 
     scheme: str
     host: str
@@ -27,22 +28,22 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as the header ``Host`` and URLs have them."""
+        """Scheme, host and port, as in URLs."""
         return f"{self.scheme}://{self.authority}"
 
     @property
-    def shown(self) -> str:
+    def shown_url(self) -> str:
         """The server's URL, for messages."""
         return f"unix:{self.socket}" if self.socket else self.origin + self.prefix
 
     @property
     def authority(self) -> str:
-        """Host and port, the latter when it is not the usual one."""
+        """Host and port, as in the header ``Host``; a default port is left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     def headers(self, content_type: str) -> dict[str, str]:
-        """Return the headers that every request has."""
+        """Return the headers of every request."""
         headers = {"Content-Type": content_type}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -50,10 +51,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_address(url: str | None, token: str | None, environ: Mapping[str, str]) -> Address:
-    """Return the server's address; what is None is read from the environment.
+    """Return the server's address; read values that are None from the environment.
 
     Raises:
-        SettingsError: the URL leads nowhere, or the token's file cannot be read.
+        SettingsError: the URL is invalid, or the token's file cannot be read.
     """
     url = url or environ.get(URL) or DEFAULT_URL
     token = token or read_secret(environ, API_TOKEN)
@@ -65,7 +66,7 @@ def read_address(url: str | None, token: str | None, environ: Mapping[str, str])
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # its text may hold the token
+    except ValueError:  # its message may contain the token
         raise _unusable(url) from None
     if parts.scheme not in PORTS or not parts.hostname:
         raise _unusable(url)
@@ -85,6 +86,6 @@ def url_for_messages(url: str | None, environ: Mapping[str, str]) -> str:
 
 def _unusable(url: str) -> SettingsError:
     return SettingsError(
-        f"the server's URL is {without_credentials(url)!r}; give one like {DEFAULT_URL} or "
+        f"the server's URL is {without_credentials(url)!r}; use one like {DEFAULT_URL} or "
         "unix:/run/pt.sock"
     )

@@ -1,9 +1,9 @@
-"""How a call's arguments travel: as one JSON object, checked against the handler's types.
+"""Encodes a call's arguments as one JSON object, checked against the handler's types.
 
-Each argument goes by its name. What ``*items`` takes is a list named ``"*items"``, and what
-``**options`` takes stands beside the other names. An argument that is not given is not sent: its
-default is the one of the code that runs the task. A single required ``EndedTask`` is itself the
-object: what the server posts to a callback.
+Arguments are sent by name. Those of ``*items`` are a list named ``"*items"``; those of
+``**options`` stand beside the other names. An omitted argument is not sent: the code that runs the
+task supplies its default. If the only required argument is an ``EndedTask``, it is the object
+itself, as the server sends it to a callback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from poussetaches.client.codec import Codec, CodecError
-from poussetaches.client.handlers import underlying
+from poussetaches.client.handler_function import unwrap
 from poussetaches.client.results import EndedTask
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
@@ -32,7 +32,7 @@ Injected = Callable[[inspect.Parameter, object], bool]
 
 
 class ArgumentError(PousseTachesError, TypeError):
-    """An argument cannot travel, or does not fit the handler."""
+    """An argument has no JSON, or does not match the handler."""
 
     def __init__(self, argument: str, reason: str) -> None:
         super().__init__(f"argument {argument}: {reason}" if argument else reason)
@@ -41,16 +41,16 @@ class ArgumentError(PousseTachesError, TypeError):
 
 
 class DefinitionError(PousseTachesError, TypeError):
-    """A task is defined in a way in which it can never run."""
+    """A task, schedule or queue is defined in a way that can never work."""
 
 
 class UnknownType(DefinitionError):
-    """A type cannot be read: its module does not have it, or not yet."""
+    """A type annotation cannot be resolved in its module, or not yet."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The arguments of one call, as they arrived."""
+    """The decoded arguments of a call."""
 
     args: tuple[object, ...] = ()
     kwargs: Mapping[str, object] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Arguments:
     """The arguments that a handler takes.
 
     Raises:
-        UnknownType: a type names something that its module does not have.
+        UnknownType: a type annotation cannot be resolved in its module.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class Arguments:
         return self._ended_task is not None
 
     def required(self) -> Iterator[str]:
-        """Yield the names of the arguments that each push must give."""
+        """Yield the names of the required arguments."""
         for name, parameter in self._travelling.items():
             optional = parameter.kind in {_VAR_POSITIONAL, _VAR_KEYWORD}
             if parameter.default is inspect.Parameter.empty and not optional:
                 yield name
 
     def check(self) -> None:
-        """Refuse what is sure to fail at each push.
+        """Check that pushes can succeed.
 
         Raises:
-            DefinitionError: a required argument has a type that no value can travel as.
+            DefinitionError: no value of a required argument's type can be encoded.
         """
         for name in self.required():
             if reason := self._codecs[name].impossible():
@@ -117,7 +117,7 @@ class Arguments:
         """Return the JSON object for a call.
 
         Raises:
-            ArgumentError: an argument is missing, not known, of another type, or cannot travel.
+            ArgumentError: an argument is missing or unknown, or has the wrong type or no JSON.
         """
         sent: dict[str, object] = {}
         for name, value in self._bind(args, kwargs).items():
@@ -125,29 +125,29 @@ class Arguments:
             match parameter.kind:
                 case inspect.Parameter.VAR_POSITIONAL:
                     values = typing.cast("tuple[object, ...]", value)
-                    sent["*" + name] = [_encode(codec, name, item, around=2) for item in values]
+                    sent["*" + name] = [_encode(codec, name, item, outer=2) for item in values]
                 case inspect.Parameter.VAR_KEYWORD:
                     options = typing.cast("dict[str, object]", value)
                     sent |= {key: _encode(codec, key, item) for key, item in options.items()}
                 case _:
-                    around = 1 if self._ended_task is None else 0
-                    sent[name] = _encode(codec, name, value, around=around)
+                    outer = 1 if self._ended_task is None else 0
+                    sent[name] = _encode(codec, name, value, outer=outer)
         if self._ended_task is not None:
             return typing.cast("dict[str, object]", sent[self._ended_task])
         return sent
 
     def decode(self, body: bytes) -> Bound:
-        """Return the arguments that a delivered body has; an empty one has none.
+        """Return the arguments in a delivered body; an empty body has none.
 
         Raises:
-            ArgumentError: the body is no JSON object or nested too deeply, or an argument is
-                missing, not known, or of another type.
+            ArgumentError: the body is not a JSON object or is nested too deeply, or an argument is
+                missing or unknown, or has the wrong type.
         """
         if is_too_deep(body):
-            raise ArgumentError("", f"the body is nested more than {MAX_DEPTH} deep")
+            raise ArgumentError("", f"the body is nested more than {MAX_DEPTH} levels deep")
         given = self._named(body or b"{}")
         for name in self.injected & given.keys():
-            raise ArgumentError(name, "it is filled in where the task runs")
+            raise ArgumentError(name, "it is injected where the task runs; leave it out")
         args: list[object] = []
         kwargs: dict[str, object] = {}
         for name, parameter in self._travelling.items():
@@ -162,11 +162,11 @@ class Arguments:
                 value = _decode(codec, name, given.pop(name))
                 self._place(parameter, value, args, kwargs)
             elif parameter.default is inspect.Parameter.empty:
-                raise ArgumentError(name, "it is missing")
+                raise ArgumentError(name, "it is required")
             else:
                 self._place(parameter, parameter.default, args, kwargs)
         for name in given:
-            raise ArgumentError(name, "the handler has none of this name")
+            raise ArgumentError(name, "the handler has no such argument")
         return Bound(tuple(args), kwargs)
 
     def _only_ended_task(self) -> str | None:
@@ -190,7 +190,7 @@ class Arguments:
         args: list[object],
         kwargs: dict[str, object],
     ) -> None:
-        # By name where possible: what the framework fills in may stand in between.
+        # By name where possible: injected parameters may be in between.
         if parameter.kind is _POSITIONAL_ONLY or (
             parameter.kind is _POSITIONAL_OR_KEYWORD and self._takes_any_number
         ):
@@ -208,28 +208,28 @@ class Arguments:
             raise ArgumentError("", str(exc)) from None
         for name in self.required():
             if name not in bound.arguments:
-                raise ArgumentError(name, "it is missing")
+                raise ArgumentError(name, "it is required")
         return bound.arguments
 
     def _check_name(self, name: str) -> None:
         parameter = self._travelling.get(name)
         if name in self.injected:
-            raise ArgumentError(name, "it is filled in where the task runs")
+            raise ArgumentError(name, "it is injected where the task runs; leave it out")
         if parameter is not None and parameter.kind is _POSITIONAL_ONLY:
-            raise ArgumentError(name, "it can be given by its position only")
+            raise ArgumentError(name, "it is positional-only; pass it by position")
         if name.startswith("*") or (parameter is None and not self._takes_any_name):
-            raise ArgumentError(name, "the task has none of this name")
+            raise ArgumentError(name, "the task has no such argument")
 
 
 def resolve(function: Callable[..., object], annotation: object) -> object:
-    """Return the type that an annotation of a function means; none means any JSON.
+    """Return the type of a function's annotation; without one, any JSON is allowed.
 
     Raises:
-        UnknownType: it names something that the function's module does not have.
+        UnknownType: it cannot be resolved in the function's module.
     """
     if annotation is inspect.Parameter.empty:
         return typing.Any
-    scope = getattr(inspect.unwrap(underlying(function)), "__globals__", {})
+    scope = getattr(inspect.unwrap(unwrap(function)), "__globals__", {})
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
         hints = typing.get_type_hints(holder, globalns=scope, include_extras=True)
@@ -242,22 +242,22 @@ def resolve(function: Callable[..., object], annotation: object) -> object:
 def _signature_of(function: Callable[..., object]) -> inspect.Signature:
     try:
         return inspect.signature(function)
-    except NameError as exc:  # Python 3.14 looks at annotations that late
+    except NameError as exc:  # Python 3.14 evaluates annotations lazily
         raise _unknown_name(function, exc) from None
 
 
 def _unknown_name(function: Callable[..., object], exc: NameError) -> UnknownType:
     name = getattr(function, "__qualname__", repr(function))
     return UnknownType(
-        f"the types of {name} cannot be read: {exc}; import it at the top of the module, and"
-        " not for the type checker only"
+        f"the types of {name} cannot be read: {exc}; import it at the top of the module,"
+        " not only under TYPE_CHECKING"
     )
 
 
-def _encode(codec: Codec, name: str, value: object, *, around: int = 1) -> object:
-    """Return the JSON of a value that stands within so many objects and arrays of the body."""
+def _encode(codec: Codec, name: str, value: object, *, outer: int = 1) -> object:
+    """Return the JSON of a value inside ``outer`` objects and arrays of the body."""
     try:
-        return codec.encode(value, max_depth=MAX_DEPTH - around)
+        return codec.encode(value, max_depth=MAX_DEPTH - outer)
     except CodecError as exc:
         raise ArgumentError(name, str(exc)) from exc
 

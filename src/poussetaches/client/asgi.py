@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from poussetaches.client.admission import IncomingRequest, Intake, Reply
-from poussetaches.client.receive import Receiver
+from poussetaches.client.delivery_auth import IncomingRequest, Intake, Reply
+from poussetaches.client.receiver import Receiver
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -16,9 +16,9 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class AsgiReceiver:
-    """Answers deliveries, and hands everything else to the application.
+    """Responds to deliveries, and passes other requests to the application.
 
-    ``on_request`` is called at each request, including those for the application.
+    ``on_request`` is called at each request, also at those for the application.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class AsgiReceiver:
         self._on_request = on_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Respond to a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Connections to the server for asynchronous code: pyreqwest's."""
+"""Asynchronous connections to the server: pyreqwest's."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.response import Response
 
 from poussetaches.client.address import Address
+from poussetaches.client.answer import Answer
+from poussetaches.client.call import Call
 from poussetaches.client.errors import ClientError, NoAnswer
-from poussetaches.client.wire import Answer, Call
 from poussetaches.core.errors import SettingsError
 
 IDLE_CONNECTION = timedelta(seconds=30)  # the server closes after 75 s; ours are closed first
-MOST_AT_ONCE = 65_536  # bytes of a stream
+CHUNK_SIZE = 65_536  # bytes of a stream
 
 
 class AsyncConnections:
-    """Makes calls on connections that are kept for the next ones."""
+    """Sends requests over connections that are reused."""
 
     def __init__(self, address: Address) -> None:
         if address.socket is not None:
-            raise SettingsError("AsyncClient has no Unix sockets; give it an http URL, or Client")
+            raise SettingsError(
+                "AsyncClient does not support Unix sockets; use an http URL, or Client"
+            )
         self._address = address
         self._client = _client()
 
@@ -38,15 +41,15 @@ class AsyncConnections:
         except PyreqwestError as exc:
             raise self._no_answer(exc, timeout) from exc
         headers = _headers_of(response)
-        return Answer(response.status, headers, bytes(body), self._address.shown)
+        return Answer(response.status, headers, bytes(body), self._address.shown_url)
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float) -> AsyncIterator[_Stream]:
-        # Without a buffer, which would be filled before the first piece is handed out.
+        # Without a buffer, which would be filled before the first piece is returned.
         request = self._request(call).timeout(timedelta(days=365)).streamed_read_buffer_limit(0)
         try:
             async with request.build_streamed() as response:
-                head = Answer(response.status, _headers_of(response), b"", self._address.shown)
+                head = Answer(response.status, _headers_of(response), b"", self._address.shown_url)
                 yield _Stream(head, response, silence)
         except (PyreqwestError, TimeoutError) as exc:
             raise self._no_answer(exc, silence) from exc
@@ -64,11 +67,13 @@ class AsyncConnections:
         details = getattr(exc, "details", None) or {}
         causes = [cause["message"] for cause in details.get("causes") or []]
         why = causes[-1] if causes else exc
-        return NoAnswer(f"no answer from {self._address.shown} (within {timeout:.3g} s): {why}")
+        return NoAnswer(
+            f"no answer from {self._address.shown_url} (within {timeout:.3g} s): {why}"
+        )
 
 
 class _Stream:
-    """An answer that comes piece by piece, ``silence`` seconds apart at the most."""
+    """An answer that arrives in pieces, at most ``silence`` seconds apart."""
 
     def __init__(self, head: Answer, response: Response, silence: float) -> None:
         self.head = head
@@ -94,9 +99,9 @@ def _client() -> Client:
             .pool_idle_timeout(IDLE_CONNECTION)
             .build()
         )
-    except RuntimeError as exc:  # its threads have not come along
+    except RuntimeError as exc:  # threads are not forked
         raise ClientError(
-            "AsyncClient was used before this process was forked; use it after the fork only, "
+            "AsyncClient was used before this process was forked; use it only after the fork, "
             "or use Client here"
         ) from exc
 

@@ -55,12 +55,12 @@ def encode_as_base(value: object) -> object:
     return base
 
 
-def decode_as_base(kind: type, plain: object) -> object:
+def decode_as_base(kind: type, json_value: object) -> object:
     """Return a value of the base class, where the type hint is a subclass.
 
     While freezegun stops the clock, it replaces ``datetime`` with such a subclass.
     """
-    return msgspec.convert(plain, base_class(kind))
+    return msgspec.convert(json_value, base_class(kind))
 
 
 # The classes are passed on in this table, and never read from the module: freezegun replaces

@@ -1,4 +1,4 @@
-"""Values of one type as JSON and back, so that what arrives is what was sent."""
+"""Encodes values of one type as JSON, and decodes them to equal values."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from datetime import datetime
 import msgspec
 from msgspec.inspect import CustomType, type_info
 
-from poussetaches.client import models
+from poussetaches.client import pydantic_models
 from poussetaches.client.base_values import base_class, decode_as_base
-from poussetaches.client.comparison import first_difference
-from poussetaches.client.plain import children, to_plain
+from poussetaches.client.json_value import children, to_json_value
 from poussetaches.client.type_parts import TypePart
+from poussetaches.client.value_comparison import first_difference
 from poussetaches.core.errors import PousseTachesError
 from poussetaches.core.nesting import MAX_DEPTH, is_too_deep
 
 
 class CodecError(PousseTachesError):
-    """A value cannot travel, or is not of the type."""
+    """A value has no JSON, would change on the way, or has the wrong type."""
 
 
 class NestedTooDeeply(CodecError):
-    """It is nested too deeply."""
+    """The value is nested too deeply."""
 
 
 class Codec:
@@ -33,13 +33,12 @@ class Codec:
 
     def __init__(self, hint: object) -> None:
         self._hint = hint
-        self._decoder: msgspec.json.Decoder[object] | None = None
 
     def impossible(self) -> str | None:
-        """Return why no value of this type can travel; none when some may."""
+        """Return why no value of this type can be encoded; None if some can."""
         try:
-            info = type_info(models.with_model_unions(self._hint))
-            self._ready()
+            info = type_info(pydantic_models.with_model_unions(self._hint))
+            self._decoder  # noqa: B018  # raises if there is none
         except TypeError as exc:
             return _one_line(exc)
         if isinstance(info, CustomType) and not _is_readable(info.cls):
@@ -47,11 +46,11 @@ class Codec:
         return None
 
     def encode(self, value: object, *, max_depth: int = MAX_DEPTH) -> object:
-        """Return a value as plain JSON, which is sure to be the same value when it is decoded.
+        """Return a value as JSON values that decode to an equal value.
 
         Raises:
-            CodecError: it is of another type, has no JSON, is nested deeper than ``max_depth``,
-                or would arrive as something else.
+            CodecError: it has the wrong type or no JSON, is nested deeper than ``max_depth``,
+                or would decode to a different value.
         """
         try:
             body = encode_json(value)
@@ -63,18 +62,18 @@ class Codec:
         difference = first_difference(value, arrives, self._type)
         if difference is not None:
             raise CodecError(str(difference))
-        plain: object = msgspec.json.decode(body)
-        return plain
+        json_value: object = msgspec.json.decode(body)
+        return json_value
 
     def decode(self, body: bytes) -> object:
-        """Return the value that JSON stands for.
+        """Return the value of a JSON document.
 
         Raises:
-            CodecError: it is no JSON for a value of this type, or has a moment without a zone.
+            CodecError: it is not JSON of this type, or has a moment without a time zone.
         """
         try:
-            value = self._ready().decode(body)
-            _refuse_naive(value)
+            value = self._decoder.decode(body)
+            _check_time_zones(value)
         except RecursionError:
             raise NestedTooDeeply from None
         except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as exc:
@@ -85,28 +84,25 @@ class Codec:
     def _type(self) -> TypePart:
         return TypePart(self._hint)
 
-    def _ready(self) -> msgspec.json.Decoder[object]:
-        # Not at the start: a type that no value travels as must not stop what never pushes one.
-        if self._decoder is None:
-            hint = models.with_model_unions(self._hint)
-            self._decoder = msgspec.json.Decoder(
-                typing.cast("type[object]", hint), dec_hook=_from_json
-            )
-        return self._decoder
+    @functools.cached_property
+    def _decoder(self) -> msgspec.json.Decoder[object]:
+        # On first use: a type without JSON must not stop an application that never pushes it.
+        hint = pydantic_models.with_model_unions(self._hint)
+        return msgspec.json.Decoder(typing.cast("type[object]", hint), dec_hook=_from_json)
 
 
 def encode_json(value: object) -> bytes:
-    """Return a value as JSON, the same in every process.
+    """Return a value as JSON that is the same in every process.
 
     Raises:
-        CodecError: it has no JSON, or a moment in it has no zone.
+        CodecError: it has no JSON, or a moment in it has no time zone.
     """
     try:
-        plain = to_plain(value)
-        body = msgspec.json.encode(plain)
-        if b"null" in body:  # as msgspec writes numbers that are not finite
-            _refuse_not_finite(plain)
-        _refuse_naive(value)
+        json_value = to_json_value(value)
+        body = msgspec.json.encode(json_value)
+        if b"null" in body:  # msgspec encodes NaN and infinity as null
+            _check_finite(json_value)
+        _check_time_zones(value)
     except RecursionError:
         raise NestedTooDeeply from None
     except (TypeError, ValueError) as exc:
@@ -114,22 +110,23 @@ def encode_json(value: object) -> bytes:
     return body
 
 
-def _from_json(kind: type, plain: object) -> object:
-    if models.is_read_by_pydantic(kind):
-        return models.read(kind, plain)
+def _from_json(kind: type, json_value: object) -> object:
+    if pydantic_models.is_read_by_pydantic(kind):
+        return pydantic_models.read(kind, json_value)
     if not _is_readable(kind):
         raise CodecError(_unreadable(kind))
     if issubclass(kind, enum.Enum):
-        return kind(plain)
-    return decode_as_base(kind, plain)
+        return kind(json_value)
+    return decode_as_base(kind, json_value)
 
 
 def _is_readable(kind: type) -> bool:
-    """Return whether there are values of a class that msgspec does not know by itself."""
-    if models.is_read_by_pydantic(kind) or issubclass(kind, enum.Enum):
+    """Return whether values of a class that msgspec does not support can be decoded."""
+    if pydantic_models.is_read_by_pydantic(kind) or issubclass(kind, enum.Enum):
         return True
     base = base_class(kind)
-    # While freezegun stops the clock, a hint of datetime is its class, of which datetime is one.
+    # While freezegun stops the clock, a hint of datetime is FakeDatetime, and
+    # datetime counts as its subclass.
     return base is not None and issubclass(base, kind)
 
 
@@ -139,32 +136,35 @@ def _unreadable(kind: type) -> str:
     return f"values of {kind.__qualname__} cannot be encoded as JSON{advice}"
 
 
-def _refuse_not_finite(plain: object, path: str = "") -> None:
-    if isinstance(plain, float) and not math.isfinite(plain):
-        raise CodecError(f"JSON has no {plain}; give a finite number or None{_at(path)}")
-    if isinstance(plain, dict):
-        for key, item in plain.items():
-            _refuse_not_finite(item, f"{path}.{key}")
-    if isinstance(plain, list | tuple):
-        for index, item in enumerate(plain):
-            _refuse_not_finite(item, f"{path}[{index}]")
+def _check_finite(json_value: object, path: str = "") -> None:
+    if isinstance(json_value, float) and not math.isfinite(json_value):
+        raise CodecError(
+            f"JSON has no {json_value}; give a finite number or None{_path_suffix(path)}"
+        )
+    if isinstance(json_value, dict):
+        for key, item in json_value.items():
+            _check_finite(item, f"{path}.{key}")
+    if isinstance(json_value, list | tuple):
+        for index, item in enumerate(json_value):
+            _check_finite(item, f"{path}[{index}]")
 
 
-def _refuse_naive(value: object, path: str = "") -> None:
+def _check_time_zones(value: object, path: str = "") -> None:
     if isinstance(value, datetime) and value.utcoffset() is None:
         raise CodecError(
-            f"{value} has no time zone; give one, as datetime.now(UTC) has{_at(path)}"
+            f"{value} has no time zone; use an aware one, as in datetime.now(UTC)"
+            f"{_path_suffix(path)}"
         )
     for step, inside in children(value):
-        _refuse_naive(inside, path + step)
+        _check_time_zones(inside, path + step)
 
 
-def _at(path: str) -> str:
+def _path_suffix(path: str) -> str:
     return f" - at `${path}`" if path else ""
 
 
 def _too_deep(max_depth: int) -> str:
-    return f"it is nested more than {max_depth} deep, which is the limit"
+    return f"it is nested more than {max_depth} levels deep, the maximum"
 
 
 def _one_line(exc: BaseException) -> str:

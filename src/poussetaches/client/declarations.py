@@ -1,4 +1,4 @@
-"""The queues and schedules of an application, as its code declares them."""
+"""Collects the queues and schedules that an application's code declares."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Any, Unpack, cast
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
-from poussetaches.client.declare import Declaration, RoutedQueue
-from poussetaches.client.definitions import QueueSettings, Schedule, ScheduleOptions
+from poussetaches.client.declaration_sender import Declaration, RoutedQueue
+from poussetaches.client.definition_options import QueueSettings, Schedule, ScheduleOptions
 from poussetaches.client.durations import in_seconds, with_seconds
-from poussetaches.client.fields import QueueFields, Retry
-from poussetaches.client.function import (
+from poussetaches.client.options import Callback
+from poussetaches.client.request_fields import QueueFields, Retry
+from poussetaches.client.task_function import (
     PushOptions,
     TaskFunction,
     check_callbacks,
     check_is_task,
 )
-from poussetaches.client.names import SERVER_NAME, check_name
-from poussetaches.client.options import Callback
+from poussetaches.client.task_names import SERVER_NAME, check_name
 from poussetaches.client.validation import check_known, check_queue_settings, check_run_rules
 from poussetaches.core.application import NAMELESS_OWNER
 from poussetaches.core.errors import InvalidSchedule
 from poussetaches.core.queue import CALLBACKS_QUEUE, DEFAULT_QUEUE
+from poussetaches.core.retry import RetryPolicy
 from poussetaches.core.schedule import NOT_IN_SCHEDULES, OF_ONE_RUN, check_new_expression
 from poussetaches.core.target import is_path, joined
 
 CALLBACKS = ("on_success", "on_dead")
-MAX_RETRY_AFTER = 3600.0  # seconds; the server's default
+MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
 
 
 class Declarations:
@@ -91,7 +92,7 @@ class Declarations:
         )
         check_expression(schedule.cron, schedule.timezone)
         try:
-            with contextlib.suppress(UnknownType):  # its class may be defined further down
+            with contextlib.suppress(UnknownType):  # its class may be defined later in the module
                 schedule.new_task()
         except ArgumentError as exc:
             raise DefinitionError(f"schedule {name}: {exc}") from None
@@ -131,12 +132,12 @@ class Declarations:
         return cast("float | None", own or self.queues.get(queue, {}).get("timeout"))
 
     def max_retry_after_of(self, task: TaskFunction[..., Any], queue: str) -> float:
-        """Return the longest wait in seconds that an answer may ask for."""
+        """Return the longest wait in seconds that a handler can request."""
         options = {} if queue == CALLBACKS_QUEUE else task.default_options.given
         own = options.get("retry") or {}
         retry: Retry = {
             **cast("Retry", self.queues.get(queue, {}).get("retry", {})),
-            **(own or {}),
+            **own,
         }
         return in_seconds(retry.get("max_retry_after", MAX_RETRY_AFTER))
 
@@ -179,7 +180,7 @@ class Declarations:
             owner=self.name or NAMELESS_OWNER,
             schedules=[self._declared(schedule) for schedule in self.schedules.values()],
             version=self.version,
-            # Without a name, another application may have declared what is there.
+            # Without a name, the existing schedules may belong to another application.
             replaces=self.name is not None or bool(self.schedules),
         )
 
@@ -194,8 +195,8 @@ class Declarations:
         there = self.schedules.get(schedule.name)
         if there is not None and there != schedule and not there.is_reloaded_by(schedule):
             raise DefinitionError(
-                f"there is a schedule {schedule.name!r} already; give each schedule a name of its"
-                " own"
+                f"the schedule {schedule.name!r} is already defined; give each schedule a unique"
+                " name"
             )
         self.schedules[schedule.name] = schedule
 
@@ -255,10 +256,10 @@ def check_expression(expression: str, timezone: str) -> None:
 def _check_fits_every_run(
     subject: str, task: TaskFunction[..., Any] | PushOptions[..., Any]
 ) -> None:
-    """Refuse options of a push that would be the same for every run of a schedule.
+    """Check that a schedule's task has no option that must differ between pushes.
 
     Raises:
-        DefinitionError: the task has one.
+        DefinitionError: it has one.
     """
     options = task.options if isinstance(task, PushOptions) else task.default_options
     for field in OF_ONE_RUN:

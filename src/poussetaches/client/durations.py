@@ -1,4 +1,4 @@
-"""Durations: seconds, or a ``timedelta``, wherever an application gives one."""
+"""Durations of applications: numbers of seconds, or ``timedelta``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def in_seconds(duration: Seconds) -> float:
 def with_seconds(fields: object) -> object:
     """Return the fields of a request with durations in seconds, also in lists and objects.
 
-    The body that a task has (``json``) is left as it is: a ``timedelta`` in it is sent as text.
+    The body (``json``) is not changed: a ``timedelta`` in it is sent as text.
     """
     match fields:
         case timedelta():

@@ -1,4 +1,4 @@
-"""What a client raises; everything is a ``ClientError``."""
+"""Exceptions of the clients; all of them derive from ``ClientError``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from poussetaches.core.errors import PousseTachesError
 
 if TYPE_CHECKING:
-    from poussetaches.client.results import NewTask, PushedTask
+    from poussetaches.client.request_fields import NewTask
+    from poussetaches.client.results import PushedTask
 
 
 class ClientError(PousseTachesError):
-    """The server was not reached, or did not do what it was asked for."""
+    """The request to the server failed."""
 
 
 class NoAnswer(ClientError):
-    """No answer came from the server; whether it did what it was asked for is not known."""
+    """The server did not respond; the request may or may not have been carried out."""
 
 
 class NotUnderstood(ClientError):
@@ -28,17 +29,17 @@ class NotUnderstood(ClientError):
 
 
 class FieldError(NamedTuple):
-    """A field that was refused, and why."""
+    """A refused field, and the reason."""
 
     field: str
     reason: str
 
 
 class Refused(ClientError):
-    """The server answered with a problem.
+    """The server responded with a problem.
 
-    ``code`` is what ``type`` of the problem ends in, and does not change between versions; it is
-    empty if the answer is a proxy's, with a status that may pass. ``retry_after`` is in seconds.
+    ``code`` is the last part of the problem's ``type``, and is stable across versions. It is empty
+    for a temporary error of a proxy. ``retry_after`` is in seconds.
     """
 
     def __init__(
@@ -61,15 +62,15 @@ class Refused(ClientError):
 
 
 class Unauthorized(Refused):
-    """A token is needed, or this one is wrong (401), or may only look (403)."""
+    """The token is missing or wrong (401), or does not permit this request (403)."""
 
 
 class NotFound(Refused):
-    """There is nothing of this name (404)."""
+    """There is no task, queue or schedule with this id or name (404)."""
 
 
 class Conflict(Refused):
-    """What there is stands in the way (409)."""
+    """Conflicts with the current state (409)."""
 
 
 class InvalidRequest(Refused):
@@ -77,11 +78,11 @@ class InvalidRequest(Refused):
 
 
 class Busy(Refused):
-    """The server cannot do it at the moment (503)."""
+    """The server cannot process the request at the moment (503)."""
 
 
 class OutcomeUnknown(Busy):
-    """The server failed during the change, which may or may not have been made (503)."""
+    """The server failed during the change; it may or may not have been made (503)."""
 
 
 class Full(Refused):
@@ -89,12 +90,13 @@ class Full(Refused):
 
 
 class PushFailed(ClientError):
-    """Tasks were probably not pushed; the cause (``__cause__``) says why.
+    """Tasks were probably not pushed; ``__cause__`` is the reason.
 
-    It is ``NoAnswer``, a ``Refused`` whose status may pass, or ``NotUnderstood``.
+    The reason is ``NoAnswer``, ``NotUnderstood``, or a temporary ``Refused``.
 
-    ``tasks`` may be pushed again as they are: none is made twice within ten minutes, or the
-    ``key_ttl`` of its own ``key``. ``pushed`` are those of the same call that were.
+    ``tasks`` can be pushed again as they are: a second push within ten minutes, or within the
+    ``key_ttl`` of a task's own ``key``, creates no second task. ``pushed`` has the tasks of the
+    same call that were pushed.
     """
 
     def __init__(

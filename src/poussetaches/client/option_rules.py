@@ -1,4 +1,4 @@
-"""What servers allow as options of a task. Imported on first use: its imports are slow."""
+"""The server's rules for task options. Imported on first use, because it is slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLES: Mapping[str, object] = {**queue_fields.EXAMPLES, **task_fields.EXAMPLE
 
 
 class OptionFields(TaskFields, frozen=True, kw_only=True, gc=False):
-    """The options of a task or of a push, as a server reads them."""
+    """The options of a task or a push, as the server reads them."""
 
     url: Url = ""
     max_attempts: Attempts | None = None
@@ -24,7 +24,7 @@ def check_option_fields(fields: OptionFields) -> None:
     """Check that options do not contradict each other, and that callbacks have a URL.
 
     Raises:
-        InvalidTask: two options contradict each other, or a URL cannot be sent to.
+        InvalidTask: two options contradict each other, or a URL is invalid.
     """
     try:
         check_combination(
@@ -33,12 +33,12 @@ def check_option_fields(fields: OptionFields) -> None:
             unique=fields.unique,
             on_conflict=fields.on_conflict,
         )
-    except InvalidTask as exc:  # neither value is wrong by itself
+    except InvalidTask as exc:  # each value alone is valid
         raise InvalidTask("", str(exc)) from None
     if fields.retry is not None:
         check_retry(fields.retry)
         if fields.max_attempts is not None and fields.retry.max_attempts is not None:
-            raise InvalidTask("", "max_attempts is given twice, also in retry; remove one of them")
+            raise InvalidTask("", "max_attempts is set twice, also in retry; remove one of them")
     for field, url in (("on_success", fields.on_success), ("on_dead", fields.on_dead)):
         if url is not None:
             check_callback(field, url)

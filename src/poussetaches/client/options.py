@@ -1,4 +1,4 @@
-"""What a push may say besides the arguments, and what a task says for all its pushes."""
+"""Options of pushes, and options of tasks for all their pushes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, TypedDict, cast
 
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.durations import with_seconds
-from poussetaches.client.fields import CommonFields, Retry, RunFields
+from poussetaches.client.request_fields import CommonFields, Retry, RunFields
 from poussetaches.client.results import EndedTask
 from poussetaches.client.validation import (
     check_known,
@@ -33,15 +33,15 @@ Callback = str | CallbackTask  # a URL, or a task function of the same applicati
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a push. Those that are not given are left to the queue or to the server.
+    """The options of a push. Omitted ones have the defaults of the queue or the server.
 
     Durations are seconds; ``max_attempts`` is within ``retry``.
     """
 
     given: PushOptionFields
 
-    def over(self, others: Options) -> Options:
-        """Return these with others where these say nothing, also within retry and labels."""
+    def with_defaults(self, others: Options) -> Options:
+        """Return these options, with ``others`` as defaults, also within retry and labels."""
         merged: PushOptionFields = {**others.given, **self.given}
         if "retry" in merged:
             merged["retry"] = {**(others.given.get("retry") or {}), **(merged["retry"] or {})}
@@ -67,15 +67,15 @@ class RetryRule:
         return self.retry_on is not None and not isinstance(exc, self.retry_on)
 
 
-def retry_rule(said: TaskOptions) -> RetryRule:
+def retry_rule(definition: TaskOptions) -> RetryRule:
     """Return the retry rule of a definition.
 
     Raises:
         DefinitionError: give_up_on or retry_on is not a list or tuple of exception classes.
     """
-    retry_on = said.get("retry_on")
+    retry_on = definition.get("retry_on")
     return RetryRule(
-        give_up_on=_exception_classes("give_up_on", said.get("give_up_on") or ()),
+        give_up_on=_exception_classes("give_up_on", definition.get("give_up_on") or ()),
         retry_on=None if retry_on is None else _exception_classes("retry_on", retry_on),
     )
 
@@ -83,7 +83,7 @@ def retry_rule(said: TaskOptions) -> RetryRule:
 def _exception_classes(
     option: str, given: Sequence[type[Exception]]
 ) -> tuple[type[Exception], ...]:
-    kinds: object = given  # applications may have no type checker
+    kinds: object = given  # for applications without a type checker
     if isinstance(kinds, list | tuple) and all(map(_is_exception_class, kinds)):
         return tuple(given)
     raise DefinitionError(
@@ -119,32 +119,32 @@ class TaskOptions(_DefinitionOptions, _SharedOptions, total=False):
     """The options of a task; those of a push take precedence. ``timeout`` is in seconds."""
 
 
-def aliases_of(said: TaskOptions) -> Sequence[str]:
+def aliases_of(definition: TaskOptions) -> Sequence[str]:
     """Return the former names of a task.
 
     Raises:
-        DefinitionError: they are a single string, which is a sequence of one-letter names.
+        DefinitionError: they are a single string, which would be read as one-letter names.
     """
-    aliases = said.get("aliases", ())
+    aliases = definition.get("aliases", ())
     if isinstance(aliases, str):
         raise DefinitionError(f"aliases takes a list of names, not {aliases!r}")
     return aliases
 
 
-def default_options(name: str, said: TaskOptions) -> Options:
-    """Return the options of a definition for all pushes of the task.
+def default_options(name: str, definition: TaskOptions) -> Options:
+    """Return the options for all pushes of a task.
 
     Raises:
         DefinitionError: an option is unknown, or has a value that every server refuses.
     """
-    check_known(f"task {name!r}", said, TaskOptions.__annotations__, noun="option")
-    given = {option: it for option, it in said.items() if option in _FOR_PUSHES}
+    check_known(f"task {name!r}", definition, TaskOptions.__annotations__, noun="option")
+    given = {option: it for option, it in definition.items() if option in _FOR_PUSHES}
     check_task_options(f"task {name!r}", given)
     return _options(cast("PushOptionFields", given))
 
 
 def push_options(name: str, given: PushOptionFields) -> Options:
-    """Return the options that a push of the task is given.
+    """Return the options of a push of the task.
 
     Raises:
         DefinitionError: an option is unknown.

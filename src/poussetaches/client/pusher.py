@@ -1,34 +1,35 @@
-"""The seam between a push and what takes it; tests put their own in."""
+"""``Pusher``: accepts the pushes of task functions; tests replace it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from poussetaches.client.config import Keys
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.environment import Keys
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
 
 
 class Pusher(Protocol):
-    """Takes pushes, and tells what became of them."""
+    """Accepts pushes, and returns the state of their tasks."""
 
     def push(self, task: NewTask) -> PushedTask:
-        """Take a task.
+        """Push a task.
 
         Raises:
-            PushFailed: it cannot be taken.
+            PushFailed: the task was not pushed.
         """
 
     def push_all(self, tasks: Sequence[NewTask]) -> None:
-        """Take several tasks, all or none, in the time of one push.
+        """Push several tasks, all or none, within the timeout of one push.
 
         Raises:
-            PushFailed: they cannot be taken.
+            PushFailed: the tasks were not pushed.
             Refused: one of them is not allowed.
         """
 
     async def apush(self, task: NewTask) -> PushedTask:
-        """Do what ``push`` does, from asynchronous code."""
+        """Asynchronous version of ``push``."""
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
         """Report the progress of a running attempt.
@@ -46,17 +47,17 @@ class Pusher(Protocol):
         """
 
     def wait(self, id: str, timeout: float) -> TaskInfo:
-        """Return a task when it has ended, or as it is after ``timeout`` seconds."""
+        """Wait until a task has ended, for at most ``timeout`` seconds, and return it."""
 
     async def aget(self, id: str) -> TaskInfo:
-        """Do what ``get`` does, from asynchronous code."""
+        """Asynchronous version of ``get``."""
 
     async def await_end(self, id: str, timeout: float) -> TaskInfo:  # noqa: ASYNC109  # as wait
-        """Do what ``wait`` does, from asynchronous code."""
+        """Asynchronous version of ``wait``."""
 
 
 class Replacement(NamedTuple):
-    """What a test puts in the server's place, the keys it asks for, and who hears of errors."""
+    """A test's pusher, the keys that its deliveries have, and its error handler."""
 
     pusher: Pusher
     keys: Keys | None

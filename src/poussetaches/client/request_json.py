@@ -11,7 +11,7 @@ import msgspec
 from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.base_values import base_value, encode_as_base
 from poussetaches.client.durations import with_seconds
-from poussetaches.client.plain import fields_of
+from poussetaches.client.json_value import fields_of
 
 _UNCHANGED = frozenset({str, int, bool, type(None)})  # the same in JSON
 
@@ -35,7 +35,7 @@ def encode_request(fields: object) -> bytes:
 
 
 def _check(path: str, value: object) -> None:
-    """Raise for a value that JSON would change.
+    """Check that JSON does not change a value.
 
     Raises:
         ArgumentError: the value, or one inside it, would be changed.

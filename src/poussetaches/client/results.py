@@ -1,50 +1,36 @@
-"""What the server answers, as values; and the task that is pushed.
+"""Values of the server's answers, and of pushes.
 
-Fields that are not known are passed over: a newer server may tell more than this client knows.
+Unknown fields are ignored: a newer server may send more than this client knows.
 Moments are aware datetimes in UTC, durations and ages are seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
 import msgspec
 
-from poussetaches.client.durations import Seconds
-from poussetaches.client.fields import Expected, Method, OnConflict, Retry, RetryInfo, State
+from poussetaches.client.request_fields import RetryInfo, State
 from poussetaches.core.progress import LARGEST_AMOUNT
-
-
-class NewTask(msgspec.Struct, frozen=True):
-    """A task to push; None is not said. The fields are those of ``PushFields``."""
-
-    url: str
-    json: Any = None
-    text: str | None = None
-    body: bytes | None = None
-    queue: str | None = None
-    delay: Seconds | None = None
-    run_at: datetime | None = None
-    priority: int | None = None
-    headers: Mapping[str, str] | None = None
-    method: Method | None = None
-    expected: Expected | None = None
-    timeout: Seconds | None = None
-    retry: Retry | None = None
-    key: str | None = None
-    key_ttl: Seconds | None = None
-    unique: str | None = None
-    on_conflict: OnConflict | None = None
-    expires_at: datetime | None = None
-    on_success: str | None = None
-    on_dead: str | None = None
-    labels: Mapping[str, str] | None = None
+from poussetaches.core.responses import (
+    AttemptResponse,
+    FailureGroupResponse,
+    HeldOrigin,
+    MinuteResponse,
+    OccurrenceResponse,
+    ProgressResponse,
+    QueueResponse,
+    RefusedSchedule,
+    ScheduleResponse,
+    StatsResponse,
+    StoreState,
+    TaskResponse,
+)
 
 
 class ProgressReport(msgspec.Struct, frozen=True):
-    """How far a handler has come: ``done`` of ``total``, in any unit, and a note for people."""
+    """The progress of a handler: ``done`` of ``total``, in any unit, and a note for people."""
 
     done: float
     total: float | None = None
@@ -53,11 +39,9 @@ class ProgressReport(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name, amount in (("done", self.done), ("total", self.total)):
             if not _is_amount(amount) and (name, amount) != ("total", None):
-                raise ValueError(
-                    f"progress: {name} is {amount!r}, and must be a number from 0 to 2**53"
-                )
+                raise ValueError(f"progress: {name} is {amount!r}; use a number from 0 to 2**53")
         if not isinstance(self.note, str | None):
-            raise ValueError(f"progress: note is {self.note!r}, and must be a str")
+            raise ValueError(f"progress: note is {self.note!r}; use a str")
 
 
 def _is_amount(value: object) -> bool:
@@ -66,32 +50,21 @@ def _is_amount(value: object) -> bool:
     return 0 <= value <= LARGEST_AMOUNT
 
 
-class ProgressInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a handler reported at ``at``: ``done`` of ``total``, in any unit."""
+class ProgressInfo(ProgressResponse[datetime], frozen=True, kw_only=True):
+    """The progress that a handler reported at ``at``: ``done`` of ``total``, in any unit."""
 
     done: float
     total: float | None
-    note: str | None
-    at: datetime
 
 
-class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt; ``status`` is None when no answer came, and ``error`` says why.
+class AttemptInfo(AttemptResponse[datetime], frozen=True, kw_only=True):
+    """An attempt. Without an answer, ``status`` is None and ``error`` is the reason.
 
-    With a status, ``error`` says what was wrong with the answer: it broke off, or is a redirect.
+    With a status, ``error`` is the problem of the answer: it was cut short, or is a redirect.
     """
 
-    round: int
-    number: int
-    request_id: str
-    started_at: datetime
-    duration: float
-    status: int | None
-    error: str | None
-    response_body: str
-    response_truncated: bool
-    auth_key: str | None  # "sent", "withheld", or None where the server has no key
     progress: ProgressInfo | None = None  # reported last
+    cause: str | None = None  # of the error; None if the server is older
     node: str | None = None
 
 
@@ -138,7 +111,7 @@ class EndedTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the reasons to wait, and until when, if that is known. Lists leave out ``detail``."""
+    """A reason why a task or a queue waits, and until when, if known. Lists omit ``detail``."""
 
     reason: str
     until: datetime | None
@@ -147,28 +120,20 @@ class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetentionInfo(TypedDict):
-    """How many ended tasks are kept, and for how many seconds; whichever is reached first."""
+    """How many ended tasks are kept, and for how many seconds; the first limit reached applies."""
 
     count: int
     age: float
 
 
-class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
+class TaskInfo(TaskResponse[datetime], frozen=True, kw_only=True):
     """A task. ``retry`` has what the task sets of its policy, the rest is its queue's.
 
     Lists leave out headers and body. ``waiting_for`` is set in lists and on a task requested by
     its id, ``attempts`` only on the latter. The body is in the form in which it was pushed.
     """
 
-    id: str
-    queue: str
     state: State
-    url: str
-    method: str
-    created_at: datetime
-    run_at: datetime
-    round: int
-    attempt_count: int
     priority: int = 0
     expected: tuple[int | str, ...] = ("2xx",)
     reason: str | None = None
@@ -176,7 +141,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryInfo | None = None
     key: str | None = None
     unique: str | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     on_success: str | None = None
     on_dead: str | None = None
     schedule: str | None = None
@@ -184,7 +149,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     last_status: int | None = None
     last_error: str | None = None
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     json: Any = None
     text: str | None = None
     body_base64: str | None = None
@@ -199,16 +164,16 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskPage(msgspec.Struct, frozen=True):
-    """Some tasks of a list, and where the next page begins."""
+    """A page of a list of tasks, and the cursor of the next page."""
 
     tasks: tuple[TaskInfo, ...]
     next_cursor: str | None
 
 
 class PushedTask(msgspec.Struct, frozen=True):
-    """What became of a push. ``existing``: a task that was pushed before answers for it.
+    """The result of a push. ``existing``: an earlier push had created the task.
 
-    ``task`` is None after a push of many, and when the task that answers was pruned.
+    ``task`` is None after ``push_many``, and if the existing task was pruned.
     """
 
     id: str
@@ -217,14 +182,14 @@ class PushedTask(msgspec.Struct, frozen=True):
 
 
 class BatchResult(msgspec.Struct, frozen=True):
-    """The ids of a batch, and the places of those that were there before."""
+    """The ids of a batch, and the indexes of the tasks that existed before."""
 
     ids: tuple[str, ...]
     existing: tuple[int, ...]
 
 
 class SkippedInfo(msgspec.Struct, frozen=True):
-    """How many tasks were left as they are, and why."""
+    """How many tasks were not changed, and why."""
 
     reason: str
     count: int
@@ -237,18 +202,8 @@ class BulkResult(msgspec.Struct, frozen=True):
     skipped: tuple[SkippedInfo, ...] = ()
 
 
-class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Dead or failing tasks that are alike; ``group`` can be used in filters."""
-
-    group: str
-    queue: str
-    url_path: str
-    status: int | None
-    error: str
-    count: int
-    first_at: datetime
-    last_at: datetime
-    example_id: str
+class FailureGroup(FailureGroupResponse[datetime], frozen=True, kw_only=True):
+    """A group of similar dead or failing tasks; ``group`` can be used in filters."""
 
 
 class FailureList(msgspec.Struct, frozen=True):
@@ -267,26 +222,18 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     failing: int
 
 
-class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue: what holds for it, and how it does. ``rate`` is in attempts a second."""
+class QueueInfo(QueueResponse, frozen=True, kw_only=True):
+    """A queue with its effective settings and its state. ``rate`` is in attempts per second."""
 
-    name: str
-    paused: bool
-    rate: float | None
-    burst: int
-    concurrency: int
-    origin_concurrency: int | None
-    timeout: float
     retry: RetryInfo
-    base_url: str | None
-    on_success: str | None
-    on_dead: str | None
     keep_succeeded: RetentionInfo
     keep_dead: RetentionInfo
     counts: QueueCounts
     oldest_due_age: float | None
     waiting_for: tuple[WaitInfo, ...]
-    origins: dict[str, Any] = {}  # as in the protocol; older servers answer none
+    origins: dict[str, Any] = msgspec.field(
+        default_factory=dict
+    )  # as in the protocol; older servers answer none
 
 
 class QueueList(msgspec.Struct, frozen=True):
@@ -295,15 +242,12 @@ class QueueList(msgspec.Struct, frozen=True):
     queues: tuple[QueueInfo, ...]
 
 
-class Occurrence(msgspec.Struct, frozen=True):
+class Occurrence(OccurrenceResponse[datetime], frozen=True):
     """A moment at which a schedule is due; ``local`` has the offset of its time zone."""
-
-    utc: datetime
-    local: datetime
 
 
 class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What every run of a schedule is; None is the queue's, or the server's."""
+    """The task of a schedule; None means the default of the queue or the server."""
 
     url: str
     method: str
@@ -312,8 +256,8 @@ class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
     expected: tuple[int | str, ...] = ("2xx",)
     timeout: float | None = None
     retry: RetryInfo | None = None
-    headers: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     on_success: str | None = None
     on_dead: str | None = None
     json: Any = None
@@ -321,37 +265,20 @@ class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
     body_base64: str | None = None
 
 
-class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleInfo(ScheduleResponse[datetime], frozen=True, kw_only=True):
     """A schedule, and its next runs."""
 
-    name: str
-    owner: str | None
-    cron: str
-    timezone: str
     task: TemplateInfo
-    misfire: str
-    misfire_grace: float | None
-    overlap: str
-    paused: bool
-    created_at: datetime
     next_runs: tuple[Occurrence, ...]
-    last_run_at: datetime | None
-    last_task_id: str | None
-    origins: dict[str, Any] = {}  # as in the protocol; older servers answer none
+    origins: dict[str, Any] = msgspec.field(
+        default_factory=dict
+    )  # as in the protocol; older servers answer none
 
 
 class ScheduleList(msgspec.Struct, frozen=True):
     """Schedules, by name."""
 
     schedules: tuple[ScheduleInfo, ...]
-
-
-class RefusedSchedule(msgspec.Struct, frozen=True):
-    """A declared schedule that the server refused; ``field`` is "" if it refused the name."""
-
-    name: str
-    field: str
-    reason: str
 
 
 class DeclaredSchedules(ScheduleList, frozen=True):
@@ -378,52 +305,22 @@ class PauseResult(msgspec.Struct, frozen=True):
     paused: bool
 
 
-class HeldOrigin(msgspec.Struct, frozen=True):
-    """An origin that nothing is sent to, and why it could not be reached last."""
-
-    origin: str
-    error: str
+class MinuteInfo(MinuteResponse[datetime], frozen=True, kw_only=True):
+    """The activity in the minute that began at ``minute``."""
 
 
-class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """How the store does."""
+class StatsInfo(StatsResponse[datetime], frozen=True, kw_only=True):
+    """The server's state and recent activity."""
 
-    used_bytes: int
-    free_bytes: int | None
-    trouble: str | None
-
-
-class MinuteInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in the minute that began at ``minute``."""
-
-    minute: datetime
-    pushed: int
-    started: int
-    succeeded: int
-    failed: int
-    died: int
-    lateness_p50: float | None
-    lateness_p95: float | None
-    duration_p50: float | None
-    duration_p95: float | None
-
-
-class StatsInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The server at a glance."""
-
-    now: datetime
     counts: QueueCounts
-    oldest_due_age: float | None
-    in_flight: int
-    paused: bool
     held_origins: tuple[HeldOrigin, ...]
-    store: StoreInfo
+    store: StoreState
     clock_leap: float | None = None  # seconds; a server of an earlier version does not say
     minutes: tuple[MinuteInfo, ...]
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened; ``name`` and ``data`` are as the protocol has them."""
+    """An event; ``name`` and ``data`` are as in the protocol."""
 
     id: str
     name: str

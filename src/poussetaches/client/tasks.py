@@ -1,4 +1,4 @@
-"""The tasks of an application: its functions, its schedules, and its queues."""
+"""``Tasks``: the task functions, schedules and queues of an application."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ from contextlib import contextmanager
 from inspect import Parameter
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from poussetaches.client.admission import IncomingRequest, Reply
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.client import AsyncClient, Client
-from poussetaches.client.config import (
+from poussetaches.client.client_pusher import ClientPusher
+from poussetaches.client.declaration_sender import Background, DeclaringClient, declare
+from poussetaches.client.declarations import Declarations, check_expression
+from poussetaches.client.definition_options import (
+    Misfire,
+    Overlap,
+    Schedule,
+    TaskDecorator,
+)
+from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.durations import Seconds
+from poussetaches.client.environment import (
     API_TOKEN,
     AUTH_KEY,
     MODE,
@@ -26,27 +36,9 @@ from poussetaches.client.config import (
     read_secret,
     read_signing_secrets,
 )
-from poussetaches.client.declarations import Declarations, check_expression
-from poussetaches.client.declare import Background, DeclaringClient, declare
-from poussetaches.client.definitions import (
-    Misfire,
-    Overlap,
-    Schedule,
-    TaskDecorator,
-)
-from poussetaches.client.durations import Seconds
-from poussetaches.client.function import (
-    AsyncTask,
-    NoTransactions,
-    SyncTask,
-    TaskFunction,
-    check_callbacks,
-)
-from poussetaches.client.handle import Pushed
-from poussetaches.client.handlers import is_async, reason_not_to_run
+from poussetaches.client.handler_function import is_async, reason_not_to_run
+from poussetaches.client.immediate_pusher import ImmediatePusher
 from poussetaches.client.installation import warn_of_original
-from poussetaches.client.modes import ClientPusher, ImmediatePusher
-from poussetaches.client.names import name_of
 from poussetaches.client.options import (
     Options,
     TaskOptions,
@@ -54,10 +46,20 @@ from poussetaches.client.options import (
     default_options,
     retry_rule,
 )
+from poussetaches.client.push_handle import Pushed
 from poussetaches.client.pusher import Pusher, Replacement
-from poussetaches.client.receive import Receiver
-from poussetaches.client.registry import TaskRegistry
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.receiver import Receiver
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.task_function import (
+    AsyncTask,
+    NoTransactions,
+    SyncTask,
+    TaskFunction,
+    check_callbacks,
+)
+from poussetaches.client.task_names import name_of
+from poussetaches.client.task_registry import TaskRegistry
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.probe import DeclarationStatus
 
@@ -68,12 +70,12 @@ R = TypeVar("R")
 class Tasks(Declarations):
     """The tasks of one application.
 
-    Nothing is connected to, and no environment read, before something is pushed or delivered.
-    ``name`` sets the application apart from others on the same server: its queues and schedules
-    begin with it. ``version`` grows with each release, so that an older one does not undo the
-    schedules of a newer one. ``base_url`` is put before the paths of its tasks, where the
-    server's own setting is for another application. ``public_prefix`` is the path that a proxy
-    removes from the requests that it passes on.
+    The first push or delivery reads the environment and opens connections.
+    ``name`` distinguishes applications on the same server: it prefixes the names of queues and
+    schedules. ``version`` increases with each release, so that an older release does not undo the
+    schedules of a newer one. ``base_url`` precedes the paths of the tasks, if the server's own
+    setting is for another application. ``public_prefix`` is the path that a proxy removes from
+    the requests that it forwards.
     """
 
     def __init__(
@@ -114,8 +116,6 @@ class Tasks(Declarations):
         self._lock = threading.Lock()
         self._background = Background(self._declare_now)
 
-    # What the code says
-
     @overload
     def task(  # type: ignore[overload-overlap]  # an async one fits both; the first wins
         self, function: Callable[P, Coroutine[Any, Any, R]], /
@@ -130,14 +130,14 @@ class Tasks(Declarations):
     def task(
         self, function: Callable[..., object] | None = None, **options: Unpack[TaskOptions]
     ) -> object:
-        """Make a function a task; ``@tasks.task`` and ``@tasks.task(queue="mail")`` both do.
+        """Make a function a task: ``@tasks.task`` or ``@tasks.task(queue="mail")``.
 
-        Its name is ``module.function`` unless ``name`` is given; ``aliases`` are names that it
-        had, under which tasks may still be waiting. ``timeout`` is in seconds.
+        Its name is ``module.function`` unless ``name`` is given; ``aliases`` are its former names,
+        under which tasks may still be waiting. ``timeout`` is in seconds.
 
         Raises:
-            DefinitionError: the name is taken or cannot be one, no push can ever succeed, or a
-                callback is neither a URL nor a task that takes one ``EndedTask``.
+            DefinitionError: the name is used or invalid, no push can ever succeed, or a callback
+                is neither a URL nor a task that takes one ``EndedTask``.
         """
 
         def decorate(function: Callable[..., Any], /) -> TaskFunction[..., Any]:
@@ -160,8 +160,8 @@ class Tasks(Declarations):
         The schedule has the task's name. ``misfire_grace`` and ``timeout`` are in seconds.
 
         Raises:
-            DefinitionError: as ``task`` does; or the function has required arguments, or the
-                expression, the time zone or another value is one that every server refuses.
+            DefinitionError: as in ``task``; or the function has required arguments, or every
+                server refuses the expression, the time zone or another value.
         """
         check_expression(expression, timezone)
 
@@ -181,8 +181,6 @@ class Tasks(Declarations):
         """Return whether the framework injects a parameter; injected ones are never sent."""
         return False
 
-    # What deliveries ask
-
     def __len__(self) -> int:
         return len(self._registry)
 
@@ -190,7 +188,7 @@ class Tasks(Declarations):
         return iter(self._registry)
 
     def find(self, name: str) -> TaskFunction[..., Any] | None:
-        """Return the task of this name, or of this alias."""
+        """Return the task with this name or alias; None if there is none."""
         return self._registry.find(name)
 
     def keys(self) -> Keys:
@@ -210,7 +208,7 @@ class Tasks(Declarations):
         )
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
-        """Report the progress of a running attempt, to where pushes go."""
+        """Report the progress of a running attempt to the current pusher."""
         self.pusher().report_progress(id, token, report)
 
     def note_error(self, exc: Exception) -> None:
@@ -219,13 +217,11 @@ class Tasks(Declarations):
             on_error(exc)
 
     def receiver(self) -> Receiver:
-        """Return what answers deliveries."""
+        """Return the receiver of deliveries."""
         return Receiver(self)
 
-    # What pushes ask
-
     def pusher(self) -> Pusher:
-        """Return where pushes go: to the server, unless POUSSETACHES_MODE says otherwise."""
+        """Return the current pusher; without POUSSETACHES_MODE, it pushes to the server."""
         if (pusher := self.test_pusher()) is not None:
             return pusher
         with self._lock:
@@ -234,7 +230,7 @@ class Tasks(Declarations):
             return self._pusher
 
     def test_pusher(self) -> Pusher | None:
-        """Return where pushes go in the current test; None outside of tests."""
+        """Return the pusher of the current test; None outside of tests."""
         return self._replaced[-1].pusher if self._replaced else None
 
     def push_on_commit(self, task: NewTask) -> None:
@@ -253,7 +249,7 @@ class Tasks(Declarations):
         keys: Keys | None = None,
         on_error: Callable[[Exception], None] | None = None,
     ) -> Iterator[None]:
-        """Send pushes elsewhere within the block, in all threads; tests do this.
+        """Replace the pusher within the block, in all threads; for tests.
 
         ``keys`` replaces the credentials that callers must send; ``on_error`` is called with the
         exceptions of handlers. Nothing is declared meanwhile.
@@ -265,7 +261,7 @@ class Tasks(Declarations):
             self._replaced.pop()
 
     def handle(self, id: str) -> Pushed[Any]:
-        """Return the handle of an earlier push, by its id; no request is made.
+        """Return the handle of an earlier push, by its id; sends no request.
 
         The result has the return type of the function if this application defines it.
         """
@@ -292,37 +288,33 @@ class Tasks(Declarations):
         fields["labels"] = labels or None
         return NewTask(url=f"{self.path}/{name}", json=arguments, **fields)
 
-    # What tests of the application do
-
     def delivery_in_test(self) -> Callable[[IncomingRequest], Reply]:
-        """Return what delivers through the application's test client."""
+        """Return a function that delivers through the application's test client."""
         return self.receiver().run
 
-    def settle_in_test(self) -> None:
-        """Push what waits for the end of a transaction that a test will never end."""
-
-    # What the server is told
+    def push_pending_in_test(self) -> None:
+        """Push what waits for a transaction that the test never commits."""
 
     def declare(self, client: DeclaringClient) -> None:
         """Declare the queues and schedules to the server.
 
-        A refusal does not keep the rest from being declared.
+        A refusal does not affect the rest.
 
         Raises:
             DeclarationRefused: the server refused some of them.
-            ClientError: the server did not answer, or cannot store them at the moment.
+            ClientError: the server did not respond, or cannot store them at the moment.
         """
         declare(client, self.declaration())
 
     def declare_in_background(self) -> threading.Thread | None:
-        """Declare in a thread, once in each process, repeated until it is done.
+        """Declare in a thread, once per process, and retry until it succeeds.
 
-        Returns the thread; none when this process has begun before, or pushes go elsewhere.
+        Returns the thread; None if this process started one before, or the pusher is replaced.
         """
         return self._background.start() if self.has_server() else None
 
     def declaration_status(self) -> DeclarationStatus:
-        """Return the status of the declaration in the background, in this process."""
+        """Return the state of this process's declaration in the background."""
         return self._background.status
 
     def has_server(self) -> bool:
@@ -332,22 +324,20 @@ class Tasks(Declarations):
         except SettingsError:
             return True  # each request would fail; the thread says once what is wrong
 
-    # Settings
-
     def setting(self, name: str) -> str | None:
-        """Return a setting by its environment variable's name; frameworks look elsewhere first."""
+        """Return a setting by the name of its environment variable; frameworks override it."""
         return read_secret(self._environ, name)
 
     def mode(self) -> Mode:
-        """Return where pushes go.
+        """Return the mode of pushes.
 
         Raises:
-            SettingsError: there is no such mode.
+            SettingsError: the mode is unknown.
         """
         return read_mode(self.setting(MODE))
 
     def client(self) -> Client:
-        """Return the client that pushes; what was not given, it reads from the environment."""
+        """Return the client for pushes; by default, it is configured by the environment."""
         if self._client is None:
             self._client = Client(
                 self._url or self.setting(URL), token=self._token or self.setting(API_TOKEN)
@@ -355,7 +345,7 @@ class Tasks(Declarations):
         return self._client
 
     def async_client(self) -> AsyncClient:
-        """Return the client that pushes from asynchronous code."""
+        """Return the client for pushes from asynchronous code."""
         if self._async_client is None:
             self._async_client = AsyncClient(
                 self._url or self.setting(URL), token=self._token or self.setting(API_TOKEN)
@@ -375,7 +365,7 @@ class Tasks(Declarations):
         self, function: Callable[..., Any], **options: Unpack[TaskOptions]
     ) -> TaskFunction[..., Any]:
         if isinstance(function, TaskFunction):
-            raise DefinitionError(f"{function.name} is a task already")
+            raise DefinitionError(f"{function.name} is already a task")
         name = options.get("name") or name_of(function)
         check_callbacks(self, on_success=options.get("on_success"), on_dead=options.get("on_dead"))
         if reason := reason_not_to_run(function):

@@ -1,95 +1,94 @@
-"""What carries calls to the server: the seam that tests put something else into."""
+"""Transports, which send requests to the server; tests replace them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from poussetaches.client.address import read_address, url_for_messages
-from poussetaches.client.wire import Answer, Call
+from poussetaches.client.address import Address, read_address, url_for_messages
+from poussetaches.client.answer import Answer
+from poussetaches.client.call import Call
 
 if TYPE_CHECKING:
     from poussetaches.client.async_connections import AsyncConnections
-    from poussetaches.client.connections import Connections
+    from poussetaches.client.blocking_connections import Connections
+
+
+C = TypeVar("C")
 
 
 class Stream(Protocol):
-    """An answer that comes piece by piece; ``head`` has no body."""
+    """An answer that arrives in pieces; ``head`` has no body."""
 
     head: Answer
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield what comes, to the end.
+        """Yield the pieces until the end.
 
         Raises:
-            NoAnswer: it breaks off, or nothing comes for as long as was said.
+            NoAnswer: the connection was lost, or nothing arrived for ``silence`` seconds.
         """
 
 
 class AsyncStream(Protocol):
-    """An answer that comes piece by piece; ``head`` has no body."""
+    """An answer that arrives in pieces; ``head`` has no body."""
 
     head: Answer
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Yield what comes, to the end.
+        """Yield the pieces until the end.
 
         Raises:
-            NoAnswer: it breaks off, or nothing comes for as long as was said.
+            NoAnswer: the connection was lost, or nothing arrived for ``silence`` seconds.
         """
 
 
 class Transport(Protocol):
-    """Makes calls."""
+    """Sends requests."""
 
     def send(self, call: Call, *, timeout: float) -> Answer:
-        """Make a call, and return the whole answer within so many seconds.
+        """Send a request, and return the complete answer within ``timeout`` seconds.
 
         Raises:
-            NoAnswer: none came, or none that is HTTP.
+            NoAnswer: there was no answer in time, or it was not HTTP.
         """
 
     def stream(self, call: Call, *, silence: float) -> AbstractContextManager[Stream]:
-        """Make a call whose answer has no end; ``silence`` is in seconds.
+        """Send a request whose answer has no end; ``silence`` is in seconds.
 
         Raises:
-            NoAnswer: none came, or none that is HTTP.
+            NoAnswer: there was no answer in time, or it was not HTTP.
         """
 
     def close(self) -> None:
-        """Close the connections that are idle. What is sent later opens others."""
+        """Close the idle connections. A later request opens new ones."""
 
 
 class AsyncTransport(Protocol):
-    """Makes calls, from asynchronous code."""
+    """Sends requests from asynchronous code."""
 
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # of a socket
-        """Make a call, and return the whole answer within so many seconds.
+        """Send a request, and return the complete answer within ``timeout`` seconds.
 
         Raises:
-            NoAnswer: none came, or none that is HTTP.
+            NoAnswer: there was no answer in time, or it was not HTTP.
         """
 
     def stream(self, call: Call, *, silence: float) -> AbstractAsyncContextManager[AsyncStream]:
-        """Make a call whose answer has no end; ``silence`` is in seconds.
+        """Send a request whose answer has no end; ``silence`` is in seconds.
 
         Raises:
-            NoAnswer: none came, or none that is HTTP.
+            NoAnswer: there was no answer in time, or it was not HTTP.
         """
 
     async def close(self) -> None:
-        """Close the connections that are idle. What is sent later opens others."""
+        """Close the idle connections. A later request opens new ones."""
 
 
-class HttpTransport:
-    """Makes calls over HTTP, https, or a Unix socket. Safe for threads, and after a fork.
-
-    The environment is read, and a connection opened, when the first call is made. No proxy is
-    used and no redirect followed. Looking up the server's name is the one thing that no timeout
-    ends: where that may hang, give its address.
-    """
+class _HttpTransport(Generic[C]):
+    """Opens connections at the first call of each process."""
 
     def __init__(
         self,
@@ -102,7 +101,31 @@ class HttpTransport:
         self._token = token
         self._environ = environ
         self._pid = 0
-        self._connections: Connections | None = None
+        self._connections: C | None = None
+
+    def _open(self, address: Address) -> C:
+        raise NotImplementedError
+
+    def _opened(self) -> C:
+        # After a fork, both processes would read from the same sockets.
+        if self._connections is None or self._pid != os.getpid():
+            connections = self._open(read_address(self._url, self._token, self._environ))
+            self._connections, self._pid = connections, os.getpid()
+        return self._connections
+
+    def _detach(self) -> C | None:
+        """Forget the connections; return them if this process opened them."""
+        connections, self._connections = self._connections, None
+        return connections if self._pid == os.getpid() else None
+
+
+class HttpTransport(_HttpTransport["Connections"]):
+    """Sends requests over HTTP, HTTPS or a Unix socket. Safe for threads, and after a fork.
+
+    The first call reads the environment and opens a connection. Proxies are not used and
+    redirects not followed. The timeout does not cover resolving the server's name: where that
+    may hang, use its address.
+    """
 
     @property
     def url(self) -> str:
@@ -116,41 +139,23 @@ class HttpTransport:
         return self._opened().stream(call, silence=silence)
 
     def close(self) -> None:
-        if self._connections is not None and self._pid == os.getpid():
-            self._connections.close()
-        self._connections = None
+        connections = self._detach()
+        if connections is not None:
+            connections.close()
 
-    def _opened(self) -> Connections:
-        # The parent's connections are the parent's: two processes would read each other's answers.
-        if self._connections is None or self._pid != os.getpid():
-            from poussetaches.client.connections import Connections  # noqa: PLC0415  # 60 ms
+    def _open(self, address: Address) -> Connections:
+        from poussetaches.client.blocking_connections import Connections  # noqa: PLC0415  # 60 ms
 
-            connections = Connections(read_address(self._url, self._token, self._environ))
-            self._connections, self._pid = connections, os.getpid()
-            return connections
-        return self._connections
+        return Connections(address)
 
 
-class AsyncHttpTransport:
-    """Makes calls over HTTP or https, from any event loop.
+class AsyncHttpTransport(_HttpTransport["AsyncConnections"]):
+    """Sends requests over HTTP or HTTPS, from any event loop.
 
-    The environment is read, and a connection opened, when the first call is made. No proxy is
-    used and no redirect followed. In a process that was forked after its parent's first call
-    every call raises ``ClientError``: its parent's threads have not come along.
+    The first call reads the environment and opens a connection. Proxies are not used and
+    redirects not followed. In a process that was forked after its parent's first call, every
+    call raises ``ClientError``, because the threads of the connections are not forked.
     """
-
-    def __init__(
-        self,
-        url: str | None = None,
-        token: str | None = None,
-        *,
-        environ: Mapping[str, str] = os.environ,
-    ) -> None:
-        self._url = url
-        self._token = token
-        self._environ = environ
-        self._pid = 0
-        self._connections: AsyncConnections | None = None
 
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # of a socket
         return await self._opened().send(call, timeout=timeout)
@@ -159,19 +164,11 @@ class AsyncHttpTransport:
         return self._opened().stream(call, silence=silence)
 
     async def close(self) -> None:
-        connections, self._connections = self._connections, None
-        if connections is not None and self._pid == os.getpid():
+        connections = self._detach()
+        if connections is not None:
             await connections.close()
 
-    def _opened(self) -> AsyncConnections:
-        # A call that began before a fork would never end; starting anew raises the reason.
-        if self._connections is None or self._pid != os.getpid():
-            from poussetaches.client.async_connections import (  # noqa: PLC0415  # asyncio: 50 ms
-                AsyncConnections,
-            )
+    def _open(self, address: Address) -> AsyncConnections:
+        from poussetaches.client import async_connections  # noqa: PLC0415  # asyncio: 50 ms
 
-            address = read_address(self._url, self._token, self._environ)
-            connections = AsyncConnections(address)
-            self._connections, self._pid = connections, os.getpid()
-            return connections
-        return self._connections
+        return async_connections.AsyncConnections(address)

@@ -9,7 +9,7 @@ import typing
 from collections import defaultdict
 from collections.abc import Iterator
 
-from poussetaches.client import models
+from poussetaches.client import pydantic_models
 
 _UNIONS = (typing.Union, types.UnionType)
 _WRAPPERS = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
@@ -50,8 +50,10 @@ class TypePart:
         )
 
     def _parts_of(self, kind: type) -> dict[object, TypePart]:
-        if models.is_model(kind):
-            return {name: TypePart(hint) for name, hint in models.field_hints(kind).items()}
+        if pydantic_models.is_model(kind):
+            return {
+                name: TypePart(hint) for name, hint in pydantic_models.field_hints(kind).items()
+            }
         hints: defaultdict[object, list[object]] = defaultdict(list)
         for member in self._members:
             if _is_type_of(member, kind):

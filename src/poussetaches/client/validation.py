@@ -1,4 +1,4 @@
-"""Checks of options and settings where the code gives them, by the rules of the server."""
+"""Checks options and settings in the code by the server's rules."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
-from poussetaches.client.admission import PIECE, IncomingRequest, Reply
-from poussetaches.client.receive import Receiver
+from poussetaches.client.delivery_auth import PIECE, IncomingRequest, Reply
+from poussetaches.client.receiver import Receiver
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -19,9 +19,9 @@ _BARE = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
 
 class WsgiReceiver:
-    """Answers deliveries, and hands everything else to the application.
+    """Responds to deliveries, and passes other requests to the application.
 
-    ``on_request`` is called at each request, including those for the application.
+    ``on_request`` is called at each request, also at those for the application.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class WsgiReceiver:
         self._on_request = on_request
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
+        """Respond to a request."""
         self._on_request()
         path = _text_of(environ.get("PATH_INFO", ""))
         if not self._receiver.takes(path):

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from poussetaches.core.merge_patch import document_in, is_object, merged
 from poussetaches.core.moment import Moment
+from poussetaches.core.responses import QueueResponse
 from poussetaches.core.retry import RetryOrigins, RetryOverrides, RetryPolicy, overrides_of
 from poussetaches.core.setting_origin import Origin, Origins
 from poussetaches.core.stored import Stored, decode, encode
@@ -69,20 +70,10 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_dead: Retention = Retention(count=100_000, age=7_776_000.0)
 
 
-class ShownQueue(msgspec.Struct, frozen=True, kw_only=True):
+class ShownQueue(QueueResponse, frozen=True, kw_only=True):
     """A queue in responses: its name, its pause and the settings in force, in this order."""
 
-    name: str
-    paused: bool
-    rate: float | None
-    burst: int
-    concurrency: int
-    origin_concurrency: int | None
-    timeout: float
     retry: RetryPolicy
-    base_url: str | None
-    on_success: str | None
-    on_dead: str | None
     keep_succeeded: Retention
     keep_dead: Retention
 

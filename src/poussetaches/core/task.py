@@ -8,6 +8,7 @@ from random import Random
 import msgspec
 from msgspec import UNSET
 
+from poussetaches.core.cause import EXHAUSTED, UNREACHABLE, Cause
 from poussetaches.core.failures import FailureGroup, first_line, group_of
 from poussetaches.core.moment import SECOND, Moment, later, seconds_between
 from poussetaches.core.progress import Progress
@@ -150,6 +151,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: bool
     status: int | None = None
     error: str | None = None
+    cause: str | None = None  # a ``Cause``, or one that only a newer version knows
     response_body: bytes = b""
     response_truncated: bool = False
     key_sent: bool | None = None  # None if there was no key to send
@@ -171,9 +173,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: float | None = None  # seconds from now, as the answer asked
     refused: bool = False  # the answer said not to try again
     redirect: str | None = None  # the error message for a redirect, if its status is a failure
-    unreachable: bool = False  # nothing was sent: the origin could not be connected to
-    unknown_host: bool = False  # unreachable because its name does not resolve
-    out_of_resources: bool = False  # this machine had no descriptor, memory or port left
+    cause: Cause | None = None  # of the error
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether nothing was sent because the origin could not be connected to."""
+        return self.cause in UNREACHABLE
+
+    @property
+    def unknown_host(self) -> bool:
+        """Whether the name of the host does not exist."""
+        return self.cause is Cause.UNKNOWN_HOST
+
+    @property
+    def out_of_resources(self) -> bool:
+        """Whether this machine had no descriptor, memory or port left."""
+        return self.cause in EXHAUSTED
 
 
 class Complete(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.headers import MAX_HEADERS
 from poussetaches.core.queue import Name
 from poussetaches.core.queue_fields import Timeout
+from poussetaches.core.responses import TaskResponse
 from poussetaches.core.retry import TEN_YEARS, RetryFields, StatusField
 from poussetaches.core.setting_origin import Origin
 from poussetaches.core.target import MAX_URL
@@ -133,33 +134,13 @@ class TemplatePatch(_CommonOfTemplates, frozen=True, kw_only=True):
     labels: dict[LabelName, LabelValue | None] | None = None
 
 
-class ShownTask(msgspec.Struct, kw_only=True, frozen=True):
+class ShownTask(TaskResponse[ShownTime], kw_only=True, frozen=True):
     """Fields of a task in responses, in this order, without its headers and body."""
 
-    id: str
-    queue: str
     state: TaskState
     reason: Reason | None
-    url: str
-    method: str
-    priority: int
     expected: tuple[StatusField, ...]
-    timeout: float | None
     retry: RetryFields | None
-    key: str | None
-    unique: str | None
-    labels: dict[str, str]
-    on_success: str | None
-    on_dead: str | None
-    schedule: str | None
-    created_at: ShownTime
-    run_at: ShownTime
-    expires_at: ShownTime | None
-    ended_at: ShownTime | None
-    round: int
-    attempt_count: int
-    last_status: int | None
-    last_error: str | None
 
 
 class TemplateView(msgspec.Struct, kw_only=True, frozen=True):

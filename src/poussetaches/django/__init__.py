@@ -6,13 +6,13 @@ at the head of ``MIDDLEWARE``.
 
 from __future__ import annotations
 
-from poussetaches.client.current import TaskLogFilter, current_task
-from poussetaches.client.handle import Pushed
-from poussetaches.client.outcome import GiveUp, RetryLater
+from poussetaches.client.current_task import TaskLogFilter, current_task
+from poussetaches.client.handler_exception import GiveUp, RetryLater
+from poussetaches.client.push_handle import Pushed
 from poussetaches.client.results import EndedTask
-from poussetaches.django.commits import push_on_commit
+from poussetaches.django.commit_batch import push_on_commit
 from poussetaches.django.middleware import Middleware
-from poussetaches.django.tasks import Tasks
+from poussetaches.django.project_tasks import Tasks
 
 __all__ = [
     "EndedTask",

@@ -1,4 +1,4 @@
-"""The Django application: it finds the projects' tasks, and has the settings checked."""
+"""The Django application, which imports the project's tasks and registers checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poussetaches.django.checks import check_middleware, check_names, check_sett
 
 
 class PousseTachesConfig(AppConfig):
-    """What ``INSTALLED_APPS`` names."""
+    """The configuration of the Django application."""
 
     name = "poussetaches.django"
     label = "poussetaches"

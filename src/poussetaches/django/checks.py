@@ -1,4 +1,4 @@
-"""Checks of ``manage.py check``: mistakes in the settings that would show late."""
+"""Checks of ``manage.py check``, for mistakes in the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
-from poussetaches.client.config import (
+from poussetaches.client.environment import (
     API_TOKEN,
     AUTH_KEY,
     MODE,
@@ -18,7 +18,7 @@ from poussetaches.client.config import (
     SIGNING_SECRET,
     URL,
 )
-from poussetaches.django.tasks import registry
+from poussetaches.django.project_tasks import registry
 
 MIDDLEWARE = "poussetaches.django.Middleware"
 FROM_ENVIRONMENT = (URL, API_TOKEN, AUTH_KEY, SIGNING_SECRET, PUBLIC_PREFIX, MODE)
@@ -32,7 +32,7 @@ def check_middleware(**_: Any) -> Sequence[CheckMessage]:
     return [
         Error(
             f"{MIDDLEWARE} is not the first of MIDDLEWARE",
-            hint="Middleware before it could refuse deliveries: put it first.",
+            hint="Middleware before it could refuse deliveries; move it to the top.",
             id="poussetaches.E001",
         )
     ]
@@ -58,15 +58,15 @@ def check_settings(**_: Any) -> Sequence[CheckMessage]:
     given = getattr(settings, "POUSSETACHES", {})
     known = ", ".join(KNOWN)
     if not isinstance(given, Mapping):
-        problems = ["POUSSETACHES is no dictionary"]
+        problems = ["POUSSETACHES is not a dictionary"]
     else:
         problems = [f"POUSSETACHES has no setting {name!r}" for name in given if name not in KNOWN]
         problems += [
-            f"POUSSETACHES[{name!r}] is no text"
+            f"POUSSETACHES[{name!r}] is not a string"
             for name, value in given.items()
             if name in KNOWN and not isinstance(value, str | None)
         ]
     return [
-        Error(problem, hint=f"It has texts for {known}.", id="poussetaches.E003")
+        Error(problem, hint=f"It has strings for {known}.", id="poussetaches.E003")
         for problem in problems
     ]

@@ -10,9 +10,9 @@ from django.core import mail
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from poussetaches.client.admission import PIECE, IncomingRequest, Intake, Reply
-from poussetaches.client.receive import Receiver
-from poussetaches.django.tasks import Tasks, registry
+from poussetaches.client.delivery_auth import PIECE, IncomingRequest, Intake, Reply
+from poussetaches.client.receiver import Receiver
+from poussetaches.django.project_tasks import Tasks, registry
 
 GetResponse = (
     Callable[[HttpRequest], HttpResponseBase]
@@ -21,7 +21,7 @@ GetResponse = (
 
 
 class Middleware:
-    """Answers deliveries, and hands everything else on.
+    """Responds to deliveries, and passes on other requests.
 
     It must come first: middleware before it could refuse deliveries.
     """
@@ -36,19 +36,19 @@ class Middleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer a request."""
+        """Respond to a request."""
         if self._is_async:
             return self._aanswer(request)
         receiver = _begin(request)
         if receiver is None:
             return self._get_response(request)
-        return _response(receiver.finish(_taken(request, receiver)))
+        return _response(receiver.finish(_read_request(request, receiver)))
 
     async def _aanswer(self, request: HttpRequest) -> HttpResponseBase:
         receiver = _begin(request)
         if receiver is None:
             return await cast("Awaitable[HttpResponseBase]", self._get_response(request))
-        return _response(await receiver.afinish(_taken(request, receiver)))
+        return _response(await receiver.afinish(_read_request(request, receiver)))
 
 
 def _begin(request: HttpRequest) -> Receiver | None:
@@ -68,7 +68,7 @@ def _owner(candidates: list[Tasks], path: str) -> Tasks:
     return next(known, candidates[0])
 
 
-def _taken(request: HttpRequest, receiver: Receiver) -> Intake:
+def _read_request(request: HttpRequest, receiver: Receiver) -> Intake:
     """Return the intake of a request, with its body read up to the intake's limit."""
     path = request.path_info
     intake = receiver.admit(

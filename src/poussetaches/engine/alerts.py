@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.failures import FailureGroup
 from poussetaches.core.moment import Moment, seconds_between
 from poussetaches.core.task import Outcome
@@ -219,7 +220,8 @@ class Alerts:
             return await self._sender.send(request)
         except BaseException as exc:  # a bug of ours must cost an alert, not all that follow
             raise_end(exc)
-            return Outcome(error=self._defects.note("alert broke down", exc))
+            error = self._defects.note("alert broke down", exc)
+            return Outcome(error=error, cause=Cause.INTERNAL_ERROR)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from random import Random
 from typing import NamedTuple
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.ids import new_request_id
 from poussetaches.core.moment import Moment, seconds_between
@@ -101,7 +102,7 @@ class AttemptRunner:
 
     def charge(self, lease: Lease, error: str) -> Finish:
         """Return the end of an attempt that is charged without being sent."""
-        outcome = Outcome(error=error, unreachable=True)
+        outcome = Outcome(error=error, cause=Cause.ORIGIN_HELD)
         request_id = new_request_id(self._random)
         made = Made(request_id, self._clock.now(), 0.0, outcome, key_sent=None)
         return self._judge(lease, made)
@@ -133,11 +134,13 @@ class AttemptRunner:
             if self._config.auth_key is not None:
                 key_sent = request.key_sent
         except InvalidTask as exc:
-            outcome = Outcome(error=f"the request cannot be made: {exc}")
+            error = f"the request cannot be made: {exc}"
+            outcome = Outcome(error=error, cause=Cause.INVALID_REQUEST)
         except BaseException as exc:  # a bug of ours must cost an attempt, not the task
             raise_end(exc)
-            error = self._defects.note("attempt broke down", exc, task=task.id)
-            outcome = Outcome(error=f"poussetaches could not make the request: {error}")
+            defect = self._defects.note("attempt broke down", exc, task=task.id)
+            error = f"poussetaches could not make the request: {defect}"
+            outcome = Outcome(error=error, cause=Cause.INTERNAL_ERROR)
         finally:
             progress = self._running.end(task.id)
         duration = self._clock.monotonic() - started
@@ -216,6 +219,7 @@ def _attempt_of(task: Task, made: Made, error: str | None, *, succeeded: bool) -
         succeeded=succeeded,
         status=outcome.status,
         error=error,
+        cause=outcome.cause,
         response_body=outcome.body,
         response_truncated=outcome.truncated,
         key_sent=made.key_sent,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 
 # This process or this machine has no resources left for a connection. No origin is at fault.
@@ -20,17 +21,24 @@ def not_connected(number: int | None, reason: str) -> Outcome:
     """Return the outcome of a connection that failed, given the system's error number."""
     if number in EXHAUSTED:
         return out_of_resources(reason)
-    return Outcome(
-        error=f"cannot connect: {reason}",
-        unreachable=True,
-        out_of_resources=number in NO_LOCAL_ADDRESS,
-    )
+    cause = Cause.NO_LOCAL_PORT if number in NO_LOCAL_ADDRESS else Cause.NOT_CONNECTED
+    return Outcome(error=f"cannot connect: {reason}", cause=cause)
+
+
+def connection_timeout(limit: float) -> Outcome:
+    """Return the outcome of a connection that was not made within ``limit`` seconds."""
+    return Outcome(error=f"no connection within {limit:g} s", cause=Cause.NOT_CONNECTED)
+
+
+def answer_timeout(limit: float, *, status: int | None = None) -> Outcome:
+    """Return the outcome of an attempt that got no answer within ``limit`` seconds."""
+    return Outcome(status=status, error=f"no answer within {limit:g} s", cause=Cause.TIMEOUT)
 
 
 def out_of_resources(reason: str) -> Outcome:
     """Return the outcome of an attempt that this machine had no resources for."""
     error = f"poussetaches has no resources left for a connection: {reason}"
-    return Outcome(error=error, out_of_resources=True)
+    return Outcome(error=error, cause=Cause.OUT_OF_RESOURCES)
 
 
 async def connect(addresses: Sequence[str], port: int, *, limit: float) -> Outcome | None:
@@ -45,7 +53,7 @@ async def connect(addresses: Sequence[str], port: int, *, limit: float) -> Outco
             async with asyncio.timeout(limit / len(addresses)):
                 _, writer = await asyncio.open_connection(address, port)
         except TimeoutError:
-            outcome = Outcome(error=f"no connection within {limit:g} s", unreachable=True)
+            outcome = connection_timeout(limit)
         except OSError as exc:
             outcome = not_connected(exc.errno, exc.strerror or str(exc))
             if exc.errno in EXHAUSTED:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 
 from poussetaches.core.allowed import AllowedTargets, Verdict, refusal
+from poussetaches.core.cause import Cause
 from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
-from poussetaches.engine.connection import connect
+from poussetaches.engine.connection import answer_timeout, connect
 from poussetaches.engine.deadline import Deadline
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import Answer, Resolver
@@ -48,7 +49,7 @@ class LimitedSender:
             case Verdict.YES:
                 return await self._sender.send(request)
             case Verdict.NO:
-                return Outcome(error=refusal(target))
+                return _refused(target)
             case Verdict.BY_ADDRESS:
                 return await self._send_by_address(request, target)
 
@@ -59,7 +60,7 @@ class LimitedSender:
             case Verdict.YES:
                 return await self._sender.probe(origin)
             case Verdict.NO:
-                return Outcome(error=refusal(target))
+                return _refused(target)
             case Verdict.BY_ADDRESS:
                 return await self._probe_by_address(target)
 
@@ -83,7 +84,7 @@ class LimitedSender:
                         break
                     outcome = await self._pinned_to(pin).send(request)
         except TimeoutError:
-            return Outcome(error=f"no answer within {request.timeout:g} s")
+            return answer_timeout(request.timeout)
         if outcome.unreachable:
             self._resolver.expire(target.host)
         return outcome
@@ -104,7 +105,7 @@ class LimitedSender:
             return addresses
         for address in addresses:
             if not self._allowed.has_address(address, target.port):
-                return Outcome(error=refusal(target, address))
+                return _refused(target, address)
         return addresses
 
     def _pinned_to(self, pin: Pin) -> Sender:
@@ -116,3 +117,7 @@ class LimitedSender:
                 del self._pinned[next(iter(self._pinned))]
         self._pinned[pin] = sender
         return sender
+
+
+def _refused(target: Target, address: str | None = None) -> Outcome:
+    return Outcome(error=refusal(target, address), cause=Cause.TARGET_NOT_ALLOWED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.task import Outcome
 from poussetaches.engine.clock import Bell, Clock
 from poussetaches.engine.defects import Defects, raise_end
@@ -68,7 +69,9 @@ class Prober:
         except BaseException as exc:  # a bug of ours must cost a probe, not all that follow
             raise_end(exc)
             error = self._defects.note("probe broke down", exc, origin=origin)
-            outcome = Outcome(error=f"poussetaches could not probe: {error}")
+            outcome = Outcome(
+                error=f"poussetaches could not probe: {error}", cause=Cause.INTERNAL_ERROR
+            )
         now = self._clock.monotonic()
         if outcome is None:
             self._origins.probed(origin, None, now)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from threading import Thread
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.hosts import address_of
 from poussetaches.core.task import Outcome
 from poussetaches.engine.connection import (
@@ -253,4 +254,4 @@ def _lookup_failure(host: str, exc: socket.gaierror) -> Outcome:
 def unresolved(host: str, reason: str, *, unknown: bool = False) -> Outcome:
     """Return the outcome of a failed lookup; ``unknown`` means that the name does not exist."""
     error = f"the name {host} cannot be resolved: {reason}"
-    return Outcome(error=error, unreachable=True, unknown_host=unknown)
+    return Outcome(error=error, cause=Cause.UNKNOWN_HOST if unknown else Cause.LOOKUP_FAILED)

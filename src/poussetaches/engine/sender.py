@@ -17,13 +17,16 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError
 from pyreqwest.response import Response
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.moment import Moment
 from poussetaches.core.target import Target, parse_target
 from poussetaches.core.task import Outcome
 from poussetaches.engine.answer import MAX_BODY, Answer, outcome_of
 from poussetaches.engine.connection import (
     EXHAUSTED,
+    answer_timeout,
     connect,
+    connection_timeout,
     is_out_of_descriptors,
     not_connected,
     out_of_resources,
@@ -117,7 +120,8 @@ class HttpSender:
                 .body_bytes(request.body)
             )
         except ValueError as exc:
-            return Outcome(error=f"the request cannot be made: {exc}")
+            error = f"the request cannot be made: {exc}"
+            return Outcome(error=error, cause=Cause.INVALID_REQUEST)
         if self._pin is None:
             limit = min(LOOKUP_LIMIT, self._connect_timeout, request.timeout)
             found = await self._resolver.addresses(target.host, limit=limit)
@@ -134,7 +138,7 @@ class HttpSender:
         except DetailedPyreqwestError as exc:  # including timeouts while connecting
             return await self._failed(target, exc, status)
         except TimeoutError:
-            return Outcome(status=status, error=f"no answer within {request.timeout:g} s")
+            return answer_timeout(request.timeout, status=status)
 
     async def probe(self, origin: str) -> Outcome | None:
         """Connect to an origin and hang up."""
@@ -188,7 +192,8 @@ class HttpSender:
                 if is_out_of_descriptors():  # so that the authorities could not be read
                     return out_of_resources("Too many open files")
                 reason = (_causes_of(exc) or [str(exc)])[-1].removeprefix("unexpected error: ")
-                self._secure = Outcome(error=NO_AUTHORITIES.format(reason))
+                error = NO_AUTHORITIES.format(reason)
+                self._secure = Outcome(error=error, cause=Cause.TLS_FAILED)
         return self._secure
 
     async def _answered(self, request: Request, response: Response) -> Outcome:
@@ -212,8 +217,12 @@ class HttpSender:
             outcome = await self._not_connected(target, causes)
             if outcome is not None:
                 return outcome
-        is_secure = target.scheme == "https"
-        return Outcome(status=status, error=_reason(causes, str(exc), is_secure=is_secure))
+        if target.scheme == "https" and "client error (Connect)" in causes:
+            return Outcome(status=status, error=_tls_error(causes), cause=Cause.TLS_FAILED)
+        reason = causes[-1] if causes else str(exc)
+        if reason == _HEAD_TOO_LARGE:
+            reason = "the answer has more than 100 headers, or a head longer than 400 KiB"
+        return Outcome(status=status, error=reason, cause=Cause.CONNECTION_LOST)
 
     async def _not_connected(self, target: Target, causes: list[str]) -> Outcome | None:
         """Return the outcome if nothing was sent; None if the connection was not at fault."""
@@ -223,8 +232,7 @@ class HttpSender:
             # A handshake that hangs looks the same; a connection of our own tells them apart.
             if "tcp connect error" not in causes and target.scheme == "https":
                 return await self._handshake_or_connection(target)
-            error = f"no connection within {self._connect_timeout:g} s"
-            return Outcome(error=error, unreachable=True)
+            return connection_timeout(self._connect_timeout)
         if any(cause.startswith("tcp ") for cause in causes):
             return not_connected(_error_number(causes), causes[-1])
         return None
@@ -233,7 +241,8 @@ class HttpSender:
         outcome = await self.probe(target.origin)
         if outcome is not None:
             return outcome
-        return Outcome(error=f"no TLS handshake within {self._connect_timeout:g} s")
+        error = f"no TLS handshake within {self._connect_timeout:g} s"
+        return Outcome(error=error, cause=Cause.TLS_FAILED)
 
 
 def _causes_of(exc: DetailedPyreqwestError) -> list[str]:
@@ -261,13 +270,9 @@ def _header(response: Response, name: str) -> str:
         return ""
 
 
-def _reason(causes: list[str], otherwise: str, *, is_secure: bool) -> str:
-    """Return why a request failed in words: the innermost cause says most."""
-    reason = causes[-1] if causes else otherwise
-    if reason == _HEAD_TOO_LARGE:
-        return "the answer has more than 100 headers, or a head longer than 400 KiB"
-    if not is_secure or "client error (Connect)" not in causes:
-        return reason
+def _tls_error(causes: list[str]) -> str:
+    """Return why no secure connection was made; the innermost cause is the most specific."""
+    reason = causes[-1]
     for name, words in _CERTIFICATES.items():
         if name in reason:
             reason = words

@@ -1,6 +1,6 @@
-"""The form of a log line: one per event, as key=value text or as JSON.
+"""Formats log lines: one per event, as key=value text or as JSON.
 
-An event is a lower-case phrase; its details go into ``extra`` and become its fields.
+An event is a lower-case phrase; the values in ``extra`` become its fields.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
             "logger": short_name(record),
             "event": record.getMessage(),
         }
-        # In this order, a field can never take the place of one of the four.
+        # In this order, a field cannot replace one of the four.
         return json.dumps(line | fields(record) | line, default=str)
 
 
@@ -64,7 +64,7 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def as_text(value: object) -> str:
-    """Return a value as JSON, strings without quotes where that is unambiguous."""
+    """Return a value as JSON; an unambiguous string has no quotes."""
     if not isinstance(value, str):
         value = json.dumps(value, default=str)
         return value if " " not in value else json.dumps(value)

@@ -7,22 +7,22 @@ import select
 import threading
 from collections.abc import Callable
 
-MOST_WAITING = 4 * 1024 * 1024  # bytes of lines; some 20,000
-PIECE = 64 * 1024  # bytes written at once
-END_LIMIT = 2.0  # seconds to write the last lines when the process ends
+MAX_QUEUED = 4 * 1024 * 1024  # bytes; about 20,000 lines
+MAX_WRITE = 64 * 1024  # bytes written at once
+FLUSH_LIMIT = 2.0  # seconds to write the last lines when the process ends
 
 
 class LineWriter:
-    """Writes lines to a descriptor in a thread of its own; drops lines when too many wait.
+    """Writes lines to a descriptor in a thread; drops lines if too many are queued.
 
-    Writing to a pipe, a socket or a terminal that nobody reads blocks forever. The thread is a
-    daemon and holds no lock while it writes, so that the process can still end.
+    Writing to a pipe, a socket or a terminal blocks as long as it is not read. The thread is a
+    daemon and holds no lock while it writes, so the process can end.
     """
 
     def __init__(
-        self, descriptor: int, *, report: Callable[[int], bytes], most: int = MOST_WAITING
+        self, descriptor: int, *, report: Callable[[int], bytes], most: int = MAX_QUEUED
     ) -> None:
-        """Take ``report``, which returns the line that says how many lines were dropped."""
+        """``report`` returns the line that reports how many lines were dropped."""
         self.dropped_count = 0
         self._descriptor = descriptor
         self._report = report
@@ -30,7 +30,7 @@ class LineWriter:
         self._lines: list[bytes] = []
         self._size = 0  # bytes waiting or being written
         self._unreported_count = 0
-        self._is_broken = False  # the last write failed: the next line is the next attempt
+        self._is_broken = False  # the last write failed; the next line triggers another
         self._is_closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -46,7 +46,7 @@ class LineWriter:
             self._size += len(line)
             self._changed.notify_all()
 
-    def flush(self, limit: float = END_LIMIT) -> bool:
+    def flush(self, limit: float = FLUSH_LIMIT) -> bool:
         """Wait until everything is written, or for ``limit`` seconds; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._size == 0, limit)
@@ -88,7 +88,7 @@ class LineWriter:
         view = memoryview(data)
         while view:
             try:
-                view = view[os.write(self._descriptor, view[:PIECE]) :]
+                view = view[os.write(self._descriptor, view[:MAX_WRITE]) :]
             except BlockingIOError:  # another process set the shared file non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:

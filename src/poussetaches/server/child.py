@@ -10,10 +10,10 @@ import signal
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 
-from poussetaches.program import launch_command, own_environment
+from poussetaches.relaunch import launch_command, own_environment
 
-LOOK_INTERVAL = 0.05  # seconds between looks at processes that nobody tells us the end of
-SIGNALLED = 128  # what shells add to the signal that ended a process
+POLL_INTERVAL = 0.05  # seconds; the ends of grandchildren are not signalled to this process
+SIGNALLED = 128  # shells add the number of the signal that ended a process
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ class Child:
         self._environ = environ
         self._stdin = None if reads else asyncio.subprocess.DEVNULL
         self._process: Process | None = None
-        self._group: int | None = None  # as long as somebody of it may be there
-        self._stop_signals: set[int] = set()  # an end by one of them is a good one
+        self._group: int | None = None  # while a process of the group may be alive
+        self._stop_signals: set[int] = set()  # an end by one of these counts as success
         self._stopped = False
 
     @property
@@ -62,7 +62,7 @@ class Child:
         return self.status is not None and not self._stopped
 
     async def start(self) -> None:
-        """Start it."""
+        """Start the process."""
         self._process = await asyncio.create_subprocess_exec(
             *launch_command(str(os.getpid()), *self._command),
             env=own_environment(self._environ),
@@ -73,7 +73,7 @@ class Child:
         log.info("%s started", self.name, extra={"pid": self._process.pid})
 
     async def ended(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the process has ended."""
         if self._process is not None:
             await self._process.wait()
             log.info("%s ended", self.name, extra={"status": self.status})
@@ -86,7 +86,7 @@ class Child:
             self.signal(number)
 
     def excuse(self, number: int) -> None:
-        """Count an end by this signal as a good one, whoever sent it."""
+        """Count an end by this signal as success, also if another process sent it."""
         self._stop_signals.add(number)
 
     def signal(self, number: int) -> None:
@@ -95,14 +95,14 @@ class Child:
             self._process.send_signal(number)
 
     async def end(self, number: int, limit: float) -> None:
-        """End it by a signal, and whatever is left of its group; kill them after some seconds."""
+        """End the process and its group by a signal; kill them after ``limit`` seconds."""
         if self._process is None or self._group is None:
             return
         self.stop(number)
         try:
             async with asyncio.timeout(limit):
                 await self._process.wait()
-                await _nobody_left(self._group)
+                await _group_ended(self._group)
         except TimeoutError:
             log.warning("%s killed", self.name, extra={"after": limit})
             self.kill()
@@ -110,23 +110,23 @@ class Child:
         self._group = None
 
     def kill(self) -> None:
-        """End it, and what it started, now."""
+        """Kill the process and its group."""
         if self._group is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._group, signal.SIGKILL)
 
 
-async def _nobody_left(group: int) -> None:
-    """End what a process has left behind: a shell may end before what it started."""
+async def _group_ended(group: int) -> None:
+    """End the rest of a process group: a shell may end before the processes it started."""
     number = signal.SIGTERM.value
     while _is_there(group, number):
         number = 0
-        await asyncio.sleep(LOOK_INTERVAL)
+        await asyncio.sleep(POLL_INTERVAL)
 
 
 def _is_there(group: int, number: int) -> bool:
-    """Tell whether a group has members, and send them a signal; 0 sends none."""
-    # As a container's first process we inherit orphans, and must take note of their ends.
+    """Return whether a group has members, and send them a signal; 0 sends none."""
+    # The first process of a container inherits orphans and must reap them.
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-group, os.WNOHANG)[0] != 0:
             pass

@@ -1,4 +1,4 @@
-"""``Companion``: what is started after the server and ended before it, if anything."""
+"""``Companion``: a program that is started after the server and ended before it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Companion(Protocol):
         """
 
     def kill(self) -> None:
-        """End now what is still there: the server failed."""
+        """Kill the program: the server failed."""
 
 
 class Alone:
@@ -43,7 +43,7 @@ class Alone:
         """Deliver at once."""
 
     async def end(self, number: int | None) -> int:
-        """End well, whatever the signal."""
+        """Return the status of success."""
         return 0
 
     def kill(self) -> None:

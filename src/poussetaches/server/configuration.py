@@ -1,12 +1,10 @@
-"""The settings as the parts want them."""
+"""The configuration of the engine and the secrets to mask, as the settings have them."""
 
 from __future__ import annotations
 
 import secrets
 
 from poussetaches.core.allowed import AllowedTargets
-from poussetaches.core.queue import QueueSettings, Retention
-from poussetaches.core.retry import RetryPolicy
 from poussetaches.engine.config import EngineConfig
 from poussetaches.engine.masking import Masking
 from poussetaches.server.descriptors import Descriptors
@@ -15,52 +13,30 @@ from poussetaches.settings import Settings
 
 def engine_config(settings: Settings, descriptors: Descriptors) -> EngineConfig:
     """Return the engine's configuration."""
+    security = settings.security
     return EngineConfig(
-        queue=_queue_settings(settings),
-        original_retry=RetryPolicy(
-            max_attempts=settings.original_max_attempts,
-            min_backoff=settings.original_min_backoff,
-            multiplier=settings.original_multiplier,
-            max_backoff=settings.original_max_backoff,
-            jitter=settings.original_jitter,
-        ),
+        queue=settings.queue_settings,
+        original_retry=settings.original_retry_policy,
         max_in_flight=descriptors.max_in_flight,
         most_probes=descriptors.probes,
-        hold_for=settings.hold_for,
-        auth_key=settings.auth_key,
-        allowed=AllowedTargets(settings.allow_target),
-        key_targets=frozenset(settings.key_target),
-        signing_secrets=settings.signing_secret,
+        hold_for=settings.delivery.hold_for,
+        auth_key=security.auth_key,
+        allowed=AllowedTargets(security.allow_target),
+        key_targets=frozenset(security.key_target),
+        signing_secrets=security.signing_secret,
         attempt_secret=secrets.token_bytes(32),
     )
 
 
 def masking(settings: Settings) -> Masking:
     """Return the masking of secrets that an application may know and send back in a response."""
-    texts = (settings.auth_key, settings.api_token, settings.read_token, settings.alert_url)
-    return Masking(
-        [*(text.encode() for text in texts if text is not None), *settings.signing_secret]
+    security = settings.security
+    texts = (
+        security.auth_key,
+        security.api_token,
+        security.read_token,
+        settings.logging.alert_url,
     )
-
-
-def _queue_settings(settings: Settings) -> QueueSettings:
-    return QueueSettings(
-        rate=settings.rate,
-        burst=settings.burst,
-        concurrency=settings.concurrency,
-        origin_concurrency=settings.origin_concurrency,
-        timeout=settings.timeout,
-        retry=RetryPolicy(
-            max_attempts=settings.max_attempts,
-            min_backoff=settings.min_backoff,
-            multiplier=settings.multiplier,
-            max_backoff=settings.max_backoff,
-            jitter=settings.jitter,
-            max_age=settings.max_age,
-            max_retry_after=settings.max_retry_after,
-            dead_on=settings.dead_on,
-        ),
-        base_url=settings.base_url,
-        keep_succeeded=Retention(settings.keep_succeeded_count, settings.keep_succeeded_age),
-        keep_dead=Retention(settings.keep_dead_count, settings.keep_dead_age),
+    return Masking(
+        [*(text.encode() for text in texts if text is not None), *security.signing_secret]
     )

@@ -55,7 +55,7 @@ class Services:
 def endpoints_of(
     services: Services, settings: Settings, *, test_mode: TestMode | None
 ) -> list[Endpoint]:
-    """Return all endpoints; those that are asked for most often come first."""
+    """Return all endpoints; the most frequent ones come first."""
     endpoints = [
         *_of_pushes(services, settings),
         *_of_definitions(services, settings),
@@ -64,18 +64,19 @@ def endpoints_of(
             engine=services.engine,
             events=services.hub,
             now=services.now,
-            max_request=settings.max_request,
+            max_request=settings.requests.max_request,
         ).endpoints(),
         *EventRoutes(services.hub, services.request_limits).endpoints(),
         *_of_operations(services),
     ]
     if test_mode is not None:
         endpoints += TestModeRoutes(test_mode).endpoints()
-    described = OpenApi(endpoints, has_token=settings.api_token is not None)
+    described = OpenApi(endpoints, has_token=settings.security.api_token is not None)
     return [*endpoints, *described.endpoints()]
 
 
 def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
+    requests = settings.requests
     store, engine, now, random = services.store, services.engine, services.now, services.random
     pushing = Pushing(store=store, engine=engine, now=now, random=random, limits=_limits(settings))
     groups = (
@@ -84,8 +85,8 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
             engine=engine,
             now=now,
             random=random,
-            max_body=settings.max_body,
-            max_request=settings.max_request,
+            max_body=requests.max_body,
+            max_request=requests.max_request,
         ),
         TaskRoutes(
             store=store,
@@ -94,17 +95,17 @@ def _of_pushes(services: Services, settings: Settings) -> list[Endpoint]:
             watch=services.watch,
             request_limits=services.request_limits,
             now=now,
-            max_body=settings.max_body,
-            max_request=settings.max_request,
+            max_body=requests.max_body,
+            max_request=requests.max_request,
             secret_headers=_secret_headers(settings),
         ),
-        BatchRoutes(pushing, max_request=settings.max_request, max_batch=settings.max_batch),
+        BatchRoutes(pushing, max_request=requests.max_request, max_batch=requests.max_batch),
         BulkRoutes(
             services.bulk,
             engine,
             now=now,
-            max_body=settings.max_body,
-            max_request=settings.max_request,
+            max_body=requests.max_body,
+            max_request=requests.max_request,
         ),
         FailureRoutes(store),
     )
@@ -117,7 +118,7 @@ def _of_definitions(services: Services, settings: Settings) -> list[Endpoint]:
         engine=services.engine,
         bulk=services.bulk,
         now=services.now,
-        max_request=settings.max_request,
+        max_request=settings.requests.max_request,
     )
     schedules = ScheduleRoutes(
         store=services.store,
@@ -126,7 +127,7 @@ def _of_definitions(services: Services, settings: Settings) -> list[Endpoint]:
         now=services.now,
         random=services.random,
         secret_headers=_secret_headers(settings),
-        max_request=settings.max_request,
+        max_request=settings.requests.max_request,
     )
     return [*queues.endpoints(), *schedules.endpoints()]
 
@@ -143,8 +144,10 @@ def _of_operations(services: Services) -> list[Endpoint]:
 
 
 def _limits(settings: Settings) -> TaskLimits:
-    return TaskLimits(max_body=settings.max_body, declared_only=settings.queues == "declared")
+    return TaskLimits(
+        max_body=settings.requests.max_body, declared_only=settings.queue.queues == "declared"
+    )
 
 
 def _secret_headers(settings: Settings) -> frozenset[str]:
-    return SECRET_HEADERS | frozenset(settings.secret_header)
+    return SECRET_HEADERS | frozenset(settings.security.secret_header)

@@ -23,10 +23,10 @@ from uvicorn.server import ServerState
 from poussetaches.api.dialect import Dialects
 from poussetaches.api.problems import Problem, unavailable
 from poussetaches.api.reading import MOST_THROWN_AWAY
-from poussetaches.server.joined import JoinedTransport
-from poussetaches.server.patience import Patience
+from poussetaches.server.connection_limits import Patience
+from poussetaches.server.write_buffer import BufferingTransport
 
-MAX_HEAD = 64 * 1024  # bytes, of a head, of trailers, and of whatever else is no body
+MAX_HEAD = 64 * 1024  # bytes of a head, of trailers, and of everything else except the body
 MOST_IN_A_ROW = 64  # requests that may wait behind the one that is answered
 HIGH_WATER = 16 * 1024  # unread bytes of each client that patience does not count
 
@@ -76,7 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(  # type: ignore[override]  # as uvicorn narrows it
         self, transport: asyncio.Transport
     ) -> None:
-        super().connection_made(JoinedTransport(transport, self.loop))
+        super().connection_made(BufferingTransport(transport, self.loop))
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self._patience.came(self)
 
@@ -194,10 +194,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._pass_over_upgrade(data[exc.args[0] :])
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
-        """Go on as if nothing had been said of another protocol (RFC 9110, 7.8).
+        """Continue as if no upgrade had been requested (RFC 9110, 7.8).
 
-        The parser takes no body from a request that asks for one, though it may well have one:
-        another is told how the body is framed, and reads on from there.
+        The parser does not read the body of a request that asks for an upgrade. A new parser gets
+        the framing of the body, and continues there.
         """
         framing = self._framing()
         self.parser = httptools.HttpRequestParser(self)
@@ -247,7 +247,7 @@ class HttpProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _stop(self, refusal: Problem) -> None:
-        """Have the parser stop at the present head."""
+        """Stop the parser at the present head."""
         self._refusal = refusal
         raise ValueError(refusal.detail)
 

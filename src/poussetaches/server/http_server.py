@@ -1,4 +1,4 @@
-"""uvicorn, as we run it."""
+"""The configuration of uvicorn."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from poussetaches.api.dialect import V1_ONLY, Dialects
+from poussetaches.server.connection_limits import Patience
 from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.listener import BACKLOG, address_of
-from poussetaches.server.patience import Patience
 
 IDLE_CONNECTION = 75  # seconds; longer than clients keep theirs, so that they close first
 CONNECTIONS_END = 5  # seconds for requests under way when the server stops
@@ -36,7 +36,7 @@ class HttpServer(uvicorn.Server):
                 app,
                 interface="asgi3",
                 loop="none",
-                # A class is what uvicorn calls it; whatever makes a protocol will do.
+                # uvicorn's type is a class; it accepts every factory of protocols.
                 http=protocol,  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",

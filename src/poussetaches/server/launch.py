@@ -27,7 +27,7 @@ def main(parent: int, command: list[str]) -> int:
 
 
 def end_with(parent: int) -> None:
-    """Have the system send SIGTERM when the parent ends, however it does. On Linux only."""
+    """Request SIGTERM when the parent ends or is killed. On Linux only."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

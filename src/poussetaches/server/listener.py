@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 from poussetaches.core.errors import CannotListen
 from poussetaches.core.hosts import UNSPECIFIED
-from poussetaches.settings import Settings
+from poussetaches.settings.table import Listener, Security
 
 BACKLOG = 2048  # connections that may wait to be accepted
 
-# The connection of a client that does not read for this long is closed (server/patience.py). The
-# system gets the same limit, for data in its own buffers when the client's machine has vanished.
+# The connection of a client that does not read for this long is closed
+# (server/connection_limits.py). The system gets the same limit, for data in its own buffers when
+# the client's machine has vanished.
 UNREAD_LIMIT = 60  # seconds
 # Per connection; Linux doubles it. Without a limit it grows to megabytes that nothing counts.
 SEND_BUFFER = 64 * 1024  # bytes
@@ -31,25 +32,27 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def listening(settings: Settings, *, any_port: bool = False) -> Iterator[socket.socket]:
+def listening(
+    configured: Listener, security: Security, *, any_port: bool = False
+) -> Iterator[socket.socket]:
     """Listen where the settings say, and close the socket at the end.
 
     With ``any_port``, a free port replaces one that is in use.
 
     Raises:
-        CannotListen: the address is taken or not ours, or is open to everybody.
+        CannotListen: the address is in use or not available, or needs a token.
     """
     listener = (
-        _listen_on(settings, any_port=any_port)
-        if settings.uds is None
-        else _listen_at(settings.uds)
+        _listen_on(configured, security, any_port=any_port)
+        if configured.uds is None
+        else _listen_at(configured.uds)
     )
     try:
         yield listener
     finally:
         listener.close()
-        if settings.uds is not None:
-            settings.uds.unlink(missing_ok=True)
+        if configured.uds is not None:
+            configured.uds.unlink(missing_ok=True)
 
 
 def address_of(listener: socket.socket) -> str:
@@ -69,12 +72,12 @@ def reachable_address(address: str) -> str:
     return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"
 
 
-def _listen_on(settings: Settings, *, any_port: bool) -> socket.socket:
-    host, port = settings.host, settings.port
+def _listen_on(configured: Listener, security: Security, *, any_port: bool) -> socket.socket:
+    host, port = configured.host, configured.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        _check_guarded(str(address[0]), settings)
+        _check_guarded(str(address[0]), configured.host, security)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _limit_unread(listener)
@@ -101,18 +104,18 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
         listener.bind((address[0], 0, *address[2:]))
 
 
-def warn_of_other_port(settings: Settings, address: str, address_file: Path | None) -> None:
+def warn_of_other_port(configured: Listener, address: str, address_file: Path | None) -> None:
     """Warn if a server listens on another port than the configured one, where clients look.
 
     ``address_file`` is the file that has the address, if there is one.
     """
-    if settings.uds is not None or settings.port in (0, urlsplit(address).port):
+    if configured.uds is not None or configured.port in (0, urlsplit(address).port):
         return
     url = reachable_address(address)
     if address_file is not None:
         url = f"$(cat {shlex.quote(str(address_file))})"
     fields = {
-        "port": settings.port,
+        "port": configured.port,
         "address": address,
         "advice": "commands in other shells reach the server on the other port unless you set"
         f" POUSSETACHES_URL={url}",
@@ -127,23 +130,23 @@ def _limit_unread(listener: socket.socket) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT * 1000)
 
 
-def _check_guarded(address: str, settings: Settings) -> None:
+def _check_guarded(address: str, host: str, security: Security) -> None:
     """Refuse an address that others can reach when no token is asked for."""
-    if settings.api_token is not None or is_loopback(address):
+    if security.api_token is not None or is_loopback(address):
         return
-    if not settings.allow_unauthenticated:
+    if not security.allow_unauthenticated:
         raise CannotListen(
-            f"listening on {settings.host} would let everybody who can reach it push tasks; set "
-            "POUSSETACHES_API_TOKEN, or say --allow-unauthenticated if that is meant"
+            f"listening on {host} would allow every machine that can reach it to push tasks; "
+            "set POUSSETACHES_API_TOKEN, or --allow-unauthenticated if this is intended"
         )
     log.warning(
-        "no API token is set: everybody who can reach the address may use the API",
-        extra={"host": settings.host},
+        "no API token is set: every client that can reach the address may use the API",
+        extra={"host": host},
     )
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
@@ -165,7 +168,7 @@ def _listen_at(path: Path) -> socket.socket:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove a socket that nobody listens at any more; leave everything else alone."""
+    """Remove a socket without a listener; other files stay."""
     try:
         is_socket = stat.S_ISSOCK(path.stat().st_mode)
     except FileNotFoundError:

@@ -27,7 +27,7 @@ from poussetaches.engine.stats import Stats
 from poussetaches.server.configuration import engine_config, masking
 from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.endpoints import DIALECTS, Services, endpoints_of
-from poussetaches.server.trust import report_trust
+from poussetaches.server.trust_store import report_trust
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
 
@@ -35,8 +35,9 @@ from poussetaches.store.base import Store
 class Parts:
     """The parts of one server. They are loaded, started, drained and closed, in this order.
 
-    ``observer`` is told of attempts; ``stats`` itself, or what passes on to it. Without a
-    ``sender`` they are made over HTTP. Without ``descriptors`` only the settings limit the parts.
+    ``observer`` observes attempts: ``stats``, or an observer that passes on to it. Without
+    a ``sender``, attempts are made over HTTP. Without ``descriptors``, only the settings limit
+    the parts.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class Parts:
         self._store = store
         self._stats = stats
         if descriptors is None:
-            descriptors = Descriptors(max_in_flight=settings.max_in_flight)
+            descriptors = Descriptors(max_in_flight=settings.delivery.max_in_flight)
         config = engine_config(settings, descriptors)
         resolver = Resolver(most=descriptors.lookups)
         new_sender = partial(
             HttpSender,
-            connect_timeout=settings.connect_timeout,
+            connect_timeout=settings.delivery.connect_timeout,
             now=clock.now,
             resolver=resolver,
             keeps_idle=descriptors.idle > 0,
@@ -76,7 +77,7 @@ class Parts:
                 allowed=config.allowed,
                 pinned=lambda pin: new_sender(pin=pin),
                 resolver=resolver,
-                connect_timeout=settings.connect_timeout,
+                connect_timeout=settings.delivery.connect_timeout,
             )
         self.engine = Engine(
             store=store,
@@ -92,7 +93,7 @@ class Parts:
         self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
         defects = self.engine.defects
         self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock, defects=defects)]
-        # Not limited: where alerts go is said by whoever runs the server, not by who pushes.
+        # Not limited by allow_target: the operator sets the URL of alerts.
         self._alerts = self._alerting(settings, clock=clock, sender=sender)
         request_limits = RequestLimits(descriptors.connections)
         services = Services(
@@ -107,7 +108,7 @@ class Parts:
             random=random,
         )
         endpoints = endpoints_of(services, settings, test_mode=test_mode)
-        hosts = (*settings.allow_host, settings.host.lower())
+        hosts = (*settings.security.allow_host, settings.listener.host.lower())
         self.app: ASGIApp = build_app(
             endpoints,
             dialects=DIALECTS,
@@ -124,12 +125,12 @@ class Parts:
 
     @property
     def paused(self) -> bool:
-        """Tell whether deliveries are paused."""
+        """Whether deliveries are paused."""
         return self.engine.paused
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
         return self.engine.in_flight
 
     async def load(self) -> None:
@@ -172,11 +173,11 @@ class Parts:
         await self._stats.flush()
 
     def _alerting(self, settings: Settings, *, clock: Clock, sender: Sender) -> Alerts | None:
-        if settings.alert_url is None:
+        if settings.logging.alert_url is None:
             return None
         bell = Bell()
         alerts = Alerts(
-            settings.alert_url,
+            settings.logging.alert_url,
             store=self._store,
             sender=sender,
             watched=self.engine,
@@ -191,6 +192,6 @@ class Parts:
 
 
 def _tokens(settings: Settings) -> Tokens | None:
-    if settings.api_token is None:
+    if settings.security.api_token is None:
         return None
-    return Tokens(settings.api_token, settings.read_token)
+    return Tokens(settings.security.api_token, settings.security.read_token)

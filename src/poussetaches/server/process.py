@@ -21,9 +21,10 @@ from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.queues import Queues
 from poussetaches.engine.stats import Stats
-from poussetaches.logs import configure_logging, log_what_python_prints
-from poussetaches.program import is_executable
+from poussetaches.logs import configure_logging, log_python_errors
+from poussetaches.relaunch import is_executable
 from poussetaches.server.companion import Alone, Companion
+from poussetaches.server.connection_limits import Patience
 from poussetaches.server.descriptors import Descriptors, divide_descriptors
 from poussetaches.server.endpoints import DIALECTS
 from poussetaches.server.http_server import HttpServer
@@ -34,8 +35,7 @@ from poussetaches.server.listener import (
     warn_of_other_port,
 )
 from poussetaches.server.parts import Parts
-from poussetaches.server.patience import Patience
-from poussetaches.server.test_mode import TestModeServer
+from poussetaches.server.test_mode_parts import TestModeServer
 from poussetaches.settings import Settings
 from poussetaches.store import open_store
 from poussetaches.store.base import Store
@@ -68,7 +68,7 @@ class Service(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """The number of attempts in flight."""
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -89,24 +89,24 @@ class Service(Protocol):
 def serve(
     settings: Settings, companion: Companion | None = None, *, any_port: bool = False
 ) -> int:
-    """Run the server until it is told to stop; return the exit status, its companion's if any.
+    """Run the server until it is stopped; return the exit status, its companion's if any.
 
     With ``any_port``, a free port replaces one that is in use.
 
     Raises:
-        CannotListen: the address is taken or not ours, or open to everybody.
+        CannotListen: the address is in use or not available, or needs a token.
         CannotOpenStore: the data folder cannot be used.
         TooFewDescriptors: the limit of open files is too low.
     """
-    configure_logging(settings.log_format, settings.log_level, sys.stderr)
-    log_what_python_prints()
+    configure_logging(settings.logging.log_format, settings.logging.log_level, sys.stderr)
+    log_python_errors()
     _collect_less_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings, companion or Alone(), any_port=any_port))
 
 
 def _collect_less_often() -> None:
-    """Have the collector of cyclic garbage leave modules alone, and come by less often.
+    """Exclude modules from garbage collection, and collect less often.
 
     Tasks pass through in their thousands without making cycles: with Python's own thresholds,
     looking for them is a sixth of the work of a push (docs/decisions/0018-garbage.md).
@@ -118,9 +118,9 @@ def _collect_less_often() -> None:
 async def run(settings: Settings, companion: Companion, *, any_port: bool = False) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; a second one ends attempts in flight at once."""
     stops = _Stops()
-    with listening(settings, any_port=any_port) as listener:
-        descriptors = divide_descriptors(settings.max_in_flight)
-        if settings.test_mode:
+    with listening(settings.listener, settings.security, any_port=any_port) as listener:
+        descriptors = divide_descriptors(settings.delivery.max_in_flight)
+        if settings.testing.test_mode:
             status = await _run_test_mode(settings, listener, descriptors, stops, companion)
         else:
             status = await _run_on_folder(settings, listener, descriptors, stops, companion)
@@ -135,11 +135,11 @@ async def _run_on_folder(
     stops: _Stops,
     companion: Companion,
 ) -> int:
-    async with _locked(settings.data_dir, stops) as folder:
+    async with _locked(settings.storage.data_dir, stops) as folder:
         clock, random = SystemClock(), Random()  # noqa: S311 - ids and jitter, no secrets
         is_new = folder.is_new
         store = await open_store(
-            folder, now=clock.now, window=settings.commit_window, random=random
+            folder, now=clock.now, window=settings.storage.commit_window, random=random
         )
         log.info("data folder opened", extra={"path": str(folder.path.resolve()), "new": is_new})
         try:
@@ -160,8 +160,8 @@ async def _loaded(
     random: Random,
 ) -> Parts:
     """Return the loaded parts of a server whose store has taken over the original's files."""
-    await take_over(settings.data_dir, store, now=clock.now())
-    if settings.start_paused:
+    await take_over(settings.storage.data_dir, store, now=clock.now())
+    if settings.delivery.start_paused:
         await store.set_paused(True)
     stats = Stats(store=store, clock=clock, random=random)
     parts = Parts(
@@ -185,7 +185,7 @@ async def _run_test_mode(
     stops: _Stops,
     companion: Companion,
 ) -> int:
-    log.warning("test mode: nothing is kept, and time stands still until it is told to pass")
+    log.warning("test mode: nothing is stored, and time stands still until a request advances it")
     server = TestModeServer(settings, descriptors=descriptors)
     await server.open()
     http = _http_server(server.app, listener, descriptors)
@@ -201,19 +201,23 @@ async def _serve(
     service: Service, http: HttpServer, settings: Settings, stops: _Stops, companion: Companion
 ) -> int:
     await http.start()
-    if settings.auth_key is None:
+    if settings.security.auth_key is None:
         log.warning("no auth key is set: receivers cannot tell our requests from others")
     log.info(
         "listening",
         extra={
             "address": http.address,
-            "data_dir": "none" if settings.test_mode else str(settings.data_dir.resolve()),
+            "data_dir": "none"
+            if settings.testing.test_mode
+            else str(settings.storage.data_dir.resolve()),
             "version": __version__,
             "paused": service.paused,
         },
     )
-    address_file = None if settings.test_mode else DataFolder(settings.data_dir).address_path
-    warn_of_other_port(settings, http.address, address_file)
+    address_file = (
+        None if settings.testing.test_mode else DataFolder(settings.storage.data_dir).address_path
+    )
+    warn_of_other_port(settings.listener, http.address, address_file)
     try:
         if await _comes_before(companion.prepare(http.address), stops.first.wait()):
             await companion.start(http.address, stops.stop)
@@ -232,17 +236,17 @@ async def _serve(
 
 
 async def _drain(service: Service, settings: Settings, stops: _Stops) -> None:
-    """Let attempts in flight end; a second signal ends them at once."""
+    """Wait until the attempts in flight end; a second signal ends them at once."""
     log.info("stopping", extra={"in_flight": service.in_flight})
     # The API stays up while attempts end: their receivers push tasks, too.
-    draining = asyncio.create_task(service.drain(settings.drain_timeout))
+    draining = asyncio.create_task(service.drain(settings.delivery.drain_timeout))
     if not await _comes_before(asyncio.shield(draining), stops.second.wait()):
         service.cut_off()
     await draining
 
 
 async def _comes_before(first: Awaitable[object], other: Awaitable[object]) -> bool:
-    """Tell whether the first of two ends no later than the other; what did not end is cancelled.
+    """Return whether the first of two ends no later than the other; cancel the one that did not.
 
     An error of the first is raised.
     """

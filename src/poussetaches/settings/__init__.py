@@ -1,7 +1,7 @@
-"""The one table of settings, and reading them from flags, environment and file."""
+"""The table of settings, and how they are read from flags, environment and file."""
 
-from poussetaches.settings.load import given_settings, load_settings, settings_of
-from poussetaches.settings.table import SETTINGS, Setting
-from poussetaches.settings.values import Settings
+from poussetaches.settings.setting import Setting
+from poussetaches.settings.sources import given_settings, load_settings, settings_of
+from poussetaches.settings.table import SETTINGS, Settings
 
 __all__ = ["SETTINGS", "Setting", "Settings", "given_settings", "load_settings", "settings_of"]

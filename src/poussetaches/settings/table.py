@@ -1,366 +1,366 @@
-"""The table of settings; environment names, flags, file keys and the docs are derived from it."""
+"""The table of settings: name, type, default and help of each, in typed groups.
+
+Environment variables, flags, keys of the file, docs/settings.md and the options of ``serve`` are
+derived from it. The defaults of queues and retries are those of the core.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from poussetaches.settings.kinds import (
+from poussetaches.core.defaults import HOLD_FOR, HOST, MAX_IN_FLIGHT, PORT
+from poussetaches.core.queue import QueueSettings, Retention
+from poussetaches.core.queue_fields import Burst, Count, Slots, Timeout
+from poussetaches.core.retry import Attempts, Jitter, Multiplier, RetryPolicy, Wait
+from poussetaches.settings.setting import Group, optional, setting, settings_in
+from poussetaches.settings.value_types import (
+    HEADER_NAMES,
     HOST_NAME,
+    HOST_PATTERNS,
+    HOSTS,
+    TARGETS,
     Boolean,
     Choice,
-    HeaderNames,
-    HostPatterns,
-    Hosts,
+    FilePath,
     Integer,
-    Kind,
     Number,
-    PathName,
     Rate,
     SigningSecrets,
     Statuses,
-    Targets,
     Text,
     Url,
 )
 
-PREFIX = "POUSSETACHES_"
-
-LISTENER = "Listener"
-STORAGE = "Storage"
-LOGGING = "Logging and alerts"
-SECURITY = "Security"
-LIMITS = "Delivery and limits"
-RETRIES = "Retries"
-ORIGINAL = "Retries of tasks pushed by POST /"
-RETENTION = "Retention"
-TESTING = "Test mode"
-
 DAY = 86_400.0  # seconds
-TEN_YEARS = 315_360_000.0  # seconds; nothing may be planned farther ahead
-LONGEST_SOCKET_PATH = 107  # bytes; what Linux has room for in sockaddr_un
+MAX_SOCKET_PATH = 107  # bytes; the room that Linux has in sockaddr_un
 MAX_SIZE = 268_435_456  # bytes; a body is held in memory while it is sent
-MAX_COUNT = 1_000_000_000
 
-# What a header's value can carry unchanged: ASCII, no space at either end.
+# The value of a header is unchanged on its way: ASCII, no space at either end.
 HEADER_VALUE = r"[!-~]([ -~]*[!-~])?"
 HEADER_TEXT = Text("printable ASCII text without a space at either end", HEADER_VALUE)
 
-
-@dataclass(frozen=True)
-class Setting:
-    """One row of the table. A setting whose default is None may be set to ``none``."""
-
-    group: str
-    name: str
-    type: Kind
-    default: object
-    help: str
-    secret: bool = False
-
-    @property
-    def env(self) -> str:
-        """The name of its environment variable."""
-        return PREFIX + self.name.upper()
-
-    @property
-    def flag(self) -> str | None:
-        """The command line's option; secrets have none, since everybody may list processes."""
-        return None if self.secret else "--" + self.name.replace("_", "-")
-
-    @property
-    def is_list(self) -> bool:
-        """Tell whether its flag may be repeated."""
-        return isinstance(self.default, tuple)
-
-    @property
-    def allowed(self) -> str:
-        """What may be given."""
-        optional = self.default is None and not self.secret
-        return f"{self.type.allowed}, or none" if optional else self.type.allowed
-
-    def read(self, raw: object) -> object:
-        """Return the value of what was given.
-
-        Raises:
-            ValueError: it is not allowed.
-        """
-        if raw == "none" and self.default is None and not self.secret:
-            return None
-        return self.type.read(raw)
+QUEUE = QueueSettings()
+RETRY = RetryPolicy()
 
 
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        LISTENER,
-        "host",
-        Text("a host name or an IP address", HOST_NAME),
-        "127.0.0.1",
-        "Address to listen on.",
-    ),
-    Setting(
-        LISTENER,
-        "port",
+@dataclass(frozen=True, kw_only=True)
+class Listener(Group):
+    """Where the server listens."""
+
+    title = "Listener"
+
+    host: str = setting(
+        Text("a host name or an IP address", HOST_NAME), HOST, "Address to listen on."
+    )
+    port: int = setting(
         Integer(0, 65_535),
-        7991,
-        "Port to listen on; 0 is any free port. `run` uses a free one if the default is in use.",
-    ),
-    Setting(
-        LISTENER,
-        "uds",
-        PathName(LONGEST_SOCKET_PATH),
-        None,
-        "Unix socket to listen on, instead of host and port.",
-    ),
-    Setting(
-        STORAGE,
-        "data_dir",
-        PathName(),
-        Path("poussetaches_data"),
-        "Folder for the tasks; made when it does not exist.",
-    ),
-    Setting(
-        STORAGE,
-        "commit_window",
+        PORT,
+        "Port to listen on; 0 is any free port. `run` takes a free one if the default is in use.",
+    )
+    uds: Path | None = optional(
+        FilePath(MAX_SOCKET_PATH), "Unix socket to listen on instead of host and port."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage(Group):
+    """Where tasks are stored."""
+
+    title = "Storage"
+
+    data_dir: Path = setting(
+        FilePath(), Path("poussetaches_data"), "Data folder; created if it does not exist."
+    )
+    commit_window: float = setting(
         Number(0, 1),
         0.002,
-        "How long a commit waits for company, at most, while more comes; an idle server does not.",
-    ),
-    Setting(LOGGING, "log_format", Choice(("text", "json")), "text", "Form of the log's lines."),
-    Setting(
-        LOGGING,
-        "log_level",
-        Choice(("debug", "info", "warning", "error")),
-        "info",
-        "Least important events to log.",
-    ),
-    Setting(
-        LOGGING,
-        "alert_url",
+        "Maximum time that a commit waits for more writes while others arrive; an idle server "
+        "commits at once.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logging(Group):
+    """What is logged, and where alerts go."""
+
+    title = "Logging and alerts"
+
+    log_format: str = setting(Choice(("text", "json")), "text", "Format of log lines.")
+    log_level: str = setting(
+        Choice(("debug", "info", "warning", "error")), "info", "Minimum log level."
+    )
+    alert_url: str | None = optional(
         Url(),
-        None,
-        "Where alerts are posted to, as Slack and Mattermost take them.",
+        "Webhook that alerts are posted to, in the format of Slack and Mattermost.",
         secret=True,
-    ),
-    Setting(
-        SECURITY,
-        "api_token",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Security(Group):
+    """Who may use the API, and the server's own credentials."""
+
+    title = "Security"
+
+    api_token: str | None = optional(
         HEADER_TEXT,
-        None,
-        "Asked of everybody who uses the API, as a Bearer token or as Basic's password.",
+        "Token required from every API client, as a Bearer token or as the password of Basic "
+        "authentication.",
         secret=True,
-    ),
-    Setting(
-        SECURITY,
-        "read_token",
-        HEADER_TEXT,
-        None,
-        "As api_token, for those who may look but change nothing.",
-        secret=True,
-    ),
-    Setting(
-        SECURITY,
-        "allow_unauthenticated",
+    )
+    read_token: str | None = optional(
+        HEADER_TEXT, "Token of API clients with read-only access.", secret=True
+    )
+    allow_unauthenticated: bool = setting(
         Boolean(),
         False,
-        "Listen on an address that others can reach though no API token is set.",
-    ),
-    Setting(
-        SECURITY,
-        "allow_host",
-        HostPatterns(),
+        "Listen on an address that other machines can reach without an API token.",
+    )
+    allow_host: tuple[str, ...] = setting(
+        HOST_PATTERNS,
         (),
-        "Name that the server may be called by when no API token is set, besides those without "
-        "a dot.",
-    ),
-    Setting(
-        SECURITY,
-        "allow_target",
-        Targets(),
-        (),
-        "Where tasks may be sent, and nowhere else; everywhere when it is empty.",
-    ),
-    Setting(
-        SECURITY,
-        "auth_key",
+        "Host name that clients may use for the server if no API token is set, in addition to "
+        "names without a dot.",
+    )
+    allow_target: tuple[str, ...] = setting(
+        TARGETS, (), "The only targets that tasks may be sent to; if empty, all are allowed."
+    )
+    auth_key: str | None = optional(
         HEADER_TEXT,
-        None,
-        "Sent to the application in the header Poussetaches-Auth-Key.",
+        "Key sent to the application in the header Poussetaches-Auth-Key.",
         secret=True,
-    ),
-    Setting(
-        SECURITY,
-        "key_target",
-        Hosts(),
+    )
+    key_target: tuple[str, ...] = setting(
+        HOSTS,
         (),
         "Host that may get the auth key and request signatures, in addition to private addresses "
         "and names without a dot.",
-    ),
-    Setting(
-        SECURITY,
-        "signing_secret",
-        SigningSecrets(),
+    )
+    signing_secret: tuple[bytes, ...] = setting(
+        SigningSecrets(), (), "Secret that signs deliveries; two during a rotation.", secret=True
+    )
+    secret_header: tuple[str, ...] = setting(
+        HEADER_NAMES,
         (),
-        "Signs deliveries; two secrets while receivers change to the new one.",
-        secret=True,
-    ),
-    Setting(
-        SECURITY,
-        "secret_header",
-        HeaderNames(),
-        (),
-        "Header that answers hide, besides Authorization, Proxy-Authorization and Cookie.",
-    ),
-    Setting(
-        LIMITS,
-        "base_url",
-        Url(is_base=True),
-        None,
-        "What is put before a task's URL that is a path, in queues without one of their own.",
-    ),
-    Setting(
-        LIMITS,
-        "queues",
+        "Header whose value the API hides, in addition to Authorization, Proxy-Authorization and "
+        "Cookie.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery(Group):
+    """How the server starts attempts."""
+
+    title = "Delivery"
+
+    start_paused: bool = setting(Boolean(), False, "Start paused; POST /resume resumes.")
+    drain_timeout: float = setting(
+        Number(0, DAY), 30.0, "Time that attempts in flight have to end when the server stops."
+    )
+    max_in_flight: int = setting(
+        Integer.within(Slots),
+        MAX_IN_FLIGHT,
+        "Maximum concurrent attempts in all queues; a low limit of open files reduces it.",
+    )
+    connect_timeout: float = setting(
+        Number(0.1, 600), 10.0, "Maximum time to connect to a target."
+    )
+    hold_for: float = setting(
+        Number.within(Wait),
+        HOLD_FOR,
+        "Time that an origin may be unreachable before its due tasks are charged attempts.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueDefaults(Group):
+    """Settings of queues that do not set them."""
+
+    title = "Queues"
+
+    queues: str = setting(
         Choice(("open", "declared")),
         "open",
-        "Whether a push to an unknown queue makes it, or is refused.",
-    ),
-    Setting(LIMITS, "start_paused", Boolean(), False, "Start paused, until a POST /resume comes."),
-    Setting(
-        LIMITS,
-        "drain_timeout",
-        Number(0, DAY),
-        30.0,
-        "How long attempts in flight may take to end when the server stops.",
-    ),
-    Setting(
-        LIMITS,
-        "max_in_flight",
-        Integer(1, 10_000),
-        256,
-        "Maximum concurrent attempts, over all queues; a low limit of open files lowers it.",
-    ),
-    Setting(
-        LIMITS,
-        "concurrency",
-        Integer(1, 10_000),
-        4,
-        "Attempts on the wire at once in one queue; keep it below the application's workers.",
-    ),
-    Setting(
-        LIMITS,
-        "origin_concurrency",
-        Integer(1, 10_000),
-        None,
-        "Attempts on the wire at once to one origin of a queue; none shares the queue's fairly.",
-    ),
-    Setting(LIMITS, "rate", Rate(), None, "Attempts that one queue may start in a time."),
-    Setting(
-        LIMITS,
-        "burst",
-        Integer(1, 1_000_000),
-        1,
-        "Attempts that a queue with a rate may save up while it is idle.",
-    ),
-    Setting(LIMITS, "timeout", Number(0.1, DAY), 600.0, "Longest time for one attempt."),
-    Setting(
-        LIMITS, "connect_timeout", Number(0.1, 600), 10.0, "Longest time to connect to a target."
-    ),
-    Setting(
-        LIMITS,
-        "hold_for",
-        Number(0, TEN_YEARS),
-        3600.0,
-        "How long an unreachable origin holds its tasks before they are charged attempts.",
-    ),
-    Setting(LIMITS, "max_body", Integer(1, MAX_SIZE), 1_048_576, "Largest body of a task."),
-    Setting(
-        LIMITS,
-        "max_request",
+        "Whether a push to an unknown queue creates the queue (open) or is refused (declared).",
+    )
+    base_url: str | None = optional(
+        Url(is_base=True), "Base URL of tasks whose URL is a path.", default=QUEUE.base_url
+    )
+    concurrency: int = setting(
+        Integer.within(Slots),
+        QUEUE.concurrency,
+        "Maximum concurrent attempts per queue; keep it below the application's workers.",
+    )
+    origin_concurrency: int | None = optional(
+        Integer.within(Slots),
+        "Maximum concurrent attempts per queue and origin; none divides the queue's fairly.",
+        default=QUEUE.origin_concurrency,
+    )
+    rate: float | None = optional(
+        Rate(), "Maximum rate at which a queue starts attempts.", default=QUEUE.rate
+    )
+    burst: int = setting(
+        Integer.within(Burst),
+        QUEUE.burst,
+        "Attempts that an idle queue with a rate may start at once.",
+    )
+    timeout: float = setting(
+        Number.within(Timeout), QUEUE.timeout, "Maximum duration of an attempt."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests(Group):
+    """How large requests to the API may be."""
+
+    title = "Request sizes"
+
+    max_body: int = setting(Integer(1, MAX_SIZE), 1_048_576, "Maximum size of a task's body.")
+    max_request: int = setting(
         Integer(1, 2 * MAX_SIZE),
         2_097_152,
         "Maximum size of a request other than a batch, and of one task in a batch.",
-    ),
-    Setting(
-        LIMITS,
-        "max_batch",
-        Integer(1, 4 * MAX_SIZE),
-        67_108_864,
-        "Largest request that pushes many tasks.",
-    ),
-    Setting(RETRIES, "max_attempts", Integer(1, 1000), 12, "Attempts in all, the first included."),
-    Setting(RETRIES, "min_backoff", Number(0, TEN_YEARS), 1.0, "Wait after the first attempt."),
-    Setting(
-        RETRIES, "multiplier", Number(1, 1000), 4.0, "How much longer each wait is than the last."
-    ),
-    Setting(RETRIES, "max_backoff", Number(0, TEN_YEARS), 21_600.0, "Longest wait."),
-    Setting(RETRIES, "jitter", Number(0, 1), 0.3, "Random part of each wait, in both directions."),
-    Setting(
-        RETRIES,
-        "max_age",
-        Number(0, TEN_YEARS),
-        None,
-        "How long after it was first due a task is tried again.",
-    ),
-    Setting(
-        RETRIES,
-        "max_retry_after",
-        Number(0, TEN_YEARS),
-        3600.0,
-        "Longest wait that an answer's Retry-After can ask for.",
-    ),
-    Setting(
-        RETRIES, "dead_on", Statuses(), (), "Status after which a task is dead, not tried again."
-    ),
-    Setting(
-        ORIGINAL, "original_max_attempts", Integer(1, 1000), 12, "As max_attempts, for POST /."
-    ),
-    Setting(
-        ORIGINAL,
-        "original_min_backoff",
-        Number(0, TEN_YEARS),
-        1.0,
-        "As min_backoff, for POST /.",
-    ),
-    Setting(ORIGINAL, "original_multiplier", Number(1, 1000), 4.0, "As multiplier, for POST /."),
-    Setting(
-        ORIGINAL,
-        "original_max_backoff",
-        Number(0, TEN_YEARS),
-        None,
-        "As max_backoff, for POST /; none is no limit.",
-    ),
-    Setting(ORIGINAL, "original_jitter", Number(0, 1), 0.3, "As jitter, for POST /."),
-    Setting(
-        RETENTION,
-        "keep_succeeded_count",
-        Integer(0, MAX_COUNT),
-        10_000,
-        "Succeeded tasks kept for each queue.",
-    ),
-    Setting(
-        RETENTION,
-        "keep_succeeded_age",
-        Number(0, TEN_YEARS),
-        DAY,
-        "How long succeeded tasks are kept.",
-    ),
-    Setting(
-        RETENTION,
-        "keep_dead_count",
-        Integer(0, MAX_COUNT),
-        100_000,
-        "Dead tasks kept for each queue.",
-    ),
-    Setting(
-        RETENTION, "keep_dead_age", Number(0, TEN_YEARS), 90 * DAY, "How long dead tasks are kept."
-    ),
-    Setting(
-        TESTING,
-        "test_mode",
+    )
+    max_batch: int = setting(Integer(1, 4 * MAX_SIZE), 67_108_864, "Maximum size of a batch.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries(Group):
+    """The retry policy of tasks and queues that do not set it."""
+
+    title = "Retries"
+
+    max_attempts: int = setting(
+        Integer.within(Attempts), RETRY.max_attempts, "Maximum attempts, including the first."
+    )
+    min_backoff: float = setting(
+        Number.within(Wait), RETRY.min_backoff, "Wait after the first attempt."
+    )
+    multiplier: float = setting(
+        Number.within(Multiplier), RETRY.multiplier, "Factor by which each wait is longer."
+    )
+    max_backoff: float | None = setting(
+        Number.within(Wait), RETRY.max_backoff, "Maximum wait between two attempts."
+    )
+    jitter: float = setting(
+        Number.within(Jitter), RETRY.jitter, "Random part of each wait, in both directions."
+    )
+    max_age: float | None = optional(
+        Number.within(Wait),
+        "Maximum age of a task, from when it was first due; an older one is not retried.",
+        default=RETRY.max_age,
+    )
+    max_retry_after: float = setting(
+        Number.within(Wait),
+        RETRY.max_retry_after,
+        "Maximum wait that the Retry-After of a response can ask for.",
+    )
+    dead_on: tuple[int | str, ...] = setting(
+        Statuses(), RETRY.dead_on, "Status that makes a task dead without a retry."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalRetries(Group):
+    """The retry policy of tasks that are pushed by the original's route."""
+
+    title = "Retries of tasks pushed by POST /"
+    prefix = "original_"
+
+    max_attempts: int = setting(
+        Integer.within(Attempts), RETRY.max_attempts, "Same as max_attempts, for POST /."
+    )
+    min_backoff: float = setting(
+        Number.within(Wait), RETRY.min_backoff, "Same as min_backoff, for POST /."
+    )
+    multiplier: float = setting(
+        Number.within(Multiplier), RETRY.multiplier, "Same as multiplier, for POST /."
+    )
+    max_backoff: float | None = optional(
+        Number.within(Wait), "Same as max_backoff, for POST /; none is no limit."
+    )
+    jitter: float = setting(Number.within(Jitter), RETRY.jitter, "Same as jitter, for POST /.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SucceededRetention(Group):
+    """How many succeeded tasks are kept, and how long."""
+
+    title = "Retention"
+    prefix = "keep_succeeded_"
+
+    count: int = setting(
+        Integer.within(Count), QUEUE.keep_succeeded.count, "Succeeded tasks kept per queue."
+    )
+    age: float = setting(
+        Number.within(Wait), QUEUE.keep_succeeded.age, "How long succeeded tasks are kept."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadRetention(Group):
+    """How many dead tasks are kept, and how long."""
+
+    title = "Retention"
+    prefix = "keep_dead_"
+
+    count: int = setting(
+        Integer.within(Count), QUEUE.keep_dead.count, "Dead tasks kept per queue."
+    )
+    age: float = setting(Number.within(Wait), QUEUE.keep_dead.age, "How long dead tasks are kept.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Testing(Group):
+    """Test mode."""
+
+    title = "Test mode"
+
+    test_mode: bool = setting(
         Boolean(),
         False,
-        "Keep everything in memory, and move time only by API calls; the default timeout is 5 s,"
-        " and all ended tasks are kept.",
-    ),
-)
+        "Keep everything in memory, and advance the time by API calls only. The default timeout "
+        "is 5 s, and all ended tasks are kept.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one server, by group."""
+
+    listener: Listener = Listener()
+    storage: Storage = Storage()
+    logging: Logging = Logging()
+    security: Security = Security()
+    delivery: Delivery = Delivery()
+    queue: QueueDefaults = QueueDefaults()
+    requests: Requests = Requests()
+    retries: Retries = Retries()
+    original_retries: OriginalRetries = OriginalRetries()
+    keep_succeeded: SucceededRetention = SucceededRetention()
+    keep_dead: DeadRetention = DeadRetention()
+    testing: Testing = Testing()
+
+    @property
+    def queue_settings(self) -> QueueSettings:
+        """The settings of queues that do not set them."""
+        return QueueSettings(
+            rate=self.queue.rate,
+            burst=self.queue.burst,
+            concurrency=self.queue.concurrency,
+            origin_concurrency=self.queue.origin_concurrency,
+            timeout=self.queue.timeout,
+            retry=RetryPolicy(**asdict(self.retries)),
+            base_url=self.queue.base_url,
+            keep_succeeded=Retention(**asdict(self.keep_succeeded)),
+            keep_dead=Retention(**asdict(self.keep_dead)),
+        )
+
+    @property
+    def original_retry_policy(self) -> RetryPolicy:
+        """The retry policy of tasks that are pushed by the original's route."""
+        return RetryPolicy(**asdict(self.original_retries))
+
+
+SETTINGS = tuple(settings_in(Settings()))

@@ -1,4 +1,4 @@
-"""``testing``: an application's tasks in its own tests, without a server and without waiting.
+"""``testing``: an application's tasks in its tests, without a server and without waiting.
 
 ```python
 with testing(tasks, "record") as box:
@@ -21,8 +21,8 @@ from poussetaches.client.tasks import Tasks
 
 check_server_modules("poussetaches.testing")
 
-from poussetaches.testing.record import Record, RecordBox  # noqa: E402  # needs these modules
-from poussetaches.testing.run import RunBox, running  # noqa: E402
+from poussetaches.testing.record_box import Record, RecordBox  # noqa: E402  # needs these modules
+from poussetaches.testing.run_box import RunBox, running  # noqa: E402
 
 __all__ = ["Record", "RecordBox", "RunBox", "testing"]
 
@@ -40,8 +40,8 @@ def testing(
 ) -> AbstractContextManager[RecordBox] | AbstractContextManager[RunBox]:
     """Send the pushes of an application to a box, within the block.
 
-    ``record`` collects them. ``run`` keeps them in a server of the test's own, in this process
-    and in virtual time, which delivers through the application's test client when it is told to.
+    ``record`` collects them. ``run`` keeps them in a server of the test in this process,
+    in virtual time. It delivers through the application's test client when the test runs tasks.
 
     Raises:
         ArgumentError: the mode is neither, or the first argument is not the ``Tasks``.
@@ -62,7 +62,7 @@ def recording(tasks: Tasks) -> Iterator[RecordBox]:
     box = RecordBox(tasks)
     with tasks.use(box):
         yield box
-        tasks.settle_in_test()
+        tasks.push_pending_in_test()
 
 
 MODES: Mapping[

@@ -28,15 +28,16 @@ from django.test import (
 )
 from django.utils import translation
 
-from poussetaches.client.admission import MAX_REFUSED_BODY, PIECE
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client as Poussetaches
+from poussetaches.client.delivery_auth import MAX_REFUSED_BODY, PIECE
 from poussetaches.client.errors import InvalidRequest, NoAnswer, PushFailed
-from poussetaches.client.results import NewTask, ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.request_fields import NewTask
+from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
 from poussetaches.django import RetryLater, Tasks, push_on_commit
 from poussetaches.django.checks import check_middleware, check_names, check_settings
 from poussetaches.django.management.commands.poussetaches_dev import command_line
-from poussetaches.django.tasks import registry
+from poussetaches.django.project_tasks import registry
 from poussetaches.testing import testing
 from tests.application import RecordingPusher, delivery, signed
 from tests.integration.django_project.tasks import double, greet, tasks
@@ -409,11 +410,11 @@ class ProjectTests(SimpleTestCase):
         with override_settings(POUSSETACHES={"AUTHKEY": "x", "URL": 8000}):
             self.assertEqual(
                 [error.msg for error in check_settings()],
-                ["POUSSETACHES has no setting 'AUTHKEY'", "POUSSETACHES['URL'] is no text"],
+                ["POUSSETACHES has no setting 'AUTHKEY'", "POUSSETACHES['URL'] is not a string"],
             )
         with override_settings(POUSSETACHES="http://localhost:7991"):
             self.assertEqual(
-                [error.msg for error in check_settings()], ["POUSSETACHES is no dictionary"]
+                [error.msg for error in check_settings()], ["POUSSETACHES is not a dictionary"]
             )
 
     def test_handlers_have_the_language_of_the_project(self) -> None:

@@ -1,1 +1,1 @@
-"""``verify --crash-test``: kill -9 under load, again and again, and an account of all tasks."""
+"""``verify --crash-test``: kills a server under load with kill -9, and accounts for all tasks."""

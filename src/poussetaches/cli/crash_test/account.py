@@ -1,4 +1,4 @@
-"""What became of every task that was pushed while its server was killed."""
+"""The account of a crash test: how often each task was delivered."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from poussetaches.cli.crash_test.pusher import BACKOFF, Pushed
+from poussetaches.cli.crash_test.load import BACKOFF, Pushed
 from poussetaches.cli.crash_test.receiver import FAILING, Delivery
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a crash test. ``bound`` is how many repeats the kills allow."""
+    """The result of a crash test. ``bound`` is the maximum number of repeats."""
 
     kills: int
     acknowledged: int
-    unacknowledged: int  # pushes that got no answer
+    unacknowledged: int  # pushes without a response
     unacknowledged_delivered: int
     once: int  # tasks delivered as often as their attempts need
     repeated: int  # tasks delivered more often
-    repeats: int  # deliveries too many
+    repeats: int  # additional deliveries
     bound: int
     lost: list[str]
     early: list[str]
@@ -28,7 +28,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_fine(self) -> bool:
-        """Tell whether every promise was kept."""
+        """Whether every guarantee was kept."""
         return not (self.lost or self.early or self.problems) and self.repeats <= self.bound
 
 
@@ -40,7 +40,7 @@ def account_of(
     in_flight: int,
     problems: list[str],
 ) -> Account:
-    """Return what became of the tasks; ``in_flight`` is the most attempts that a kill cuts off."""
+    """Return the account; a kill interrupts at most ``in_flight`` attempts."""
     counts = Counter(delivery.name for delivery in deliveries)
     extra = {name: count - needed(name) for name, count in counts.items()}
     acknowledged = {name for name, push in pushed.items() if push.acknowledged}
@@ -53,7 +53,7 @@ def account_of(
         repeated=sum(count > 0 for count in extra.values()),
         repeats=sum(count for count in extra.values() if count > 0),
         bound=kills * in_flight,
-        # A task whose second attempt never came is lost, too.
+        # A task without its second attempt is lost as well.
         lost=sorted(name for name in acknowledged if counts[name] < needed(name)),
         early=sorted(early(pushed, deliveries)),
         problems=problems,
@@ -66,10 +66,10 @@ def needed(name: str) -> int:
 
 
 def early(pushed: Mapping[str, Pushed], deliveries: Sequence[Delivery]) -> set[str]:
-    """Return the tasks that came before their delay, or their wait for another attempt, was over.
+    """Return the tasks that were delivered before the end of their delay or backoff.
 
-    An attempt whose end was not recorded is made again with the same number: the wait for the
-    second begins after the last of the first.
+    An attempt whose outcome was not recorded is repeated with the same number, so the backoff
+    starts after the last delivery with number 1.
     """
     first: defaultdict[str, float] = defaultdict(float)
     for delivery in deliveries:

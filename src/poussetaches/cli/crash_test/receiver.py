@@ -1,4 +1,4 @@
-"""An application that remembers every delivery, and fails some."""
+"""An application that records every delivery, and fails some."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-FAILING = "5"  # what the names end in of tasks whose first attempt fails
+FAILING = "5"  # the end of the names of tasks whose first attempt fails
 OK, FAILED = 200, 500
 
 
 class Delivery(NamedTuple):
-    """A request that came; ``at`` is seconds of the wall clock."""
+    """A request; ``at`` is its time in seconds since 1970."""
 
     name: str
     attempt: int
@@ -24,7 +24,7 @@ class Delivery(NamedTuple):
 
 
 class Receiver(ThreadingHTTPServer):
-    """Answers on a port of its own."""
+    """Responds on a free port."""
 
     daemon_threads = True
 
@@ -34,11 +34,11 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where tasks are to be sent."""
+        """The target of the tasks."""
         return f"http://127.0.0.1:{self.server_port}/task"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a connection whose server was killed."""
+        """Ignore a connection of a server that was killed."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # passed on
 
@@ -59,12 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
-    """Run a receiver."""
+    """Run a receiver in a thread."""
     receiver = Receiver()
     thread = threading.Thread(target=receiver.serve_forever, args=(0.05,))
     thread.start()

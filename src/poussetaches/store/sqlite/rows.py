@@ -50,7 +50,7 @@ def _light(field: str) -> str:
 
 ATTEMPT_COLUMNS = (
     "round, number, request_id, started_at, duration, succeeded, status, error, "
-    "response_truncated, key_sent, progress, response_body"
+    "response_truncated, key_sent, progress, response_body, cause"
 )
 SCHEDULE_COLUMNS = (
     "name, owner, cron, timezone, task, created_at, anchor_at, next_run_at, misfire, "
@@ -241,6 +241,7 @@ def attempt_values(attempt: Attempt) -> tuple[object, ...]:
         _NO_KEY if attempt.key_sent is None else attempt.key_sent,
         None if attempt.progress is None else _encode(attempt.progress).decode(),
         attempt.response_body or None,
+        attempt.cause,
     )
 
 
@@ -259,6 +260,7 @@ def attempt_from_row(row: Row) -> Attempt:
         key_sent=None if row[9] == _NO_KEY else bool(row[9]),
         progress=_decode_progress(row[10]) if row[10] else None,
         response_body=row[11] or b"",
+        cause=row[12],
     )
 
 

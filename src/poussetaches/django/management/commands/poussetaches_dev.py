@@ -13,7 +13,9 @@ from django.core.management.base import BaseCommand, CommandParser
 class Command(BaseCommand):
     """Becomes ``poussetaches run -- manage.py runserver``."""
 
-    help = "Run the development server with poussetaches beside it; takes what runserver takes."
+    help = (
+        "Run the development server together with poussetaches; takes the arguments of runserver."
+    )
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Take options that only runserver knows, and that argparse would refuse."""
@@ -22,7 +24,7 @@ class Command(BaseCommand):
         self.handle(runserver=argv[2:])
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Say in the help that there is more."""
+        """Add the arguments of runserver, so that the help shows them."""
         parser.add_argument("runserver", nargs=argparse.REMAINDER, help="arguments of runserver")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from poussetaches.client.sync import sync
+from poussetaches.client.sync_command import sync
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.django.tasks import registry
+from poussetaches.django.project_tasks import registry
 
 
 class Command(BaseCommand):
     """Declares what all ``Tasks`` of the project say."""
 
-    help = "Tell poussetaches of the queues and schedules in the code."
+    help = "Declare the code's queues and schedules to the server."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Declare."""

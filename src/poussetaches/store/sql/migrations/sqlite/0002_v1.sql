@@ -101,6 +101,7 @@ CREATE INDEX tasks_failing ON tasks (queue)
 
 -- The last report of the handler, as JSON.
 ALTER TABLE attempts ADD COLUMN progress TEXT;
+ALTER TABLE attempts ADD COLUMN cause TEXT;
 
 CREATE TABLE labels (
     name TEXT NOT NULL,
