@@ -5,17 +5,17 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-# Nothing of an active virtual environment, or of the user's own packages, may leak into ours.
+# Ignore an active virtual environment and the user's own packages.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 export PYTHONNOUSERSITE := 1
-# Tests start hundreds of programs of ours: compile each module once, not once a program.
+# Tests start hundreds of our programs: compile each module once, not once per program.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv-test/bin
-OTHER_PYTHONS := 3.12 3.13  # `make test-pythons` runs tests under them; all tests run under one
+OTHER_PYTHONS := 3.12 3.13  # of `make test-pythons`; `make test` uses one Python
 PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 
-# A stamp names the folder, because an environment that was moved or copied must be made again.
+# A stamp contains the folder, because a moved or copied environment must be made again.
 HERE := $(shell pwd -P | cksum | cut -d' ' -f1)
 SETUP_STAMP := .venv/ready-$(HERE)
 TEST_STAMP := .venv-test/ready-$(HERE)
@@ -73,8 +73,8 @@ echo "installing $(2) into $(1)"; \
 $(1)/bin/python $(PIP_INSTALL) -r $(2)
 endef
 
-# Shell: sees to it that there is a Chromium for the browser tests, or stops with one line. The
-# root of a Debian is that of CI and of containers: there it is simply installed.
+# Shell: ensures that Chromium for the browser tests exists, or stops with one line. The root
+# user of a Debian is that of CI and of containers: for it, Chromium is installed.
 define find_chromium
 stop() { echo "make: $$1" >&2; exit 1; }; \
 if [ -n "$$CHROMIUM" ]; then \
@@ -89,15 +89,15 @@ elif ! command -v chromium >/dev/null; then \
 fi
 endef
 
-# $(call install_package,FOLDER): ourselves, so that changes in src/ count at once. An environment
-# made for 1.0.0 has us under the name of the original's package.
+# $(call install_package,FOLDER): our package, editable. An environment
+# made for 1.0.0 has it under the name of the original's package.
 define install_package
 echo "installing poussetaches into $(1)"; \
 $(1)/bin/python -m pip uninstall --quiet --yes poussetaches 2>/dev/null; \
 $(1)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 endef
 
-# $(call if_broken,FOLDER): a reason to make it again, when its Python is gone.
+# $(call if_broken,FOLDER): a reason to make it again if its Python is missing.
 if_broken = $(if $(realpath $(1)/bin/python),,always)
 
 .PHONY: always help setup demo format lint types docs check test chromium simulate crash-test \
@@ -112,11 +112,11 @@ setup: $(SETUP_STAMP)  ## make .venv to use poussetaches: the server, the comman
 demo: $(SETUP_STAMP)  ## watch a server run tasks of an example application (KEEP=1 leaves it running)
 	@.venv/bin/python examples/demo/demo.py $(if $(KEEP),--keep)
 
-format: $(TEST_STAMP)  ## write the code as the formatter wants it
+format: $(TEST_STAMP)  ## format the code
 	@$(BIN)/python -m ruff check --fix --quiet . || true
 	@$(BIN)/python -m ruff format .
 
-lint: $(TEST_STAMP)  ## look for mistakes, wrong format and misspelt words
+lint: $(TEST_STAMP)  ## check style, format and spelling
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python $(BIN)/codespell
@@ -136,11 +136,11 @@ test: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run all tests on all cores (A
 chromium:
 	@$(find_chromium)
 
-simulate: $(TEST_STAMP)  ## run the server in virtual time, everything going wrong (SECONDS=60, SEEDS=0-999)
+simulate: $(TEST_STAMP)  ## run the server in virtual time under injected faults (SECONDS=60, SEEDS=0-999)
 	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) \
 	    $(if $(SECONDS)$(SEEDS),$(if $(SECONDS),--seconds $(SECONDS)),--seconds 60) $(ARGS)
 
-crash-test: $(TEST_STAMP)  ## kill a real server under load, again and again (KILLS=20)
+crash-test: $(TEST_STAMP)  ## kill a real server under load repeatedly (KILLS=20)
 	@$(BIN)/poussetaches verify --crash-test --kills $(or $(KILLS),20) --seconds $(or $(SECONDS),20)
 
 fuzz: $(TEST_STAMP)  ## send malformed and random input, for about ten minutes
@@ -167,17 +167,17 @@ test-long: test-pythons $(TEST_STAMP)  ## the long forms, for about an hour and 
 binary: $(BINARY_STAMP)  ## build dist/poussetaches: server and commands in one executable file
 	@.venv-binary/bin/python tools/binary/build.py
 
-test-binary: $(TEST_STAMP)  ## build dist/poussetaches anew, and test it where there is no Python
+test-binary: $(TEST_STAMP)  ## build dist/poussetaches, and test it without Python on the PATH
 	@$(MAKE) binary
 	@BINARY=dist/poussetaches $(BIN)/python -m pytest tests/acceptance/test_binary.py $(ARGS)
 
-bench: $(BENCH_STAMP)  ## measure the speed beside the alternatives (QUICK=1 for small sizes)
+bench: $(BENCH_STAMP)  ## measure the speed of the server and of alternatives (QUICK=1 for small sizes)
 	@.venv-bench/bin/python -m benchmarks.run $(if $(QUICK),--quick)
 
-pins: $(TEST_STAMP)  ## renew requirements/*.txt
+pins: $(TEST_STAMP)  ## resolve the dependencies and rewrite requirements/*.txt
 	@$(BIN)/python tools/pin.py
 
-clean:  ## delete what make and the tools made
+clean:  ## delete everything that make and the tools created
 	@rm -rf .venv .venv-test .venv-test-* .venv-binary .venv-original .venv-bench build dist src/*.egg-info htmlcov \
 	    .coverage .coverage.* benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	    .schemathesis

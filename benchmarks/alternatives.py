@@ -1,4 +1,4 @@
-"""How fast are the alternatives, doing nothing and making the same HTTP call?"""
+"""How fast are the alternatives, with tasks that do nothing or make the same HTTP call?"""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ PEERS = (
 
 @dataclass(frozen=True)
 class Found:
-    """How many tasks a second, what one costs in CPU time, and how long a lone one takes."""
+    """Tasks a second, CPU time of a task, and the latency of a single one."""
 
     push: float
     drain: float
@@ -127,7 +127,7 @@ async def ours() -> Found:
 
 
 async def lone(producer: Producer, target: Target) -> list[float]:
-    """Push one task, wait for its call, rest, and so on; return the seconds each took."""
+    """Push single tasks with pauses; return the seconds from each push to its call."""
     found = []
     for number in range(LONE + 1):
         await asyncio.sleep(REST)
@@ -140,7 +140,7 @@ async def lone(producer: Producer, target: Target) -> list[float]:
 
 
 async def answer() -> Answer:
-    """Compare ours, on one core, with each peer on all of them."""
+    """Compare the sidecar, on one core, with each peer on all cores."""
     servers.install()
     our = await ours()
     machine.unpin()
@@ -150,7 +150,7 @@ async def answer() -> Answer:
         for kind in KINDS:
             try:
                 found = await measured(peer, kind)
-            except Exception as exc:  # a peer that fails is named, with the reason
+            except Exception as exc:  # a failing peer is reported with the reason
                 reason = f"not measured: {type(exc).__name__}: {exc}"
                 rows.append([peer.name, kind, reason, *[""] * (len(HEAD) - 3)])
                 if kind == "call":

@@ -1,4 +1,4 @@
-"""What a benchmark found: tables for people, figures and series for the report."""
+"""The results of a benchmark: tables for people, figures and series for the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent / "results" / ("quick" if QUICK else "full")
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table with a title, and what to know when reading it."""
+    """A table with a title and notes."""
 
     title: str
     head: list[str]
@@ -32,24 +32,24 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct):
-    """What one benchmark found. Figures have names of their own over all benchmarks."""
+    """The results of one benchmark. Names of figures are unique over all benchmarks."""
 
     question: str
     tables: list[Table]
     figures: dict[str, float] = {}
-    series: dict[str, list[float]] = {}  # what the plots draw
+    series: dict[str, list[float]] = {}  # for plots
     loop: float = 0.0  # seconds that the fixed loop took in the same run
     measured_at: str = ""
     machine: dict[str, str] = {}
 
 
 def publish(asked: Coroutine[None, None, Answer]) -> None:
-    """Find an answer, print its tables, and keep it for the report."""
+    """Run a benchmark, print its tables, and store its answer for the report."""
     machine.pin(machine.LOAD_CORE)
     before = fixed_loop()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         answer = runner.run(asked)
-    # The machine is as fast as it ever was in the run: the slower loop met something else.
+    # The faster loop shows the speed of the machine; a slower one was disturbed.
     answer.loop = min(before, fixed_loop())
     answer.measured_at = datetime.now(UTC).isoformat(timespec="seconds")
     answer.machine = machine.described()

@@ -1,4 +1,4 @@
-"""What does a backlog cost: pushing, draining, memory, and the start, up to a million tasks?"""
+"""What does a backlog of up to a million tasks cost in pushing, draining, memory and the start?"""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SIZES = (0, 1_000, 10_000, 100_000, *scaled((1_000_000,), quick=()))
 COUNT = scaled(20_000, quick=4_000)
 TIMES = 2
 DAYS = 3 * 86_400  # seconds
-HELD = "held"  # a queue that is paused: its tasks are due, and wait
+PAUSED_QUEUE = "held"  # a paused queue: its tasks are due, but wait
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a backlog of a size costs."""
+    """The costs of a backlog of one size."""
 
     size: int
     push: Round
@@ -45,14 +45,14 @@ HEAD = ["waiting", "push, tasks/s", "CPU, µs", "drain, tasks/s", "CPU, µs", "m
 
 
 async def cost(folder: Path, target: Target, *, size: int, before: int) -> Cost:
-    """Make a backlog as large as it is to be, and measure with it."""
+    """Fill the backlog to a size, and measure."""
     total = target.count + TIMES * COUNT
     async with serving(folder, "--start-paused") as sidecar:
         await fill(sidecar, target, size - before)
         rounds = [
             await push_round(sidecar, pushes(target.url, COUNT), COUNT) for _ in range(TIMES)
         ]
-        await sidecar.resume()  # the pause is stored; next to nothing is delivered before the end
+        await sidecar.resume()  # the pause is stored; almost nothing is delivered before the end
     started, delivered = time.perf_counter(), target.count
     async with serving(folder) as sidecar:
         first_answer = time.perf_counter() - started
@@ -64,15 +64,15 @@ async def cost(folder: Path, target: Target, *, size: int, before: int) -> Cost:
 
 
 async def fill(sidecar: Sidecar, target: Target, count: int) -> None:
-    """Push tasks that stay: one half is delayed for days, the other half is due and held."""
-    await sidecar.ask("PUT", f"/v1/queues/{HELD}", b"{}")
-    await sidecar.ask("POST", f"/v1/queues/{HELD}/pause")
-    delayed, held = push_of(target.url, delay=DAYS), push_of(target.url, queue=HELD)
+    """Push tasks that stay: half are delayed for days, half are due in a paused queue."""
+    await sidecar.ask("PUT", f"/v1/queues/{PAUSED_QUEUE}", b"{}")
+    await sidecar.ask("POST", f"/v1/queues/{PAUSED_QUEUE}/pause")
+    delayed, held = push_of(target.url, delay=DAYS), push_of(target.url, queue=PAUSED_QUEUE)
     await sidecar.push([delayed, held], count)
 
 
 async def answer() -> Answer:
-    """Let the backlog grow."""
+    """Measure with growing backlogs."""
     costs: list[Cost] = []
     with on_disk() as folder:
         async with Target().listening() as target:

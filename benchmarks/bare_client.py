@@ -1,4 +1,4 @@
-"""The limit of delivering: pyreqwest, with a number of requests in flight and nothing else."""
+"""The limit of deliveries: only pyreqwest, with a number of requests in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADERS = {"Content-Type": "application/json"}
 
 
 class Called(msgspec.Struct):
-    """What the calls took."""
+    """The time of the calls."""
 
     seconds: float
     cpu: float

@@ -1,4 +1,4 @@
-"""The limit of storing: bare SQLite with the store's own tables, indexes and columns."""
+"""The limit of storage: bare SQLite with the store's tables, indexes and columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ URL = "http://127.0.0.1:5000/tasks/work"
 
 
 class BareRows:
-    """Writes the rows of tasks and attempts, made before the clock is started."""
+    """Writes rows of tasks and attempts, which are made before the measurement."""
 
     def __init__(self, path: Path) -> None:
         self._connection = database.connect(path)
@@ -41,7 +41,7 @@ class BareRows:
         self._count = 0
 
     def close(self) -> None:
-        """Disconnect."""
+        """Close the database."""
         self._connection.close()
 
     def add(self, count: int, size: int) -> float:
@@ -50,7 +50,7 @@ class BareRows:
         return self._in_batches(self._adds, range(first, self._count), size)
 
     def end(self, count: int, size: int) -> float:
-        """Record that the tasks first added have succeeded; return how many a second."""
+        """Record the success of the first tasks; return how many a second."""
         assert count <= self._count
         return self._in_batches(self._ends, range(count), size)
 

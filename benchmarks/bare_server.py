@@ -1,4 +1,4 @@
-"""The limit of answering: uvicorn with uvloop and httptools, JSON in and out, no store."""
+"""The limit of answers: uvicorn with uvloop and httptools, JSON in and out, no store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 
 class PushedTask(msgspec.Struct):
-    """What has to be read of a push."""
+    """The decoded fields of a push."""
 
     url: str
     json: object = None
@@ -21,7 +21,7 @@ _decode = msgspec.json.Decoder(PushedTask).decode
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the task that came."""
+    """Answer with the pushed task."""
     body, more = b"", True
     while more:
         message = await receive()

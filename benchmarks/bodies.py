@@ -24,7 +24,7 @@ def pushes(url: str, count: int) -> Iterator[bytes]:
 
 
 def batches(tasks: Sequence[bytes], count: int, size: int = BATCH) -> Iterator[bytes]:
-    """Return the bodies of batches: so many tasks in all, taken in turn from a few."""
+    """Return the bodies of batches with this many tasks in all, which repeat the given ones."""
     lines = [task + b"\n" for task in tasks]
     for start in range(0, count, size):
         many = min(size, count - start)

@@ -1,4 +1,4 @@
-"""How much disk is held after a million tasks came and went?"""
+"""How much disk space does the store keep after a million tasks were pushed and delivered?"""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from benchmarks.target import Target
 
 COUNT = scaled(1_000_000, quick=20_000)
 CHUNK = scaled(50_000, quick=5_000)
-UPKEEP = scaled(65.0, quick=0.0)  # seconds: a turn of the server's upkeep, and some
+MAINTENANCE = scaled(65.0, quick=0.0)  # seconds in which the server's maintenance runs once
 
 
 def held(folder: Path) -> tuple[float, float]:
-    """Return the megabytes that a store holds on disk, and how many of them are free pages."""
+    """Return the megabytes of a store on disk, and those of its free pages."""
     size = sum(path.stat().st_blocks * 512 for path in folder.iterdir())
     with closing(sqlite3.connect(f"file:{folder / 'tasks.db'}?mode=ro", uri=True)) as connection:
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -28,7 +28,7 @@ def held(folder: Path) -> tuple[float, float]:
 
 
 async def answer() -> Answer:
-    """Push and deliver, chunk by chunk, then wait for the upkeep."""
+    """Push and deliver in chunks, then wait for the maintenance."""
     rows = []
 
     def note(name: str) -> float:
@@ -48,8 +48,8 @@ async def answer() -> Answer:
             await sidecar.recorded()
             rows.append(["most, meanwhile", as_rate(max(sizes)), ""])
             note("after the last task")
-            await asyncio.sleep(UPKEEP)
-            after = note(f"{UPKEEP:.0f} s later")
+            await asyncio.sleep(MAINTENANCE)
+            after = note(f"{MAINTENANCE:.0f} s later")
         note("after a stop")
     text = f"{COUNT:,} tasks of 200 bytes; the last 10,000 that succeeded are kept."
     head = ["", "on disk, MB", "of them free pages, MB"]

@@ -1,4 +1,4 @@
-"""How many tasks a second are delivered and recorded when a backlog is let go?"""
+"""How many tasks a second of a backlog are delivered and recorded?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMES = scaled(3, quick=1)
 
 
 async def drained() -> Round:
-    """Deliver a backlog again and again; return the best round."""
+    """Deliver a backlog several times; return the best round."""
     rounds = []
     async with Target().listening() as target, fresh() as sidecar:
         for _ in range(TIMES):

@@ -1,4 +1,4 @@
-"""Stores with many tasks in them, as a service that has run for a while would have."""
+"""Stores with many tasks, like those of a server that has run for a while."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def opened(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 def make_task(random: Random, **fields: object) -> Task:
-    """Return a task of 200 bytes that waits for an hour, unless it is told otherwise."""
+    """Return a task of 200 bytes that is delayed by an hour; fields override it."""
     moment = now()
     later = Moment(moment + HOUR)
     task = {
@@ -58,7 +58,7 @@ def make_task(random: Random, **fields: object) -> Task:
 
 
 async def fill(store: Store, count: int) -> None:
-    """Add tasks: seven of ten wait, two have succeeded, one is dead; some have labels."""
+    """Add tasks: seven of ten waiting, two succeeded, one dead; some with labels."""
     random = Random(1)
     for start in range(0, count, BATCH):
         tasks = [_mixed(random, n) for n in range(start, min(count, start + BATCH))]

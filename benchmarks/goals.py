@@ -1,4 +1,4 @@
-"""How good it is to be: the figures of a run against what was wanted of them."""
+"""The goals: the figures of a run compared with their targets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from benchmarks.measuring import as_part, as_rate, in_ms
 
-ALLOWED_SLOWER = 1.2  # times, before the report speaks of it
+ALLOWED_SLOWER = 1.2  # times, above which the report mentions it
 
-# What the bare parts came to where the goals were set, with the fixed loop in the same run.
-# Ratios to the loop are what is compared: another machine is slower in both.
+# The figures of the bare parts on the machine of the goals, with the fixed loop in the same run.
+# Ratios to the loop are compared, because a slower machine is slower in both.
 REFERENCE_LOOP = 0.070  # seconds
 REFERENCES = {
     "bare_server": ("bare HTTP server", 41_000.0),
@@ -24,17 +24,17 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Goal:
-    """One thing that was wanted."""
+    """The goal of one figure."""
 
     question: str
     wanted: str
     figure: str
     least: float
     shown: Callable[[float], str]
-    is_most: bool = False  # what was wanted is the most that it may be
+    is_most: bool = False  # the target is a maximum
 
     def met(self, found: float) -> bool:
-        """Tell whether a figure is what was wanted."""
+        """Return whether a figure meets the goal."""
         return found <= self.least if self.is_most else found >= self.least
 
     def row(self, figures: Figures) -> list[str]:
@@ -89,7 +89,7 @@ GOALS = (
 
 
 def verdict(figures: Figures, loop: float) -> str:
-    """Say in one sentence whether the bare parts are as fast as they were, beside the loop."""
+    """Return a sentence: whether the bare parts are as fast as before, relative to the loop."""
     slower = {}
     for figure, (name, reference) in REFERENCES.items():
         if figure in figures:
@@ -107,7 +107,7 @@ def verdict(figures: Figures, loop: float) -> str:
 
 
 def reference_rows(figures: Figures, loop: float) -> list[list[str]]:
-    """Return the bare parts as they were and as they are, both beside the loop."""
+    """Return the bare parts, before and now, relative to the loop."""
     rows = []
     for figure, (name, reference) in REFERENCES.items():
         found = figures.get(figure)

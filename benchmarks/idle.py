@@ -1,4 +1,4 @@
-"""What does a sidecar cost that has nothing to do?"""
+"""What does an idle sidecar cost?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.bodies import push_of
 from benchmarks.measuring import scaled
 from benchmarks.sidecar import Sidecar, fresh
 
-REST = scaled(5, quick=1)  # seconds until it has come to rest
+REST = scaled(5, quick=1)  # seconds until it is idle
 SECONDS = scaled(20, quick=4)
 DELAYED = scaled(100_000, quick=10_000)
 DAYS = 3 * 86_400  # seconds
@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:9/tasks/work"
 
 
 async def resting(sidecar: Sidecar) -> tuple[float, float, float]:
-    """Return the CPU time and the wake-ups of a second, and the memory."""
+    """Return CPU time and wake-ups per second, and the memory."""
     await asyncio.sleep(REST)
     cpu, wake_ups = sidecar.cpu(), machine.wake_ups(sidecar.process)
     await asyncio.sleep(SECONDS)
@@ -27,7 +27,7 @@ async def resting(sidecar: Sidecar) -> tuple[float, float, float]:
 
 
 async def answer() -> Answer:
-    """Watch an empty server, and one with delayed tasks."""
+    """Measure an empty server, and one with delayed tasks."""
     async with fresh() as sidecar:
         empty = await resting(sidecar)
         await sidecar.push([push_of(URL, delay=DAYS)], DELAYED)

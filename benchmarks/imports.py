@@ -1,4 +1,4 @@
-"""How long does the client take to import, for an application that starts?"""
+"""How long does an application take to import the client?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMPORTS = {
 
 
 def started(code: str) -> float:
-    """Return the seconds that an interpreter takes to run some code; the least of many."""
+    """Return the minimum of the seconds that an interpreter takes to run some code."""
     found = []
     for _ in range(TIMES):
         begun = time.perf_counter()

@@ -18,23 +18,23 @@ from benchmarks.sidecar import Sidecar, fresh
 from benchmarks.target import Target
 
 LONE = scaled(500, quick=50)
-PAUSE = 0.01  # seconds in which an idle server comes to rest
+PAUSE = 0.01  # seconds until the server is idle
 SECONDS = scaled(10, quick=2)
 LOADS = (0.5, 0.9)  # of the sustained rate
 WARM_UP = scaled(30_000, quick=5_000)
-CONNECTIONS = 256  # room for the answers that come late
+CONNECTIONS = 256  # enough for late answers
 PARTS = (0.5, 0.95, 0.99)
-STEPS = 200  # of the curve that is drawn
+STEPS = 200  # of the drawn curve
 
 
 def numbered(target: Target) -> Iterator[bytes]:
-    """Return pushes whose deliveries can be told apart."""
+    """Return pushes with different paths, to recognize their deliveries."""
     for number in numbers():
         yield request_of(push_of(f"{target.url}/{number}"))
 
 
 async def lone(sidecar: Sidecar, target: Target) -> list[float]:
-    """Push one task, wait until it is delivered, rest, and so on; return the seconds each took."""
+    """Push single tasks with pauses; return the seconds from each push to its delivery."""
     arrivals: dict[int, float] = {}
     target.arrivals = arrivals
     requests, before = numbered(target), target.count
@@ -52,13 +52,13 @@ async def lone(sidecar: Sidecar, target: Target) -> list[float]:
 
 
 async def loaded(sidecar: Sidecar, target: Target, rate: float) -> list[float]:
-    """Push at a rate; return the seconds from when each push was to be sent to its delivery."""
+    """Push at a rate; return the seconds from each push's planned time to its delivery."""
     arrivals: dict[int, float] = {}
     target.arrivals = arrivals
     total, before = int(rate * SECONDS), target.count
     requests = iter([request for request, _ in zip(numbered(target), range(total), strict=False)])
     async with Load.to(sidecar.port, CONNECTIONS) as load:
-        gc.disable()  # a pause of the load would be taken for one of the sidecar
+        gc.disable()  # a pause of the load would count as the sidecar's
         try:
             started = await send_paced(load, requests, rate)
             await target.reached(before + total)
@@ -70,7 +70,7 @@ async def loaded(sidecar: Sidecar, target: Target, rate: float) -> list[float]:
 
 
 async def answer() -> Answer:
-    """Find the sustained rate, then measure idle and at parts of it."""
+    """Measure the sustained rate, then the latency when idle and at parts of that rate."""
     rows: list[list[str]] = []
     figures: dict[str, float] = {"commit_time": commit_time()}
     series: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""What do the parts allow: the bare server, the bare client, bare rows, the load itself?"""
+"""What are the limits of the parts: the bare server, the bare client, bare rows, the load?"""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ REQUESTS = scaled(40_000, quick=8_000)
 ROWS = scaled(50_000, quick=20_000)
 TIMES = scaled(3, quick=1)  # the best is taken
 COMMITS = scaled(1_000, quick=200)
-COMPANY = 64  # rows in a commit that as many requests share
+COMMIT_SIZE = 64  # rows of a commit that concurrent requests share
 WARM_UP = 1_000  # requests
 
 
 async def server_round(count: int = REQUESTS) -> Round:
-    """Have the bare HTTP server answer pushes."""
+    """Push to the bare HTTP server."""
     return await _answered("benchmarks.bare_server", count)
 
 
 async def load_rate(count: int = REQUESTS) -> float:
-    """Return how many pushes a second the load can send, to somebody who does next to nothing."""
+    """Return how many pushes a second the load can send to a minimal server."""
     return (await _answered("benchmarks.target", count)).rate
 
 
@@ -54,7 +54,7 @@ async def _answered(module: str, count: int) -> Round:
 
 
 async def client_round(count: int = REQUESTS) -> Round:
-    """Have the bare HTTP client call the target."""
+    """Call the target with the bare HTTP client."""
     return best([await _called(count) for _ in range(TIMES)])
 
 
@@ -70,14 +70,14 @@ async def _called(count: int) -> Round:
 
 
 def row_rates() -> tuple[float, float]:
-    """Return how many tasks a second can be added, and ended, in commits of some company."""
+    """Return how many tasks a second can be added, and ended, in commits of a size."""
     found = [_row_rates() for _ in range(TIMES)]
     return max(added for added, _ in found), max(ended for _, ended in found)
 
 
 def _row_rates() -> tuple[float, float]:
     with on_disk() as folder, closing(BareRows(folder / "bare.db")) as rows:
-        return rows.add(ROWS, COMPANY), rows.end(ROWS, COMPANY)
+        return rows.add(ROWS, COMMIT_SIZE), rows.end(ROWS, COMMIT_SIZE)
 
 
 def batch_rate(size: int, count: int = ROWS) -> float:
@@ -87,18 +87,18 @@ def batch_rate(size: int, count: int = ROWS) -> float:
 
 
 def commit_time() -> float:
-    """Return the median of the seconds that one task needs to become durable, alone."""
+    """Return the median of the seconds until a single task is durable."""
     with on_disk() as folder, closing(BareRows(folder / "bare.db")) as rows:
         return median(rows.commit_times(COMMITS))
 
 
 def combined(*rates: float) -> float:
-    """Return how often a second one core can do all of several things."""
+    """Return how often a second one core can do several operations together."""
     return 1 / sum(1 / rate for rate in rates)
 
 
 async def answer() -> Answer:
-    """Measure what each part does alone."""
+    """Measure each part alone."""
     server, client, load = await server_round(), await client_round(), await load_rate()
     added, ended = row_rates()
     batched, commit = batch_rate(10_000), commit_time()

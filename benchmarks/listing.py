@@ -30,20 +30,20 @@ FILTERS = {
 
 
 async def pages_of(store: Store, filter: TaskFilter) -> list[float]:
-    """Return how long the first page of a list takes, again and again."""
+    """Return the times of the first page of a list."""
     return await timed(lambda: store.tasks(filter, after=None, limit=LIMIT), times=TIMES)
 
 
 async def pushes(store: Store, *, while_listing: bool) -> list[float]:
-    """Return how long pushes take, alone or while somebody lists without a pause."""
+    """Return the times of pushes, alone or while lists are read continuously."""
     random = Random(2)
 
-    async def list_for_ever() -> None:
+    async def list_continuously() -> None:
         after = None
         while True:
             after = (await store.tasks(TaskFilter(text="no such"), after=after, limit=100)).after
 
-    listing = asyncio.create_task(list_for_ever()) if while_listing else None
+    listing = asyncio.create_task(list_continuously()) if while_listing else None
     found = await timed(lambda: store.add(make_task(random)), times=PUSHES)
     if listing is not None:
         listing.cancel()

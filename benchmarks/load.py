@@ -1,4 +1,4 @@
-"""The load: requests over connections that are kept, one at a time on each."""
+"""The load: requests over persistent connections, one at a time on each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import cast
 
 CONNECTIONS = 64
 PATIENCE = 60.0  # seconds
-PACE = 0.001  # seconds between two looks at what is to be sent
+PACE = 0.001  # seconds between two checks for due requests
 
 _HEAD = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
 def request_of(body: bytes, path: str = "/v1/tasks") -> bytes:
-    """Return a whole request: the same bytes are sent again and again."""
+    """Return a complete request, whose bytes can be sent repeatedly."""
     head = _HEAD % path.encode()
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
@@ -38,7 +38,7 @@ class Load:
     @classmethod
     @asynccontextmanager
     async def to(cls, port: int, connections: int = CONNECTIONS) -> AsyncIterator[Load]:
-        """Connect; hang up at the end."""
+        """Connect; disconnect at the end."""
         load = cls()
         loop = asyncio.get_running_loop()
         made = []
@@ -63,7 +63,7 @@ class Load:
             self._queued.append(request)
 
     def received(self, connection: Connection, answer: bytes) -> None:
-        """Count an answer, and use its connection again."""
+        """Count an answer, and reuse its connection."""
         self.answered += 1
         self._under_way -= 1
         if answer[9:10] != b"2":
@@ -93,7 +93,7 @@ class Load:
 
 
 class Connection(asyncio.Protocol):
-    """One connection, with at most one request under way."""
+    """One connection, with at most one request in flight."""
 
     transport: asyncio.Transport
 
@@ -102,7 +102,9 @@ class Connection(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self.transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's transport has another base class
 
     def data_received(self, data: bytes) -> None:
         answer = self._received + data if self._received else data
@@ -114,7 +116,7 @@ class Connection(asyncio.Protocol):
 
 
 def is_whole(message: bytes) -> bool:
-    """Tell whether a message with a known length has come to its end."""
+    """Return whether a message with a known length is complete."""
     end = message.find(b"\r\n\r\n")
     if end < 0:
         return False
@@ -129,14 +131,14 @@ def length_of(head: bytes) -> int:
 
 
 def always() -> bool:
-    """Tell that there is room for another request."""
+    """Return True: there is always room for another request."""
     return True
 
 
 def feeder(
     load: Load, requests: Iterator[bytes], room: Callable[[], bool] = always
 ) -> Callable[[], None]:
-    """Return what sends as many requests as there are idle connections, and room."""
+    """Return a function that sends requests while there are idle connections and room."""
 
     def feed() -> None:
         while load.idle and room():
@@ -158,9 +160,9 @@ async def send_all(load: Load, requests: Iterator[bytes]) -> float:
 
 
 async def send_paced(load: Load, requests: Iterator[bytes], rate: float) -> float:
-    """Send so many requests a second, answered or not; return when the first was to be sent.
+    """Send requests at a rate, answered or not; return the planned time of the first.
 
-    Request number n was to be sent n / rate seconds later, whatever became of it.
+    Request number n is planned n / rate seconds later, even if it was sent later.
     """
     started = time.perf_counter()
     sent = 0

@@ -1,4 +1,4 @@
-"""The machine: its cores, and what processes use of it (Linux only)."""
+"""The machine: its cores, and the CPU time and memory of processes (Linux only)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def pin(core: int) -> None:
-    """Run on one core from now on, with every process that is started later."""
+    """Run this process and its later children on one core."""
     os.sched_setaffinity(0, {core})
 
 
 def unpin() -> None:
-    """Run on every core again."""
+    """Run on all cores again."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
 def on_core(core: int) -> list[str]:
-    """Return how the command of a process begins that is to run on one core."""
+    """Return the beginning of a command that runs on one core."""
     return ["/usr/bin/taskset", "-c", str(core)]
 
 
@@ -34,12 +34,12 @@ def cpu_seconds(process: int) -> float:
 
 
 def kernel_seconds(process: int) -> float:
-    """Return how much of that it has used inside of the kernel."""
+    """Return the CPU time that a process has used in the kernel."""
     return int(_stat(process)[12]) / TICKS
 
 
 def session_cpu_seconds(session: int) -> float:
-    """Return the CPU time of a session's processes, and of those of their children that ended."""
+    """Return the CPU time of a session's processes and of their ended children."""
     total = 0
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -52,18 +52,18 @@ def session_cpu_seconds(session: int) -> float:
 
 
 def memory(process: int) -> float:
-    """Return how much memory a process holds, in MB (10^6 bytes)."""
+    """Return the resident memory of a process, in MB (10^6 bytes)."""
     return int(_status(process, "VmRSS:")) * 1024 / 1e6
 
 
 def wake_ups(process: int) -> int:
-    """Return how often the threads of a process went to sleep and woke up again."""
+    """Return how often the threads of a process went to sleep and woke up."""
     threads = Path(f"/proc/{process}/task").iterdir()
     return sum(int(_status(int(path.name), "voluntary_ctxt_switches:")) for path in threads)
 
 
 def described() -> dict[str, str]:
-    """Return what the machine is, and the versions of what runs on it."""
+    """Return the description of the machine, and the versions of its software."""
     names = ("uvicorn", "uvloop", "httptools", "starlette", "pyreqwest", "msgspec")
     cpus = Path("/proc/cpuinfo").read_text().splitlines()
     models = {line.partition(":")[2].strip() for line in cpus if line.startswith("model name")}

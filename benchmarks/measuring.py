@@ -1,4 +1,4 @@
-"""What the benchmarks share: how large they are, timing, percentiles, tables."""
+"""Shared by the benchmarks: sizes, timing, percentiles, tables."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-QUICK = "--quick" in sys.argv  # small sizes: whether everything runs, more than how fast
+QUICK = "--quick" in sys.argv  # small sizes, to test the benchmarks
 
 LOOPS = 3_000_000
 
 
 def scaled(full: T, *, quick: T) -> T:
-    """Return how much to measure."""
+    """Return the size of a measurement, in a full or a quick run."""
     return quick if QUICK else full
 
 
 def fixed_loop() -> float:
-    """Return the seconds that a loop of plain Python takes: how fast the machine is today."""
+    """Return the seconds of a loop in plain Python, which show the machine's present speed."""
     return min(_loop() for _ in range(2 if QUICK else 5))
 
 
@@ -61,7 +61,7 @@ def high(seconds: Sequence[float]) -> str:
 
 
 def in_ms(seconds: float) -> str:
-    """Return a time in milliseconds, with as many digits as mean something."""
+    """Return a time in milliseconds, with its significant digits."""
     return f"{seconds * 1000:.3f}" if seconds < 0.1 else f"{seconds * 1000:,.0f}"
 
 

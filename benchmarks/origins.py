@@ -1,4 +1,4 @@
-"""Does one origin of ten that hangs slow down the other nine? No slots are set for origins."""
+"""Does one hanging origin of ten slow down the other nine, without slots set for origins?"""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ORIGINS = 10
 EACH = scaled(3_000, quick=300)  # tasks of each origin
 RATE = 1_000.0  # tasks a second, all origins together
 SECONDS = scaled(8, quick=2)
-ANSWERS_AFTER = 0.005  # seconds, when tasks come at a rate
-FLAGS = ("--drain-timeout", "0")  # what hangs need not be waited for
+ANSWERS_AFTER = 0.005  # seconds, when tasks are pushed at a rate
+FLAGS = ("--drain-timeout", "0")  # do not wait for hanging attempts
 
 
 @asynccontextmanager
 async def origins(*, hanging: bool, delay: float = 0.0) -> AsyncIterator[list[Target]]:
-    """Listen on ten ports; the last may be one that never answers."""
+    """Listen on ten ports; the last one may never answer."""
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
@@ -36,7 +36,7 @@ async def origins(*, hanging: bool, delay: float = 0.0) -> AsyncIterator[list[Ta
 
 
 async def drained(*, hanging: bool) -> float:
-    """Let a backlog of all ten go; return how many tasks a second the nine receive."""
+    """Deliver a backlog to all ten; return how many tasks a second the nine receive."""
     async with origins(hanging=hanging) as targets, fresh("--start-paused", *FLAGS) as sidecar:
         await sidecar.push([push_of(target.url) for target in targets], ORIGINS * EACH)
         healthy, started = targets[:-1], time.perf_counter()
@@ -58,7 +58,7 @@ async def paced(*, hanging: bool) -> float:
 
 
 async def answer() -> Answer:
-    """Compare with ten that all answer."""
+    """Compare with ten answering origins."""
     rows, figures = [], {}
     for name, measured, key in (
         ("a backlog is drained", drained, "drain"),

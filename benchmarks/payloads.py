@@ -12,7 +12,7 @@ from benchmarks.rounds import drain_round, push_round
 from benchmarks.sidecar import fresh
 from benchmarks.target import Target
 
-# Bytes of a body, and how many tasks.
+# Bytes of a body, and the number of tasks.
 SIZES = {
     100: scaled(20_000, quick=2_000),
     10_000: scaled(10_000, quick=1_000),

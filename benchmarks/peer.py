@@ -17,7 +17,7 @@ from benchmarks.sidecar import on_disk
 from benchmarks.target import Target
 
 PATIENCE = 90.0  # seconds for the tasks of one round
-LOOK = 0.002  # seconds between two looks
+POLL_INTERVAL = 0.002  # seconds between two polls
 BIN = Path(sys.executable).parent
 
 
@@ -31,12 +31,12 @@ class Peer:
     server: servers.Server
     worker: str  # the command, in the environment's folder of programs
     settings: str
-    worker_for_calls: str = ""  # when another suits work that waits
+    worker_for_calls: str = ""  # another one for tasks that wait for a call
     prepare: str = ""
 
 
 class Running:
-    """A peer's server and environment; its workers and its producer are started when needed."""
+    """A peer's server and environment; workers and producer are started on demand."""
 
     def __init__(self, peer: Peer, kind: str, env: dict[str, str], session: int) -> None:
         self.peer = peer
@@ -54,7 +54,7 @@ class Running:
         return sum(machine.session_cpu_seconds(session) for session in self.sessions if session)
 
     async def reached(self, count: int) -> float:
-        """Wait until so many tasks were done; return when.
+        """Wait until this many tasks were done; return the time.
 
         Raises:
             TimeoutError: they are not done.
@@ -63,7 +63,7 @@ class Running:
         while self.count() < count:
             if time.perf_counter() > deadline:
                 raise TimeoutError(f"{self.count()} of {count} tasks were done in {PATIENCE} s")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
         return time.perf_counter()
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class Running:
             yield
 
     async def prepare(self) -> None:
-        """Make what it needs in its server."""
+        """Prepare its server."""
         if self.peer.prepare:
             async with _started(self.peer.prepare, self.env) as process:
                 await process.communicate()
@@ -85,16 +85,16 @@ class Running:
 
 
 class Producer:
-    """A process that pushes when it is told to, as an application does."""
+    """A process that pushes on command, as an application does."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def push(self, count: int) -> tuple[float, float]:
-        """Push so many tasks; return when that began, and how many seconds it took.
+        """Push this many tasks; return the start time and the duration in seconds.
 
         Raises:
-            RuntimeError: the producer broke down.
+            RuntimeError: the producer failed.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -115,7 +115,7 @@ async def producing(module: str, kind: str, env: dict[str, str]) -> AsyncIterato
 
 
 def environment(broker: str, target: Target, folder: Path) -> dict[str, str]:
-    """Return what the processes of a peer are told."""
+    """Return the environment of a peer's processes."""
     done = folder / "done"
     done.touch(mode=0o666)
     return {
@@ -140,7 +140,7 @@ async def running(peer: Peer, kind: str, target: Target) -> AsyncIterator[Runnin
 
 @asynccontextmanager
 async def _started(command: str, env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a program of our environment; end it with all that it started."""
+    """Run a program of our environment; at the end, kill it with all its descendants."""
     program, *flags = command.format(broker=env["BENCH_BROKER"]).split()
     process = await asyncio.create_subprocess_exec(
         str(BIN / program), *flags, env=env, start_new_session=True,

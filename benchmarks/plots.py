@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 from benchmarks.answers import Answer
 
 SIZE = (6.4, 3.4)  # inches
-TASKS = ("an HTTP call", "nothing")  # what the tasks of the alternatives do
+TASKS = ("an HTTP call", "nothing")  # the tasks of the alternatives
 THOUSANDS = "{x:,.0f}"
 
-# Text stays text, so that the files are small; the salt makes them the same for the same run.
+# Text is not converted to paths, so that files are small; the salt makes them reproducible.
 mpl.rcParams.update(
     {
         "svg.fonttype": "none",
@@ -31,7 +31,7 @@ mpl.rcParams.update(
 
 
 def draw(answers: Mapping[str, Answer], folder: Path) -> dict[str, list[str]]:
-    """Draw what there are answers for; return the names of the files by question."""
+    """Draw a plot for each stored answer; return the names of the files by question."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, list[str]] = {}
     for question, plots in PLOTS.items():
@@ -53,7 +53,7 @@ def costs(answer: Answer, path: Path) -> None:
 
 
 def starts(answer: Answer, path: Path) -> None:
-    """Draw how long the start takes over the size of the backlog."""
+    """Draw the time of the start over the size of the backlog."""
     names = ("first_answer", "first_delivery")
     _over_sizes(answer, path, names, "tasks waiting", "seconds after the start")
 
@@ -64,7 +64,7 @@ def queues(answer: Answer, path: Path) -> None:
 
 
 def latency(answer: Answer, path: Path) -> None:
-    """Draw which part of the tasks is delivered within a time."""
+    """Draw the share of the tasks that is delivered within a time."""
     figure, axes = _figure()
     for name, times in answer.series.items():
         parts = [(step + 1) / len(times) for step in range(len(times))]
@@ -77,7 +77,7 @@ def latency(answer: Answer, path: Path) -> None:
 
 
 def alternatives(answer: Answer, path: Path) -> None:
-    """Draw how many tasks a second each alternative pushes and carries out at once."""
+    """Draw how many tasks a second each alternative pushes and runs concurrently."""
     figure, axes = _figure()
     names = list(answer.series)
     for place, name in enumerate(names):
@@ -98,7 +98,7 @@ def _over_sizes(answer: Answer, path: Path, names: tuple[str, ...], label: str, 
     for name in names:
         axes.plot(sizes, answer.series[name], "o-", label=name.replace("_", " "))
     axes.set(xlabel=label, ylabel=unit)
-    # Zero has a place of its own on the scale, one step in front of the smallest other size.
+    # The logarithmic scale has no zero: it is drawn one step before the smallest other size.
     axes.set_xscale("symlog", linthresh=min(size for size in sizes if size))
     axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
     axes.set_xticks([], minor=True)

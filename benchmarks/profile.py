@@ -1,4 +1,4 @@
-"""Where does the sidecar's time go: which parts was it in, and what did it ask of the kernel?"""
+"""Where does the sidecar spend its time: which parts, and which system calls?"""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from benchmarks.target import Target
 
 SINGLES = scaled(40_000, quick=4_000)
 IN_BATCHES = scaled(200_000, quick=20_000)
-TRACED = scaled(2_000, quick=500)  # each call of the kernel is held up: few tasks take long
+TRACED = scaled(2_000, quick=500)  # few, since tracing slows down each system call
 TRACED_IN_BATCHES = BATCH
-LEAST_PART, LEAST_CALLS = 0.005, 0.02  # what is worth a row: of the samples, and for each task
+LEAST_PART, LEAST_CALLS = 0.005, 0.02  # minimum for a row: share of the samples, calls per task
 
 PY_SPY = Path(sys.executable).parent / "py-spy"
-# A sample holds the sidecar up for some milliseconds, so there are few of them.
+# A sample stops the sidecar for some milliseconds, so samples are rare.
 STRACE = servers.found("strace")
 SAMPLING = f"{PY_SPY} record --native --threads --rate 100 --format raw --duration 600"
 
 
 @dataclass(frozen=True)
 class Work:
-    """One thing that the sidecar does."""
+    """An operation of the sidecar."""
 
     name: str
     run: Callable[[Sidecar, Target, int], Awaitable[Round]]
@@ -45,12 +45,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of one task went."""
+    """The time of one task, by parts."""
 
     cpu: float  # seconds
     kernel: float  # seconds of it
     parts: Mapping[str, float]  # from 0 to 1
-    calls: Mapping[str, float]  # calls of the kernel; empty when they could not be counted
+    calls: Mapping[str, float]  # system calls; empty if they could not be counted
 
 
 async def pushing(sidecar: Sidecar, target: Target, count: int) -> Round:
@@ -71,7 +71,7 @@ WORKS = (
 
 
 async def profiled(work: Work) -> Profile:
-    """Work undisturbed, then while sampled, then while calls of the kernel are counted."""
+    """Work undisturbed, then with sampling, then with counting of system calls."""
     async with Target().listening() as target, fresh("--start-paused") as sidecar:
 
         async def prepare(count: int) -> None:
@@ -97,7 +97,7 @@ async def profiled(work: Work) -> Profile:
 
 
 async def watched(watcher: str, run: Callable[[], Awaitable[object]]) -> list[str]:
-    """Run while a program watches; return the lines that it wrote into the file it was given.
+    """Run under a tracing program; return the lines of its output file.
 
     Raises:
         RuntimeError: it wrote nothing.
@@ -109,7 +109,7 @@ async def watched(watcher: str, run: Callable[[], Awaitable[object]]) -> list[st
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         assert process.stdout is not None
-        said = await process.stdout.readline()  # that it has begun, or why it cannot
+        said = await process.stdout.readline()  # that it has started, or an error
         try:
             await run()
         finally:
@@ -158,7 +158,7 @@ CALLS_NOTE = (
 def _table(
     columns: Sequence[Mapping[str, float]], least: float, shown: Callable[[float], str]
 ) -> list[list[str]]:
-    """Return a row for each name that is worth one in any column, the largest first."""
+    """Return a row for each name that reaches the minimum in any column, largest first."""
     most: dict[str, float] = {}
     for column in columns:
         for name, value in column.items():

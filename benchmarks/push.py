@@ -18,7 +18,7 @@ SIZES = (1_000, 10_000)
 IN_BATCHES = scaled(200_000, quick=20_000)
 TIMES = scaled(3, quick=1)
 URL = "http://127.0.0.1:9/tasks/work"
-# As the original's clients push: the body in base64, the expected status named.
+# As the original's clients push: the body in base64, with an expected status.
 ORIGINAL = b'{"url": "%s", "payload": "eyJ1c2VyIjogNDJ9", "expected": 200, "schedule": ""}'
 HEAD = ["", "tasks/s", "CPU of the sidecar, µs a task", "limit, a second", "of the limit"]
 

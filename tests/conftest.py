@@ -16,8 +16,8 @@ from tests.fakes import FakeClock, ScriptedSender
 from tests.seconds_by_folder import SecondsByFolder
 from tests.store.sqlite_files import Disk, opened
 
-# So that failed assertions in these modules show the values. Here, because tests of every folder
-# import them, and a module cannot be rewritten once it is imported.
+# Show the values of failed assertions in these modules. This is done here because all folders
+# import them, and a module cannot be rewritten after its import.
 pytest.register_assert_rewrite(
     "tests.store.clock_rules",
     "tests.store.driving",
@@ -31,11 +31,11 @@ pytest.register_assert_rewrite(
     "tests.store.task_rules",
 )
 
-# A property never depends on how fast the machine is, and fails again when it has failed once.
+# Properties do not depend on the speed of the machine, and their failures are reproducible.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-# Looks for what nobody has found yet (FUZZ=long).
+# Search with new random examples each time (FUZZ=long).
 settings.register_profile(
     "long",
     parent=settings.get_profile("steady"),
@@ -62,14 +62,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-# Without jitter, so that a test can name the moment of the next attempt.
+# Without jitter, so that a test can compute the time of the next attempt.
 EXACT = RetryPolicy(jitter=0.0)
 
 EngineWith = Callable[[EngineConfig], Awaitable[Engine]]
 
 
 async def run_due(engine: Engine) -> None:
-    """Make the attempts and the probes that are due, to their end."""
+    """Run all due attempts and probes to their end."""
     await engine.dispatcher.tick()
     await engine.dispatcher.settle()
     await engine.prober.tick()
@@ -88,7 +88,7 @@ def sender() -> ScriptedSender:
 
 @pytest.fixture
 def disk() -> Disk:
-    """Return what the store's commits go to."""
+    """Return the disk of the store."""
     return Disk()
 
 
@@ -102,7 +102,7 @@ async def store(disk: Disk) -> AsyncIterator[SqliteStore]:
 async def engine_with(
     store: SqliteStore, sender: ScriptedSender, clock: FakeClock
 ) -> AsyncIterator[EngineWith]:
-    """Return what makes an engine. Its loops do not run: tests call ``tick``."""
+    """Return a function that makes an engine. Its loops do not run: tests call ``tick``."""
     engines = []
 
     async def make(config: EngineConfig) -> Engine:

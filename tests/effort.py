@@ -1,4 +1,4 @@
-"""How much the tests try that could go on for ever: little, or with ``FUZZ=long`` a lot."""
+"""The number of random examples in tests: few, or many with ``FUZZ=long``."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ LONG = os.environ.get("FUZZ") == "long"
 
 
 def examples(count: int) -> int:
-    """Return how many examples hypothesis tries: 30 times as many with ``FUZZ=long``."""
+    """Return the number of hypothesis's examples: 30 times as many with ``FUZZ=long``."""
     return 30 * count if LONG else count

@@ -1,4 +1,4 @@
-"""Values for tests, each complete by itself: a test names only what it is about."""
+"""Complete values for tests, so that a test gives only the fields that it is about."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ def make_outcome(status: int | None = None, **overrides: object) -> Outcome:
 
 
 def seeded(seed: int = 1) -> Random:
-    """Return chance that is the same each time."""
-    return Random(seed)  # noqa: S311 - nothing is kept secret by it
+    """Return a random generator with a fixed seed."""
+    return Random(seed)  # noqa: S311 - not for secrets
 
 
 class FixedRandom(Random):
-    """Chance that always gives the same share of what is possible, from 0 to 1."""
+    """A random generator that always returns the same number, from 0 to 1."""
 
     def __init__(self, share: float) -> None:
         super().__init__(0)
         self._share = share
 
     def random(self) -> float:
-        """Return the share."""
+        """Return the number."""
         return self._share

@@ -1,4 +1,4 @@
-"""Stand-ins for the clock and the network: real small classes that a test is in charge of."""
+"""Fakes of the clock and the network: small classes that a test controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poussetaches.engine.request import Request
 from poussetaches.engine.virtual_clock import VirtualClock
 from tests.factories import NOW
 
-# Steps of the event loop; more than any chain of callbacks in the engine is long.
+# Steps of the event loop: more than the longest chain of callbacks in the engine.
 ENOUGH_STEPS = 50
 
 AWAY = Outcome(error="cannot connect: Connection refused", cause=Cause.NOT_CONNECTED)
@@ -21,12 +21,12 @@ UNKNOWN_HOST = Outcome(error="the name cannot be resolved", cause=Cause.UNKNOWN_
 NO_DESCRIPTORS = Outcome(error="Too many open files", cause=Cause.OUT_OF_RESOURCES)
 NO_PORTS = Outcome(error="no local port", cause=Cause.NO_LOCAL_PORT)
 
-# A status stands for an answer without a body; an exception is a bug of the sender's.
+# A status means a response without a body; an exception is a defect of the sender.
 Reply = int | Outcome | BaseException
 
 
 async def let_run(steps: int = ENOUGH_STEPS) -> None:
-    """Let everything go on that waits for nothing but its turn."""
+    """Run all callbacks that are ready."""
     loop = asyncio.get_running_loop()
     for _ in range(steps):
         turn: asyncio.Future[None] = loop.create_future()
@@ -35,7 +35,7 @@ async def let_run(steps: int = ENOUGH_STEPS) -> None:
 
 
 class FakeClock(VirtualClock):
-    """A virtual clock of a machine whose wall clock can be set, and which can sleep."""
+    """The virtual clock of a machine that can be suspended, and whose wall clock can be set."""
 
     def __init__(self, now: Moment = NOW) -> None:
         super().__init__(now)
@@ -44,7 +44,7 @@ class FakeClock(VirtualClock):
 
     @property
     def boot_id(self) -> str:
-        """Tells the machine's starts apart."""
+        """The number of this start of the machine."""
         return f"{super().boot_id}, start {self._restarts}"
 
     def read(self) -> ClockReading:
@@ -53,16 +53,16 @@ class FakeClock(VirtualClock):
         return reading._replace(uptime=reading.uptime + self._slept)
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock; no time passes."""
+        """Set the wall clock, without advancing the time."""
         self._now = Moment(self._now + round(seconds * SECOND))
 
-    def sleep_with_the_machine(self, seconds: float) -> None:
-        """Let time pass that the monotonic clock does not count."""
+    def suspend_machine(self, seconds: float) -> None:
+        """Advance the time without the monotonic clock."""
         self.jump(seconds)
         self._slept += round(seconds * SECOND)
 
-    def restart_the_machine(self, *, off_for: float) -> None:
-        """Let time pass that no clock but the wall clock counts."""
+    def restart_machine(self, *, off_for: float) -> None:
+        """Advance only the wall clock."""
         self.jump(off_for)
         self._restarts += 1
 
@@ -72,16 +72,16 @@ class Panic(BaseException):
 
 
 class CreepingClock(FakeClock):
-    """A clock on which a microsecond passes at each look, as time does within a tick."""
+    """A clock that advances by a microsecond at each reading, as time does within a tick."""
 
     def now(self) -> Moment:
-        """Return the wall clock's time, later each time."""
+        """Return the wall clock's time, a microsecond later at each call."""
         self.advance(1 / SECOND)
         return super().now()
 
 
 class ScriptedSender:
-    """Answers as it was told, 200 when it was told nothing, and writes down the requests."""
+    """Gives the replies that a test sets, 200 by default, and records the requests."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -96,15 +96,13 @@ class ScriptedSender:
         self._hung: deque[tuple[str, asyncio.Future[None]]] = deque()
         self._probe_ends: deque[Outcome | None] = deque()
 
-    # What a test says
-
     def replies(self, *replies: Reply, to: str | None = None) -> None:
-        """Give these replies in their order, to one URL or to all others."""
+        """Give these replies in order, to one URL or to all others."""
         script = self._script if to is None else self._scripts.setdefault(to, deque())
         script.extend(replies)
 
     def always(self, reply: Reply, *, to: str | None = None) -> None:
-        """Give this reply once the replies in order are used up."""
+        """Give this reply after the replies in order are used up."""
         self._always[to] = reply
 
     def hangs(self, *, to: str | None = None) -> None:
@@ -112,12 +110,12 @@ class ScriptedSender:
         self._hanging.add(to)
 
     def hangs_no_more(self) -> None:
-        """Reply to what hangs, and at once from now on."""
+        """Reply to the hanging requests, and to later ones at once."""
         self._hanging.clear()
         self.release(len(self._hung))
 
     def release(self, count: int = 1, *, to: str | None = None) -> None:
-        """Reply to requests that hang, in their order."""
+        """Reply to hanging requests, in order."""
         for url, future in list(self._hung):
             if count and to in (None, url):
                 count -= 1
@@ -131,42 +129,38 @@ class ScriptedSender:
         self._away.add(origin)
 
     def comes_back(self, origin: str) -> None:
-        """Let an origin be connected to again."""
+        """Accept connections to an origin again."""
         self._away.remove(origin)
 
     def probe_finds(self, *ends: Outcome | None) -> None:
-        """End the next probes like this, None being a success."""
+        """Give these results of the next probes; None is a success."""
         self._probe_ends.extend(ends)
-
-    # What a test asks
 
     @property
     def urls(self) -> list[str]:
-        """The URLs of all requests, in their order."""
+        """The URLs of all requests, in order."""
         return [request.url for request in self.requests]
 
     @property
     def task_ids(self) -> list[str]:
-        """The ids of the tasks of all requests, in their order."""
+        """The ids of the tasks of all requests, in order."""
         return [request.headers["Poussetaches-Task-ID"] for request in self.requests]
 
     @property
     def hung_count(self) -> int:
-        """How many requests hang."""
+        """The number of hanging requests."""
         return len(self._hung)
 
     def attempts_of(self, task_id: str) -> list[int]:
-        """Return the numbers of the attempts made of a task."""
+        """Return the numbers of a task's attempts."""
         return [
             int(request.headers["Poussetaches-Attempt"])
             for request in self.requests
             if request.headers["Poussetaches-Task-ID"] == task_id
         ]
 
-    # The sender's contract
-
     async def send(self, request: Request) -> Outcome:
-        """Give the next reply."""
+        """Return the next reply."""
         self.requests.append(request)
         if origin_of(request.url) in self._away:
             return AWAY
@@ -180,7 +174,7 @@ class ScriptedSender:
         return Outcome(status=reply) if isinstance(reply, int) else reply
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Tell whether the origin is there."""
+        """Return the next result; without one, whether the origin accepts connections."""
         self.probes.append(origin)
         if self.probes_hang:
             await asyncio.get_running_loop().create_future()
@@ -189,7 +183,7 @@ class ScriptedSender:
         return AWAY if origin in self._away else None
 
     async def close(self) -> None:
-        """Remember having been closed."""
+        """Record that the sender was closed."""
         self.closed = True
 
     def _reply_to(self, url: str) -> Reply:

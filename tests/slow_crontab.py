@@ -1,7 +1,7 @@
-"""A slow model of crontab lines: a walk through time, moment by moment.
+"""A slow model of crontab lines: it checks every moment one by one.
 
-It shares nothing with the search that it checks, not even how a line is read: a line is made
-together with what it means.
+It shares no code with the search under test, not even the parser: a line is generated
+together with its meaning.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Line:
     by_elapsed_time: bool = False
 
     def matches(self, local: datetime) -> bool:
-        """Return whether a clock that shows this time shows one of the line's."""
+        """Return whether the line matches this local time."""
         if local.minute not in self.minutes or local.hour not in self.hours:
             return False
         if local.second not in self.seconds or local.month not in self.months:
@@ -47,11 +47,11 @@ def walk(
 ) -> list[list[datetime]]:
     """Return the moments from ``start`` until ``end`` at which each line is due.
 
-    No change of the clock may come shortly before ``start``.
+    The clock must not change shortly before ``start``.
     """
     found: list[list[datetime]] = [[] for _ in lines]
-    # Fixed times go by a clock that is never set back: it waits until the others are as far, and
-    # when they are set forward, it runs through what they skip.
+    # Fixed times use a clock that is never set back: it stops until the others reach its time, and
+    # when they are set forward, it shows each skipped time.
     steady = (start - step).astimezone(zone).replace(tzinfo=None)
     now = start
     while now < end:

@@ -1,4 +1,4 @@
-"""Type checkers see through the decorators: what is wrong in an application is refused."""
+"""Type checkers find the errors in an application's use of the decorators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 300  # seconds: without a cache it reads the whole package
 
 
-def test_type_errors_are_those_that_are_expected() -> None:
+def test_type_checker_finds_the_expected_errors() -> None:
     lines = (ROOT / FILE).read_text().splitlines()
     expected = {
         (number, kind)

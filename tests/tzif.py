@@ -1,4 +1,4 @@
-"""What a time zone's file says (RFC 9636), which ``zoneinfo`` does not tell."""
+"""Reads the changes in a time zone's file (RFC 9636), which ``zoneinfo`` does not expose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADER = struct.Struct(">4s c 15x 6L")
 def read_changes(name: str) -> tuple[list[datetime], list[timedelta]]:
     """Return when a zone's offset changes, and its offsets: the first, and one after each change.
 
-    The yearly ones at the end, which the file has as a rule, are left out.
+    The yearly rule at the end of the file is ignored.
     """
     data = resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()
     # The second block has the times in 64 bits.

@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/ between their markers; ``--check`` only compares.
+"""Write the generated parts of docs/ between their markers; ``--check`` only compares them.
 
 A marker is a comment line, ``<!-- generated: NAME -->`` to ``<!-- end -->``; NAME is a part below.
 """
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def rewritten(page: Path) -> str:
-    """Return a page with each of its generated parts made anew."""
+    """Return a page with new generated parts."""
     return MARKED.sub(
         lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n{match[3]}", page.read_text()
     )

@@ -1,4 +1,4 @@
-"""Write requirements/*.txt: what pip resolves today for pyproject.toml's dependencies."""
+"""Write requirements/*.txt: the versions that pip resolves for pyproject.toml's dependencies."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def main() -> None:
     dependencies: list[str] = project["project"]["dependencies"]
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
     groups: dict[str, list[str]] = project["dependency-groups"]
-    # What a file adds is resolved with the earlier pins, so that all can be installed together.
+    # Each file is resolved with the pins of the earlier ones, so that they can be combined.
     client = resolve(dependencies)
     write("client", "What an application needs to use the package.", client)
     server = resolve([*client, *extras["server"]])
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def resolve(requirements: list[str]) -> list[str]:
-    """Install into a new virtual environment and list what came."""
+    """Install into a new virtual environment and list the installed packages."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         pip = [f"{folder}/bin/python", "-m", "pip", "--disable-pip-version-check"]

@@ -26,7 +26,7 @@ def push(kind: str) -> None:
 
 
 def run() -> None:
-    """Work until the process is ended."""
+    """Work until the process is terminated."""
     while True:
         job = client().reserve()
         TASKS[job.body]()

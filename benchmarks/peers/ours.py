@@ -1,4 +1,4 @@
-"""The sidecar, pushed to as an application does: one request over a connection that is kept."""
+"""The sidecar, called as by an application: one request over a persistent connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _pool() -> urllib3.HTTPConnectionPool:
 
 
 def push(kind: str) -> None:
-    """Push one task: it always is a call."""
+    """Push one task, which is always a call."""
     assert kind == "call"
     answer = _pool().request("POST", "/v1/tasks", body=TASK, headers=work.HEADERS)
     assert answer.status == 201

@@ -1,4 +1,4 @@
-"""Pushes to a peer when it is told to: ``producing.py PEER KIND``, then a count on each line."""
+"""Pushes to a peer on command: ``producing.py PEER KIND``, then a count on each line of stdin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 
 def main(module: str, kind: str) -> None:
-    """Push as many tasks as each line says, and answer when it began and how long it took."""
+    """For each line, push this many tasks; print the start time and the duration."""
     push = importlib.import_module(f"benchmarks.peers.{module}").push
     for line in sys.stdin:
         started = time.perf_counter()

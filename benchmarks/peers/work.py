@@ -15,7 +15,7 @@ HEADERS = {"Content-Type": "application/json"}
 
 @cache
 def _done() -> int:
-    # Whoever counts looks at the size: a byte that is added to a file is added whole.
+    # The benchmark counts tasks by the size of this file; each byte is appended atomically.
     return os.open(os.environ["BENCH_DONE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 

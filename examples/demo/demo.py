@@ -1,7 +1,7 @@
 """Starts a server and a small application, and shows what happens to the tasks it pushes.
 
-Everything shown is read from the running server's listings: the script knows what it pushed and
-what should become of it, but not what did.
+Everything shown is read from the running server's listings: the script knows the pushed tasks and
+what their expected ends, but not the actual ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rich.text import Text
 
 HOST = "127.0.0.1"
 KEY = secrets.token_hex(16)
-LISTINGS = ("waiting", "success", "dead")  # the way a task goes: read later ones later
+LISTINGS = ("waiting", "success", "dead")  # in the order in which a task passes through them
 POLL_INTERVAL = 0.25  # seconds
 START_LIMIT = 20.0  # seconds; it takes less than one, but the first start compiles
 LIMIT = 30.0  # seconds for all tasks together; they need about seven
@@ -44,7 +44,7 @@ FAILURES = 2  # of the task that succeeds in the end
 MAX_ATTEMPTS = 4
 SECOND = 1_000_000_000  # nanoseconds, the unit of the listings
 
-# Short waits, so that a task dies while somebody watches. The defaults take 16 days.
+# Short backoffs, so that a task dies during the demonstration. The defaults take 16 days.
 RETRIES = {
     "POUSSETACHES_ORIGINAL_MIN_BACKOFF": "0.5",
     "POUSSETACHES_ORIGINAL_MULTIPLIER": "2",
@@ -77,7 +77,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Plan:
-    """A task to push, and what is to become of it."""
+    """A task to push, and its expected end."""
 
     name: str
     path: str
@@ -89,15 +89,15 @@ class Plan:
 
 @dataclass
 class Row:
-    """A pushed task: the plan for it, its id, and what the listings show of it now."""
+    """A pushed task: its plan, its id, and its present state in the listings."""
 
     plan: Plan
     id: str
     now: Seen | None = None
-    runs: int = 0  # how often its schedule ran with success
+    runs: int = 0  # successful runs of its schedule
 
     def describe(self) -> str:
-        """Tell how it is, without what changes all the time."""
+        """Return its state in words, without the countdown."""
         seen = self.now
         if seen is None:
             return "not listed yet"
@@ -113,7 +113,7 @@ class Row:
 
     @property
     def countdown(self) -> str:
-        """How long until the next attempt, when it waits for one."""
+        """The time until the next attempt, if it waits for one."""
         if self.now is None or self.now.listing != "waiting":
             return ""
         return f"{self.now.wait:.1f} s"
@@ -173,7 +173,7 @@ class Tasks(BaseHTTPRequestHandler):
     """The example application: one path for each task."""
 
     def do_POST(self) -> None:
-        """Do the work of a task, or fail at it."""
+        """Run a task, or fail."""
         envelope = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = self.headers.get("Poussetaches-Auth-Key", "")
         if not compare_digest(key.encode(), KEY.encode()):
@@ -186,7 +186,7 @@ class Tasks(BaseHTTPRequestHandler):
             self._answer(200, "done")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep the terminal for what the server says."""
+        """Log nothing: the terminal is for the server's output."""
 
     def _answer(self, status: int, text: str) -> None:
         body = text.encode()
@@ -224,11 +224,11 @@ class Server:
         return task_id
 
     def listed(self) -> list[Seen]:
-        """Return what all listings show; a task that has just moved comes twice, last as it is."""
+        """Return the tasks of all listings; one that has just moved may appear twice."""
         return [seen for listing in LISTINGS for seen in self._listing(listing)]
 
     def is_up(self) -> bool:
-        """Tell whether it answers."""
+        """Return whether the server answers."""
         if self.process.poll() is not None:
             raise DemoError(f"the server ended with status {self.process.returncode}")
         try:
@@ -264,7 +264,7 @@ class Server:
 
 @contextmanager
 def application() -> Iterator[str]:
-    """Run the example application and give its address."""
+    """Run the example application; yield its address."""
     app = ThreadingHTTPServer((HOST, 0), Tasks)
     thread = threading.Thread(target=app.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -294,7 +294,7 @@ def poussetaches(folder: Path) -> Iterator[Server]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            process_group=0,  # Ctrl-C is for us; we stop the server in our own order
+            process_group=0,  # Ctrl-C is for this process, which stops the server in order
         )
     try:
         server = Server(port, log, process)
@@ -336,7 +336,7 @@ def last_lines(log: Path) -> str:
 
 
 def refresh(rows: list[Row], listed: list[Seen]) -> None:
-    """Put into each row what the listings show of its task."""
+    """Update each row from the listings."""
     by_id = {seen.id: seen for seen in listed}
     for row in rows:
         row.now = by_id.get(row.id)
@@ -347,7 +347,7 @@ def refresh(rows: list[Row], listed: list[Seen]) -> None:
 
 
 def watch(server: Server, rows: list[Row], show: Callable[[], None]) -> None:
-    """Show what becomes of the tasks until all have come to what they should."""
+    """Show the tasks until all have reached their expected ends."""
     deadline = time.monotonic() + LIMIT
     while True:
         refresh(rows, server.listed())
@@ -409,7 +409,7 @@ def summarize(console: Console, rows: list[Row]) -> None:
 
 
 def suggest(console: Console, server: Server, url: str, *, keep: bool) -> None:
-    """Say what to try next, with commands that work as they are."""
+    """Print commands to try next."""
     if keep:
         start = [f"tail -f {server.log}"]
         address, target = f"http://{HOST}:{server.port}", url + PLANS[0].path
@@ -435,13 +435,13 @@ def suggest(console: Console, server: Server, url: str, *, keep: bool) -> None:
 
 
 def keep_running(console: Console, server: Server) -> None:
-    """Wait until somebody stops us, or the server ends by itself."""
+    """Wait for a signal, or for the end of the server."""
     say(
         console,
         f"\nServer (http://{HOST}:{server.port}) and application keep running."
         f" Stop both with Ctrl-C, or with: kill {os.getpid()}",
     )
-    # In short waits: a signal that comes just before a wait is heard only after it.
+    # Short waits: a signal just before a wait is handled only after it.
     while server.process.poll() is None:
         time.sleep(POLL_INTERVAL)
     raise DemoError(f"the server ended with status {server.process.returncode}")
@@ -471,7 +471,7 @@ def demonstrate(console: Console, *, keep: bool) -> None:
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> None:
-    # As an exception, so that the server and the application are stopped on the way out.
+    # Raise an exception, so that the server and the application are stopped.
     raise KeyboardInterrupt
 
 

@@ -21,7 +21,7 @@ from poussetaches.fastapi import GiveUp, RetryLater, Tasks
 FOLDER = Path(os.environ.get("STUDIO_FOLDER", "studio_data")).absolute()
 THUMBNAIL_SIZE = (128, 128)  # pixels, at most
 LARGEST_PHOTO = 8_000_000  # bytes
-COURIER_CALLS = 2  # that the courier's API takes within a second of the clock
+COURIER_CALLS = 2  # that the courier's API accepts in each second of the clock
 
 app = FastAPI(title="Studio")
 tasks = Tasks(app)
@@ -30,14 +30,14 @@ tasks.queue("courier", rate="2/s")  # what its API allows
 
 
 class Customer(BaseModel):
-    """Who signs up."""
+    """A person who signs up."""
 
     email: EmailStr
     name: str
 
 
 class Ledger:
-    """Lines of JSON in a file: in the place of a mail server, and of somebody else's API."""
+    """Lines of JSON in a file, instead of a mail server or a third party's API."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -59,17 +59,17 @@ def outbox() -> Iterator[Ledger]:
 
 
 def courier() -> Iterator[Ledger]:
-    """Yield the parcels that the courier was told of."""
+    """Yield the parcels that the courier has accepted."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     yield Ledger(FOLDER / "courier.jsonl")
 
 
-NOBODY = Ledger(Path(os.devnull))  # a default, so that a push may leave dependencies out
+NOBODY = Ledger(Path(os.devnull))  # a default, so that pushes can omit dependencies
 Outbox = Annotated[Ledger, Depends(outbox)]
 Courier = Annotated[Ledger, Depends(courier)]
 
 
-# The tasks. Each may run twice, so each looks what is done already.
+# Each task may run twice, so each checks whether its work is done already.
 
 
 @tasks.task(queue="mail", max_attempts=5)
@@ -106,12 +106,12 @@ async def nightly_report(mails: Outbox = NOBODY) -> None:
     mails.add(to="studio@studio.example", text=f"{welcomes} customers so far.")
 
 
-# The API. None of it waits for what it can push.
+# Slow work is pushed, so no request waits for it.
 
 
 @app.post("/customers", status_code=202)
 async def sign_up(customer: Customer) -> dict[str, str]:
-    # Whoever signs up twice gets one mail: with the same key, both pushes are one task.
+    # Signing up twice sends one mail: with the same key, both pushes are one task.
     pushed = await send_welcome.options(key=f"welcome-{customer.email}").apush(customer)
     return {"task": pushed.id}
 

@@ -1,7 +1,7 @@
-"""An application for `poussetaches run`: remembers in a file what it was told and asked.
+"""An application for `poussetaches run`: records signals and requests in a file.
 
-``application.py PORT FOLDER``. Each event is a line of FOLDER/events. Files in FOLDER steer it:
-it answers once ``closed`` is not there, and ``/held`` once ``release`` is. ``/exit/N`` ends it
+``application.py PORT FOLDER``. Each event is a line of FOLDER/events. Files in FOLDER control it:
+it answers while ``closed`` is missing, and ``/held`` once ``release`` exists. ``/exit/N`` ends it
 with that status.
 """
 
@@ -53,15 +53,15 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(int(self.path.removeprefix("/exit/")))
         self.send_response(200)
         self.send_header("Content-Length", "0")
-        note(event="answered", path=self.path)  # before others can act on the answer
+        note(event="answered", path=self.path)  # before the client can act on the answer
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def push_last() -> None:
-    """Push a task as a last request might do while the application ends."""
+    """Push a task while the application ends, as its last request may do."""
     address = urlsplit(os.environ["POUSSETACHES_URL"])
     connection = http.client.HTTPConnection(address.netloc)
     connection.request("POST", "/v1/tasks", json.dumps({"url": "/last"}))

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 
 def chromium_path() -> str:
-    """Return where Chromium is: named by CHROMIUM, or on PATH."""
+    """Return the path of Chromium, from CHROMIUM or PATH."""
     found = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert found, "there is no Chromium; `make test` says how to install it"
     return found
@@ -20,7 +20,7 @@ def chromium_path() -> str:
 @contextmanager
 def browsing(*flags: str) -> Iterator[Browser]:
     """Run a browser."""
-    # Chromium's sandbox refuses to work for root.
+    # Chromium's sandbox does not work for root.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

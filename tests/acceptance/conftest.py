@@ -1,4 +1,4 @@
-"""What all processes that these tests start inherit."""
+"""Settings that all processes of these tests inherit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ collect_ignore = [] if "BINARY" in os.environ else ["test_binary.py"]
 
 @pytest.fixture(scope="session", autouse=True)
 def sighup_is_heard() -> Iterator[None]:
-    """Undo what ``nohup`` does to the tests: an ignored signal stays ignored in every child."""
+    """Restore SIGHUP if the tests run under ``nohup``: children inherit ignored signals."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)

@@ -1,4 +1,4 @@
-"""Disks that can be full, gone or read-only, for servers in processes of their own."""
+"""Disks that can be full, unmounted or read-only, for servers in their own processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOUNTING = (
 
 
 class SmallDisk:
-    """A file system in memory that other files can fill."""
+    """A small file system in memory that a test can fill."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class SmallDisk:
         self._filler = path / "filler"
 
     def fill(self, *, leaving: int = 0) -> None:
-        """Leave none of it free, or just some bytes."""
+        """Leave no byte free, or only some."""
         with self._filler.open("ab", buffering=0) as file:
             try:
                 while file.write(BLOCK):
@@ -40,25 +40,25 @@ class SmallDisk:
             file.truncate(file.tell() - leaving)
 
     def make_room(self) -> None:
-        """Take away what fills it."""
+        """Delete the file that fills the disk."""
         self._filler.unlink()
 
 
 @contextmanager
 def mounted(path: Path, *, size: int = 32 * MIB, options: str = "") -> Iterator[SmallDisk]:
-    """Mount a disk at a folder, which is made, or covered for as long as it is mounted."""
+    """Mount a disk at a folder, which is created or hidden by it."""
     path.mkdir(exist_ok=True)
     _mount("-t", "tmpfs", "-o", f"size={size},{options}", "tmpfs", path)
     try:
         yield SmallDisk(path)
     finally:
-        # Lazily: a server that a failed test left running must not keep it for ever.
+        # Lazily, because a server that a failed test left running may still use it.
         subprocess.run(["/bin/umount", "--lazy", path], check=True)
 
 
 @contextmanager
 def read_only(path: Path) -> Iterator[None]:
-    """Have a folder's files opened for reading alone."""
+    """Mount a folder read-only."""
     _mount("--bind", path, path)
     try:
         _mount("-o", "remount,bind,ro", path)
@@ -69,7 +69,7 @@ def read_only(path: Path) -> Iterator[None]:
 
 @contextmanager
 def unable_to_write(server: Server) -> Iterator[None]:
-    """Have every write of a server to a file fail, as with an error of the device."""
+    """Make every write of a server to a file fail, as after a device error."""
     _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, most))
     try:
@@ -79,7 +79,7 @@ def unable_to_write(server: Server) -> Iterator[None]:
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    """Return what each file in a folder holds."""
+    """Return the content of each file in a folder."""
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 

@@ -1,4 +1,4 @@
-"""Real processes for acceptance tests: a server, a receiver that remembers everything."""
+"""Real processes for acceptance tests: a server, and a receiver that records deliveries."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ V = TypeVar("V")
 
 PATIENCE = 120.0  # seconds; only a failing test waits this long
 KEY = "a shared key"
-NOBODY = "http://127.0.0.1:9/"  # where nothing listens
+CLOSED_PORT = "http://127.0.0.1:9/"  # no process listens there
 PROGRAM = (sys.executable, "-m", "poussetaches")
 
 
 def wait_until(look: Callable[[], V], is_right: Callable[[V], bool], what: str) -> V:
-    """Return the first value that is right; fail with the last one seen."""
+    """Return the first value that is accepted; fail with the last one."""
     deadline = time.monotonic() + PATIENCE
     while True:
         value = look()
@@ -42,7 +42,7 @@ def wait_until(look: Callable[[], V], is_right: Callable[[V], bool], what: str) 
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server answered."""
+    """A response of the server."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,7 +65,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A request that the receiver got; ``at`` is wall-clock seconds."""
+    """A request to the receiver; ``at`` is wall-clock seconds."""
 
     path: str
     headers: Mapping[str, str]
@@ -75,7 +75,7 @@ class Delivery:
 
     @property
     def payload(self) -> bytes:
-        """What was pushed."""
+        """The pushed payload."""
         return base64.b64decode(json.loads(self.body)["payload"])
 
     @property
@@ -85,23 +85,23 @@ class Delivery:
 
 
 class QuietServer(ThreadingHTTPServer):
-    """Says nothing of connections that end early: a server that is killed cannot say goodbye."""
+    """Ignores connections that end early, as those of a killed server do."""
 
     daemon_threads = True
-    request_queue_size = 128  # with more at once, a connection would wait for a second
+    request_queue_size = 128  # with more, a connection would wait for a second
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Report what is not a lost connection."""
+        """Report any error except a lost connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # passed on
 
 
-# What an application answers: a status, and perhaps headers, and perhaps a body.
+# The answer of an application: a status, and optionally headers and a body.
 Reply = int | tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
 
 
 class Receiver:
-    """An application that answers as told and remembers every delivery."""
+    """An application that gives configured answers and records every delivery."""
 
     def __init__(self, answer: Callable[[Delivery], Reply], port: int = 0) -> None:
         self.deliveries: list[Delivery] = []
@@ -109,7 +109,7 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # An answer in two segments would wait for the first one's acknowledgement.
+            # The second segment of an answer would wait for the first one's acknowledgement.
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
@@ -129,7 +129,7 @@ class Receiver:
             do_PUT = do_PATCH = do_GET = do_DELETE = do_HEAD = do_OPTIONS = do_POST
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = QuietServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -177,7 +177,7 @@ def holding(
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without settings of the machine's own server."""
+    """Return the environment without settings of poussetaches."""
     return {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
 
 
@@ -187,7 +187,7 @@ def ended(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends by itself."""
+    """Run a command to its end."""
     return subprocess.run(
         [*PROGRAM, *map(str, words)],
         env={**clean_environment(), **(env or {})},
@@ -201,9 +201,9 @@ def ended(
 
 
 class Server:
-    """A ``poussetaches serve`` in a process of its own, with at most ``max_files`` open files.
+    """A ``poussetaches serve`` in its own process, with at most ``max_files`` open files.
 
-    ``program`` are the words that start poussetaches.
+    ``program`` is the command that starts poussetaches.
     """
 
     def __init__(
@@ -231,17 +231,17 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         assert self._process is not None
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the server, and wait until it listens."""
         begun = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -254,51 +254,51 @@ class Server:
         assert not self._process_ended(), self.log.read_text()[begun:]
 
     def kill(self) -> None:
-        """End it as a power cut would: kill -9."""
+        """Kill the server with SIGKILL."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> int:
-        """Ask it to stop; return its exit status."""
+        """Stop the server; return its exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(PATIENCE)
 
     def status(self) -> int:
-        """Wait for its end, and return its exit status."""
+        """Wait until the server ends, and return its exit status."""
         assert self._process is not None
         return self._process.wait(PATIENCE)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the server."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def memory(self) -> int:
-        """Return how many bytes of memory its process has."""
+        """Return the resident memory of its process, in bytes."""
         assert self._process is not None
         pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
     def file_count(self) -> int:
-        """Return how many files its process has open."""
+        """Return the number of its open files."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def listens(self) -> bool:
-        """Return whether it answers that all is well."""
+        """Return whether its ``/healthz`` answers 200."""
         try:
             return self.request("GET", "/healthz").status == 200
         except OSError:
             return False
 
     def close(self) -> None:
-        """End it if it runs."""
+        """Kill the server if it runs."""
         if self._process is not None and not self._process_ended():
             self.kill()
 
     def request(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        """Make a request and return its answer."""
+        """Send a request and return its response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body)
@@ -316,14 +316,14 @@ class Server:
         return answer.headers["poussetaches-task-id"]
 
     def push_many(self, count: int, *, size: int) -> set[str]:
-        """Push tasks whose bodies have a size in bytes, in one batch; return their ids."""
-        tasks = [{"url": NOBODY, "delay": 3600, "text": "x" * size}] * count
+        """Push tasks with bodies of this many bytes, in one batch; return their ids."""
+        tasks = [{"url": CLOSED_PORT, "delay": 3600, "text": "x" * size}] * count
         answer = self.request("POST", "/v1/tasks/batch", json.dumps({"tasks": tasks}).encode())
         assert answer.status == 201, answer
         return set(answer.json["ids"])
 
     def task_ids(self) -> set[str]:
-        """Return the ids of its tasks, which are 1,000 at most."""
+        """Return the ids of all tasks, at most 1,000."""
         return {task["id"] for task in self.request("GET", "/v1/tasks?limit=1000").json["tasks"]}
 
     def listing(self, name: str) -> list[dict[str, Any]]:
@@ -336,7 +336,7 @@ class Server:
         return {task["id"] for task in self.listing(name)}
 
     def logged(self, event: str) -> list[str]:
-        """Return the lines of its log that hold a text."""
+        """Return the lines of its log that contain a text."""
         return [line for line in self.log.read_text().splitlines() if re.search(event, line)]
 
     def _process_ended(self) -> bool:

@@ -37,12 +37,12 @@ class Environment:
         self._pip("install", "--no-deps", "--no-index", str(wheel))
 
     def copy(self, *requirements: str) -> None:
-        """Install packages, and what they need, as the tests have them."""
+        """Install packages and their dependencies, in the versions of the test environment."""
         for found in closure(requirements):
             self._copy(found)
 
     def copy_original(self) -> None:
-        """Install the original's package without the packages that it needs."""
+        """Install the original's package without its dependencies."""
         assert ORIGINAL.exists(), f"{ORIGINAL} is missing: run `make test`, which makes it"
         [found] = ORIGINAL.glob("poussetaches-*.dist-info")
         self._copy(PathDistribution(found))
@@ -56,7 +56,7 @@ class Environment:
         return self.run("python", "-I", *options, "-c", code)
 
     def run(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run one of its programs, without an environment."""
+        """Run one of its programs, with an empty environment."""
         return subprocess.run(
             [self.bin / program, *words],
             cwd=self.bin,
@@ -80,7 +80,7 @@ class Environment:
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build our package in a folder, from a copy: a build writes beside the sources."""
+    """Build our package in a folder, from a copy, since a build writes beside the sources."""
     copy = folder / "source"
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -94,7 +94,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def required(extra: str = "") -> list[str]:
-    """Return the names of the packages that ours needs, or that one of its extras adds."""
+    """Return the names of our package's dependencies, or of those of one extra."""
     declared = [Requirement(line) for line in distribution(OURS).requires or ()]
     added = [each for each in declared if (each.marker is not None) is bool(extra)]
     return [each.name for each in added if applies(each, extra)]

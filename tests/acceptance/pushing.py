@@ -1,4 +1,4 @@
-"""A thread that pushes tasks without end."""
+"""A thread that pushes tasks continuously."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.acceptance.harness import Server
 
 
 class Pusher(threading.Thread):
-    """Pushes tasks again and again, and remembers which were acknowledged."""
+    """Pushes tasks until it is stopped, and records acknowledged ones."""
 
     def __init__(self, server: Server, target: str, name: str) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Pusher(threading.Thread):
         self.acknowledged: list[str] = []
 
     def run(self) -> None:
-        """Push until stopped; a push that got no answer is not counted."""
+        """Push until stopped; a push without an answer is not counted."""
         number = 0
         while not self._stopped.is_set():
             number += 1
@@ -39,6 +39,6 @@ class Pusher(threading.Thread):
                 connection.close()
 
     def stop(self) -> None:
-        """Let it end."""
+        """Stop the thread."""
         self._stopped.set()
         self.join()

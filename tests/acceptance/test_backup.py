@@ -1,4 +1,4 @@
-"""Backups of a server that goes on working."""
+"""Backups of a running server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.acceptance.harness import ended, receiving, serving, wait_until
 from tests.acceptance.pushing import Pusher
 
 
-def test_backup_of_a_server_at_work_has_all_that_was_acknowledged_before(tmp_path: Path) -> None:
+def test_backup_of_a_running_server_has_all_tasks_acknowledged_before(tmp_path: Path) -> None:
     data, restored = tmp_path / "data", tmp_path / "restored"
     file = tmp_path / "backup.db"
     with receiving() as receiver, serving(data, "--start-paused") as server:
@@ -40,7 +40,7 @@ def test_backup_of_a_server_at_work_has_all_that_was_acknowledged_before(tmp_pat
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_file_that_is_there_is_replaced_on_demand_only(tmp_path: Path, force: bool) -> None:
+def test_existing_file_is_replaced_only_on_demand(tmp_path: Path, force: bool) -> None:
     data, file = tmp_path / "data", tmp_path / "backup.db"
     with serving(data) as server:
         server.stop()

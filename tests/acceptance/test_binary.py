@@ -1,4 +1,4 @@
-"""The executable of ``make binary``, where there is no Python: run by ``make test-binary``."""
+"""The executable of ``make binary``, without Python on the PATH; run by ``make test-binary``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import (
-    NOBODY,
+    CLOSED_PORT,
     PATIENCE,
     Server,
     free_port,
@@ -34,7 +34,7 @@ OLD = 3600.0  # seconds
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Make a folder with the executable alone, which belongs to the user that runs it."""
+    """Make a folder that contains only the executable and belongs to the user that runs it."""
     made = Path(tempfile.mkdtemp())
     shutil.copy(BINARY, made)
     (made / "tmp").mkdir()
@@ -47,7 +47,7 @@ def folder() -> Iterator[Path]:
 
 
 def program(folder: Path, *variables: str) -> list[str]:
-    """Return the words that start the executable as another user, without an environment."""
+    """Return the command that starts the executable as another user with an empty environment."""
     words = ["/usr/bin/env", "-i", f"--chdir={folder}", f"TMPDIR={folder / 'tmp'}", *variables]
     if os.getuid() == 0:
         group = str(pwd.getpwnam("nobody").pw_gid)
@@ -63,7 +63,7 @@ def children(process_id: int) -> list[int]:
 
 
 def processor_time(process_id: int) -> float:
-    """Return how many seconds a process has been running, in its own code and the system's."""
+    """Return the CPU time of a process in seconds, user and system."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -97,7 +97,7 @@ def test_task_is_delivered_although_the_server_was_killed(folder: Path) -> None:
 
 
 def test_first_answer_comes_within_a_second_of_processor_time(folder: Path) -> None:
-    # Loader and program take turns, so this is what passes on a machine that does nothing else.
+    # Loader and program never run at the same time, so this is the time on an idle machine.
     times = []
     for number in range(STARTS):
         with serving(folder / f"data{number}", program=program(folder)) as server:
@@ -146,7 +146,7 @@ def test_signal_to_loader_and_program_is_one_request_to_stop(folder: Path) -> No
 def test_time_zones_are_known(folder: Path) -> None:
     with serving(folder / "data", program=program(folder)) as server:
         for zone, status in {"Europe/Paris": 201, "Asia/Kolkata": 201, "Mars/Base": 422}.items():
-            schedule = {"cron": "0 6 * * *", "timezone": zone, "task": {"url": NOBODY}}
+            schedule = {"cron": "0 6 * * *", "timezone": zone, "task": {"url": CLOSED_PORT}}
             path = f"/v1/schedules/{zone.partition('/')[0].lower()}"
             answer = server.request("PUT", path, json.dumps(schedule).encode())
 
@@ -166,7 +166,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def test_application_gets_the_environment_that_the_executable_got(folder: Path) -> None:
+def test_application_gets_the_environment_of_the_executable(folder: Path) -> None:
     port, server = free_port(), Server(folder / "data")  # for its requests alone
     script, written = folder / "app.py", folder / "environment"
     script.write_text(APPLICATION)

@@ -1,4 +1,4 @@
-"""What pages of other origins can do through a real browser: nothing; and what our own can."""
+"""Pages of other origins cannot use the API through a real browser; pages of our own can."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.acceptance.harness import QuietServer, Receiver, Server, receiving, s
 from tests.integration.v1 import Client
 
 TOKEN = "a-token-that-the-browser-knows"
-REBOUND = "rebound.example"  # a name of the attacker's that is pointed at 127.0.0.1
+REBOUND = "rebound.example"  # the attacker's name, which resolves to 127.0.0.1
 
 PUSH = '{"url": "http://127.0.0.1:9/never", "labels": {"a": "="}}'
 ORIGINAL_PUSH = '{"url": "http://127.0.0.1:9/never", "payload": ""}'
@@ -36,7 +36,7 @@ SUBMIT_FORM = """
         form.submit();
 """
 
-# What a page may send to another origin without asking it first. Each is given the URL and the
+# Requests that a page may send to another origin without a preflight. Each gets the URL and the
 # body; a form's text is a name, an equals sign and a value.
 SENT_UNASKED = {
     "form": "([url, body]) => {" + SUBMIT_FORM + "}",
@@ -70,7 +70,7 @@ SENT_UNASKED = {
     "beacon": """([url, body]) => { navigator.sendBeacon(url, body); }""",
 }
 
-# What a browser asks our leave for; it gets none, and does not send it.
+# Requests that need a preflight, which the server refuses.
 ASKED_FOR: dict[str, dict[str, object]] = {
     "JSON": {"method": "POST", "headers": {"Content-Type": "application/json"}},
     "header of its own": {"method": "POST", "headers": {"Poussetaches-Auth-Key": "x"}},
@@ -95,7 +95,7 @@ class Pages:
                 self.wfile.write(content)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = QuietServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_port
@@ -110,9 +110,9 @@ class Pages:
 
 
 class Relay:
-    """Stands between the browser and a server: passes everything on, and takes note of it.
+    """A proxy between the browser and a server that records all bytes.
 
-    What the browser itself tells of requests depends on how it divides pages among processes.
+    The browser's own record of requests depends on how it assigns pages to processes.
     """
 
     def __init__(self, port: int) -> None:
@@ -135,18 +135,18 @@ class Relay:
         self._thread.start()
 
     def forget(self) -> None:
-        """Forget what was passed on so far."""
+        """Clear the record."""
         self._requests.clear()
         self._answers.clear()
 
     def asked(self) -> list[tuple[str, str]]:
-        """Return methods and paths of the requests, but for what no page has asked for."""
+        """Return methods and paths of the pages' requests, without those of the browser itself."""
         lines = re.findall(rb"([A-Z]+) (/\S*) HTTP/1\.1\r\n", bytes(self._requests))
         asked = [(method.decode(), path.decode()) for method, path in lines]
         return [request for request in asked if request[1] != "/favicon.ico"]
 
     def has_refused(self) -> bool:
-        """Tell whether an answer was 403."""
+        """Return whether a response was 403."""
         return b"HTTP/1.1 403" in self._answers
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class Relay:
 
 
 def pass_on(source: socket.socket, target: socket.socket, note: bytearray) -> None:
-    """Pass on what comes until the end, and take note of it."""
+    """Forward and record all bytes until the end."""
     with suppress(OSError):
         while data := source.recv(65_536):
             note += data
@@ -181,7 +181,7 @@ def pages() -> Iterator[Pages]:
 
 @pytest.fixture(scope="module")
 def control() -> Iterator[Receiver]:
-    """Return a server that takes whatever comes."""
+    """Return a server that accepts every request."""
     with receiving() as receiver:
         yield receiver
 
@@ -216,7 +216,7 @@ def relay(server: Server) -> Iterator[Relay]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """Return a browser that gives the password to whoever asks for it."""
+    """Return a browser that sends the password to every site that asks for it."""
     context = browser.new_context(http_credentials={"username": "dev", "password": TOKEN})
     yield context
     context.close()
@@ -237,7 +237,7 @@ def foreign_page(
 
 
 def state_of(server: Server) -> tuple[list[str], list[str], bool]:
-    """Return the tasks and the queues that there are, and whether the server is paused."""
+    """Return the tasks, the queues, and whether the server is paused."""
     client = Client(server)
     headers = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -254,10 +254,10 @@ NOTHING: tuple[list[str], list[str], bool] = ([], ["default"], True)
 
 
 @pytest.mark.parametrize("way", SENT_UNASKED)
-def test_browser_sends_it_to_whoever_takes_it(
+def test_unprotected_server_gets_the_attack(
     browser: Browser, pages: Pages, control: Receiver, way: str
 ) -> None:
-    """The attacks below are real: a server that does not look gets them."""
+    """The attacks below are real: a server without the browser guard accepts them."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"http://localhost:{pages.port}/")
@@ -295,7 +295,7 @@ def test_page_of_another_origin_changes_nothing(
 
 
 @pytest.mark.parametrize("what", ASKED_FOR)
-def test_page_of_another_origin_gets_no_leave(
+def test_preflight_of_another_origin_is_refused(
     foreign_page: Page, server: Server, relay: Relay, what: str
 ) -> None:
     ended = foreign_page.evaluate(
@@ -310,7 +310,7 @@ def test_page_of_another_origin_gets_no_leave(
 
 
 @pytest.mark.parametrize("path", ["/resume", "/v1/resume", "/v1/tasks/run", "/v1/queues/mail"])
-def test_picture_on_a_page_changes_nothing(
+def test_image_on_a_page_changes_nothing(
     foreign_page: Page, server: Server, relay: Relay, path: str
 ) -> None:
     loaded = foreign_page.evaluate(
@@ -324,7 +324,7 @@ def test_picture_on_a_page_changes_nothing(
     )
 
     assert loaded is False
-    assert {*relay.asked()} == {("GET", path)}  # a browser may try again
+    assert {*relay.asked()} == {("GET", path)}  # a browser may retry
     assert state_of(server) == NOTHING
 
 
@@ -358,10 +358,8 @@ def test_page_of_our_own_origin_pushes(context: BrowserContext, tmp_path: Path, 
         assert len(state_of(server)[0]) == 2
 
 
-def test_page_whose_name_was_pointed_at_us_gets_no_answer(
-    context: BrowserContext, tmp_path: Path
-) -> None:
-    """DNS rebinding: to the browser the page is of our own origin."""
+def test_page_with_a_rebound_name_gets_no_answer(context: BrowserContext, tmp_path: Path) -> None:
+    """DNS rebinding: for the browser, the page has the server's origin."""
     pages = Pages()
     page = context.new_page()
     page.goto(f"http://{REBOUND}:{pages.port}/")

@@ -1,4 +1,4 @@
-"""``poussetaches check``: a probe through a real server, and what is said of it."""
+"""``poussetaches check``: a probe through a real server, and the command's report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INVALID = b"invalid settings\npoussetaches-refusal: invalid-settings\n"
 
 
 def check(url: str, *flags: str, cwd: Path | None = None, **environ: str) -> tuple[int, str]:
-    """Run the command; return its status and the one line that it says."""
+    """Run the command; return its status and its one line of output."""
     done = ended("check", *flags, env={"POUSSETACHES_URL": url, **environ}, cwd=cwd)
     said = done.stderr if done.returncode else done.stdout
     assert len(said.splitlines()) == 1, done
@@ -42,7 +42,7 @@ def check(url: str, *flags: str, cwd: Path | None = None, **environ: str) -> tup
 
 
 class Changeable:
-    """Answers as it was told last."""
+    """Gives the answer that was set last."""
 
     def __init__(self) -> None:
         self.reply: Reply = 200
@@ -71,7 +71,7 @@ def server(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield server
 
 
-def test_probe_that_arrives_is_a_success_and_leaves_nothing_behind(
+def test_probe_that_arrives_is_a_success_and_leaves_no_task(
     server: Server, receiver: Receiver, answer: Changeable
 ) -> None:
     answer.reply = (200, {}, b'{"poussetaches": "1.0.0", "tasks": 3}')
@@ -123,7 +123,7 @@ def test_path_and_queue_of_the_probe_can_be_chosen(server: Server, answer: Chang
         pytest.param(503, "returned 503: the application, or a proxy", id="away"),
     ],
 )
-def test_what_refuses_the_probe_is_named(
+def test_cause_of_a_refused_probe_is_named(
     server: Server, answer: Changeable, reply: Reply, said: str
 ) -> None:
     answer.reply = reply
@@ -165,7 +165,7 @@ def test_refused_declarations_are_reported(
     assert (status, said in line) == (1 if said else 0, True), line
 
 
-def test_check_waits_for_the_declaration_that_it_causes(tmp_path: Path) -> None:
+def test_check_waits_for_the_declaration_that_its_probe_starts(tmp_path: Path) -> None:
     states = [b'{"state": "pending"}', b'{"state": "done"}']
 
     def reply(delivery: Delivery) -> Reply:
@@ -205,7 +205,7 @@ def test_server_without_a_key_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_server_that_does_not_know_the_application_is_told_of(tmp_path: Path) -> None:
+def test_server_that_does_not_know_the_application_is_reported(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         status, line = check(server.url)
 
@@ -213,7 +213,7 @@ def test_server_that_does_not_know_the_application_is_told_of(tmp_path: Path) ->
     assert "start it with --base-url" in line
 
 
-def test_application_that_is_no_allowed_target_is_told_of(tmp_path: Path) -> None:
+def test_application_that_is_not_an_allowed_target_is_reported(tmp_path: Path) -> None:
     flags = ("--base-url", "http://127.0.0.1:1", "--allow-target", "api.example.com")
     with serving(tmp_path / "data", *flags) as server:
         status, line = check(server.url)
@@ -223,7 +223,7 @@ def test_application_that_is_no_allowed_target_is_told_of(tmp_path: Path) -> Non
     assert "add it to the server's --allow-target" in line
 
 
-def test_paused_server_is_told_of(tmp_path: Path) -> None:
+def test_paused_server_is_reported(tmp_path: Path) -> None:
     flags = ("--base-url", "http://127.0.0.1:1", "--start-paused")
     with serving(tmp_path / "data", *flags) as server:
         status, line = check(server.url)
@@ -232,7 +232,7 @@ def test_paused_server_is_told_of(tmp_path: Path) -> None:
     assert "deliveries are paused (server_paused)" in line
 
 
-def test_token_of_the_server_is_used_and_asked_for(tmp_path: Path) -> None:
+def test_token_of_the_server_is_used_and_required(tmp_path: Path) -> None:
     tokens = {"POUSSETACHES_API_TOKEN": "a token", "POUSSETACHES_READ_TOKEN": "another"}
     flags = ("--base-url", "http://127.0.0.1:1", "--start-paused")
     with serving(tmp_path / "data", *flags, env=tokens) as server:
@@ -260,7 +260,7 @@ def test_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_what_is_no_server_of_ours_is_told_of() -> None:
+def test_program_that_is_not_poussetaches_is_reported() -> None:
     with receiving(lambda _: (200, {}, b"hello")) as other:
         status, line = check(other.url)
 
@@ -270,7 +270,7 @@ def test_what_is_no_server_of_ours_is_told_of() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent"])
-def test_server_that_is_away_is_told_of(url: str) -> None:
+def test_unreachable_server_is_reported(url: str) -> None:
     status, line = check(url)
 
     assert status == 1
@@ -282,7 +282,7 @@ WELL = b'{"poussetaches": "1.0.0", "tasks": 3}'
 
 
 @pytest.mark.parametrize("default", [True, False], ids=["default-folder", "--data-dir"])
-def test_address_in_the_data_folder_leads_to_the_server(
+def test_address_in_the_data_folder_is_used(
     server: Server, answer: Changeable, default: bool
 ) -> None:
     answer.reply = (200, {}, WELL)
@@ -328,7 +328,7 @@ def test_url_and_data_folder_are_not_both_accepted(tmp_path: Path) -> None:
     ("folder", "is_doubtful"),
     [("here", False), ("here/below", False), (".", False), ("elsewhere", True)],
 )
-def test_application_in_another_folder_is_doubtful(
+def test_application_in_another_folder_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, is_doubtful: bool
 ) -> None:
     (tmp_path / "here").mkdir()

@@ -1,4 +1,4 @@
-"""What an application declares and its server refuses: said by the log, ``run`` and ``check``."""
+"""Declarations that the server refuses are reported by the log, ``run`` and ``check``."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
         run.close()
 
 
-def test_refused_queue_and_schedule_are_named_and_keep_nothing_else_back(run: Run) -> None:
-    run.says("declaration refused .*schedule 'shop.refused'")
+def test_refused_queue_and_schedule_are_named_and_others_are_declared(run: Run) -> None:
+    run.wait_for_line("declaration refused .*schedule 'shop.refused'")
 
     checked = ended("check", env={"POUSSETACHES_URL": run.url})
 

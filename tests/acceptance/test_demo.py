@@ -42,14 +42,14 @@ def ports_in(text: str) -> list[int]:
     return sorted({int(port) for port in re.findall(r"on http://127\.0\.0\.1:(\d+)", text)})
 
 
-def test_demo_draws_a_table_on_a_terminal_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_demo_draws_a_table_on_a_terminal_and_leaves_no_files(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     process = start_demo(folder=tmp_path, output=theirs, TERM="xterm", COLUMNS="150")
     drawn = bytearray()
 
     def ended() -> int | None:
-        # The terminal's buffer is small: who does not read makes the demonstration wait.
+        # The terminal's buffer is small: without a reader, the demonstration waits.
         with suppress(BlockingIOError):
             drawn.extend(os.read(ours, 1 << 16))
         return process.poll()
@@ -107,7 +107,7 @@ def test_demo_prints_lines_without_a_terminal_and_keeps_running_when_told(tmp_pa
     assert list(temporary.iterdir()) == []
 
 
-def test_demo_tells_why_its_server_does_not_start(tmp_path: Path) -> None:
+def test_demo_reports_why_its_server_does_not_start(tmp_path: Path) -> None:
     broken = tmp_path / "packages" / "poussetaches"
     broken.mkdir(parents=True)
     (broken / "__init__.py").touch()

@@ -1,4 +1,4 @@
-"""Imports, backups and stops on disks that become full."""
+"""Imports, backups and stops on a disk that becomes full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.acceptance.disks import MIB, SmallDisk, content_of, mounted
 from tests.acceptance.harness import Server, ended, serving
 
 TASKS = 2000
-STEP = 256 * 1024  # bytes, between the sizes of disk that are tried
+STEP = 256 * 1024  # bytes between two disk sizes
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,12 @@ def tasks_in(folder: Path) -> int:
     return count
 
 
-def test_import_on_a_disk_of_any_size_is_whole_or_refused(source: Path, tmp_path: Path) -> None:
+def test_import_on_a_disk_of_any_size_is_complete_or_refused(source: Path, tmp_path: Path) -> None:
     file = tmp_path / "tasks.ndjson"
     assert ended("export", file, "--data-dir", source).returncode == 0
     size = (source / "tasks.db").stat().st_size
     statuses, errors = [], ""
-    # From no room for the log to room for the log and the database.
+    # From no space for the log to space for the log and the database.
     for room in range(size, size + 4 * MIB, 2 * STEP):
         with mounted(tmp_path / "disk", size=room) as disk:
             result = ended("import", file, "--data-dir", disk.data_dir)
@@ -54,7 +54,7 @@ def test_import_on_a_disk_of_any_size_is_whole_or_refused(source: Path, tmp_path
     assert "the imported database cannot be completed" in errors
 
 
-def test_backup_on_a_disk_of_any_size_is_whole_or_refused(source: Path, tmp_path: Path) -> None:
+def test_backup_on_a_disk_of_any_size_is_complete_or_refused(source: Path, tmp_path: Path) -> None:
     size = (source / "tasks.db").stat().st_size
     statuses = []
     for room in range(size - STEP, size + STEP, STEP // 4):
@@ -93,6 +93,6 @@ def test_log_that_cannot_be_checkpointed_at_the_stop_is_kept_and_reported(tmp_pa
 
 
 def fill(disk: SmallDisk) -> None:
-    """Leave nothing free, and no reserve that could be given up."""
+    """Leave no free space and no reserve file."""
     (disk.data_dir / "reserve").unlink()
     disk.fill()

@@ -1,4 +1,4 @@
-"""A disk that is really full: a small file system in memory, with a file that fills it."""
+"""A full disk: a small file system in memory, with a file that fills it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def server(disk: SmallDisk) -> Iterator[Server]:
 
 
 class Gate:
-    """An application that answers once it is let."""
+    """An application that answers once the gate is opened."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
 
     def answer(self, delivery: Delivery) -> int:
-        """Wait to be let, then answer."""
+        """Wait for the gate, then answer."""
         self.opened.wait()
         return 200
 
@@ -68,7 +68,7 @@ def task(server: Server, id: str) -> dict[str, object]:
 
 
 def push_until_full(server: Server, url: str) -> list[str]:
-    """Push until the store is full; return the ids of what was acknowledged."""
+    """Push until the store is full; return the ids of the acknowledged tasks."""
     acknowledged = []
     while (answer := push(server, url, delay=3600)).status == 201:
         acknowledged.append(answer.json["id"])
@@ -77,7 +77,7 @@ def push_until_full(server: Server, url: str) -> list[str]:
 
 
 def wait_for_room(server: Server, url: str) -> str:
-    """Wait until pushes are taken again; return the id of the first."""
+    """Wait until pushes are accepted again; return the id of the first."""
     answer = wait_until(
         lambda: push(server, url), lambda answer: answer.status == 201, "a push to be taken"
     )
@@ -140,7 +140,7 @@ def test_full_disk_stops_pushes_and_attempts_and_ends_by_itself(
     )
 
 
-def test_outcomes_that_find_no_room_at_all_are_kept_once_there_is(
+def test_outcomes_without_any_space_are_recorded_once_there_is_space(
     disk: SmallDisk, server: Server, receiver: Receiver, gate: Gate
 ) -> None:
     server.start()
@@ -148,7 +148,7 @@ def test_outcomes_that_find_no_room_at_all_are_kept_once_there_is(
     wait_until(lambda: len(receiver.deliveries), (20).__eq__, "the attempts to be on the wire")
     disk.fill()
     push_until_full(server, receiver.url)
-    disk.fill()  # what the reserve gave up
+    disk.fill()  # the space of the reserve
     gate.opened.set()
     wait_until(lambda: server.request("GET", "/v1/stats").json["in_flight"], (0).__eq__, "answers")
 
@@ -160,10 +160,10 @@ def test_outcomes_that_find_no_room_at_all_are_kept_once_there_is(
     assert set(again.values()) == {1}
 
 
-def test_full_disk_empties_itself_when_tasks_are_deleted(
+def test_full_disk_recovers_when_tasks_are_deleted(
     disk: SmallDisk, server: Server, receiver: Receiver
 ) -> None:
-    """No file of others goes away: what makes room is the server's own."""
+    """No other file is deleted: the space comes from the server's own data."""
     server.start()
     push_until_full(server, receiver.url)
 
@@ -173,7 +173,7 @@ def test_full_disk_empties_itself_when_tasks_are_deleted(
     wait_for_room(server, receiver.url)
 
 
-def test_server_starts_on_a_full_disk_with_all_it_had(
+def test_server_starts_on_a_full_disk_with_all_its_tasks(
     disk: SmallDisk, server: Server, receiver: Receiver, gate: Gate
 ) -> None:
     gate.opened.set()
@@ -192,7 +192,7 @@ def test_server_starts_on_a_full_disk_with_all_it_had(
     all_succeed(server, {again})
 
 
-def test_server_on_a_full_disk_says_how_much_is_free_and_how_much_is_needed(
+def test_server_on_a_full_disk_reports_free_and_required_space(
     disk: SmallDisk, server: Server, receiver: Receiver
 ) -> None:
     server.start()
@@ -211,7 +211,7 @@ def test_server_on_a_full_disk_says_how_much_is_free_and_how_much_is_needed(
     assert server.logged(rf"store cannot be written .*{room}")
 
 
-def test_server_that_finds_no_room_to_start_says_so_and_changes_nothing(
+def test_server_without_space_to_start_is_refused_and_changes_nothing(
     disk: SmallDisk, server: Server, receiver: Receiver
 ) -> None:
     server.start()

@@ -1,4 +1,4 @@
-"""Starting on a damaged database, and upgrading one on a disk that has not the room."""
+"""Starting on a damaged database, and upgrading one on a disk without enough space."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def data_in(folder: Path) -> dict[str, bytes]:
-    """Return the files of a data folder, without those that name its last server."""
+    """Return the files of a data folder, except the record of its last server."""
     files = content_of(folder)
     return {name: content for name, content in files.items() if name not in ("lock", "address")}
 
@@ -62,9 +62,7 @@ def old_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["killed", "stopped"])
-def test_truncated_database_is_refused_and_every_file_left_as_it_is(
-    server: Server, end: str
-) -> None:
+def test_truncated_database_is_refused_and_no_file_is_changed(server: Server, end: str) -> None:
     server.start()
     server.push_many(100, size=5000)
     assert server.stop() == 0
@@ -101,7 +99,7 @@ def list_until_refused(server: Server) -> Answer:
     return answer
 
 
-def test_small_database_with_a_damaged_page_is_refused_and_left_as_it_is(server: Server) -> None:
+def test_small_database_with_a_damaged_page_is_refused_and_not_changed(server: Server) -> None:
     server.start()
     server.push_many(1000, size=500)
     assert server.stop() == 0
@@ -145,10 +143,10 @@ def test_damaged_page_of_a_large_database_stops_all_writing_once_it_is_read(
     assert database.read_bytes() == before
 
 
-def test_database_that_was_moved_away_without_its_log_is_put_back_unharmed(
+def test_database_that_was_moved_without_its_log_can_be_put_back(
     server: Server, tmp_path: Path
 ) -> None:
-    """The log holds what was acknowledged last; a new database would have deleted it."""
+    """The log has the latest acknowledged tasks; a new database would have deleted it."""
     server.start()
     known = server.push_many(3, size=5000)
     server.kill()
@@ -164,7 +162,7 @@ def test_database_that_was_moved_away_without_its_log_is_put_back_unharmed(
 
 
 @pytest.mark.parametrize("leaving", [0, 256 * 1024], ids=["no room", "room to begin"])
-def test_upgrade_that_finds_the_disk_full_loses_nothing_and_is_made_once_there_is_room(
+def test_upgrade_on_a_full_disk_loses_nothing_and_is_completed_once_there_is_space(
     server: Server, tmp_path: Path, leaving: int
 ) -> None:
     old_database(tmp_path / "old" / "tasks.db")

@@ -1,4 +1,4 @@
-"""A data folder that cannot be written to, is gone, or is another: with real files."""
+"""Data folders that cannot be written to, are missing, or were replaced, with real files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.disks import mounted, read_only, unable_to_write
-from tests.acceptance.harness import NOBODY, Answer, Delivery, Server, ended, receiving, wait_until
+from tests.acceptance.harness import (
+    CLOSED_PORT,
+    Answer,
+    Delivery,
+    Server,
+    ended,
+    receiving,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -24,11 +32,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.close()
 
 
-def push(server: Server, url: str = NOBODY, **fields: object) -> Answer:
+def push(server: Server, url: str = CLOSED_PORT, **fields: object) -> Answer:
     return server.request("POST", "/v1/tasks", json.dumps({"url": url, **fields}).encode())
 
 
-def pushed(server: Server, url: str = NOBODY, **fields: object) -> str:
+def pushed(server: Server, url: str = CLOSED_PORT, **fields: object) -> str:
     answer = push(server, url, **fields)
     assert answer.status == 201, answer
     id: str = answer.json["id"]
@@ -36,7 +44,7 @@ def pushed(server: Server, url: str = NOBODY, **fields: object) -> str:
 
 
 def wait_for_recovery(server: Server) -> str:
-    """Wait until a push is taken; return its id."""
+    """Wait until a push is accepted; return its id."""
     answer = wait_until(
         lambda: push(server, delay=3600), lambda answer: answer.status == 201, "recovery"
     )
@@ -49,7 +57,7 @@ def is_unavailable(answer: Answer) -> bool:
     return (answer.status, code) == (503, "urn:poussetaches:problem:store-unavailable")
 
 
-def test_device_that_fails_stops_pushes_and_attempts_and_loses_nothing(
+def test_failing_device_stops_pushes_and_attempts_and_loses_nothing(
     server: Server,
 ) -> None:
     opened = threading.Event()
@@ -93,7 +101,7 @@ def test_device_that_fails_stops_pushes_and_attempts_and_loses_nothing(
     assert Counter(each.task_id for each in receiver.deliveries) == {held: 1, known: 1}
 
 
-def test_file_system_that_became_read_only_is_no_recovery(server: Server) -> None:
+def test_server_does_not_recover_on_a_file_system_that_became_read_only(server: Server) -> None:
     with receiving() as receiver:
         server.start()
         known = pushed(server, receiver.url, delay=1)
@@ -101,7 +109,7 @@ def test_file_system_that_became_read_only_is_no_recovery(server: Server) -> Non
         with read_only(server.data_dir):
             with unable_to_write(server):
                 assert is_unavailable(push(server))
-            # It can open its files again, but only for reading.
+            # The server can open its files again, but only for reading.
             wait_until(time.time, (due_at + 1.5).__lt__, "some tries to recover")
             refusal = push(server)
             while_read_only = list(receiver.deliveries)
@@ -150,9 +158,9 @@ def test_folder_that_is_moved_away_and_back_needs_no_restart(
 def test_push_that_is_refused_while_the_folder_is_away_can_be_repeated(
     server: Server, tmp_path: Path, path: str
 ) -> None:
-    """Only what may have been stored is answered without ``Retry-After``."""
+    """Only pushes that may have been stored are answered without ``Retry-After``."""
     server.start()
-    task = {"url": NOBODY, "delay": 60} | ({"payload": "e30="} if path == "/" else {})
+    task = {"url": CLOSED_PORT, "delay": 60} | ({"payload": "e30="} if path == "/" else {})
     body = json.dumps(task).encode()
 
     server.data_dir.rename(tmp_path / "away")
@@ -167,7 +175,7 @@ def test_push_that_is_refused_while_the_folder_is_away_can_be_repeated(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_log_that_was_cut_short_is_noticed_before_anything_is_acknowledged(
+def test_truncated_log_is_noticed_before_a_push_is_acknowledged(
     server: Server, share: float
 ) -> None:
     server.start()
@@ -189,9 +197,7 @@ def test_log_that_was_cut_short_is_noticed_before_anything_is_acknowledged(
 
 
 @pytest.mark.parametrize("kind", ["a copy", "an empty one"])
-def test_other_folder_in_the_place_of_the_one_in_use_is_not_trusted(
-    server: Server, tmp_path: Path, kind: str
-) -> None:
+def test_replaced_folder_is_not_used(server: Server, tmp_path: Path, kind: str) -> None:
     server.start()
     known = pushed(server, delay=3600)
 
@@ -214,7 +220,7 @@ def test_other_folder_in_the_place_of_the_one_in_use_is_not_trusted(
     assert {known, later} <= server.task_ids()
 
 
-def test_deleted_folder_is_not_made_anew(server: Server) -> None:
+def test_deleted_folder_is_not_created_again(server: Server) -> None:
     server.start()
     pushed(server, delay=3600)
 
@@ -243,7 +249,7 @@ def test_folder_that_another_file_system_covers_is_waited_for(server: Server) ->
     assert {known, later} <= server.task_ids()
 
 
-def test_torn_end_of_the_log_costs_nothing_that_was_acknowledged(server: Server) -> None:
+def test_torn_end_of_the_log_loses_no_acknowledged_task(server: Server) -> None:
     """A power cut may leave part of a page that was never synced."""
     server.start()
     known = {pushed(server, delay=3600) for _ in range(20)}

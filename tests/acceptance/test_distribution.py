@@ -1,4 +1,4 @@
-"""The package as it is installed: without the server, with it, and beside the original's."""
+"""The installed package: without the server, with it, and beside the original's package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 import poussetaches
 from poussetaches.client.installation import SERVER_MODULES
-from tests.acceptance.harness import NOBODY, serving
+from tests.acceptance.harness import CLOSED_PORT, serving
 from tests.acceptance.packages import Environment, build_wheel, canonical, required
 
 INSTALL = "pip install 'poussetaches-sidecar[server]'"
@@ -21,7 +21,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Make an environment in which nothing but our package is asked for."""
+    """Make an environment with our package and its dependencies only."""
     made = Environment(tmp_path_factory.mktemp("base") / "venv")
     made.install_ours(wheel)
     made.copy(*required())
@@ -51,7 +51,7 @@ def test_wheel_has_the_version_of_the_module(wheel: Path) -> None:
     assert wheel.name == f"poussetaches_sidecar-{poussetaches.__version__}-py3-none-any.whl"
 
 
-def test_modules_that_are_checked_are_those_of_the_extra() -> None:
+def test_checked_modules_are_those_of_the_extra() -> None:
     assert {canonical(name) for name in SERVER_MODULES} == set(required("server"))
 
 
@@ -69,7 +69,7 @@ def test_client_pushes_without_the_extra(base: Environment, tmp_path: Path) -> N
         "os._exit(0)\n"
     )
     with serving(tmp_path / "data") as server:
-        ran = base.python(code.format(url=server.url, target=NOBODY))
+        ran = base.python(code.format(url=server.url, target=CLOSED_PORT))
 
         assert (ran.returncode, ran.stderr) == (0, "")
         assert ran.stdout.split() == poussetaches.__all__
@@ -111,7 +111,7 @@ def test_testing_without_the_extra_says_what_to_install(base: Environment) -> No
     )
 
 
-def test_integrations_need_their_frameworks_alone(application: Environment) -> None:
+def test_integrations_need_only_their_frameworks(application: Environment) -> None:
     code = (
         "import flask, fastapi, django.conf\n"
         "from poussetaches import flask as ours, fastapi as ours_too\n"
@@ -132,7 +132,7 @@ def test_integrations_need_their_frameworks_alone(application: Environment) -> N
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_extra_that_is_there_in_part_is_missing(application: Environment) -> None:
+def test_partly_installed_extra_is_reported(application: Environment) -> None:
     ran = application.run("poussetaches", "serve")  # FastAPI has brought starlette
 
     assert ran.returncode == 2
@@ -158,7 +158,7 @@ def test_original_package_beside_ours_is_reported_once(both: Environment) -> Non
     assert used.stderr == f"<string>:3: RuntimeWarning: {what}\n"
 
 
-def test_ours_is_whole_once_the_original_is_uninstalled(both: Environment) -> None:
+def test_our_package_is_complete_once_the_original_is_uninstalled(both: Environment) -> None:
     both.remove("poussetaches")
 
     ran = both.run("poussetaches", "--version")

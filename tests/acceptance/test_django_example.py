@@ -44,7 +44,7 @@ class Gallery:
             connection.close()
 
     def post(self, path: str, body: bytes = b"") -> dict[str, Any]:
-        """Make a request that is taken; return what it answers."""
+        """Send a request that is accepted; return its answer."""
         status, answer = self.ask("POST", path, body)
         assert status == 202, answer
         found: dict[str, Any] = json.loads(answer)
@@ -67,18 +67,18 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
     folder = tmp_path_factory.mktemp("gallery")
     port, variables = free_port(), {"GALLERY_FOLDER": str(folder)}
     subprocess.run([*MANAGE, "migrate", "-v0"], env={**os.environ, **variables}, check=True)
-    # As the README starts it, but from anywhere, at a port of its own.
+    # As the README starts it, but from another folder and at a free port.
     run = Run(folder / "data", [*MANAGE, "runserver", "--noreload", str(port)], env=variables)
     try:
         run.start()
-        run.says("application answers")
+        run.wait_for_line("application answers")
         yield Gallery(port, folder, run)
         run.stop()
     finally:
         run.close()
 
 
-def test_who_signs_up_twice_is_sent_one_mail(gallery: Gallery) -> None:
+def test_member_who_signs_up_twice_gets_one_mail(gallery: Gallery) -> None:
     first, again = (gallery.post("/sign-up", b"email=ada@example.org") for _ in range(2))
 
     assert first == again
@@ -100,7 +100,7 @@ def test_picture_becomes_a_thumbnail(gallery: Gallery) -> None:
         assert (thumbnail.format, thumbnail.size) == ("JPEG", (128, 64))
 
 
-def test_what_is_no_picture_is_given_up_at_once(gallery: Gallery) -> None:
+def test_invalid_picture_is_not_retried(gallery: Gallery) -> None:
     picture = gallery.post("/pictures", b"GIF, but not really")["picture"]
 
     def dead() -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def test_what_is_no_picture_is_given_up_at_once(gallery: Gallery) -> None:
     assert gallery.ask("GET", f"/pictures/{picture}")[0] == 404
 
 
-def test_printer_is_told_of_every_order(gallery: Gallery) -> None:
+def test_printer_gets_every_order(gallery: Gallery) -> None:
     pictures = [gallery.post("/pictures", b"x")["picture"] for _ in range(3)]
 
     for picture in pictures:
@@ -125,7 +125,7 @@ def test_printer_is_told_of_every_order(gallery: Gallery) -> None:
     assert gallery.server.request("GET", "/v1/queues/printer").json["rate"] == 2
 
 
-def test_nightly_report_is_scheduled_and_can_be_had_now(gallery: Gallery) -> None:
+def test_nightly_report_is_scheduled_and_can_be_run_now(gallery: Gallery) -> None:
     def schedules() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = gallery.server.request("GET", "/v1/schedules").json[
             "schedules"
@@ -140,5 +140,5 @@ def test_nightly_report_is_scheduled_and_can_be_had_now(gallery: Gallery) -> Non
     assert re.search(r"^\d+ members so far\.$", report, re.MULTILINE)
 
 
-def test_stranger_is_kept_from_the_tasks(gallery: Gallery) -> None:
+def test_task_called_without_the_key_is_refused(gallery: Gallery) -> None:
     assert gallery.ask("POST", "/_poussetaches/gallery.tasks.nightly_report")[0] == 401

@@ -40,7 +40,7 @@ class Studio:
             connection.close()
 
     def post(self, path: str, body: bytes = b"") -> dict[str, Any]:
-        """Make a request that is taken; return what it answers."""
+        """Send a request that is accepted; return its answer."""
         status, answer = self.ask("POST", path, body)
         assert status == 202, answer
         found: dict[str, Any] = json.loads(answer)
@@ -56,7 +56,7 @@ class Studio:
         return wait_until(progress, lambda it: it["state"] in ("succeeded", "dead"), "the end")
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Return what is in one of its files."""
+        """Return the lines of one of its files."""
         file = self.folder / name
         return [json.loads(it) for it in file.read_text().splitlines()] if file.exists() else []
 
@@ -65,19 +65,19 @@ class Studio:
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
     port = free_port()
-    # As the README starts it, but from anywhere, at a port of its own.
+    # As the README starts it, but from another folder and at a free port.
     command = [sys.executable, "-m", "uvicorn", "app:app", "--app-dir", str(FOLDER)]
     run = Run(folder / "data", [*command, "--port", str(port)], env={"STUDIO_FOLDER": str(folder)})
     try:
         run.start()
-        run.says("application answers")
+        run.wait_for_line("application answers")
         yield Studio(port, folder, run)
         run.stop()
     finally:
         run.close()
 
 
-def test_who_signs_up_twice_is_sent_one_mail(studio: Studio) -> None:
+def test_customer_who_signs_up_twice_gets_one_mail(studio: Studio) -> None:
     body = b'{"email": "ada@example.org", "name": "Ada"}'
 
     first, again = (studio.post("/customers", body) for _ in range(2))
@@ -99,7 +99,7 @@ def test_photo_becomes_a_thumbnail(studio: Studio) -> None:
         assert (thumbnail.format, thumbnail.size) == ("JPEG", (128, 64))
 
 
-def test_what_is_no_photo_is_given_up_at_once(studio: Studio) -> None:
+def test_invalid_photo_is_not_retried(studio: Studio) -> None:
     pushed = studio.post("/photos", b"GIF, but not really")
 
     ended = studio.ended(pushed["task"])
@@ -109,7 +109,7 @@ def test_what_is_no_photo_is_given_up_at_once(studio: Studio) -> None:
     assert studio.ask("GET", f"/photos/{pushed['photo']}")[0] == 404
 
 
-def test_courier_is_told_of_every_order_at_the_pace_that_it_allows(studio: Studio) -> None:
+def test_courier_gets_every_order_at_its_allowed_rate(studio: Studio) -> None:
     pushed = [studio.post(f"/orders/{number}") for number in range(4)]
 
     assert {studio.ended(it["task"])["state"] for it in pushed} == {"succeeded"}
@@ -120,7 +120,7 @@ def test_courier_is_told_of_every_order_at_the_pace_that_it_allows(studio: Studi
     assert studio.server.request("GET", "/v1/queues/courier").json["rate"] == 2
 
 
-def test_nightly_report_is_scheduled_and_can_be_had_now(studio: Studio) -> None:
+def test_nightly_report_is_scheduled_and_can_be_run_now(studio: Studio) -> None:
     def schedules() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = studio.server.request("GET", "/v1/schedules").json[
             "schedules"

@@ -26,7 +26,7 @@ TASK = "/_poussetaches/club.tasks.send_welcome"
 
 @dataclass(frozen=True)
 class Page:
-    """What the application answered."""
+    """A response of the application."""
 
     status: int
     location: str
@@ -64,16 +64,16 @@ class Site:
         return self._ask("POST", "/portraits", body, {"Content-Type": environ["CONTENT_TYPE"]})
 
     def call_task(self, address: str, key: str | None) -> Page:
-        """Call the welcome task's route as anybody could."""
+        """Call the welcome task's route without the key."""
         headers = {} if key is None else {"Poussetaches-Auth-Key": key}
         return self._ask("POST", TASK, json.dumps({"address": address}).encode(), headers)
 
     def done(self, location: str, says: str = "It was done") -> Page:
-        """Reload a progress page until it says something."""
+        """Reload a progress page until it has a text."""
         return wait_until(lambda: self.get(location), lambda page: says in page.text, says)
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Return what is in one of its files."""
+        """Return the lines of one of its files."""
         file = self.folder / name
         return [json.loads(it) for it in file.read_text().splitlines()] if file.exists() else []
 
@@ -95,7 +95,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("club")
     port = free_port()
-    # As the README starts it, but from anywhere, at a port of its own.
+    # As the README starts it, but from another folder and at a free port.
     command = [sys.executable, "-m", "flask", "--app", str(FOLDER / "club"), "run"]
     run = Run(
         folder / "data",
@@ -104,7 +104,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     try:
         run.start()
-        run.says("application answers")
+        run.wait_for_line("application answers")
         yield Site(port, folder, run)
         run.stop()
     finally:
@@ -117,7 +117,7 @@ def picture() -> bytes:
     return content.getvalue()
 
 
-def test_who_signs_up_twice_is_sent_one_welcome_mail_in_the_background(site: Site) -> None:
+def test_reader_who_signs_up_twice_gets_one_welcome_mail_in_the_background(site: Site) -> None:
     assert 'name="address"' in site.get("/").text
 
     first, again = (site.sign_up(" Ada@example.org") for _ in range(2))
@@ -128,7 +128,7 @@ def test_who_signs_up_twice_is_sent_one_welcome_mail_in_the_background(site: Sit
     assert site.mails_to("ada@example.org") == ["Welcome!"]
 
 
-def test_mistaken_address_is_refused(site: Site) -> None:
+def test_invalid_address_is_refused(site: Site) -> None:
     assert site.sign_up("nobody").status == 400
     assert site.sign_up("x" * 150 + "@example.org").status == 400
 
@@ -142,14 +142,14 @@ def test_portrait_becomes_a_thumbnail(site: Site) -> None:
         assert (thumbnail.format, thumbnail.size) == ("JPEG", (128, 64))
 
 
-def test_what_is_no_image_is_given_up_at_once(site: Site) -> None:
+def test_invalid_image_is_not_retried(site: Site) -> None:
     page = site.done(site.send_portrait(b"GIF, but not really").location, "It could not be done")
 
     assert "after 1 attempts" in page.text
     assert ".upload is no image" in page.text
 
 
-def test_newsletter_gets_every_reader_at_the_pace_that_it_allows(site: Site) -> None:
+def test_newsletter_gets_every_reader_at_its_allowed_rate(site: Site) -> None:
     addresses = {f"reader{number}@example.org" for number in range(3)}
     for address in addresses:
         site.sign_up(address)
@@ -161,7 +161,7 @@ def test_newsletter_gets_every_reader_at_the_pace_that_it_allows(site: Site) -> 
     assert site.server.request("GET", "/v1/queues/newsletter").json["rate"] == 2
 
 
-def test_nightly_report_is_scheduled_and_can_be_had_now(site: Site) -> None:
+def test_nightly_report_is_scheduled_and_can_be_run_now(site: Site) -> None:
     name = "club.tasks.nightly_report"
 
     def schedules() -> list[dict[str, Any]]:
@@ -176,7 +176,7 @@ def test_nightly_report_is_scheduled_and_can_be_had_now(site: Site) -> None:
     assert re.fullmatch(r"The club has \d+ members\.", report)
 
 
-def test_progress_page_shows_a_task_that_waits(site: Site) -> None:
+def test_progress_page_shows_a_waiting_task(site: Site) -> None:
     site.server.request("POST", "/pause")
     try:
         page = site.get(site.sign_up("grace@example.org").location)
@@ -202,7 +202,7 @@ def test_task_called_without_the_key_is_refused(site: Site, key: str | None) -> 
     assert site.mails_to("eve@example.org") == []
 
 
-def test_attempt_that_is_made_again_sends_no_second_mail(site: Site) -> None:
+def test_repeated_attempt_sends_no_second_mail(site: Site) -> None:
     answers = [site.call_task("bob@example.org", KEY).status for _ in range(2)]
 
     assert answers == [200, 200]

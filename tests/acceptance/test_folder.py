@@ -1,4 +1,4 @@
-"""The data folder of servers in processes of their own: who uses it, and who may read it."""
+"""The data folder of servers in their own processes: its locks and its permissions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def command(*words: object) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def slow_export(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an export of whose output only the first byte is read."""
+    """Run an export, and read only the first byte of its output."""
     with command("export", "--data-dir", data_dir) as process:
         assert process.stdout is not None
         assert process.stdout.read(1) == b"{"  # it has begun to read the store
@@ -82,7 +82,7 @@ def test_first_line_of_the_log_names_the_folder_and_whether_it_is_new(tmp_path: 
     ]
 
 
-def test_everything_in_a_folder_that_was_there_is_for_its_user_alone(tmp_path: Path) -> None:
+def test_files_in_an_existing_folder_are_only_for_its_user(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
     before = os.umask(0)
@@ -103,9 +103,6 @@ def test_everything_in_a_folder_that_was_there_is_for_its_user_alone(tmp_path: P
 
     assert {"tasks.db", "tasks.db-wal", "tasks.db-shm", "reserve", "lock"} <= modes.keys()
     assert modes == dict.fromkeys(modes, 0o600)
-
-
-# Who uses the folder
 
 
 def test_second_server_is_refused_and_the_first_one_stops_when_the_lock_file_is_deleted(
@@ -168,7 +165,7 @@ def test_server_starts_while_an_export_goes_into_a_slow_pipe(tmp_path: Path, las
     assert not {"tasks.db-wal", "tasks.db-shm"} & content_of(data).keys()
 
 
-def test_restored_backup_is_not_started_on_while_it_is_read(tmp_path: Path) -> None:
+def test_server_does_not_start_on_a_restored_backup_while_it_is_read(tmp_path: Path) -> None:
     """It has no log, so readers and a server would block each other."""
     data, restored = tmp_path / "data", tmp_path / "restored"
     with serving(data) as server:
@@ -191,7 +188,7 @@ def test_restored_backup_is_not_started_on_while_it_is_read(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "words", [("verify",), ("export", "--data-dir")], ids=lambda words: words[0]
 )
-def test_reading_a_folder_changes_no_file_of_it(
+def test_reading_a_folder_changes_none_of_its_files(
     tmp_path: Path, last: str, words: tuple[str, ...]
 ) -> None:
     data = tmp_path / "data"
@@ -223,7 +220,7 @@ def test_export_that_was_killed_leaves_a_folder_that_can_be_used(tmp_path: Path)
     assert found == before
 
 
-def test_folder_that_can_only_be_read_is_exported_as_it_is(tmp_path: Path) -> None:
+def test_read_only_folder_is_exported(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as server:
         before = server.push_many(TASKS, size=SIZE)

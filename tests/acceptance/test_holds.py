@@ -1,4 +1,4 @@
-"""An application that is down, with a real server and a real application."""
+"""A real server whose application is down."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.acceptance.harness import free_port, receiving, serving, wait_until
 
 
-def test_application_that_is_down_costs_its_tasks_nothing(tmp_path: Path) -> None:
+def test_application_that_is_down_charges_no_attempt(tmp_path: Path) -> None:
     port = free_port()
 
     with serving(tmp_path / "data") as server:

@@ -1,4 +1,4 @@
-"""The promise itself: kill -9 under load, and nothing acknowledged is lost."""
+"""No acknowledged task is lost when a server is killed under load."""
 
 from __future__ import annotations
 

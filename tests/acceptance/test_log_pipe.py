@@ -1,4 +1,4 @@
-"""A log that nobody reads, or that cannot be written, blocks nothing."""
+"""A log without a reader, or that cannot be written, blocks nothing."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ def own_flags(server: Server) -> list[str]:
     return ["--port", str(server.port), "--data-dir", str(server.data_dir)]
 
 
-def test_serve_goes_on_while_nobody_reads_its_log(server: Server, receiver: Receiver) -> None:
+def test_serve_continues_without_a_reader_of_its_log(server: Server, receiver: Receiver) -> None:
     words = [*POUSSETACHES, "serve", *own_flags(server)]
     with started(words, server, stderr=subprocess.PIPE) as process:
-        check_goes_on(process, server, receiver)
+        check_continues(process, server, receiver)
 
 
-def test_run_goes_on_while_nobody_reads_its_log(
+def test_run_continues_without_a_reader_of_its_log(
     server: Server, receiver: Receiver, tmp_path: Path
 ) -> None:
     application = Application(tmp_path / "application")
     base = ["--base-url", application.url]
     words = [*POUSSETACHES, "run", *own_flags(server), *base, "--", *application.command]
     with started(words, server, stderr=subprocess.PIPE) as process:
-        application.saw(event="asked")
-        check_goes_on(process, server, receiver)
+        application.wait_for_event(event="asked")
+        check_continues(process, server, receiver)
 
 
-def check_goes_on(process: subprocess.Popen[bytes], server: Server, receiver: Receiver) -> None:
+def check_continues(process: subprocess.Popen[bytes], server: Server, receiver: Receiver) -> None:
     assert process.stderr is not None
     fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
 
@@ -93,7 +93,7 @@ def check_goes_on(process: subprocess.Popen[bytes], server: Server, receiver: Re
     assert len(process.stderr.read()) < TASKS * 100
 
 
-def test_server_whose_standard_error_is_closed_puts_no_other_file_in_its_place(
+def test_server_with_closed_standard_error_does_not_reuse_its_descriptor(
     server: Server, receiver: Receiver
 ) -> None:
     words = [*POUSSETACHES, "serve", *own_flags(server)]

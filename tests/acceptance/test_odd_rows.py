@@ -1,4 +1,4 @@
-"""A server that starts with tasks that an earlier version accepted, or that cannot be changed."""
+"""A server that starts with odd URLs of an earlier version, or with an unchangeable task."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def end_of(server: Server, task_id: str) -> tuple[str, str | None]:
     return wait_until(task, lambda found: found[0] in ("succeeded", "dead"), "the task to end")
 
 
-def test_stored_tasks_with_odd_urls_end_like_any_other(tmp_path: Path) -> None:
+def test_stored_tasks_with_odd_urls_end_like_others(tmp_path: Path) -> None:
     with (
         receiving(lambda delivery: 500 if "fail" in delivery.path else 200) as receiver,
         serving(tmp_path / "data", "--start-paused") as server,

@@ -1,4 +1,4 @@
-"""Servers with a low limit of open files stay within it, and charge no attempt for it."""
+"""Servers stay within a low limit of open files, and charge no attempt for it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IN_FLIGHT = "10000"
 
 
 class KeptClient:
-    """A client with one open connection, so that it needs no other descriptor of the server."""
+    """A client that keeps one connection, and so needs one descriptor of the server."""
 
     def __init__(self, server: Server) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -41,7 +41,7 @@ class KeptClient:
         return json.loads(self._connection.getresponse().read())
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._connection.close()
 
 
@@ -80,7 +80,7 @@ def test_attempts_in_flight_are_reduced_to_fit_the_limit(tmp_path: Path) -> None
         assert not server.logged("Too many open files")
 
 
-def test_idle_connections_leave_the_api_and_deliveries_as_they_were(tmp_path: Path) -> None:
+def test_idle_connections_do_not_affect_the_api_or_deliveries(tmp_path: Path) -> None:
     with (
         receiving() as receiver,
         serving(tmp_path / "data", max_files=64) as server,
@@ -130,7 +130,7 @@ def test_shortage_of_descriptors_charges_no_attempt_and_ends_with_its_cause(
         assert server.logged("out of resources, attempts are put back")
 
 
-def test_limit_that_is_too_low_to_start_is_refused(tmp_path: Path) -> None:
+def test_limit_too_low_to_start_is_refused(tmp_path: Path) -> None:
     command = f"ulimit -n 40; exec {sys.executable} -m poussetaches serve --port {free_port()}"
 
     found = subprocess.run(

@@ -44,14 +44,14 @@ class Application:
             return json.load(response)["result"]
 
     def parsed(self) -> list[dict[str, Any]]:
-        """Return what the client's ``parse`` made of each delivery."""
+        """Return the results of the client's ``parse`` for each delivery."""
         url = f"http://127.0.0.1:{self.port}/parsed"
         with urllib.request.urlopen(url, timeout=30) as response:
             found: list[dict[str, Any]] = json.load(response)
             return found
 
     def answers(self) -> bool:
-        """Tell whether it is up."""
+        """Return whether the application answers."""
         try:
             self.parsed()
         except OSError:
@@ -59,7 +59,7 @@ class Application:
         return True
 
     def close(self) -> None:
-        """End it."""
+        """Kill the application."""
         self._process.kill()
         self._process.wait()
 
@@ -86,7 +86,7 @@ def application(server: Server) -> Iterator[Application]:
 
 
 def listed(application: Application, listing: str, task_id: str) -> dict[str, Any]:
-    """Wait for a task in a listing of the client's and return it."""
+    """Wait until the client lists a task, and return it."""
     found: list[dict[str, Any]] = wait_until(
         lambda: application.call(f"get_{listing}"),
         lambda tasks: any(task["task_id"] == task_id for task in tasks),
@@ -118,7 +118,7 @@ def test_another_expected_status_counts_as_success(application: Application) -> 
     assert listed(application, "success", task_id)["payload"] == "bare"
 
 
-def test_a_failing_task_is_tried_again_until_it_succeeds(application: Application) -> None:
+def test_a_failing_task_is_retried_until_it_succeeds(application: Application) -> None:
     task_id = application.call("push", payload={}, path="/task/fails_twice")
 
     task = listed(application, "success", task_id)
@@ -162,7 +162,7 @@ def test_a_schedule_is_pushed_once_runs_and_is_listed(application: Application) 
     assert listed(application, "cron", first)["tries"] == 1
 
 
-def test_pause_holds_tasks_back_until_resume(application: Application) -> None:
+def test_pause_delays_tasks_until_resume(application: Application) -> None:
     application.call("pause")
     task_id = application.call("push", payload={}, path="/task/paused")
 

@@ -1,4 +1,4 @@
-"""The eleven defects of the original: one test or more for each, which shows that it is gone."""
+"""The eleven defects of the original: at least one test for each shows that it is fixed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ended(server: Server, listing: str, task_id: str) -> dict[str, Any]:
     return next(task for task in tasks if task["id"] == task_id)
 
 
-def test_defect_1_schedule_goes_on_when_a_run_dies_and_can_be_pushed_again(
+def test_defect_1_schedule_continues_when_a_run_dies_and_can_be_pushed_again(
     tmp_path: Path,
 ) -> None:
     with receiving(lambda _: 500) as receiver, serving(tmp_path / "data", env=ONCE) as server:
@@ -69,7 +69,7 @@ def test_defect_1_schedule_goes_on_when_a_run_dies_and_can_be_pushed_again(
         assert server.ids("cron") == {schedule}
 
 
-def test_defect_2_downtime_is_followed_by_one_run_and_not_by_a_burst(tmp_path: Path) -> None:
+def test_defect_2_downtime_is_followed_by_one_run_instead_of_a_burst(tmp_path: Path) -> None:
     with receiving() as receiver, serving(tmp_path / "data") as server:
         server.push(receiver.url, schedule="@every 1s")
         delivered(receiver, 1)
@@ -121,7 +121,7 @@ def test_defect_3_delete_cron_never_repeats_a_run_in_flight(tmp_path: Path, stat
     ]
 
 
-def test_defect_4_broken_files_do_not_keep_the_server_from_starting(tmp_path: Path) -> None:
+def test_defect_4_broken_files_do_not_prevent_the_start(tmp_path: Path) -> None:
     waiting = tmp_path / "data" / "waiting"
     waiting.mkdir(parents=True)
     with receiving() as receiver:
@@ -139,7 +139,7 @@ def test_defect_4_broken_files_do_not_keep_the_server_from_starting(tmp_path: Pa
         assert len(server.logged(f"broken file .*waiting/{name}")) == 1
 
 
-def test_defect_5_answer_that_breaks_off_is_a_failed_attempt_and_tried_again(
+def test_defect_5_truncated_answer_is_a_failed_attempt_and_retried(
     tmp_path: Path,
 ) -> None:
     answers = iter([(200, {"Content-Length": "10", "Connection": "close"})])
@@ -180,7 +180,7 @@ def test_defect_6_handlers_that_hang_do_not_stop_other_origins(tmp_path: Path) -
         wait_until(lambda: server.ids("waiting"), lambda ids: not ids, "those that hung")
 
 
-def test_defect_6_handler_that_hangs_is_given_up_and_its_task_tried_again(
+def test_defect_6_hanging_handler_times_out_and_its_task_is_retried(
     tmp_path: Path,
 ) -> None:
     release = threading.Event()
@@ -222,7 +222,7 @@ def test_defect_6_redirect_is_an_answer_and_not_followed(tmp_path: Path) -> None
     ]
 
 
-def test_defect_7_bad_input_is_answered_and_the_connection_goes_on(tmp_path: Path) -> None:
+def test_defect_7_bad_input_is_answered_and_the_connection_stays_open(tmp_path: Path) -> None:
     url = "http://app/"
     with serving(tmp_path / "data") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -258,7 +258,7 @@ def test_defect_8_schedule_that_never_matches_is_refused(tmp_path: Path) -> None
         assert server.logged("schedule fired") == []
 
 
-def test_defect_9_listing_that_is_read_slowly_holds_nothing_up(tmp_path: Path) -> None:
+def test_defect_9_slow_reader_of_a_listing_delays_nothing(tmp_path: Path) -> None:
     large = b"x" * 2**20
     with receiving() as receiver, serving(tmp_path / "data") as server:
         delayed = {server.push(receiver.url, large, delay=5) for _ in range(16)}
@@ -267,7 +267,7 @@ def test_defect_9_listing_that_is_read_slowly_holds_nothing_up(tmp_path: Path) -
         response = connection.getresponse()
         begun = response.read(1000)
 
-        # More than the sockets' buffers hold is still to be sent.
+        # The rest of the answer is larger than the sockets' buffers.
         task_id = server.push(receiver.url)
         ended(server, "success", task_id)
 
@@ -276,11 +276,11 @@ def test_defect_9_listing_that_is_read_slowly_holds_nothing_up(tmp_path: Path) -
     assert {task["id"] for task in tasks} == delayed
 
 
-def test_defect_10_as_many_deliveries_run_at_once_as_the_setting_says(tmp_path: Path) -> None:
+def test_defect_10_number_of_concurrent_deliveries_is_a_setting(tmp_path: Path) -> None:
     together = threading.Barrier(16)
 
     def answer(_: Delivery) -> int:
-        # Answers only once 16 are here: fewer at once would never get on.
+        # Answers only once 16 are in flight: with fewer, no answer is ever given.
         together.wait(PATIENCE)
         return 200
 

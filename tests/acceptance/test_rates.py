@@ -1,4 +1,4 @@
-"""Rate limits of a server that is killed or stopped, and started again."""
+"""Rate limits hold when a server is killed or stopped, and restarted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settled(count: Sized) -> int:
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
-def test_rate_holds_however_often_the_server_is_ended(tmp_path: Path, how: str) -> None:
+def test_rate_holds_across_restarts(tmp_path: Path, how: str) -> None:
     with receiving(lambda _: 200) as receiver:
         server = Server(tmp_path / "data")
         try:
@@ -46,6 +46,6 @@ def test_rate_holds_however_often_the_server_is_ended(tmp_path: Path, how: str) 
             server.close()
         count = len(receiver.deliveries)
 
-    # What was on the wire at a kill is delivered again.
+    # Attempts in flight at a kill are repeated.
     most = BURST + (LIVES - 1) * CONCURRENCY if how == "killed" else BURST
     assert BURST / 2 < count <= most + 1

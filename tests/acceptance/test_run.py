@@ -23,7 +23,7 @@ KEY_LENGTH = 43  # of 32 bytes in base64
 
 
 class Application:
-    """What the application beside a server does, as its file of events says."""
+    """The application beside a server, seen through its file of events."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,26 +32,26 @@ class Application:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The application's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def command(self) -> list[str]:
-        """What starts it."""
+        """The command that starts the application."""
         return [sys.executable, str(SCRIPT), str(self.port), str(self.folder)]
 
     def put(self, name: str) -> None:
-        """Make one of the files that steer it."""
+        """Create one of the files that control the application."""
         (self.folder / name).touch()
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what happened to it so far."""
+        """Return its events so far."""
         file = self.folder / "events"
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines]
 
-    def saw(self, **wanted: object) -> dict[str, Any]:
-        """Wait for an event that has these fields, and return it."""
+    def wait_for_event(self, **wanted: object) -> dict[str, Any]:
+        """Wait for an event with these fields, and return it."""
 
         def found() -> list[dict[str, Any]]:
             return [event for event in self.events() if wanted.items() <= event.items()]
@@ -59,17 +59,17 @@ class Application:
         return wait_until(found, bool, f"the application to see {wanted}")[0]
 
     def paths(self) -> list[str]:
-        """Return what it was asked for by tasks."""
+        """Return the paths that tasks requested."""
         asked = [event["path"] for event in self.events() if event["event"] == "asked"]
         return [path for path in asked if path != "/_poussetaches/_check"]
 
     def signals(self) -> list[str]:
-        """Return the signals that it got."""
+        """Return the signals that the application received."""
         return [event["name"] for event in self.events() if event["event"] == "signal"]
 
 
 class Run(Server):
-    """A ``poussetaches run`` in a process of its own."""
+    """A ``poussetaches run`` in its own process."""
 
     def __init__(
         self, data_dir: Path, command: list[str], *flags: str, env: Mapping[str, str] | None = None
@@ -79,29 +79,29 @@ class Run(Server):
 
     @property
     def arguments(self) -> list[str]:
-        """The command line that starts it."""
+        """The command line of ``run``."""
         own = ["--port", str(self.port), "--data-dir", str(self.data_dir), *self._flags]
         return [sys.executable, "-m", "poussetaches", "run", *own, "--", *self._command]
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment that it is started in."""
+        """The environment of ``run``."""
         return self._env
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start ``run``, and wait until its server listens."""
         self.start_process()
         wait_until(self.listens, lambda yes: yes or self._process_ended(), "it to listen")
 
     def start_process(self) -> None:
-        """Start it."""
+        """Start ``run``."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.arguments, env=self._env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def refused(self) -> tuple[int, str]:
-        """Start what cannot start; return its status and what it says."""
+        """Start a ``run`` that must fail; return its status and output."""
         ended = subprocess.run(
             self.arguments,
             env=self._env,
@@ -119,7 +119,7 @@ class Run(Server):
         task_id: str = answer.json["id"]
         return task_id
 
-    def says(self, event: str) -> None:
+    def wait_for_line(self, event: str) -> None:
         """Wait for a line of the log."""
         wait_until(lambda: self.logged(event), bool, f"the log to say {event}")
 
@@ -132,7 +132,7 @@ def running(
     command: list[str] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
-    """Run a server with an application; the base URL is the application's unless a flag says."""
+    """Run a server with an application; without the flag, the base URL is the application's."""
     flags = flags if "--base-url" in flags else ("--base-url", application.url, *flags)
     run = Run(tmp_path / "data", command or application.command, *flags, env=env)
     try:
@@ -159,7 +159,7 @@ def state_of(server: Server, task_id: str) -> str:
 
 
 def started(run: Run) -> int:
-    """Wait until the application is started; return its process id."""
+    """Wait until the application has started; return its process id."""
     lines = wait_until(lambda: run.logged("application started"), bool, "the application's start")
     return int(lines[0].rpartition("pid=")[2])
 
@@ -173,23 +173,20 @@ def application(tmp_path: Path) -> Application:
     return Application(tmp_path / "application")
 
 
-# Starting
-
-
 def test_application_finds_the_server_and_the_key_in_its_environment(
     tmp_path: Path, application: Application
 ) -> None:
     with running(tmp_path, application) as run:
-        environ = application.saw(event="started")["environ"]
+        environ = application.wait_for_event(event="started")["environ"]
         run.push_path("/welcome")
-        asked = application.saw(event="asked", path="/welcome")
+        asked = application.wait_for_event(event="asked", path="/welcome")
 
         assert environ["POUSSETACHES_URL"] == run.url
         assert len(environ["POUSSETACHES_AUTH_KEY"]) == KEY_LENGTH
         assert asked["key"] == environ["POUSSETACHES_AUTH_KEY"]
 
 
-def test_key_token_and_secret_of_the_server_reach_the_application(
+def test_application_gets_the_key_token_and_secret_of_the_server(
     tmp_path: Path, application: Application
 ) -> None:
     (tmp_path / "key").write_text("a key in a file\n")
@@ -200,8 +197,8 @@ def test_key_token_and_secret_of_the_server_reach_the_application(
         "POUSSETACHES_URL": "http://127.0.0.1:1",
     }
     with running(tmp_path, application, env=env) as run:
-        environ = application.saw(event="started")["environ"]
-        asked = application.saw(event="asked", path="/_poussetaches/_check")
+        environ = application.wait_for_event(event="started")["environ"]
+        asked = application.wait_for_event(event="asked", path="/_poussetaches/_check")
 
     assert environ["POUSSETACHES_URL"] == run.url
     assert environ["POUSSETACHES_AUTH_KEY"] == "a key in a file"
@@ -216,12 +213,12 @@ def test_deliveries_wait_for_the_application_and_are_not_held(
 ) -> None:
     application.put("closed")
     with running(tmp_path, application) as run:
-        application.saw(event="started")
+        application.wait_for_event(event="started")
         task_id = run.push_path("/early")
         [reason] = run.request("GET", f"/v1/tasks/{task_id}").json["waiting_for"]
         assert reason["reason"] == "starting"
         (application.folder / "closed").unlink()
-        application.saw(event="answered", path="/early")
+        application.wait_for_event(event="answered", path="/early")
 
         assert not run.logged("origin held")
         assert run.stop() == 0
@@ -237,9 +234,7 @@ def test_end_before_the_application_answers_delivers_nothing(
     assert application.paths() == []
 
 
-def test_address_of_a_known_server_needs_no_base_url(
-    tmp_path: Path, application: Application
-) -> None:
+def test_base_url_is_optional_for_known_programs(tmp_path: Path, application: Application) -> None:
     (tmp_path / "shop.py").write_text(
         "from flask import Flask\napp = Flask(__name__)\napp.post('/welcome')(lambda: 'welcome')\n"
     )
@@ -250,13 +245,13 @@ def test_address_of_a_known_server_needs_no_base_url(
         task_id = run.push_path("/welcome")
 
         wait_until(lambda: state_of(run, task_id), "succeeded".__eq__, "it to succeed")
-        run.says("application answers .*status=404")
+        run.wait_for_line("application answers .*status=404")
         run.stop()
     finally:
         run.close()
 
 
-def test_port_that_is_taken_keeps_the_application_from_starting(
+def test_application_is_not_started_if_the_port_is_in_use(
     tmp_path: Path, application: Application
 ) -> None:
     run = Run(tmp_path / "data", application.command, "--base-url", application.url)
@@ -289,7 +284,7 @@ def test_port_that_is_taken_keeps_the_application_from_starting(
         ),
     ],
 )
-def test_command_that_cannot_be_run_is_named(
+def test_command_that_cannot_run_is_named(
     tmp_path: Path, flags: tuple[str, ...], command: list[str], status: int, said: str
 ) -> None:
     run = Run(tmp_path / "data", command, *flags)
@@ -335,17 +330,14 @@ def test_program_whose_interpreter_is_missing_is_named(tmp_path: Path) -> None:
     assert f"cannot run {program}" in said
 
 
-# Ending
-
-
-def test_attempts_end_and_are_recorded_before_the_application_is_told_to_end(
+def test_attempts_end_and_are_recorded_before_the_application_is_stopped(
     tmp_path: Path, application: Application
 ) -> None:
     with running(tmp_path, application) as run:
         task_id = run.push_path("/held")
-        application.saw(event="asked", path="/held")
+        application.wait_for_event(event="asked", path="/held")
         run.signal(signal.SIGTERM)
-        run.says(" stopping .*in_flight=1")
+        run.wait_for_line(" stopping .*in_flight=1")
 
         application.put("release")
 
@@ -363,21 +355,21 @@ def test_attempts_end_and_are_recorded_before_the_application_is_told_to_end(
 def test_application_can_push_while_it_ends(tmp_path: Path, application: Application) -> None:
     application.put("push_last")
     with running(tmp_path, application) as run:
-        application.saw(event="asked")
+        application.wait_for_event(event="asked")
 
         assert run.stop() == 0
-    application.saw(event="pushed", status=201)
+    application.wait_for_event(event="pushed", status=201)
 
 
-def test_second_signal_cuts_off_attempts_and_is_what_the_application_gets(
+def test_second_signal_cuts_off_attempts_and_is_passed_to_the_application(
     tmp_path: Path, application: Application
 ) -> None:
     with running(tmp_path, application) as run:
-        application.saw(event="asked")
+        application.wait_for_event(event="asked")
         held = run.push_path("/held")
-        application.saw(event="asked", path="/held")
+        application.wait_for_event(event="asked", path="/held")
         run.signal(signal.SIGTERM)
-        run.says(" stopping ")
+        run.wait_for_line(" stopping ")
 
         run.signal(signal.SIGINT)
 
@@ -392,7 +384,7 @@ def test_end_of_the_application_ends_the_server_with_its_status(
 ) -> None:
     with running(tmp_path, application) as run:
         held = run.push_path("/held")
-        application.saw(event="asked", path="/held")
+        application.wait_for_event(event="asked", path="/held")
         run.push_path("/exit/3")
 
         assert run.status() == 3
@@ -410,7 +402,7 @@ def test_end_of_the_application_ends_the_server_with_its_status(
         pytest.param("exit 0", id="status 0"),
     ],
 )
-def test_application_that_ends_by_the_signal_that_stops_it_has_ended_well(
+def test_application_that_ends_by_the_stop_signal_is_a_success(
     tmp_path: Path, application: Application, number: signal.Signals, program: str
 ) -> None:
     script = (
@@ -445,14 +437,14 @@ def test_signal_by_which_another_program_ends_the_application_is_in_the_status(
 
 
 @pytest.mark.parametrize("status", [0, 3, 143])
-def test_status_with_which_the_application_ends_by_itself_is_kept(
+def test_exit_status_of_the_application_is_kept(
     tmp_path: Path, application: Application, status: int
 ) -> None:
     with running(tmp_path, application, command=["sh", "-c", f"exit {status}"]) as run:
         assert run.status() == status
 
 
-def test_application_that_gets_the_signal_together_with_the_server_has_ended_well(
+def test_application_that_gets_the_signal_with_the_server_is_a_success(
     tmp_path: Path, application: Application
 ) -> None:
     with (
@@ -469,9 +461,9 @@ def test_application_that_gets_the_signal_together_with_the_server_has_ended_wel
             "the delivery",
         )
         run.signal(signal.SIGTERM)
-        run.says(" stopping .*in_flight=1")
+        run.wait_for_line(" stopping .*in_flight=1")
         os.kill(pid, signal.SIGTERM)
-        run.says("application ended")
+        run.wait_for_line("application ended")
         release.set()
 
         assert run.status() == 0
@@ -481,44 +473,41 @@ def test_application_ends_when_the_server_is_killed(
     tmp_path: Path, application: Application
 ) -> None:
     with running(tmp_path, application) as run:
-        application.saw(event="asked")
+        application.wait_for_event(event="asked")
 
         run.kill()
 
-        application.saw(event="signal", name="SIGTERM")
-        is_gone(application.saw(event="started")["pid"])
+        application.wait_for_event(event="signal", name="SIGTERM")
+        is_gone(application.wait_for_event(event="started")["pid"])
 
 
-def test_what_a_shell_leaves_behind_is_ended_too(tmp_path: Path, application: Application) -> None:
+def test_processes_that_a_shell_leaves_behind_are_ended_too(
+    tmp_path: Path, application: Application
+) -> None:
     line = f"{shlex.join(application.command)}; true"
     with running(tmp_path, application, command=["sh", "-c", line]) as run:
-        application.saw(event="asked")
+        application.wait_for_event(event="asked")
 
         assert run.stop() == 0
         assert application.signals() == ["SIGTERM"]
-        assert not _is_running(application.saw(event="started")["pid"])
-
-
-# Signals
+        assert not _is_running(application.wait_for_event(event="started")["pid"])
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"])
-def test_signals_that_are_not_to_end_it_are_passed_on(
-    tmp_path: Path, application: Application, name: str
-) -> None:
+def test_other_signals_are_passed_on(tmp_path: Path, application: Application, name: str) -> None:
     with running(tmp_path, application) as run:
-        application.saw(event="asked")
+        application.wait_for_event(event="asked")
 
         run.signal(signal.Signals[name])
 
-        application.saw(event="signal", name=name)
+        application.wait_for_event(event="signal", name=name)
         assert run.stop() == 0
     assert application.signals() == [name, "SIGTERM"]
 
 
 @contextmanager
 def in_terminal(run: Run) -> Iterator[subprocess.Popen[bytes]]:
-    """Run it in a terminal, whose keyboard is the process's standard input."""
+    """Run a command in a terminal, whose keyboard is the process's standard input."""
     code = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
     with run.log.open("ab") as log:
         terminal = subprocess.Popen(
@@ -540,13 +529,13 @@ def test_ctrl_c_in_a_terminal_reaches_the_application_once_and_after_the_attempt
 ) -> None:
     run = Run(tmp_path / "data", application.command, "--base-url", application.url)
     with in_terminal(run) as terminal:
-        application.saw(event="asked")
+        application.wait_for_event(event="asked")
         run.push_path("/held")
-        application.saw(event="asked", path="/held")
+        application.wait_for_event(event="asked", path="/held")
         assert terminal.stdin is not None
         terminal.stdin.write(b"\x03")
         terminal.stdin.flush()
-        run.says(" stopping ")
+        run.wait_for_line(" stopping ")
         assert application.signals() == []
 
         application.put("release")
@@ -555,34 +544,31 @@ def test_ctrl_c_in_a_terminal_reaches_the_application_once_and_after_the_attempt
     assert application.signals() == ["SIGINT"]
 
 
-def test_end_of_the_terminal_ends_both(tmp_path: Path, application: Application) -> None:
+def test_closed_terminal_ends_both(tmp_path: Path, application: Application) -> None:
     run = Run(tmp_path / "data", application.command, "--base-url", application.url)
     with in_terminal(run) as terminal:
-        application.saw(event="asked")
+        application.wait_for_event(event="asked")
 
         terminal.kill()
 
-        application.saw(event="signal", name="SIGTERM")
-        is_gone(application.saw(event="started")["pid"])
+        application.wait_for_event(event="signal", name="SIGTERM")
+        is_gone(application.wait_for_event(event="started")["pid"])
 
 
-# A second process
-
-
-def test_tasks_go_to_the_second_process_alone(tmp_path: Path, application: Application) -> None:
+def test_tasks_go_only_to_the_second_process(tmp_path: Path, application: Application) -> None:
     tasks = Application(tmp_path / "tasks")
     flags = ("--tasks", shlex.join(tasks.command), "--base-url", tasks.url)
     with running(tmp_path, application, *flags) as run:
-        application.saw(event="started")
+        application.wait_for_event(event="started")
         run.push_path("/slow")
-        tasks.saw(event="answered", path="/slow")
+        tasks.wait_for_event(event="answered", path="/slow")
 
         assert run.stop() == 0
     assert application.paths() == []
     assert (application.signals(), tasks.signals()) == (["SIGTERM"], ["SIGTERM"])
 
 
-def test_end_of_the_second_process_ends_all_with_its_status(
+def test_end_of_the_second_process_ends_all_processes_with_its_status(
     tmp_path: Path, application: Application
 ) -> None:
     tasks = Application(tmp_path / "tasks")
@@ -594,7 +580,7 @@ def test_end_of_the_second_process_ends_all_with_its_status(
     assert application.signals() == ["SIGTERM"]
 
 
-def test_status_of_the_process_that_ended_first_outlives_a_signal(
+def test_status_of_the_process_that_ended_first_is_kept_after_a_signal(
     tmp_path: Path, application: Application
 ) -> None:
     tasks = Application(tmp_path / "tasks")
@@ -603,7 +589,7 @@ def test_status_of_the_process_that_ended_first_outlives_a_signal(
         run.push(f"{receiver.url}/held")
         wait_until(lambda: receiver.deliveries, bool, "the delivery")
         run.push_path("/exit/4")
-        run.says("application for tasks ended")
+        run.wait_for_line("application for tasks ended")
 
         run.signal(signal.SIGTERM)
 

@@ -45,7 +45,7 @@ class AnyPortRun(Run):
 
 @contextlib.contextmanager
 def default_port_in_use() -> Iterator[None]:
-    """Listen on 7991, unless something does already."""
+    """Listen on 7991, unless another process does already."""
     with socket.socket() as other:
         with contextlib.suppress(OSError):
             other.bind(("127.0.0.1", 7991))
@@ -96,22 +96,22 @@ def test_run_refuses_to_start_where_another_program_listens(tmp_path: Path) -> N
     assert stranger.deliveries == []
 
 
-def test_program_that_listens_in_the_place_of_the_application_gets_nothing(
+def test_other_program_at_the_applications_address_gets_nothing(
     tmp_path: Path,
 ) -> None:
     port = free_port()
     folder = tmp_path / "bin"
     folder.mkdir()
-    program = folder / "gunicorn"  # a known name; this one waits for ever
+    program = folder / "gunicorn"  # a known name; this one waits forever
     program.write_text("#!/bin/sh\nexec sleep 1000\n")
     program.chmod(0o755)
     run = Run(tmp_path / "data", [str(program), "-b", f"127.0.0.1:{port}", "app:app"])
     try:
         run.start()
-        run.says("application started")  # before that, run itself refuses the address
+        run.wait_for_line("application started")  # before that, run itself refuses the address
         with receiving(port=port) as stranger:
             run.push_path("/welcome")
-            run.says("another program listens in place of the application")
+            run.wait_for_line("another program listens in place of the application")
             assert stranger.deliveries == []
         run.stop()
     finally:
@@ -141,7 +141,7 @@ def slow_to_end(folder: Path, port: int, release: Path) -> list[str]:
 
 
 @contextmanager
-def run_after_a_killed_one(folder: Path) -> Iterator[tuple[Run, Path]]:
+def run_after_a_kill(folder: Path) -> Iterator[tuple[Run, Path]]:
     """Start ``run`` again after a kill; yield it and the file that ends the first application."""
     port, release = free_port(), folder / "release"
     run = Run(folder / "data", slow_to_end(folder, port, release))
@@ -150,7 +150,7 @@ def run_after_a_killed_one(folder: Path) -> Iterator[tuple[Run, Path]]:
         wait_until(lambda: is_taken("127.0.0.1", port), bool, "the application to listen")
         run.kill()
         run.start()
-        run.says("waiting for the application of an earlier run to end .*limit=45")
+        run.wait_for_line("waiting for the application of an earlier run to end .*limit=45")
         yield run, release
     finally:
         release.touch()
@@ -158,7 +158,7 @@ def run_after_a_killed_one(folder: Path) -> Iterator[tuple[Run, Path]]:
 
 
 def test_run_waits_for_the_application_of_a_killed_run_to_end(tmp_path: Path) -> None:
-    with run_after_a_killed_one(tmp_path) as (run, release):
+    with run_after_a_kill(tmp_path) as (run, release):
         release.touch()
         starts = wait_until(
             lambda: run.logged("application started"),
@@ -171,7 +171,7 @@ def test_run_waits_for_the_application_of_a_killed_run_to_end(tmp_path: Path) ->
 
 
 def test_run_that_waits_for_an_earlier_application_can_be_stopped(tmp_path: Path) -> None:
-    with run_after_a_killed_one(tmp_path) as (run, _):
+    with run_after_a_kill(tmp_path) as (run, _):
         assert run.stop() == 0
         assert len(run.logged("application started")) == 1
 
@@ -184,7 +184,7 @@ def test_command_that_listens_at_another_port_than_the_base_url_is_warned_about(
     run = Run(tmp_path / "data", flask_command(tmp_path, port), "--base-url", url)
     try:
         run.start()
-        run.says(
+        run.wait_for_line(
             " warning .*the command listens at another port than base_url"
             f" url=http://127.0.0.1:{port} base_url={url} advice="
         )
@@ -193,7 +193,7 @@ def test_command_that_listens_at_another_port_than_the_base_url_is_warned_about(
         run.close()
 
 
-def test_other_name_of_the_address_of_the_command_is_no_reason_for_a_warning(
+def test_other_name_of_the_same_address_causes_no_warning(
     tmp_path: Path,
 ) -> None:
     port = free_port()
@@ -201,7 +201,7 @@ def test_other_name_of_the_address_of_the_command_is_no_reason_for_a_warning(
     run = Run(tmp_path / "data", flask_command(tmp_path, port), "--base-url", url)
     try:
         run.start()
-        run.says("application answers")
+        run.wait_for_line("application answers")
 
         assert not run.logged("than base_url")
         run.stop()
@@ -209,7 +209,7 @@ def test_other_name_of_the_address_of_the_command_is_no_reason_for_a_warning(
         run.close()
 
 
-def test_base_url_that_leads_to_a_proxy_is_used_with_a_warning(tmp_path: Path) -> None:
+def test_base_url_of_a_proxy_is_used_with_a_warning(tmp_path: Path) -> None:
     with receiving() as proxy:
         url = proxy.url.replace("//", "//user:password@")
         run = Run(tmp_path / "data", ["sleep", "1000"], "--base-url", url)

@@ -1,4 +1,4 @@
-"""``poussetaches run`` with the server that most Flask applications have in production."""
+"""``poussetaches run`` with gunicorn, the usual server of Flask applications."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_website_pushes_and_the_second_process_runs_its_tasks(tmp_path: Path) ->
     run = Run(tmp_path / "data", [*gunicorn, "--bind", f"127.0.0.1:{website}"], "--tasks", second)
     try:
         run.start()
-        run.says("application answers")
+        run.wait_for_line("application answers")
         status, task_id = get(website)
 
         def attempts() -> list[dict[str, str]]:
@@ -93,7 +93,9 @@ def test_slots_of_queues_in_the_code_are_compared_with_the_threads(
     run = Run(tmp_path / "data", [*command, "--bind", address, "app:app"])
     try:
         run.start()
-        run.says(f"tasks can occupy every worker of the application workers=8 slots={slots} ")
+        run.wait_for_line(
+            f"tasks can occupy every worker of the application workers=8 slots={slots} "
+        )
         run.stop()
     finally:
         run.close()

@@ -1,4 +1,4 @@
-"""No secret is in anything that our processes say: their output is looked through."""
+"""No secret is in the output of our processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READ_TOKEN = "readtoken-77d1a90c"
 AUTH_KEY = "authkey-c41e8a3d"
 SIGNING = ["signingsecret-new-e07b", "signingsecret-old-19aa"]
 ALERT_WORDS = ["alertuser-b2", "alertpass-4d", "alertpath-93fe"]
-# Of tasks: stored and sent, and never said.
+# Of tasks: stored and sent, but never shown.
 AUTHORIZATION = "taskauthorization-d81f"
 COOKIE = "taskcookie-3c6b"
 OWN_HEADER = "taskownheader-8e52"
@@ -46,20 +46,20 @@ HEADERS = {"Authorization": f"Bearer {AUTHORIZATION}", "Cookie": COOKIE, "X-Own"
 
 
 def in_any_form(secret: str) -> list[str]:
-    """Return a secret as it is, and as base64 at each place that it can have within a text."""
+    """Return a secret in plain text, and as base64 at all three byte alignments."""
     text = secret.encode()
     encoded = [base64.b64encode(b"x" * shift + text) for shift in range(3)]
-    # Without the characters that depend on what is around it.
+    # Without the characters that depend on the bytes around it.
     return [secret, *(code.decode()[4 if shift else 0 : -4] for shift, code in enumerate(encoded))]
 
 
-def said_in(text: str) -> list[str]:
-    """Return the secrets that a text holds."""
+def secrets_in(text: str) -> list[str]:
+    """Return the secrets in a text."""
     return [secret for secret in NEVER_SAID if any(form in text for form in in_any_form(secret))]
 
 
-class Everything:
-    """Makes requests, and keeps all that was answered."""
+class Recorder:
+    """Sends requests, and records all answers."""
 
     def __init__(self, server: Server) -> None:
         self._client = Client(server)
@@ -122,8 +122,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 def use(server: Server, receiver: Receiver) -> str:
-    """Do much of what can be done, and much that fails; return all that was answered."""
-    everything = Everything(server)
+    """Send many requests that succeed and many that fail; return all answers."""
+    everything = Recorder(server)
     ask = everything.ask
     push(everything, receiver)
     task = {"url": receiver.url + "/fails", "headers": HEADERS, "retry": {"max_attempts": 1}}
@@ -142,8 +142,8 @@ def use(server: Server, receiver: Receiver) -> str:
     return everything.text
 
 
-def push(everything: Everything, receiver: Receiver) -> None:
-    """Push in every way, to receivers good and bad."""
+def push(everything: Recorder, receiver: Receiver) -> None:
+    """Push in every way, to working and failing receivers."""
     payload = base64.b64encode(b"{}").decode()
     everything.ask("POST", "/", {"url": receiver.url, "payload": payload})
     away = f"http://127.0.0.1:{free_port()}/"
@@ -153,8 +153,8 @@ def push(everything: Everything, receiver: Receiver) -> None:
         everything.ask("POST", "/v1/tasks/batch", {"tasks": [task, task]})
 
 
-def misuse(everything: Everything, receiver: Receiver, task_id: str) -> None:
-    """Send what is refused, with secrets in it."""
+def misuse(everything: Recorder, receiver: Receiver, task_id: str) -> None:
+    """Send requests with secrets that are refused."""
     ask, url = everything.ask, receiver.url
     ask("GET", "/v1/tasks", token=WRONG_TOKEN)
     ask("POST", "/v1/tasks", {"url": url}, token=READ_TOKEN)
@@ -198,7 +198,7 @@ def events_of(server: Server) -> str:
 
 
 def arguments_of_children() -> str:
-    """Return the command lines of all processes that we started, and of theirs."""
+    """Return the command lines of all our descendant processes."""
     found = ""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -221,11 +221,13 @@ def is_below(process: int, ancestor: int) -> bool:
 def test_secret_would_be_found_in_any_form() -> None:
     credentials = base64.b64encode(f"dev:{API_TOKEN}".encode()).decode()
 
-    assert said_in(f"Bearer {AUTH_KEY}, Basic {credentials}") == [API_TOKEN, AUTH_KEY]
+    assert secrets_in(f"Bearer {AUTH_KEY}, Basic {credentials}") == [API_TOKEN, AUTH_KEY]
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_no_secret_is_said(tmp_path: Path, receiver: Receiver, log_format: str) -> None:
+def test_no_secret_is_in_answers_or_logs(
+    tmp_path: Path, receiver: Receiver, log_format: str
+) -> None:
     flags = ("--log-level", "debug", "--log-format", log_format, "--secret-header", "X-Own")
     env = environment(f"http://127.0.0.1:{free_port()}")
     with serving(tmp_path / "data", *flags, env=env) as server:
@@ -241,7 +243,7 @@ def test_no_secret_is_said(tmp_path: Path, receiver: Receiver, log_format: str) 
     assert answers.count('"***"') > 5
     assert "the key was ***, or ***" in answers
     for text in (answers, events, arguments, log):
-        assert said_in(text) == []
+        assert secrets_in(text) == []
 
 
 def test_secrets_of_the_server_are_not_stored(tmp_path: Path, receiver: Receiver) -> None:
@@ -258,11 +260,11 @@ def test_secrets_of_the_server_are_not_stored(tmp_path: Path, receiver: Receiver
 @pytest.mark.parametrize(
     "words", [("--help",), ("serve", "--help"), ("run", "--help"), ("check", "--help")]
 )
-def test_help_says_no_secret(words: tuple[str, ...]) -> None:
+def test_help_shows_no_secret(words: tuple[str, ...]) -> None:
     done = ended(*words, env=environment("http://127.0.0.1:9"))
 
     assert done.returncode == 0
-    assert said_in(done.stdout + done.stderr) == []
+    assert secrets_in(done.stdout + done.stderr) == []
 
 
 @pytest.mark.parametrize(
@@ -288,12 +290,12 @@ def test_help_says_no_secret(words: tuple[str, ...]) -> None:
         pytest.param({"POUSSETACHES_API_TOKEN_FILE": "/nowhere"}, id="file that is not there"),
     ],
 )
-def test_refusal_to_start_says_no_secret(tmp_path: Path, env: dict[str, str]) -> None:
+def test_refusal_to_start_shows_no_secret(tmp_path: Path, env: dict[str, str]) -> None:
     done = ended("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), env=env)
 
     assert done.returncode == 2
     assert done.stderr.startswith("poussetaches: ")
-    assert said_in(done.stdout + done.stderr) == []
+    assert secrets_in(done.stdout + done.stderr) == []
 
 
 def test_secrets_have_no_flag() -> None:
@@ -303,10 +305,10 @@ def test_secrets_have_no_flag() -> None:
 
             assert done.returncode == 2
             assert f"--{flag}: secrets have no option" in done.stderr
-            assert said_in(done.stdout + done.stderr) == []
+            assert secrets_in(done.stdout + done.stderr) == []
 
 
-def test_check_says_no_secret(tmp_path: Path, receiver: Receiver) -> None:
+def test_check_shows_no_secret(tmp_path: Path, receiver: Receiver) -> None:
     with serving(tmp_path / "data", env=environment(receiver.url)) as server:
         said = ""
         for token in (API_TOKEN, READ_TOKEN, WRONG_TOKEN):
@@ -317,11 +319,11 @@ def test_check_says_no_secret(tmp_path: Path, receiver: Receiver) -> None:
             said += done.stdout + done.stderr
 
     assert len(said.splitlines()) >= 3
-    assert said_in(said) == []
+    assert secrets_in(said) == []
 
 
-def test_run_hands_the_key_over_by_the_environment_alone(tmp_path: Path) -> None:
-    """The application's command line, which everybody may list, shows nothing."""
+def test_run_passes_the_key_only_in_the_environment(tmp_path: Path) -> None:
+    """The application's command line, which all users can list, has no secret."""
     folder, port = tmp_path / "application", free_port()
     folder.mkdir()
     script = Path(__file__).with_name("application.py")
@@ -352,5 +354,5 @@ def test_run_hands_the_key_over_by_the_environment_alone(tmp_path: Path) -> None
 
     assert AUTH_KEY in json.dumps(started)
     assert str(script) in arguments
-    assert said_in(arguments) == []
-    assert said_in(log.read_text()) == []
+    assert secrets_in(arguments) == []
+    assert secrets_in(log.read_text()) == []

@@ -1,4 +1,4 @@
-"""``poussetaches serve`` as a process: how it starts, stops, and refuses to start."""
+"""``poussetaches serve`` as a process: its start, its stop, and refusals to start."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.acceptance.harness import (
 
 
 def refused(data_dir: Path, *flags: str) -> str:
-    """Start a server that cannot start; return the one line it says."""
+    """Start a server that must refuse to start; return its one line of output."""
     ended = subprocess.run(
         [sys.executable, "-m", "poussetaches", "serve", "--data-dir", str(data_dir),
          *(flags or ("--port", str(free_port())))],
@@ -64,7 +64,7 @@ def delivered(receiver: Receiver, count: int) -> None:
 
 
 def connection_count(server: Server) -> int:
-    """Return how many connections to a server are open."""
+    """Return the number of open connections to a server."""
     table = Path("/proc/net/tcp").read_text().splitlines()[1:]
     established, port = "01", f"{server.port:04X}"
     return sum(
@@ -74,7 +74,7 @@ def connection_count(server: Server) -> int:
 
 @contextmanager
 def stopping(server: Server) -> Iterator[Future[int]]:
-    """Ask a server to stop; the future is its exit status."""
+    """Stop a server; the future is its exit status."""
     with ThreadPoolExecutor(1) as pool:
         status = pool.submit(server.stop)
         wait_until(lambda: server.logged(" stopping "), bool, "the server to hear it")
@@ -85,7 +85,7 @@ def stopping(server: Server) -> Iterator[Future[int]]:
 def process(
     data_dir: Path, *flags: str, env: Mapping[str, str] = {}
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server without the port that the harness gives to its own."""
+    """Run a server without the harness's port."""
     log = data_dir.parent / f"{data_dir.name}.log"
     inherited = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
     begun = len(log.read_text()) if log.exists() else 0
@@ -109,7 +109,7 @@ def process(
 
 
 def end(started: subprocess.Popen[bytes]) -> int:
-    """Ask a server to stop; return its exit status."""
+    """Stop a server; return its exit status."""
     started.terminate()
     return started.wait(PATIENCE)
 
@@ -118,9 +118,6 @@ QUICK = {
     "POUSSETACHES_ORIGINAL_MAX_ATTEMPTS": "2",
     "POUSSETACHES_ORIGINAL_MIN_BACKOFF": "0.02",
 }
-
-
-# What keeps it from starting
 
 
 def test_port_in_use_is_named_and_no_data_folder_is_made(tmp_path: Path) -> None:
@@ -168,7 +165,7 @@ def test_this_machines_own_address_needs_no_token(tmp_path: Path, host: str) -> 
         assert end(started) == 0
 
 
-def test_data_folder_of_another_server_is_left_alone(tmp_path: Path) -> None:
+def test_data_folder_of_another_server_is_refused(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with serving(data_dir) as server:
         said = refused(data_dir)
@@ -178,7 +175,7 @@ def test_data_folder_of_another_server_is_left_alone(tmp_path: Path) -> None:
     assert "in use" in said
 
 
-def test_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_data_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
 
     said = refused(tmp_path / "file" / "data")
@@ -186,7 +183,7 @@ def test_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "file" / "data") in said
 
 
-def test_data_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
+def test_data_of_a_newer_version_is_refused_and_not_changed(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with serving(data_dir) as server:
         server.push("http://app/", delay=5)
@@ -206,7 +203,7 @@ def test_data_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"not a database at all " * 500, b"SQLite format 3\0" + b"\xff" * 8176]
 )
-def test_damaged_database_is_named_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+def test_damaged_database_is_named_and_not_changed(tmp_path: Path, content: bytes) -> None:
     database = tmp_path / "data" / "tasks.db"
     database.parent.mkdir()
     database.write_bytes(content)
@@ -216,9 +213,6 @@ def test_damaged_database_is_named_and_left_as_it_is(tmp_path: Path, content: by
     assert str(database) in said
     assert "damaged" in said
     assert database.read_bytes() == content
-
-
-# The Unix socket
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -236,7 +230,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def status_over(path: Path) -> object:
-    """Return the server's status, asked for over its Unix socket."""
+    """Return the status of a request over the Unix socket."""
     with closing(UnixConnection(path)) as connection:
         connection.request("GET", "/")
         response = connection.getresponse()
@@ -245,7 +239,7 @@ def status_over(path: Path) -> object:
 
 @pytest.fixture
 def socket_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Paths of sockets are short: a test's own folder may be too deep.
+    # Paths of sockets are limited to 107 bytes: a test's own folder may be too deep.
     return tmp_path_factory.mktemp("s") / "p.sock"
 
 
@@ -267,7 +261,7 @@ def test_unix_socket_is_served_and_removed_at_the_end(tmp_path: Path, socket_pat
         ({"Host": "tasks.example"}, (421, 201)),
     ],
 )
-def test_unix_socket_is_no_way_in_for_web_pages(
+def test_unix_socket_refuses_web_pages(
     tmp_path: Path,
     socket_path: Path,
     env: dict[str, str],
@@ -294,7 +288,7 @@ def test_abandoned_unix_socket_is_replaced(tmp_path: Path, socket_path: Path) ->
         assert status_over(socket_path) == {"paused": False, "in_flight": 0}
 
 
-def test_unix_socket_of_another_server_is_left_alone(tmp_path: Path, socket_path: Path) -> None:
+def test_unix_socket_of_another_server_is_not_replaced(tmp_path: Path, socket_path: Path) -> None:
     with process(tmp_path / "data", "--uds", str(socket_path)):
         said = refused(tmp_path / "other", "--uds", str(socket_path))
 
@@ -302,7 +296,7 @@ def test_unix_socket_of_another_server_is_left_alone(tmp_path: Path, socket_path
         assert status_over(socket_path) == {"paused": False, "in_flight": 0}
 
 
-def test_file_in_the_place_of_the_unix_socket_is_left_alone(
+def test_file_at_the_path_of_the_unix_socket_is_not_replaced(
     tmp_path: Path, socket_path: Path
 ) -> None:
     socket_path.write_text("precious")
@@ -312,9 +306,6 @@ def test_file_in_the_place_of_the_unix_socket_is_left_alone(
     assert str(socket_path) in said
     assert socket_path.read_text() == "precious"
     assert not (tmp_path / "data").exists()
-
-
-# Stopping
 
 
 def test_stop_of_an_idle_server_is_clean(tmp_path: Path) -> None:
@@ -363,7 +354,7 @@ def test_handler_can_push_while_the_server_stops(tmp_path: Path) -> None:
             server.close()
 
 
-def test_attempt_that_outlasts_the_drain_timeout_is_made_again(tmp_path: Path) -> None:
+def test_attempt_longer_than_the_drain_timeout_is_repeated(tmp_path: Path) -> None:
     with (
         holding() as (receiver, release),
         serving(tmp_path / "data", "--drain-timeout", "0.1") as server,
@@ -381,7 +372,7 @@ def test_attempt_that_outlasts_the_drain_timeout_is_made_again(tmp_path: Path) -
     assert len({found.headers["poussetaches-request-id"] for found in receiver.deliveries}) == 2
 
 
-def test_closed_terminal_stops_the_server_as_sigterm_does(tmp_path: Path) -> None:
+def test_closed_terminal_stops_the_server_like_sigterm(tmp_path: Path) -> None:
     with holding() as (receiver, release), serving(tmp_path / "data") as server:
         held = server.push(f"{receiver.url}/held")
         delivered(receiver, 1)
@@ -446,7 +437,7 @@ def test_second_signal_ends_attempts_at_once(tmp_path: Path, number: signal.Sign
         assert tries_of(server, "success", held) == 1
 
 
-def test_requests_that_wait_end_when_the_server_stops(tmp_path: Path) -> None:
+def test_waiting_requests_end_when_the_server_stops(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server, ThreadPoolExecutor(1) as pool:
         pushed = json.dumps({"url": "http://127.0.0.1:9/", "delay": 3600}).encode()
         task_id = server.request("POST", "/v1/tasks", pushed).json["id"]
@@ -460,13 +451,10 @@ def test_requests_that_wait_end_when_the_server_stops(tmp_path: Path) -> None:
 
             assert server.stop() == 0
 
-            # uvicorn would give them five seconds, and then break them off.
+            # uvicorn would wait five seconds for them, and then cut them off.
             assert time.monotonic() - began < 4
             assert (waiting.result().status, waiting.result().json["state"]) == (200, "waiting")
             events.read()  # comes to its end
-
-
-# The pause
 
 
 def test_start_paused_delivers_nothing_before_resume(tmp_path: Path) -> None:
@@ -498,11 +486,8 @@ def test_pause_survives_a_restart(tmp_path: Path) -> None:
         assert server.request("GET", "/").json["paused"] is False
 
 
-# What it tells
-
-
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_server_that_is_well_says_so(tmp_path: Path, path: str) -> None:
+def test_healthy_server_answers_200(tmp_path: Path, path: str) -> None:
     with serving(tmp_path / "data") as server:
         answer = server.request("GET", path)
 
@@ -516,7 +501,7 @@ def test_key_is_sent_to_the_application(tmp_path: Path) -> None:
     assert receiver.deliveries[0].headers["poussetaches-auth-key"] == KEY
 
 
-def test_json_log_is_json_in_every_line_and_holds_no_payload_and_no_key(tmp_path: Path) -> None:
+def test_json_log_is_json_in_every_line_and_has_no_payload_and_no_key(tmp_path: Path) -> None:
     payload = b"a private matter"
     server = Server(tmp_path / "data")
     flags = ("--port", str(server.port), "--log-format", "json", "--log-level", "debug")

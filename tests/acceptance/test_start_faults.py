@@ -25,7 +25,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a killed server: every file of a data folder is in it."""
+    """Return the folder of a killed server, which has every file of a data folder."""
     data = tmp_path_factory.mktemp("killed") / "data"
     with serving(data, "--start-paused") as server:
         server.push("http://127.0.0.1:9/")
@@ -100,7 +100,7 @@ def test_file_of_another_user_is_named(data: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, "tasks.db-shm"])
-def test_folder_in_the_place_of_a_file_is_named(data: Path, name: str) -> None:
+def test_folder_at_the_path_of_a_file_is_named(data: Path, name: str) -> None:
     (data / name).unlink()
     (data / name).mkdir()
 
@@ -109,7 +109,7 @@ def test_folder_in_the_place_of_a_file_is_named(data: Path, name: str) -> None:
     assert str(data if name == "lock" else data / name) in said
 
 
-def test_named_pipe_in_the_place_of_the_database_is_refused(data: Path) -> None:
+def test_named_pipe_at_the_path_of_the_database_is_refused(data: Path) -> None:
     """Opening it would block until another process writes to it."""
     (data / "tasks.db").unlink()
     os.mkfifo(data / "tasks.db")
@@ -117,7 +117,7 @@ def test_named_pipe_in_the_place_of_the_database_is_refused(data: Path) -> None:
     assert "it is not a regular file" in refusal(data)
 
 
-def test_index_that_cannot_be_written_is_not_called_a_full_disk(data: Path) -> None:
+def test_index_that_cannot_be_written_is_not_reported_as_a_full_disk(data: Path) -> None:
     (data / "tasks.db-shm").unlink()
     before = content_of(data)
 
@@ -129,7 +129,7 @@ def test_index_that_cannot_be_written_is_not_called_a_full_disk(data: Path) -> N
     assert [name for name in before if after[name] != before[name]] == ["lock"]
 
 
-def test_reserve_that_cannot_be_claimed_is_no_full_disk(data: Path) -> None:
+def test_reserve_that_cannot_be_allocated_is_not_reported_as_a_full_disk(data: Path) -> None:
     (data / "reserve").unlink()
     (data / "reserve").mkdir()
 

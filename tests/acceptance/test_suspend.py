@@ -1,4 +1,4 @@
-"""A server that stands still for a while, as on a machine that sleeps, and goes on."""
+"""A server that is suspended for a while, as with its machine, and resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def push(server: Server, url: str, **fields: object) -> str:
     return id
 
 
-def test_server_that_was_suspended_delivers_what_fell_due_soon_after_and_once(
+def test_suspended_server_soon_delivers_tasks_that_fell_due_once(
     tmp_path: Path,
 ) -> None:
     opened = threading.Event()
@@ -68,14 +68,14 @@ def test_server_that_was_suspended_delivers_what_fell_due_soon_after_and_once(
     "flags",
     [
         pytest.param([], id="any target"),
-        # The name is resolved here, and the connection made to an address that was checked.
+        # The server resolves the name, and connects to a checked address.
         pytest.param(
             ["--allow-target", "127.0.0.0/8", "--allow-target", "[::1]"],
             id="target allowed by its address",
         ),
     ],
 )
-def test_answer_that_came_while_the_server_was_suspended_is_taken(
+def test_answer_that_arrived_while_the_server_was_suspended_counts(
     tmp_path: Path, flags: list[str]
 ) -> None:
     opened = threading.Event()

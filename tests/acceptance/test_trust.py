@@ -1,4 +1,4 @@
-"""Without certificate authorities the server starts; only attempts over https fail."""
+"""Without certificate authorities, the server starts, and only attempts over https fail."""
 
 from __future__ import annotations
 

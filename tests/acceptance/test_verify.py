@@ -1,4 +1,4 @@
-"""``poussetaches verify`` by the command line."""
+"""``poussetaches verify`` as a command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_folder_is_verified_beside_its_server_and_after_its_crash(tmp_path: Path
     assert "did not stop in order" in report["notes"][0]
 
 
-def test_server_refuses_a_file_that_was_cut_short_after_a_kill_and_leaves_it(
+def test_server_refuses_a_file_truncated_after_a_kill_and_does_not_change_it(
     tmp_path: Path,
 ) -> None:
     database = tmp_path / "data" / "tasks.db"
@@ -51,14 +51,14 @@ def test_server_refuses_a_file_that_was_cut_short_after_a_kill_and_leaves_it(
     assert database.read_bytes() == before
 
 
-def test_what_cannot_be_looked_at_exits_2(tmp_path: Path) -> None:
+def test_unreadable_folder_exits_2(tmp_path: Path) -> None:
     result = ended("verify", tmp_path)
 
     assert result.returncode == 2
     assert result.stderr.startswith("poussetaches: ")
 
 
-def test_crash_test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
+def test_crash_test_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     result = ended("verify", tmp_path, "--crash-test")
@@ -67,7 +67,7 @@ def test_crash_test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> Non
     assert "is not empty" in result.stderr
 
 
-def test_crash_test_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+def test_crash_test_at_the_path_of_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     result = ended("verify", tmp_path / "file", "--crash-test")
@@ -79,7 +79,7 @@ def test_crash_test_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_crash_test_whose_files_cannot_be_made_is_refused() -> None:
+def test_crash_test_whose_files_cannot_be_created_is_refused() -> None:
     result = ended("verify", "/proc/data", "--crash-test", "--kills", 1, "--seconds", 1)
 
     assert result.returncode == 1
@@ -89,7 +89,7 @@ def test_crash_test_whose_files_cannot_be_made_is_refused() -> None:
     )
 
 
-def test_crash_test_gives_an_account_of_all_tasks(tmp_path: Path) -> None:
+def test_crash_test_reports_all_tasks(tmp_path: Path) -> None:
     result = ended("verify", tmp_path / "data", "--crash-test", "--kills", 2, "--seconds", 1)
 
     assert result.returncode == 0, result

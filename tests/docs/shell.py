@@ -72,10 +72,10 @@ def running(script: str, folder: Path, variables: Mapping[str, str]) -> Iterator
         **os.environ,
         "no_proxy": "127.0.0.1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONUNBUFFERED": "",  # a line is written in one go, not between others' words
+        "PYTHONUNBUFFERED": "",  # written at once, so that no other output is mixed in
         **variables,
     }
-    # Apart: curl draws its progress in the middle of whatever comes.
+    # Apart: curl mixes its progress with other output.
     with (folder / "log").open("wb") as log, (folder / "errors").open("wb") as errors:
         process = subprocess.Popen(
             [bash(), "-c", script],

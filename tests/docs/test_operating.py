@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from poussetaches.api.monitoring_routes import Liveness
-from tests.acceptance.harness import NOBODY, serving
+from tests.acceptance.harness import CLOSED_PORT, serving
 from tests.docs.shell import ROOT, code_blocks, run
 from tests.docs.test_protocol_tables import fields_of, table
 
@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "poussetaches"
 
 def test_commands_run(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        server.push(NOBODY)
+        server.push(CLOSED_PORT)
         for commands in code_blocks(PAGE, "sh"):
             run(commands, server=server.url, application="")
 

@@ -1,4 +1,4 @@
-"""Bodies that are read as they come: batches in lines, and the original's pushes."""
+"""Bodies that are parsed while they arrive: batches in lines, and the original's pushes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ originals = st.dictionaries(
 
 
 class Fuzzed:
-    """A service without a disk, and the loop that it lives on."""
+    """A service without a disk, and its event loop."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
@@ -67,14 +67,14 @@ def fuzzed() -> Iterator[Fuzzed]:
 
 
 def cut(content: bytes, places: set[int]) -> list[bytes]:
-    """Return bytes in pieces."""
+    """Return bytes, split into pieces."""
     ends = [0, *sorted(place for place in places if place < len(content)), len(content)]
     return [content[start:end] for start, end in pairwise(ends)]
 
 
 @given(st.lists(lines, max_size=6), st.sets(st.integers(0, 300), max_size=5))
 @example([b'{"url": "http://app.test/"}'] * 2, {3, 27, 28})
-def test_batch_in_lines_is_taken_or_refused_wherever_it_is_cut(
+def test_batch_in_lines_is_accepted_or_refused_wherever_it_is_split(
     fuzzed: Fuzzed, lines: list[bytes], places: set[int]
 ) -> None:
     content = b"\n".join(lines)
@@ -83,7 +83,7 @@ def test_batch_in_lines_is_taken_or_refused_wherever_it_is_cut(
     in_pieces = fuzzed.post("/v1/tasks/batch", cut(content, places), LINES)
 
     assert whole.status in TAKEN_OR_REFUSED | {409}
-    # The second time a key stands for a task that is there.
+    # At the second push, the key belongs to an existing task.
     assert (in_pieces.status, in_pieces.json.get("detail")) == (
         whole.status,
         whole.json.get("detail"),
@@ -94,7 +94,7 @@ def test_batch_in_lines_is_taken_or_refused_wherever_it_is_cut(
 @example(
     json.dumps({"url": "http://app.test/", "payload": base64.b64encode(b"x").decode()}).encode()
 )
-def test_push_as_the_original_takes_it_is_taken_or_refused(fuzzed: Fuzzed, content: bytes) -> None:
+def test_push_in_the_originals_form_is_accepted_or_refused(fuzzed: Fuzzed, content: bytes) -> None:
     answer = fuzzed.post("/", [content], "application/json")
 
     assert answer.status in TAKEN_OR_REFUSED

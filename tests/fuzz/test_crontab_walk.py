@@ -1,4 +1,4 @@
-"""Due times of crontab lines, compared with a walk through time (``tests/slow_crontab.py``)."""
+"""Due times of crontab lines, compared with the slow model of ``tests/slow_crontab.py``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poussetaches.core.local_time import next_due
 from tests.effort import LONG
 from tests.slow_crontab import DAY, MINUTE, SECOND, Line, changes, numbers, utc, walk
 
-# By the first and the last year. The walk goes from 15 January, when no clock is changed.
+# By the first and the last year. The model starts on 15 January, when no clock changes.
 ZONES = {
     "Europe/Berlin": (2026, 2028),
     "Europe/London": (2024, 2026),
@@ -136,7 +136,7 @@ def fields(first: int, last: int) -> st.SearchStrategy[Field]:
 
 
 def any_or(values: st.SearchStrategy[Field], first: int, last: int) -> st.SearchStrategy[Field]:
-    """Return mostly a star, so that lines are due often enough."""
+    """Return a star in most cases, so that lines are due often enough."""
     star = st.just(Field("*", numbers(first, last), is_open=True))
     return st.sampled_from([star, star, values]).flatmap(lambda chosen: chosen)
 
@@ -177,7 +177,7 @@ def lines(draw: st.DrawFn, *, second: bool) -> Line:
 
 @st.composite
 def places(draw: st.DrawFn) -> tuple[str, datetime]:
-    """Return a zone and a moment: one of its changes, or any."""
+    """Return a zone and a moment: a change of its clock, or any other."""
     zone_name = draw(st.sampled_from(list(ZONES)))
     known = changes_of(zone_name)
     days = st.integers(0, 365).map(lambda count: known[0] + count * DAY)

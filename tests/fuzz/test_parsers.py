@@ -1,4 +1,4 @@
-"""What reads texts of others: it returns a value, or raises what it says it raises."""
+"""Parsers of foreign texts return a value or raise their documented exception."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ odd_times = st.sampled_from(
 
 
 def objects_of(kind: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """Return objects whose names a struct knows, and whose values it may not."""
+    """Return objects with known names and arbitrary values."""
     names = [field.encode_name for field in msgspec.structs.fields(kind)]
     values = json_values | odd_times | st.text(max_size=20)
     return st.dictionaries(st.sampled_from(names), values, max_size=6)
 
 
 def texts_of(kind: Any) -> st.SearchStrategy[bytes]:
-    """Return texts in JSON, and bytes that are nearly so."""
+    """Return JSON texts, and bytes that are almost JSON."""
     written = objects_of(kind).map(lambda value: json.dumps(value).encode())
     return (
         written
@@ -75,7 +75,7 @@ def _damaged(parts: tuple[bytes, int, bytes]) -> bytes:
 
 @pytest.mark.parametrize("kind", [TaskFields, TaskChanges, ScheduleFields, FilterFields])
 @given(data=st.data())
-def test_body_is_read_or_refused_in_words(kind: Any, data: st.DataObject) -> None:
+def test_body_is_decoded_or_refused_with_a_reason(kind: Any, data: st.DataObject) -> None:
     try:
         decode(msgspec.json.Decoder(kind), data.draw(texts_of(kind)))
     except Problem as exc:
@@ -85,7 +85,7 @@ def test_body_is_read_or_refused_in_words(kind: Any, data: st.DataObject) -> Non
 
 
 @given(objects_of(TaskFields))
-def test_fields_of_a_task_are_taken_or_refused_by_name(given_: dict[str, Any]) -> None:
+def test_fields_of_a_task_are_accepted_or_refused_by_name(given_: dict[str, Any]) -> None:
     text = json.dumps({"url": "http://a.test/", **given_}).encode()
     try:
         fields = decode(msgspec.json.Decoder(TaskFields), text)
@@ -99,7 +99,7 @@ def test_fields_of_a_task_are_taken_or_refused_by_name(given_: dict[str, Any]) -
 
 
 @given(objects_of(FilterFields))
-def test_filter_is_taken_or_refused_by_name(given_: dict[str, Any]) -> None:
+def test_filter_is_accepted_or_refused_by_name(given_: dict[str, Any]) -> None:
     try:
         decode(msgspec.json.Decoder(FilterFields), json.dumps(given_).encode()).filter()
     except Problem:
@@ -109,7 +109,7 @@ def test_filter_is_taken_or_refused_by_name(given_: dict[str, Any]) -> None:
 
 
 @given(st.text(), st.lists(st.text(max_size=10), max_size=3))
-def test_labels_of_a_filter_are_read_as_they_were_written(value: str, names: list[str]) -> None:
+def test_labels_of_a_filter_are_read_as_written(value: str, names: list[str]) -> None:
     names = [name for name in names if name and ":" not in name]
     fields = FilterFields(label=[f"{name}:{value}" for name in names])
 
@@ -153,7 +153,7 @@ zones = st.sampled_from(["UTC", "Europe/Paris"]) | st.text(max_size=20)
 
 
 @given(cron_fields | durations | st.text(max_size=40), zones)
-def test_expression_comes_later_or_is_refused(cron: str, zone: str) -> None:
+def test_next_occurrence_is_later_or_the_expression_is_refused(cron: str, zone: str) -> None:
     try:
         check_expression(cron, zone)
         found = next_occurrence(cron, anchor=NOW, after=NOW, timezone=zone)
@@ -164,7 +164,7 @@ def test_expression_comes_later_or_is_refused(cron: str, zone: str) -> None:
 
 
 @given(st.text() | st.text().map("http://".__add__) | st.text().map("http://a/".__add__))
-def test_url_is_taken_or_refused(url: str) -> None:
+def test_url_is_accepted_or_refused(url: str) -> None:
     try:
         check_url(url)
     except Invalid as exc:
@@ -175,7 +175,7 @@ def test_url_is_taken_or_refused(url: str) -> None:
 
 
 @given(st.from_regex(r"https?://[a-z0-9.:\[\]-]{1,30}", fullmatch=True))
-def test_origin_leads_where_its_url_does(url: str) -> None:
+def test_origin_is_that_of_its_url(url: str) -> None:
     try:
         target = parse_target(url)
     except Invalid:
@@ -191,7 +191,7 @@ def test_origin_leads_where_its_url_does(url: str) -> None:
         st.sampled_from(["Mon,", "21", "Sep", "2026", "99999", "14:13:20", "GMT", "+9999", "-0"])
     ).map(" ".join)
 )
-def test_time_to_wait_is_read_or_passed_over(value: str) -> None:
+def test_retry_after_is_read_or_ignored(value: str) -> None:
     found = seconds_to_wait(value, now=NOW)
 
     assert found is None or 0 <= found < float("inf")
@@ -204,7 +204,7 @@ requests = st.builds(
 
 
 @given(st.lists(st.binary(min_size=1), min_size=1, max_size=3), requests, requests)
-def test_signature_is_good_for_what_was_signed(
+def test_signature_is_valid_only_for_the_signed_content(
     secrets: list[bytes], request: SignedRequest, other: SignedRequest
 ) -> None:
     signature = sign_request(secrets, request)
@@ -214,11 +214,11 @@ def test_signature_is_good_for_what_was_signed(
     assert signed_body_hash(signature) == request.body_hash
 
 
-any_text = st.text(st.characters(categories=("Cs", "L", "N", "Z")))  # Cs: halves of pairs
+any_text = st.text(st.characters(categories=("Cs", "L", "N", "Z")))  # Cs: surrogates
 
 
 @given(any_text, any_text)
-def test_signature_of_any_text_is_judged(text: str, signature: str) -> None:
+def test_signature_of_any_text_is_accepted_or_refused(text: str, signature: str) -> None:
     request = SignedRequest(text, text, text, text, 1, text)
 
     assert not verify_request([b"secret"], request, signature=signature)
@@ -253,7 +253,7 @@ def test_settings_are_read_or_refused_in_one_line(environ: dict[str, str]) -> No
 
 
 @given(st.text(), st.text() | st.none(), st.integers() | st.none(), st.binary())
-def test_failure_has_its_group_whatever_it_says(
+def test_every_failure_has_a_group(
     path: str, error: str | None, status: int | None, body: bytes
 ) -> None:
     group = group_of(queue="q", url=f"http://a/{path}", status=status, error=error)

@@ -1,4 +1,4 @@
-"""Generated URLs are refused when pushed, or all parsers read them as ours does."""
+"""Generated URLs are refused at the push, or every parser reads them as ours does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from poussetaches.engine.request import Request
 from poussetaches.engine.sender import HttpSender
 from tests.factories import NOW, make_ended, make_task
 
-# Delimiters, characters that NFKC turns into delimiters or removes, and halves of surrogate pairs.
+# Delimiters, characters that NFKC turns into delimiters or removes, and surrogates.
 MARKS = [
     *"[]@:/?#%\\|^{}<>\"'`,;=&+~!$*() \t\r\n\x00\x7f",
     *("\uff20", "\uff0f", "\uff1a", "\uff03", "\uff1f", "\u2100", "\u2048", "\ufe55", "\uff3b"),
@@ -59,7 +59,7 @@ bases = st.sampled_from(["http://base.test", "https://u:p@base.test:1/x/", "http
 @given(urls, bases, pieces)
 @example("//[x", "http://base.test", "")
 @example("http://user:pa[ss@host/", "http://base.test", "")
-def test_url_that_is_pushed_is_read_by_all(url: str, base: str, error: str) -> None:
+def test_pushed_url_is_read_alike_by_all_parsers(url: str, base: str, error: str) -> None:
     try:
         check_url(url)
     except InvalidTask as exc:
@@ -81,7 +81,7 @@ def test_url_that_is_pushed_is_read_by_all(url: str, base: str, error: str) -> N
 @given(urls, pieces)
 @example("http://user:pa[ss@host/", "")
 @example("http://a\uff0fb:secret@host/", "")
-def test_url_that_was_stored_once_is_read_by_all(url: str, error: str) -> None:
+def test_stored_url_is_read_alike_by_all_parsers(url: str, error: str) -> None:
     try:
         check_stored_url(url)
     except InvalidTask:
@@ -95,7 +95,7 @@ def test_url_that_was_stored_once_is_read_by_all(url: str, error: str) -> None:
 
 
 @given(urls)
-def test_whatever_a_url_is_it_has_an_origin_and_a_path(url: str) -> None:
+def test_every_text_has_an_origin_and_a_path(url: str) -> None:
     assert origin_of(url) == "" or origin_of(url).startswith("http")
     assert not {"?", "#"} & set(path_of(url))
     assert common_path(url)
@@ -108,7 +108,7 @@ def test_whatever_a_url_is_it_has_an_origin_and_a_path(url: str) -> None:
 
 
 @given(st.text("sécret[]%@:\uff0f!", min_size=4).map("PW-".__add__), schemes, hosts, paths)
-def test_password_is_in_no_message(secret: str, scheme: str, host: str, path: str) -> None:
+def test_password_is_in_no_error(secret: str, scheme: str, host: str, path: str) -> None:
     url = f"{scheme}user:{secret}@{host}{path}"
 
     try:
@@ -124,14 +124,14 @@ def test_password_is_in_no_message(secret: str, scheme: str, host: str, path: st
 @example("", "//", "[x")
 @example("", "/", "\U0001f600" * 8000)
 def test_attempt_at_any_url_has_an_outcome(userinfo: str, slash: str, rest: str) -> None:
-    with nobody_listens() as port:
+    with refusing_port() as port:
         url = f"http://{userinfo}@127.0.0.1:{port}{slash}{rest}"
         try:
             parse_target(url)
         except InvalidTask:
             return
 
-        outcome = asyncio.run(attempted(url))
+        outcome = asyncio.run(attempt(url))
 
     assert outcome.error
     assert outcome.status is None
@@ -146,7 +146,7 @@ def assert_is_read_alike(url: str) -> None:
     try:
         theirs = Url(url)
     except ValueError:
-        return  # an attempt then fails: there is a test for it
+        return  # its attempts fail, which another test checks
     host = f"[{target.host}]" if ":" in target.host else target.host
     assert (theirs.scheme, theirs.host_str) == (target.scheme, host)
     assert theirs.port_or_known_default == target.port
@@ -162,15 +162,15 @@ def assert_tasks_can_be_written(url: str, error: str) -> None:
 
 
 @contextmanager
-def nobody_listens() -> Iterator[int]:
-    """Yield a port that is taken and refuses connections."""
+def refusing_port() -> Iterator[int]:
+    """Yield a port that is bound but refuses connections."""
     with closing(socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
 
 
-async def attempted(url: str) -> Outcome:
-    """Make an attempt over HTTP."""
+async def attempt(url: str) -> Outcome:
+    """Return the outcome of an attempt over HTTP."""
     sender = HttpSender(connect_timeout=5.0, now=lambda: NOW)
     try:
         request = Request(method="POST", url=url, headers={}, body=b"", timeout=5.0)

@@ -9,7 +9,7 @@ from tests.acceptance.harness import Server, serving
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a server that delivers nothing by itself; its log says only what callers changed."""
+    """Run a server that delivers nothing; its log contains only changes by callers."""
     with serving(tmp_path_factory.mktemp("hostile") / "data", "--test-mode") as server:
         started = server.log.read_text()
         yield server

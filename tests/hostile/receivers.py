@@ -1,4 +1,4 @@
-"""Receivers that do what no receiver should, each on a port of its own."""
+"""Misbehaving receivers, each on its own port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 PIECE = b"x" * 32 * 1024
-PAUSE = 0.02  # seconds between two bytes of those that dribble
+PAUSE = 0.02  # seconds between two bytes of a slow answer
 
 
 @asynccontextmanager
@@ -43,14 +43,14 @@ async def misbehaving(
 
 
 def answers(*pieces: bytes) -> Handler:
-    """Return a handler that reads the request's head, writes these bytes and hangs up."""
+    """Return a handler that reads the request's head, writes these bytes and disconnects."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         for piece in pieces:
             writer.write(piece)
         await writer.drain()
-        if writer.can_write_eof():  # TLS has no half that can be closed
+        if writer.can_write_eof():  # TLS cannot close one direction
             writer.write_eof()
         while await reader.read(65_536):
             pass
@@ -59,7 +59,7 @@ def answers(*pieces: bytes) -> Handler:
 
 
 def repeats(begin: bytes, piece: bytes) -> Handler:
-    """Return a handler that writes one thing, and then another for as long as it is let."""
+    """Return a handler that writes one text, and then repeats another."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -72,7 +72,7 @@ def repeats(begin: bytes, piece: bytes) -> Handler:
 
 
 def dribbles(begin: bytes) -> Handler:
-    """Return a handler that writes one thing, and then a byte now and then."""
+    """Return a handler that writes a text, and then single bytes with pauses."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -86,7 +86,7 @@ def dribbles(begin: bytes) -> Handler:
 
 
 def stops_after(begin: bytes) -> Handler:
-    """Return a handler that writes something, and then no more."""
+    """Return a handler that writes a text and then stalls."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -97,12 +97,12 @@ def stops_after(begin: bytes) -> Handler:
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read, and say nothing."""
+    """Read, and write nothing."""
     while await reader.read(65_536):
         pass
 
 
 async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer before anything was asked, several times over."""
+    """Answer several times before the request arrives."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" * 3)
     await silent(reader, writer)

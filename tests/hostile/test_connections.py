@@ -1,4 +1,4 @@
-"""Connections that bring nothing, or too little: they take no room from those that do."""
+"""Idle, slow and stalled connections take no capacity from other clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.hostile.wire import connect, head, is_closed, push
 GET = head(b"GET / HTTP/1.1")
 ASKS_AT_LENGTH = head(b"GET /long HTTP/1.1")
 IDLE = 5_000 if LONG else 800
-LOOKS = 2
+CHECKS = 2
 LONG_ANSWER = 1 << 20  # bytes; more than the system buffers for a client that does not read
 
 
@@ -48,29 +48,29 @@ class Line:
         self._reader = reader
         self._writer = writer
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self._writer.write(data)
 
-    async def hears(self) -> bytes:
-        """Return all that came until the other side hung up."""
+    async def read_to_end(self) -> bytes:
+        """Return all bytes until the other side disconnects."""
         return await self._reader.read()
 
-    async def hears_a_head(self) -> bytes:
+    async def read_head(self) -> bytes:
         return await self._reader.readuntil(b"\r\n\r\n")
 
     def close(self) -> None:
         self._writer.close()
 
 
-class Place:
-    """A server that answers, whose patience is the test's."""
+class LimitedServer:
+    """A server whose limits for slow clients a test sets."""
 
     def __init__(self, patience: Patience, listener: socket.socket, server: HttpServer) -> None:
         self.patience = patience
         self._listener = listener
         self._server = server
         self._lines: list[Line] = []
-        self._deaf: list[socket.socket] = []
+        self._stalled: list[socket.socket] = []
 
     @property
     def connections(self) -> list[HttpProtocol]:
@@ -82,30 +82,30 @@ class Place:
         """Bytes of responses that clients have not read yet."""
         return sum(connection.unread for connection in self.connections)
 
-    async def line(self, said: bytes = b"") -> Line:
-        client = await self.deaf_line()
+    async def line(self, data: bytes = b"") -> Line:
+        client = await self.stalled_line()
         line = Line(*await asyncio.open_connection(sock=client))
         self._lines.append(line)
-        line.say(said)
+        line.send(data)
         return line
 
-    async def deaf_line(self, said: bytes = b"") -> socket.socket:
+    async def stalled_line(self, data: bytes = b"") -> socket.socket:
         """Connect without reading anything."""
         client = socket.socket(self._listener.family)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(client, self._listener.getsockname())
-        await loop.sock_sendall(client, said)
-        self._deaf.append(client)
+        await loop.sock_sendall(client, data)
+        self._stalled.append(client)
         return client
 
     async def ping(self) -> bytes:
-        """Make a whole request on a connection of its own; all before it has been read then."""
-        return await (await self.line(head(b"GET / HTTP/1.1", b"Connection: close"))).hears()
+        """Send a request on a new connection; the server has then read all earlier bytes."""
+        return await (await self.line(head(b"GET / HTTP/1.1", b"Connection: close"))).read_to_end()
 
-    async def look(self, times: int = LOOKS) -> None:
-        """Let time pass."""
+    async def check(self, times: int = CHECKS) -> None:
+        """Advance the clock, and check the connections."""
         for _ in range(times):
             self.patience.look()
             await asyncio.sleep(0)
@@ -113,7 +113,7 @@ class Place:
     def close(self) -> None:
         for line in self._lines:
             line.close()
-        for client in self._deaf:
+        for client in self._stalled:
             client.close()
 
 
@@ -122,15 +122,15 @@ def is_ours(connection: object) -> TypeGuard[HttpProtocol]:
 
 
 @asynccontextmanager
-async def place(
+async def limited_server(
     path: Path | None, *, most: int = 100, most_unread: int = MOST_UNREAD
-) -> AsyncIterator[Place]:
+) -> AsyncIterator[LimitedServer]:
     """Serve at a Unix socket, or without a path at a port."""
-    patience = Patience(most=most, longest=LOOKS, longest_unread=LOOKS, most_unread=most_unread)
+    patience = Patience(most=most, longest=CHECKS, longest_unread=CHECKS, most_unread=most_unread)
     with listening(Listener(port=0, uds=path), Security()) as listener:
         server = HttpServer(echo, listener, patience=patience)
         await server.start()
-        found = Place(patience, listener, server)
+        found = LimitedServer(patience, listener, server)
         yield found
         found.close()
         await server.stop()
@@ -138,7 +138,7 @@ async def place(
 
 @pytest.fixture
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Paths of sockets are short: a test's own folder may be too deep.
+    # Paths of sockets are limited to 107 bytes: a test's own folder may be too deep.
     return tmp_path_factory.mktemp("s") / "p"
 
 
@@ -149,71 +149,69 @@ UNFINISHED = {
 }
 
 
-@pytest.mark.parametrize("said", UNFINISHED.values(), ids=UNFINISHED)
-async def test_request_that_is_not_finished_in_time_is_refused(path: Path, said: bytes) -> None:
-    async with place(path) as there:
-        line = await there.line(said)
+@pytest.mark.parametrize("data", UNFINISHED.values(), ids=UNFINISHED)
+async def test_request_that_is_not_finished_in_time_is_refused(path: Path, data: bytes) -> None:
+    async with limited_server(path) as there:
+        line = await there.line(data)
         await there.ping()
 
-        for _ in range(LOOKS):
+        for _ in range(CHECKS):
             there.patience.look()
 
-        heard = await line.hears()
+        heard = await line.read_to_end()
     assert heard.startswith(b"HTTP/1.1 408 ")
     assert b"urn:poussetaches:problem:too-slow" in heard
 
 
 @pytest.mark.parametrize("first", [1, 1_000, 40_000, 63_000, 66_000])
-async def test_head_over_its_limit_is_refused_in_whatever_pieces_it_comes(
-    path: Path, first: int
-) -> None:
+async def test_head_over_its_limit_is_refused_however_it_is_split(path: Path, first: int) -> None:
     content = head(b"GET / HTTP/1.1", *(b"X-%d: a" % number for number in range(9_000)))
-    async with place(path) as there:
+    async with limited_server(path) as there:
         line = await there.line(content[:first])
         await there.ping()
-        line.say(content[first:])
+        line.send(content[first:])
 
-        heard = await line.hears()
+        heard = await line.read_to_end()
     assert heard.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_connection_that_brings_nothing_is_closed_in_time(path: Path) -> None:
-    async with place(path) as there:
+async def test_connection_without_a_request_is_closed_in_time(path: Path) -> None:
+    async with limited_server(path) as there:
         line = await there.line()
         await there.ping()
 
-        for _ in range(LOOKS):
+        for _ in range(CHECKS):
             there.patience.look()
 
-        assert await line.hears() == b""
+        assert await line.read_to_end() == b""
 
 
-async def test_byte_now_and_then_buys_no_time(path: Path) -> None:
-    async with place(path) as there:
+async def test_slow_bytes_do_not_extend_the_timeout(path: Path) -> None:
+    async with limited_server(path) as there:
         line = await there.line(head(b"POST / HTTP/1.1", b"Content-Length: 100"))
-        for _ in range(LOOKS):
-            line.say(b"x")
+        for _ in range(CHECKS):
+            line.send(b"x")
             await there.ping()
             there.patience.look()
 
-        assert (await line.hears()).startswith(b"HTTP/1.1 408 ")
+        assert (await line.read_to_end()).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_connection_in_use_is_kept(path: Path) -> None:
-    async with place(path) as there:
+    async with limited_server(path) as there:
         line = await there.line()
-        for _ in range(LOOKS * 3):
-            line.say(GET)
-            assert (await line.hears_a_head()).startswith(b"HTTP/1.1 200 ")
+        for _ in range(CHECKS * 3):
+            line.send(GET)
+            assert (await line.read_head()).startswith(b"HTTP/1.1 200 ")
             there.patience.look()
 
 
-async def test_newcomer_is_answered_when_the_others_say_nothing(path: Path) -> None:
-    async with place(path, most=10) as there:
+async def test_new_client_is_answered_while_others_are_idle(path: Path) -> None:
+    async with limited_server(path, most=10) as there:
         lines = [await there.line() for _ in range(50)]
 
         assert (await there.ping()).startswith(b"HTTP/1.1 200 ")
-        assert await lines[0].hears() == b""
+        assert await lines[0].read_to_end() == b""
 
 
 @pytest.fixture(params=["unix", "tcp"])
@@ -221,17 +219,17 @@ def listener_path(request: pytest.FixtureRequest, path: Path) -> Path | None:
     return path if request.param == "unix" else None
 
 
-@pytest.mark.parametrize("said", UNFINISHED.values(), ids=UNFINISHED)
+@pytest.mark.parametrize("data", UNFINISHED.values(), ids=UNFINISHED)
 async def test_descriptor_of_a_refused_client_is_freed_even_if_it_does_nothing(
-    listener_path: Path | None, said: bytes
+    listener_path: Path | None, data: bytes
 ) -> None:
-    async with place(listener_path) as there:
-        await there.deaf_line(said)
+    async with limited_server(listener_path) as there:
+        await there.stalled_line(data)
         await there.ping()
 
-        await there.look(LOOKS)
+        await there.check(CHECKS)
         refused = len(there.connections)
-        await there.look(LINGER)
+        await there.check(LINGER)
 
         assert (refused, there.connections) == (1, [])
 
@@ -240,60 +238,58 @@ async def test_connections_never_exceed_their_limit(
     listener_path: Path | None,
 ) -> None:
     counts = []
-    async with place(listener_path, most=10) as there:
+    async with limited_server(listener_path, most=10) as there:
         for _ in range(50):
-            await there.deaf_line(UNFINISHED["head"])
+            await there.stalled_line(UNFINISHED["head"])
             assert (await there.ping()).startswith(b"HTTP/1.1 200 ")
             counts.append(len(there.connections))
 
     assert max(counts) <= 10
 
 
-async def test_client_that_does_not_read_is_given_up(listener_path: Path | None) -> None:
-    async with place(listener_path) as there:
-        await there.deaf_line(ASKS_AT_LENGTH)
+async def test_client_that_does_not_read_is_disconnected(listener_path: Path | None) -> None:
+    async with limited_server(listener_path) as there:
+        await there.stalled_line(ASKS_AT_LENGTH)
         await there.ping()
 
         assert there.unread > 0
-        await there.look(LOOKS + 1)
+        await there.check(CHECKS + 1)
 
         assert there.connections == []
 
 
 async def test_client_that_reads_slowly_is_waited_for(listener_path: Path | None) -> None:
-    async with place(listener_path) as there:
-        client = await there.deaf_line(ASKS_AT_LENGTH)
+    async with limited_server(listener_path) as there:
+        client = await there.stalled_line(ASKS_AT_LENGTH)
         await there.ping()
         heard = 0
 
         while there.unread:
             for _ in range(50):
                 heard += len(await asyncio.get_running_loop().sock_recv(client, 4096))
-            await there.look(1)
+            await there.check(1)
 
-        assert heard > LOOKS * 50 * 4096
+        assert heard > CHECKS * 50 * 4096
         assert len(there.connections) == 1
 
 
 async def test_unread_answers_take_bounded_memory(listener_path: Path | None) -> None:
     most = 3 * LONG_ANSWER
-    async with place(listener_path, most_unread=most) as there:
+    async with limited_server(listener_path, most_unread=most) as there:
         unread = []
         for _ in range(20):
-            await there.deaf_line(ASKS_AT_LENGTH)
+            await there.stalled_line(ASKS_AT_LENGTH)
             await there.ping()
             unread.append(there.unread)
 
         assert LONG_ANSWER < max(unread) <= most
-        assert (await (await there.line(ASKS_AT_LENGTH)).hears_a_head()).startswith(
-            b"HTTP/1.1 200 "
-        )
+        assert (await (await there.line(ASKS_AT_LENGTH)).read_head()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_stalled_clients_make_room(listener_path: Path | None) -> None:
-    async with place(listener_path, most=10) as there:
+async def test_stalled_clients_are_replaced(listener_path: Path | None) -> None:
+    async with limited_server(listener_path, most=10) as there:
         for _ in range(50):
-            await there.deaf_line(ASKS_AT_LENGTH)
+            await there.stalled_line(ASKS_AT_LENGTH)
 
         assert (await there.ping()).startswith(b"HTTP/1.1 200 ")
         assert len(there.connections) <= 10
@@ -301,7 +297,7 @@ async def test_stalled_clients_make_room(listener_path: Path | None) -> None:
 
 @contextmanager
 def many_files(count: int) -> Iterator[None]:
-    """Let this process open so many files."""
+    """Raise this process's limit of open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
     try:
@@ -318,9 +314,9 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("said", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("data", STRANGERS.values(), ids=STRANGERS)
 def test_idle_clients_leave_descriptors_for_the_rest_of_the_server(
-    tmp_path: Path, said: bytes
+    tmp_path: Path, data: bytes
 ) -> None:
     with (
         serving(tmp_path / "data", "--start-paused", max_files=640) as server,
@@ -329,7 +325,7 @@ def test_idle_clients_leave_descriptors_for_the_rest_of_the_server(
         stack.enter_context(many_files(1_000))
         task_id = server.push("http://127.0.0.1:9/").encode()
         for _ in range(600):
-            stack.enter_context(connect(server)).sendall(said.replace(b"%b", task_id))
+            stack.enter_context(connect(server)).sendall(data.replace(b"%b", task_id))
 
         statuses = [server.request("GET", "/healthz").status for _ in range(20)]
         server.push("http://127.0.0.1:9/")
@@ -338,7 +334,7 @@ def test_idle_clients_leave_descriptors_for_the_rest_of_the_server(
         assert server.file_count() < 320
 
 
-def test_idle_connections_leave_the_server_as_it_was(server: Server) -> None:
+def test_idle_connections_do_not_affect_the_server(server: Server) -> None:
     with ExitStack() as stack:
         stack.enter_context(many_files(IDLE + 200))
         before = server.memory()

@@ -1,4 +1,4 @@
-"""A server whose receivers misbehave: the others are delivered to, and memory stays as it was."""
+"""Misbehaving receivers delay no other receiver, and do not increase memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BAD: dict[str, Handler] = {
     "hangs-up": answers(b""),
     "endless-error": repeats(b"HTTP/1.1 500 No\r\n\r\n", PIECE),
 }
-GROWTH = 96 << 20  # bytes; what is kept of 64 KiB each, and the allocator's own
+GROWTH = 96 << 20  # bytes; kept answers of 64 KiB each, and the allocator's overhead
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def push_many(client: Client, count: int, **fields: object) -> None:
 
 
 def wait_for(client: Client, queue: str, state: str, count: int) -> None:
-    """Wait until so many tasks of a queue have come to a state."""
+    """Wait until a queue has this many tasks in a state."""
 
     def counted() -> int:
         found: int = client.get(f"/v1/queues/{queue}").json["counts"][state]
@@ -64,7 +64,7 @@ def metric(server: Server, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", told, re.M))
 
 
-async def test_bad_receivers_cost_others_nothing_and_leave_nothing(client: Client) -> None:
+async def test_misbehaving_receivers_do_not_affect_others_or_memory(client: Client) -> None:
     retry = {"max_attempts": ATTEMPTS, "min_backoff": 0.1, "max_backoff": 0.1, "jitter": 0}
     async with AsyncExitStack() as stack:
         addresses = {
@@ -101,7 +101,7 @@ def _put_queue(client: Client, name: str, settings: dict[str, object]) -> int:
     return client.put(f"/v1/queues/{name}", **settings).status
 
 
-def test_thousands_of_tasks_for_nobody_make_a_handful_of_attempts(client: Client) -> None:
+def test_thousands_of_tasks_of_an_unreachable_origin_make_few_attempts(client: Client) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     with receiving() as healthy:
         push_many(client, 10_000, url=f"{nobody}/run")

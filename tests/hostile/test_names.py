@@ -23,22 +23,22 @@ from tests.factories import make_task, seeded
 from tests.hostile.receivers import answers, misbehaving
 from tests.store.driving import known
 
-PATIENT = 60.0  # seconds; only a failing test waits so long
+PATIENT = 60.0  # seconds; only a failing test waits this long
 CONNECT_TIMEOUT = 1.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-HEALTHY = "localhost"  # the client looks names up for itself, too
+HEALTHY = "localhost"  # the HTTP client resolves it, too
 
 MakeSender = Callable[[Resolver], Sender]
 
 
 class Dns:
-    """Knows one name; for all others, its servers never answer."""
+    """Resolves one name; lookups of all others hang."""
 
     def __init__(self) -> None:
         self._is_over = threading.Event()
 
     def look_up(self, host: str) -> Sequence[str]:
-        """Return an address, or nothing before the test is over."""
+        """Return an address; for other names, wait until the end of the test."""
         if host == HEALTHY:
             return ["127.0.0.1"]
         self._is_over.wait(PATIENT)

@@ -1,4 +1,4 @@
-"""Attempts at receivers that do what HTTP does not allow: each ends in time, and in words."""
+"""Attempts at receivers that violate HTTP: each ends in time, with a clear error."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.hostile.receivers import (
     talkative,
 )
 
-SHORT = 0.5  # seconds, of attempts that are to run out of time
-PATIENT = 60.0  # for what must end by itself
+SHORT = 0.5  # seconds, the timeout of attempts that should time out
+PATIENT = 60.0  # seconds, the timeout of attempts that should end before it
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -50,7 +50,7 @@ async def outcome_of(
     seconds: float = PATIENT,
     tls: ssl.SSLContext | None = None,
 ) -> Outcome:
-    """Return what an attempt at a receiver comes to."""
+    """Return the outcome of an attempt at a receiver."""
     async with misbehaving(handler, tls=tls) as address:
         scheme = "http" if tls is None else "https"
         url = f"{scheme}://{address}/"
@@ -69,7 +69,7 @@ TOO_SLOW = {
 
 
 @pytest.mark.parametrize("handler", TOO_SLOW.values(), ids=TOO_SLOW)
-async def test_receiver_that_is_too_slow_has_its_timeout_and_no_more(
+async def test_slow_receiver_is_cut_off_at_the_timeout(
     sender: HttpSender, handler: Handler
 ) -> None:
     outcome = await outcome_of(sender, handler, seconds=SHORT)
@@ -107,7 +107,7 @@ UNREADABLE = ("Error", "Exception", "(Connect)", "client error", "0x", "Some(", 
 
 
 @pytest.mark.parametrize("handler", FAILS.values(), ids=FAILS)
-async def test_answer_that_http_does_not_allow_is_a_failure_in_words(
+async def test_invalid_http_answer_is_a_failure_with_a_clear_error(
     sender: HttpSender, handler: Handler
 ) -> None:
     outcome = await outcome_of(sender, handler)
@@ -118,7 +118,7 @@ async def test_answer_that_http_does_not_allow_is_a_failure_in_words(
     assert not outcome.unreachable
 
 
-async def test_promise_to_go_on_is_no_answer_however_often_it_comes(sender: HttpSender) -> None:
+async def test_repeated_1xx_responses_are_not_an_answer(sender: HttpSender) -> None:
     outcome = await outcome_of(sender, repeats(b"", CONTINUE * 100), seconds=SHORT)
 
     assert outcome.error
@@ -126,7 +126,7 @@ async def test_promise_to_go_on_is_no_answer_however_often_it_comes(sender: Http
     assert not outcome.unreachable
 
 
-async def test_answer_after_many_promises_counts(sender: HttpSender) -> None:
+async def test_answer_after_many_1xx_responses_counts(sender: HttpSender) -> None:
     handler = answers(CONTINUE * 50, OK + b"Content-Length: 2\r\n\r\nok")
 
     assert await outcome_of(sender, handler) == Outcome(status=200, body=b"ok")
@@ -140,7 +140,7 @@ CUT = {
 
 
 @pytest.mark.parametrize(("begin", "piece"), CUT.values(), ids=CUT)
-async def test_body_without_an_end_is_cut_and_its_status_decides(
+async def test_endless_body_is_truncated_and_its_status_counts(
     sender: HttpSender, begin: bytes, piece: bytes
 ) -> None:
     outcome = await outcome_of(sender, repeats(begin, piece))
@@ -148,7 +148,7 @@ async def test_body_without_an_end_is_cut_and_its_status_decides(
     assert outcome == Outcome(status=200, body=b"x" * MAX_BODY, truncated=True)
 
 
-async def test_bomb_is_not_unpacked(sender: HttpSender) -> None:
+async def test_compressed_body_is_not_decompressed(sender: HttpSender) -> None:
     bomb = gzip.compress(bytes(100 << 20), 9)
     head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
 
@@ -157,7 +157,7 @@ async def test_bomb_is_not_unpacked(sender: HttpSender) -> None:
     assert outcome == Outcome(status=200, body=bomb[:MAX_BODY], truncated=True)
 
 
-async def test_redirect_in_circles_is_an_answer(sender: HttpSender) -> None:
+async def test_redirect_loop_is_not_followed(sender: HttpSender) -> None:
     count = 0
 
     async def circle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -172,7 +172,7 @@ async def test_redirect_in_circles_is_an_answer(sender: HttpSender) -> None:
     assert (outcome, count) == (Outcome(status=308, redirect=redirect), 1)
 
 
-async def test_answers_to_what_was_never_asked_answer_nothing_later(sender: HttpSender) -> None:
+async def test_unrequested_answers_are_not_used_for_later_requests(sender: HttpSender) -> None:
     async with misbehaving(talkative) as address:
         request = Request(
             method="POST", url=f"http://{address}/", headers={}, body=b"", timeout=PATIENT
@@ -183,7 +183,7 @@ async def test_answers_to_what_was_never_asked_answer_nothing_later(sender: Http
     assert not any(one.unreachable for one in outcomes)
 
 
-async def test_bytes_that_are_no_text_are_kept_as_they_came(sender: HttpSender) -> None:
+async def test_binary_answer_is_kept_unchanged(sender: HttpSender) -> None:
     head = OK + b"X-Odd: \xff\xfe\r\nContent-Length: 4\r\n\r\n"
 
     outcome = await outcome_of(sender, answers(head + b"\x00\xff\xfe\n"))
@@ -191,12 +191,9 @@ async def test_bytes_that_are_no_text_are_kept_as_they_came(sender: HttpSender) 
     assert outcome == Outcome(status=200, body=b"\x00\xff\xfe\n")
 
 
-# Certificates
-
-
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """An authority that senders trust."""
+    """A certificate authority that senders trust."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "trusted.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
@@ -253,7 +250,7 @@ async def test_certificate_of_an_authority_in_ssl_cert_file_is_trusted(
         (authority_itself, "its certificate is an authority's own (CA:TRUE)"),
     ],
 )
-async def test_certificate_that_is_wrong_is_an_ordinary_failure(
+async def test_invalid_certificate_is_an_ordinary_failure(
     authority: trustme.CA,
     sender: HttpSender,
     make: Callable[[trustme.CA], ssl.SSLContext],

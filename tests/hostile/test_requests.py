@@ -1,4 +1,4 @@
-"""Requests that HTTP does not allow: each is refused in words, and the server goes on."""
+"""Requests that violate HTTP: each is refused with a reason, and the server continues."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("request_", NOT_HTTP.values(), ids=NOT_HTTP)
-def test_request_that_http_does_not_allow_is_refused(server: Server, request_: bytes) -> None:
+def test_invalid_http_request_is_refused(server: Server, request_: bytes) -> None:
     said = say(server, request_)
 
     assert (said.statuses, said.code) == ([400], "refused")
@@ -83,7 +83,7 @@ def test_request_that_http_does_not_allow_is_refused(server: Server, request_: b
 
 
 @pytest.mark.parametrize(("request_", "status", "code"), UNSUPPORTED.values(), ids=UNSUPPORTED)
-def test_request_that_is_unsupported_is_refused(
+def test_unsupported_request_is_refused(
     server: Server, request_: bytes, status: int, code: str
 ) -> None:
     said = say(server, request_)
@@ -104,7 +104,7 @@ def test_request_that_is_unsupported_is_refused(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_refusal_says_what_is_wrong(server: Server, request_: bytes, reason: str) -> None:
+def test_refusal_names_the_error(server: Server, request_: bytes, reason: str) -> None:
     assert reason in say(server, request_).detail
 
 
@@ -121,7 +121,7 @@ def test_refusal_says_what_is_wrong(server: Server, request_: bytes, reason: str
     ],
     ids=["HTTP/1.0", "empty host", "IPv6", "identity", "capitals", "spaces", "spaces of coding"],
 )
-def test_request_that_is_unusual_is_answered(server: Server, request_: bytes) -> None:
+def test_unusual_request_is_answered(server: Server, request_: bytes) -> None:
     assert say(server, request_).statuses[0] in (200, 201)
 
 
@@ -132,11 +132,11 @@ def test_head_over_its_limit_is_refused(server: Server, request_: bytes) -> None
     assert (said.statuses, said.code) == ([431], "head-too-large")
 
 
-def test_head_just_below_its_limit_is_taken(server: Server) -> None:
+def test_head_just_below_its_limit_is_accepted(server: Server) -> None:
     assert say(server, head(GET, b"X: " + b"a" * 60 * KIB)).statuses == [200]
 
 
-def test_trailers_are_not_taken_for_headers(server: Server) -> None:
+def test_trailers_are_not_read_as_headers(server: Server) -> None:
     body = b"%x\r\n%b\r\n0\r\nTraceparent: x\r\n\r\n" % (len(TASK), TASK)
 
     said = say(server, push(b"Transfer-Encoding: chunked", body=body))
@@ -148,7 +148,9 @@ def test_trailers_are_not_taken_for_headers(server: Server) -> None:
 @pytest.mark.parametrize(
     ("name", "prefix"), [("trailers", b"0\r\n"), ("extension", b"1;")], ids=["trailers", "chunk"]
 )
-def test_what_is_no_body_does_not_go_on_for_ever(server: Server, name: str, prefix: bytes) -> None:
+def test_invalid_body_does_not_block_the_connection(
+    server: Server, name: str, prefix: bytes
+) -> None:
     begun = push(b"Transfer-Encoding: chunked", body=prefix)
 
     said = say(server, begun, *[b"X: " + b"a" * 64 * KIB] * 40)
@@ -156,8 +158,8 @@ def test_what_is_no_body_does_not_go_on_for_ever(server: Server, name: str, pref
     assert 400 <= said.statuses[-1] < 500, name
 
 
-def test_other_protocol_is_passed_over_and_the_body_is_read(server: Server) -> None:
-    """Java's client asks for HTTP/2 with each request, whatever its body."""
+def test_requested_upgrade_is_ignored_and_the_body_is_read(server: Server) -> None:
+    """Java's client asks for HTTP/2 with each request, with or without a body."""
     length = b"Content-Length: %d" % len(TASK)
     upgrade = push(length, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c")
 
@@ -166,7 +168,7 @@ def test_other_protocol_is_passed_over_and_the_body_is_read(server: Server) -> N
     assert said.statuses == [201, 201, 200]
 
 
-def test_other_protocol_is_passed_over_with_chunks_that_come_slowly(server: Server) -> None:
+def test_requested_upgrade_is_ignored_with_slow_chunks(server: Server) -> None:
     framing = b"Transfer-Encoding: chunked"
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)
     begun = head(
@@ -178,14 +180,14 @@ def test_other_protocol_is_passed_over_with_chunks_that_come_slowly(server: Serv
     assert said.statuses == [201]
 
 
-def test_garbage_behind_a_request_does_not_take_its_answer(server: Server) -> None:
+def test_garbage_after_a_request_does_not_prevent_its_answer(server: Server) -> None:
     said = say(server, push() + b"GARBAGE\x00\r\n\r\n", answers=2)
 
     assert said.statuses == [201]
     assert said.ended
 
 
-def test_requests_in_a_row_are_answered_in_order(server: Server) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     missing = head(b"GET /nothing HTTP/1.1")
 
     said = say(server, (push() + missing) * 10, answers=20)
@@ -193,7 +195,7 @@ def test_requests_in_a_row_are_answered_in_order(server: Server) -> None:
     assert said.statuses == [201, 404] * 10
 
 
-def test_thousands_of_requests_in_a_row_are_too_many(server: Server) -> None:
+def test_thousands_of_pipelined_requests_are_refused(server: Server) -> None:
     said = say(server, head(GET) * 5_000, answers=5_000)
 
     assert said.ended
@@ -201,7 +203,7 @@ def test_thousands_of_requests_in_a_row_are_too_many(server: Server) -> None:
     assert len(said.statuses) < 5_000
 
 
-def test_body_that_breaks_off_hurts_nobody(server: Server) -> None:
+def test_truncated_body_affects_no_other_client(server: Server) -> None:
     said = say(server, push(b"Content-Length: 60", b"Connection: close") + b"\x00" * 33)
 
     assert said.statuses == [400]

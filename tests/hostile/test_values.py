@@ -1,4 +1,4 @@
-"""Values that no field expects: each is taken or refused in words, and none hurts the server."""
+"""Unexpected values: each is accepted or refused with a reason, and none harms the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def client(server: Server) -> Client:
 
 
 def push_text(client: Client, text: str | bytes) -> tuple[int, str]:
-    """Push a body as it is; return the status and the code of the problem, if any."""
+    """Push these bytes as a body; return the status and the code of the problem, if any."""
     body = text if isinstance(text, bytes) else text.encode()
     answer = client.send("POST", "/v1/tasks", body)
     return (answer.status, "") if answer.status == 201 else problem(answer)[:2]
@@ -31,14 +31,14 @@ NUMBERS = [
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("field", ["delay", "priority", "timeout", "key_ttl"])
-def test_enormous_number_is_taken_or_refused(client: Client, field: str, number: str) -> None:
+def test_enormous_number_is_accepted_or_refused(client: Client, field: str, number: str) -> None:
     given = f'{{"url": "{URL}", "key": "{field}{number[:100]}", "{field}": {number}}}'
 
     assert push_text(client, given) in [(201, ""), (422, "invalid-task"), (400, "bad-json")]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_enormous_number_in_a_body_is_sent_as_it_is(client: Client, number: str) -> None:
+def test_enormous_number_in_a_body_is_sent_unchanged(client: Client, number: str) -> None:
     answer = client.send("POST", "/v1/tasks", f'{{"url": "{URL}", "json": [{number}]}}'.encode())
 
     assert answer.status == 201
@@ -48,7 +48,7 @@ def test_enormous_number_in_a_body_is_sent_as_it_is(client: Client, number: str)
 
 @pytest.mark.parametrize("number", [*NUMBERS, "nan", "inf", "-inf", "Infinity", "0x10", "1_0"])
 @pytest.mark.parametrize("query", ["/v1/tasks?limit=", "/v1/stats?minutes="])
-def test_enormous_number_in_a_query_is_taken_or_refused(
+def test_enormous_number_in_a_query_is_accepted_or_refused(
     client: Client, query: str, number: str
 ) -> None:
     answer = client.get(query + number.replace("+", "%2B"))
@@ -72,11 +72,11 @@ NOT_JSON = {
 
 
 @pytest.mark.parametrize("text", NOT_JSON.values(), ids=NOT_JSON)
-def test_what_is_no_json_is_refused(client: Client, text: str | bytes) -> None:
+def test_invalid_json_is_refused(client: Client, text: str | bytes) -> None:
     assert push_text(client, text) == (400, "bad-json")
 
 
-# The first bracket has the wrong type, or the first name is not known.
+# The outermost array has the wrong type, or the outermost name is unknown.
 WRONG_FROM_THE_START = {"brackets": "[" * 100_000, "objects": '{"a":' * 100_000}
 ALL = NOT_JSON | WRONG_FROM_THE_START
 
@@ -90,7 +90,7 @@ ALL = NOT_JSON | WRONG_FROM_THE_START
         *[("POST", "/v1/tasks/batch"), ("POST", "/")],
     ],
 )
-def test_what_is_no_json_is_refused_everywhere(
+def test_invalid_json_is_refused_by_every_endpoint(
     client: Client, method: str, path: str, text: str | bytes
 ) -> None:
     body = text if isinstance(text, bytes) else text.encode()
@@ -104,7 +104,7 @@ def test_body_nested_too_deeply_is_refused_with_its_field(client: Client) -> Non
     assert push_text(client, body) == (422, "invalid-task")
 
 
-def test_field_that_is_given_twice_counts_as_it_was_given_last(client: Client) -> None:
+def test_last_value_of_a_repeated_field_counts(client: Client) -> None:
     text = '{"url": "http://first.test/", "priority": 1, "url": "http://last.test/"}'
 
     answer = client.send("POST", "/v1/tasks", text.encode())
@@ -113,8 +113,8 @@ def test_field_that_is_given_twice_counts_as_it_was_given_last(client: Client) -
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_time_zone_that_is_none_is_refused_for_intervals_too(client: Client, method: str) -> None:
-    """It was kept, could not be read again, and the schedule was gone."""
+def test_invalid_time_zone_is_refused_for_intervals_too(client: Client, method: str) -> None:
+    """Such a time zone was stored once, and made the schedule unreadable."""
     every = {"cron": "@every 90s", "task": {"url": URL}}
     assert client.put("/v1/schedules/every", **every).status in (200, 201)
 
@@ -130,7 +130,7 @@ BREAKS = ["\r\nX-Evil: 1", "\n", "\r", "\0", "\x0b", "\x7f", "\x85", "\u2028", "
 
 @pytest.mark.parametrize("text", BREAKS, ids=ascii)
 @pytest.mark.parametrize("where", ["name", "value"])
-def test_header_that_would_end_early_is_refused(client: Client, where: str, text: str) -> None:
+def test_header_with_a_line_end_is_refused(client: Client, where: str, text: str) -> None:
     headers = {"X-A" + text: "a"} if where == "name" else {"X-A": "a" + text}
 
     status, code = push_text(client, json.dumps({"url": URL, "headers": headers}))
@@ -170,7 +170,7 @@ URLS = [
 
 @pytest.mark.parametrize("url", URLS, ids=ascii)
 @pytest.mark.parametrize("field", ["url", "on_dead"])
-def test_url_that_others_might_read_otherwise_is_refused(
+def test_url_that_parsers_read_differently_is_refused(
     client: Client, field: str, url: str
 ) -> None:
     status, code = push_text(client, json.dumps({"url": URL, field: url}))

@@ -1,4 +1,4 @@
-"""Raw bytes to a server, and what it says to them."""
+"""Sends raw bytes to a server, and reads its responses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TASK = b'{"url":"http://app.test/x"}'
 HOST = b"Host: 127.0.0.1\r\n"
 
 
-class Said(NamedTuple):
-    """What came back on a connection: the statuses in order, all bytes, and whether it ended."""
+class Responses(NamedTuple):
+    """The responses on a connection: statuses in order, all bytes, and whether it was closed."""
 
     statuses: list[int]
     raw: bytes
@@ -22,7 +22,7 @@ class Said(NamedTuple):
 
     @property
     def code(self) -> str:
-        """The code of the problem that came last."""
+        """The code of the last problem."""
         kind: str = self._problem["type"]
         return kind.removeprefix("urn:poussetaches:problem:")
 
@@ -44,29 +44,29 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
 
 
-def say(server: Server, *pieces: bytes, answers: int = 1) -> Said:
-    """Send bytes on a connection of their own; read until so many answers are in, or the end."""
+def say(server: Server, *pieces: bytes, answers: int = 1) -> Responses:
+    """Send bytes on a new connection; read this many responses, or to the end."""
     with connect(server) as connection:
         for piece in pieces:
             connection.sendall(piece)
         return hear(connection, answers=answers)
 
 
-def hear(connection: socket.socket, *, answers: int = 1) -> Said:
-    """Read whole answers, so many of them, or until the connection ends."""
+def hear(connection: socket.socket, *, answers: int = 1) -> Responses:
+    """Read this many complete responses, or until the connection ends."""
     raw = b""
     while True:
         found = _whole_answers(raw)
         if len(found) >= answers:
-            return Said(found, raw, ended=False)
+            return Responses(found, raw, ended=False)
         more = connection.recv(65_536)
         if not more:
-            return Said(found, raw, ended=True)
+            return Responses(found, raw, ended=True)
         raw += more
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Wait until the other side has hung up; False when it says something instead."""
+    """Wait until the other side has disconnected; return False if it sends bytes instead."""
     try:
         return connection.recv(1) == b""
     except ConnectionError:
@@ -79,7 +79,7 @@ def head(line: bytes, *headers: bytes) -> bytes:
 
 
 def push(*headers: bytes, body: bytes = TASK) -> bytes:
-    """Return a request that pushes a task; its headers say how the body is framed."""
+    """Return a request that pushes a task; its headers define the framing of the body."""
     framing = headers or (b"Content-Length: %d" % len(body),)
     return head(b"POST /v1/tasks HTTP/1.1", *framing) + body
 

@@ -1,4 +1,4 @@
-"""Requests to the API without a socket, for tests that are in charge of time and network."""
+"""Requests to the API without a socket, for tests that control time and network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from poussetaches.api.endpoint import PATH_PARAMETER, Endpoint, Handler
 
 
 class Answered(NamedTuple):
-    """What the application answered."""
+    """A response of the application."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    is_whole: bool  # it came to its end
+    is_whole: bool  # all of it was sent
 
     @property
     def json(self) -> Any:
@@ -37,7 +37,7 @@ async def request(
 
 
 async def _go_on(message: Message) -> None:
-    """Do nothing of what is sent."""
+    """Ignore the messages that are sent."""
 
 
 async def request_in_pieces(
@@ -49,7 +49,7 @@ async def request_in_pieces(
     on_sent: Callable[[Message], Awaitable[None]] = _go_on,
     **headers: str,
 ) -> Answered:
-    """Make a request whose body, of whatever bytes, comes in pieces; return the answer."""
+    """Make a request whose body arrives in pieces; return the answer."""
     sent: list[Message] = []
     given: list[Message] = [
         {"type": "http.request", "body": piece, "more_body": left > 0}
@@ -78,7 +78,7 @@ async def request_in_pieces(
 
 
 async def done(request: Request) -> Response:
-    """Answer that it is done."""
+    """Answer 200."""
     return Response(status_code=204)
 
 

@@ -1,4 +1,4 @@
-"""The whole service on a store in a file, in a test's hands: its clock, its network, its turns."""
+"""The whole service on a store in a file; a test controls its clock, network and loops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.store.sqlite_files import Disk, inline_store
 
 
 class Service:
-    """A service that does nothing by itself."""
+    """A service without running loops."""
 
     def __init__(self, store: SqliteStore, parts: Parts, driver: Driver) -> None:
         self._store = store
@@ -75,7 +75,7 @@ class Service:
         return self._parts.engine.queues
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, from one due moment to the next, and do what is due at each."""
+        """Advance the time from one due moment to the next, and run due work at each."""
         await self._driver.advance(seconds)
 
     async def drain(self) -> None:
@@ -83,15 +83,15 @@ class Service:
         await self._parts.drain(0)
 
     async def end_requests(self) -> None:
-        """End the requests that could go on for long."""
+        """End long requests."""
         await self._parts.end_requests()
 
     async def die(self) -> None:
-        """End it as a crash does: nothing that it would write at a stop is written."""
+        """End the service as a crash does, without the writes of a stop."""
         await self._store.close()
 
     async def close(self) -> None:
-        """End it as a stop does."""
+        """Stop the service."""
         await self.drain()
         await self.end_requests()
         await self._parts.close()

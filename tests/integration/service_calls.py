@@ -1,4 +1,4 @@
-"""What the service and its model are asked at random: pushes, patches, filters."""
+"""Random calls to the service and its model: pushes, patches, filters."""
 
 from __future__ import annotations
 

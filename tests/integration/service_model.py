@@ -1,4 +1,4 @@
-"""What the service should do, in a plain model: a dict of tasks and no store, lanes or HTTP."""
+"""The expected behaviour as a simple model: a dict of tasks, without store, lanes or HTTP."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Known:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether nothing more will happen by itself."""
+        """Return whether the task has ended."""
         return self.state in ("succeeded", "dead")
 
     @property
     def is_failing(self) -> bool:
-        """Tell whether it waits after a failed attempt."""
+        """Return whether the task waits after a failed attempt."""
         return self.state == "waiting" and self.attempt_count > 0
 
     @property
@@ -95,7 +95,7 @@ class Model:
     order: int = 0
 
     def add(self, task: Known) -> None:
-        """Keep a new task."""
+        """Add a new task."""
         self.tasks[task.id] = task
 
     def next_order(self) -> int:
@@ -125,7 +125,7 @@ class Model:
     # What time brings
 
     def advance(self, seconds: float, run_ids: Iterator[str]) -> dict[Lane, list[Tried]]:
-        """Let time pass; return the attempts of each lane in order. Runs get the ids given."""
+        """Advance the time; return the attempts of each lane in order. Runs get these ids."""
         end = self.after(seconds)
         tried: dict[Lane, list[Tried]] = {}
         self._settle(tried, run_ids)
@@ -159,14 +159,14 @@ class Model:
                 tried.setdefault((task.queue, task.forced), []).append(self._attempt(task))
 
     def _expire(self) -> None:
-        """Bury what waits past its end."""
+        """Bury expired waiting tasks."""
         for task in list(self.tasks.values()):
             is_over = task.expires_at is not None and task.expires_at <= self.now
             if task.state == "waiting" and is_over:
                 self.change(task.id, state="dead", reason="expired")
 
     def _fires(self) -> bool:
-        """Advance the schedule past now; tell whether a run is due for it."""
+        """Advance the schedule past now; return whether a run is due."""
         if self.schedule_paused or not self._pass_occurrences():
             return False
         last = [task for task in self.tasks.values() if task.schedule and not task.has_ended]
@@ -177,7 +177,7 @@ class Model:
         return True
 
     def _pass_occurrences(self) -> bool:
-        """Move the schedule past now; tell whether it was due."""
+        """Advance the schedule past now; return whether it was due."""
         if self.next_run_at is None or self.next_run_at > self.now:
             return False
         missed = (self.now - self.next_run_at) // (EVERY * SECOND)
@@ -221,7 +221,7 @@ class Model:
         self.change(task.id, run_at=at, forced=True)
 
     def requeue(self, task: Known, at: int) -> None:
-        """Send an ended task round again."""
+        """Requeue an ended task."""
         self.change(
             task.id,
             state="waiting",
@@ -239,18 +239,18 @@ class Model:
         self.change(task.id, state="dead", reason="cancelled")
 
     def purge(self, queue: str) -> int:
-        """Delete what waits in a queue; tell how many."""
+        """Purge a queue; return the number of deleted tasks."""
         waiting = self.selected(lambda task: (task.queue, task.state) == (queue, "waiting"))
         for task in waiting:
             del self.tasks[task.id]
         return len(waiting)
 
     def add_run(self, id: str) -> None:
-        """Keep a new run of the schedule."""
+        """Add a new run of the schedule."""
         self.add(Known(id, "default", "/a", self.now, self.next_order(), 2, schedule="s"))
 
     def put_schedule(self) -> None:
-        """Keep the schedule, which changes nothing when it is known."""
+        """Store the schedule; storing it again changes nothing."""
         if self.next_run_at is None:
             self.next_run_at = self.after(EVERY)
 
@@ -262,7 +262,7 @@ class Model:
                 del self.tasks[task.id]
 
     def resume_schedule(self) -> None:
-        """Go on with the next occurrence."""
+        """Continue at the next occurrence."""
         if self.schedule_paused:
             self.schedule_paused = False
             self._pass_occurrences()

@@ -1,4 +1,4 @@
-"""Bodies that strangers send, for tests of what becomes of them."""
+"""Large bodies of unauthenticated clients, and a limit on the memory that they may take."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MOST_MEMORY = 4 * 1024 * 1024  # bytes, for all of them
 
 
 class Endless(RawIOBase):
-    """A body that is sent as far as it is read."""
+    """A body that is generated while it is read."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return so many bytes, or all that were announced."""
+        """Return this many bytes, or all that were announced."""
         found = bytes(min(size, LENGTH - self.count) if size >= 0 else LENGTH - self.count)
         self.count += len(found)
         return found
@@ -26,7 +26,7 @@ class Endless(RawIOBase):
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """Fail when what is done within takes much memory."""
+    """Fail if the code of the block takes much memory."""
     tracemalloc.start()
     try:
         yield

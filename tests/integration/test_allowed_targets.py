@@ -120,7 +120,7 @@ def test_python_client_says_which_field_is_refused(client: Client) -> None:
 
 
 def test_alerts_go_where_the_operator_says(tmp_path: Path) -> None:
-    """Whoever names ``alert_url`` names ``allow_target``, too; those who push gain nothing."""
+    """The operator configures ``alert_url``, and pushes cannot change it."""
     with receiving() as chat:
         env = {"POUSSETACHES_ALERT_URL": chat.url + "/alerts"}
         with serving(tmp_path / "data", "--allow-target", "*.invalid", env=env) as server:

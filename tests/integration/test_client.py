@@ -115,7 +115,7 @@ async def test_pushed_task_is_delivered_and_waited_for(do: Both, receiver: Recei
 
 
 async def test_key_of_ones_own_finds_the_task_pushed_before(do: Both) -> None:
-    key = (await do("push", URL, delay=LATER)).id  # that nobody has used
+    key = (await do("push", URL, delay=LATER)).id  # an unused key
     first = await do("push", URL, key=key, delay=LATER)
 
     again = await do("push", URL, key=key, delay=LATER)
@@ -160,7 +160,7 @@ async def test_task_is_looked_at_and_changed(do: Both) -> None:
 async def test_many_tasks_are_changed_by_a_filter(do: Both) -> None:
     await do("push_many", [NewTask(URL, delay=LATER, labels={"of": "bulk"})] * 3)
     of_bulk = {"label": "of:bulk"}
-    await do("pause")  # the first of those that are spread is due at once
+    await do("pause")  # the first of the spread tasks is due at once
 
     assert (await do("cancel_many", of_bulk, dry_run=True)).count == 3
     assert (await do("cancel_many", of_bulk)).count == 3

@@ -62,7 +62,7 @@ for call, kind in (
 
 
 class Incoming:
-    """A request, as far as ``parse`` looks at it."""
+    """The part of a request that ``parse`` reads."""
 
     def __init__(self, data: bytes, key: str | None) -> None:
         self.data = data

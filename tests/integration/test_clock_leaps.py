@@ -116,7 +116,7 @@ async def test_clock_that_was_put_right_while_no_server_ran_delays_nothing_eithe
         ids = [await push(service, queue="slow") for _ in range(4)]
         await service.advance(MINUTE)
     if how == "machine restarted":
-        clock.restart_the_machine(off_for=MINUTE)
+        clock.restart_machine(off_for=MINUTE)
     clock.jump(-DAY)
 
     async with running(path, clock, sender) as service:
@@ -230,7 +230,7 @@ async def test_server_that_starts_with_a_wrong_time_prunes_nothing_either(
 
     for _ in range(2):
         if how == "machine restarted":
-            clock.restart_the_machine(off_for=MINUTE)
+            clock.restart_machine(off_for=MINUTE)
         async with running(path, clock, sender) as service:
             await push(service, delay=DAY)
             await service.advance(MINUTE)
@@ -324,7 +324,7 @@ async def test_time_for_which_the_machine_slept_is_believed_at_once(
     sender.always(500)
     dead = await kill(service)
 
-    clock.sleep_with_the_machine(HUNDRED_DAYS)
+    clock.suspend_machine(HUNDRED_DAYS)
     await service.advance(2 * MINUTE)
 
     assert await states(service, dead) == ["gone"]

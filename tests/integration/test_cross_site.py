@@ -288,7 +288,7 @@ async def test_server_is_known_by_the_names_of_its_settings(tmp_path: Path) -> N
 
 
 def test_origin_is_not_own_where_the_host_is_not_one() -> None:
-    """No browser sends two hosts, or none: whatever did, it shall not choose."""
+    """Every browser sends exactly one host, so other requests are not trusted."""
     origin = (b"origin", b"http://a")
 
     for hosts in ([], [(b"host", b"a"), (b"host", b"b")], [(b"host", b"b"), (b"host", b"a")]):

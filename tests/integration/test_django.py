@@ -1,4 +1,4 @@
-"""Tasks of Django projects: deliveries pass whatever the project does to requests.
+"""Tasks of Django projects: deliveries bypass the project's checks of requests.
 
 Django is configured once in a process, so these run in one of their own.
 """

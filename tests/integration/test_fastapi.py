@@ -37,7 +37,7 @@ HEADERS = {"Poussetaches-Auth-Key": KEY, "Poussetaches-Task-ID": "1"}
 
 
 class Refusing:
-    """Middleware that lets nobody in, as one that wants a login or a CSRF token."""
+    """Middleware that refuses every request, as one that requires a login or a CSRF token."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -50,7 +50,7 @@ class Refusing:
 
 
 async def deny() -> None:
-    """Depend on what nobody has."""
+    """Refuse every request as a dependency."""
     raise HTTPException(401, "log in first")
 
 

@@ -24,7 +24,7 @@ LOOPBACK = "127.0.0.0/8"
 
 
 class Names:
-    """Resolves names as it is told; the last answer is for good."""
+    """Resolves names to configured addresses; the last answer is repeated."""
 
     def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
         self._answers = {name.replace("_", "."): deque(given) for name, given in answers.items()}
@@ -33,7 +33,7 @@ class Names:
         self.resolver = Resolver(lookup=self._look_up, monotonic=lambda: self._now)
 
     def pass_time(self) -> None:
-        """Let answers become too old to be used again."""
+        """Advance the clock until cached answers have expired."""
         self._now += FRESH
 
     def _look_up(self, host: str) -> list[str]:

@@ -20,7 +20,7 @@ from tests.effort import LONG
 SOURCE = Path(__file__).parents[2] / "src" / "poussetaches"
 EXAMPLES = 300 if LONG else 10  # for each operation, besides those at the edges of its schemas
 LONGEST_RUN = 3000 if LONG else 500  # seconds; it takes 15, or 10 minutes
-# The same each time, unless it is to find what nobody has found yet.
+# Reproducible, except in the long form, which searches with new examples.
 REPEATABLE = () if LONG else ("--generation-deterministic",)
 
 ENDLESS = "/v1/events"  # its answer has no end
@@ -36,7 +36,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 
-# Names of what there is, so that not everything ends in 404, and values that no schema can say.
+# Names of existing objects, so that not every request is a 404, and values beyond the schemas.
 CONFIGURATION = """
 [dictionaries]
 names.values = ["a", "b", "default"]

@@ -123,7 +123,7 @@ def answering() -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     bodies = {f"/{name}": body for name, body in BODIES.items()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -163,7 +163,7 @@ async def test_application_of_a_killed_run_is_waited_for() -> None:
 
 
 async def test_nothing_is_sent_before_the_application_listens() -> None:
-    """What begins to listen after nobody did may be a stranger: the next check says who it is."""
+    """A new listener may be another program, which only the next check can show."""
     with receiving() as receiver:
         sent_before: list[int] = []
         answers = iter([None, STRANGER, None, APPLICATION])

@@ -109,7 +109,7 @@ async def test_machine_that_was_off_has_its_tokens_by_the_clock(machine: Machine
     service = await spend_the_burst(machine)
     await service.close()
 
-    machine.clock.restart_the_machine(off_for=7 * PER_TOKEN)
+    machine.clock.restart_machine(off_for=7 * PER_TOKEN)
     service = await machine.start()
     await service.close()
 
@@ -137,7 +137,7 @@ async def test_machine_that_starts_in_the_past_begins_without_tokens(machine: Ma
     service = await spend_the_burst(machine)
     await service.close()
 
-    machine.clock.restart_the_machine(off_for=-DAY)
+    machine.clock.restart_machine(off_for=-DAY)
     service = await machine.start()
     at_once = machine.started
     await service.advance(PER_TOKEN)
@@ -160,7 +160,7 @@ async def test_clock_set_ahead_before_a_reboot_gives_no_tokens(
         service = await machine.start()
     await service.die()
 
-    machine.clock.restart_the_machine(off_for=7 * PER_TOKEN)
+    machine.clock.restart_machine(off_for=7 * PER_TOKEN)
     service = await machine.start()
     await service.close()
 

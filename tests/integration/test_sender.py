@@ -84,7 +84,7 @@ def head(*lines: str) -> bytes:
 
 @pytest.fixture
 def closed_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which no process listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

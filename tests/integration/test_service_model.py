@@ -94,7 +94,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @initialize(many=crowds)
     def begin(self, many: list[dict[str, Any]]) -> None:
-        """Have one queue with settings of its own, and some tasks."""
+        """Create a queue with its own settings, and some tasks."""
         self.answered(201, "PUT", "/v1/queues/mail", {"retry": {"dead_on": [DEAD_ON]}})
         self.push_many(many)
 
@@ -147,7 +147,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @rule(path=st.sampled_from(PATHS), status=st.sampled_from([500, 500, 200, DEAD_ON]))
     def application_changes(self, path: str, status: int) -> None:
-        """Have the application answer differently from now on."""
+        """Change the answers of the application."""
         self.sender.always(status, to=BASE + path)
         self.model.replies[path] = status
 
@@ -213,13 +213,13 @@ class ServiceAgainstModel(RuleBasedStateMachine):
                     self.model.change(task.id, **patched(carried, self.model))
 
     def allows(self, edit: str, task: Known) -> bool:
-        """Tell whether a task's state allows an edit."""
+        """Return whether a task's state allows an edit."""
         if edit == "delete":
             return True
         return task.has_ended if edit == "requeue" else task.state == "waiting"
 
     def apply(self, edit: str, task: Known, at: int) -> None:
-        """Have the model make an edit."""
+        """Make an edit in the model."""
         match edit:
             case "run":
                 self.model.run(task, at)
@@ -297,7 +297,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0, 1, 10, 30, 100]))
     def pass_time(self, seconds: int | None) -> None:
-        """Let time pass, and all that is due be done, in the right order within each lane."""
+        """Advance the time, and check that due attempts run in order within each lane."""
         if seconds is None:
             return
         self.sender.requests.clear()
@@ -371,7 +371,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def watched_tasks_are_answered_at_their_end(self) -> None:
-        """Compare who was answered: those whose task has ended or is gone, and nobody else."""
+        """Check that exactly the requests whose task has ended or was deleted were answered."""
         self.wait_for(let_run())
         for id, watching in list(self.watching.items()):
             task = self.model.tasks.get(id)

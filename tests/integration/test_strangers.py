@@ -1,4 +1,4 @@
-"""What strangers send to receivers: whatever it is, the application's memory stays as it was."""
+"""Large bodies of unauthenticated clients do not increase a receiver's memory."""
 
 from __future__ import annotations
 

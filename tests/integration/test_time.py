@@ -123,7 +123,7 @@ async def test_jump_and_back_again_leaves_nothing_behind(
 async def test_due_tasks_wait_no_longer_than_until_the_clock_is_looked_at(
     service: Service, clock: FakeClock, sender: ScriptedSender, jump: int
 ) -> None:
-    """Those who push after the jump are not made to wait for those before it."""
+    """Tasks pushed after the jump do not wait for tasks pushed before it."""
     await push(service, delay=2 * HOUR)
     clock.jump(jump)
 
@@ -249,7 +249,7 @@ async def test_jump_makes_an_hourly_schedule_neither_run_twice_nor_stop(
     clock.jump(jump)
     await pass_by_hours(service, 3)
 
-    # Ahead: one run for all that was passed over. Back: none while occurrences come again.
+    # Ahead: one run for all skipped occurrences. Back: none while occurrences repeat.
     skipped = 1 if jump < 0 else 0
     assert 5 - skipped <= len(sender.requests) <= most
 

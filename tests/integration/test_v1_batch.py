@@ -194,7 +194,7 @@ def test_batch_over_its_limit_is_read_and_refused(
 def test_task_that_is_longer_than_a_request_may_be_is_refused(
     client: Client, headers: dict[str, str]
 ) -> None:
-    """So that there is an end to what is decoded in one go."""
+    """This limits the bytes that are decoded at once."""
     answer = client.send("POST", "/v1/tasks/batch", b'{"tasks":[' + b" " * (5 * MIB), headers)
 
     assert problem(answer)[:2] == (413, "too-large")

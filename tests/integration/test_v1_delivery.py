@@ -1,4 +1,4 @@
-"""API.md "Delivery" and "Retry policy" over real HTTP, on a clock that is told to move."""
+"""API.md "Delivery" and "Retry policy" over real HTTP, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class App:
         return self.answers.get(delivery.path, 200)
 
     def path(self, reply: Reply = 200) -> str:
-        """Return a path that nobody has had before, and that answers like this."""
+        """Return a new path that gives these answers."""
         path = next(self._paths)
         self.answers[path] = reply
         return path

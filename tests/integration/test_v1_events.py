@@ -146,7 +146,7 @@ def read_to_end(connection: socket.socket) -> int:
 
 
 def push_later(client: Client, queues: list[str]) -> None:
-    """Push tasks that nobody delivers during the test, together."""
+    """Push delayed tasks, which are not delivered during the test, in one batch."""
     tasks = [{"url": URL, "delay": 3600, "queue": queue} for queue in queues]
     assert client.post("/v1/tasks/batch", tasks=tasks).status == 201
 

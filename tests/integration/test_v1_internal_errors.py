@@ -22,7 +22,7 @@ TASK = {"url": "http://app.test/run", "delay": 60}
 
 
 class BreakingRunner(InlineRunner):
-    """Runs work until it is told to fail."""
+    """Runs functions until a test makes it fail."""
 
     is_broken = False
 

@@ -1,4 +1,4 @@
-"""What there is to look at, over real HTTP, on a clock that is told to move."""
+"""Failures, statistics, metrics and lists over real HTTP, on a virtual clock."""
 
 from __future__ import annotations
 

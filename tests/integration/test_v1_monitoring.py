@@ -49,7 +49,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def push_later(client: Client, count: int, **fields: object) -> None:
-    """Push tasks that nobody delivers during the test."""
+    """Push delayed tasks, which are not delivered during the test."""
     for _ in range(count):
         client.push(delay=3600, **fields)
 

@@ -1,4 +1,4 @@
-"""More pushes than the disk can take: those that would only pile up are refused."""
+"""Pushes are refused if more are waiting than the disk can write."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from poussetaches.core.queue_fields import QueueFields
 from tests.acceptance.harness import Answer, Receiver, Server, receiving, serving
 from tests.integration.v1 import problem
 
-URL = "http://127.0.0.1:9/task"  # nobody listens there
+URL = "http://127.0.0.1:9/task"  # no process listens there
 RETRY: dict[str, object] = {
     "max_attempts": 12,
     "min_backoff": 1.0,

@@ -17,7 +17,7 @@ import pytest
 from tests.acceptance.harness import Answer, Receiver, Server, receiving, serving
 from tests.integration.v1 import problem
 
-URL = "http://127.0.0.1:9/task"  # nobody listens there
+URL = "http://127.0.0.1:9/task"  # no process listens there
 TASK = {"url": URL}
 SHOWN_TASK = {
     "url": URL,
@@ -47,7 +47,7 @@ serial = itertools.count()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a server whose time passes when it is told to."""
+    """Run a server in test mode, with a virtual clock."""
     with serving(tmp_path_factory.mktemp("schedules") / "data", "--test-mode") as server:
         yield server
 
@@ -104,7 +104,7 @@ SERVERS = {
 
 
 def origins_with(task: dict[str, str], **others: str) -> dict[str, Any]:
-    """Return origins, all of which but these are the server."""
+    """Return the origins of all values: these, and otherwise the server."""
     return {**SERVERS, **others, "task": {**cast("dict[str, str]", SERVERS["task"]), **task}}
 
 
@@ -991,7 +991,7 @@ def preview(server: Server, cron: str) -> list[datetime]:
 
 
 def clocks_change_on(moment: datetime) -> bool:
-    """Tell whether it is on the last Sunday of a month of 31 days."""
+    """Return whether a time is on the last Sunday of a month of 31 days."""
     return moment.isoweekday() == 7 and moment.day >= 25
 
 

@@ -30,7 +30,7 @@ UNKNOWN = "0" * 32
 
 
 class App:
-    """An application whose paths say how it answers; /hang waits until it is let go."""
+    """An application that answers by path; /hang waits until it is released."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()

@@ -1,4 +1,4 @@
-"""Test mode over real HTTP: real deliveries on a clock that moves when it is told to."""
+"""Test mode over real HTTP: real deliveries on a virtual clock."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_daily_schedule_starts_every_day_for_20_days_though_it_fails(
     started = {run["created_at"] for run in runs}
     assert len(started) == 20
     assert all(moment[11:26] == "03:00:00.000000" for moment in started)
-    assert count > 20 * 8  # each is tried again until the next one takes its place
+    assert count > 20 * 8  # each is retried until the next one supersedes it
     assert time.monotonic() - began < 15
 
 

@@ -82,7 +82,7 @@ def problem(answer: Answered) -> tuple[int, str]:
 
 
 async def alerts(service: Service, sender: ScriptedSender, *, after: float) -> str:
-    """Let time pass in steps of ten seconds; return what was posted."""
+    """Advance the time in steps of ten seconds; return the posted alerts."""
     count = len(sender.requests)
     for _ in range(round(after / 10)):
         await service.advance(10)
@@ -167,7 +167,7 @@ async def test_broken_store_takes_nothing_at_all(
 async def test_push_that_was_stored_though_its_commit_failed_is_not_called_unstored(
     service: Service, disk: Disk, path: str
 ) -> None:
-    """Nobody may repeat it without a key."""
+    """Without a key, it must not be repeated."""
     push = {**TASK, "key": "k"} if path == "/v1/tasks" else PUSH
     disk.error, disk.keeps_what_fails = BROKEN, True
 
@@ -182,7 +182,7 @@ async def test_push_that_was_stored_though_its_commit_failed_is_not_called_unsto
 
 
 class Reader(InlineRunner):
-    """Reads until it is told that nothing can be read any more."""
+    """Reads until a test makes reading fail."""
 
     def __init__(self) -> None:
         self.is_gone = False

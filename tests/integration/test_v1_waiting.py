@@ -1,4 +1,4 @@
-"""API.md "waiting_for" over real HTTP: what is said of tasks that wait."""
+"""API.md "waiting_for" over real HTTP: the reasons of waiting tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.v1 import URL, Client, problem
 
 
 class App:
-    """An application that answers nobody until it is told to."""
+    """An application that answers no request before a test releases it."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -42,7 +42,7 @@ def app() -> Iterator[App]:
 
 @pytest.fixture(scope="module")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Run a server whose time passes when it is told to."""
+    """Run a server in test mode, with a virtual clock."""
     with serving(tmp_path_factory.mktemp("waiting") / "data", "--test-mode") as server:
         yield Client(server)
 

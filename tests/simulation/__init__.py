@@ -1,4 +1,4 @@
-"""The whole server in virtual time, with everything going wrong that can: one seed, one history.
+"""The whole server in virtual time, with injected faults. Each seed is one history.
 
-``docs/reliability.md`` says what is simulated and what must hold; ``make simulate`` runs it.
+``docs/reliability.md`` describes the faults and the promises; ``make simulate`` runs it.
 """

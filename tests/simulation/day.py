@@ -1,4 +1,4 @@
-"""``python -m tests.simulation.day``: a day of mixed load; nothing may grow with it."""
+"""``python -m tests.simulation.day``: a day of mixed load, without growth of memory or files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.simulation.network import FAILURES, OK, REFUSED
 from tests.simulation.server import Machine, Server
 
 HOURS = 24
-PACE = 0.3  # seconds between two requests, on average
-KNOWN = 1000  # of the last tasks may be edited
+REQUEST_INTERVAL = 0.3  # seconds, on average
+EDITABLE_TASKS = 1000  # the most recent ones
 LONGEST_LOG = 16.0  # MiB
 GROWTH = 0.1  # from the end of the first hour to that of the last
 RETENTION = {
-    # Seconds, so that the first hour has seen what it is to prune.
+    # Seconds, so that tasks are pruned within the first hour.
     "POUSSETACHES_KEEP_SUCCEEDED_AGE": "1800",
     "POUSSETACHES_KEEP_DEAD_AGE": "1800",
     "POUSSETACHES_ORIGINAL_MAX_BACKOFF": "600",
@@ -39,7 +39,7 @@ Sizes = tuple[float, float, float]  # of memory, file and the file's log, in MiB
 
 
 class Receivers:
-    """Nine in ten answers are good; one of the hosts is away half of the time."""
+    """Nine in ten answers succeed; one of the hosts is unreachable half of the time."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -61,23 +61,23 @@ class Receivers:
         """Do nothing: there are no connections."""
 
 
-class Nobody:
-    """Hears of what changed, and keeps nothing of it."""
+class NoListener:
+    """Ignores all changes."""
 
     def committed(self, news: News) -> None:
         """Do nothing."""
 
 
-async def live(server: Server, random: Random, path: Path, hourly: list[Sizes]) -> int:
-    """Ask for something again and again, and note each hour's sizes; return how often."""
-    known: deque[str] = deque(maxlen=KNOWN)
-    loop, asked = asyncio.get_running_loop(), 0
+async def run_day(server: Server, random: Random, path: Path, hourly: list[Sizes]) -> int:
+    """Send random requests, and record the sizes of each hour; return the number of requests."""
+    task_ids: deque[str] = deque(maxlen=EDITABLE_TASKS)
+    loop, request_count = asyncio.get_running_loop(), 0
     started_at = loop.time()
-    server.deliver()
+    server.start_delivery()
     while len(hourly) < HOURS:
-        await asyncio.sleep(random.expovariate(1 / PACE))
-        asked += 1
-        await _ask_something(server, random, known)
+        await asyncio.sleep(random.expovariate(1 / REQUEST_INTERVAL))
+        request_count += 1
+        await _send_request(server, random, task_ids)
         if loop.time() - started_at >= 3600 * (len(hourly) + 1):
             memory, size, log = hour = _memory(), _mebibytes(path), _mebibytes(_log_of(path))
             hourly.append(hour)
@@ -85,22 +85,22 @@ async def live(server: Server, random: Random, path: Path, hourly: list[Sizes]) 
                 f"hour {len(hourly)}: memory {memory:.1f}, file {size:.1f}, its log {log:.1f} MiB"
             )
     await server.stop(0)
-    return asked
+    return request_count
 
 
-async def _ask_something(server: Server, random: Random, known: deque[str]) -> None:
+async def _send_request(server: Server, random: Random, task_ids: deque[str]) -> None:
     chance = random.random()
-    if chance < 0.8 or not known:
-        answer = await server.ask("POST", "/v1/tasks", _push(random))
-        known.append(answer.json["id"])
+    if chance < 0.8 or not task_ids:
+        answer = await server.request("POST", "/v1/tasks", _push(random))
+        task_ids.append(answer.json["id"])
     elif chance < 0.9:
         what = random.choice(("requeue", "run", "cancel"))
-        await server.ask("POST", f"/v1/tasks/{random.choice(known)}/{what}", None)
+        await server.request("POST", f"/v1/tasks/{random.choice(task_ids)}/{what}", None)
     elif chance < 0.95:
-        await server.ask("DELETE", f"/v1/tasks/{random.choice(known)}", None)
+        await server.request("DELETE", f"/v1/tasks/{random.choice(task_ids)}", None)
     else:
         path = random.choice(("/v1/tasks", "/v1/stats", "/v1/failures", "/metrics"))
-        await server.ask("GET", path, None)
+        await server.request("GET", path, None)
 
 
 def _push(random: Random) -> dict[str, object]:
@@ -118,7 +118,7 @@ def _is_away(url: str) -> bool:
 
 
 def _memory() -> float:
-    """Return what this process takes, in MiB."""
+    """Return the resident memory of this process, in MiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
@@ -132,7 +132,7 @@ def _mebibytes(path: Path) -> float:
 
 
 def main() -> int:
-    """Let a day pass; return 1 when something has grown."""
+    """Simulate a day; return 1 if memory or files have grown."""
     logging.disable()
     random, hourly = Random(1), list[Sizes]()
     place = IN_MEMORY if IN_MEMORY.is_dir() else None
@@ -144,15 +144,17 @@ def main() -> int:
 
         async def day() -> int:
             clock = SimulatedClock(Moment(1_790_000_000_000_000), loop)
-            server = await Server.started(machine, clock=clock, random=random, listener=Nobody())
-            return await live(server, random, path, hourly)
+            server = await Server.started(
+                machine, clock=clock, random=random, listener=NoListener()
+            )
+            return await run_day(server, random, path, hourly)
 
-        asked = loop.run_until_complete(day())
+        request_count = loop.run_until_complete(day())
         loop.close()
-    print(f"{HOURS} hours, {asked:,} requests, {receivers.attempts:,} attempts")
+    print(f"{HOURS} hours, {request_count:,} requests, {receivers.attempts:,} attempts")
     memory, size, _ = (last / first for first, last in zip(hourly[0], hourly[-1], strict=True))
-    print(f"memory {memory:.2f} and file {size:.2f} of what they were after the first hour")
-    # The log is as long as it ever had to be, so it is told from the file, and has a limit.
+    print(f"memory {memory:.2f} and file {size:.2f} times the sizes after the first hour")
+    # The log never shrinks, so it is not counted with the file, and has a limit.
     has_grown = max(memory, size) > 1 + GROWTH or hourly[-1][2] > LONGEST_LOG
     return int(has_grown)
 

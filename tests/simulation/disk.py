@@ -1,4 +1,4 @@
-"""The store's own seams, simulated: the threads that do its work, its commits, and its reserve."""
+"""Simulated parts of the store: its threads, its commits, and its reserve file."""
 
 from __future__ import annotations
 
@@ -17,90 +17,90 @@ from tests.store.sqlite_files import BROKEN, FULL, sqlite_error
 
 R = TypeVar("R")
 
-ROOM_OF_RESERVE = 300  # commits that fit into what the reserve gives up
+RESERVE_COMMITS = 300  # commits that fit into the space of the reserve
 
 
 class Fault(StrEnum):
-    """What may happen to one commit."""
+    """A fault in one commit."""
 
     UNDONE = "commit that failed"
-    LASTED = "commit that failed and lasted"
+    STORED = "commit that failed and was stored"
     CRASH_BEFORE = "crash before a commit"
     CRASH_AFTER = "crash between commit and answer"
 
 
 class Disk:
-    """Makes transactions durable, and fails to when it is told to; it outlives the server."""
+    """Commits transactions, or fails as planned; outlives the server."""
 
     def __init__(self, seen: Counter[str]) -> None:
         self._seen = seen
         self._faults: deque[tuple[int, Fault]] = deque()
-        self._room: int | None = None  # commits, None while the disk is not full
+        self._commits_left: int | None = None  # commits, None while the disk is not full
         self._broken = False
         self.crash: Callable[[], None] = _nothing
-        self.lasted: Callable[[], None] = _nothing
+        self.failed_commit_stored: Callable[[], None] = _nothing
         self.is_dead: Callable[[], bool] = _never
         self.commits = 0
 
     @property
     def is_full(self) -> bool:
-        """Tell whether there is no room but what the reserve gave up."""
-        return self._room is not None
+        """Whether there is no space except that of the reserve."""
+        return self._commits_left is not None
 
     @property
-    def is_well(self) -> bool:
-        """Tell whether commits succeed, as far as is planned."""
-        return self._room is None and not self._broken and not self._faults
+    def is_healthy(self) -> bool:
+        """Whether no commit is planned to fail."""
+        return self._commits_left is None and not self._broken and not self._faults
 
     def fail(self, fault: Fault, *, after: int) -> None:
-        """Let something happen to one of the commits to come."""
+        """Inject a fault into a later commit."""
         self._faults.append((self.commits + after, fault))
 
     def fill(self) -> None:
-        """Leave no room."""
-        if self._room is None:
-            self._room = 0
+        """Leave no space."""
+        if self._commits_left is None:
+            self._commits_left = 0
 
-    def break_down(self) -> None:
+    def begin_io_errors(self) -> None:
         """Fail each commit from now on."""
         self._broken = True
 
-    def heal(self) -> None:
-        """Make room, and fail no more."""
-        self._room, self._broken = None, False
+    def repair(self) -> None:
+        """Free space, and stop failing."""
+        self._commits_left, self._broken = None, False
         self._faults.clear()
 
-    def give_room(self) -> None:
-        """Let some commits through although the disk is full."""
-        if self._room is not None:
-            self._room = ROOM_OF_RESERVE
+    def add_reserve_space(self) -> None:
+        """Allow some commits although the disk is full."""
+        if self._commits_left is not None:
+            self._commits_left = RESERVE_COMMITS
 
     def commit(self, connection: sqlite3.Connection) -> None:
-        """Make the open transaction durable, or fail."""
+        """Commit the open transaction, or fail."""
         if self.is_dead():
-            raise _anew(BROKEN)
+            raise _copy_of(BROKEN)
         self.commits += 1
         if self._broken:
             self._seen["commit on a broken disk"] += 1
-            raise _anew(BROKEN)
-        if self._room == 0:
+            raise _copy_of(BROKEN)
+        if self._commits_left == 0:
             self._seen["commit on a full disk"] += 1
-            raise _anew(FULL)
-        if self._room is not None:
-            self._room -= 1
+            raise _copy_of(FULL)
+        if self._commits_left is not None:
+            self._commits_left -= 1
         fault = self._fault()
         if fault is not None:
             self._seen[fault] += 1
         if fault is Fault.CRASH_BEFORE:
             self.crash()
         if fault in (Fault.UNDONE, Fault.CRASH_BEFORE):
-            raise _anew(BROKEN)
+            raise _copy_of(BROKEN)
         connection.execute("COMMIT")
         if fault is Fault.CRASH_AFTER:
             self.crash()
-        if fault is Fault.LASTED:
-            self.lasted()
-            raise _anew(BROKEN)
+        if fault is Fault.STORED:
+            self.failed_commit_stored()
+            raise _copy_of(BROKEN)
 
     def _fault(self) -> Fault | None:
         if self._faults and self._faults[0][0] <= self.commits:
@@ -109,28 +109,28 @@ class Disk:
 
 
 class SimulatedReserve(Reserve):
-    """Room on the simulated disk."""
+    """The reserve file of the simulated disk."""
 
     def __init__(self, disk: Disk) -> None:
         super().__init__(Path("reserve"))
         self._disk = disk
 
     def take(self) -> None:
-        """Claim the room, as far as there is any."""
+        """Allocate the file, if the disk has space."""
         if self._disk.is_full:
             raise OSError(28, "no space left on the simulated disk")
 
     def describe_shortage(self) -> str:
-        """Return the same words in every run."""
+        """Return a constant text: numbers would differ between runs."""
         return "the simulated disk is full"
 
     def give_up(self) -> None:
-        """Give the room back."""
-        self._disk.give_room()
+        """Release the file's space."""
+        self._disk.add_reserve_space()
 
 
 class SimulatedRunner:
-    """Does work in its order, some turns of the loop after it was given, as a thread would."""
+    """Runs functions in order, some turns of the loop later, as a thread would."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -139,20 +139,20 @@ class SimulatedRunner:
         self._closed = False
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Do one piece of work; it goes on to its end even when the caller is cancelled."""
+        """Run a function; it completes even if the caller is cancelled."""
         if self._closed:
             raise StoreClosed
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._work.append((work, future))
         if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._go_on())
+            self._working = asyncio.create_task(self._work_off())
         return await future
 
     def close(self) -> None:
-        """Take no more work."""
+        """Refuse further functions."""
         self._closed = True
 
-    async def _go_on(self) -> None:
+    async def _work_off(self) -> None:
         try:
             while self._work:
                 await self._wait()
@@ -161,7 +161,7 @@ class SimulatedRunner:
                     continue
                 try:
                     result = work()
-                except Exception as exc:  # whose work it was is told
+                except Exception as exc:  # raised to the caller
                     await self._wait()
                     if not future.done():
                         future.set_exception(exc)
@@ -188,6 +188,6 @@ def _never() -> bool:
     return False
 
 
-def _anew(error: sqlite3.OperationalError) -> sqlite3.OperationalError:
-    """Return such an error for one raise: its traceback keeps everything that it passes."""
+def _copy_of(error: sqlite3.OperationalError) -> sqlite3.OperationalError:
+    """Return a new error for each raise: a traceback keeps references to all its frames."""
     return sqlite_error(error.sqlite_errorcode)

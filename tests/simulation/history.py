@@ -1,4 +1,4 @@
-"""One history: a server, its callers, its receivers and its disk, all from one seed."""
+"""One history: a server, its callers, its receivers and its disk, from one seed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from typing import NamedTuple
 
 from poussetaches.core.errors import StoreUnavailable
 from tests.simulation.callers import Callers
-from tests.simulation.ending import calm_down, check, check_folder
-from tests.simulation.loop import EverybodyWaits, GoesRound
-from tests.simulation.plan import STOP, Plan
+from tests.simulation.final_checks import check, check_folder, recover_and_drain
+from tests.simulation.loop import Deadlock, Livelock
+from tests.simulation.operations import STOP, Plan
 from tests.simulation.poison_calls import PoisonCallers
-from tests.simulation.server import Ear, Server, end_all_but_this
+from tests.simulation.server import LogHandler, Server, cancel_other_tasks
 from tests.simulation.world import World
 
-FEWEST, MOST = 50, 5000  # operations
+MIN_OPERATIONS, MAX_OPERATIONS = 50, 5000  # operations
 DRAIN_TIMEOUTS = (0.0, 5.0, 30.0)  # seconds
-IN_MEMORY = Path("/dev/shm")  # where there is one, files of histories never meet a disk
-# Loggers of which each line would cost too much.
-QUIET = ("poussetaches.engine.dispatcher", "poussetaches.api")
+IN_MEMORY = Path("/dev/shm")  # faster than a disk
+# Loggers whose lines at INFO would take too much time.
+QUIET_LOGGERS = ("poussetaches.engine.dispatcher", "poussetaches.api")
 
 
 class Result(NamedTuple):
-    """What became of a history. ``digest`` is of all its events."""
+    """The result of a history. ``digest`` is a hash of all its events."""
 
     seed: int
     operations: int
@@ -42,22 +42,24 @@ class Result(NamedTuple):
 
 
 class History:
-    """Has happen what is planned, through crashes and restarts."""
+    """Runs the planned operations, through crashes and restarts."""
 
     def __init__(self, seed: int, folder: Path) -> None:
         self._seed = seed
         self.world = World(seed, folder)
-        self._planned = round(FEWEST * (MOST / FEWEST) ** self.world.random.random())
+        self._planned = round(
+            MIN_OPERATIONS * (MAX_OPERATIONS / MIN_OPERATIONS) ** self.world.random.random()
+        )
         self._operations = 0
-        self._lives = 0
+        self._life_count = 0
         self._is_over = False
         self._server: Server | None = None
 
     def run(self) -> Result:
-        """Let it happen."""
+        """Run the history to its end."""
         world = self.world
         while not self._is_over and world.failure is None:
-            self._live_once()
+            self._run_life()
         return Result(
             seed=self._seed,
             operations=self._operations,
@@ -67,67 +69,67 @@ class History:
             digest=world.digest,
         )
 
-    def _live_once(self) -> None:
-        """Let a server live until it stops or dies, and bury it."""
+    def _run_life(self) -> None:
+        """Run a server until it stops or is killed, and release its resources."""
         self._server = None
-        loop = self.world.wake()
-        living = loop.create_task(self._live())
-        living.add_done_callback(_stop_loop)
+        loop = self.world.start_loop()
+        serving = loop.create_task(self._serve())
+        serving.add_done_callback(_stop_loop)
         try:
             loop.run_forever()
-        except EverybodyWaits:
-            self.world.fail("nothing is under way, and nothing ever would be")
-        except GoesRound:
-            self.world.fail("something is done again and again, and nothing comes of it")
+        except Deadlock:
+            self.world.fail("every task waits, and no timer is set")
+        except Livelock:
+            self.world.fail("the event loop never waits")
         loop.turns = 0
-        living.remove_done_callback(_stop_loop)
-        loop.call_soon(loop.stop)  # that callback may have been on its way
+        serving.remove_done_callback(_stop_loop)
+        loop.call_soon(loop.stop)  # that callback may already be scheduled
         loop.run_forever()
-        error = living.exception() if living.done() else None
+        error = serving.exception() if serving.done() else None
         if error is not None:
             broken = "".join(traceback.format_exception(error))
-            self.world.fail(f"the history broke down: {broken}")
-        self.world.sleep_until_the_next_life()
-        loop.run_until_complete(end_all_but_this())
-        loop.run_until_complete(self._bury())
+            self.world.fail(f"the history raised: {broken}")
+        self.world.stay_down()
+        loop.run_until_complete(cancel_other_tasks())
+        loop.run_until_complete(self._release_server())
         loop.close()
         if error is not None and self.world.failure is None:
             raise error
 
-    async def _bury(self) -> None:
+    async def _release_server(self) -> None:
         if self._server is not None:
-            await self._server.bury()
+            await self._server.release()
 
-    async def _live(self) -> None:
-        self._lives += 1
+    async def _serve(self) -> None:
+        self._life_count += 1
         world = self.world
-        world.poison.scribble(world.machine.path)
+        world.poison.corrupt_rows(world.machine.path)
         try:
             server = await Server.started(
                 world.machine,
                 clock=world.clock,
-                random=Random(f"server {self._seed} {self._lives}"),
+                random=Random(f"server {self._seed} {self._life_count}"),
                 listener=world.ledger,
             )
         except StoreUnavailable:
-            world.note("start in vain")
-            world.seen["start in vain"] += 1
-            world.machine.disk.heal()
+            world.note("failed start")
+            world.seen["failed start"] += 1
+            world.machine.disk.repair()
             return
         self._server = server
-        world.begin(server)
+        world.add_server(server)
         callers = Callers(world)
         plan = Plan(world, callers, PoisonCallers(world, Random(f"poison {self._seed}")))
-        plan.heal_later()
-        server.deliver()
+        plan.repair_later()
+        server.start_delivery()
         while self._operations < self._planned:
             self._operations += 1
             self.world.loop.turns = 0
-            if await plan.go_on() == STOP:
+            if await plan.run_next_operation() == STOP:
                 break
         else:
-            await plan.come_to_its_end()
-            await calm_down(world, callers)
+            await plan.finish_background()
+            await recover_and_drain(world, callers)
             check(world)
             self._is_over = True
         await server.stop(world.random.choice(DRAIN_TIMEOUTS))
@@ -140,31 +142,31 @@ def _stop_loop(task: asyncio.Task[None]) -> None:
 
 
 def run_history(seed: int) -> Result:
-    """Run the history of a seed, in a folder of its own."""
+    """Run the history of a seed in a temporary folder."""
     place = IN_MEMORY if IN_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="poussetaches-", dir=place) as folder:
         history = History(seed, Path(folder))
-        with _heard(history), warnings.catch_warnings():
-            # What is about to begin when a server dies never does.
+        with _log_passed_to(history), warnings.catch_warnings():
+            # Coroutines that were scheduled when a server was killed never start.
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             return history.run()
 
 
 @contextmanager
-def _heard(history: History) -> Iterator[None]:
-    """Have the history hear what the server logs, and nobody else."""
+def _log_passed_to(history: History) -> Iterator[None]:
+    """Pass the server's log to the history only."""
     logger = logging.getLogger("poussetaches")
-    ear = Ear(history.world.hear)
+    handler = LogHandler(history.world.handle_log)
     before = logger.level, logger.propagate
-    logger.addHandler(ear)
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.removeHandler(ear)
+        logger.removeHandler(handler)
         logger.level, logger.propagate = before
-        for name in QUIET:
+        for name in QUIET_LOGGERS:
             logging.getLogger(name).setLevel(logging.NOTSET)

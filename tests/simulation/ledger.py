@@ -1,6 +1,6 @@
-"""The ledger: what was promised to callers, what receivers saw, and what must follow of both.
+"""The ledger: the promises to callers, the attempts that receivers got, and checks of both.
 
-It knows no rule of the engine's. A promise that is broken is said to ``fail`` at once.
+It uses none of the engine's rules. It calls ``fail`` as soon as a promise is broken.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from poussetaches.store.base import Change, News
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.machine_time import MachineTime
 
-KEPT_WITHIN = 60.0  # seconds in which tokens that were taken are on disk
-SLACK = 2.0  # seconds; smaller corrections of the clock go unnoticed
-AT_ONCE = 0.001  # seconds; what is under way when a promise is made may still happen
+KEPT_WITHIN = 60.0  # seconds until taken tokens are on disk
+SLACK = 2.0  # seconds; smaller corrections of the clock are not noticed
+GRACE = 0.001  # seconds; attempts that are starting when a promise is made may still be sent
 ENDS = (Change.SUCCEEDED, Change.DIED)
 ENDED = ("succeeded", "dead")
-SERVER = "the server"  # among the names of queues that are paused
+SERVER = "the server"  # in place of a queue's name in pauses
 
 
 class Row(NamedTuple):
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Death(NamedTuple):
-    """When a task died: by its row, and in measured seconds."""
+    """The time of a task's death: in its row, and in measured seconds."""
 
     ended_at: float
     at: float
@@ -55,20 +55,20 @@ class Key(NamedTuple):
 
 
 class Backoff(NamedTuple):
-    """A policy without jitter, whose waits are known to the microsecond."""
+    """A retry policy without jitter, so that waits are known to the microsecond."""
 
     shortest: float
     multiplier: float
     longest: float
 
     def after(self, attempt: int) -> float:
-        """Return the microseconds to wait after an attempt that failed."""
+        """Return the microseconds to wait after a failed attempt."""
         wait = min(self.longest, self.shortest * self.multiplier ** (attempt - 1))
         return wait * SECOND
 
 
-class Failed(NamedTuple):
-    """An attempt that failed, and when, on the wall clock and on the other."""
+class FailedAttempt(NamedTuple):
+    """A failed attempt and its time, by the wall clock and the monotonic clock."""
 
     round: int
     number: int
@@ -78,44 +78,44 @@ class Failed(NamedTuple):
 
 @dataclass(slots=True)
 class Entry:
-    """What is known of a task."""
+    """A task in the ledger."""
 
     queue: str
     acknowledged: bool = False
-    at_once: bool = False  # pushed without a delay
+    is_immediate: bool = False  # pushed without a delay
     ended: bool = False
     death: Death | None = None
-    gone_at: float | None = None  # since when it is deleted
-    changed_at: float = -1.0  # when somebody last began to change it
+    deleted_at: float | None = None  # monotonic
+    changed_at: float = -1.0  # when a caller last began to change it
     backoff: Backoff | None = None
-    failed: Failed | None = None
+    failed: FailedAttempt | None = None
     name_was_unknown: bool = False
-    last_sent: Sent | None = None
+    last_sent: SentAttempt | None = None
     last_outcome: Outcome | None = None
 
 
 @dataclass(slots=True)
-class Sent:
-    """An attempt that reached the network."""
+class SentAttempt:
+    """An attempt that was sent."""
 
     task_id: str
     round: int
     number: int
     at: float
     outcome: Outcome | None = None  # one that counts
-    costs_nothing: bool = False  # the machine lacked the resources for it
+    costs_nothing: bool = False  # the machine had run out of descriptors or ports
 
 
 @dataclass(eq=False)
 class Deletion:
-    """A request under way that deletes tasks."""
+    """A request in flight that deletes tasks."""
 
     covers: Callable[[str, str], bool]  # by a task's id and queue
 
 
 @dataclass
 class Pauses:
-    """Where no attempt may start: queues, and the server, with when it was answered."""
+    """The paused queues, or the server, with the time of the answer to the pause."""
 
     since: dict[str, float] = field(default_factory=dict)
     _resuming: Counter[str] = field(default_factory=Counter)
@@ -123,7 +123,7 @@ class Pauses:
 
     @contextmanager
     def resumes(self, name: str) -> Iterator[None]:
-        """Let attempts start from now on."""
+        """Expect attempts from now on."""
         self._resumed[name] += 1
         self._resuming[name] += 1
         self.since.pop(name, None)
@@ -131,16 +131,16 @@ class Pauses:
         self._resuming[name] -= 1
 
     def begin(self, name: str) -> int:
-        """Return what ``answered`` is to be given."""
+        """Return the value to pass to ``answered``."""
         return -1 if self._resuming[name] else self._resumed[name]
 
     def answered(self, name: str, begun: int, at: float) -> None:
-        """Note that a pause was answered; it holds unless a resumption was under way meanwhile."""
+        """Record an answered pause; it holds unless it was resumed meanwhile."""
         if begun == self._resumed[name]:
             self.since.setdefault(name, at)
 
     def restarted(self) -> None:
-        """Forget the requests that were under way: their answers never came."""
+        """Forget the requests in flight: their answers never arrived."""
         self._resuming.clear()
 
 
@@ -149,12 +149,12 @@ class RatedQueue:
 
     def __init__(self, name: str, *, rate: float, burst: int) -> None:
         self.name = name
-        self.is_limited = False  # until that was answered
+        self.is_limited = False  # until the request for the rate is answered
         self._rate = rate
         self._burst = burst
         self._tokens = float(burst)
         self._at = 0.0
-        self._stood_still = 0.0  # tokens that grew while the process did not run
+        self._tokens_while_suspended = 0.0
         self._taken_at: list[float] = []
 
     def take(self, now: float) -> bool:
@@ -163,12 +163,15 @@ class RatedQueue:
         self._tokens, self._at = min(float(self._burst), grown) - 1, now
         self._taken_at.append(now)
         if self._tokens < 0:
-            self._tokens, self._stood_still = self._tokens + self._stood_still, 0.0
+            self._tokens, self._tokens_while_suspended = (
+                self._tokens + self._tokens_while_suspended,
+                0.0,
+            )
         return self._tokens > -0.01 or not self.is_limited
 
-    def stood_still(self, seconds: float) -> None:
-        """Save the tokens of a standstill: attempts admitted before it may be made after it."""
-        self._stood_still = min(float(self._burst), seconds * self._rate)
+    def suspended(self, seconds: float) -> None:
+        """Save the tokens of a suspension: attempts admitted before it may be sent after it."""
+        self._tokens_while_suspended = min(float(self._burst), seconds * self._rate)
 
     def crashed(self, now: float) -> None:
         """Return the tokens taken just before a crash: they may not be on disk."""
@@ -181,7 +184,7 @@ class RatedQueue:
 
 
 class Ledger:
-    """Promises, and what was seen."""
+    """The promises to callers and the attempts that receivers got, by task."""
 
     def __init__(
         self, *, seen: Counter[str], fail: Callable[[str], None], rated: RatedQueue
@@ -191,16 +194,16 @@ class Ledger:
         self.time: MachineTime
         self.measured: Callable[[], float]  # seconds
         self.now: Callable[[], float]  # seconds of true time
-        self.keep_dead: float | None = None  # seconds, where only their age prunes dead letters
+        self.keep_dead: float | None = None  # seconds, if dead letters are pruned by age only
         self.entries: dict[str, Entry] = {}
-        self.sent: dict[str, Sent] = {}  # by request id
-        self.on_wire: dict[str, Sent] = {}  # of the server that lives
-        self.deletions: set[Deletion] = set()  # under way, or without an answer
+        self.sent: dict[str, SentAttempt] = {}  # by request id
+        self.in_flight: dict[str, SentAttempt] = {}  # of the present server
+        self.deletions: set[Deletion] = set()  # in flight, or without an answer
         self.pauses = Pauses()
-        self.changed_at = -1.0  # when somebody last began to change many tasks
+        self.changed_at = -1.0  # when a caller last began a bulk change
         self.repeats = 0
-        self.refused: set[str] = set()  # labels of pushes whose answer said "not stored"
-        self.unknown: set[str] = set()  # and of those that may have been stored
+        self.refused: set[str] = set()  # labels of pushes that were answered as not stored
+        self.unknown: set[str] = set()  # labels of pushes that may have been stored
         self.clock: SimulatedClock
         self.row: Callable[[str], Row | None]
         self.may_fail: Callable[[str], bool]
@@ -210,41 +213,41 @@ class Ledger:
         self.is_alive = False
         self._fail = fail
         self._counted: dict[tuple[str, int], int] = {}  # attempts, by task and round
-        self._began_at = 0.0  # when this life did
+        self._began_at = 0.0  # monotonic, start of the present server
         self._pushes = 0
-        self._pruned = 0  # tasks, in this life, that were found to be gone
-        self._recorded: dict[tuple[str, int], int] = {}  # those that are known to be on disk
+        self._pruned = 0  # tasks that were found missing since the start
+        self._recorded: dict[
+            tuple[str, int], int
+        ] = {}  # attempts known to be on disk, by task and round
         self._keys: dict[tuple[str, str], Key] = {}
 
-    # Callers
-
     def acknowledged(
-        self, task_id: str, queue: str, backoff: Backoff | None, *, at_once: bool
+        self, task_id: str, queue: str, backoff: Backoff | None, *, is_immediate: bool
     ) -> None:
-        """Note that a new task was answered with 201."""
+        """Record that a new task was answered with 201."""
         entry = self.entries.setdefault(task_id, Entry(queue))
         entry.acknowledged = True
         entry.backoff = backoff
-        entry.at_once = at_once
+        entry.is_immediate = is_immediate
 
-    def key_was_new(
+    def key_accepted(
         self, name: tuple[str, str], task_id: str, *, begun: Moment, ttl: float
     ) -> None:
-        """Note that a push with a key was answered with 201; fail if the key was still in use."""
-        at, known = self.measured(), self._keys.get(name)
-        if known is not None:
-            latest = self.time.latest_of_the_earliest(since=0.0, at=at)
-            if latest < known.expires_at - SLACK:
-                self._fail(f"key {name} was forgotten {known.expires_at - latest:.0f} s early")
+        """Record a push with a key that was answered with 201; fail if its key was in use."""
+        at, key = self.measured(), self._keys.get(name)
+        if key is not None:
+            latest = self.time.latest_confirmed(since=0.0, at=at)
+            if latest < key.expires_at - SLACK:
+                self._fail(f"key {name} was forgotten {key.expires_at - latest:.0f} s early")
         # Keys that were pushed while the clock was ahead also expire by a clock that is set back.
-        pushed_at = min(begun / SECOND, self.clock.now() / SECOND, self.time.earliest(at))
+        pushed_at = min(begun / SECOND, self.clock.now() / SECOND, self.time.confirmed(at))
         self._keys[name] = Key(task_id, pushed_at + ttl)
         entry = self.entries[task_id]
-        if entry.gone_at is not None or self._is_deleted(task_id, entry):
+        if entry.deleted_at is not None or self._is_deleted(task_id, entry):
             del self._keys[name]
 
-    def deleting(self, deletion: Deletion) -> None:
-        """Note a request that deletes tasks, which may free their keys."""
+    def deletion_requested(self, deletion: Deletion) -> None:
+        """Record a request that deletes tasks, which may free their keys."""
         self.deletions.add(deletion)
         for name, key in list(self._keys.items()):
             if deletion.covers(key.task_id, name[0]):
@@ -255,23 +258,21 @@ class Ledger:
         self._pushes += 1
         return str(self._pushes)
 
-    # The store
-
     def committed(self, news: News) -> None:
-        """Take note of what a commit changed."""
+        """Record the changes of a commit."""
         if not self.is_alive:
             return
-        for told in news.tasks:
-            entry = self.entries.setdefault(told.task_id, Entry(told.queue))
-            self.seen[f"task {told.change}"] += 1
-            if told.change is Change.DELETED:
-                self._gone(told.task_id, entry, "was deleted, and nobody had asked for it")
-            elif told.change is Change.REQUEUED:
+        for task in news.tasks:
+            entry = self.entries.setdefault(task.task_id, Entry(task.queue))
+            self.seen[f"task {task.change}"] += 1
+            if task.change is Change.DELETED:
+                self._record_deletion(task.task_id, entry, "was deleted without a request")
+            elif task.change is Change.REQUEUED:
                 entry.ended, entry.death = False, None
-            elif told.change in ENDS or told.change is Change.FAILED:
-                self._over(told.task_id, entry, told.change)
+            elif task.change in ENDS or task.change is Change.FAILED:
+                self._record_end(task.task_id, entry, task.change)
 
-    def _over(self, task_id: str, entry: Entry, change: Change) -> None:
+    def _record_end(self, task_id: str, entry: Entry, change: Change) -> None:
         outcome, sent = entry.last_outcome, entry.last_sent
         # The outcome of a failed row's last attempt is unknown.
         if sent is not None and sent.outcome is not None and not self.may_fail(task_id):
@@ -280,7 +281,7 @@ class Ledger:
         if change is Change.DIED:
             self._note_death(entry, self.row(task_id))
         if change is Change.SUCCEEDED and not _is_success(outcome):
-            self._fail(f"task {task_id} has succeeded, and its receiver had said {outcome}")
+            self._fail(f"task {task_id} has succeeded, but its receiver answered {outcome}")
 
     def _note_death(self, entry: Entry, row: Row | None) -> None:
         if row is None or row.state != "dead" or row.ended_at is None:
@@ -289,12 +290,12 @@ class Ledger:
             entry.death = Death(row.ended_at / SECOND, self.measured())
 
     def _check_retention(self, task_id: str, entry: Entry) -> None:
-        """Check that a dead letter that is gone was kept for its time."""
+        """Check that a missing dead letter was kept for its retention."""
         if entry.death is None or self.keep_dead is None or self._is_deleted(task_id, entry):
             return
         if self.failed_pruning(task_id):
             return
-        latest = self.time.latest_of_the_earliest(since=entry.death.at, at=self.measured())
+        latest = self.time.latest_confirmed(since=entry.death.at, at=self.measured())
         age = latest - entry.death.ended_at
         if age < self.keep_dead - SLACK:
             self._fail(f"dead letter {task_id} was pruned after {age:.0f} s")
@@ -303,20 +304,18 @@ class Ledger:
         """Return the ids of tasks that were set aside; the server counts failed pruning itself."""
         return {task_id for task_id in self.set_aside() if not self.failed_pruning(task_id)}
 
-    def _gone(self, task_id: str, entry: Entry, problem: str) -> None:
+    def _record_deletion(self, task_id: str, entry: Entry, problem: str) -> None:
         if entry.acknowledged and not self._is_deleted(task_id, entry):
             self._fail(f"task {task_id} {problem}")
-        entry.gone_at = self.clock.monotonic()
+        entry.deleted_at = self.clock.monotonic()
 
     def _is_deleted(self, task_id: str, entry: Entry) -> bool:
         return any(deletion.covers(task_id, entry.queue) for deletion in self.deletions)
 
-    # The network
-
-    def sending(self, request: Request, origin: str) -> Sent:
-        """Note an attempt, and check that it may be made now."""
+    def sending(self, request: Request, origin: str) -> SentAttempt:
+        """Record an attempt, and check that it may be sent now."""
         headers = request.headers
-        sent = Sent(
+        sent = SentAttempt(
             task_id=headers["Poussetaches-Task-ID"],
             round=int(headers["Poussetaches-Round"]),
             number=int(headers["Poussetaches-Attempt"]),
@@ -327,41 +326,43 @@ class Ledger:
             self.seen["rated attempt"] += 1
             if not self.rated.take(self.now()):
                 self._fail(f"task {sent.task_id} is sent before its queue's rate allows it")
-        if sent.task_id in self.on_wire:
-            self._fail(f"task {sent.task_id} is sent while an attempt of it is on the wire")
+        if sent.task_id in self.in_flight:
+            self._fail(f"task {sent.task_id} is sent while an attempt of it is in flight")
         self._check_row(sent, entry)
         self._check_number(sent, entry, origin)
         self._check_backoff(sent, entry)
         entry.last_sent = sent
-        self.sent[headers["Poussetaches-Request-ID"]] = self.on_wire[sent.task_id] = sent
+        self.sent[headers["Poussetaches-Request-ID"]] = self.in_flight[sent.task_id] = sent
         return sent
 
-    def _check_row(self, sent: Sent, entry: Entry) -> None:
+    def _check_row(self, sent: SentAttempt, entry: Entry) -> None:
         now = self.clock.monotonic()
-        if entry.gone_at is not None and entry.gone_at < now - AT_ONCE:
-            self._fail(f"task {sent.task_id} is sent {now - entry.gone_at:.3f} s after its end")
+        if entry.deleted_at is not None and entry.deleted_at < now - GRACE:
+            self._fail(
+                f"task {sent.task_id} is sent {now - entry.deleted_at:.3f} s after its deletion"
+            )
         row = self.row(sent.task_id)
         if row is None:
             return
         if row.state != "waiting":
-            self._fail(f"task {sent.task_id} is sent, and is {row.state} on disk")
-        if self.clock.now() < row.run_at and self.clock.jumped_at < now - AT_ONCE:
+            self._fail(f"task {sent.task_id} is sent, but is {row.state} on disk")
+        if self.clock.now() < row.run_at and self.clock.jumped_at < now - GRACE:
             self._fail(f"task {sent.task_id} is sent {row.run_at - self.clock.now()} us early")
         if (row.round, row.attempt_count + 1) != (sent.round, sent.number):
             self._fail(f"task {sent.task_id} is sent as attempt {sent.number}, on disk is {row}")
         if not row.forced:
             self._check_pauses(sent, row.queue, now)
 
-    def _check_pauses(self, sent: Sent, queue: str, now: float) -> None:
+    def _check_pauses(self, sent: SentAttempt, queue: str, now: float) -> None:
         for name in (SERVER, queue):
             paused_at = self.pauses.since.get(name)
-            if paused_at is not None and paused_at < now - AT_ONCE:
-                self._fail(f"task {sent.task_id} is sent, and {name} is paused")
+            if paused_at is not None and paused_at < now - GRACE:
+                self._fail(f"task {sent.task_id} is sent, but {name} is paused")
 
-    def _check_number(self, sent: Sent, entry: Entry, origin: str) -> None:
+    def _check_number(self, sent: SentAttempt, entry: Entry, origin: str) -> None:
         counted = self._counted.get((sent.task_id, sent.round), 0)
         if sent.number <= counted:
-            self._fail(f"attempt {sent.number} of task {sent.task_id} is made again")
+            self._fail(f"attempt {sent.number} of task {sent.task_id} is repeated")
         since = self._began_at if entry.last_sent is None else entry.last_sent.at
         may_be_charged = entry.name_was_unknown or self._was_changed(entry, since)
         if sent.number > counted + 1 and not may_be_charged:
@@ -375,7 +376,7 @@ class Ledger:
     def _was_changed(self, entry: Entry, since: float) -> bool:
         return max(entry.changed_at, self.changed_at) >= since
 
-    def _check_backoff(self, sent: Sent, entry: Entry) -> None:
+    def _check_backoff(self, sent: SentAttempt, entry: Entry) -> None:
         failed = entry.failed
         if failed is None or entry.backoff is None:
             return
@@ -387,47 +388,45 @@ class Ledger:
         if waited < wait:
             self._fail(
                 f"task {sent.task_id} is sent {waited} us after attempt {failed.number} failed, "
-                f"in place of {wait}"
+                f"instead of {wait}"
             )
 
-    def ended(self, sent: Sent, outcome: Outcome) -> None:
-        """Note what an attempt came to."""
-        self.on_wire.pop(sent.task_id, None)
+    def ended(self, sent: SentAttempt, outcome: Outcome) -> None:
+        """Record the outcome of an attempt."""
+        self.in_flight.pop(sent.task_id, None)
         entry = self.entries[sent.task_id]
         entry.last_outcome, entry.failed = outcome, None
-        entry.name_was_unknown = outcome.unknown_host  # then it counts, unless it ever was known
+        entry.name_was_unknown = outcome.unknown_host  # counts unless the name has resolved before
         if outcome.out_of_resources and not outcome.unreachable:
             sent.costs_nothing = True
             return
         if outcome.unreachable:
-            return  # whether it counts depends on how long the origin stays away
+            return  # whether it counts depends on the duration of the outage
         sent.outcome = outcome
         self._counted[sent.task_id, sent.round] = sent.number
         if not _is_success(outcome):
             now, at = self.clock.now(), self.clock.monotonic()
-            entry.failed = Failed(sent.round, sent.number, now, at)
+            entry.failed = FailedAttempt(sent.round, sent.number, now, at)
 
-    def cut_off(self, sent: Sent) -> None:
-        """Note that an attempt was broken off by the server."""
-        self.on_wire.pop(sent.task_id, None)
+    def cut_off(self, sent: SentAttempt) -> None:
+        """Record that the server cut off an attempt."""
+        self.in_flight.pop(sent.task_id, None)
         self.seen["attempt cut off by a stop"] += 1
 
-    # What is on disk
-
-    def server_is_gone(self) -> None:
-        """Note a crash or a stop."""
+    def server_ended(self) -> None:
+        """Record a crash or a stop."""
         self.is_alive = False
-        self.seen["attempt cut off by a crash"] += len(self.on_wire)
-        self.on_wire.clear()
+        self.seen["attempt cut off by a crash"] += len(self.in_flight)
+        self.in_flight.clear()
         self.pauses.restarted()
 
-    def server_is_back(self, rows: Sequence[Row]) -> None:
-        """Compare with what is on disk."""
+    def server_started(self, rows: Sequence[Row]) -> None:
+        """Compare the ledger with the rows on disk at a start."""
         self.compare(rows)
         for row in rows:
             recorded = self._recorded.get((row.id, row.round), 0)
             if row.attempt_count < recorded:
-                self._fail(f"attempt {recorded} of task {row.id} was recorded, and is lost")
+                self._fail(f"attempt {recorded} of task {row.id} was recorded, but is lost")
             if row.attempt_count < self._counted.get((row.id, row.round), 0):
                 self.repeats += 1
             self._counted[row.id, row.round] = row.attempt_count
@@ -439,26 +438,26 @@ class Ledger:
         self.is_alive = True
 
     def compare(self, rows: Sequence[Row]) -> None:
-        """Learn what is on disk, where no news came of it; nothing may be lost."""
+        """Compare the ledger with the rows on disk; no acknowledged task may be lost."""
         found = {row.id: row for row in rows}
         set_aside = self._set_aside_unpruned()
         for task_id, entry in self.entries.items():
             row = found.get(task_id)
-            if row is not None and entry.gone_at is not None:
-                self._fail(f"task {task_id} was deleted, and is there again")
+            if row is not None and entry.deleted_at is not None:
+                self._fail(f"task {task_id} was deleted, but exists")
             elif row is not None:
                 entry.ended = row.state in ENDED
                 self._note_death(entry, row)
-            elif entry.gone_at is None and task_id in set_aside:
-                entry.gone_at = self.clock.monotonic()
+            elif entry.deleted_at is None and task_id in set_aside:
+                entry.deleted_at = self.clock.monotonic()
                 if not self.may_fail(task_id):
-                    self._fail(f"task {task_id} was set aside, and nothing was wrong with it")
-            elif entry.gone_at is None and not entry.ended:
-                self._gone(task_id, entry, "was acknowledged, and is lost")
-            elif entry.gone_at is None:
+                    self._fail(f"task {task_id} was set aside without a fault")
+            elif entry.deleted_at is None and not entry.ended:
+                self._record_deletion(task_id, entry, "was acknowledged, but is lost")
+            elif entry.deleted_at is None:
                 self._check_retention(task_id, entry)
                 self._pruned += 1
-                entry.gone_at = self.clock.monotonic()
+                entry.deleted_at = self.clock.monotonic()
         for row in rows:
             if row.id not in self.entries:
                 self.entries[row.id] = Entry(row.queue, ended=row.state in ENDED)
@@ -466,28 +465,33 @@ class Ledger:
     def check_refusals(self, stored: Collection[str]) -> None:
         """Compare the labels of the pushes on disk with the answers to their callers."""
         for label in self.refused.intersection(stored):
-            self._fail(f"push {label} was answered as not stored, and is there")
+            self._fail(f"push {label} was answered as not stored, but exists")
         lasted = self.unknown.intersection(stored)
         self.unknown -= lasted
         self.seen["push of unknown outcome that was stored"] += len(lasted)
 
-    def late(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Yield waiting tasks that nobody delayed and that never failed."""
+    def unexpectedly_delayed(self, rows: Sequence[Row]) -> Iterator[Row]:
+        """Yield waiting tasks that are not due although they had no delay and no failure."""
         for row in rows:
             entry = self.entries.get(row.id)
             is_as_pushed = row.round == 1 and row.attempt_count == 0 and not row.forced
-            if entry is None or not entry.at_once or entry.changed_at >= 0 or not is_as_pushed:
+            if (
+                entry is None
+                or not entry.is_immediate
+                or entry.changed_at >= 0
+                or not is_as_pushed
+            ):
                 continue
             if row.state == "waiting" and row.run_at > self.clock.now() + SECOND:
                 yield row
 
-    def gone(self, rows: Sequence[Row]) -> int:
-        """Return how many ended tasks have gone, without having been deleted, since the start."""
+    def count_pruned(self, rows: Sequence[Row]) -> int:
+        """Return how many ended tasks are missing, and were not deleted, since the start."""
         found = {row.id for row in rows} | self._set_aside_unpruned()
         gone = [
             (task_id, entry)
             for task_id, entry in self.entries.items()
-            if entry.ended and entry.gone_at is None and task_id not in found
+            if entry.ended and entry.deleted_at is None and task_id not in found
         ]
         for task_id, entry in gone:
             self._check_retention(task_id, entry)

@@ -1,4 +1,4 @@
-"""An event loop on which time passes only while everybody waits, and its clock."""
+"""An event loop whose time advances only while all tasks wait, and its clock."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import selectors
 from poussetaches.core.moment import SECOND, ClockReading, Moment
 from poussetaches.engine.clock import SystemClock
 
-CREEP = 1e-6  # seconds that each turn of the loop takes
-MOST_TURNS = 2_000_000  # between two operations; some hours of a busy server take a tenth
+TURN_TIME = 1e-6  # seconds that each turn of the loop takes
+MAX_TURNS = 2_000_000  # between two operations; hours of a busy server take a tenth
 
 
-class EverybodyWaits(Exception):
-    """Nothing is ready, and nothing ever will be."""
+class Deadlock(Exception):
+    """No callback is ready, and no timer is set."""
 
 
-class GoesRound(Exception):
-    """Something is done again and again, and nothing comes of it."""
+class Livelock(Exception):
+    """Callbacks schedule each other without end."""
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Runs callbacks in the order in which they were scheduled; nothing comes from outside."""
+    """Runs callbacks in the order in which they were scheduled; has no network."""
 
     def __init__(self, *, started_at: float) -> None:
         self._now = started_at
         self.turns = 0
-        super().__init__(_Nothing(self))
+        super().__init__(_VirtualSelector(self))
 
     def time(self) -> float:
         """Return virtual seconds."""
         return self._now
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, as it does once in each turn."""
+        """Advance the time, once in each turn."""
         self._now += seconds
         self.turns += 1
-        if self.turns > MOST_TURNS:
-            raise GoesRound
+        if self.turns > MAX_TURNS:
+            raise Livelock
 
 
-class _Nothing(selectors.SelectSelector):
-    """Where the loop waits for the network, time passes."""
+class _VirtualSelector(selectors.SelectSelector):
+    """Advances the time where the loop would wait for the network."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         super().__init__()
@@ -49,16 +49,16 @@ class _Nothing(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise EverybodyWaits
-        self._loop.pass_time(max(timeout, CREEP))
+            raise Deadlock
+        self._loop.pass_time(max(timeout, TURN_TIME))
         return []
 
 
 class SimulatedClock(SystemClock):
-    """The clocks of a machine whose wall clock can be set, which can sleep, and be restarted.
+    """The clocks of a machine that can be suspended and restarted, and whose clock can be set.
 
-    ``start`` is the number of this start of the machine, and ``slept`` the seconds for which the
-    monotonic clock has stood still since then.
+    ``start`` is the number of this start of the machine, and ``slept`` the seconds since then for
+    which the machine was suspended, which the monotonic clock does not count.
     """
 
     def __init__(
@@ -74,11 +74,13 @@ class SimulatedClock(SystemClock):
         self._zero = now - int(loop.time() * SECOND)
         self._start = start
         self.slept = slept
-        self.jumped_at = jumped_at  # monotonic; when the clock was set, or the process stood still
+        self.jumped_at = (
+            jumped_at  # monotonic; when the clock was set, or the process was suspended
+        )
 
     @property
     def boot_id(self) -> str:
-        """Which of the machine's starts this is."""
+        """The number of this start of the machine."""
         return f"start {self._start}"
 
     def now(self) -> Moment:
@@ -86,7 +88,7 @@ class SimulatedClock(SystemClock):
         return Moment(self._zero + int(self._loop.time() * SECOND))
 
     def monotonic(self) -> float:
-        """Return the loop's own time."""
+        """Return the loop's time."""
         return self._loop.time()
 
     def read(self) -> ClockReading:
@@ -96,16 +98,16 @@ class SimulatedClock(SystemClock):
         )
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock ahead, or back."""
+        """Set the wall clock ahead or back."""
         self._zero += round(seconds * SECOND)
         self.jumped_at = self._loop.time()
 
-    def sleep_with_the_machine(self, seconds: float) -> None:
-        """Pass time that the monotonic clock does not count."""
+    def suspend_machine(self, seconds: float) -> None:
+        """Advance the time without the monotonic clock."""
         self.jump(seconds)
         self.slept += seconds
 
-    def stand_still(self, seconds: float) -> None:
-        """Pass time in which the process does not run, as after SIGSTOP."""
+    def suspend_process(self, seconds: float) -> None:
+        """Advance the time without running the process, as after SIGSTOP."""
         self._loop.pass_time(seconds)
         self.jumped_at = self._loop.time()

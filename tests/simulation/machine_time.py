@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 CONFIRMED_AFTER = 3600.0  # seconds for which a clock that was set ahead is not trusted
-SURELY_SEEN = 120.0  # seconds; a server in trouble may miss what the clock shows for less
+SURELY_NOTICED = 120.0  # seconds; a server whose store fails may miss shorter settings
 
 
 class Setting(NamedTuple):
-    """How far the wall clock was ahead of the measured time, and during which time."""
+    """The offset of the wall clock from the measured time, and when it applied."""
 
     offset: float
     since: float
     until: float
 
     @property
-    def was_seen(self) -> bool:
-        """Whether a running server has read the clock meanwhile."""
-        return self.until - self.since >= SURELY_SEEN
+    def was_noticed(self) -> bool:
+        """Whether a running server has surely read the clock with this setting."""
+        return self.until - self.since >= SURELY_NOTICED
 
 
 class MachineTime:
@@ -31,27 +31,27 @@ class MachineTime:
         self._offset = offset
         self._since = float("-inf")
         self._earlier: list[Setting] = []
-        self._peaks: list[tuple[float, float]] = []  # when it was set, and the earliest time then
+        self._peaks: list[tuple[float, float]] = []  # when it was set, and the confirmed time then
 
     def set(self, offset: float, *, at: float) -> None:
-        """Note what the wall clock is set to."""
+        """Record a setting of the wall clock."""
         if abs(offset - self._offset) < 0.001:
             return
-        self._peaks.append((at, self.earliest(at)))
+        self._peaks.append((at, self.confirmed(at)))
         self._earlier.append(Setting(self._offset, self._since, at))
         self._offset, self._since = offset, at
 
-    def earliest(self, at: float) -> float:
-        """Return the earliest time that a server surely read in the last hour."""
+    def confirmed(self, at: float) -> float:
+        """Return the confirmed time, by the earliest setting noticed in the last hour."""
         present = Setting(self._offset, self._since, at)
-        lowest = present.offset if present.was_seen else float("inf")
+        lowest = present.offset if present.was_noticed else float("inf")
         for setting in reversed(self._earlier):
             if setting.until <= at - CONFIRMED_AFTER and lowest < float("inf"):
                 break
-            if setting.was_seen:
+            if setting.was_noticed:
                 lowest = min(lowest, setting.offset)
         return at + (lowest if lowest < float("inf") else present.offset)
 
-    def latest_of_the_earliest(self, *, since: float, at: float) -> float:
-        """Return the latest value of ``earliest`` since a moment."""
-        return max([self.earliest(at), *(peak for when, peak in self._peaks if when >= since)])
+    def latest_confirmed(self, *, since: float, at: float) -> float:
+        """Return the latest confirmed time since a moment."""
+        return max([self.confirmed(at), *(peak for when, peak in self._peaks if when >= since)])

@@ -20,7 +20,7 @@ class Mutation(NamedTuple):
     file: str
     old: str
     new: str
-    first_seed: int = 4  # of the histories that look for it; close to one that finds it
+    first_seed: int = 4  # close to a seed that finds it
 
 
 MUTATIONS = (
@@ -32,7 +32,7 @@ MUTATIONS = (
         "        return [Pushed(item.task.id, item.task, existing=False) for item in items]",
     ),
     Mutation(
-        "forget a lease",
+        "lose a lease",
         "store/sqlite/leases.py",
         "self._tokens[seq] = self._last_token\n",
         "self._tokens[seq if self._last_token % 50 else -1] = self._last_token\n",
@@ -45,7 +45,7 @@ MUTATIONS = (
         "    _record_attempts(",
     ),
     Mutation(
-        "lose the bell",
+        "do not ring the bell",
         "engine/engine.py",
         "if news.queues or news.waits or news.paused is not None or news.trouble:",
         "if news.queues or news.paused is not None or news.trouble:",
@@ -69,7 +69,7 @@ MUTATIONS = (
         "            if outcome.unreachable:\n                return self._put_back(",
     ),
     Mutation(
-        "step over a lane for ever",
+        "skip a lane forever",
         "engine/lanes.py",
         "if state.next_due is None or run_at < state.next_due:",
         "if state.next_due is None:",
@@ -82,35 +82,35 @@ MUTATIONS = (
         first_seed=7,
     ),
     Mutation(
-        "believe a leap of the clock at once",
+        "trust a clock that was set ahead at once",
         "engine/confirmed_time.py",
         "CONFIRMED_AFTER = HOUR",
         "CONFIRMED_AFTER = 0",
         first_seed=8,
     ),
     Mutation(
-        "leave due tasks late when the clock is set back",
+        "do not correct due tasks when the clock is set back",
         "engine/clock_watch.py",
         "        if moved < -NOTICED:",
         "        if moved < -NOTICED * 1e9:",
         first_seed=26,
     ),
     Mutation(
-        "forget the tokens that a queue has used",
+        "lose the used tokens of a queue",
         "engine/bucket_storage.py",
         "            if wait > 0:",
         "            if wait > 1e15:",
         first_seed=7,
     ),
     Mutation(
-        "call a loop stuck after a standstill",
+        "report a suspended process as stuck",
         "engine/watchdog.py",
         "now - self._beat_at >= STANDSTILL:",
         "now - self._beat_at >= 1e9:",
         first_seed=8,
     ),
     Mutation(
-        "call what may be stored undone",
+        "report a push that may be stored as not stored",
         "store/sqlite/connection_pair.py",
         'return OutcomeUnknown(f"',
         'return StoreUnavailable(f"',
@@ -123,7 +123,7 @@ def broken_copy(mutation: Mutation, folder: Path) -> Path:
     """Copy the source with one change; return the folder to import it from.
 
     Raises:
-        ValueError: the place to be changed is not there, or more than once.
+        ValueError: the text to change does not occur exactly once.
     """
     copy = folder / "poussetaches"
     shutil.copytree(ROOT / PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -136,7 +136,7 @@ def broken_copy(mutation: Mutation, folder: Path) -> Path:
 
 
 def simulated(source: Path, *, seeds: range) -> subprocess.CompletedProcess[str]:
-    """Run histories on another source, until the first that fails."""
+    """Run histories on another source, up to the first failure."""
     return subprocess.run(
         [sys.executable, "-m", "tests.simulation", "--seeds", f"{seeds[0]}-{seeds[-1]}"],
         cwd=ROOT,

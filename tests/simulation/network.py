@@ -1,4 +1,4 @@
-"""Simulated receivers: fast, slow, silent, failing, away; and what they say in which mood."""
+"""Simulated receivers: fast, slow, silent, failing, unreachable or flapping."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ UNKNOWN = Outcome(error="the name cannot be resolved", cause=Cause.UNKNOWN_HOST)
 OK = Outcome(status=200, body=b"done")
 
 
-class Mood(StrEnum):
-    """How a receiver answers."""
+class Behaviour(StrEnum):
+    """The way in which a receiver answers."""
 
-    WELL = "well"
+    HEALTHY = "healthy"
     SLOW = "slow"
     SILENT = "silent"
-    AWAY = "away"
+    UNREACHABLE = "unreachable"
     FLAPPING = "flapping"
     FAILING = "failing"
     UNKNOWN_HOST = "unknown host"
 
 
-MOODS = list(Mood)
+BEHAVIOURS = list(Behaviour)
 FAILURES = (
     Outcome(status=500, body=b"went wrong"),
     Outcome(status=500, body=b"went wrong"),
@@ -52,14 +52,14 @@ FAILURES = (
 
 
 @dataclass(slots=True)
-class Absence:
-    """From the first attempt, or probe, that did not reach an origin to its next answer."""
+class Outage:
+    """The time from the first attempt or probe that did not reach an origin to its next answer."""
 
     began_at: float
     ended_at: float | None = None
 
-    def lasted(self, now: float) -> float:
-        """Return for how many seconds, so far."""
+    def duration(self, now: float) -> float:
+        """Return its seconds so far."""
         return (now if self.ended_at is None else self.ended_at) - self.began_at
 
 
@@ -70,41 +70,41 @@ class Network:
         self._ledger = ledger
         self._random = random
         self._seen = seen
-        self.moods: dict[str, Mood] = {}
+        self.behaviours: dict[str, Behaviour] = {}
         self.is_dead: Callable[[], bool] = _always
         self.now: Callable[[], float] = float
         self.note: Callable[[str, str], None] = _ignore
-        self._absences: dict[str, list[Absence]] = {}
+        self._outages: dict[str, list[Outage]] = {}
         self._shortage: Outcome | None = None
 
-    def run_out(self) -> None:
-        """Fail some connections for want of descriptors or ports from now on."""
+    def begin_shortage(self) -> None:
+        """Fail some connections from now on, as if descriptors or ports had run out."""
         self._shortage = self._random.choice((NO_DESCRIPTORS, NO_DESCRIPTORS, NO_PORTS))
 
-    def have_enough(self) -> None:
+    def end_shortage(self) -> None:
         """End the shortage."""
         self._shortage = None
 
     @property
-    def is_short(self) -> bool:
-        """Whether connections fail for want of descriptors or ports."""
+    def has_shortage(self) -> bool:
+        """Whether connections fail because descriptors or ports have run out."""
         return self._shortage is not None
 
     def was_charged(self, origin: str, since: float, hold_for: float) -> bool:
-        """Tell whether an origin was away for longer than it may be, at some time since."""
+        """Return whether an outage of an origin since then was long enough to charge its tasks."""
         return any(
-            absence.lasted(self.now()) >= hold_for and (absence.ended_at or since) >= since
-            for absence in self._absences.get(origin, ())
+            outage.duration(self.now()) >= hold_for and (outage.ended_at or since) >= since
+            for outage in self._outages.get(origin, ())
         )
 
     def any_was_charged(self, hold_for: float) -> bool:
-        """Tell whether any origin ever was."""
-        return any(self.was_charged(origin, 0.0, hold_for) for origin in self._absences)
+        """Return whether an outage of any origin was long enough to charge its tasks."""
+        return any(self.was_charged(origin, 0.0, hold_for) for origin in self._outages)
 
-    def server_is_back(self) -> None:
-        """End all absences: a server that was just started knows of none."""
-        for origin in self._absences:
-            self._end_absence(origin)
+    def server_started(self) -> None:
+        """End all outages: a server that has just started knows none."""
+        for origin in self._outages:
+            self._end_outage(origin)
 
     async def send(self, request: Request) -> Outcome:
         """Make an attempt."""
@@ -121,75 +121,79 @@ class Network:
             raise
         if self.is_dead():
             await _never()
-        self._seen[f"answer of a receiver that is {self.moods.get(origin, Mood.WELL)}"] += 1
+        self._seen[
+            f"answer of a receiver that is {self.behaviours.get(origin, Behaviour.HEALTHY)}"
+        ] += 1
         self.note(sent.task_id, str(outcome.status or outcome.error))
-        self._note_absence(origin, outcome)
+        self._record_outage(origin, outcome)
         self._ledger.ended(sent, outcome)
         return outcome
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Connect, and hang up."""
+        """Connect and disconnect."""
         await asyncio.sleep(self._random.random() * 0.01)
-        mood = self.moods.get(origin, Mood.WELL)
+        behaviour = self.behaviours.get(origin, Behaviour.HEALTHY)
         self._seen["probe"] += 1
-        shortage = self._met_shortage()
+        shortage = self._shortage_outcome()
         if shortage is not None:
-            self._note_absence(origin, shortage)
+            self._record_outage(origin, shortage)
             return shortage
-        if mood in (Mood.AWAY, Mood.UNKNOWN_HOST):
+        if behaviour in (Behaviour.UNREACHABLE, Behaviour.UNKNOWN_HOST):
             if self._random.random() < 0.1:
                 await asyncio.sleep(CONNECT_TIMEOUT)
-            self._begin_absence(origin)
+            self._begin_outage(origin)
             return REFUSED
-        if mood is Mood.FLAPPING and self._random.random() < 0.5:
-            self._begin_absence(origin)
+        if behaviour is Behaviour.FLAPPING and self._random.random() < 0.5:
+            self._begin_outage(origin)
             return REFUSED
         return None
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    def _note_absence(self, origin: str, outcome: Outcome) -> None:
+    def _record_outage(self, origin: str, outcome: Outcome) -> None:
         if outcome.error is None:
-            self._end_absence(origin)
+            self._end_outage(origin)
         elif outcome.unreachable:
-            self._begin_absence(origin)
+            self._begin_outage(origin)
 
-    def _begin_absence(self, origin: str) -> None:
-        absences = self._absences.setdefault(origin, [])
-        if not absences or absences[-1].ended_at is not None:
-            absences.append(Absence(self.now()))
+    def _begin_outage(self, origin: str) -> None:
+        outages = self._outages.setdefault(origin, [])
+        if not outages or outages[-1].ended_at is not None:
+            outages.append(Outage(self.now()))
 
-    def _end_absence(self, origin: str) -> None:
-        absences = self._absences.get(origin)
-        if absences and absences[-1].ended_at is None:
-            absences[-1].ended_at = self.now()
+    def _end_outage(self, origin: str) -> None:
+        outages = self._outages.get(origin)
+        if outages and outages[-1].ended_at is None:
+            outages[-1].ended_at = self.now()
 
-    async def _answer(self, origin: str, timeout: float) -> Outcome:  # noqa: ASYNC109  # of one of ours
-        random, mood = self._random, self.moods.get(origin, Mood.WELL)
-        shortage = self._met_shortage()
+    async def _answer(self, origin: str, timeout: float) -> Outcome:  # noqa: ASYNC109  # simulated
+        random, behaviour = self._random, self.behaviours.get(origin, Behaviour.HEALTHY)
+        shortage = self._shortage_outcome()
         if shortage is not None:
             await asyncio.sleep(0)
             return shortage
         wait = random.random() * 0.02
         outcome = OK
-        if mood is Mood.SLOW:
+        if behaviour is Behaviour.SLOW:
             wait = random.random() * 40
-        elif mood is Mood.SILENT:
+        elif behaviour is Behaviour.SILENT:
             wait = timeout
-        elif mood is Mood.AWAY or (mood is Mood.FLAPPING and random.random() < 0.5):
+        elif behaviour is Behaviour.UNREACHABLE or (
+            behaviour is Behaviour.FLAPPING and random.random() < 0.5
+        ):
             outcome = REFUSED
-        elif mood is Mood.UNKNOWN_HOST:
+        elif behaviour is Behaviour.UNKNOWN_HOST:
             outcome = UNKNOWN
-        elif mood is Mood.FAILING:
+        elif behaviour is Behaviour.FAILING:
             outcome = random.choice((*FAILURES, OK))
         await asyncio.sleep(min(wait, timeout))
         if wait >= timeout:
             return Outcome(error=f"no answer within {timeout:g} s")
         return outcome
 
-    def _met_shortage(self) -> Outcome | None:
-        """Return the outcome of a connection that meets the shortage; None if it does not."""
+    def _shortage_outcome(self) -> Outcome | None:
+        """Return the outcome of a connection that fails by the shortage; None if it succeeds."""
         if self._shortage is None or self._random.random() < 0.3:
             return None
         self._seen[f"shortage: {self._shortage.error}"] += 1
@@ -201,9 +205,9 @@ def _always() -> bool:
 
 
 def _ignore(what: str, about: str) -> None:
-    """Do not write it down."""
+    """Do not record the event."""
 
 
 async def _never() -> None:
-    """Wait for an answer that will not come, since nobody lives to have it."""
+    """Wait forever, for a server that was killed."""
     await asyncio.get_running_loop().create_future()

@@ -43,7 +43,7 @@ class RowFailed(Exception):
 
 
 class Poison:
-    """The rows that will fail or are unreadable, and those that failed; outlives the server."""
+    """The rows with a fault, and the rows that have failed; outlives the server."""
 
     def __init__(self, random: Random, seen: Counter[str]) -> None:
         self._random = random
@@ -53,7 +53,7 @@ class Poison:
         self._raised: set[tuple[Step, Key]] = set()
         self._failed: set[str] = set()  # ids of tasks
         self._unreadable: set[str] = set()  # ids of tasks
-        self.left: set[str] = set()  # ids of tasks that are left alone until the next start
+        self.unchanged: set[str] = set()  # ids of tasks that are skipped until the next start
 
     def may_fail(self, task_id: str) -> bool:
         """Return whether a fault was raised for a task, or its row was made unreadable."""
@@ -76,52 +76,50 @@ class Poison:
             self._failed.add(self._ids[key])
         raise RowFailed(f"{step} {key}")
 
-    # Faults
-
-    def curse(self, seq: int, task_id: str) -> None:
+    def make_task_fail(self, seq: int, task_id: str) -> None:
         """Make a task fail from now on, in one or more steps of its processing."""
         steps = self._random.sample(STEPS, self._random.randint(1, len(STEPS)))
-        self._curse((seq, task_id), (*steps, *self._random.choice(REMEDIES)))
+        self._add_fault((seq, task_id), (*steps, *self._random.choice(REMEDIES)))
         self._ids |= {seq: task_id, task_id: task_id}
 
-    def curse_pruning(self, seq: int, task_id: str) -> None:
+    def make_pruning_fail(self, seq: int, task_id: str) -> None:
         """Make an ended task fail when it is pruned; it is then set aside."""
-        self._curse((seq,), (Step.PRUNE,))
+        self._add_fault((seq,), (Step.PRUNE,))
         self._ids[seq] = task_id
 
-    def curse_schedule(self, name: str) -> None:
+    def make_schedule_fail(self, name: str) -> None:
         """Make a schedule fail when it is fired."""
-        self._curse((name,), (Step.FIRE,))
+        self._add_fault((name,), (Step.FIRE,))
 
-    def lift(self, name: str) -> None:
+    def remove_schedule_fault(self, name: str) -> None:
         """Stop making a schedule fail."""
         self._steps.pop(name, None)
 
-    def _curse(self, keys: tuple[Key, ...], steps: tuple[Step, ...]) -> None:
+    def _add_fault(self, keys: tuple[Key, ...], steps: tuple[Step, ...]) -> None:
         for key in keys:
             self._steps[key] = frozenset(steps)
 
-    def scribble(self, path: Path) -> None:
+    def corrupt_rows(self, path: Path) -> None:
         """Write URLs of earlier versions, and garbage, into rows while no server runs."""
-        self.left.clear()
+        self.unchanged.clear()
         if not path.exists():
             return
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
             waiting = database.execute(
                 "SELECT seq, id, url FROM tasks WHERE state = 'waiting' AND cancelled = 0"
             ).fetchall()
-            for seq, _, url in self._some(waiting, 5):
+            for seq, _, url in self._sample(waiting, 5):
                 odd = url.replace("://", f"://{self._random.choice(ODD_AUTHORITIES)}", 1)
                 change = self._random.choice(("url", "on_dead", "on_success"))
                 database.execute(f"UPDATE tasks SET {change} = ? WHERE seq = ?", (odd, seq))
                 self._seen["stored URL that parsers differ over"] += 1
-            for seq, task_id, _ in self._some(waiting, 1):
+            for seq, task_id, _ in self._sample(waiting, 1):
                 garbage = self._random.choice(GARBAGE)
                 database.execute(f"UPDATE tasks SET {garbage} WHERE seq = ?", (seq,))
                 self._unreadable.add(task_id)
                 self._seen["row that became unreadable"] += 1
 
-    def _some(self, rows: list[tuple[int, str, str]], most: int) -> list[tuple[int, str, str]]:
+    def _sample(self, rows: list[tuple[int, str, str]], most: int) -> list[tuple[int, str, str]]:
         plain = [row for row in rows if "@" not in row[2]]
         return self._random.sample(plain, min(len(plain), self._random.randint(0, most)))
 
@@ -131,8 +129,6 @@ class Poison:
             [f"http://{authority}{host}/" for authority in ODD_AUTHORITIES] + ["//[x", "//a.test/"]
         )
 
-    # Checks
-
     def unexpected(self, record: logging.LogRecord) -> str | None:
         """Return the failure in a log line, if no fault was injected for it."""
         message = record.getMessage()
@@ -140,7 +136,7 @@ class Poison:
         if message == ROW_FAILED:
             self._seen[f"row that failed was {fields['fate']}"] += 1
             if fields["fate"] == Fate.UNCHANGED and fields["row"] in self._ids:
-                self.left.add(self._ids[fields["row"]])
+                self.unchanged.add(self._ids[fields["row"]])
             if (fields["step"], fields["row"]) in self._raised or self._is_alias(fields):
                 return None
         elif message not in DEFECTS:
@@ -154,18 +150,18 @@ class Poison:
             return False
         return (fields["step"], self._ids.get(row)) in self._raised
 
-    def set_aside(self, look: Callable[[str], list[tuple[object, ...]]]) -> set[str]:
+    def set_aside(self, query: Callable[[str], list[tuple[object, ...]]]) -> set[str]:
         """Return the ids of the tasks that were set aside."""
-        rows = look("SELECT content FROM unreadable WHERE origin_table = 'tasks'")
+        rows = query("SELECT content FROM unreadable WHERE origin_table = 'tasks'")
         return {json.loads(str(content))["id"] for (content,) in rows}
 
-    def problems(self, look: Callable[[str], list[tuple[object, ...]]]) -> list[str]:
+    def problems(self, query: Callable[[str], list[tuple[object, ...]]]) -> list[str]:
         """Return the rows that failed without an injected fault."""
-        died = look("SELECT id FROM tasks WHERE reason = 'internal_error'")
+        died = query("SELECT id FROM tasks WHERE reason = 'internal_error'")
         failed = {str(task_id) for (task_id,) in died}
         found = [
-            f"task {task_id} has died of an internal error, and had no fault"
+            f"task {task_id} died of an internal error without a fault"
             for task_id in sorted(failed - self._failed)
         ]
-        aside = self.set_aside(look) - self._failed - self._unreadable
-        return found + [f"task {id} was set aside, and was readable" for id in sorted(aside)]
+        aside = self.set_aside(query) - self._failed - self._unreadable
+        return found + [f"task {id} was set aside, but was readable" for id in sorted(aside)]

@@ -32,36 +32,36 @@ class PoisonCallers:
                 ("POST", "/", {"url": url, "payload": "e30="}),
             ]
         )
-        answer = await self._world.ask(method, path, body)
+        answer = await self._world.request(method, path, body)
         if answer.status not in REFUSED:
             self._world.fail(f"{method} {path} {body} was answered with {answer.status}")
 
     async def make_task_fail(self) -> None:
         """Make a waiting or running task fail from now on."""
-        row = self._any_row("state = 'waiting'")
+        row = self._random_row("state = 'waiting'")
         if row is not None:
-            self._world.poison.curse(*row)
+            self._world.poison.make_task_fail(*row)
 
     async def make_pruning_fail(self) -> None:
         """Make an ended task fail when it is pruned."""
-        row = self._any_row("state <> 'waiting'")
+        row = self._random_row("state <> 'waiting'")
         if row is not None:
-            self._world.poison.curse_pruning(*row)
+            self._world.poison.make_pruning_fail(*row)
 
     async def make_schedule_fail(self) -> None:
         """Make a schedule fail for a time when it is fired."""
         name = self._random.choice(SCHEDULES)
-        self._world.poison.curse_schedule(name)
+        self._world.poison.make_schedule_fail(name)
         await asyncio.sleep(self._random.random() * 600)
-        self._world.poison.lift(name)
+        self._world.poison.remove_schedule_fault(name)
 
-    def _any_row(self, where: str) -> tuple[int, str] | None:
-        rows = self._world.server.look(
+    def _random_row(self, where: str) -> tuple[int, str] | None:
+        rows = self._world.server.query(
             f"SELECT seq, id FROM tasks WHERE {where} AND queue <> '{CANARIES}' ORDER BY seq"
         )
         if not rows:
             return None
-        # Late ones are more often still under way.
+        # Prefer recent tasks: they are more often still waiting or running.
         place = min(int(self._random.expovariate(0.05)), len(rows) - 1)
         seq, task_id = rows[-1 - place]
         assert isinstance(seq, int)

@@ -1,4 +1,4 @@
-"""One life of the simulated server, on a database that outlives it."""
+"""A simulated server, on a database that outlives it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PUSHES = "SELECT value FROM labels WHERE name = 'push'"
 
 @dataclass(frozen=True)
 class Machine:
-    """What outlives a server: its disk, its network, its settings."""
+    """The parts that outlive a server: disk, network and settings."""
 
     path: Path
     disk: Disk
@@ -40,7 +40,7 @@ class Machine:
 
 
 class Server:
-    """A server that runs until it is stopped, or dies."""
+    """A server that runs until it is stopped or killed."""
 
     def __init__(self, machine: Machine, store: SqliteStore, parts: Parts) -> None:
         self.store = store
@@ -54,7 +54,7 @@ class Server:
     async def started(
         cls, machine: Machine, *, clock: SimulatedClock, random: Random, listener: Listener
     ) -> Server:
-        """Start on what the disk holds."""
+        """Start a server on the machine's disk."""
         store = SqliteStore(
             machine.path,
             writer=SimulatedRunner(random),
@@ -80,29 +80,29 @@ class Server:
         store.listen(listener)
         return cls(machine, store, parts)
 
-    def deliver(self) -> None:
-        """Begin to make attempts."""
+    def start_delivery(self) -> None:
+        """Start to send attempts."""
         self._parts.start()
 
     @property
     def pruned(self) -> int:
-        """How many ended tasks were pruned since the start."""
+        """The number of ended tasks that were pruned since the start."""
         return self.engine.maintenance.pruned.total()
 
-    async def ask(self, method: str, path: str, body: object) -> Answered:
-        """Make a request of the API."""
+    async def request(self, method: str, path: str, body: object) -> Answered:
+        """Send a request to the API."""
         return await request(self._parts.app, method, path, body)
 
     async def stop(self, drain_timeout: float) -> None:
-        """End as SIGTERM has it."""
+        """Stop as after SIGTERM."""
         await self._parts.drain(drain_timeout)
         await self._parts.end_requests()
         await self._parts.close()
         self._reader.close()
         await self.store.close()
 
-    async def bury(self) -> None:
-        """Release what a server that has died still holds here."""
+    async def release(self) -> None:
+        """Release the resources of a server that was killed."""
         self._reader.close()
         with suppress(Exception):
             await self.store.close()
@@ -118,28 +118,28 @@ class Server:
 
     def pushes(self) -> set[str]:
         """Return the labels of the pushes that are on disk."""
-        return {str(label) for (label,) in self.look(PUSHES)}
+        return {str(label) for (label,) in self.query(PUSHES)}
 
-    def look(self, statement: str) -> list[tuple[object, ...]]:
-        """Read the database, beside the server."""
+    def query(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a query on the database file, beside the server."""
         return self._reader.execute(statement).fetchall()
 
 
-class Ear(logging.Handler):
-    """Counts what the server logs; a traceback is a defect."""
+class LogHandler(logging.Handler):
+    """Passes each record of the server's log to a function."""
 
-    def __init__(self, hear: Callable[[logging.LogRecord], None]) -> None:
+    def __init__(self, handle: Callable[[logging.LogRecord], None]) -> None:
         super().__init__(logging.INFO)
-        self._hear = hear
+        self._handle = handle
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._hear(record)
+        self._handle(record)
 
 
-async def end_all_but_this() -> None:
-    """Break off whatever a dead server was about."""
+async def cancel_other_tasks() -> None:
+    """Cancel all tasks of a server that was killed."""
     for _ in range(10):
-        await asyncio.sleep(0)  # a task that has not begun could not clear up
+        await asyncio.sleep(0)  # a task can clean up only if it has started
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if not others:
             return

@@ -31,9 +31,7 @@ def pushed_ahead(id: str = "a", **fields: object) -> Task:
 
 
 class ClockRules:
-    """What every store must do about the clock. Subclasses provide the ``store`` fixture."""
-
-    # The record
+    """Rules for all stores about the clock. Subclasses provide the ``store`` fixture."""
 
     async def test_record_of_the_clock_is_kept(self, store: Store) -> None:
         """``keep_clock``: store the clock record."""
@@ -53,8 +51,6 @@ class ClockRules:
 
         assert new == LastUse(pushed_at=None, minute=None)
         assert await store.last_use() == LastUse(pushed_at=NOW, minute=AHEAD)
-
-    # A clock that was set ahead
 
     async def test_key_expires_by_the_confirmed_time(self, store: Store) -> None:
         """``push``: keys expire by ``confirmed``, and rows are dated with ``now``."""
@@ -114,12 +110,10 @@ class ClockRules:
         assert leased.next_due == {LANE: NOW + 7}
         assert [lease.task.id for lease in all_of_them.leases] == ["a", "b", "c"]
 
-    # A clock that was set back
-
     async def test_tasks_that_were_due_are_due_after_the_clock_was_set_back(
         self, store: Store
     ) -> None:
-        """``pull_back``: pushed without a delay, told to run, or requeued."""
+        """``pull_back``: tasks pushed without a delay, run manually, or requeued."""
         at = Moment(AHEAD - MINUTE)
         for task in (
             pushed_ahead("at once"),
@@ -159,7 +153,7 @@ class ClockRules:
     async def test_delay_of_a_retry_starts_again_when_the_clock_is_set_back(
         self, store: Store
     ) -> None:
-        """``pull_back``: if an attempt failed after ``confirmed``, its delay starts at ``now``."""
+        """``pull_back``: after a failure later than ``confirmed``, the delay starts at ``now``."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         failed_at = Moment(AHEAD - HOUR)
@@ -173,7 +167,7 @@ class ClockRules:
         assert (await known(store, "a")).run_at == later(NOW, 90)
 
     async def test_tasks_are_corrected_in_several_commits(self, store: Store) -> None:
-        """``pull_back`` returns how many tasks were changed."""
+        """``pull_back``: returns the number of changed tasks."""
         await store.push([Push(task=pushed_ahead(f"task-{n}")) for n in range(1200)], now=AHEAD)
 
         assert [await set_back(store), await set_back(store)] == [1200, 0]

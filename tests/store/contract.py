@@ -1,4 +1,4 @@
-"""What every kind of store must do: one test for each rule in the docstrings of ``Store``."""
+"""The contract of all stores: one test for each rule in the docstrings of ``Store``."""
 
 from __future__ import annotations
 

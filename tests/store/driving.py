@@ -23,13 +23,13 @@ ELSEWHERE = "http://elsewhere.test/"
 
 
 class GiveBack(NamedTuple):
-    """In the place of a move: the attempt does not count."""
+    """Instead of a move: the attempt does not count."""
 
     error: str | None = None
 
 
 class Notes:
-    """A listener that writes down what it is told."""
+    """A listener that records all changes."""
 
     def __init__(self) -> None:
         self.news: list[News] = []
@@ -40,34 +40,34 @@ class Notes:
 
     @property
     def waits(self) -> list[tuple[Lane, Moment]]:
-        """The lanes that have a task, and when it is due."""
+        """The lanes with a waiting task, and when it is due."""
         return [wait for news in self.news for wait in news.waits.items()]
 
     @property
     def changes(self) -> list[tuple[str, Change, TaskState | None]]:
-        """What happened to tasks, by their ids."""
+        """The changes of tasks, by id."""
         return [
             (told.task_id, told.change, told.state) for news in self.news for told in news.tasks
         ]
 
     @property
     def schedule_changes(self) -> int:
-        """How many commits changed schedules."""
+        """The number of commits that changed schedules."""
         return sum(news.schedules_changed for news in self.news)
 
     @property
     def pauses(self) -> list[bool]:
-        """Whether the server is paused, each time that this was said."""
+        """Whether the server is paused, at each change."""
         return [news.paused for news in self.news if news.paused is not None]
 
     @property
     def queues(self) -> dict[str, Queue | None]:
-        """The queues that were changed, as they are now."""
+        """The changed queues with their new values."""
         return {name: queue for news in self.news for name, queue in news.queues.items()}
 
     @property
     def groups(self) -> list[FailureGroup]:
-        """The failure groups that are new."""
+        """The new failure groups."""
         return [group for news in self.news for group in news.groups]
 
 
@@ -79,7 +79,7 @@ def changed(**fields: object) -> Edit:
 async def edit_all(
     store: Store, numbers: Sequence[int], edit: Edit, *, filter: TaskFilter = EVERYTHING
 ) -> tuple[int, dict[str, int]]:
-    """Edit the tasks that numbers stand for; return how many, and why others were not."""
+    """Edit the tasks with these numbers; return how many, and the reasons of the others."""
     count, skipped, place = 0, Counter[str](), 0
     while place < len(numbers):
         edited = await store.edit_slice(numbers, edit, start=place, filter=filter, now=NOW)
@@ -90,7 +90,7 @@ async def edit_all(
 
 
 async def put_schedule(store: Store, schedule: Schedule) -> bool:
-    """Keep a schedule unless its name is known; tell whether it is new."""
+    """Store a schedule unless its name exists; return whether it is new."""
     known: list[Schedule | None] = []
 
     def keep(found: Schedule | None) -> Schedule:
@@ -116,7 +116,7 @@ async def lease_one(store: Store, *, now: Moment = NOW) -> Lease:
 
 
 def finish_of(lease: Lease, move: Move, **attempt: object) -> Finish:
-    """Return the end of an attempt that counts; only completing it means that it succeeded."""
+    """Return the end of an attempt that counts; only ``Complete`` means success."""
     succeeded = isinstance(move, Complete)
     status = 200 if succeeded else 500
     number = lease.task.attempt_count + 1
@@ -132,7 +132,7 @@ async def end(store: Store, lease: Lease, move: Move | GiveBack, *, now: Moment 
 
 
 async def known(store: Store, task_id: str) -> Task:
-    """Return a task that must be there."""
+    """Return a task that must exist."""
     task = await store.get(task_id)
     assert task is not None, f"no task {task_id}"
     return task
@@ -162,7 +162,7 @@ async def found_by(store: Store, filter: TaskFilter, *, limit: int = 1000) -> li
 
 
 async def numbers_of(store: Store, filter: TaskFilter, *, limit: int = 1000) -> list[int]:
-    """Return what stands for the tasks that a filter selects, page by page."""
+    """Return the numbers of the tasks that a filter selects, page by page."""
     found: list[int] = []
     after: int | None = None
     while True:
@@ -174,7 +174,7 @@ async def numbers_of(store: Store, filter: TaskFilter, *, limit: int = 1000) -> 
 
 
 def ids_of(summaries: Iterable[TaskSummary]) -> list[str]:
-    """Return the ids of listed tasks, in their order."""
+    """Return the ids of listed tasks, in order."""
     return [summary.task.id for summary in summaries]
 
 
@@ -199,12 +199,12 @@ async def counts_of(store: Store) -> dict[str, QueueCounts]:
 
 
 async def assert_counts_are_true(store: Store, ids: Sequence[str]) -> None:
-    """Compare the counts that the store keeps with the tasks of these ids, which are all."""
+    """Compare the store's counts with the tasks of these ids, which must be all."""
     assert await counts_of(store) == counted([await store.get(task_id) for task_id in ids])
 
 
 def fired(schedule: Schedule, occurrence: Moment = NOW) -> Schedule:
-    """Return a schedule as it is kept after an occurrence."""
+    """Return a schedule as it is stored after an occurrence."""
     return make_schedule(
         schedule.name,
         owner=schedule.owner,

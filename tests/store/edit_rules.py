@@ -45,18 +45,16 @@ REFUSED = edits.Patch(Changes(labels={str(n): "" for n in range(17)}))
 
 
 async def callback_of(store: Store) -> Task:
-    """Return the only task in the queue for callbacks."""
+    """Return the only task in the queue of callbacks."""
     [id] = await found_by(store, TaskFilter(queue=CALLBACKS_QUEUE))
     return await known(store, id)
 
 
 class EditRules:
-    """What every store must do with edits. Subclasses provide the ``store`` fixture."""
-
-    # Of one task
+    """Rules for all stores about edits. Subclasses provide the ``store`` fixture."""
 
     async def test_every_field_can_be_edited(self, store: Store) -> None:
-        """``edit``: put a task in the place of what it is now; return it."""
+        """``edit``: edit a task as ``edited`` does; return it."""
         await store.add(make_task("a", labels={"was": "1", "stays": "2"}, body=b"before"))
         fields: dict[str, object] = {
             "url": ELSEWHERE,
@@ -88,7 +86,7 @@ class EditRules:
         assert await store.edit("nobody", changed(priority=1), now=NOW) is None
 
     async def test_refused_edit_changes_nothing(self, store: Store) -> None:
-        """``edit``: what ``edit`` raises is raised here, and nothing is changed."""
+        """``edit``: what ``edited`` raises is raised here, and nothing is changed."""
         await store.add(make_task("a"))
 
         results = await asyncio.gather(
@@ -100,8 +98,8 @@ class EditRules:
         assert isinstance(results[1], InvalidTask)
         assert await store.get("a") == make_task("a", priority=1)
 
-    async def test_edit_that_changes_nothing_is_no_news(self, store: Store) -> None:
-        """``committed``: of what a commit changed."""
+    async def test_edit_that_changes_nothing_is_not_reported(self, store: Store) -> None:
+        """``News``: the changes of one commit."""
         await store.add(make_task("a"))
         notes = Notes()
         store.listen(notes)
@@ -110,8 +108,8 @@ class EditRules:
 
         assert notes.news == []
 
-    async def test_task_run_by_hand_has_a_lane_of_its_own(self, store: Store) -> None:
-        """``Lane``: tasks that somebody told to run now are lanes of their own."""
+    async def test_manually_run_task_is_in_a_separate_lane(self, store: Store) -> None:
+        """``Lane``: tasks with a manual run are in a separate lane."""
         forced = Lane(LANE.queue, LANE.origin, True)
         await store.add(make_task("a", run_at=LATER))
         await store.add(make_task("b"))
@@ -139,7 +137,7 @@ class EditRules:
 
     @pytest.mark.parametrize("state", [TaskState.DEAD, TaskState.SUCCEEDED])
     async def test_ended_task_is_requeued(self, store: Store, state: TaskState) -> None:
-        """``edit``: put a task in the place of what it is now."""
+        """``edit``: edit a task as ``edited`` does."""
         await store.restore([(make_ended("a", state, attempt_count=3, attempt_total=3), [])])
         notes = Notes()
         store.listen(notes)
@@ -152,8 +150,8 @@ class EditRules:
         assert list(await lease_all(store, now=LATER)) == ["a"]
         await assert_counts_are_true(store, ["a"])
 
-    async def test_state_that_does_not_allow_it_is_told(self, store: Store) -> None:
-        """``edit``: what ``edit`` raises is raised here."""
+    async def test_edit_in_a_wrong_state_is_refused(self, store: Store) -> None:
+        """``edit``: what ``edited`` raises is raised here."""
         await store.add(make_task("a"))
 
         with pytest.raises(StateConflict) as caught:
@@ -162,7 +160,7 @@ class EditRules:
         assert caught.value.state == "waiting"
 
     async def test_waiting_task_is_cancelled(self, store: Store) -> None:
-        """``edit``: put a task in the place of what it is now."""
+        """``edit``: edit a task as ``edited`` does."""
         await store.add(make_task("a"))
         notes = Notes()
         store.listen(notes)
@@ -197,7 +195,7 @@ class EditRules:
         await assert_counts_are_true(store, ["a"])
 
     @pytest.mark.parametrize("first", ["end", "cancel"])
-    async def test_task_cancelled_as_its_attempt_ends_is_not_left_running(
+    async def test_task_cancelled_as_its_attempt_ends_does_not_stay_running(
         self, store: Store, first: str
     ) -> None:
         """``edit`` and ``finish`` may share one commit, in either order."""
@@ -234,7 +232,7 @@ class EditRules:
         assert await counts_of(store) == {}
 
     async def test_outcome_of_a_deleted_task_is_dropped(self, store: Store) -> None:
-        """``edit``: deleted, it is hidden at once and its outcome is dropped."""
+        """``edit``: if it is running, it is hidden at once, and its outcome is dropped."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         await store.edit("a", edits.Delete(), now=NOW)
@@ -245,9 +243,7 @@ class EditRules:
         assert await store.get("a") is None
         assert await counts_of(store) == {}
 
-    # Of many
-
-    async def test_many_are_edited_by_their_place(self, store: Store) -> None:
+    async def test_tasks_of_a_bulk_edit_are_spread_by_their_place(self, store: Store) -> None:
         """``edit_slice``: the spread goes by the place among all numbers."""
         for id in "abc":
             await store.add(make_task(id))
@@ -287,7 +283,7 @@ class EditRules:
         assert notes.news == []
         assert await store.get("waits") == make_task("waits")
 
-    async def test_more_than_one_commit_takes_are_all_edited(self, store: Store) -> None:
+    async def test_tasks_of_several_commits_are_all_edited(self, store: Store) -> None:
         """``edit_slice``: as many as one commit should take, at least one."""
         ids = [f"{n:03}" for n in range(330)]
         await asyncio.gather(*(store.add(make_task(id)) for id in ids))
@@ -298,7 +294,7 @@ class EditRules:
         assert edited == (330, {})
         assert await counts_of(store) == {"default": QueueCounts(dead=330)}
 
-    async def test_what_was_not_edited_is_counted_by_its_reason(self, store: Store) -> None:
+    async def test_skipped_tasks_are_counted_by_reason(self, store: Store) -> None:
         """``edit_slice``: skipped tasks are counted by reason."""
         for id in ("waits", "gone", "moved", "runs"):
             await store.add(make_task(id, queue="mail"))
@@ -316,7 +312,7 @@ class EditRules:
         assert again == (0, {"gone": 1, "changed": 1, reason: 3})
         await assert_counts_are_true(store, ["waits", "moved", "runs", "dead"])
 
-    async def test_running_tasks_are_told_from_waiting_ones(self, store: Store) -> None:
+    async def test_running_and_waiting_tasks_are_distinguished(self, store: Store) -> None:
         """``edit_slice``: if the filter still selects them."""
         waiting = TaskFilter(states=frozenset({TaskState.WAITING}))
         await store.add(make_task("runs"))
@@ -330,10 +326,8 @@ class EditRules:
         assert await end(store, lease, Complete()) is True
         await assert_counts_are_true(store, ["runs", "waits"])
 
-    # Callbacks
-
-    async def test_end_of_a_task_is_told(self, store: Store) -> None:
-        """``finish``: a task that ends makes its callback in the same commit."""
+    async def test_end_of_a_task_makes_its_callback(self, store: Store) -> None:
+        """``finish``: a task that ends creates its callback in the same commit."""
         await store.add(make_task("a", on_success=TOLD, labels={"l": "v"}))
         notes = Notes()
         store.listen(notes)
@@ -357,7 +351,7 @@ class EditRules:
         await assert_counts_are_true(store, ["a", callback.id])
 
     @pytest.mark.parametrize("how", ["finish", "expire", "cancel", "supersede"])
-    async def test_death_is_told_however_it_came(self, store: Store, how: str) -> None:
+    async def test_every_kind_of_death_makes_a_callback(self, store: Store, how: str) -> None:
         """``finish``: in every method that ends one."""
         await put_schedule(store, make_schedule("s"))
         task = make_task(
@@ -385,8 +379,8 @@ class EditRules:
         assert (account["id"], account["reason"]) == ("a", reasons[how])
         assert account["last_attempt"]["error"] == "went wrong"
 
-    async def test_callback_is_its_queues_where_the_task_says_nothing(self, store: Store) -> None:
-        """``finish``: a task that ends makes its callback."""
+    async def test_callback_of_the_queue_is_the_default(self, store: Store) -> None:
+        """``finish``: a task that ends creates its callback."""
         mail = Queue(name="mail", overrides=QueueOverrides(on_success=TOLD), configured=True)
         await store.edit_queue("mail", lambda _: mail)
         await store.add(make_task("a", queue="mail"))
@@ -398,8 +392,8 @@ class EditRules:
         account = msgspec.json.decode((await callback_of(store)).body)
         assert account["id"] == "a"
 
-    async def test_task_to_be_tried_again_tells_nobody(self, store: Store) -> None:
-        """``finish``: a task that ends makes its callback."""
+    async def test_task_to_be_retried_makes_no_callback(self, store: Store) -> None:
+        """``finish``: a task that ends creates its callback."""
         await store.add(make_task("a", on_success=TOLD, on_dead=TOLD))
 
         await end(store, await lease_one(store), RetryAt(LATER))

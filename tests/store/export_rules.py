@@ -21,9 +21,9 @@ from tests.factories import NOW, make_attempt, make_ended, make_queue, make_sche
 
 
 class ExportRules:
-    """What a store does with records."""
+    """Rules for all stores about records. Subclasses provide the ``store`` fixture."""
 
-    async def test_records_are_what_the_store_holds_afterwards(self, store: Store) -> None:
+    async def test_store_has_exactly_the_records(self, store: Store) -> None:
         task = make_ended("a", TaskState.DEAD, queue="mail", attempt_count=1, attempt_total=3)
         minute = MinuteRow(minute=NOW, pushed=3)
         queue, schedule = make_queue("mail", paused=True, rate=2.0), make_schedule()
@@ -49,9 +49,7 @@ class ExportRules:
         assert (await store.counts())["mail"] == QueueCounts(dead=1)
         assert await store.minutes("", since=Moment(0)) == [minute]
 
-    async def test_record_of_a_task_that_is_there_is_told_and_ends_the_putting(
-        self, store: Store
-    ) -> None:
+    async def test_record_of_an_existing_task_ends_the_import(self, store: Store) -> None:
         first, again = TaskRecord(task=make_task("a")), TaskRecord(task=make_task("a", priority=1))
 
         known = await store.put_records([first, again, TaskRecord(task=make_task("b"))])
@@ -60,7 +58,7 @@ class ExportRules:
         assert await store.get("a") == make_task("a")
         assert await store.get("b") is None
 
-    async def test_record_of_a_key_is_put_without_its_task(self, store: Store) -> None:
+    async def test_record_of_a_key_is_stored_without_its_task(self, store: Store) -> None:
         record = KeyRecord(
             queue="default", key="k", task_id="gone", content=b"x" * 32, expires_at=NOW
         )

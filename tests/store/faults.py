@@ -16,7 +16,7 @@ Key = int | str
 
 
 class Faults:
-    """Raises an error whenever one of its rows reaches one of its steps."""
+    """Raises an error when one of the chosen rows reaches one of its steps."""
 
     def __init__(self) -> None:
         self.raised: Counter[Step] = Counter()

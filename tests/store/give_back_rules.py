@@ -38,7 +38,7 @@ CHANGE = changed(priority=7, body=b"new")
 
 
 class GiveBackRules:
-    """What every store must do with such leases. Subclasses provide the ``store`` fixture."""
+    """Rules for all stores about such leases. Subclasses provide the ``store`` fixture."""
 
     @pytest.mark.parametrize(
         ("error", "changes"),
@@ -52,7 +52,7 @@ class GiveBackRules:
     async def test_task_given_back_waits_as_before(
         self, store: Store, error: str | None, changes: dict[str, object]
     ) -> None:
-        """``give_back``: the task waits as before, but for the error."""
+        """``give_back``: the task waits as before; an ``error`` becomes its last one."""
         await store.restore([(make_task("a", **FAILED), [])])
         lease = await lease_one(store)
 
@@ -65,7 +65,7 @@ class GiveBackRules:
         await assert_counts_are_true(store, ["a"])
 
     async def test_task_given_back_can_be_leased_again_at_once(self, store: Store) -> None:
-        """``give_back``: give up a lease."""
+        """``give_back``: give up a lease without an attempt."""
         await store.add(make_task("a"))
         first = await lease_one(store)
         await store.give_back(first, now=NOW)
@@ -76,10 +76,8 @@ class GiveBackRules:
         assert await counts_of(store) == {"default": QueueCounts(running=1)}
 
     @pytest.mark.parametrize("error", [None, "refused"])
-    async def test_listener_is_told_of_a_task_given_back(
-        self, store: Store, error: str | None
-    ) -> None:
-        """``give_back``: the task waits; its lane is to be looked at again."""
+    async def test_task_given_back_is_reported(self, store: Store, error: str | None) -> None:
+        """``give_back``: the task waits, which is reported for its lane."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         notes = Notes()
@@ -90,7 +88,7 @@ class GiveBackRules:
         assert notes.waits == [(LANE, NOW)]
         assert notes.changes == [("a", Change.PUT_BACK, TaskState.WAITING)]
 
-    async def test_same_error_again_leaves_the_task_as_it_is(self, store: Store) -> None:
+    async def test_repeated_error_does_not_change_the_task(self, store: Store) -> None:
         """``give_back``: if none of this changes the task, nothing is written."""
         await store.restore([(make_task("a", **FAILED), [])])
         for _ in range(3):
@@ -123,10 +121,8 @@ class GiveBackRules:
         assert ("a", Change.DIED, TaskState.DEAD) in notes.changes
         assert [lease.task.url for lease in (await lease_all(store, now=LATER)).values()] == [told]
 
-    async def test_task_cancelled_as_it_is_given_back_is_not_tried_again(
-        self, store: Store
-    ) -> None:
-        """A cancelled task is dead, whichever of the two comes first."""
+    async def test_task_cancelled_as_it_is_given_back_is_not_retried(self, store: Store) -> None:
+        """A cancelled task is dead, in either order of the two calls."""
         for id in "ab":
             await store.add(make_task(id))
         leases = await lease_all(store)
@@ -144,7 +140,7 @@ class GiveBackRules:
         await assert_counts_are_true(store, ["a", "b"])
 
     async def test_task_deleted_while_it_ran_does_not_come_back(self, store: Store) -> None:
-        """``give_back``: returns whether the lease was still ours; if not, nothing is changed."""
+        """``give_back``: returns whether the lease was still valid; if not, nothing is changed."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         await store.edit("a", Delete(), now=NOW)
@@ -157,7 +153,7 @@ class GiveBackRules:
         assert (await store.get("a"), await store.next_due()) == (None, {})
 
     async def test_lease_given_back_twice_at_once_is_given_back_once(self, store: Store) -> None:
-        """``give_back``: returns whether the lease was still ours."""
+        """``give_back``: returns whether the lease was still valid."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
 
@@ -166,8 +162,8 @@ class GiveBackRules:
         assert sorted(were_ours) == [False, False, True]
         await assert_counts_are_true(store, ["a"])
 
-    async def test_old_lease_leaves_the_new_one_alone(self, store: Store) -> None:
-        """A lease's token tells it from every other lease of that task."""
+    async def test_old_lease_does_not_affect_the_new_one(self, store: Store) -> None:
+        """``Lease``: ``token`` distinguishes it from other leases of the same task."""
         await store.add(make_task("a"))
         old = await lease_one(store)
         await store.give_back(old, now=NOW)
@@ -182,7 +178,7 @@ class GiveBackRules:
     async def test_task_edited_after_it_was_given_back_is_delivered_as_edited(
         self, store: Store
     ) -> None:
-        """``edit``: put a task in the place of what it is now."""
+        """``edit``: edit a task as ``edited`` does."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         with pytest.raises(StateConflict):
@@ -196,7 +192,7 @@ class GiveBackRules:
     async def test_correction_of_a_leased_task_is_not_undone(
         self, store: Store, corrected: str
     ) -> None:
-        """``pull_back``: the task is due at once, though its lease knows a later time."""
+        """``pull_back``: the task is due at once, although its lease has a later time."""
         planned = {"created_at": Moment(AHEAD - HOUR), "run_at": Moment(AHEAD - MINUTE)}
         await store.add(make_task("a", **planned))
         lease = await lease_one(store, now=AHEAD)

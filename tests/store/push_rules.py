@@ -44,7 +44,7 @@ async def push(store: Store, *tasks: Task, now: Moment = NOW, **options: object)
 
 
 class PushRules:
-    """What every store must do with pushes. Subclasses provide the ``store`` fixture."""
+    """Rules for all stores about pushes. Subclasses provide the ``store`` fixture."""
 
     async def test_pushed_tasks_are_kept_in_order(self, store: Store) -> None:
         """``push``: add new tasks."""
@@ -57,12 +57,12 @@ class PushRules:
         assert [await store.get(task.id) for task in tasks] == tasks
         await assert_counts_are_true(store, list("abc"))
 
-    async def test_nothing_pushed_is_nothing_kept(self, store: Store) -> None:
+    async def test_empty_push_stores_nothing(self, store: Store) -> None:
         """``push``: add new tasks."""
         assert await push(store) == []
         assert await counts_of(store) == {}
 
-    async def test_pushes_at_once_are_each_answered(self, store: Store) -> None:
+    async def test_concurrent_pushes_are_each_answered(self, store: Store) -> None:
         """Many calls may share one commit."""
         answers = await asyncio.gather(
             *(
@@ -77,9 +77,7 @@ class PushRules:
         ]
         assert by_place[5] == by_place[4] == "04"
 
-    # Keys
-
-    async def test_key_given_again_answers_with_the_first_task(self, store: Store) -> None:
+    async def test_repeated_key_returns_the_first_task(self, store: Store) -> None:
         """``push``: a repeated push returns the existing task."""
         first = make_task("first", key="k")
         await push(store, first)
@@ -90,7 +88,7 @@ class PushRules:
         assert await store.get("again") is None
         await assert_counts_are_true(store, ["first"])
 
-    async def test_key_answers_whatever_became_of_its_task(self, store: Store) -> None:
+    async def test_key_returns_its_task_in_any_state(self, store: Store) -> None:
         """``push``: it returns that task in any state."""
         await push(store, make_task("first", key="k"))
         lease = await lease_one(store)
@@ -105,7 +103,7 @@ class PushRules:
         assert pushed.task.state is TaskState.SUCCEEDED
 
     async def test_key_outlives_a_task_that_was_pruned(self, store: Store) -> None:
-        """``Pushed``: ``task`` is None when it was pruned since."""
+        """``Pushed``: ``task`` is None if it was pruned meanwhile."""
         await push(store, make_task("first", key="k"))
         await end(store, await lease_one(store), Complete())
         await store.prune(
@@ -167,7 +165,7 @@ class PushRules:
             ("expired", True),
         ]
 
-    async def test_key_stands_for_its_task_for_its_time(self, store: Store) -> None:
+    async def test_key_is_valid_for_its_ttl(self, store: Store) -> None:
         """``push``: less than its ``key_ttl`` ago."""
         await push(store, make_task("first", key="k"), key_ttl=10.0)
 
@@ -186,7 +184,7 @@ class PushRules:
         ]
         assert [pushed.existing for pushed in (before, then, after)] == [True, False, True]
 
-    async def test_keys_are_their_queues(self, store: Store) -> None:
+    async def test_keys_belong_to_queues(self, store: Store) -> None:
         """``push``: a push repeats another of its queue."""
         pushed = await push(store, make_task("a", key="k"), make_task("b", key="k", queue="mail"))
 
@@ -200,7 +198,7 @@ class PushRules:
             pytest.param({"url": "http://app.test/other"}, id="url"),
         ],
     )
-    async def test_key_of_another_push_is_refused(
+    async def test_key_of_a_different_push_is_refused(
         self, store: Store, other: dict[str, object]
     ) -> None:
         """``push``: the key was pushed with another URL, method or body; with the push's place."""
@@ -213,7 +211,7 @@ class PushRules:
         assert await store.get("a") is None
         await assert_counts_are_true(store, ["first"])
 
-    async def test_key_stands_for_a_json_value(self, store: Store) -> None:
+    async def test_json_bodies_under_a_key_are_compared_as_values(self, store: Store) -> None:
         """``push``: JSON bodies are compared as values."""
         first = make_task("first", key="k", body=b'{"a":1,"b":2.0}', body_kind=BodyKind.JSON)
         same = make_task("same", key="k", body=b'{"b": 2.0, "a": 1}', body_kind=BodyKind.JSON)
@@ -228,7 +226,7 @@ class PushRules:
             with pytest.raises(KeyConflict):
                 await push(store, task)
 
-    async def test_refused_push_takes_no_other_with_it(self, store: Store) -> None:
+    async def test_refused_push_affects_no_other(self, store: Store) -> None:
         """Each method is atomic, and many calls may share one commit."""
         await push(store, make_task("first", key="k"))
 
@@ -253,8 +251,6 @@ class PushRules:
         assert [one.task_id for one in pushed] == ["a", "a"]
         assert caught.value.place == 1
         assert await store.get("c") is None
-
-    # One at a time
 
     async def test_waiting_task_with_the_same_value_stays(self, store: Store) -> None:
         """``push``: a push with the ``unique`` of a waiting task returns that task."""
@@ -296,7 +292,7 @@ class PushRules:
         assert notes.waits == [(LANE, LATER)]
         await assert_counts_are_true(store, ["first", "new"])
 
-    async def test_running_task_does_not_stand_in_the_way(self, store: Store) -> None:
+    async def test_running_task_is_not_a_duplicate(self, store: Store) -> None:
         """``push``: running and ended tasks do not count."""
         await push(store, make_task("first", unique="u"))
         lease = await lease_one(store)
@@ -308,7 +304,7 @@ class PushRules:
         assert [one.existing for one in (while_running, after_its_end)] == [False, False]
         assert await end(store, lease, RetryAt(NOW)) is True
 
-    async def test_only_the_first_of_one_call_waits(self, store: Store) -> None:
+    async def test_only_the_first_unique_push_of_a_call_is_added(self, store: Store) -> None:
         """``push``: a repeated push returns the existing task."""
         pushed = await push(
             store, *(make_task(id, unique="u", body=id.encode()) for id in "abc"), replaces=True
@@ -321,9 +317,7 @@ class PushRules:
         ]
         assert (await known(store, "a")).body == b"c"
 
-    async def test_key_of_a_push_that_found_a_waiting_task_stands_for_it(
-        self, store: Store
-    ) -> None:
+    async def test_key_of_a_push_that_found_a_waiting_task_returns_it(self, store: Store) -> None:
         """``push``: a repeated push returns the existing task."""
         await push(store, make_task("first", unique="u"))
         await push(store, make_task("b", unique="u", key="k"))
@@ -333,10 +327,8 @@ class PushRules:
 
         assert (again.task_id, again.existing) == ("first", True)
 
-    # Telling
-
-    async def test_listener_is_told_of_pushes_once_a_commit(self, store: Store) -> None:
-        """``committed``: once for each commit, with the queues that are new."""
+    async def test_pushes_are_reported_once_per_commit(self, store: Store) -> None:
+        """``News``: once for each commit, with the new queues."""
         notes = Notes()
         store.listen(notes)
 
@@ -351,8 +343,8 @@ class PushRules:
         ]
         assert news.queues == {"mail": Queue(name="mail")}
 
-    async def test_push_that_found_its_task_is_no_news(self, store: Store) -> None:
-        """``committed``: of what a commit changed."""
+    async def test_push_that_found_its_task_is_not_reported(self, store: Store) -> None:
+        """``News``: the changes of one commit."""
         await push(store, make_task("a", unique="u"))
         notes = Notes()
         store.listen(notes)
@@ -361,7 +353,7 @@ class PushRules:
 
         assert notes.news == []
 
-    async def test_counts_are_those_of_tasks_that_are_there(self, store: Store) -> None:
+    async def test_counts_are_those_of_existing_tasks(self, store: Store) -> None:
         """``counts``: return every queue with its counts."""
         await push(store, make_task("a", unique="u", key="k"), make_task("b", unique="u"))
         await push(store, make_task("c", key="k", unique="v"))

@@ -55,27 +55,25 @@ def refused(queue: Queue | None) -> Queue:
 
 
 def bucket(full_at: Moment) -> BucketRecord:
-    """Return a bucket that is full again at a moment."""
+    """Return a bucket that will be full at a moment."""
     return BucketRecord(boot_id="boot", full_at_uptime=7, full_at=full_at)
 
 
 async def tidy(store: Store, *, now: Moment = LATER, limit: int = 100) -> int:
-    """Delete what nobody needs."""
+    """Delete rows that are no longer needed."""
     return await store.tidy(now=now, limit=limit)
 
 
 class QueueRules:
-    """What every store must do with queues. Subclasses provide the ``store`` fixture."""
+    """Rules for all stores about queues. Subclasses provide the ``store`` fixture."""
 
-    # Queues
-
-    async def test_default_queue_is_always_there(self, store: Store) -> None:
+    async def test_default_queue_always_exists(self, store: Store) -> None:
         """``queues``: ``default`` is always among them."""
         assert await store.queues() == {"default": Queue(name="default")}
         assert await store.counts() == {"default": QueueCounts()}
 
-    async def test_queue_is_kept_whole(self, store: Store) -> None:
-        """``edit_queue``: put a queue in the place of what it is now; return it."""
+    async def test_queue_is_stored_completely(self, store: Store) -> None:
+        """``edit_queue``: replace a queue by the result of ``edit``; return it."""
         notes = Notes()
         store.listen(notes)
         seen: list[Queue | None] = []
@@ -103,8 +101,8 @@ class QueueRules:
         assert results[0] == MAIL
         assert isinstance(results[1], InvalidQueue)
 
-    async def test_pushed_task_makes_its_queue(self, store: Store) -> None:
-        """``add``: queues that are not known are made."""
+    async def test_pushed_task_creates_its_queue(self, store: Store) -> None:
+        """``add``: an unknown queue is created."""
         notes = Notes()
         store.listen(notes)
 
@@ -115,7 +113,7 @@ class QueueRules:
         assert [news.queues for news in notes.news] == [{"mail": Queue(name="mail")}, {}]
 
     async def test_queue_with_tasks_is_not_deleted(self, store: Store) -> None:
-        """``edit_queue``: it would be deleted, and has tasks, whatever their state."""
+        """``edit_queue``: it would be deleted, but has tasks of any state."""
         await store.restore([(make_ended("a", TaskState.DEAD, queue="mail"), [])])
 
         with pytest.raises(QueueInUse):
@@ -137,7 +135,7 @@ class QueueRules:
         await assert_counts_are_true(store, ["a"])
 
     async def test_empty_queue_is_deleted(self, store: Store) -> None:
-        """``edit_queue``: None to delete it."""
+        """``edit_queue``: ``edit`` returns None to delete it."""
         await store.edit_queue("mail", lambda _: MAIL)
         await store.add(make_task("a", queue="mail"))
         await store.edit("a", Delete(), now=NOW)
@@ -163,10 +161,8 @@ class QueueRules:
         with pytest.raises(QueueInUse, match="cannot be deleted"):
             await store.edit_queue("default", lambda _: None)
 
-    # Upkeep
-
     async def test_keys_past_their_time_are_tidied(self, store: Store) -> None:
-        """``tidy``: keys past their time."""
+        """``tidy``: expired keys."""
         tasks = [make_task(id, key=id) for id in "ab"]
         await store.push([Push(task=tasks[0], key_ttl=1.0), Push(task=tasks[1])], now=NOW)
         then = Moment(NOW + SECOND)
@@ -178,7 +174,7 @@ class QueueRules:
         assert pushed.task_id == "b"
 
     async def test_unused_lanes_and_queues_are_tidied(self, store: Store) -> None:
-        """``tidy``: lanes and queues without tasks that matter, unused for a day."""
+        """``tidy``: lanes without waiting tasks and queues without tasks, unused for a day."""
         await store.edit_queue("configured", lambda _: Queue(name="configured", configured=True))
         await store.edit_queue("paused", lambda _: Queue(name="paused", paused=True))
         for queue in ("unused", "waiting", "dead"):
@@ -199,7 +195,7 @@ class QueueRules:
         assert notes.queues == {"unused": None}
         assert await store.lanes_used_since(NOW) == [make_task(queue="waiting").lane]
 
-    async def test_task_goes_round_again_though_its_lane_was_tidied(self, store: Store) -> None:
+    async def test_task_can_be_requeued_after_its_lane_was_tidied(self, store: Store) -> None:
         """``tidy``: lanes without waiting tasks."""
         await store.add(make_task("a"))
         await end(store, await lease_one(store), Bury(Reason.REFUSED))
@@ -214,7 +210,7 @@ class QueueRules:
         assert await store.next_due() == {LANE: LATER}
         assert list(await lease_all(store, now=LATER)) == ["a"]
 
-    async def test_tidied_queue_is_made_anew_in_the_same_commit(self, store: Store) -> None:
+    async def test_tidied_queue_is_created_again_in_the_same_commit(self, store: Store) -> None:
         """``tidy`` and ``add`` may share one commit."""
         await store.add(make_task("a", queue="mail"))
         await store.edit("a", Delete(), now=NOW)
@@ -254,8 +250,8 @@ class QueueRules:
         assert counts == [2, 2, 1, 0]
         assert await store.minutes("", since=NOW) == []
 
-    async def test_pruned_task_takes_its_labels_along(self, store: Store) -> None:
-        """``prune``: pruning is no news."""
+    async def test_labels_of_a_pruned_task_are_deleted(self, store: Store) -> None:
+        """``Change``: pruning is not reported."""
         task = make_ended("a", TaskState.DEAD, labels={"l": "v"})
         await store.restore([(task, [])])
         notes = Notes()
@@ -277,9 +273,7 @@ class QueueRules:
         assert without is None
         assert await store.next_expiry() == NOW + 2
 
-    # Statistics
-
-    async def test_minutes_are_kept_by_their_queues(self, store: Store) -> None:
+    async def test_minutes_are_stored_by_queue(self, store: Store) -> None:
         """``minutes``: the rows of a queue from a moment on, oldest first."""
         full = MinuteRow(
             minute=Moment(NOW + MINUTE),
@@ -301,15 +295,15 @@ class QueueRules:
         assert await store.minutes("mail", since=Moment(NOW + 1)) == [full]
         assert await store.minutes("", since=NOW) == [MinuteRow(minute=NOW)]
 
-    async def test_minute_put_again_is_replaced(self, store: Store) -> None:
-        """``put_minutes``: what is kept of it already is replaced."""
+    async def test_minute_stored_again_is_replaced(self, store: Store) -> None:
+        """``put_minutes``: existing rows are replaced."""
         await store.put_minutes([MinuteRow(minute=NOW, pushed=1)])
         await store.put_minutes([MinuteRow(minute=NOW, pushed=2)])
 
         assert await store.minutes("", since=NOW) == [MinuteRow(minute=NOW, pushed=2)]
 
-    async def test_size_grows_with_what_is_kept(self, store: Store) -> None:
-        """``size``: how much room the store takes."""
+    async def test_size_grows_with_the_stored_tasks(self, store: Store) -> None:
+        """``size``: return the size of the store."""
         before = await store.size()
         await store.add(make_task("a", body=b"x" * 500_000))
 
@@ -318,9 +312,7 @@ class QueueRules:
         assert 0 < before.used <= after.used - 490_000
         assert (before.free is None) == (after.free is None)
 
-    # Tokens
-
-    async def test_buckets_are_kept_by_queue(self, store: Store) -> None:
+    async def test_buckets_are_stored_by_queue(self, store: Store) -> None:
         """``keep_buckets``: store when the buckets of queues are full again."""
         await store.keep_buckets({"a": bucket(NOW), "b": bucket(NOW)})
         await store.keep_buckets({"b": bucket(LATER)})
@@ -339,10 +331,8 @@ class QueueRules:
         assert await store.buckets() == {"b": bucket(LATER)}
         assert await store.paused() is True
 
-    # Telling
-
-    async def test_every_listener_is_told(self, store: Store) -> None:
-        """``listen``: tell one more listener of changes from now on."""
+    async def test_changes_are_reported_to_every_listener(self, store: Store) -> None:
+        """``listen``: add a listener, which gets the news from now on."""
         one, other = Notes(), Notes()
         store.listen(one)
         store.listen(other)
@@ -352,8 +342,8 @@ class QueueRules:
         assert one.news == other.news
         assert one.changes == [("a", Change.PUSHED, TaskState.WAITING)]
 
-    async def test_listener_is_told_of_leases_and_ends(self, store: Store) -> None:
-        """``committed``: of leases, once they are given out."""
+    async def test_leases_and_ends_are_reported(self, store: Store) -> None:
+        """``Listener``: receives news of leases after they were handed out."""
         await store.add(make_task("a"))
         notes = Notes()
         store.listen(notes)

@@ -46,12 +46,10 @@ def refused(schedule: Schedule | None) -> Schedule:
 
 
 class ScheduleChangeRules:
-    """What every store must do with changed schedules. Subclasses provide ``store``."""
+    """Rules for all stores about changed schedules. Subclasses provide ``store``."""
 
-    # One schedule
-
-    async def test_edited_schedule_is_kept_whole(self, store: Store) -> None:
-        """``edit_schedule``: put a schedule in the place of what it is now; return it."""
+    async def test_edited_schedule_is_stored_completely(self, store: Store) -> None:
+        """``edit_schedule``: replace a schedule by the result of ``edit``; return it."""
         seen: list[Schedule | None] = []
 
         def edit(found: Schedule | None) -> Schedule:
@@ -65,8 +63,8 @@ class ScheduleChangeRules:
         assert kept == FULL
         assert await store.schedule("full") == FULL
 
-    async def test_edit_that_changes_nothing_is_no_news_of_schedules(self, store: Store) -> None:
-        """``committed``: of what a commit changed."""
+    async def test_schedule_edit_that_changes_nothing_is_not_reported(self, store: Store) -> None:
+        """``News``: the changes of one commit."""
         await put_schedule(store, make_schedule())
         notes = Notes()
         store.listen(notes)
@@ -82,8 +80,8 @@ class ScheduleChangeRules:
 
         assert await store.schedule("a") is None
 
-    async def test_deleted_schedule_takes_its_waiting_runs_along(self, store: Store) -> None:
-        """``edit_schedule``: one that is deleted takes its waiting runs along."""
+    async def test_waiting_runs_of_a_deleted_schedule_are_deleted(self, store: Store) -> None:
+        """``edit_schedule``: deleting a schedule deletes its waiting runs."""
         for name in ("waits", "runs"):
             await put_schedule(store, make_schedule(name))
         await fire(store, make_schedule("runs"), "a")
@@ -109,17 +107,15 @@ class ScheduleChangeRules:
         assert await store.schedule("nobody") is None
 
     async def test_paused_schedule_is_not_due(self, store: Store) -> None:
-        """``due_schedules`` and ``next_schedule_at``: and not paused."""
+        """``due_schedules`` and ``next_schedule_at``: schedules that are not paused."""
         await put_schedule(store, make_schedule("a", paused=True))
         await put_schedule(store, make_schedule("b", next_run_at=NEXT))
 
         assert await store.due_schedules(NOW) == []
         assert await store.next_schedule_at() == NEXT
 
-    # An owner's set
-
     async def test_set_of_an_owner_is_replaced(self, store: Store) -> None:
-        """``replace_schedules``: keep these schedules, and no others, for an owner."""
+        """``replace_schedules``: replace an owner's schedules by these."""
         await store.replace_schedules("app", 1, [owned("stays"), owned("goes")], now=NOW)
         await put_schedule(store, make_schedule("theirs"))
         await fire(store, owned("stays"), "a")
@@ -135,7 +131,7 @@ class ScheduleChangeRules:
         assert await store.get("a") is not None
 
     async def test_changed_schedule_keeps_its_pause_and_history(self, store: Store) -> None:
-        """``replace_schedules``: each as ``redefined`` has it."""
+        """``replace_schedules``: each as ``redeclared`` returns it."""
         await put_schedule(store, owned("a", paused=True, last_fired_at=NOW, last_task_id="x"))
         new = owned("a", task=make_task("t", body=b"new"), created_at=NOW, anchor_at=NOW)
 
@@ -156,8 +152,8 @@ class ScheduleChangeRules:
 
         assert len(await store.schedules(None)) == MAX_SCHEDULES
 
-    async def test_unchanged_set_is_no_news(self, store: Store) -> None:
-        """``replace_schedules``: an unchanged one is not touched."""
+    async def test_unchanged_set_is_not_reported(self, store: Store) -> None:
+        """``replace_schedules``: an unchanged schedule stays unchanged."""
         await store.replace_schedules("app", 1, [owned("a")], now=NOW)
         notes = Notes()
         store.listen(notes)
@@ -168,7 +164,7 @@ class ScheduleChangeRules:
 
     @pytest.mark.parametrize("owner", ["", "other"])
     async def test_schedule_of_another_owner_is_not_taken(self, store: Store, owner: str) -> None:
-        """``replace_schedules``: a name belongs to a schedule of another owner, or of none."""
+        """``replace_schedules``: a name belongs to a schedule of another owner, or without one."""
         await put_schedule(store, make_schedule("b", owner=owner))
         await store.replace_schedules("app", 1, [owned("old")], now=NOW)
 
@@ -178,7 +174,7 @@ class ScheduleChangeRules:
         assert await store.schedules("app") == [owned("old")]
 
     async def test_older_version_of_a_set_is_refused(self, store: Store) -> None:
-        """``replace_schedules``: a later version was kept already."""
+        """``replace_schedules``: a later version was stored already."""
         await store.replace_schedules("app", 5, [owned("a")], now=NOW)
 
         with pytest.raises(OlderVersion):
@@ -190,10 +186,8 @@ class ScheduleChangeRules:
 
         assert await store.schedules("app") == [owned("b")]
 
-    # Firing
-
-    async def test_runs_may_overlap_where_that_is_allowed(self, store: Store) -> None:
-        """``fire``: with *allow*, ``MAX_RUNS`` unfinished runs stand in the way."""
+    async def test_runs_overlap_if_allowed(self, store: Store) -> None:
+        """``fire``: with *allow*, ``MAX_RUNS`` unfinished runs block."""
         schedule = make_schedule("s", overlap=Overlap.ALLOW)
         await put_schedule(store, schedule)
         runs = [make_task(f"{n:03}", schedule="s") for n in range(MAX_RUNS - 1)]
@@ -207,7 +201,7 @@ class ScheduleChangeRules:
         assert kept is not None
         assert (kept.last_fired_at, kept.last_task_id) == (NEXT, None)
 
-    async def test_failing_run_is_left_alone_where_runs_may_overlap(self, store: Store) -> None:
+    async def test_failing_run_continues_if_runs_may_overlap(self, store: Store) -> None:
         """``fire``: one that waits for a retry dies, with ``overlap`` *skip*."""
         schedule = make_schedule("s", overlap=Overlap.ALLOW)
         await put_schedule(store, schedule)
@@ -219,7 +213,7 @@ class ScheduleChangeRules:
         assert (await known(store, "first")).state is TaskState.WAITING
 
     async def test_paused_schedule_does_not_fire(self, store: Store) -> None:
-        """``fire``: a schedule that is paused is left as it is."""
+        """``fire``: a schedule that is paused stays unchanged."""
         paused = make_schedule("s", paused=True)
         await put_schedule(store, paused)
 
@@ -228,8 +222,8 @@ class ScheduleChangeRules:
         assert was_added is False
         assert await store.schedule("s") == paused
 
-    async def test_run_by_hand_is_added_whatever_the_last_one_does(self, store: Store) -> None:
-        """``fire_by_hand``: whatever its times and its last run; False when it is gone."""
+    async def test_manual_run_is_added_in_any_state_of_the_last_one(self, store: Store) -> None:
+        """``fire_by_hand``: regardless of its times and last run; False if it is deleted."""
         schedule = make_schedule("s", next_run_at=NEXT, paused=True)
         await put_schedule(store, schedule)
         notes = Notes()

@@ -107,12 +107,10 @@ async def prune(store: Store, keep: Retention, *, limit: int = 1000) -> int:
 
 
 class ScheduleRules:
-    """What every store must do besides tasks. Subclasses provide the ``store`` fixture."""
+    """Rules for all stores besides tasks. Subclasses provide the ``store`` fixture."""
 
-    # Keeping schedules
-
-    async def test_schedule_is_kept_whole(self, store: Store) -> None:
-        """``put_schedule``: keep a schedule."""
+    async def test_schedule_is_stored_completely(self, store: Store) -> None:
+        """``edit_schedule``: store a schedule."""
         template = make_task(
             "t", body=b"\xff", headers={"X": "é"}, expected=(200,), delivery=DeliveryForm.ENVELOPE
         )
@@ -129,8 +127,8 @@ class ScheduleRules:
         assert is_new is True
         assert await store.schedules("original") == [schedule]
 
-    async def test_schedule_of_a_known_name_is_left_alone(self, store: Store) -> None:
-        """``put_schedule``: unless one of this name is known; tell whether it is new."""
+    async def test_schedule_of_an_existing_name_is_not_changed(self, store: Store) -> None:
+        """``edit_schedule``: ``edit`` gets the schedule of this name, and may keep it."""
         await put_schedule(store, make_schedule("a"))
 
         is_new = await put_schedule(store, make_schedule("a", next_run_at=Moment(NOW + 5)))
@@ -139,12 +137,12 @@ class ScheduleRules:
         assert await store.schedules("original") == [make_schedule("a")]
 
     async def test_schedule_put_many_times_at_once_is_new_once(self, store: Store) -> None:
-        """``put_schedule``: applications do so on every page view."""
+        """``edit_schedule``: applications declare the same schedule many times."""
         were_new = await asyncio.gather(*(put_schedule(store, make_schedule()) for _ in range(5)))
 
         assert sorted(were_new) == [False] * 4 + [True]
 
-    async def test_schedules_are_their_owners(self, store: Store) -> None:
+    async def test_schedules_belong_to_owners(self, store: Store) -> None:
         """``schedules``: return an owner's schedules, earliest ``next_run_at`` first."""
         late = make_schedule("late", next_run_at=NEXT)
         early = make_schedule("soon", next_run_at=NOW)
@@ -164,7 +162,7 @@ class ScheduleRules:
         assert await store.due_schedules(NOW) == [make_schedule("due", next_run_at=NOW)]
 
     async def test_next_schedule_is_the_earliest(self, store: Store) -> None:
-        """``next_schedule_at``: when the next schedule is due, None when there is none."""
+        """``next_schedule_at``: when the next schedule is due; None if there is none."""
         without = await store.next_schedule_at()
         await put_schedule(store, make_schedule("a", next_run_at=NEXT))
         await put_schedule(store, make_schedule("b", owner="other", next_run_at=NOW))
@@ -173,7 +171,7 @@ class ScheduleRules:
         assert await store.next_schedule_at() == NOW
 
     async def test_stranded_schedules_fired_later_than_a_moment(self, store: Store) -> None:
-        """``stranded_schedules``: those that were made, or last fired, later than this moment."""
+        """``stranded_schedules``: schedules that were created or last fired after a moment."""
         far = make_schedule("far", last_fired_at=Moment(NOW + 1))
         for schedule in (far, make_schedule("near", last_fired_at=NOW), make_schedule("never")):
             await put_schedule(store, schedule)
@@ -181,7 +179,7 @@ class ScheduleRules:
         assert await store.stranded_schedules(NOW) == [far]
 
     async def test_moved_schedule_has_the_moments_given(self, store: Store) -> None:
-        """``move_schedule``: keep a schedule's moments as given."""
+        """``move_schedule``: store a schedule's moments."""
         await put_schedule(store, make_schedule(last_fired_at=NEXT))
         moved = make_schedule(anchor_at=NOW, next_run_at=NEXT, last_fired_at=None)
 
@@ -189,13 +187,11 @@ class ScheduleRules:
 
         assert await store.schedules("original") == [moved]
 
-    async def test_schedule_that_is_gone_stays_gone(self, store: Store) -> None:
-        """``move_schedule``: one that is gone stays gone."""
+    async def test_deleted_schedule_stays_deleted(self, store: Store) -> None:
+        """``move_schedule``: unless it was deleted."""
         await store.move_schedule(make_schedule())
 
         assert await store.schedules("original") == []
-
-    # Firing
 
     async def test_firing_adds_a_run_and_advances(self, store: Store) -> None:
         """``fire``: advance a schedule and add this run of it."""
@@ -211,8 +207,8 @@ class ScheduleRules:
         assert await store.due_schedules(NOW) == []
         await assert_counts_are_true(store, ["run"])
 
-    async def test_running_run_stands_in_the_way(self, store: Store) -> None:
-        """``fire``: a last run that is running stands in the way."""
+    async def test_running_run_prevents_the_next(self, store: Store) -> None:
+        """``fire``: a last run blocks if it is running."""
         schedule = make_schedule("s")
         await put_schedule(store, schedule)
         await fire(store, schedule, "first")
@@ -227,8 +223,8 @@ class ScheduleRules:
         assert (kept.last_fired_at, kept.next_run_at) == (NEXT, NEXT + HOUR)
         assert await end(store, lease, Complete()) is True
 
-    async def test_run_without_its_first_attempt_stands_in_the_way(self, store: Store) -> None:
-        """``fire``: a last run that has not had its first attempt stands in the way."""
+    async def test_run_before_its_first_attempt_prevents_the_next(self, store: Store) -> None:
+        """``fire``: a last run blocks if it has not had its first attempt."""
         schedule = make_schedule("s")
         await put_schedule(store, schedule)
         await fire(store, schedule, "first")
@@ -259,7 +255,7 @@ class ScheduleRules:
         await assert_counts_are_true(store, ["first", "second"])
 
     @pytest.mark.parametrize("move", [Complete(), Bury(Reason.EXHAUSTED)], ids=["done", "dead"])
-    async def test_ended_run_does_not_stand_in_the_way(
+    async def test_ended_run_does_not_prevent_the_next(
         self, store: Store, move: Complete | Bury
     ) -> None:
         """``fire``: the original's schedule ended with its first dead run."""
@@ -272,7 +268,7 @@ class ScheduleRules:
 
         assert was_added is True
 
-    async def test_runs_of_other_schedules_do_not_stand_in_the_way(self, store: Store) -> None:
+    async def test_runs_of_other_schedules_do_not_prevent_the_next(self, store: Store) -> None:
         """``fire``: the last run of this schedule."""
         one, other = make_schedule("one"), make_schedule("other")
         await put_schedule(store, one)
@@ -284,7 +280,7 @@ class ScheduleRules:
         assert was_added is True
 
     async def test_occurrence_fires_once(self, store: Store) -> None:
-        """``fire``: a schedule that has since fired this occurrence is left as it is."""
+        """``fire``: a schedule that has already fired this occurrence stays unchanged."""
         schedule = make_schedule("s")
         await put_schedule(store, schedule)
         await fire(store, schedule, "first", occurrence=NEXT)
@@ -311,7 +307,7 @@ class ScheduleRules:
     async def test_schedule_that_was_changed_meanwhile_does_not_fire_by_its_old_times(
         self, store: Store
     ) -> None:
-        """``fire``: one that was changed so that it is not due yet is left as it is."""
+        """``fire``: one that was changed so that it is not due yet stays unchanged."""
         changed = make_schedule("s", cron="@every 10h", next_run_at=Moment(NOW + HOUR))
         await put_schedule(store, changed)
 
@@ -322,8 +318,8 @@ class ScheduleRules:
         assert await store.schedule("s") == changed
         assert await store.get("run") is None
 
-    async def test_schedule_that_is_gone_does_not_fire(self, store: Store) -> None:
-        """``fire``: a schedule that is gone is left as it is."""
+    async def test_deleted_schedule_does_not_fire(self, store: Store) -> None:
+        """``fire``: a schedule that was deleted stays unchanged."""
         was_added = await fire(store, make_schedule("gone"), "run")
 
         assert was_added is False
@@ -345,9 +341,7 @@ class ScheduleRules:
         assert latest["s"].task == await store.get("second")
         assert latest["s"].last_attempt == latest["s"].last_failure == make_attempt(1)
 
-    # Deleting schedules
-
-    async def test_deleted_schedules_take_their_waiting_runs_along(self, store: Store) -> None:
+    async def test_waiting_runs_of_deleted_schedules_are_deleted(self, store: Store) -> None:
         """``delete_schedules``: delete an owner's schedules and their waiting runs."""
         for name in ("failing", "waiting"):
             await put_schedule(store, make_schedule(name))
@@ -379,7 +373,7 @@ class ScheduleRules:
         assert (await known(store, "a")).state is TaskState.SUCCEEDED
 
     async def test_owner_without_schedules_loses_nothing(self, store: Store) -> None:
-        """``delete_schedules``: tell how many schedules."""
+        """``delete_schedules``: return the number of schedules."""
         assert await store.delete_schedules("nobody", now=NOW) == 0
 
     @pytest.mark.parametrize(
@@ -421,7 +415,7 @@ class ScheduleRules:
         await assert_counts_are_true(store, ["a"])
 
     @pytest.mark.parametrize("first", ["end", "delete"])
-    async def test_run_that_ends_as_it_is_cancelled_is_not_left_behind(
+    async def test_run_that_ends_as_it_is_cancelled_does_not_stay_running(
         self, store: Store, first: str
     ) -> None:
         """``delete_schedules`` and ``finish`` may share one commit, in either order."""
@@ -439,9 +433,7 @@ class ScheduleRules:
         assert await store.schedules("original") == []
         await assert_counts_are_true(store, ["a"])
 
-    # The server's own pause
-
-    async def test_pause_is_kept(self, store: Store) -> None:
+    async def test_pause_is_stored(self, store: Store) -> None:
         """``set_paused``: pause or resume the server."""
         seen = [await store.paused()]
 
@@ -451,8 +443,8 @@ class ScheduleRules:
 
         assert seen == [False, True, True, False]
 
-    async def test_listener_is_told_of_schedules_and_pause(self, store: Store) -> None:
-        """``Listener``: who is told, after the commit, of what the engine must look at."""
+    async def test_changes_of_schedules_and_the_pause_are_reported(self, store: Store) -> None:
+        """``Listener``: receives news of changes after their commit."""
         notes = Notes()
         store.listen(notes)
         seen = []
@@ -474,8 +466,8 @@ class ScheduleRules:
 
     # ExpireCall
 
-    async def test_waiting_tasks_past_their_end_are_buried(self, store: Store) -> None:
-        """``expire``: bury waiting tasks past their ``expires_at``; tell how many."""
+    async def test_expired_waiting_tasks_are_buried(self, store: Store) -> None:
+        """``expire``: bury waiting tasks past their ``expires_at``; return their number."""
         await store.add(make_task("past", expires_at=Moment(NOW - 1)))
         await store.add(make_task("now", expires_at=NOW))
         await store.add(make_task("later", expires_at=Moment(NOW + 1)))
@@ -491,8 +483,8 @@ class ScheduleRules:
         assert sorted(await lease_all(store)) == ["later", "never"]
         await assert_counts_are_true(store, ["past", "now", "later", "never", "delayed", "d"])
 
-    async def test_leased_task_is_left_to_its_attempt(self, store: Store) -> None:
-        """``expire``: leased ones are left to their attempt, and hide no others."""
+    async def test_leased_task_does_not_expire(self, store: Store) -> None:
+        """``expire``: leased tasks are not buried, and hide no others."""
         await store.add(make_task("leased", expires_at=Moment(NOW - 1)))
         lease = await lease_one(store)
         await store.add(make_task("waiting", expires_at=NOW))
@@ -513,10 +505,8 @@ class ScheduleRules:
         assert counts == [2, 2, 1, 0]
         assert await counts_of(store) == {"default": QueueCounts(dead=5)}
 
-    # Pruning
-
     async def test_tasks_older_than_the_age_are_pruned(self, store: Store) -> None:
-        """``prune``: what is older than ``keep.age`` goes. Tells how many."""
+        """``prune``: tasks older than ``keep.age`` are deleted. Returns their number."""
         for id, age in [("old", DAY + SECOND), ("young", DAY - SECOND), ("new", 0)]:
             task = make_ended(id, TaskState.DEAD, ended_at=Moment(NOW - age))
             await store.restore([(task, [make_attempt()])])
@@ -529,8 +519,8 @@ class ScheduleRules:
         await assert_counts_are_true(store, ["old", "young", "new"])
         assert await counts_of(store) == {"default": QueueCounts(dead=2)}
 
-    async def test_tasks_too_many_are_pruned_oldest_first(self, store: Store) -> None:
-        """``prune``: those that ended first; what is too many for ``keep.count`` goes."""
+    async def test_tasks_above_the_count_are_pruned_oldest_first(self, store: Store) -> None:
+        """``prune``: tasks in excess of ``keep.count`` are deleted, the earliest ended first."""
         for n in (3, 1, 4, 0, 2):
             task = make_ended(str(n), TaskState.DEAD, ended_at=Moment(NOW - n))
             await store.restore([(task, [])])
@@ -550,7 +540,7 @@ class ScheduleRules:
         assert counts == [2, 2, 1, 0]
         assert await counts_of(store) == {}
 
-    async def test_pruning_twice_at_once_takes_no_more(self, store: Store) -> None:
+    async def test_concurrent_pruning_deletes_no_more(self, store: Store) -> None:
         """``prune``: each method is atomic, and many calls may share one commit."""
         ended = [make_ended(str(n), TaskState.DEAD) for n in range(6)]
         await store.restore([(task, []) for task in ended])
@@ -581,11 +571,11 @@ class ScheduleRules:
         await assert_counts_are_true(store, ["done", "mail", "waiting"])
 
     async def test_pruning_an_unknown_queue_deletes_nothing(self, store: Store) -> None:
-        """``prune`` tells how many."""
+        """``prune`` returns the number of deleted tasks."""
         assert await store.prune("nobody", TaskState.DEAD, FOREVER, now=NOW, limit=1) == 0
 
     async def test_shrinking_loses_nothing(self, store: Store) -> None:
-        """``shrink``: give room that deleted rows left back to the disk."""
+        """``shrink``: give space of deleted rows back to the disk."""
         ended = [make_ended(str(n), TaskState.DEAD, body=b"x" * 5000) for n in range(50)]
         await store.restore([(task, []) for task in ended])
         await prune(store, Retention(count=1, age=1e9))
@@ -595,10 +585,8 @@ class ScheduleRules:
         assert await store.get("49") == ended[49]
         await assert_counts_are_true(store, ["49"])
 
-    # Its own life
-
     async def test_healthy_store_has_no_trouble(self, store: Store) -> None:
-        """``trouble`` is None when the last write went well; there is nothing to recover."""
+        """``trouble`` is None if the store can write."""
         await store.add(make_task("a"))
 
         await store.recover()
@@ -624,8 +612,8 @@ class ScheduleRules:
         with pytest.raises(StoreClosed):
             await CALLS[name](store)
 
-    async def test_closing_finishes_what_was_begun(self, store: Store) -> None:
-        """``close``: finish what was begun and release everything."""
+    async def test_closing_finishes_pending_writes(self, store: Store) -> None:
+        """``close``: finish pending operations and release all resources."""
         adding = [asyncio.create_task(store.add(make_task(str(n)))) for n in range(20)]
         await asyncio.wait(adding, timeout=0)
 

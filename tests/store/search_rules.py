@@ -31,7 +31,7 @@ WAITING, RUNNING = TaskState.WAITING, TaskState.RUNNING
 SUCCEEDED, DEAD = TaskState.SUCCEEDED, TaskState.DEAD
 GROUP = group_of(queue="default", url="http://app.test:5000/run", status=500, error="went wrong")
 
-# One task each, added in this order; what sets it apart is in its fields.
+# Tasks in the order of adding; each differs from the others in these fields.
 TASKS = [
     make_task("plain", created_at=Moment(NOW - 50), run_at=LATER),
     make_task("mail", queue="mail", run_at=LATER, key="k", schedule="nightly"),
@@ -105,12 +105,10 @@ FILTERS: list[tuple[TaskFilter, set[str]]] = [
 
 
 class SearchRules:
-    """What every store must find. Subclasses provide the ``store`` fixture."""
-
-    # Filters and pages
+    """Rules for all stores about searches. Subclasses provide the ``store`` fixture."""
 
     @pytest.mark.parametrize("limit", [1, 3, 1000])
-    async def test_filter_selects_the_tasks_that_meet_it(self, store: Store, limit: int) -> None:
+    async def test_filter_selects_the_matching_tasks(self, store: Store, limit: int) -> None:
         """``tasks`` and ``select``: the one added last first."""
         await store.restore([(task, []) for task in TASKS])
         await lease_one(store)
@@ -122,7 +120,7 @@ class SearchRules:
         assert found == expected
         assert counts == [len(ids) for _, ids in FILTERS]
 
-    async def test_filter_says_the_same_of_each_task(self, store: Store) -> None:
+    async def test_filter_agrees_with_a_check_of_each_task(self, store: Store) -> None:
         """``edit_slice``: if the filter still selects them."""
         await store.restore([(task, []) for task in TASKS])
         await lease_one(store)
@@ -161,8 +159,8 @@ class SearchRules:
         assert [task.id for task in first.tasks] == ["d", "c"]
         assert ([task.id for task in last.tasks], last.after) == (["b", "a"], None)
 
-    async def test_task_added_between_pages_moves_no_other(self, store: Store) -> None:
-        """``tasks``: ``after`` goes on."""
+    async def test_task_added_between_pages_shifts_no_other(self, store: Store) -> None:
+        """``tasks``: ``after`` continues the list."""
         for id in "abc":
             await store.add(make_task(id))
         first = await store.tasks(TaskFilter(), after=None, limit=1)
@@ -172,8 +170,8 @@ class SearchRules:
 
         assert [task.id for task in rest.tasks] == ["b", "a"]
 
-    async def test_page_ends_after_so_many_rows(self, store: Store) -> None:
-        """``SCAN``: no more rows are looked at for one page."""
+    async def test_page_ends_after_the_limit_of_read_rows(self, store: Store) -> None:
+        """``SCAN``: the number of rows examined for one page."""
         rare = make_task("rare", url=ELSEWHERE)
         many = [make_task(str(n)) for n in range(SCAN)]
         await store.push([Push(task=task) for task in [rare, *many]], now=NOW)
@@ -188,7 +186,7 @@ class SearchRules:
 
     @pytest.mark.parametrize("count", [3, 230])
     async def test_tasks_of_many_queues_are_one_list(self, store: Store, count: int) -> None:
-        """``tasks``: the one added last first, whatever their queues."""
+        """``tasks``: the one added last first, across queues."""
         ids = [f"{n:03}" for n in range(count)]
         await store.push([Push(task=make_task(id, queue=f"q{id}")) for id in ids], now=NOW)
 
@@ -196,8 +194,6 @@ class SearchRules:
         named = await found_by(store, TaskFilter(states=frozenset({WAITING}), url="http://"))
 
         assert waiting == named == ids[::-1]
-
-    # Failure groups
 
     async def test_failures_are_counted_by_their_groups(self, store: Store) -> None:
         """``failures``: the groups of dead, or of failing tasks, largest first."""
@@ -253,8 +249,8 @@ class SearchRules:
         assert [one.count for one in before] == [1]
         assert await store.failures(WAITING) == []
 
-    async def test_listener_is_told_of_groups_that_are_new(self, store: Store) -> None:
-        """``News``: groups that were not known before."""
+    async def test_new_groups_are_reported(self, store: Store) -> None:
+        """``News``: new groups."""
         notes = Notes()
         store.listen(notes)
         for id in "abc":
@@ -267,10 +263,8 @@ class SearchRules:
 
         assert sorted(group.url_path for group in notes.groups) == ["/", "/run"]
 
-    # Who is ahead
-
     async def test_due_tasks_of_the_lane_are_ahead(self, store: Store) -> None:
-        """``count_ahead``: how many due tasks of its lane come before a task."""
+        """``count_ahead``: return the number of due tasks of its lane that come before a task."""
         for task in (
             make_task("higher", priority=5),
             make_task("higher, not due", priority=5, run_at=LATER),

@@ -1,4 +1,4 @@
-"""SQLite stores for tests, and ways to break them."""
+"""SQLite stores for tests, and ways to damage them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.factories import NOW, seeded
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
-    """Return an error as SQLite gives it."""
+    """Return an error as SQLite raises it."""
     error = sqlite3.OperationalError(f"made up, code {code}")
     error.sqlite_errorcode = code
     return error
@@ -29,16 +29,16 @@ BROKEN = sqlite_error(sqlite3.SQLITE_IOERR | 4 << 8)  # SQLITE_IOERR_FSYNC
 
 
 class Disk:
-    """Commits transactions, and fails to as long as it is told to."""
+    """Commits transactions, or fails while a test asks for it."""
 
     def __init__(self) -> None:
         self.error: sqlite3.Error | None = None
-        self.keeps_what_fails = False  # as after a sync that failed: nobody can know
-        self.commit_count = 0  # those that failed included
+        self.keeps_what_fails = False  # as a failed sync may do
+        self.commit_count = 0  # failed ones included
         self._connection: sqlite3.Connection | None = None
 
     def commit(self, connection: sqlite3.Connection) -> None:
-        """Make the open transaction durable, or fail."""
+        """Commit the open transaction, or fail."""
         self._connection = connection
         self.commit_count += 1
         if self.error is None or self.keeps_what_fails:
@@ -61,7 +61,7 @@ def inline_store(
     row_fault: RowFault | None = None,
     reader: Runner | None = None,
 ) -> SqliteStore:
-    """Return a store that does all its work on the spot; it is not open yet."""
+    """Return a store without threads, which is not open yet."""
     return SqliteStore(
         path,
         writer=writer or InlineRunner(),
@@ -92,33 +92,33 @@ async def opened(
 
 
 def raw(path: Path) -> sqlite3.Connection:
-    """Open a database without any of the store's care."""
+    """Open a database without the store."""
     return sqlite3.connect(path, isolation_level=None)
 
 
 def content_of(path: Path) -> bytes | None:
-    """Return what a file holds, None when there is none."""
+    """Return a file's content, or None if it is missing."""
     return path.read_bytes() if path.exists() else None
 
 
 def put(path: Path, content: bytes) -> None:
-    """Put a file in the place of a database and of what belongs to it."""
+    """Replace a database and its log with a file."""
     remove(path)
     path.write_bytes(content)
 
 
 def overwrite(path: Path, content: bytes) -> None:
-    """Change what a file holds; it stays the same file."""
+    """Overwrite a file in place."""
     path.write_bytes(content)
 
 
 def move(path: Path, target: Path) -> None:
-    """Give a file another name."""
+    """Rename a file."""
     path.rename(target)
 
 
 def remove(path: Path) -> None:
-    """Delete a database and what belongs to it."""
+    """Delete a database and its log."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 

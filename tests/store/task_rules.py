@@ -62,12 +62,10 @@ EVERYTHING: dict[str, object] = {
 
 
 class TaskRules:
-    """What every store must do with tasks. Subclasses provide the ``store`` fixture."""
+    """Rules for all stores about tasks. Subclasses provide the ``store`` fixture."""
 
-    # Keeping
-
-    async def test_added_task_is_kept_whole(self, store: Store) -> None:
-        """``add``: keep a new task."""
+    async def test_added_task_is_stored_completely(self, store: Store) -> None:
+        """``add``: store a new task."""
         plain, full = make_task("plain"), make_task("full", **EVERYTHING)
 
         await store.add(plain)
@@ -76,7 +74,7 @@ class TaskRules:
         assert await store.get("plain") == plain
         assert await store.get("full") == full
 
-    async def test_tasks_added_at_once_are_all_kept(self, store: Store) -> None:
+    async def test_tasks_added_concurrently_are_all_stored(self, store: Store) -> None:
         """Many calls may share one commit."""
         ids = [f"{n:03}" for n in range(200)]
 
@@ -86,12 +84,12 @@ class TaskRules:
         await assert_counts_are_true(store, ids)
 
     async def test_unknown_id_has_no_task_and_no_attempts(self, store: Store) -> None:
-        """``get``: None when there is no such task."""
+        """``get``: None if there is no such task."""
         assert await store.get("nobody") is None
         assert await store.attempts("nobody") == []
 
     async def test_leased_task_is_running(self, store: Store) -> None:
-        """``get``: one that is leased is ``running``."""
+        """``get``: a leased task is ``running``."""
         await store.add(make_task("a"))
 
         await lease_one(store)
@@ -99,8 +97,8 @@ class TaskRules:
         assert await store.get("a") == make_task("a", state=TaskState.RUNNING)
         assert await counts_of(store) == {"default": QueueCounts(running=1)}
 
-    async def test_restored_tasks_are_kept_as_they_are(self, store: Store) -> None:
-        """``restore``: keep tasks with their attempts as they are. Returns how many were new."""
+    async def test_restored_tasks_are_stored_unchanged(self, store: Store) -> None:
+        """``restore``: store tasks as they are; return the number of new ones."""
         attempts = [make_attempt(n) for n in (1, 2)]
         waiting = make_task("w", attempt_count=2, attempt_total=2)
         dead = make_ended("d", TaskState.DEAD, queue="mail", attempt_count=12, attempt_total=12)
@@ -114,8 +112,8 @@ class TaskRules:
         assert await store.attempts("d") == attempts[:1]
         await assert_counts_are_true(store, ["w", "d", "s"])
 
-    async def test_restored_task_whose_id_is_known_is_left_alone(self, store: Store) -> None:
-        """``restore``: those whose id is known are left alone."""
+    async def test_existing_task_is_not_restored(self, store: Store) -> None:
+        """``restore``: except tasks whose id exists."""
         first = make_task("a", body=b"first")
         await store.add(first)
         second = make_task("a", body=b"second")
@@ -131,8 +129,8 @@ class TaskRules:
         assert await store.get("b") == other
         await assert_counts_are_true(store, ["a", "b"])
 
-    async def test_restored_task_goes_on_counting_its_attempts(self, store: Store) -> None:
-        """``restore``: keep tasks with their attempts as they are."""
+    async def test_restored_task_continues_its_attempt_numbers(self, store: Store) -> None:
+        """``restore``: store tasks with their attempts as they are."""
         task = make_task("a", attempt_count=4, attempt_total=4)
         await store.restore([(task, [make_attempt(4)])])
 
@@ -141,7 +139,7 @@ class TaskRules:
         assert [attempt.number for attempt in await store.attempts("a")] == [4, 5]
 
     async def test_attempts_come_oldest_first(self, store: Store) -> None:
-        """``attempts``: return the attempts kept of a task, oldest first."""
+        """``attempts``: return the stored attempts of a task, oldest first."""
         await store.add(make_task("a"))
         full = {
             "succeeded": False,
@@ -161,8 +159,8 @@ class TaskRules:
 
         assert attempts == [make_attempt(number, **full) for number in (1, 2, 3)]
 
-    async def test_attempt_keeps_whether_there_was_a_key_to_send(self, store: Store) -> None:
-        """``attempts``: return the attempts kept of a task, oldest first."""
+    async def test_attempt_stores_whether_a_key_was_sent(self, store: Store) -> None:
+        """``attempts``: return the stored attempts of a task, oldest first."""
         await store.add(make_task("a"))
         for key_sent in (True, False, None):
             finish = finish_of(await lease_one(store), RetryAt(NOW), key_sent=key_sent)
@@ -172,7 +170,7 @@ class TaskRules:
 
         assert [attempt.key_sent for attempt in attempts] == [True, False, None]
 
-    async def test_last_attempt_keeps_its_whole_response(self, store: Store) -> None:
+    async def test_last_attempt_has_its_complete_response(self, store: Store) -> None:
         """``finish``: the last attempt keeps its whole response, the one before it is cut."""
         long, short = b"x" * 65_536, b"y" * EARLIER_RESPONSE
         await store.add(make_task("a"))
@@ -189,7 +187,7 @@ class TaskRules:
             (65_536, False),
         ]
 
-    async def test_first_and_last_attempts_are_kept(self, store: Store) -> None:
+    async def test_first_and_last_attempts_are_stored(self, store: Store) -> None:
         """``MAX_ATTEMPTS_KEPT``: the first and the last fifty of one task."""
         half = MAX_ATTEMPTS_KEPT // 2
         await store.add(make_task("a"))
@@ -201,14 +199,12 @@ class TaskRules:
         assert numbers == [*range(1, half + 1), *range(half + 21, MAX_ATTEMPTS_KEPT + 21)]
         assert (await known(store, "a")).attempt_total == MAX_ATTEMPTS_KEPT + 20
 
-    # Listing
-
     @pytest.mark.parametrize("limit", [1, 3, 8, 24, 25])
     @pytest.mark.parametrize("state", [TaskState.WAITING, TaskState.SUCCEEDED, TaskState.DEAD])
     async def test_pages_have_every_task_once(
         self, store: Store, state: TaskState, limit: int
     ) -> None:
-        """``list_enveloped``: earliest ``run_at`` first, then by id; ``after`` goes on."""
+        """``list_enveloped``: earliest ``run_at`` first, then by id; ``after`` continues."""
         tasks = [
             make_task(f"{n:02}", run_at=Moment(NOW + n % 3), delivery=DeliveryForm.ENVELOPE)
             if state is TaskState.WAITING
@@ -279,7 +275,7 @@ class TaskRules:
         )
 
     async def test_runs_of_schedules_are_listed_once_they_have_ended(self, store: Store) -> None:
-        """``list_enveloped``: runs of schedules are left out of the waiting ones."""
+        """``list_enveloped``: runs of schedules are not among the waiting tasks."""
         run = {"delivery": DeliveryForm.ENVELOPE, "schedule": "nightly"}
         await store.add(make_task("waits", run_at=LATER, **run))
         await store.add(make_task("runs", **run))
@@ -290,7 +286,7 @@ class TaskRules:
         assert ids_of(await listed(store, TaskState.DEAD)) == ["dead"]
 
     async def test_listed_task_comes_with_its_last_attempts(self, store: Store) -> None:
-        """A task with its last attempt, and the last one that failed."""
+        """``TaskSummary``: a task with its last attempt and its last failed attempt."""
         for id in "abc":
             await store.add(make_task(id, delivery=DeliveryForm.ENVELOPE))
         leases = await lease_all(store)
@@ -305,8 +301,6 @@ class TaskRules:
         assert (done.last_attempt, done.last_failure) == (succeeded, make_attempt(1))
         assert (failing.last_attempt, failing.last_failure) == (make_attempt(1), make_attempt(1))
         assert (fresh.last_attempt, fresh.last_failure) == (None, None)
-
-    # Leasing
 
     async def test_due_tasks_come_in_order(self, store: Store) -> None:
         """``lease_due``: highest priority first, then earliest ``run_at``, then added first."""
@@ -332,8 +326,8 @@ class TaskRules:
             "low, early",
         ]
 
-    async def test_lease_has_the_whole_task(self, store: Store) -> None:
-        """``lease_due`` hands out what is needed to run it."""
+    async def test_lease_has_the_complete_task(self, store: Store) -> None:
+        """``lease_due``: a lease has the complete task."""
         task = make_task("full", **EVERYTHING)
         await store.add(task)
 
@@ -387,8 +381,8 @@ class TaskRules:
         assert ids == ["some-0", "some-1", "half-0", "half-1", "half-2"]
         assert leased.next_due == {some: NOW, half: None, none: NOW}
 
-    async def test_lanes_not_asked_for_are_left_alone(self, store: Store) -> None:
-        """``lease_due`` leases of each lane given."""
+    async def test_only_requested_lanes_are_leased(self, store: Store) -> None:
+        """``lease_due``: leases tasks of each given lane."""
         await store.add(make_task("a", queue="mail", priority=100))
         await store.add(make_task("b"))
 
@@ -397,14 +391,14 @@ class TaskRules:
         assert [lease.task.id for lease in leased.leases] == ["b"]
         assert list(leased.next_due) == [LANE]
 
-    async def test_unknown_lane_has_nothing(self, store: Store) -> None:
-        """``next_due`` is None when there is none."""
+    async def test_unknown_lane_has_no_due_task(self, store: Store) -> None:
+        """``next_due`` is None if there is none."""
         leased = await store.lease_due({UNKNOWN: 5}, now=NOW)
 
         assert (leased.leases, leased.next_due) == ([], {UNKNOWN: None})
 
-    async def test_next_due_is_of_the_first_task_that_is_not_leased(self, store: Store) -> None:
-        """``next_due`` says when the lane's next task that is not leased is due."""
+    async def test_next_due_ignores_leased_tasks(self, store: Store) -> None:
+        """``next_due``: when the lane's next task that is not leased is due."""
         moments = [Moment(NOW - 3), Moment(NOW - 2), Moment(NOW - 1), LATER]
         for n, run_at in enumerate(moments):
             await store.add(make_task(str(n), run_at=run_at))
@@ -414,7 +408,7 @@ class TaskRules:
         assert seen == [moments[1], moments[2], LATER, LATER]
 
     async def test_delayed_task_of_a_higher_priority_hides_nothing(self, store: Store) -> None:
-        """A task is due when ``run_at <= now``; priority counts among due ones alone."""
+        """A task is due when ``run_at <= now``; priority counts only among due tasks."""
         for n in range(100):
             await store.add(make_task(f"delayed-{n}", priority=100 - n, run_at=LATER))
         await store.add(make_task("due", priority=-100))
@@ -425,7 +419,7 @@ class TaskRules:
         assert leased.next_due == {LANE: LATER}
 
     async def test_next_due_is_the_earliest_of_all_priorities(self, store: Store) -> None:
-        """``next_due`` says when the lane's next task that is not leased is due."""
+        """``next_due``: when the lane's next task that is not leased is due."""
         for priority in range(-100, 101, 10):
             run_at = Moment(LATER + abs(priority - 30))
             await store.add(make_task(str(priority), priority=priority, run_at=run_at))
@@ -451,12 +445,10 @@ class TaskRules:
         assert after == {LANE: LATER - 1, far: LATER + 1}
 
     async def test_expired_task_is_leased_like_any_other(self, store: Store) -> None:
-        """Whether a due task is still to be run is the dispatcher's to say."""
+        """The dispatcher decides whether an expired task runs."""
         await store.add(make_task("a", expires_at=Moment(NOW - 1)))
 
         assert (await lease_one(store)).task.id == "a"
-
-    # Ending attempts
 
     @pytest.mark.parametrize(
         ("move", "counts", "changes"),
@@ -523,7 +515,7 @@ class TaskRules:
         task = await known(store, "a")
         assert (task.last_status, task.last_error) == (None, "reset")
 
-    async def test_task_to_be_tried_again_can_be_leased_again(self, store: Store) -> None:
+    async def test_task_to_be_retried_can_be_leased_again(self, store: Store) -> None:
         """``finish``: move its task, and give up the lease."""
         await store.add(make_task("a"))
         first = await lease_one(store)
@@ -549,7 +541,7 @@ class TaskRules:
     async def test_lost_lease_changes_nothing(
         self, store: Store, first: Move | GiveBack, again: Move | GiveBack
     ) -> None:
-        """``finish`` and ``give_back``: if the lease is not ours any more, nothing is changed."""
+        """``finish`` and ``give_back``: if the lease is not valid, nothing is changed."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         await end(store, lease, first)
@@ -562,7 +554,7 @@ class TaskRules:
 
     @pytest.mark.parametrize("counts", [True, False], ids=["attempt", "no attempt"])
     async def test_attempt_ended_twice_at_once_ends_once(self, store: Store, counts: bool) -> None:
-        """``finish``: returns whether the lease was still ours; if not, nothing is changed."""
+        """``finish``: returns whether the lease was still valid; if not, nothing is changed."""
         await store.add(make_task("a"))
         lease = await lease_one(store)
         move = Bury(Reason.EXPIRED)
@@ -573,8 +565,8 @@ class TaskRules:
         assert sorted(were_ours) == [False, False, True]
         await assert_counts_are_true(store, ["a"])
 
-    async def test_late_end_leaves_the_new_lease_alone(self, store: Store) -> None:
-        """A lease's token tells it from every other lease of that task."""
+    async def test_late_end_does_not_affect_the_new_lease(self, store: Store) -> None:
+        """``Lease``: ``token`` distinguishes it from other leases of the same task."""
         await store.add(make_task("a"))
         old = await lease_one(store)
         await store.give_back(old, now=NOW)
@@ -641,10 +633,8 @@ class TaskRules:
         assert "mail" not in before
         assert (await store.counts())["mail"] == QueueCounts(waiting=1)
 
-    # Telling
-
-    async def test_listener_is_told_of_tasks_that_wait(self, store: Store) -> None:
-        """``task_waits``: a task of this lane waits, due at this moment."""
+    async def test_waiting_tasks_are_reported(self, store: Store) -> None:
+        """``News.waits``: lanes with a task, and its ``run_at``."""
         notes = Notes()
         store.listen(notes)
 
@@ -660,8 +650,8 @@ class TaskRules:
         assert told_of_retry == [(LANE, LATER + 7)]
         assert notes.waits == [(LANE, LATER + 7)]
 
-    async def test_listener_is_told_the_earliest_of_a_lane(self, store: Store) -> None:
-        """Many calls may share one commit: the earliest is what matters."""
+    async def test_earliest_waiting_task_of_a_lane_is_reported(self, store: Store) -> None:
+        """Many calls may share one commit; the earliest time counts."""
         notes = Notes()
         store.listen(notes)
         mail = make_task(queue="mail").lane
@@ -677,8 +667,8 @@ class TaskRules:
         }
         assert earliest == {LANE: NOW + 1, mail: LATER}
 
-    async def test_listener_is_told_nothing_of_tasks_that_ended(self, store: Store) -> None:
-        """``task_waits``: a task of this lane waits."""
+    async def test_ended_tasks_are_not_reported_as_waiting(self, store: Store) -> None:
+        """``News.waits``: lanes with a task."""
         for id in "abc":
             await store.add(make_task(id))
         leases = await lease_all(store)

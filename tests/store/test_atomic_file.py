@@ -14,7 +14,7 @@ import pytest
 from poussetaches.core.errors import CannotWriteFile
 from poussetaches.store.atomic_file import atomic_file
 
-# Writes half of a file, says so, and waits to be killed.
+# Writes half of a file, prints a line, and waits to be killed.
 WRITER = """
 import sys
 from pathlib import Path
@@ -52,7 +52,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "backup.db"
 
 
-def test_file_is_there_once_it_is_complete_and_for_its_owner_alone(path: Path) -> None:
+def test_file_appears_complete_and_only_for_its_owner(path: Path) -> None:
     with atomic_file(path, replace=False) as beside:
         beside.write_bytes(b"all")
         assert not path.exists()
@@ -62,7 +62,7 @@ def test_file_is_there_once_it_is_complete_and_for_its_owner_alone(path: Path) -
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_file_that_could_not_be_completed_leaves_nothing(path: Path) -> None:
+def test_incomplete_file_is_deleted(path: Path) -> None:
     with pytest.raises(CannotWriteFile, match="No space left"), atomic_file(path, replace=False):
         raise OSError(28, "No space left on device")
 
@@ -98,7 +98,7 @@ def test_files_of_a_killed_writer_are_deleted_by_the_next(path: Path) -> None:
 
 
 def test_repeated_process_id_stops_no_writer(path: Path) -> None:
-    """In a container the backup may have the same process id each time."""
+    """In a container, a backup may have the same process id each time."""
     left = path.with_name(f".{path.name}.{os.getpid()}.part")
     left.mkdir()
 
@@ -108,7 +108,7 @@ def test_repeated_process_id_stops_no_writer(path: Path) -> None:
     assert not left.exists()
 
 
-def test_file_that_another_process_is_writing_is_left_to_it(path: Path) -> None:
+def test_file_that_another_process_is_writing_is_not_deleted(path: Path) -> None:
     with writing(path) as process:
         write(path, b"ours")
         _, _ = process.communicate("")  # lets it end

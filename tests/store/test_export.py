@@ -25,7 +25,7 @@ from tests.store.sqlite_files import exported, imported, opened, raw
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> DataFolder:
-    """Return a folder with something of everything that a store can hold."""
+    """Return a folder with every kind of object that a store has."""
     folder = DataFolder(tmp_path / "data")
     folder.path.mkdir()
     async with opened(folder.database) as store:
@@ -52,9 +52,7 @@ async def folder(tmp_path: Path) -> DataFolder:
     return folder
 
 
-async def test_export_of_an_import_is_the_same_to_the_byte(
-    folder: DataFolder, tmp_path: Path
-) -> None:
+async def test_export_of_an_import_is_byte_identical(folder: DataFolder, tmp_path: Path) -> None:
     content = exported(folder)
 
     copy = await imported(tmp_path / "copy", content)
@@ -64,7 +62,7 @@ async def test_export_of_an_import_is_the_same_to_the_byte(
     assert {file.name for file in copy.path.iterdir()} == {".gitignore", "lock", "tasks.db"}
 
 
-def test_export_has_something_of_everything(folder: DataFolder) -> None:
+def test_export_has_every_kind_of_record(folder: DataFolder) -> None:
     lines = [json.loads(line) for line in exported(folder).splitlines()]
 
     assert lines[0]["type"] == "header"
@@ -77,7 +75,7 @@ def test_export_has_something_of_everything(folder: DataFolder) -> None:
     assert task["failed_at"] == NOW
 
 
-async def test_unreadable_row_is_exported_as_it_stands(folder: DataFolder, tmp_path: Path) -> None:
+async def test_unreadable_row_is_exported_unchanged(folder: DataFolder, tmp_path: Path) -> None:
     with closing(raw(folder.database)) as database:
         database.execute("UPDATE tasks SET headers = '{' WHERE id = 'b'")
     content = exported(folder)
@@ -157,7 +155,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN)
-async def test_import_of_a_broken_file_says_where_and_leaves_nothing(
+async def test_import_of_a_broken_file_names_the_line_and_leaves_nothing(
     folder: DataFolder, tmp_path: Path, change: object, message: str
 ) -> None:
     assert callable(change)
@@ -189,7 +187,7 @@ async def test_import_of_a_file_that_cannot_be_read_does_not_blame_the_store(
 
 
 class Disk:
-    """A disk that is full once the last task was imported."""
+    """A disk that is full after the last task was imported."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -252,7 +250,7 @@ async def test_import_into_a_folder_with_a_store_is_refused(folder: DataFolder) 
         await imported(folder.path, exported(folder))
 
 
-async def test_damaged_store_is_exported_on_demand_and_as_far_as_it_can_be_read(
+async def test_readable_part_of_a_damaged_store_is_exported_on_demand(
     folder: DataFolder, tmp_path: Path
 ) -> None:
     os.truncate(folder.database, folder.database.stat().st_size * 2 // 3)

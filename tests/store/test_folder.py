@@ -16,7 +16,7 @@ import pytest
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.store.folder import DataFolder
 
-# Locks the folder, says so, and goes when its input ends.
+# Locks the folder, prints a line, and exits when its input ends.
 LOCKER = """
 import sys
 from pathlib import Path
@@ -47,7 +47,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the inode numbers of the files that are synced from now on."""
+    """Return a list to which the inode number of each synced file is added."""
     numbers: list[int] = []
     fsync = os.fsync
 
@@ -59,7 +59,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return numbers
 
 
-def test_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+def test_folder_is_created_with_its_parents(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "a" / "b")
 
     folder.lock()
@@ -68,7 +68,7 @@ def test_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     folder.unlock()
 
 
-def test_folder_that_we_make_is_for_our_user_alone(folder: DataFolder) -> None:
+def test_new_folder_is_only_for_our_user(folder: DataFolder) -> None:
     folder.lock()
 
     assert mode(folder.path) == 0o700
@@ -86,7 +86,7 @@ def test_new_folders_are_synced_up_to_the_first_that_existed(
     folder.unlock()
 
 
-def test_folder_that_was_there_is_not_synced(folder: DataFolder, synced: list[int]) -> None:
+def test_existing_folder_is_not_synced(folder: DataFolder, synced: list[int]) -> None:
     folder.path.mkdir()
 
     folder.lock()
@@ -94,7 +94,7 @@ def test_folder_that_was_there_is_not_synced(folder: DataFolder, synced: list[in
     assert synced == []
 
 
-def test_folder_below_one_that_cannot_be_synced_is_made(
+def test_folder_below_one_that_cannot_be_synced_is_created(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: int) -> None:
@@ -118,13 +118,13 @@ def test_folder_whose_name_did_not_reach_the_disk_is_refused(
     assert "Input/output error" in refusal(folder)
 
 
-def test_folder_that_we_make_is_ignored_by_git(folder: DataFolder) -> None:
+def test_new_folder_is_ignored_by_git(folder: DataFolder) -> None:
     folder.lock()
 
     assert (folder.path / ".gitignore").read_text() == "*\n"
 
 
-def test_folder_that_was_there_gets_no_gitignore(folder: DataFolder) -> None:
+def test_existing_folder_gets_no_gitignore(folder: DataFolder) -> None:
     folder.path.mkdir()
 
     folder.lock()
@@ -132,7 +132,7 @@ def test_folder_that_was_there_gets_no_gitignore(folder: DataFolder) -> None:
     assert [file.name for file in folder.path.iterdir()] == ["lock"]
 
 
-def test_folder_is_new_until_there_are_tasks_in_it(folder: DataFolder) -> None:
+def test_folder_is_new_until_it_has_tasks(folder: DataFolder) -> None:
     folder.lock()
     before = folder.is_new
     folder.database.touch()
@@ -140,7 +140,7 @@ def test_folder_is_new_until_there_are_tasks_in_it(folder: DataFolder) -> None:
     assert (before, folder.is_new) == (True, False)
 
 
-def test_permissions_of_a_folder_that_was_there_stay_as_they_are(folder: DataFolder) -> None:
+def test_permissions_of_an_existing_folder_are_not_changed(folder: DataFolder) -> None:
     folder.path.mkdir()
     folder.path.chmod(0o750)
 
@@ -150,7 +150,7 @@ def test_permissions_of_a_folder_that_was_there_stay_as_they_are(folder: DataFol
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
-def test_files_that_we_make_are_for_our_user_alone(folder: DataFolder, umask: int) -> None:
+def test_new_files_are_only_for_our_user(folder: DataFolder, umask: int) -> None:
     folder.path.mkdir(mode=0o755)
     before = os.umask(umask)
     try:
@@ -190,7 +190,7 @@ def test_file_whose_mode_cannot_be_restricted_is_logged(
     ]
 
 
-def test_folder_that_is_locked_is_refused_with_who_has_it(folder: DataFolder) -> None:
+def test_locked_folder_is_refused_with_its_holder(folder: DataFolder) -> None:
     folder.lock()
 
     message = refusal(DataFolder(folder.path))
@@ -222,7 +222,7 @@ def test_folder_that_another_process_locked_is_refused(folder: DataFolder) -> No
         process.kill()
 
     assert f"(process {process.pid})" in message
-    # The lock ends with its process, however that ended.
+    # The lock is released when its process ends, even by a kill.
     folder.lock()
 
 
@@ -234,7 +234,7 @@ def test_folder_that_an_import_locked_is_refused_with_its_holder(folder: DataFol
     assert f"is in use by an import (process {os.getpid()});" in message
 
 
-def test_lock_file_that_was_deleted_lets_no_second_server_in(folder: DataFolder) -> None:
+def test_deleted_lock_file_does_not_allow_a_second_server(folder: DataFolder) -> None:
     folder.lock()
     (folder.path / "lock").unlink()
 
@@ -244,7 +244,7 @@ def test_lock_file_that_was_deleted_lets_no_second_server_in(folder: DataFolder)
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["deleted", "replaced"])
-def test_lock_file_that_was_taken_away_is_a_lost_lock(folder: DataFolder, made: bool) -> None:
+def test_missing_lock_file_is_a_lost_lock(folder: DataFolder, made: bool) -> None:
     folder.lock()
     before = folder.has_lost_lock()
     (folder.path / "lock").rename(folder.path / "other")
@@ -255,7 +255,7 @@ def test_lock_file_that_was_taken_away_is_a_lost_lock(folder: DataFolder, made: 
 
 
 @pytest.mark.parametrize("end", ["moved", "replaced", "deleted"])
-def test_folder_that_is_gone_as_a_whole_has_not_lost_its_lock(
+def test_missing_folder_has_not_lost_its_lock(
     folder: DataFolder, tmp_path: Path, end: str
 ) -> None:
     folder.lock()
@@ -319,7 +319,7 @@ def test_folder_without_a_lock_file_can_be_read(folder: DataFolder) -> None:
 
 
 class FileSystem:
-    """A file system whose locks fail, those of folders alone or all of them."""
+    """A file system on which locking fails, for folders only or for all files."""
 
     def __init__(self, number: int, *, of_files: bool) -> None:
         self._number = number
@@ -343,7 +343,7 @@ def test_file_system_without_locks_is_refused_with_the_reason(
         "a local disk with --data-dir"
     )
     with folder.reading() as lock:
-        assert lock.in_use is True  # nobody can know
+        assert lock.in_use is True  # unknown
 
 
 def test_file_system_that_can_only_lock_files_is_accepted(
@@ -368,7 +368,7 @@ def test_unlocked_folder_can_be_locked_again(folder: DataFolder) -> None:
     other.unlock()
 
 
-def test_lock_names_the_process_alone(folder: DataFolder) -> None:
+def test_lock_file_has_only_the_process_id(folder: DataFolder) -> None:
     folder.path.mkdir()
     (folder.path / "lock").write_text("12345678901234567890\n")
 
@@ -438,7 +438,7 @@ def test_current_folder_that_was_deleted_is_the_reason(
     )
 
 
-def test_file_system_that_makes_no_folders_is_refused_with_its_error() -> None:
+def test_file_system_that_cannot_create_folders_is_refused_with_its_error() -> None:
     message = refusal(DataFolder(Path("/proc/data")))
 
     assert message == (
@@ -477,7 +477,7 @@ def test_file_that_cannot_be_written_is_named(folder: DataFolder) -> None:
     assert f"cannot be written to: {folder.path}/lock: Is a directory; name another" in message
 
 
-def test_files_of_a_folder_lie_in_it(tmp_path: Path) -> None:
+def test_paths_of_files_are_in_the_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
 
     assert folder.database == tmp_path / "tasks.db"

@@ -62,17 +62,19 @@ def put(folder: Path, where: str, name: str, content: bytes) -> Path:
     return path
 
 
-async def take_over(folder: Path, store: Store) -> TakeOver:
+async def import_folder(folder: Path, store: Store) -> TakeOver:
     return await original_folder.take_over(folder, store, now=NOW)
 
 
-async def taken_task(folder: Path, store: Store, id: str = "a") -> tuple[Task, Sequence[Attempt]]:
-    await take_over(folder, store)
+async def imported_task(
+    folder: Path, store: Store, id: str = "a"
+) -> tuple[Task, Sequence[Attempt]]:
+    await import_folder(folder, store)
     return await known(store, id), await store.attempts(id)
 
 
-async def taken_schedule(folder: Path, store: Store) -> Schedule:
-    await take_over(folder, store)
+async def imported_schedule(folder: Path, store: Store) -> Schedule:
+    await import_folder(folder, store)
     [schedule] = await store.schedules("original")
     return schedule
 
@@ -112,13 +114,10 @@ def expected_attempt(number: int, **overrides: object) -> Attempt:
     return Attempt(**values)  # type: ignore[arg-type]  # as the test names them
 
 
-# Tasks
-
-
-async def test_task_that_was_not_tried_waits_as_it_was(store: Store, tmp_path: Path) -> None:
+async def test_task_without_an_attempt_waits_unchanged(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", payload=b"\xff{}", expected=201)
 
-    task, attempts = await taken_task(tmp_path, store)
+    task, attempts = await imported_task(tmp_path, store)
 
     assert task == expected_task(body=b"\xff{}", expected=(201,))
     assert attempts == []
@@ -127,7 +126,7 @@ async def test_task_that_was_not_tried_waits_as_it_was(store: Store, tmp_path: P
 async def test_null_payload_is_an_empty_body(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", payload=None)
 
-    task, _ = await taken_task(tmp_path, store)
+    task, _ = await imported_task(tmp_path, store)
 
     assert task.body == b""
 
@@ -135,17 +134,17 @@ async def test_null_payload_is_an_empty_body(store: Store, tmp_path: Path) -> No
 async def test_expected_zero_is_200(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", expected=0)
 
-    task, _ = await taken_task(tmp_path, store)
+    task, _ = await imported_task(tmp_path, store)
 
     assert task.expected == (200,)
 
 
-async def test_file_of_an_early_version_is_taken_over(store: Store, tmp_path: Path) -> None:
-    """It had no schedules, and kept no time of the last run."""
+async def test_file_of_an_early_version_is_imported(store: Store, tmp_path: Path) -> None:
+    """It had no schedules, and did not store the time of the last run."""
     early = {"id": "a", "url": URL, "payload": None, "expected": 200, "next_run": LATER * 1000}
     put(tmp_path, "waiting", "a", json.dumps(early).encode())
 
-    task, attempts = await taken_task(tmp_path, store)
+    task, attempts = await imported_task(tmp_path, store)
 
     assert (task, attempts) == (expected_task(), [])
 
@@ -172,7 +171,7 @@ async def test_file_of_an_early_version_is_taken_over(store: Store, tmp_path: Pa
         pytest.param(0, None, (None, None), {}, id="nothing is known"),
     ],
 )
-async def test_last_failed_attempt_of_a_waiting_task_is_kept(
+async def test_last_failed_attempt_of_a_waiting_task_is_imported(
     store: Store,
     tmp_path: Path,
     *,
@@ -190,7 +189,7 @@ async def test_last_failed_attempt_of_a_waiting_task_is_kept(
         last_error_body=body,
     )
 
-    task, attempts = await taken_task(tmp_path, store)
+    task, attempts = await imported_task(tmp_path, store)
 
     assert task == expected_task(
         due_at=EARLIER,
@@ -202,18 +201,16 @@ async def test_last_failed_attempt_of_a_waiting_task_is_kept(
     assert attempts == [expected_attempt(3, **attempt)]
 
 
-async def test_task_that_is_due_goes_on_from_its_last_attempt(
-    store: Store, tmp_path: Path
-) -> None:
+async def test_due_task_continues_after_its_last_attempt(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", next_run=NOW * 1000, tries=3, last_error_status_code=500)
-    await take_over(tmp_path, store)
+    await import_folder(tmp_path, store)
 
     leases = await lease_all(store)
 
     assert leases["a"].task.attempt_count == 3
 
 
-async def test_dead_task_ends_at_the_take_over(store: Store, tmp_path: Path) -> None:
+async def test_dead_task_ends_at_the_import(store: Store, tmp_path: Path) -> None:
     write(
         *(tmp_path, "dead"),
         tries=11,
@@ -222,7 +219,7 @@ async def test_dead_task_ends_at_the_take_over(store: Store, tmp_path: Path) -> 
         last_error_body=b"no",
     )
 
-    task, attempts = await taken_task(tmp_path, store)
+    task, attempts = await imported_task(tmp_path, store)
 
     assert task == expected_task(
         state=TaskState.DEAD,
@@ -245,7 +242,7 @@ async def test_succeeded_task_keeps_its_last_two_attempts(store: Store, tmp_path
         last_error_body=b"no",
     )
 
-    task, attempts = await taken_task(tmp_path, store)
+    task, attempts = await imported_task(tmp_path, store)
 
     assert task == expected_task(
         expected=(204,),
@@ -264,7 +261,7 @@ async def test_succeeded_task_keeps_its_last_two_attempts(store: Store, tmp_path
 async def test_task_that_succeeded_at_once_has_one_attempt(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "success", tries=1, last_run=EARLIER * 1000)
 
-    _, attempts = await taken_task(tmp_path, store)
+    _, attempts = await imported_task(tmp_path, store)
 
     assert attempts == [expected_attempt(1, succeeded=True, status=200)]
 
@@ -273,7 +270,7 @@ async def test_ended_run_of_a_schedule_names_it(store: Store, tmp_path: Path) ->
     write(tmp_path, "success", SHA1, schedule="@every 1h", tries=1)
     write(tmp_path, "waiting", SHA1, schedule="@every 1h")
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert (await known(store, SHA1)).schedule == SHA1
     assert taken == TakeOver(succeeded=1, schedules=1)
@@ -293,30 +290,30 @@ async def test_time_becomes_a_moment(
 ) -> None:
     write(tmp_path, "waiting", next_run=nanoseconds)
 
-    task, _ = await taken_task(tmp_path, store)
+    task, _ = await imported_task(tmp_path, store)
 
     assert task.run_at == moment
 
 
-async def test_negative_tries_are_none(store: Store, tmp_path: Path) -> None:
+async def test_negative_tries_are_no_attempts(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", tries=-3, last_error_status_code=500)
 
-    task, attempts = await taken_task(tmp_path, store)
+    task, attempts = await imported_task(tmp_path, store)
 
     assert (task.attempt_count, attempts) == (0, [])
 
 
-async def test_task_that_ended_does_not_wait_too(store: Store, tmp_path: Path) -> None:
+async def test_ended_task_is_not_also_waiting(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting")
     write(tmp_path, "dead", tries=11)
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(dead=1, skipped=1)
     assert (await known(store, "a")).state is TaskState.DEAD
 
 
-async def test_counts_tell_what_was_taken_over(
+async def test_counts_report_the_imported_files(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for where, ids in {"waiting": "abc", "success": "de", "dead": "f"}.items():
@@ -326,7 +323,7 @@ async def test_counts_tell_what_was_taken_over(
     put(tmp_path, "dead", "broken", b"")
     caplog.set_level(logging.INFO)
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(waiting=3, succeeded=2, dead=1, schedules=1, broken=1)
     await assert_counts_are_true(store, list("abcdef"))
@@ -335,25 +332,22 @@ async def test_counts_tell_what_was_taken_over(
     assert {"waiting": 3, "broken": 1, "skipped": 0}.items() <= vars(summary).items()
 
 
-async def test_many_files_are_taken_over_slice_by_slice(
+async def test_many_files_are_imported_in_slices(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(original_folder, "SLICE", 2)
     for id in "abcde":
         write(tmp_path, "waiting", id)
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(waiting=5)
-
-
-# Schedules
 
 
 async def test_scheduled_task_becomes_a_schedule(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", SHA1, schedule="@every 90m", payload=b"{}", expected=201)
 
-    schedule = await taken_schedule(tmp_path, store)
+    schedule = await imported_schedule(tmp_path, store)
 
     assert schedule == Schedule(
         name=SHA1,
@@ -368,14 +362,14 @@ async def test_scheduled_task_becomes_a_schedule(store: Store, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("cron", ["@every 1h", "@hourly", "0 */5 * * * *"])
-async def test_schedule_goes_on_from_its_planned_run(
+async def test_schedule_continues_at_its_planned_run(
     store: Store, tmp_path: Path, cron: str
 ) -> None:
     planned = next_occurrence(cron, anchor=Moment(0), after=LATER)
     assert planned is not None
     write(tmp_path, "waiting", SHA1, schedule=cron, next_scheduled_run=planned * 1000)
 
-    schedule = await taken_schedule(tmp_path, store)
+    schedule = await imported_schedule(tmp_path, store)
 
     assert (schedule.cron, schedule.next_run_at) == (cron, planned)
     first = next_occurrence(cron, anchor=schedule.anchor_at, after=schedule.anchor_at)
@@ -388,7 +382,7 @@ async def test_five_fields_keep_their_meaning(
     """The original's fields begin with the second."""
     write(tmp_path, "waiting", SHA1, schedule="*/5 * * * *")
 
-    schedule = await taken_schedule(tmp_path, store)
+    schedule = await imported_schedule(tmp_path, store)
 
     assert (schedule.name, schedule.cron) == (SHA1, "*/5 * * * * *")
     after = next_occurrence(schedule.cron, anchor=schedule.anchor_at, after=LATER)
@@ -402,17 +396,17 @@ async def test_five_fields_keep_their_meaning(
     }.items() <= vars(record).items()
 
 
-async def test_missed_runs_of_a_schedule_are_one(store: Store, tmp_path: Path) -> None:
+async def test_missed_runs_of_a_schedule_become_one(store: Store, tmp_path: Path) -> None:
     missed = Moment(NOW - 25 * HOUR - MINUTE)
     write(tmp_path, "waiting", SHA1, schedule="@every 1h", next_scheduled_run=missed * 1000)
 
-    schedule = await taken_schedule(tmp_path, store)
+    schedule = await imported_schedule(tmp_path, store)
 
     assert await store.due_schedules(NOW) == [schedule]
     assert latest_occurrence(schedule, now=NOW) == NOW - MINUTE
 
 
-async def test_run_that_was_being_tried_again_is_due(store: Store, tmp_path: Path) -> None:
+async def test_run_that_was_being_retried_is_due(store: Store, tmp_path: Path) -> None:
     write(
         *(tmp_path, "waiting", SHA1),
         schedule="@every 2h",
@@ -422,7 +416,7 @@ async def test_run_that_was_being_tried_again_is_due(store: Store, tmp_path: Pat
         next_run=LATER * 1000,
     )
 
-    schedule = await taken_schedule(tmp_path, store)
+    schedule = await imported_schedule(tmp_path, store)
 
     assert schedule.next_run_at == EARLIER
     assert (
@@ -447,12 +441,9 @@ async def test_schedule_without_a_planned_run_takes(
         next_run=next_run * 1000,
     )
 
-    schedule = await taken_schedule(tmp_path, store)
+    schedule = await imported_schedule(tmp_path, store)
 
     assert (schedule.next_run_at, schedule.anchor_at) == (expected, expected - HOUR)
-
-
-# Broken files
 
 
 def task_json(**overrides: object) -> bytes:
@@ -489,7 +480,7 @@ async def test_broken_file_is_set_aside(
     put(tmp_path, "waiting", "x", content)
     write(tmp_path, "waiting", "y")
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(waiting=1, broken=1)
     assert (tmp_path / "original" / "broken" / "waiting-x").read_bytes() == content
@@ -507,7 +498,7 @@ async def test_broken_file_is_set_aside(
         ("link to itself", "Too many levels of symbolic links"),
     ],
 )
-async def test_what_is_no_file_is_set_aside(
+async def test_folder_in_place_of_a_file_is_set_aside(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, reason: str
 ) -> None:
     path = write(tmp_path, "dead", "y").with_name("x")
@@ -518,20 +509,20 @@ async def test_what_is_no_file_is_set_aside(
     else:
         path.symlink_to("nothing" if kind == "link to nothing" else "x")
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(dead=1, broken=1)
     assert names_in(tmp_path / "original" / "broken") == ["dead-x"]
     assert vars(caplog.records[0])["error"] == reason
 
 
-async def test_broken_file_that_cannot_be_moved_goes_with_its_folder(
+async def test_broken_file_that_cannot_be_moved_is_moved_with_its_folder(
     store: Store, tmp_path: Path
 ) -> None:
     name = "x" * 255  # with the name of its folder before it, too long
     put(tmp_path, "waiting", name, b"")
 
-    await take_over(tmp_path, store)
+    await import_folder(tmp_path, store)
 
     assert files_in(tmp_path) == [f"original/waiting/{name}"]
 
@@ -539,7 +530,7 @@ async def test_broken_file_that_cannot_be_moved_goes_with_its_folder(
 async def test_broken_files_of_one_name_are_all_kept(store: Store, tmp_path: Path) -> None:
     for content in (b"", b"{", b"["):
         put(tmp_path, "waiting", "x", content)
-        await take_over(tmp_path, store)
+        await import_folder(tmp_path, store)
 
     broken = tmp_path / "original" / "broken"
     assert {path.name: path.read_bytes() for path in broken.iterdir()} == {
@@ -549,25 +540,22 @@ async def test_broken_files_of_one_name_are_all_kept(store: Store, tmp_path: Pat
     }
 
 
-# Setting aside, and doing it again
-
-
 async def test_files_end_up_below_original(store: Store, tmp_path: Path) -> None:
     for where, id in [("waiting", "a"), ("success", "b"), ("dead", "c")]:
         write(tmp_path, where, id)
 
-    await take_over(tmp_path, store)
+    await import_folder(tmp_path, store)
 
     assert files_in(tmp_path) == ["original/dead/c", "original/success/b", "original/waiting/a"]
     assert names_in(tmp_path) == ["original"]
 
 
-async def test_later_take_over_leaves_the_files_of_an_earlier_one(
+async def test_later_import_keeps_the_files_of_an_earlier_one(
     store: Store, tmp_path: Path
 ) -> None:
     for id in "abc":
         write(tmp_path, "waiting", id)
-        await take_over(tmp_path, store)
+        await import_folder(tmp_path, store)
 
     assert files_in(tmp_path) == [
         "original/waiting-2/b",
@@ -581,14 +569,14 @@ async def test_empty_folders_are_set_aside_too(store: Store, tmp_path: Path) -> 
     (tmp_path / "waiting").mkdir()
     (tmp_path / "original" / "waiting").mkdir(parents=True)
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver()
     assert names_in(tmp_path / "original") == ["waiting", "waiting-2"]
 
 
 @pytest.mark.parametrize("exists", [True, False])
-async def test_folder_without_tasks_of_the_original_is_left_alone(
+async def test_folder_without_tasks_of_the_original_is_not_changed(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, exists: bool
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -597,22 +585,20 @@ async def test_folder_without_tasks_of_the_original_is_left_alone(
         folder.mkdir()
         (folder / "waiting").write_text("a file of somebody else")
 
-    taken = await take_over(folder, store)
+    taken = await import_folder(folder, store)
 
     assert taken == TakeOver()
     assert files_in(tmp_path) == (["data/waiting"] if exists else [])
     assert caplog.records == []
 
 
-async def test_killed_before_setting_aside_nothing_is_doubled(
-    store: Store, tmp_path: Path
-) -> None:
+async def test_kill_before_setting_aside_duplicates_nothing(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", "a", tries=2, last_error_status_code=500)
     write(tmp_path, "success", "b", tries=1)
     write(tmp_path, "waiting", SHA1, schedule="@every 1h")
     (tmp_path / "original").write_text("in the way")
     with pytest.raises(CannotOpenStore):
-        await take_over(tmp_path, store)
+        await import_folder(tmp_path, store)
     before = [await known(store, id) for id in "ab"], await store.schedules("original")
     (tmp_path / "original").unlink()
 
@@ -625,29 +611,27 @@ async def test_killed_before_setting_aside_nothing_is_doubled(
     assert not (tmp_path / "waiting").exists()
 
 
-async def test_killed_between_two_commits_the_rest_is_taken_over(
+async def test_rest_is_imported_after_a_kill_between_two_commits(
     store: Store, tmp_path: Path
 ) -> None:
     write(tmp_path, "waiting", "a")
-    await take_over(tmp_path, store)
+    await import_folder(tmp_path, store)
     (tmp_path / "original" / "waiting").rename(tmp_path / "waiting")
     write(tmp_path, "waiting", "b")
     write(tmp_path, "waiting", SHA1, schedule="@every 1h")
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(waiting=1, schedules=1, skipped=1)
 
 
-async def test_killed_while_setting_aside_the_other_folders_follow(
-    store: Store, tmp_path: Path
-) -> None:
+async def test_rest_is_set_aside_after_a_kill(store: Store, tmp_path: Path) -> None:
     write(tmp_path, "waiting", "a")
     write(tmp_path, "dead", "b")
-    await take_over(tmp_path, store)
+    await import_folder(tmp_path, store)
     (tmp_path / "original" / "dead").rename(tmp_path / "dead")
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(skipped=1)
     assert files_in(tmp_path) == ["original/dead/b", "original/waiting/a"]
@@ -659,44 +643,44 @@ async def test_file_that_raises_an_unexpected_error_is_set_aside(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def break_down(*_: object, **__: object) -> Moment:
+    def fail(*_: object, **__: object) -> Moment:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(original_folder, "next_occurrence", break_down)
+    monkeypatch.setattr(original_folder, "next_occurrence", fail)
     write(tmp_path, "waiting", "a")
     write(tmp_path, "waiting", SHA1, schedule="@every 1h")
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(waiting=1, broken=1)
     assert (tmp_path / "original" / "broken" / f"waiting-{SHA1}").exists()
     assert "a secret" not in caplog.text
 
 
-async def test_schedule_that_cannot_be_stored_stops_no_start(
+async def test_schedule_that_cannot_be_stored_does_not_prevent_the_start(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def break_down(*_: object, **__: object) -> Schedule:
+    async def fail(*_: object, **__: object) -> Schedule:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(store, "edit_schedule", break_down)
+    monkeypatch.setattr(store, "edit_schedule", fail)
     write(tmp_path, "waiting", "a")
     write(tmp_path, "waiting", SHA1, schedule="@every 1h")
 
-    taken = await take_over(tmp_path, store)
+    taken = await import_folder(tmp_path, store)
 
     assert taken == TakeOver(waiting=1, skipped=1)
     assert await store.get("a") is not None
 
 
-async def test_task_that_cannot_be_stored_stops_no_start(tmp_path: Path) -> None:
+async def test_task_that_cannot_be_stored_does_not_prevent_the_start(tmp_path: Path) -> None:
     faults = Faults()
     faults.fail(Step.RESTORE, keys=("b",), error=KeyError())
     for id in "abc":
         write(tmp_path, "waiting", id)
 
     async with opened(None, row_fault=faults) as store:
-        taken = await take_over(tmp_path, store)
+        taken = await import_folder(tmp_path, store)
 
         assert taken == TakeOver(waiting=2, skipped=1)
         assert store.unreadable_count == 1
@@ -709,7 +693,7 @@ async def test_files_stay_when_the_store_cannot_be_written(tmp_path: Path) -> No
         disk.error = FULL
 
         with pytest.raises(StoreUnavailable):
-            await take_over(tmp_path, store)
+            await import_folder(tmp_path, store)
 
         assert files_in(tmp_path) == ["waiting/a"]
 
@@ -722,7 +706,7 @@ async def test_files_that_cannot_be_set_aside_are_refused_with_what_to_do(
     (tmp_path / "original").write_text("in the way")
 
     with pytest.raises(CannotOpenStore) as caught:
-        await take_over(tmp_path, store)
+        await import_folder(tmp_path, store)
 
     assert str(caught.value) == (
         f"the original's files in {tmp_path} cannot be moved to {tmp_path}/original: File exists; "

@@ -72,15 +72,12 @@ async def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def beside(path: Path) -> list[Path]:
-    """Return the files of the folder that a path is in."""
+def folder_files(path: Path) -> list[Path]:
+    """Return the files in the folder of a path."""
     return sorted(path.parent.iterdir())
 
 
-# Opening again
-
-
-async def test_everything_is_there_again_after_reopening(path: Path) -> None:
+async def test_all_data_exists_after_reopening(path: Path) -> None:
     async with opened(path) as store:
         await store.add(make_task("a", body=b"\xff", queue="mail"))
         await store.add(make_task("b", run_at=LATER))
@@ -122,7 +119,7 @@ async def test_leased_task_waits_again_after_reopening(path: Path) -> None:
         await assert_counts_are_true(store, ["a"])
 
 
-async def test_lease_of_an_earlier_life_is_lost(path: Path) -> None:
+async def test_lease_from_before_a_restart_is_lost(path: Path) -> None:
     async with opened(path) as store:
         await store.add(make_task("a"))
         old = await lease_one(store)
@@ -146,8 +143,8 @@ async def test_run_cancelled_while_it_ran_is_dead_after_reopening(path: Path) ->
         await assert_counts_are_true(store, ["a"])
 
 
-async def test_number_of_a_deleted_task_is_not_given_again(path: Path) -> None:
-    """Whoever still holds the number must not take another task for the deleted one."""
+async def test_number_of_a_deleted_task_is_not_reused(path: Path) -> None:
+    """A caller that still has the number must not confuse another task with the deleted one."""
     async with opened(path) as store:
         await put_schedule(store, make_schedule("s"))
         await fire(store, make_schedule("s"), "a")
@@ -172,9 +169,6 @@ async def test_open_store_works_in_a_folder(tmp_path: Path) -> None:
         assert database.execute("SELECT id FROM tasks").fetchall() == [("a",)]
 
 
-# What durability needs
-
-
 @pytest.mark.parametrize(
     ("pragma", "value"),
     [
@@ -183,7 +177,7 @@ async def test_open_store_works_in_a_folder(tmp_path: Path) -> None:
         pytest.param("auto_vacuum", 2, id="room can be given back"),
     ],
 )
-async def test_connection_that_commits_has(path: Path, pragma: str, value: object) -> None:
+async def test_writing_connection_has_setting(path: Path, pragma: str, value: object) -> None:
     disk = Disk()
     async with opened(path, disk=disk) as store:
         await store.add(make_task())
@@ -191,7 +185,7 @@ async def test_connection_that_commits_has(path: Path, pragma: str, value: objec
         assert disk.pragma(pragma) == value
 
 
-async def test_room_of_deleted_tasks_goes_back_to_the_disk(path: Path) -> None:
+async def test_space_of_deleted_tasks_is_returned_to_the_disk(path: Path) -> None:
     async with opened(path) as store:
         await put_schedule(store, make_schedule("s"))
         for n in range(40):
@@ -202,9 +196,6 @@ async def test_room_of_deleted_tasks_goes_back_to_the_disk(path: Path) -> None:
         await store.shrink()
 
     assert len(content_of(path) or b"") < 200_000
-
-
-# Versions
 
 
 async def test_new_database_is_of_the_newest_version(path: Path) -> None:
@@ -225,7 +216,7 @@ async def test_empty_file_becomes_a_database(path: Path) -> None:
         assert await store.get("a") == make_task("a")
 
 
-async def test_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+async def test_newer_version_is_refused_and_not_changed(path: Path) -> None:
     async with opened(path) as store:
         await store.add(make_task("a"))
     with closing(raw(path)) as database:
@@ -243,7 +234,7 @@ async def test_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 1, 7])
-async def test_database_of_another_program_is_refused_and_left_as_it_is(
+async def test_database_of_another_program_is_refused_and_not_changed(
     path: Path, version: int
 ) -> None:
     with closing(raw(path)) as database:
@@ -263,7 +254,7 @@ async def test_database_of_another_program_is_refused_and_left_as_it_is(
         pytest.param(b"SQLite format 3\0" + b"\xff" * 8176, id="broken header"),
     ],
 )
-async def test_damaged_file_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
+async def test_damaged_file_is_refused_and_not_changed(path: Path, content: bytes) -> None:
     put(path, content)
 
     message = await refusal(path)
@@ -271,7 +262,7 @@ async def test_damaged_file_is_refused_and_left_as_it_is(path: Path, content: by
     assert f"{path} is damaged" in message
     assert "then move it and its WAL to another folder, and put a backup in its place" in message
     assert content_of(path) == content
-    assert beside(path) == [path]
+    assert folder_files(path) == [path]
 
 
 async def test_path_without_a_folder_is_refused(tmp_path: Path) -> None:

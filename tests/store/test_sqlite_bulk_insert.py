@@ -37,7 +37,7 @@ def test_every_row_is_written_once_and_in_order(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", NUMBERS)
-def test_every_row_changes_its_own(count: int) -> None:
+def test_every_row_gets_its_own_values(count: int) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE lines (number INTEGER PRIMARY KEY, text)")
         connection.executemany("INSERT INTO lines VALUES (?, '')", [(n,) for n in range(count)])
@@ -53,7 +53,7 @@ def test_every_row_changes_its_own(count: int) -> None:
         assert found == [(number, str(number)) for number in range(count)]
 
 
-async def test_many_tasks_pushed_together_are_all_there() -> None:
+async def test_many_tasks_pushed_together_are_all_stored() -> None:
     tasks = [
         make_task(str(n), queue=f"q{n % 3}", labels={"n": str(n)} if n % 5 == 0 else {})
         for n in range(MANY)
@@ -95,7 +95,7 @@ async def test_many_attempts_that_end_together_each_end_in_their_own_way() -> No
 
 
 async def _fail_some(store: Store, ids: list[str]) -> None:
-    """Push tasks, and have every fourth one fail."""
+    """Push tasks, and fail every fourth one."""
     await store.push([Push(task=make_task(id)) for id in ids], now=NOW)
     leases = await lease_all(store)
     for number, id in enumerate(ids):

@@ -1,4 +1,4 @@
-"""Which calls cost a commit, and so a sync of the disk: those that change a row."""
+"""Only calls that change a row cost a commit, and so a sync."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_task_is_given_back_though_the_disk_is_full(store: SqliteStore, di
 async def test_task_is_not_given_back_while_its_row_is_unknown(
     store: SqliteStore, disk: Disk
 ) -> None:
-    """It may have been cancelled by the commit that failed, and is then not to be sent again."""
+    """The failed commit may have cancelled it, so it must not be sent again."""
     await store.add(make_task("a"))
     lease = await lease_one(store)
     disk.error, disk.keeps_what_fails = BROKEN, True

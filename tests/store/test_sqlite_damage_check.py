@@ -1,4 +1,4 @@
-"""Damaged databases: refused at the start if it is found there, else left alone once it is."""
+"""Damaged databases are refused at the start; damage found later stops all writing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make any database too large for a whole check at the start."""
+    """Treat any database as too large for a complete check at the start."""
     monkeypatch.setattr(damage_check, "SMALL", 0)
 
 
@@ -49,7 +49,7 @@ def root_of(path: Path, name: str) -> int:
 
 
 def page_of_tasks(path: Path) -> int:
-    """Return a page of tasks that neither the first nor the last is on."""
+    """Return a page of tasks that has neither the first nor the last task."""
     content = content_of(path) or b""
     return content.index(BODY, len(content) // 2) // PAGE + 1
 
@@ -65,7 +65,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def change_index_entry(path: Path) -> None:
-    """Make an entry of an index one that its table does not have."""
+    """Change an entry of an index so that its table has no such row."""
     content = bytearray(content_of(path) or b"")
     start = (root_of(path, "schedules_due") - 1) * PAGE
     place = content.index(b"s", start + PAGE - 20, start + PAGE)
@@ -78,9 +78,6 @@ async def refusal(path: Path) -> str:
         async with opened(path):
             pass
     return str(caught.value)
-
-
-# At the start
 
 
 @pytest.mark.parametrize("name", ["queues", "schedules", "tasks", "tasks_due"])
@@ -119,7 +116,7 @@ async def test_small_database_whose_index_does_not_match_its_table_is_refused(
 
 
 @pytest.mark.parametrize("index", ["kept", "lost"])
-async def test_damaged_database_with_a_log_is_refused_and_every_file_left_as_it_is(
+async def test_damaged_database_with_a_log_is_refused_and_no_file_is_changed(
     path: Path, tmp_path: Path, index: str
 ) -> None:
     killed = tmp_path / "killed"
@@ -136,8 +133,8 @@ async def test_damaged_database_with_a_log_is_refused_and_every_file_left_as_it_
     assert "tasks.db-wal" in before
 
 
-async def test_damage_that_the_log_repairs_is_none(path: Path, tmp_path: Path) -> None:
-    """A checkpoint that was cut off may leave torn pages; the log still has them."""
+async def test_damage_that_the_log_repairs_is_accepted(path: Path, tmp_path: Path) -> None:
+    """An interrupted checkpoint may leave torn pages; the log still has them."""
     killed = tmp_path / "killed"
     async with opened(path) as store:
         await store.edit_queue("mail", lambda _: Queue(name="mail", paused=False))
@@ -148,11 +145,8 @@ async def test_damage_that_the_log_repairs_is_none(path: Path, tmp_path: Path) -
         assert (await store.queues())["mail"].paused is False
 
 
-# Later
-
-
 @pytest.mark.usefixtures("is_large")
-async def test_damage_that_is_met_later_stops_all_writing_and_says_what_to_do(
+async def test_damage_found_later_stops_all_writing_with_advice(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     zero_page(path, page_of_tasks(path))
@@ -173,13 +167,13 @@ async def test_damage_that_is_met_later_stops_all_writing_and_says_what_to_do(
     assert results == [trouble.reason] * 2
     assert after["tasks.db"] == before["tasks.db"]
     assert after["tasks.db-wal"] == before["tasks.db-wal"]
-    # A check of a large database takes long: it is not repeated every second.
+    # Checking a large database takes long, so it is not repeated every second.
     logged = [r.message for r in caplog.records if r.levelno == logging.ERROR]
     assert logged == ["store cannot be written", "database is damaged"]
 
 
 @pytest.mark.usefixtures("is_large")
-async def test_server_that_stops_at_once_leaves_a_damaged_file_as_it_is(path: Path) -> None:
+async def test_immediate_stop_does_not_change_a_damaged_file(path: Path) -> None:
     zero_page(path, page_of_tasks(path))
     before = content_of(path)
     async with opened(path) as store:
@@ -191,7 +185,7 @@ async def test_server_that_stops_at_once_leaves_a_damaged_file_as_it_is(path: Pa
 
 
 @pytest.mark.usefixtures("is_large")
-async def test_store_goes_on_once_the_damaged_page_is_back(path: Path) -> None:
+async def test_store_continues_once_the_damaged_page_is_restored(path: Path) -> None:
     whole = content_of(path) or b""
     page = page_of_tasks(path)
     zero_page(path, page)
@@ -211,10 +205,10 @@ async def test_store_goes_on_once_the_damaged_page_is_back(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("is_large")
-async def test_index_that_does_not_match_its_table_stops_all_writing_once_it_is_met(
+async def test_index_that_does_not_match_its_table_stops_all_writing_once_it_is_found(
     path: Path,
 ) -> None:
-    """Otherwise the same write would fail every second, for as long as the server runs."""
+    """Otherwise, the same write would fail every second."""
     change_index_entry(path)
     async with opened(path) as store:
         with pytest.raises(StoreUnavailable, match="is damaged"):
@@ -240,7 +234,7 @@ async def refused_read(store: SqliteStore) -> str:
     return str(caught.value)
 
 
-def test_errors_of_damage_are_told_from_others() -> None:
+def test_errors_of_damage_are_distinguished() -> None:
     codes = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CORRUPT | 3 << 8, sqlite3.SQLITE_FULL)
     errors = [sqlite3.OperationalError() for _ in codes]
     for error, code in zip(errors, codes, strict=True):

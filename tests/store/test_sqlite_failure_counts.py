@@ -1,4 +1,4 @@
-"""Failure groups that are counted in more than one reading."""
+"""Failure groups that are counted in several queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def dead(number: int, path: str) -> Task:
     )
 
 
-async def test_groups_are_counted_over_many_readings(tmp_path: Path) -> None:
+async def test_groups_are_counted_over_several_queries(tmp_path: Path) -> None:
     small = 10
     large = 2 * SLICE + 1
     tasks = [dead(number, "/small") for number in range(small)]
@@ -37,7 +37,7 @@ async def test_groups_are_counted_over_many_readings(tmp_path: Path) -> None:
     assert [one.example_id for one in found] == [str(small + large - 1), str(small - 1)]
 
 
-async def test_groups_that_fill_a_reading_are_all_counted(tmp_path: Path) -> None:
+async def test_groups_that_fill_one_query_are_all_counted(tmp_path: Path) -> None:
     async with opened(tmp_path / "tasks.db") as store:
         await store.restore([(dead(number, f"/{number % 2}x"), []) for number in range(SLICE)])
 

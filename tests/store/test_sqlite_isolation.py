@@ -1,4 +1,4 @@
-"""A row that fails stops no other row: it alone is ended, logged and counted."""
+"""A failing row stops no other row: only its task is ended, logged and counted."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ERRORS = [
 
 @dataclass
 class Scene:
-    """A store with the tasks a, b and c, of which b is to fail."""
+    """A store with the tasks a, b and c, where b fails."""
 
     store: SqliteStore
     path: Path
@@ -69,12 +69,12 @@ class Scene:
     notes: Notes
 
     def rows(self, statement: str) -> list[tuple[object, ...]]:
-        """Look at the database behind the store's back."""
+        """Query the database without the store."""
         with closing(raw(self.path)) as database:
             return database.execute(statement).fetchall()
 
-    def scribble(self, statement: str) -> None:
-        """Change the database behind the store's back."""
+    def change_rows(self, statement: str) -> None:
+        """Change the database without the store."""
         with closing(raw(self.path)) as database:
             database.executescript(statement)
 
@@ -188,7 +188,7 @@ Act = Callable[[Scene], Awaitable[None]]
 GONE = ""
 
 
-class Place(NamedTuple):
+class FailingStep(NamedTuple):
     """An operation in which a row can fail: the step, and how the other rows end."""
 
     act: Act
@@ -196,32 +196,32 @@ class Place(NamedTuple):
     fate: str
 
     def states(self, **failed: str) -> dict[str, str]:
-        """Return the states that are expected."""
+        """Return the expected states."""
         healthy = {} if self.fate is GONE else {"a": self.fate, "c": self.fate}
         return healthy | failed
 
 
 PLACES = [
-    Place(record_successes, Step.RECORD, "succeeded"),
-    Place(record_failures, Step.RECORD, "waiting"),
-    Place(record_deaths, Step.RECORD, "exhausted"),
-    Place(put_back, Step.GIVE_BACK, "waiting"),
-    Place(expire, Step.BURY, "expired"),
-    Place(cancel_each, Step.EDIT, "cancelled"),
-    Place(cancel_many, Step.EDIT, "cancelled"),
-    Place(delete_many, Step.EDIT, GONE),
-    Place(delete_runs, Step.END_RUN, GONE),
-    Place(supersede, Step.BURY, "superseded"),
-    Place(pull_back, Step.PULL_BACK, "waiting"),
+    FailingStep(record_successes, Step.RECORD, "succeeded"),
+    FailingStep(record_failures, Step.RECORD, "waiting"),
+    FailingStep(record_deaths, Step.RECORD, "exhausted"),
+    FailingStep(put_back, Step.GIVE_BACK, "waiting"),
+    FailingStep(expire, Step.BURY, "expired"),
+    FailingStep(cancel_each, Step.EDIT, "cancelled"),
+    FailingStep(cancel_many, Step.EDIT, "cancelled"),
+    FailingStep(delete_many, Step.EDIT, GONE),
+    FailingStep(delete_runs, Step.END_RUN, GONE),
+    FailingStep(supersede, Step.BURY, "superseded"),
+    FailingStep(pull_back, Step.PULL_BACK, "waiting"),
 ]
 at_each_place = pytest.mark.parametrize("place", PLACES, ids=lambda place: place.act.__name__)
 
 
 @at_each_place
 @pytest.mark.parametrize("error", ERRORS)
-async def test_task_that_fails_dies_and_the_others_go_on(
+async def test_failing_task_dies_and_the_others_continue(
     scene: Scene,
-    place: Place,
+    place: FailingStep,
     error: Exception,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -244,8 +244,8 @@ async def test_task_that_fails_dies_and_the_others_go_on(
 
 
 @at_each_place
-async def test_task_that_cannot_even_be_buried_is_set_aside(
-    scene: Scene, place: Place, caplog: pytest.LogCaptureFixture
+async def test_task_that_cannot_be_buried_is_set_aside(
+    scene: Scene, place: FailingStep, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.faults.fail(place.step, Step.BURY_FAILED, keys=POISON, error=KeyError())
 
@@ -259,9 +259,7 @@ async def test_task_that_cannot_even_be_buried_is_set_aside(
 
 
 @at_each_place
-async def test_task_that_cannot_even_be_set_aside_is_left_alone(
-    scene: Scene, place: Place
-) -> None:
+async def test_task_that_cannot_be_set_aside_is_skipped(scene: Scene, place: FailingStep) -> None:
     scene.faults.fail(place.step, Step.BURY_FAILED, Step.SET_ASIDE, keys=POISON, error=KeyError())
 
     await place.act(scene)
@@ -274,7 +272,7 @@ async def test_task_that_cannot_even_be_set_aside_is_left_alone(
 
 
 @at_each_place
-async def test_disk_error_ends_no_task(scene: Scene, place: Place) -> None:
+async def test_disk_error_ends_no_task(scene: Scene, place: FailingStep) -> None:
     scene.faults.fail(place.step, keys=POISON, error=BROKEN)
 
     with suppress(StoreUnavailable, AssertionError):
@@ -287,7 +285,7 @@ async def test_disk_error_ends_no_task(scene: Scene, place: Place) -> None:
 
 
 @at_each_place
-async def test_memory_error_ends_no_task(scene: Scene, place: Place) -> None:
+async def test_memory_error_ends_no_task(scene: Scene, place: FailingStep) -> None:
     scene.faults.fail(place.step, keys=POISON, error=MemoryError())
 
     with suppress(StoreUnavailable, AssertionError):
@@ -300,7 +298,7 @@ async def test_memory_error_ends_no_task(scene: Scene, place: Place) -> None:
 
 
 async def assert_all_is_well(scene: Scene) -> None:
-    """Check that the failed row left nothing behind, and that the store still works."""
+    """Check that the failed row has left no trace, and that the store still works."""
     assert scene.store.trouble is None
     counts = scene.rows(
         "SELECT queues.name, waiting, failing, succeeded, dead FROM queues ORDER BY name"
@@ -328,7 +326,7 @@ async def test_failed_outcome_counts_its_attempt_and_ends_its_lease(scene: Scene
     assert (await scene.store.counts())["default"].running == 0
 
 
-async def test_task_that_dies_of_an_internal_error_tells_its_callback(scene: Scene) -> None:
+async def test_task_that_dies_of_an_internal_error_makes_its_callback(scene: Scene) -> None:
     scene.faults.fail(Step.RECORD, keys=POISON, error=KeyError())
     await add_three(scene, on_dead=TOLD)
 
@@ -340,7 +338,7 @@ async def test_task_that_dies_of_an_internal_error_tells_its_callback(scene: Sce
     assert json.loads(body)["reason"] == "internal_error"
 
 
-async def test_lease_that_is_gone_is_still_gone_when_its_outcome_fails(scene: Scene) -> None:
+async def test_lost_lease_stays_lost_when_its_outcome_fails(scene: Scene) -> None:
     await add_three(scene)
     lease = (await lease_all(scene.store))["b"]
     await scene.store.edit("b", Delete(), now=NOW)
@@ -364,7 +362,7 @@ async def test_ended_task_that_cannot_be_pruned_is_set_aside(
     await assert_all_is_well(scene)
 
 
-async def test_ended_task_that_can_be_neither_pruned_nor_set_aside_is_passed_over(
+async def test_ended_task_that_can_be_neither_pruned_nor_set_aside_is_skipped(
     scene: Scene,
 ) -> None:
     await scene.store.restore([(make_ended(id, TaskState.DEAD), []) for id in ALL])
@@ -382,7 +380,7 @@ async def prune_all(scene: Scene, state: TaskState, *, limit: int = 10) -> None:
         pass
 
 
-async def test_running_task_that_cannot_be_cancelled_is_left_to_its_attempt(scene: Scene) -> None:
+async def test_running_task_that_cannot_be_cancelled_continues_its_attempt(scene: Scene) -> None:
     await add_three(scene)
     leases = await lease_all(scene.store)
     scene.faults.fail(Step.EDIT, keys=POISON, error=KeyError())
@@ -397,7 +395,7 @@ async def test_running_task_that_cannot_be_cancelled_is_left_to_its_attempt(scen
     await assert_all_is_well(scene)
 
 
-async def test_dead_task_that_cannot_be_requeued_stays_as_it_is(scene: Scene) -> None:
+async def test_dead_task_that_cannot_be_requeued_is_not_changed(scene: Scene) -> None:
     await scene.store.restore([(make_ended(id, TaskState.DEAD), []) for id in ALL])
     scene.faults.fail(Step.EDIT, keys=POISON, error=KeyError())
 
@@ -411,7 +409,7 @@ async def test_dead_task_that_cannot_be_requeued_stays_as_it_is(scene: Scene) ->
 
 async def test_edit_that_raises_leaves_its_task_unchanged(scene: Scene) -> None:
     await add_three(scene, run_at=LATER, body=b"{}", body_kind=BodyKind.JSON)
-    scene.scribble("UPDATE tasks SET body = X'7B' WHERE id = 'b'")
+    scene.change_rows("UPDATE tasks SET body = X'7B' WHERE id = 'b'")
     body = BodyChange(kind=BodyKind.JSON, patch={"a": msgspec.Raw(b"1")}, max_body=100)
     change = Run(at=NOW, changes=Changes(body=body))
 
@@ -426,12 +424,12 @@ async def test_edit_that_raises_leaves_its_task_unchanged(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("remedies", [(), (Step.BURY_FAILED,), (Step.BURY_FAILED, Step.SET_ASIDE)])
-async def test_start_gets_past_a_cancelled_task_that_fails(
+async def test_cancelled_task_that_fails_does_not_prevent_the_start(
     scene: Scene, remedies: tuple[Step, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     await add_three(scene)
     await scene.store.close()
-    scene.scribble("UPDATE tasks SET cancelled = 1")
+    scene.change_rows("UPDATE tasks SET cancelled = 1")
     faults = Faults()
     faults.fail(Step.BURY, *remedies, keys=POISON, error=KeyError())
 
@@ -445,11 +443,11 @@ async def test_start_gets_past_a_cancelled_task_that_fails(
     assert states == {"a": "cancelled", "c": "cancelled", **fates[len(remedies)]}
 
 
-async def test_task_that_cannot_be_given_another_body_makes_room_for_the_new_one(
+async def test_task_whose_body_cannot_be_replaced_is_set_aside_for_the_new_one(
     scene: Scene,
 ) -> None:
     await add_three(scene, run_at=LATER)
-    scene.scribble("UPDATE tasks SET unique_value = 'u' WHERE id = 'b'")
+    scene.change_rows("UPDATE tasks SET unique_value = 'u' WHERE id = 'b'")
     scene.faults.fail(Step.REPLACE, keys=POISON, error=KeyError())
     task = make_task("d", unique="u", body=b"new")
 
@@ -532,7 +530,7 @@ async def test_record_that_cannot_be_imported_is_set_aside(scene: Scene) -> None
 
 async def test_unreadable_row_that_cannot_be_set_aside_stops_no_reading(scene: Scene) -> None:
     await add_three(scene)
-    scene.scribble("UPDATE tasks SET headers = '{' WHERE id = 'b'")
+    scene.change_rows("UPDATE tasks SET headers = '{' WHERE id = 'b'")
     scene.faults.fail(Step.SET_ASIDE, keys=POISON, error=KeyError())
 
     assert await scene.states() == {"a": "waiting", "c": "waiting"}
@@ -541,7 +539,7 @@ async def test_unreadable_row_that_cannot_be_set_aside_stops_no_reading(scene: S
     await assert_all_is_well(scene)
 
 
-# Rows that the database itself refuses to change, at the statement, in the middle of a step.
+# Rows that the database refuses to change, at a statement in the middle of a step.
 
 REFUSES_UPDATES = """
 CREATE TRIGGER refuse_update BEFORE UPDATE ON tasks WHEN OLD.id = 'b'
@@ -559,7 +557,7 @@ REFUSES_GROUPS = """
 CREATE TRIGGER refuse_group BEFORE INSERT ON failure_groups WHEN NEW.url_path = '/odd'
 BEGIN SELECT RAISE(ABORT, 'refused'); END;
 """
-# Deleting needs no update of the row; leases of tasks that were left alone have ended.
+# Deleting needs no update of the row; the leases of skipped tasks have ended.
 UPDATING = [place for place in PLACES if place.fate is not GONE]
 
 
@@ -572,9 +570,9 @@ UPDATING = [place for place in PLACES if place.fate is not GONE]
     ],
 )
 async def test_row_that_the_database_refuses_to_change_stops_no_other(
-    scene: Scene, place: Place, trigger: str, left: dict[str, str]
+    scene: Scene, place: FailingStep, trigger: str, left: dict[str, str]
 ) -> None:
-    scene.scribble(trigger)
+    scene.change_rows(trigger)
 
     await place.act(scene)
 
@@ -584,8 +582,8 @@ async def test_row_that_the_database_refuses_to_change_stops_no_other(
     await assert_all_is_well(scene)
 
 
-async def test_task_whose_attempt_cannot_be_kept_dies(scene: Scene) -> None:
-    scene.scribble(REFUSES_ATTEMPTS)
+async def test_task_whose_attempt_cannot_be_stored_dies(scene: Scene) -> None:
+    scene.change_rows(REFUSES_ATTEMPTS)
 
     await record_successes(scene)
 
@@ -595,10 +593,10 @@ async def test_task_whose_attempt_cannot_be_kept_dies(scene: Scene) -> None:
     await assert_all_is_well(scene)
 
 
-async def test_task_whose_failure_group_cannot_be_kept_is_set_aside(scene: Scene) -> None:
+async def test_task_whose_failure_group_cannot_be_stored_is_set_aside(scene: Scene) -> None:
     await add_three(scene)
-    scene.scribble("UPDATE tasks SET url = 'http://app.test:5000/odd' WHERE id = 'b'")
-    scene.scribble(REFUSES_GROUPS)
+    scene.change_rows("UPDATE tasks SET url = 'http://app.test:5000/odd' WHERE id = 'b'")
+    scene.change_rows(REFUSES_GROUPS)
 
     for lease in (await lease_all(scene.store)).values():
         await end(scene.store, lease, RetryAt(LATER))
@@ -637,7 +635,7 @@ async def test_many_rows_that_fail_are_all_ended(scene: Scene) -> None:
     await assert_all_is_well(scene)
 
 
-async def test_rows_left_alone_do_not_hide_those_behind_them(scene: Scene) -> None:
+async def test_skipped_rows_do_not_hide_later_ones(scene: Scene) -> None:
     for number in range(30):
         await scene.store.add(make_task(f"t{number}", run_at=LATER, expires_at=NOW))
     steps = (Step.BURY, Step.BURY_FAILED, Step.SET_ASIDE)
@@ -650,7 +648,7 @@ async def test_rows_left_alone_do_not_hide_those_behind_them(scene: Scene) -> No
     assert rows == [("dead", 10), ("waiting", 20)]
 
 
-async def test_task_left_alone_is_not_corrected_again_after_the_clock_was_set_back(
+async def test_skipped_task_is_not_corrected_again_after_the_clock_was_set_back(
     scene: Scene,
 ) -> None:
     steps = (Step.PULL_BACK, Step.BURY_FAILED, Step.SET_ASIDE)

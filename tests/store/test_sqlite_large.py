@@ -1,4 +1,4 @@
-"""Tasks with large bodies: a transaction touches few of them, so that none takes long."""
+"""Tasks with large bodies: a transaction changes only a few, so that none takes long."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ async def test_large_tasks_are_pruned_few_at_a_time(store: SqliteStore) -> None:
     assert await found_by(store, TaskFilter()) == []
 
 
-async def test_task_larger_than_a_transaction_should_be_is_pruned(store: SqliteStore) -> None:
+async def test_task_larger_than_the_limit_of_a_transaction_is_pruned(store: SqliteStore) -> None:
     await store.restore([(msgspec.structs.replace(done("a"), body=LARGE * 3), [])])
 
     assert await prune(store) == 1
 
 
-async def test_answers_kept_count_like_bodies(store: SqliteStore) -> None:
+async def test_stored_answers_count_like_bodies(store: SqliteStore) -> None:
     attempt = make_attempt(response_body=LARGE)
     ended = make_ended("a", TaskState.SUCCEEDED)
     await store.restore([(msgspec.structs.replace(ended, id=id), [attempt]) for id in IDS])
@@ -78,5 +78,5 @@ def done(id: str) -> Task:
 
 
 async def prune(store: SqliteStore) -> int:
-    """Prune some of what has succeeded."""
+    """Prune some succeeded tasks."""
     return await store.prune("default", TaskState.SUCCEEDED, NOTHING, now=NOW, limit=10)

@@ -1,4 +1,4 @@
-"""A database that version 1.0.0 wrote, brought up to date."""
+"""The upgrade of a database of version 1.0.0."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def dump_of(path: Path) -> list[object]:
-    """Return all that a database holds, and its version."""
+    """Return the content of a database and its version."""
     with closing(raw(path)) as database:
         version = database.execute("PRAGMA user_version").fetchone()
         return [version, *database.iterdump()]
@@ -95,7 +95,7 @@ def moved(path: Path, folder: str) -> Path:
     return path.rename(new)
 
 
-async def test_everything_of_version_1_0_0_is_there(path: Path) -> None:
+async def test_all_data_of_version_1_0_0_is_kept(path: Path) -> None:
     async with opened(path) as store:
         assert await store.get("waits") == Task(
             id="waits",
@@ -191,7 +191,7 @@ async def test_task_of_version_1_0_0_runs(path: Path) -> None:
         }
 
 
-async def test_numbers_given_by_version_1_0_0_are_not_given_again(path: Path) -> None:
+async def test_numbers_of_version_1_0_0_are_not_reused(path: Path) -> None:
     async with opened(path) as store:
         await store.add(Task(id="new", url=URL, created_at=NOW, run_at=NOW, due_at=NOW))
 
@@ -199,7 +199,7 @@ async def test_numbers_given_by_version_1_0_0_are_not_given_again(path: Path) ->
         assert database.execute("SELECT seq FROM tasks WHERE id = 'new'").fetchone() == (10,)
 
 
-async def test_unreadable_row_of_version_1_0_0_stops_nothing(path: Path) -> None:
+async def test_unreadable_row_of_version_1_0_0_does_not_prevent_the_upgrade(path: Path) -> None:
     with closing(raw(path)) as database:
         database.execute("UPDATE tasks SET url = CAST(x'ff' AS TEXT) WHERE id = 'fails'")
         database.execute("UPDATE tasks SET url = 'http://[' WHERE id = 'dead'")
@@ -213,9 +213,9 @@ async def test_unreadable_row_of_version_1_0_0_stops_nothing(path: Path) -> None
         assert await counts_of(store) == {"mail": QueueCounts(waiting=1, succeeded=1)}
 
 
-async def test_upgrade_that_fails_leaves_version_1_0_0_as_it_was(path: Path) -> None:
+async def test_failed_upgrade_does_not_change_the_database(path: Path) -> None:
     with closing(raw(path)) as database:
-        # Somebody else's: the upgrade comes to it when the tasks have been written anew.
+        # A foreign table: the upgrade reaches it after the tasks were rewritten.
         database.execute("CREATE TABLE labels (of TEXT)")
     before = dump_of(path)
 
@@ -235,7 +235,7 @@ async def test_upgrade_works_in_a_folder_with_any_name(path: Path) -> None:
         assert await found_by(store, TaskFilter()) == ["done", "dead", "fails", "waits"]
 
 
-async def test_database_without_any_tasks_is_brought_up_to_date(path: Path) -> None:
+async def test_database_without_tasks_is_upgraded(path: Path) -> None:
     with closing(raw(path)) as database:
         database.executescript("DELETE FROM tasks; DELETE FROM sqlite_sequence;")
 

@@ -58,7 +58,7 @@ R = TypeVar("R")
 
 
 class Lost(Enum):
-    """The answer to a write whose commit failed, though it is on disk."""
+    """The result of a write whose commit failed but is on disk."""
 
     ANSWER = "answer"
 
@@ -86,7 +86,7 @@ moves = st.one_of(
     st.sampled_from([Complete(), Bury(Reason.EXHAUSTED), GiveBack("refused"), GiveBack()]),
     seconds.map(lambda delay: RetryAt(Moment(NOW + delay))),
 )
-# What a push may say, its moments as seconds from now.
+# The options of a push; moments are seconds from now.
 pushes = st.fixed_dictionaries(
     {
         "queue": st.sampled_from(["default", "mail"]),
@@ -98,7 +98,7 @@ pushes = st.fixed_dictionaries(
         "labels": st.sampled_from([{}, {"a": "1"}, {"a": "1", "b": "2"}]),
     }
 )
-# What makes one task answer for another push.
+# Options by which a push returns an existing task.
 names = st.fixed_dictionaries(
     {
         "key": st.sampled_from([None, None, *KEYS]),
@@ -130,7 +130,7 @@ def at(now: Moment, push: dict[str, object]) -> dict[str, object]:
 
 
 class KeyInUse(NamedTuple):
-    """What a key stands for."""
+    """The push of a key."""
 
     task_id: str
     content: tuple[str, bytes]
@@ -139,7 +139,7 @@ class KeyInUse(NamedTuple):
 
 @dataclass
 class Model:
-    """What the store should hold: tasks by id, in the order they were added, and their leases."""
+    """The expected content: tasks by id, in the order of adding, and their leases."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
     leases: dict[int, str] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class Model:
         self.tasks[id] = msgspec.structs.replace(self.tasks[id], **changes)
 
     def waiting(self, lane: Lane) -> list[Task]:
-        """Return the tasks of a lane that wait and are not leased, in the order of leasing."""
+        """Return the waiting tasks of a lane that are not leased, in the order of leasing."""
         found = [
             task
             for task in self.tasks.values()
@@ -163,7 +163,7 @@ class Model:
         return min((task.run_at for task in self.waiting(lane)), default=None)
 
     def listed(self, state: TaskState) -> list[str]:
-        """Return the ids of a list, in its order."""
+        """Return the ids of a list, in order."""
         states = (TaskState.WAITING, TaskState.RUNNING) if state not in ENDED else (state,)
         found = [
             task
@@ -179,7 +179,7 @@ class Model:
         return [id for id, task in reversed(self.tasks.items()) if meets(task, filter)]
 
     def in_the_way(self, push: Task) -> Task | None:
-        """Return the task that waits with the same ``unique``, the newest if there are more."""
+        """Return the newest waiting task with the same ``unique``."""
         found = [
             task
             for task in self.tasks.values()
@@ -196,7 +196,7 @@ class Model:
 
 
 def meets(task: Task, filter: TaskFilter) -> bool:
-    """Tell whether a task meets every condition of a filter that is drawn here."""
+    """Return whether a task matches a filter."""
     texts = [task.url, task.last_error or "", *task.labels.values()]
     return all(
         (
@@ -214,7 +214,7 @@ def meets(task: Task, filter: TaskFilter) -> bool:
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
-    """Calls the store and the model alike, and compares them after every call."""
+    """Makes the same calls to the store and the model, and compares them after each."""
 
     leases = Bundle("leases")
 
@@ -234,7 +234,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def write(self, call: Callable[[], Coroutine[object, object, R]]) -> R | Literal[Lost.ANSWER]:
         """Wait for a call that writes, unless the disk fails just then; then recover.
 
-        What did not reach the disk is called again; the answer to what did is lost.
+        A write that did not reach the disk is repeated; the result of one that did is lost.
         """
         if self.disk.error is None:
             return self.run(call())
@@ -251,7 +251,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         return LOST if self.disk.keeps_what_fails else self.run(call())
 
     def new_id(self) -> str:
-        """Return an id that sorts neither like nor against the order of adding."""
+        """Return an id whose order is unrelated to the order of adding."""
         self.last_id += 1
         return f"{self.last_id * 7 % 10}-{self.last_id}"
 
@@ -268,7 +268,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(kept=st.booleans(), full=st.booleans())
     def fail_next(self, kept: bool, full: bool) -> None:
-        """Have the next commit fail; one that is kept all the same is not for want of room."""
+        """Fail the next commit; one that reaches the disk does not fail for lack of space."""
         self.disk.error = FULL if full and not kept else BROKEN
         self.disk.keeps_what_fails = kept
 
@@ -280,13 +280,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
             self.add_one(task)
 
     def add_one(self, task: Task) -> None:
-        """Add a task, and have the model do so."""
+        """Add a task to the store and the model."""
         self.write(lambda: self.store.add(task))
         self.model.tasks[task.id] = task
 
     @rule(target=leases, wanted=st.dictionaries(lanes, st.integers(0, 4), min_size=1))
     def lease(self, wanted: dict[Lane, int]) -> object:
-        """Lease what is due."""
+        """Lease due tasks."""
         leased = self.run(self.store.lease_due(wanted, now=self.now))
 
         expected = [
@@ -303,7 +303,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(limit=limits, move=moves)
     def run_due(self, limit: int, move: Move | GiveBack) -> None:
-        """Lease some of what is due, and end its attempts alike."""
+        """Lease some due tasks, and end their attempts in the same way."""
         leased = self.run(self.store.lease_due(dict.fromkeys(LANES, limit), now=self.now))
         for lease in leased.leases:
             self.model.leases[lease.token] = lease.task.id
@@ -311,17 +311,17 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(lease=consumes(leases), move=moves, again=st.booleans())
     def finish(self, lease: Lease, move: Move | GiveBack, again: bool) -> None:
-        """End an attempt, perhaps twice."""
+        """End an attempt once or twice."""
         self.finish_one(lease, move, again=again)
 
     def finish_one(self, lease: Lease, move: Move | GiveBack, *, again: bool) -> None:
-        """End an attempt, and have the model do so."""
+        """End an attempt in the store and the model."""
         answer = self.write(lambda: end(self.store, lease, move, now=self.now))
 
         id = self.model.leases.pop(lease.token)
         was = self.model.tasks.get(id)
         if answer is LOST and isinstance(move, GiveBack) and not (was and was.cancelled):
-            # That it waits again is nowhere on disk: it is still ours, to be put back again.
+            # Putting back is not on disk, so after the error the lease still exists.
             answer = self.run(end(self.store, lease, move, now=self.now))
         assert answer in (LOST, was is not None)
         if again:
@@ -357,7 +357,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         id = self.new_id()
         is_known = bool(self.run(self.store.schedules("original")))
 
-        # Due again at the next moment there is.
+        # Due again at the next moment.
         schedule = msgspec.structs.replace(
             fired(make_schedule("s"), self.now), next_run_at=Moment(self.now + 1)
         )
@@ -380,7 +380,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def delete_schedules(self) -> None:
-        """Delete the schedule with its runs, and make it anew."""
+        """Delete the schedule with its runs, and create it again."""
         self.write(lambda: self.store.delete_schedules("original", now=self.now))
         self.run(put_schedule(self.store, make_schedule("s")))
         for task in list(self.model.tasks.values()):
@@ -417,7 +417,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             assert [(one.task_id, one.existing) for one in answers] == expected
 
     def first_conflict(self, items: list[Push]) -> int | None:
-        """Return the place of the first push whose key stands for something else."""
+        """Return the place of the first push whose key belongs to a different push."""
         contents = {
             name: known.content
             for name, known in self.model.keys.items()
@@ -432,7 +432,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         return None
 
     def push_one(self, push: Push) -> tuple[str, bool]:
-        """Have the model keep a task, or find the one that answers for it."""
+        """Add a task to the model, or return the existing one of its key or ``unique``."""
         task = push.task
         known = self.model.keys.get((task.queue, task.key or ""))
         if task.key is not None and known is not None and known.expires_at > self.now:
@@ -466,7 +466,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         return known[kind]
 
     def edit_one(self, id: str, kind: str) -> str | None:
-        """Have the model edit a task; return the state that does not allow it, if so."""
+        """Edit a task in the model; return the state that does not allow it, if any."""
         try:
             new = edits.edited(self.model.tasks[id], self.edit_of(kind))
         except StateConflict as exc:
@@ -529,9 +529,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(limit=limits)
     def tidy(self, limit: int) -> None:
-        """Delete what nobody needs: nothing that can be seen, but for keys past their time."""
+        """Delete rows that are no longer needed; only expired keys are visible."""
         self.write(lambda: self.store.tidy(now=Moment(self.now + 2 * DAY), limit=limit))
-        # Tidied ahead of time: all keys are past theirs by then, though not all may be gone.
+        # At this later time, all keys have expired, but some may still be stored.
         self.run(self.store.tidy(now=Moment(self.now + 2 * DAY), limit=1000))
         self.model.keys.clear()
 
@@ -548,7 +548,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             and task.expires_at <= self.now
         ]
         assert count in (LOST, min(limit, len(expired)))
-        # Which of several go first is the store's affair.
+        # The store may choose the order.
         stored = {task.id: self.run(self.store.get(task.id)) for task in expired}
         gone = [
             id for id, task in stored.items() if task is not None and task.state is TaskState.DEAD
@@ -564,7 +564,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
                 self.prune_one(queue, state, Retention(count, age), limit)
 
     def prune_one(self, queue: str, state: TaskState, keep: Retention, limit: int) -> None:
-        """Prune ended tasks, and have the model do so."""
+        """Prune ended tasks in the store and the model."""
         count = self.write(lambda: self.store.prune(queue, state, keep, now=self.now, limit=limit))
 
         ended = [
@@ -581,14 +581,14 @@ class StoreAgainstModel(RuleBasedStateMachine):
         ]
         assert count in (LOST, min(limit, len(oldest)))
         gone = [task for task in ended if self.run(self.store.get(task.id)) is None]
-        # Among those that ended at one moment the store may choose.
+        # The store may choose among tasks that ended at the same moment.
         assert sorted(task.ended_at or NOW for task in gone) == oldest[:limit]
         for task in gone:
             del self.model.tasks[task.id]
 
     @rule(step=st.integers(1, 4))
     def wait(self, step: int) -> None:
-        """Let time go by."""
+        """Advance the time."""
         self.now = Moment(self.now + step * 1_000_000)
 
     @invariant()
@@ -643,8 +643,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
 StoreAgainstModel.TestCase.settings = settings(
     max_examples=examples(100),
     stateful_step_count=40,
-    deadline=None,  # how long a step takes is the machine's affair
-    derandomize=True,  # the same each time: a failure is the change's that it is seen with
+    deadline=None,  # steps may be slow on a busy machine
+    derandomize=True,  # reproducible, so that a failure is caused by the change under test
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestStoreAgainstModel = StoreAgainstModel.TestCase

@@ -1,4 +1,4 @@
-"""Opening a store when the operating system refuses something."""
+"""Opening a store when a system call fails."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ STATEMENTS = load_statements("sqlite.sql", COLUMNS)
 BY_NUMBER = "INTEGER PRIMARY KEY"
 BY_ID = "sqlite_autoindex_tasks_1"
 
-# Statements that find or change some of many rows, and the index by which they do so.
+# Statements that find or change some of many rows, and the index that each uses.
 LOOKUPS = {
     "next_priority": "tasks_due",
     "first_waiting": "tasks_due",
@@ -62,11 +62,11 @@ LOOKUPS = {
     "last_attempt": "PRIMARY KEY",
     "last_failure": "PRIMARY KEY",
 }
-# These sort what they found: a few names, or the groups of one slice.
+# These sort their results: a few names, or the groups of one slice.
 SORTED = {"due_schedules", "failures"}
-# These want all that its index has.
+# These read the whole index.
 WHOLE_INDEX = {"cancelled_tasks", "waiting_after"}
-# These look at every row of one small table, and for each into an index of the large one.
+# These read a small table, and for each row search an index of the large one.
 SMALL_TABLES = {"idle_lanes": "lanes", "idle_failure_groups": "failure_groups"}
 
 WAITING, DEAD = TaskState.WAITING, TaskState.DEAD
@@ -118,13 +118,13 @@ def connection() -> Iterator[sqlite3.Connection]:
 def plan_of(
     connection: sqlite3.Connection, text: str, parameters: Mapping[str, object] | list[None]
 ) -> list[str]:
-    """Return what SQLite says about a statement, line by line."""
+    """Return SQLite's query plan of a statement, line by line."""
     rows = connection.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
     return [row[3] for row in rows]
 
 
-def assert_led_by(reading: ExplainedReading, index: str) -> None:
-    """Check that everything that was read went by an index, in its order."""
+def assert_uses(reading: ExplainedReading, index: str) -> None:
+    """Check that all rows were read by an index, in its order."""
     assert reading.plans
     for plan in reading.plans:
         assert any(line.startswith("SEARCH") and index in line for line in plan), plan
@@ -133,7 +133,7 @@ def assert_led_by(reading: ExplainedReading, index: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOOKUPS)
-def test_statement_goes_by_its_index(connection: sqlite3.Connection, name: str) -> None:
+def test_statement_uses_its_index(connection: sqlite3.Connection, name: str) -> None:
     text = STATEMENTS[name]
     named = dict.fromkeys(re.findall(r":([a-z_]+)", text))
     marks = [None] * text.count("?")
@@ -153,9 +153,7 @@ def test_statement_goes_by_its_index(connection: sqlite3.Connection, name: str) 
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_many_tasks_are_changed_by_their_numbers(
-    connection: sqlite3.Connection, count: int
-) -> None:
+def test_tasks_are_changed_by_their_numbers(connection: sqlite3.Connection, count: int) -> None:
     text = multi_row_statement(STATEMENTS["succeed_tasks"], count)
 
     plan = plan_of(connection, text, [None] * text.count("?"))
@@ -166,17 +164,17 @@ def test_many_tasks_are_changed_by_their_numbers(
 
 
 @pytest.mark.parametrize(("filter", "index"), FILTERS, ids=repr)
-def test_filter_is_led_by_its_index_in_the_order_of_adding(
+def test_filter_uses_its_index_in_the_order_of_adding(
     connection: sqlite3.Connection, filter: TaskFilter, index: str
 ) -> None:
     reading = ExplainedReading(connection)
 
     filter_query.select(reading, filter, leased=[1, 2], after=None, limit=10)
 
-    assert_led_by(reading, index)
+    assert_uses(reading, index)
 
 
-def test_filter_of_very_many_queues_is_led_by_the_tasks_themselves(
+def test_filter_of_many_queues_reads_the_tasks_in_order(
     connection: sqlite3.Connection,
 ) -> None:
     names = [(f"q{n}",) for n in range(filter_query.MERGED + 1)]
@@ -187,4 +185,4 @@ def test_filter_of_very_many_queues_is_led_by_the_tasks_themselves(
         reading, TaskFilter(states=frozenset({DEAD})), leased=[], after=None, limit=10
     )
 
-    assert_led_by(reading, BY_NUMBER)
+    assert_uses(reading, BY_NUMBER)

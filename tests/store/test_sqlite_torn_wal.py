@@ -1,4 +1,4 @@
-"""A power cut leaves the log cut off, or torn, anywhere beyond what was synced last."""
+"""A power cut may leave the log truncated or torn anywhere after the last synced byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tear = Callable[[bytes, Random], bytes]
 
 
 class Crashed:
-    """The files of a store that did not come to its end, and how long its log was when."""
+    """The files of a store that was not closed, and the length of its log after each commit."""
 
     def __init__(self, database: bytes, log: bytes, ends: list[int]) -> None:
         self.database = database
@@ -42,7 +42,7 @@ async def crashed(tmp_path: Path) -> Crashed:
 
 
 def cuts_of(crashed: Crashed, random: Random) -> list[tuple[int, int]]:
-    """Return how many commits were synced, and where the log is torn, for many cases."""
+    """Return cases: the number of synced commits, and where the log is torn."""
     cuts = []
     for count, (end, following) in enumerate(
         zip(crashed.ends, crashed.ends[1:], strict=False), start=1
@@ -62,7 +62,7 @@ def cuts_of(crashed: Crashed, random: Random) -> list[tuple[int, int]]:
         pytest.param(lambda rest, _: rest[:-1] + bytes([rest[-1] ^ 1]), id="one bit"),
     ],
 )
-async def test_log_that_is_torn_beyond_what_was_synced_costs_nothing_that_was(
+async def test_log_torn_after_the_last_sync_loses_no_synced_commit(
     tmp_path: Path, crashed: Crashed, tear: Tear
 ) -> None:
     path, random = tmp_path / "after.db", seeded()
@@ -79,7 +79,7 @@ async def test_log_that_is_torn_beyond_what_was_synced_costs_nothing_that_was(
         assert sorted(found) == [str(number) for number in range(count)], (count, place)
 
 
-async def test_database_that_was_cut_short_at_any_page_is_left_as_it_is(
+async def test_database_truncated_at_any_page_is_not_changed(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "after.db"

@@ -77,15 +77,15 @@ async def store(path: Path, reserve: Path, disk: Disk) -> AsyncIterator[SqliteSt
 
 
 async def fail_a_write(store: SqliteStore, disk: Disk, error: sqlite3.Error) -> None:
-    """Have one write fail; the disk is well again afterwards."""
+    """Fail one write; the disk works again afterwards."""
     disk.error = error
     with pytest.raises(StoreUnavailable):
         await store.set_paused(True)
     disk.error = None
 
 
-async def tidy_in_vain(store: SqliteStore, disk: Disk) -> None:
-    """Have a commit that deletes what is not needed fail, though it reaches the disk."""
+async def fail_tidying(store: SqliteStore, disk: Disk) -> None:
+    """Fail a commit of ``tidy`` that nevertheless reaches the disk."""
     disk.error, disk.keeps_what_fails = BROKEN, True
     with pytest.raises(StoreUnavailable):
         await store.tidy(now=Moment(NOW + 2 * DAY), limit=100)
@@ -94,12 +94,9 @@ async def tidy_in_vain(store: SqliteStore, disk: Disk) -> None:
 
 
 def empty_the_log(path: Path) -> None:
-    """Leave nothing from which a damaged database could be made whole."""
+    """Empty the log, so that it cannot repair a damaged database."""
     with closing(raw(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-# A full disk
 
 
 async def test_commit_on_a_full_disk_fails_for_every_caller(
@@ -121,7 +118,7 @@ async def test_commit_on_a_full_disk_fails_for_every_caller(
     await assert_counts_are_true(store, [])
 
 
-async def test_full_disk_is_the_stores_trouble(
+async def test_full_disk_is_trouble_of_the_store(
     store: SqliteStore, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     await fail_a_write(store, disk, FULL)
@@ -135,10 +132,10 @@ async def test_full_disk_is_the_stores_trouble(
 
 
 @pytest.mark.parametrize("error", [FULL, BROKEN], ids=["full", "broken"])
-async def test_new_trouble_is_told_once(
+async def test_new_trouble_is_reported_once(
     store: SqliteStore, disk: Disk, error: sqlite3.Error
 ) -> None:
-    """Whoever is to get the store out of it may be asleep."""
+    """The report wakes the loop that recovers the store."""
     notes = Notes()
     store.listen(notes)
 
@@ -159,12 +156,12 @@ async def test_reserve_is_given_up_on_a_full_disk(
 
 
 def test_reserve_is_claimed_when_the_store_opens(store: SqliteStore, reserve: Path) -> None:
-    # Room that was never written to might not be there when it is needed.
+    # Space that was never written may not be available later.
     assert reserve.stat().st_blocks * 512 >= SIZE
     assert store.trouble is None
 
 
-async def test_full_store_takes_nothing_new(store: SqliteStore, disk: Disk) -> None:
+async def test_full_store_refuses_new_tasks(store: SqliteStore, disk: Disk) -> None:
     await put_schedule(store, make_schedule("s"))
     await fail_a_write(store, disk, FULL)
 
@@ -183,7 +180,7 @@ async def test_full_store_takes_nothing_new(store: SqliteStore, disk: Disk) -> N
     assert [type(result) for result in results] == [StoreFull] * 8
 
 
-async def test_full_store_takes_edits(store: SqliteStore, disk: Disk) -> None:
+async def test_full_store_accepts_edits(store: SqliteStore, disk: Disk) -> None:
     await store.add(make_task("a"))
     await put_schedule(store, make_schedule("s"))
     await fail_a_write(store, disk, FULL)
@@ -197,7 +194,7 @@ async def test_full_store_takes_edits(store: SqliteStore, disk: Disk) -> None:
     assert (await store.queues())["default"].paused is True
 
 
-async def test_full_store_records_ends_and_makes_room(store: SqliteStore, disk: Disk) -> None:
+async def test_full_store_records_ends_and_deletes_tasks(store: SqliteStore, disk: Disk) -> None:
     for id in "abc":
         await store.add(make_task(id))
     await store.add(make_task("expiring", run_at=LATER, expires_at=NOW))
@@ -216,9 +213,7 @@ async def test_full_store_records_ends_and_makes_room(store: SqliteStore, disk: 
     await assert_counts_are_true(store, ["a", "b", "c", "expiring"])
 
 
-async def test_end_that_found_the_disk_full_can_be_recorded_again(
-    store: SqliteStore, disk: Disk
-) -> None:
+async def test_end_on_a_full_disk_can_be_recorded_later(store: SqliteStore, disk: Disk) -> None:
     await store.add(make_task("a"))
     lease = await lease_one(store)
     disk.error = FULL
@@ -234,7 +229,7 @@ async def test_end_that_found_the_disk_full_can_be_recorded_again(
     await assert_counts_are_true(store, ["a"])
 
 
-async def test_full_store_takes_pushes_again_once_it_has_recovered(
+async def test_full_store_accepts_pushes_once_it_has_recovered(
     store: SqliteStore, disk: Disk, reserve: Path
 ) -> None:
     await fail_a_write(store, disk, FULL)
@@ -250,7 +245,7 @@ async def test_full_store_takes_pushes_again_once_it_has_recovered(
 async def test_store_stays_full_until_its_reserve_is_back(
     path: Path, tmp_path: Path, disk: Disk
 ) -> None:
-    # Where the folder is missing no room can be claimed.
+    # Without the folder, the reserve cannot be allocated.
     reserve = Reserve(tmp_path / "missing" / "reserve", SIZE)
     async with opened(path, disk=disk, reserve=reserve) as store:
         before = store.trouble
@@ -267,10 +262,7 @@ async def test_store_stays_full_until_its_reserve_is_back(
     assert before.full is True
 
 
-# Input and output errors
-
-
-# The log's index could not be made larger, after everything was written to the log.
+# Enlarging the log's index failed after the log was written.
 INDEX_FULL = sqlite3.SQLITE_IOERR | 19 << 8
 
 
@@ -302,7 +294,7 @@ async def test_commit_on_a_broken_disk_fails_for_every_caller(
     await assert_counts_are_true(store, [])
 
 
-async def test_error_that_is_the_callers_alone_is_no_trouble(store: SqliteStore) -> None:
+async def test_error_of_one_caller_is_no_trouble(store: SqliteStore) -> None:
     await store.add(make_task("a"))
 
     results = await asyncio.gather(
@@ -314,7 +306,7 @@ async def test_error_that_is_the_callers_alone_is_no_trouble(store: SqliteStore)
     await assert_counts_are_true(store, ["a", "b"])
 
 
-async def test_broken_store_takes_no_writes_until_it_has_recovered(
+async def test_broken_store_refuses_writes_until_it_has_recovered(
     store: SqliteStore, disk: Disk
 ) -> None:
     await store.add(make_task("a"))
@@ -339,7 +331,7 @@ async def test_broken_store_can_be_read(store: SqliteStore, disk: Disk) -> None:
     assert await store.get("a") == make_task("a")
 
 
-async def test_recovered_store_goes_on_with_its_leases(store: SqliteStore, disk: Disk) -> None:
+async def test_recovered_store_keeps_its_leases(store: SqliteStore, disk: Disk) -> None:
     await store.add(make_task("a"))
     lease = await lease_one(store)
     await fail_a_write(store, disk, BROKEN)
@@ -360,7 +352,7 @@ async def test_recovered_store_goes_on_with_its_leases(store: SqliteStore, disk:
 async def test_end_that_reached_the_disk_though_its_commit_failed_is_recorded_once(
     store: SqliteStore, disk: Disk, move: Complete | RetryAt | Bury
 ) -> None:
-    """A sync that fails does not say whether the commit is there when the file is read again."""
+    """After a failed sync, only reading the file again shows whether the commit exists."""
     await store.add(make_task("a"))
     lease = await lease_one(store)
     disk.error, disk.keeps_what_fails = BROKEN, True
@@ -411,7 +403,7 @@ async def test_run_cancelled_though_the_commit_failed_is_not_repeated(
     await assert_counts_are_true(store, ["a"])
 
 
-async def test_queue_changed_though_its_commit_failed_is_told_after_all(
+async def test_queue_changed_by_a_failed_commit_is_reported_after_the_recovery(
     store: SqliteStore, disk: Disk
 ) -> None:
     notes = Notes()
@@ -429,25 +421,25 @@ async def test_queue_changed_though_its_commit_failed_is_told_after_all(
     assert sorted(await store.queues()) == ["default", "mail"]
 
 
-async def test_lane_deleted_though_the_commit_failed_is_made_anew(
+async def test_lane_deleted_by_a_failed_commit_is_created_again(
     store: SqliteStore, disk: Disk
 ) -> None:
     await store.add(make_task("a"))
     await end(store, await lease_one(store), Complete())
-    await tidy_in_vain(store, disk)
+    await fail_tidying(store, disk)
 
     await store.add(make_task("b"))  # the clock has been set back
 
     assert list(await lease_all(store)) == ["b"]
 
 
-async def test_failure_group_deleted_though_the_commit_failed_is_made_anew(
+async def test_failure_group_deleted_by_a_failed_commit_is_created_again(
     store: SqliteStore, disk: Disk
 ) -> None:
     await store.add(make_task("a"))
     await end(store, await lease_one(store), Bury(Reason.EXHAUSTED))
     await store.edit("a", Delete(), now=NOW)
-    await tidy_in_vain(store, disk)
+    await fail_tidying(store, disk)
 
     await store.add(make_task("b"))
     await end(store, await lease_one(store), Bury(Reason.EXHAUSTED))
@@ -455,7 +447,7 @@ async def test_failure_group_deleted_though_the_commit_failed_is_made_anew(
     assert [one.example_id for one in await store.failures(TaskState.DEAD)] == ["b"]
 
 
-async def test_missing_database_is_never_made_anew(
+async def test_missing_database_is_never_created_again(
     store: SqliteStore, disk: Disk, path: Path
 ) -> None:
     await store.add(make_task("a"))
@@ -497,7 +489,7 @@ async def test_damaged_database_is_not_used(store: SqliteStore, disk: Disk, path
     assert content_of(path) == b"x" * 8192
 
 
-async def test_other_database_in_the_place_of_the_one_in_use_is_not_trusted(
+async def test_replaced_database_is_not_used(
     store: SqliteStore, disk: Disk, path: Path, tmp_path: Path
 ) -> None:
     async with opened(tmp_path / "other.db"):
@@ -512,10 +504,10 @@ async def test_other_database_in_the_place_of_the_one_in_use_is_not_trusted(
 
 
 @pytest.mark.parametrize("name", ["tasks.db", "tasks.db-wal"])
-async def test_push_is_not_acknowledged_once_the_files_are_elsewhere(
+async def test_push_is_not_acknowledged_once_the_files_were_moved(
     store: SqliteStore, path: Path, tmp_path: Path, name: str
 ) -> None:
-    """A file that is held open takes writes wherever it has gone, even after it was deleted."""
+    """An open file accepts writes after it was moved or deleted."""
     file = path.with_name(name)
     move(file, tmp_path / "away")
 
@@ -568,10 +560,10 @@ def cut(path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-async def test_log_that_was_cut_short_is_noticed_before_the_next_push_is_acknowledged(
+async def test_truncated_log_is_noticed_before_the_next_push_is_acknowledged(
     store: SqliteStore, path: Path, share: float
 ) -> None:
-    """The next start reads nothing behind a gap in the log."""
+    """The next start reads nothing after a gap in the log."""
     for id in "abc":
         await store.add(make_task(id))
     log = path.with_name("tasks.db-wal")
@@ -592,7 +584,7 @@ async def test_log_that_was_cut_short_is_noticed_before_the_next_push_is_acknowl
     await assert_counts_are_true(store, sorted(found))
 
 
-async def test_log_that_was_cut_short_is_noticed_before_pages_are_given_back(
+async def test_truncated_log_is_noticed_before_pages_are_freed(
     store: SqliteStore, path: Path
 ) -> None:
     for id in "abc":
@@ -606,7 +598,7 @@ async def test_log_that_was_cut_short_is_noticed_before_pages_are_given_back(
     assert store.trouble is not None
 
 
-async def test_memory_error_while_pages_are_freed_stops_no_write(
+async def test_memory_error_while_pages_are_freed_fails_no_write(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: sqlite3.Connection) -> None:
@@ -626,7 +618,7 @@ async def test_memory_error_while_pages_are_freed_stops_no_write(
 async def test_unexpected_error_while_recovering_is_raised_and_the_next_try_recovers(
     store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a store that is unavailable it would be tried again for ever, and never be logged."""
+    """As ``StoreUnavailable``, it would be retried forever without being logged."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -679,9 +671,7 @@ async def test_memory_error_while_reading_is_unavailability_and_no_trouble(
     assert store.trouble is None
 
 
-async def test_log_that_was_cut_short_is_not_brought_into_the_database(
-    path: Path, disk: Disk
-) -> None:
+async def test_truncated_log_is_not_checkpointed(path: Path, disk: Disk) -> None:
     """A part of the commits would corrupt the database."""
     async with opened(path, disk=disk) as store:
         await store.add(make_task("a"))
@@ -695,9 +685,7 @@ async def test_log_that_was_cut_short_is_not_brought_into_the_database(
     assert content_of(path) == before
 
 
-async def test_log_that_was_reset_does_not_count_as_cut_short(
-    store: SqliteStore, path: Path
-) -> None:
+async def test_reset_log_does_not_count_as_truncated(store: SqliteStore, path: Path) -> None:
     for id in "abc":
         await store.add(make_task(id))
         empty_the_log(path)
@@ -707,7 +695,7 @@ async def test_log_that_was_reset_does_not_count_as_cut_short(
     assert store.trouble is None
 
 
-async def test_database_that_was_cut_short_is_noticed_and_left_as_it_is(
+async def test_truncated_database_is_noticed_and_not_changed(
     store: SqliteStore, path: Path
 ) -> None:
     await store.add(make_task("a"))
@@ -727,7 +715,7 @@ async def test_database_that_was_cut_short_is_noticed_and_left_as_it_is(
     assert sorted(await lease_all(store)) == ["a", "b", "c"]
 
 
-async def test_database_shrunk_by_the_store_does_not_count_as_cut_short(
+async def test_database_shrunk_by_the_store_does_not_count_as_truncated(
     store: SqliteStore, path: Path
 ) -> None:
     for n in range(40):
@@ -783,7 +771,7 @@ async def test_store_that_can_be_read_only_has_not_recovered(
     assert store.trouble is None
 
 
-async def test_log_without_its_database_is_left_alone(path: Path) -> None:
+async def test_log_without_its_database_is_kept(path: Path) -> None:
     """SQLite would delete the log, and start with nothing."""
     log = path.with_name("tasks.db-wal")
     overwrite(log, b"acknowledged")
@@ -796,7 +784,7 @@ async def test_log_without_its_database_is_left_alone(path: Path) -> None:
     assert content_of(log) == b"acknowledged"
 
 
-async def test_store_recovers_once_its_folder_is_back(tmp_path: Path, disk: Disk) -> None:
+async def test_store_recovers_once_its_folder_returns(tmp_path: Path, disk: Disk) -> None:
     folder, away = tmp_path / "data", tmp_path / "away"
     folder.mkdir()
     async with opened(folder / "tasks.db", disk=disk) as store:
@@ -813,7 +801,7 @@ async def test_store_recovers_once_its_folder_is_back(tmp_path: Path, disk: Disk
         assert sorted(await lease_all(store)) == ["a", "b"]
 
 
-async def test_broken_disk_is_worse_than_a_full_one(
+async def test_broken_disk_takes_precedence_over_a_full_one(
     store: SqliteStore, disk: Disk, path: Path
 ) -> None:
     """Recovering from a full disk alone would go on with a connection that failed."""
@@ -839,7 +827,7 @@ async def test_broken_store_can_be_closed(path: Path, disk: Disk) -> None:
     assert content_of(path)
 
 
-async def test_store_in_memory_recovers_with_what_it_holds(disk: Disk) -> None:
+async def test_store_in_memory_recovers_with_its_tasks(disk: Disk) -> None:
     async with opened(None, disk=disk) as store:
         await store.add(make_task("a"))
         await fail_a_write(store, disk, BROKEN)
@@ -850,14 +838,14 @@ async def test_store_in_memory_recovers_with_what_it_holds(disk: Disk) -> None:
 
 
 class StuckReserve(Reserve):
-    """A reserve that cannot be given up, as on a full file system that copies on write."""
+    """A reserve that cannot be deleted, as on a full copy-on-write file system."""
 
     def give_up(self) -> None:
         """Fail."""
         raise OSError(28, "No space left on device")
 
 
-async def test_write_is_answered_though_the_reserve_cannot_be_given_up(
+async def test_write_is_answered_though_the_reserve_cannot_be_deleted(
     path: Path, disk: Disk, reserve: Path
 ) -> None:
     async with opened(path, disk=disk, reserve=StuckReserve(reserve, SIZE)) as store:

@@ -42,7 +42,7 @@ from tests.store.sqlite_files import FULL, Disk, opened, raw
 
 MAIL = Queue(name="mail", overrides=QueueOverrides(rate=1.0), configured=True)
 
-# What a row's columns can hold that is no task: what SQLite's own checks let pass.
+# Values that SQLite's checks accept but that are not a valid task.
 GARBAGE = [
     pytest.param("headers = '{'", id="headers cut off"),
     pytest.param("headers = '[1]'", id="headers of another type"),
@@ -70,8 +70,8 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
         yield store
 
 
-def scribble(path: Path, change: str, where: str = "id = 'b'", *, table: str = "tasks") -> None:
-    """Change rows behind the store's back."""
+def change_rows(path: Path, change: str, where: str = "id = 'b'", *, table: str = "tasks") -> None:
+    """Change rows without the store."""
     with closing(raw(path)) as database:
         changed = database.execute(f"UPDATE {table} SET {change} WHERE {where}").rowcount  # noqa: S608
     assert changed, f"no {table} {where}"
@@ -88,7 +88,7 @@ def set_aside(path: Path) -> list[tuple[str, dict[str, object]]]:
 async def test_tasks_around_an_unreadable_one_are_leased(
     store: SqliteStore, path: Path, change: str
 ) -> None:
-    scribble(path, change)
+    change_rows(path, change)
 
     leases = await lease_all(store)
 
@@ -104,7 +104,7 @@ async def test_leases_reach_their_caller_though_an_unreadable_row_cannot_be_set_
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    scribble(path, "headers = '{'")
+    change_rows(path, "headers = '{'")
     monkeypatch.setattr(database_session, "set_aside", fail)
 
     leases = await lease_all(store)
@@ -115,7 +115,7 @@ async def test_leases_reach_their_caller_though_an_unreadable_row_cannot_be_set_
     assert list(await lease_all(store)) == ["a"]
 
 
-async def test_task_is_not_set_aside_for_want_of_memory(
+async def test_task_is_not_set_aside_for_lack_of_memory(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -133,7 +133,7 @@ async def test_task_is_not_set_aside_for_want_of_memory(
 async def test_tasks_around_an_unreadable_one_are_listed(
     store: SqliteStore, path: Path, change: str
 ) -> None:
-    scribble(path, change)
+    change_rows(path, change)
 
     found = await listed(store, TaskState.WAITING, limit=2)
 
@@ -142,8 +142,8 @@ async def test_tasks_around_an_unreadable_one_are_listed(
     assert await counts_of(store) == {"default": QueueCounts(waiting=2)}
 
 
-async def test_unreadable_task_is_as_good_as_gone(store: SqliteStore, path: Path) -> None:
-    scribble(path, "headers = '{'")
+async def test_unreadable_task_is_not_found(store: SqliteStore, path: Path) -> None:
+    change_rows(path, "headers = '{'")
 
     found = await store.get("b")
 
@@ -152,10 +152,10 @@ async def test_unreadable_task_is_as_good_as_gone(store: SqliteStore, path: Path
     assert await store.attempts("b") == []
 
 
-async def test_unreadable_row_is_kept_whole_with_its_reason(
+async def test_unreadable_row_is_kept_unchanged_with_its_reason(
     store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scribble(path, "url = CAST(x'ff68' AS TEXT), body = x'00ff', priority = 7")
+    change_rows(path, "url = CAST(x'ff68' AS TEXT), body = x'00ff', priority = 7")
 
     await store.get("b")
 
@@ -175,7 +175,7 @@ async def test_unreadable_row_is_kept_whole_with_its_reason(
 
 
 async def test_unreadable_row_is_set_aside_once(store: SqliteStore, path: Path) -> None:
-    scribble(path, "headers = '{'")
+    change_rows(path, "headers = '{'")
 
     for _ in range(3):
         await store.get("b")
@@ -189,7 +189,7 @@ async def test_failing_task_set_aside_is_no_longer_counted(store: SqliteStore, p
     leases = await lease_all(store)
     await end(store, leases["b"], RetryAt(NOW))
     await end(store, leases["c"], Complete())
-    scribble(path, "headers = '{'", "id IN ('b', 'c')")
+    change_rows(path, "headers = '{'", "id IN ('b', 'c')")
 
     await store.get("b")
     await store.get("c")
@@ -202,22 +202,22 @@ async def test_failing_task_set_aside_is_no_longer_counted(store: SqliteStore, p
 async def test_many_unreadable_tasks_do_not_hide_a_good_one(
     store: SqliteStore, path: Path
 ) -> None:
-    scribble(path, "headers = '{'", "id IN ('a', 'b')")
+    change_rows(path, "headers = '{'", "id IN ('a', 'b')")
 
     first = await store.lease_due({LANE: 1}, now=NOW)
     again = await store.lease_due({LANE: 1}, now=NOW)
 
-    # Either look may be the one that finds it, but the first must ask for the second.
+    # Either call may find it, but the first must ask for the second.
     found = [lease.task.id for leased in (first, again) for lease in leased.leases]
     assert found == ["c"]
     assert first.leases or first.next_due == {LANE: NOW}
     assert again.next_due == {LANE: None}
 
 
-async def test_task_after_an_unreadable_one_is_not_taken_for_it(
+async def test_task_after_an_unreadable_one_is_not_confused_with_it(
     store: SqliteStore, path: Path
 ) -> None:
-    scribble(path, "headers = '{'", "id = 'c'")
+    change_rows(path, "headers = '{'", "id = 'c'")
     await lease_all(store)
 
     await store.add(make_task("d"))
@@ -229,7 +229,7 @@ async def test_running_task_that_has_become_unreadable_loses_its_lease(
     store: SqliteStore, path: Path
 ) -> None:
     lease = (await lease_all(store))["b"]
-    scribble(path, "headers = '{'")
+    change_rows(path, "headers = '{'")
     await store.get("b")
 
     was_ours = await end(store, lease, RetryAt(NOW))
@@ -238,10 +238,12 @@ async def test_running_task_that_has_become_unreadable_loses_its_lease(
     assert await counts_of(store) == {"default": QueueCounts(running=2)}
 
 
-async def test_unreadable_attempts_leave_their_task_alone(store: SqliteStore, path: Path) -> None:
+async def test_unreadable_attempts_do_not_affect_their_task(
+    store: SqliteStore, path: Path
+) -> None:
     lease = (await lease_all(store))["b"]
     await store.finish(finish_of(lease, RetryAt(Moment(NOW - 1)), error="reset"), now=NOW)
-    scribble(path, "error = CAST(x'ff' AS TEXT)", "TRUE", table="attempts")
+    change_rows(path, "error = CAST(x'ff' AS TEXT)", "TRUE", table="attempts")
 
     found = await listed(store, TaskState.WAITING)
 
@@ -268,7 +270,7 @@ async def test_schedules_around_an_unreadable_one_are_due(
 ) -> None:
     for name in "stu":
         await put_schedule(store, make_schedule(name))
-    scribble(path, change, "name = 't'", table="schedules")
+    change_rows(path, change, "name = 't'", table="schedules")
 
     due = await store.due_schedules(NOW)
 
@@ -278,12 +280,12 @@ async def test_schedules_around_an_unreadable_one_are_due(
     assert [(table, content["name"]) for table, content in set_aside(path)] == [("schedules", "t")]
 
 
-async def test_unreadable_row_met_on_a_full_disk_stops_nobody(path: Path) -> None:
+async def test_unreadable_row_on_a_full_disk_blocks_nothing(path: Path) -> None:
     disk = Disk()
     async with opened(path, disk=disk) as store:
         for id in "abc":
             await store.add(make_task(id))
-        scribble(path, "headers = '{'")
+        change_rows(path, "headers = '{'")
         disk.error = FULL
 
         leases = await lease_all(store)
@@ -296,12 +298,12 @@ async def test_unreadable_row_met_on_a_full_disk_stops_nobody(path: Path) -> Non
         assert store.unreadable_count == 1
 
 
-async def test_rows_set_aside_earlier_are_named_when_the_store_opens(
+async def test_rows_set_aside_earlier_are_logged_when_the_store_opens(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(path) as store:
         await store.add(make_task("b"))
-        scribble(path, "headers = '{'")
+        change_rows(path, "headers = '{'")
         await store.get("b")
     caplog.clear()
 
@@ -325,7 +327,7 @@ async def test_unreadable_row_is_set_aside_from_either_thread(path: Path) -> Non
     await store.open()
     for id in "abcd":
         await store.add(make_task(id, delivery=DeliveryForm.ENVELOPE))
-    scribble(path, "headers = '{'", "id IN ('b', 'c')")
+    change_rows(path, "headers = '{'", "id IN ('b', 'c')")
 
     found = await store.get("b")
     leases = await lease_all(store)
@@ -340,7 +342,7 @@ async def test_task_with_an_unreadable_attempt_is_still_leased(
     store: SqliteStore, path: Path
 ) -> None:
     await end(store, (await lease_all(store))["b"], RetryAt(NOW))
-    scribble(path, "error = CAST(x'ff' AS TEXT)", "ordinal = 1", table="attempts")
+    change_rows(path, "error = CAST(x'ff' AS TEXT)", "ordinal = 1", table="attempts")
     await store.attempts("b")
 
     assert "b" in await lease_all(store)
@@ -350,7 +352,7 @@ async def test_task_with_an_unreadable_attempt_is_still_leased(
 async def test_tasks_around_an_unreadable_one_are_found(
     store: SqliteStore, path: Path, change: str
 ) -> None:
-    scribble(path, change)
+    change_rows(path, change)
 
     found = await found_by(store, TaskFilter(queue="default"), limit=2)
 
@@ -364,7 +366,7 @@ async def test_tasks_around_an_unreadable_one_are_edited(
     store: SqliteStore, path: Path, change: str
 ) -> None:
     numbers = await numbers_of(store, TaskFilter())
-    scribble(path, change)
+    change_rows(path, change)
 
     edited = await edit_all(store, numbers, Cancel(NOW))
 
@@ -376,7 +378,7 @@ async def test_tasks_around_an_unreadable_one_are_edited(
 async def test_unreadable_task_is_set_aside_when_it_is_edited(
     store: SqliteStore, path: Path
 ) -> None:
-    scribble(path, 'retry = \'{"max_attempts": "0"}\'')
+    change_rows(path, 'retry = \'{"max_attempts": "0"}\'')
 
     found = await store.edit("b", Patch(NO_CHANGES), now=NOW)
 
@@ -385,11 +387,9 @@ async def test_unreadable_task_is_set_aside_when_it_is_edited(
     assert [content["id"] for _, content in set_aside(path)] == ["b"]
 
 
-async def test_unreadable_task_expires_into_the_table_of_such_rows(
-    store: SqliteStore, path: Path
-) -> None:
-    scribble(path, "url = '', expires_at = 1")
-    scribble(path, "expires_at = 1", "id = 'c'")
+async def test_expired_unreadable_task_is_set_aside(store: SqliteStore, path: Path) -> None:
+    change_rows(path, "url = '', expires_at = 1")
+    change_rows(path, "expires_at = 1", "id = 'c'")
 
     await store.expire(now=NOW, limit=10)
 
@@ -397,11 +397,11 @@ async def test_unreadable_task_expires_into_the_table_of_such_rows(
     assert await counts_of(store) == {"default": QueueCounts(waiting=1, dead=1)}
 
 
-async def test_unreadable_schedule_is_set_aside_before_another_takes_its_place(
+async def test_unreadable_schedule_is_set_aside_before_it_is_replaced(
     store: SqliteStore, path: Path
 ) -> None:
     await put_schedule(store, make_schedule("s"))
-    scribble(path, "task = '{}'", "name = 's'", table="schedules")
+    change_rows(path, "task = '{}'", "name = 's'", table="schedules")
 
     is_new = await put_schedule(store, make_schedule("s"))
 
@@ -412,10 +412,10 @@ async def test_unreadable_schedule_is_set_aside_before_another_takes_its_place(
     ]
 
 
-async def test_unreadable_task_is_not_in_the_way_of_another(path: Path) -> None:
+async def test_unreadable_task_is_not_a_duplicate_of_another(path: Path) -> None:
     async with opened(path) as store:
         await store.push([Push(task=make_task("b", unique="u"))], now=NOW)
-        scribble(path, "headers = '{'")
+        change_rows(path, "headers = '{'")
 
         [pushed] = await store.push([Push(task=make_task("c", unique="u"))], now=NOW)
 
@@ -449,14 +449,14 @@ async def test_queue_with_unreadable_settings_does_not_stop_the_start(
 
 
 @pytest.mark.parametrize("column", ["queue", "origin"])
-async def test_unreadable_lane_stops_neither_the_start_nor_other_lanes(
+async def test_unreadable_lane_prevents_neither_the_start_nor_other_lanes(
     path: Path, column: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     mail = Lane("mail", LANE.origin)
     async with opened(path) as store:
         await store.add(make_task("a"))
         await store.add(make_task("b", queue="mail"))
-    scribble(path, f"{column} = CAST(x'ff' AS TEXT)", "queue = 'mail'", table="lanes")
+    change_rows(path, f"{column} = CAST(x'ff' AS TEXT)", "queue = 'mail'", table="lanes")
 
     async with opened(path) as store:
         next_due = await store.next_due()
@@ -479,7 +479,7 @@ async def test_unreadable_value_of_the_table_server_is_ignored(path: Path, value
         await store.keep_clock(ClockRecord(boot_id="b", seen=NOW, confirmed=NOW, highest=None))
         good = BucketRecord(boot_id="b", full_at_uptime=1, full_at=Moment(NOW + 1))
         await store.keep_buckets({"bad": good, "good": good})
-    scribble(path, f"value = {value}", "name IN ('clock', 'bucket:bad')", table="server")
+    change_rows(path, f"value = {value}", "name IN ('clock', 'bucket:bad')", table="server")
 
     async with opened(path) as store:
         found = (await store.clock(), await store.buckets())
@@ -490,7 +490,7 @@ async def test_unreadable_value_of_the_table_server_is_ignored(path: Path, value
 
 
 async def fill(path: Path) -> None:
-    """Make a store with a row in every table that a text can be wrong in."""
+    """Make a store with a row in every table that has texts."""
     async with opened(path) as store:
         await store.add(make_task("a"))
         mail = make_task("b", queue="mail", labels={"x": "y"}, key="k", unique="u")
@@ -504,7 +504,7 @@ async def fill(path: Path) -> None:
 
 
 async def use(path: Path) -> None:
-    """Do what a server does with a store."""
+    """Use a store as a server does."""
     mail = Lane("mail", LANE.origin)
     async with opened(path) as store:
         await store.next_due()
@@ -528,7 +528,7 @@ async def use(path: Path) -> None:
         assert store.trouble is None
 
 
-async def test_text_that_is_not_utf8_stops_nothing_else_whichever_column_has_it(
+async def test_text_that_is_not_utf8_affects_no_other_row(
     tmp_path: Path,
 ) -> None:
     good = tmp_path / "good.db"

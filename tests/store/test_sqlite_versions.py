@@ -30,7 +30,7 @@ SETTINGS = (
 )
 EXPECTED = '[700,"2xx"]'
 PROGRESS = '{"unit":"MB","done":1,"total":null,"note":null,"at":5}'
-# The JSON in a row, and what another version would have written there.
+# The JSON in a row, and the JSON that another version would have written.
 COLUMNS = {
     ("tasks", "retry"): RETRY,
     ("tasks", "expected"): EXPECTED,
@@ -82,7 +82,7 @@ def as_written(number: str) -> float | str:
     return number if number in ("1.10", "1e400") else float(number)
 
 
-async def test_rows_of_another_version_are_written_again_with_nothing_lost(
+async def test_rows_of_another_version_are_rewritten_without_loss(
     folder: DataFolder,
 ) -> None:
     before = stored(folder)
@@ -100,7 +100,7 @@ async def test_rows_of_another_version_are_written_again_with_nothing_lost(
     assert stored(folder) == before
 
 
-async def test_export_and_import_lose_nothing_of_another_version(
+async def test_export_and_import_keep_values_of_another_version(
     folder: DataFolder, tmp_path: Path
 ) -> None:
     content = exported(folder)
@@ -113,7 +113,7 @@ async def test_export_and_import_lose_nothing_of_another_version(
     assert verify_store(copy, lambda *_: None).problems == []
 
 
-async def test_export_of_another_version_is_imported_with_nothing_lost(
+async def test_export_of_another_version_is_imported_without_loss(
     folder: DataFolder, tmp_path: Path
 ) -> None:
     """Its members may be in any order, and its JSON in any form."""

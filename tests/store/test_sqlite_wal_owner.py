@@ -1,4 +1,4 @@
-"""A log is replayed onto the database that it continues, and onto no other."""
+"""A log is replayed only onto the database that it continues."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class SmallLog(Disk):
     """A disk on which the log is reset every few commits."""
 
     def commit(self, connection: sqlite3.Connection) -> None:
-        """Make the open transaction durable."""
+        """Commit the open transaction."""
         super().commit(connection)
         connection.execute("PRAGMA wal_autocheckpoint = 30")
 
 
 class Snapshot(NamedTuple):
-    """The files of a store as a kill would leave them, and the ids of its tasks."""
+    """The files of a store after a kill, and the ids of its tasks."""
 
     database: bytes
     log: bytes
@@ -70,7 +70,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 async def ids_in(path: Path) -> list[str]:
-    """Return the ids of the tasks in a database, which is opened as a server would."""
+    """Open a database as a server does; return the ids of its tasks."""
     async with opened(path) as store:
         found = await found_by(store, TaskFilter())
         await assert_counts_are_true(store, found)
@@ -79,7 +79,7 @@ async def ids_in(path: Path) -> list[str]:
 
 @pytest.fixture
 async def history(tmp_path: Path) -> list[Snapshot]:
-    """Return the files after each commit; some commits meet a reader, or free pages."""
+    """Return the files after each commit; some commits have a concurrent reader, or free pages."""
     path = tmp_path / "history.db"
     snapshots, ids = [], []
     async with opened(path, disk=SmallLog()) as store:
@@ -108,7 +108,7 @@ async def test_store_killed_after_any_commit_opens_with_all_its_tasks(
         assert await ids_in(path) == each.ids
 
 
-async def test_file_and_log_of_different_moments_are_refused_unless_they_fit(
+async def test_file_and_log_of_different_times_are_refused_unless_they_match(
     tmp_path: Path, history: list[Snapshot]
 ) -> None:
     refused, accepted = 0, 0
@@ -178,14 +178,14 @@ async def by_import(folders: Folders) -> bytes:
 
 
 async def by_backup(folders: Folders) -> bytes:
-    """Return a backup of the very state that the log leads to."""
+    """Return a backup of the state at the end of the log."""
     target = folders.elsewhere / "backup.db"
     back_up_store(folders.killed, target, lambda *_: None, replace=False)
     return target.read_bytes()
 
 
 def make_version_1_0_0(connection: sqlite3.Connection) -> None:
-    """Make a database as version 1.0.0 did, with all of it in the file."""
+    """Make a database of version 1.0.0 with an empty log."""
     number, script = load_migrations("sqlite")[0]
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -229,7 +229,7 @@ async def test_database_put_beside_an_old_log_is_refused_and_nothing_is_changed(
     assert files_of(killed.path) == before
 
 
-def test_verify_reports_the_log_of_another_database_and_reads_the_file_alone(
+def test_verify_reports_the_log_of_another_database_and_reads_only_the_file(
     mixed: Folders,
 ) -> None:
     killed = mixed.killed
@@ -288,7 +288,7 @@ def test_backup_beside_the_log_of_another_database_is_refused(folders: Folders) 
 
 
 @pytest.mark.parametrize("database", ["empty", "missing"])
-def test_reading_a_folder_whose_database_is_gone_leaves_the_log(
+def test_reading_a_folder_without_its_database_keeps_the_log(
     folders: Folders, database: str
 ) -> None:
     """SQLite would delete the log beside an empty file, even to read."""
@@ -347,7 +347,7 @@ async def test_database_whose_creation_was_interrupted_is_created(folders: Folde
 
 
 def killed_version_1_0_0(folder: Path) -> Path:
-    """Return a database of version 1.0.0 whose last commits are in its log alone."""
+    """Return a database of version 1.0.0 whose last commits are only in its log."""
     folder.mkdir()
     path = folder / "before.db"
     with closing(raw(path)) as connection:
@@ -400,7 +400,7 @@ async def test_backup_of_version_1_0_0_can_still_be_opened_by_it(tmp_path: Path)
 
 
 def killed_while_opening(path: Path) -> list[dict[str, bytes]]:
-    """Return the files as a kill before any statement of opening a database would leave them."""
+    """Return the files after a kill before each statement of opening a database."""
     states = []
     with closing(connect(path)) as connection:
         connection.set_trace_callback(lambda _: states.append(files_of(path.parent)))

@@ -22,7 +22,7 @@ from tests.store.sqlite_files import opened, raw
 
 @pytest.fixture
 async def path(tmp_path: Path) -> Path:
-    """Return a database with tasks in every state, which no server uses."""
+    """Return a closed database with tasks in every state."""
     path = tmp_path / "tasks.db"
     async with opened(path) as store:
         for id in "abcd":
@@ -196,7 +196,7 @@ def test_store_in_use_is_verified(path: Path) -> None:
     assert report.problems == []
 
 
-def test_database_of_an_older_format_is_fine_and_will_be_brought_up_to_date(
+def test_database_of_an_older_format_is_valid_and_will_be_upgraded(
     tmp_path: Path,
 ) -> None:
     number, script = load_migrations("sqlite")[0]

@@ -42,16 +42,16 @@ PROGRESS = Progress(done=1, at=NOW, unknown={"unit": Raw(b'"MB"')})
 
 
 def declared(schedule: Schedule) -> Schedule:
-    """Return a schedule with a declaration that has an unknown member of its own."""
+    """Return a schedule whose declaration has an unknown member."""
     definition = msgspec.structs.replace(schedule.definition, unknown={"group": Raw(b"[]")})
     return msgspec.structs.replace(schedule, declared=definition)
 
 
 class VersionRules:
-    """What every store must do with such values. Subclasses provide the ``store`` fixture."""
+    """Rules for all stores about such values. Subclasses provide the ``store`` fixture."""
 
-    async def test_task_of_another_version_goes_through_its_life(self, store: Store) -> None:
-        """Unknown members are kept, and values read as they are, whatever becomes of a task."""
+    async def test_task_of_another_version_is_kept_in_all_states(self, store: Store) -> None:
+        """Unknown members and values are kept in all states of a task."""
         await store.push([Push(task=TASK)], now=NOW)
 
         lease = await lease_one(store)
@@ -67,7 +67,7 @@ class VersionRules:
         assert (found.round, found.priority) == (2, 5)
         assert [attempt.progress for attempt in await store.attempts("a")] == [PROGRESS, None]
 
-    async def test_queue_of_another_version_is_kept_whole(self, store: Store) -> None:
+    async def test_queue_of_another_version_is_stored_completely(self, store: Store) -> None:
         """``edit_queue``: the same for settings and declarations."""
         await store.edit_queue("mail", lambda _: QUEUE)
 
@@ -75,7 +75,7 @@ class VersionRules:
 
         assert (await store.queues())["mail"] == msgspec.structs.replace(QUEUE, paused=True)
 
-    async def test_schedule_of_another_version_is_kept_whole(self, store: Store) -> None:
+    async def test_schedule_of_another_version_is_stored_completely(self, store: Store) -> None:
         """``edit_schedule``: the same for templates and declarations."""
         schedule = declared(SCHEDULE)
         await put_schedule(store, schedule)
@@ -84,8 +84,8 @@ class VersionRules:
 
         assert await store.schedule("s") == msgspec.structs.replace(schedule, paused=True)
 
-    async def test_records_of_another_version_are_kept_whole(self, store: Store) -> None:
-        """``put_records``: the same for what was exported."""
+    async def test_records_of_another_version_are_stored_completely(self, store: Store) -> None:
+        """``put_records``: the same for records of an export."""
         attempts = [make_attempt(progress=PROGRESS)]
         task = msgspec.structs.replace(TASK, attempt_count=1, attempt_total=1)
 

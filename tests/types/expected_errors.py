@@ -1,6 +1,6 @@
 """What type checkers must refuse in an application's code; ``# E:`` names the kind of error.
 
-Nobody runs this file: tests/test_types.py has it checked.
+This file is never run: tests/test_types.py has it checked.
 """
 
 from __future__ import annotations

@@ -55,13 +55,13 @@ class Surroundings:
         return self.due_at.get(queue)
 
     def is_due_since(self, queue: str, moment: Moment, *, paused: bool = False) -> None:
-        """Have a due task in a queue."""
+        """Add a due task to a queue."""
         self.queues.update({queue: Queue(name=queue, paused=paused)})
         self.due_at[queue] = moment
 
 
 class Chat:
-    """Somebody who is alerted, and what was posted to them."""
+    """A receiver of alerts, and the alerts posted to it."""
 
     def __init__(self, alerts: Alerts, sender: ScriptedSender, clock: FakeClock) -> None:
         self.alerts = alerts
@@ -69,7 +69,7 @@ class Chat:
         self._clock = clock
 
     async def texts(self, *, after: float = 0.0) -> list[str]:
-        """Let time pass and alerts look once; return what they posted."""
+        """Advance the time and check once; return the posted alerts."""
         count = len(self.sender.requests)
         self._clock.advance(after)
         await self.alerts.tick()

@@ -1,4 +1,4 @@
-"""When reports of progress are sent, and what becomes of those that cannot be."""
+"""When reports of progress are sent, and how failed reports are handled."""
 
 from __future__ import annotations
 

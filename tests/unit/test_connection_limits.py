@@ -11,7 +11,7 @@ from poussetaches.server.connection_limits import LINGER, Patience
 
 @dataclass(eq=False)
 class Caller:
-    """A connection that remembers what became of it."""
+    """A connection that records its end."""
 
     waits_for_client: bool = True
     age: int = 0

@@ -9,7 +9,7 @@ from poussetaches.engine.deadline import GRACE, Deadline
 from tests.fakes import let_run
 from tests.simulation.loop import SimulatedLoop
 
-STEPS = 20  # of the event loop, which an answer takes from the socket to whoever waits for it
+STEPS = 20  # of the event loop, from the arrival of an answer at the socket to its reader
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ JITTERED = RetryPolicy(jitter=0.5)
 
 
 class FailingRandom(Random):
-    """A source of randomness that fails when it is told to."""
+    """A random generator that fails on demand."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -346,7 +346,7 @@ async def test_task_that_cannot_be_started_dies_and_the_others_are_started(
 
 
 async def retry(clock: FakeClock, times: int) -> None:
-    """Let the recorder try so many times again."""
+    """Wait until the recorder has retried this many times."""
     for _ in range(times):
         clock.advance(1)
         await let_run()

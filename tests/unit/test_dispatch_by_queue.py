@@ -28,7 +28,7 @@ async def set_queue(
 
 
 async def run_now(store: SqliteStore, task_id: str) -> None:
-    """Tell a task to run."""
+    """Make a task due now."""
     await store.edit(task_id, edits.Run(at=NOW), now=NOW)
 
 

@@ -33,7 +33,7 @@ def limits(retry: RetryPolicy = EXACT, **limits: float) -> EngineConfig:
 
 
 async def pass_time(engine: Engine, clock: FakeClock, *, seconds: int) -> None:
-    """Let time pass second by second, doing what is due."""
+    """Advance the time in seconds, and run due work."""
     for _ in range(seconds):
         clock.advance(1)
         await run_due(engine)
@@ -361,7 +361,7 @@ async def test_refusal_costs_no_task_anything(
     assert {task.run_at for task in tasks} == {NOW}
     assert tasks[0].last_error == AWAY.error
     assert await store.attempts("task-0") == []
-    # Those that were on the wire when the first was refused, and no more.
+    # Only the attempts that were in flight when the first was refused.
     assert len(sender.requests) == 4
 
 
@@ -699,7 +699,7 @@ async def test_task_that_a_leap_made_too_late_is_not_leased_again_and_again(
     store.listen(notes)
     await store.add(make_task(run_at=clock.now(), expires_at=later(clock.now(), 0.3)))
 
-    clock.jump(0.6)  # 1.2 s in all, of which the clock watch has not heard yet
+    clock.jump(0.6)  # 1.2 s in all, not yet noticed by the clock watch
     for _ in range(5):
         await run_due(engine)
 
@@ -776,9 +776,6 @@ async def test_tasks_deleted_from_one_lane_do_not_delay_another(
     await run_due(engine)
 
     assert sender.attempts_of("due") == [1]
-
-
-# The store in trouble
 
 
 @pytest.mark.parametrize("error", [FULL, BROKEN], ids=["full", "broken"])
@@ -859,7 +856,7 @@ async def test_store_in_trouble_is_asked_again_each_second_and_is_no_reason_to_r
 async def test_retry_whose_commit_failed_and_yet_lasted_is_made(
     engine: Engine, store: SqliteStore, sender: ScriptedSender, clock: FakeClock, disk: Disk
 ) -> None:
-    """After a sync that failed the end of an attempt may be on disk, announced by nobody."""
+    """After a failed sync, the end of an attempt may be on disk without a report."""
     sender.replies(500, 200)
     await store.add(make_task())
     disk.error, disk.keeps_what_fails = BROKEN, True
@@ -880,7 +877,7 @@ async def test_retry_whose_commit_failed_and_yet_lasted_is_made(
 
 
 async def hang_one(engine: Engine, store: SqliteStore, sender: ScriptedSender) -> None:
-    """Have an attempt on the wire that does not end by itself."""
+    """Start an attempt that hangs."""
     sender.hangs()
     await store.add(make_task())
     await engine.dispatcher.tick()

@@ -63,7 +63,7 @@ class Listener:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether the stream was ended as it should be."""
+        """Return whether the stream was ended correctly."""
         return self.answering.done() and self.messages[-1]["more_body"] is False
 
     def leave(self) -> None:

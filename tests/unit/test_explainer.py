@@ -29,7 +29,7 @@ async def set_queue(store: SqliteStore, *, paused: bool = False, **overrides: ob
 
 
 async def add_many(store: SqliteStore, engine: Engine, count: int = 6) -> None:
-    """Add tasks, and start those that may start."""
+    """Add tasks, and start the ones that may start."""
     for number in range(count):
         await store.add(make_task(f"task-{number}"))
     await engine.dispatcher.tick()

@@ -37,7 +37,7 @@ class Notebook:
         return Page(self, isolates_rows=isolates_rows)
 
     def trouble_of(self, exc: Exception) -> StoreUnavailable | None:
-        """Tell trouble of the store from any other error."""
+        """Return whether an error is an error of the whole store."""
         return StoreUnavailable("disk off") if isinstance(exc, DiskOff) else None
 
     def announce(self, page: Page) -> None:

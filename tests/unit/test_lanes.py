@@ -23,7 +23,7 @@ REFUSED = "cannot connect: Connection refused"
 
 
 class CountingQueues(Queues):
-    """Queues that count how often somebody asked for the settings of one."""
+    """Queues that count the requests for each queue's settings."""
 
     asked = 0
 
@@ -64,11 +64,11 @@ class Given:
         self.lanes.end_attempt(*found)
 
     def hold(self, origin: str) -> None:
-        """Have an origin refuse a connection."""
+        """Refuse a connection to an origin."""
         self.origins.refused(origin, REFUSED, self.clock.monotonic())
 
     def let_go(self, origin: str) -> None:
-        """Have the next probe of an origin succeed."""
+        """Make the next probe of an origin succeed."""
         self.clock.advance(1)
         assert self.origins.begin_probes(self.clock.monotonic()) == [origin]
         self.origins.probed(origin, None, self.clock.monotonic())
@@ -80,7 +80,7 @@ def lanes_of(clock: FakeClock, settings: QueueSettings, *due: Lane) -> Lanes:
 
 
 def look(lanes: Lanes, lane: Lane, next_due: Moment | None) -> None:
-    """Tell what a look at the store has found."""
+    """Report the result of a query to the lanes."""
     lanes.begin_lookup([lane])
     lanes.end_lookup(lane, next_due)
 
@@ -210,7 +210,7 @@ def test_queues_that_share_the_last_slot_of_an_origin_take_turns(clock: FakeCloc
 
 
 def test_promise_that_comes_to_nothing_leaves_its_slot_to_others(clock: FakeClock) -> None:
-    """The task may be gone; then whoever stood behind it must not wait for an attempt to end."""
+    """If the task was deleted, the next lane must not wait for an attempt to end."""
     given = Given(clock, QueueSettings(), A, Lane("other", A.origin))
     given.hold(A.origin)
     given.let_go(A.origin)

@@ -1,7 +1,7 @@
-"""Lanes against a model that works everything out anew.
+"""Lanes against a model that computes everything from scratch.
 
-The model knows each task, and counts over all of them what ``Lanes`` only remembers: so a due task
-that nothing stands in the way of, and that nothing brings back, cannot hide.
+The model has each task, and counts over all of them what ``Lanes`` keeps incrementally: it finds
+a due task that no limit delays but that ``Lanes`` has forgotten.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule(lane=lanes)
     def delete(self, lane: Lane) -> None:
-        """Nobody is told of it."""
+        """Change it without a report."""
         self.waiting.pop(lane, None)
 
     @rule(what=st.integers(1, 7), lane=lanes)
@@ -210,7 +210,7 @@ class LanesMachine(RuleBasedStateMachine):
         self._note_overtaking(could, started)
 
     def startable_lanes(self) -> set[Lane]:
-        """Return the lanes with a due task that nothing stands in the way of."""
+        """Return the lanes with a due task that no limit delays."""
         if self.room <= 0:
             return set()
         return {lane for lane in self.due_lanes() if self._lane_room(lane) > 0}
@@ -314,7 +314,7 @@ class LanesMachine(RuleBasedStateMachine):
         return leased, {lane: min(self.waiting[lane], default=None) for lane in wanted}
 
     def _charge(self, lane: Lane) -> None:
-        """Have the due tasks of a lane fail, unsent."""
+        """Fail the due tasks of a lane without sending them."""
         self.lanes.begin_lookup([lane])
         leased, next_due = self._lease({lane: 1_000_000})
         self.lanes.end_lookup(lane, next_due[lane])
@@ -366,7 +366,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.lanes.queue_changed(queue.name)
 
     def _note_overtaking(self, could: set[Lane], started: list[Lane]) -> None:
-        """See that nobody who could start, and holds nothing, waits for too many others."""
+        """Check that no lane that could start, without slots in use, waits for too many others."""
         for lane in list(self.overtaken):
             if lane not in could or lane in started:
                 del self.overtaken[lane]

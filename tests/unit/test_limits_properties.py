@@ -1,4 +1,4 @@
-"""Rates, slots and turns hold whatever the settings, and however long attempts take."""
+"""Rates, slots and turns hold with all settings and all durations of attempts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ bursts = st.integers(1, 6)
 
 
 class TimedSender:
-    """Takes a given time for each attempt, and counts what is on the wire."""
+    """Takes a given time for each attempt, and counts attempts in flight."""
 
     def __init__(self, clock: FakeClock, durations: Sequence[float]) -> None:
         self._clock = clock
@@ -122,7 +122,7 @@ class World:
         return found
 
     async def run(self, seconds: float) -> None:
-        """Look at each moment at which the engine asks to, or an attempt ends."""
+        """Tick at each moment that the engine asks for, or when an attempt ends."""
         end = self.clock.monotonic() + seconds
         while True:
             moments = [await self.settle(), self.sender.next_end]
@@ -170,7 +170,7 @@ def rated(rate: float, burst: int) -> tuple[EngineConfig, list[Task]]:
 async def test_rate_and_burst_are_never_exceeded(
     rate: float, burst: int, durations: list[float], steps: list[float]
 ) -> None:
-    """At most rate times time plus burst, whenever somebody looks."""
+    """At most rate times time plus burst, at every moment."""
     config, tasks = rated(rate, burst)
     async with world(config, durations, [], tasks) as given_world:
         for step in cycle(steps):
@@ -310,7 +310,7 @@ def test_every_queue_and_lane_with_due_tasks_gets_its_turn(
 ) -> None:
     """Attempts of one second: a queue has a turn within (queues / room) seconds, rounded up.
 
-    So one of its lanes has, within that times their number: again and again, however many
+    So one of its lanes has, within that times their number: repeatedly, however many
     tasks the others have.
     """
     clock = FakeClock()

@@ -10,7 +10,7 @@ REFUSED = "cannot connect: Connection refused"
 
 
 def held_at(now: float, *, hold_for: float = 3600.0) -> Origins:
-    """Return origins of which one refused."""
+    """Return origins after one of them refused a connection."""
     origins = Origins(hold_for=hold_for)
     origins.refused(APP, REFUSED, now)
     return origins

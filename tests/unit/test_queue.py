@@ -188,7 +188,7 @@ def test_no_span_has_more_than_rate_times_time_plus_burst(
 
 @given(rates, bursts, starts, st.integers(1, 50))
 def test_token_is_there_after_the_wait(rate: float, burst: int, start: float, count: int) -> None:
-    """Else a loop that sleeps for the wait would turn on the spot."""
+    """Otherwise, a loop that sleeps for the wait would spin."""
     bucket = TokenBucket.full(rate, burst, start).taken(burst + count)
 
     waited = bucket.refilled(start + bucket.wait)

@@ -18,7 +18,7 @@ ORIGINAL = RetryPolicy(max_attempts=7)
 
 
 def queues_with(paused: bool = False, **overrides: object) -> Queues:
-    """Return queues of which ``mail`` has something set."""
+    """Return queues; ``mail`` has settings."""
     queues = Queues(DEFAULTS, original_retry=ORIGINAL)
     queue = make_queue("mail", paused=paused, **overrides)
     queues.update({"default": make_queue(), "mail": queue})

@@ -1,4 +1,4 @@
-"""What is wrong with a value is said in words that tell what is allowed."""
+"""Errors in values are explained with the allowed values."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "poussetaches"
 
 SECRET = re.compile(r"token|secret|password|signature|auth_key|credential", re.IGNORECASE)
-# What is compared by the letter, and why that tells nobody anything.
+# Comparisons that are not constant-time, and why that reveals nothing.
 ALLOWED = {
     "values['read_token'] == values['api_token']",  # our own settings, when the server starts
     # Names of settings and headers, and the marks of handlers: no secrets themselves.

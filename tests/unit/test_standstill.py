@@ -20,7 +20,7 @@ HOUR = 3600
 
 
 async def pass_time(clock: FakeClock, seconds: int) -> None:
-    """Let time pass in a process that runs."""
+    """Advance the time in a running process."""
     for _ in range(seconds // 5):
         clock.advance(5)
         await let_run()

@@ -309,7 +309,7 @@ def test_every_url_has_a_path(url: str, path: str) -> None:
         pytest.param("HTTPS://:secret@app", "HTTPS://***@app", id="password alone"),
         pytest.param("http://u:sec@ret@app/", "http://***@app/", id="password with an @"),
         pytest.param("http://u:sec[ret@app/", "http://***@app/", id="password with a bracket"),
-        # Which part is the password of what is no URL, nobody can say.
+        # In an invalid URL, the password cannot be identified.
         pytest.param("http://u:sec/ret@app/", "http://***@app/", id="password with a slash"),
         pytest.param("http://u:sec#ret@a,pp/", "http://***@a,pp/", id="host that is none"),
         pytest.param("ftp://u:secret@app/", "ftp://***@app/", id="another scheme"),

@@ -58,7 +58,7 @@ def expiring(seconds: float) -> Task:
         pytest.param(
             make_task(expected=(410,)), make_outcome(410), DEAD_ON, DONE, id="though dead_on"
         ),
-        # 2. Refused for good.
+        # 2. Refused permanently.
         pytest.param(TASK, make_outcome(500, refused=True), POLICY, REFUSED, id="said no"),
         pytest.param(TASK, make_outcome(410), DEAD_ON, REFUSED, id="dead_on status"),
         pytest.param(TASK, make_outcome(302), DEAD_ON, REFUSED, id="dead_on class"),
@@ -70,7 +70,7 @@ def expiring(seconds: float) -> Task:
         pytest.param(TASK, make_outcome(404), POLICY, RETRY, id="404"),
         pytest.param(TASK, make_outcome(), POLICY, RETRY, id="no answer"),
         pytest.param(TASK, make_outcome(cause=Cause.NOT_CONNECTED), POLICY, RETRY, id="not sent"),
-        # A body that broke off fails whatever its status, and proves no refusal.
+        # A truncated body fails with any status, and proves no refusal.
         pytest.param(TASK, make_outcome(200, error="cut"), POLICY, RETRY, id="broken 200"),
         pytest.param(TASK, make_outcome(410, error="cut"), DEAD_ON, RETRY, id="broken dead_on"),
         pytest.param(

@@ -1,4 +1,4 @@
-"""Declaring queues and schedules: what the server is told, and how often."""
+"""Declarations of queues and schedules: their content and their number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.application import RecordingPusher, make_tasks
 
 
 class RecordingServer:
-    """Writes down what is declared; refuses what it is told to, by its name or its owner's."""
+    """Records declarations; refuses configured names and owners."""
 
     def __init__(self, refusals: Mapping[str, Exception] | None = None) -> None:
         self.queues: dict[str, dict[str, object]] = {}
@@ -421,7 +421,7 @@ def test_status_of_the_background_follows_its_declaration() -> None:
 
 
 def started(background: Background) -> bool:
-    """Tell whether it began anew, and wait for its end."""
+    """Return whether a new declaration began, and wait for its end."""
     thread = background.start()
     if thread is not None:
         thread.join()

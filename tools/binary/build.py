@@ -11,10 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "binary"
 ENTRY = Path(__file__).with_name("entry.py")
-# Many modules are imported by name, or only when they are needed. Those for applications are not.
+# Many modules are imported by name or on demand. Modules for applications are not imported.
 LAYERS = ("api", "cli", "client", "core", "engine", "logs", "server", "settings", "store")
-# What libraries could use and the program has turned off: typer's pydantic, rich's colours for
-# code. And parts of Python itself.
+# Optional dependencies of libraries that the program does not use: typer's pydantic, rich's
+# syntax highlighting, and parts of Python.
 EXCLUDED = (
     "tzdata",  # is added as one file
     *("pydantic", "pydantic_core", "pygments", "markdown_it"),

@@ -1,6 +1,6 @@
 """The first module of the executable: keeps loader and program together, then runs the program.
 
-The loader is the process that others know: it passes on signals, and ends with the status of the
+The loader is the visible process: it passes on signals, and ends with the status of the
 program. docs/decisions/0042-distribution.md says why there are two processes.
 """
 
@@ -20,7 +20,7 @@ from poussetaches.relaunch import LAUNCH, restore_environment
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 UNPACKED = "_MEI*"  # the loader's temporary folders
-OURS = "poussetaches/store/sql"  # in them, if they are of this program
+OURS = "poussetaches/store/sql"  # in each of this program's folders
 ZONES = "tzdata.zip"  # the package tzdata; zoneinfo prefers the machine's own time zones
 UNPACKING = 60.0  # seconds; the lock is taken once the files are unpacked
 
@@ -45,9 +45,9 @@ def main() -> int:
 
 
 def end_with_loader() -> None:
-    """Have the system kill this process when the loader is killed.
+    """Ask the kernel to kill this process when the loader is killed.
 
-    The server would go on, unknown to those who killed it, and its data folder stay locked.
+    Otherwise, the server would survive `kill -9` of the loader and keep its data folder locked.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     with contextlib.suppress(OSError):  # no /proc
@@ -56,7 +56,7 @@ def end_with_loader() -> None:
 
 
 def leave_process_group() -> None:
-    """Get Ctrl-C once: a terminal sends it to the group, and the loader passes it on."""
+    """Receive Ctrl-C once: a terminal sends it to the group, and the loader passes it on."""
     os.setpgid(0, 0)
 
 
@@ -71,7 +71,7 @@ def hold(unpacked: Path) -> None:
 
 
 def remove_leftovers(unpacked: Path) -> None:
-    """Remove what loaders that were killed left behind: 32 MB each."""
+    """Remove the folders of killed loaders, 32 MB each."""
     for other in unpacked.parent.glob(UNPACKED):
         with contextlib.suppress(OSError):
             status = other.stat(follow_symlinks=False)

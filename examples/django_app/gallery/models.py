@@ -1,4 +1,4 @@
-"""What the gallery remembers."""
+"""The gallery's tables."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from django.db import models
 
 
 class Member(models.Model):
-    """Who signed up."""
+    """A person who signed up."""
 
     email: models.EmailField[str, str] = models.EmailField(unique=True)
     was_welcomed: models.BooleanField[bool, bool] = models.BooleanField(default=False)
 
 
 class Picture(models.Model):
-    """A picture that was sent in."""
+    """An uploaded picture."""
 
     original: models.BinaryField[bytes, bytes] = models.BinaryField()
     thumbnail: models.BinaryField[bytes, bytes] = models.BinaryField(default=b"")
 
 
 class Print(models.Model):
-    """A print that the printer's API was asked for, and in which second."""
+    """An order at the printer's API, and the second in which it was placed."""
 
     picture: models.OneToOneField[Picture, Picture] = models.OneToOneField(
         Picture, on_delete=models.CASCADE

@@ -1,4 +1,4 @@
-"""What is done in the background. Each task may run twice, so each looks what is done already."""
+"""Background tasks. Each may run twice, so each checks whether its work is done already."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poussetaches.django import GiveUp, RetryLater, Tasks
 from .models import Member, Picture, Print
 
 THUMBNAIL_SIZE = (128, 128)  # pixels, at most
-PRINTER_CALLS = 2  # that the printer's API takes within a second of the clock
+PRINTER_CALLS = 2  # that the printer's API accepts in each second of the clock
 
 tasks = Tasks()
 tasks.queue("images", concurrency=1)  # a thumbnail takes a processor

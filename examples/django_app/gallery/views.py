@@ -1,4 +1,4 @@
-"""The pages of the website. None of them waits for what it can push."""
+"""The pages of the website. Slow work is pushed, so no page waits for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poussetaches.django import push_on_commit
 from .models import Member, Picture
 from .tasks import make_thumbnail, order_print, send_welcome
 
-# A browser's forms would keep their CSRF tokens; these are for curl.
+# No CSRF tokens, because these views are for curl; forms for browsers need them.
 
 
 @csrf_exempt
@@ -21,7 +21,7 @@ from .tasks import make_thumbnail, order_print, send_welcome
 def sign_up(request: HttpRequest) -> JsonResponse:
     with transaction.atomic():
         member, _ = Member.objects.get_or_create(email=request.POST["email"])
-        # Whoever signs up twice gets one mail: with the same key, both pushes are one task.
+        # Signing up twice sends one mail: with the same key, both pushes are one task.
         welcome = send_welcome.options(key=f"welcome-{member.pk}")
         push_on_commit(welcome)(member.pk)
     return JsonResponse({"member": member.pk}, status=202)

@@ -1,4 +1,4 @@
-"""Somebody else's API: in its place a file, which takes two calls a second like the real one."""
+"""A third party's API, replaced by a file that accepts two calls a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mails, written to a file in place of being sent."""
+"""Mails, written to a file instead of being sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def send(address: str, text: str) -> None:
 
 
 def has_mail(address: str, text: str) -> bool:
-    """Tell whether this was sent already."""
+    """Return whether this was sent already."""
     return {"to": address, "text": text} in _mails()
 
 

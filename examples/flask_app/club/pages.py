@@ -1,4 +1,4 @@
-"""The pages of the website. None of them waits for what it can push."""
+"""The pages of the website. Slow work is pushed, so no page waits for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sign_up() -> Response:
     address = request.form.get("address", "").strip().lower()
     if "@" not in address or len(address) > LONGEST_ADDRESS:
         abort(400, "this is not a mail address")
-    # Whoever sends the form twice gets one mail: with the same key, both pushes are one task.
+    # Sending the form twice sends one mail: with the same key, both pushes are one task.
     welcome = send_welcome.options(key=f"welcome-{address}").push(address)
     subscribe.options(key=f"subscribe-{address}").push(address)
     return redirect(url_for("pages.show_progress", task_id=welcome.id), 303)
@@ -67,7 +67,7 @@ def show_progress(task_id: str) -> str:
 
 @pages.get("/admin")
 def show_admin() -> str:
-    # In production this page needs a login: it shows what is in the tasks.
+    # In production, this page needs a login: it shows the contents of tasks.
     found = tasks.client().list(page_size=SHOWN_TASKS)
     recent = [task for _, task in zip(range(SHOWN_TASKS), found, strict=False)]
     return render_template("admin.html", queues=tasks.client().queues(), tasks=recent)

@@ -1,4 +1,4 @@
-"""What is done in the background. Each task may run twice, so each looks what is done already."""
+"""Background tasks. Each may run twice, so each checks whether its work is done already."""
 
 from __future__ import annotations
 

@@ -460,7 +460,7 @@ class ProjectTests(SimpleTestCase):
         self.assertIn("told.report", names)
 
     def test_command_says_what_is_wrong(self) -> None:
-        # Nobody listens at port 9.
+        # No process listens on port 9.
         lost = Tasks(name="lost", url="http://127.0.0.1:9")
         lost.queue("mail", rate="2/s")
         registry.insert(0, registry.pop())

@@ -13,7 +13,7 @@ def number() -> models.BigAutoField[int, int]:
 
 
 class Migration(migrations.Migration):
-    """Makes them."""
+    """Creates the tables."""
 
     initial = True
     dependencies: ClassVar[list[tuple[str, str]]] = []

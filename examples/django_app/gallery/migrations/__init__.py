@@ -1,1 +1,1 @@
-"""How the database came to be what it is."""
+"""Migrations of the database."""

@@ -1,4 +1,4 @@
-"""Does looking for due work cost the same with a million delayed tasks and a dead host?"""
+"""Does finding due tasks cost the same with a million delayed tasks and a dead host?"""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ TIMES = scaled(500, quick=100)
 
 
 class NoSender:
-    """Sends nothing: looking is all that is measured."""
+    """Sends nothing: only finding due tasks is measured."""
 
     async def send(self, request: Request) -> Outcome:
-        """Never be asked."""
+        """Raise: no attempt is made."""
         raise AssertionError(request.url)
 
     async def probe(self, origin: str) -> Outcome | None:
-        """Tell that nobody is there."""
+        """Return that the origin is unreachable."""
         return Outcome(error="away", cause=Cause.NOT_CONNECTED)
 
     async def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there are no connections."""
 
 
 async def fill(store: Store) -> None:
-    """Add delayed tasks of the highest priority, and due ones of an origin that is away."""
+    """Add delayed tasks of the highest priority, and due tasks of an unreachable origin."""
     random = Random(1)
     for _ in range(0, DELAYED, BATCH):
         delayed = [make_task(random, priority=100) for _ in range(BATCH)]
@@ -51,8 +51,8 @@ async def fill(store: Store) -> None:
         await store.push([Push(task=task) for task in held], now=due)
 
 
-async def look(engine: Engine, store: Store) -> None:
-    """Find the one task that may start, and put it back."""
+async def search(engine: Engine, store: Store) -> None:
+    """Lease the only task that may start, and put it back."""
     wanted = engine.lanes.startable(64)
     engine.lanes.begin_lookup(wanted)
     leased = await store.lease_due(wanted, now=now())
@@ -62,8 +62,8 @@ async def look(engine: Engine, store: Store) -> None:
     await store.give_back(leased.leases[0], now=now())
 
 
-async def looks(store: Store) -> list[float]:
-    """Return how long looks take, with one due task that nothing holds."""
+async def search_times(store: Store) -> list[float]:
+    """Return the times of finding the only due task that no limit delays."""
     engine = Engine(
         store=store,
         sender=NoSender(),
@@ -73,7 +73,7 @@ async def looks(store: Store) -> list[float]:
     )
     engine.origins.refused(HELD_ORIGIN, "away", 0.0)
     await engine.load()
-    return await timed(lambda: look(engine, store), times=TIMES)
+    return await timed(lambda: search(engine, store), times=TIMES)
 
 
 async def answer() -> Answer:
@@ -87,7 +87,7 @@ async def answer() -> Answer:
                 due = now()
                 task = make_task(Random(3), run_at=due, due_at=due)
                 await store.add(task)
-                times = await looks(store)
+                times = await search_times(store)
                 rows.append([name, middle(times), high(times)])
     rows.append(["ratio", f"{float(rows[1][1]) / float(rows[0][1]):.2f}", ""])
     note = "In front of it are delayed tasks of the highest priority, and those of a dead host."
@@ -95,7 +95,7 @@ async def answer() -> Answer:
         "Looking for one due task, in the store", ["in front of it", "median, ms", "p95, ms"],
         rows, note,
     )  # fmt: skip
-    return Answer(question="looking", tables=[table])
+    return Answer(question="due_search", tables=[table])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What must have happened in any thousand histories: else they prove less than they seem to."""
+"""The events that must occur in a thousand histories. Without them, a run proves too little."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from poussetaches.store.base import Change
 from poussetaches.store.sqlite.transaction import Fate, Step
 from tests.fakes import NO_DESCRIPTORS, NO_PORTS
 from tests.simulation.disk import Fault
-from tests.simulation.network import Mood
+from tests.simulation.network import Behaviour
 from tests.simulation.poison import STEPS
 from tests.simulation.world import JUMPS
 
-FEWEST_HISTORIES = 1000
+MIN_HISTORIES = 1000
 
 MUST_HAPPEN = (
     *(f"jump of {sign * seconds} s" for seconds in JUMPS for sign in (-1, 1)),
     *Fault,
-    *(f"answer of a receiver that is {mood}" for mood in Mood),
+    *(f"answer of a receiver that is {behaviour}" for behaviour in Behaviour),
     *(f"task {change}" for change in Change),
-    *("crash between two steps", "stop", "start in vain", "commit on a full disk"),
+    *("crash between two steps", "stop", "failed start", "commit on a full disk"),
     *("commit on a broken disk", "attempt cut off by a crash", "attempt cut off by a stop"),
-    *("attempt charged unsent", "probe", "canary that left", "task pruned", "purge", "pause"),
+    *("attempt charged unsent", "probe", "canary that was sent", "task pruned", "purge", "pause"),
     *(f"shortage: {outcome.error}" for outcome in (NO_DESCRIPTORS, NO_PORTS)),
-    *("log: out of resources, attempts are put back", "want of descriptors"),
-    *("push that came to an earlier task", "DELETE /cron"),
+    *("log: out of resources, attempts are put back", "shortage"),
+    *("push that found an earlier task", "DELETE /cron"),
     "push of unknown outcome that was stored",
     *("answer 201", "answer 409", "answer 503", "answer 507"),
     *("log: origin held", "log: origin released", "log: schedule fired", "log: occurrence missed"),
@@ -36,10 +36,10 @@ MUST_HAPPEN = (
     *("log: schedule starts anew, it was of a time still to come", "log: clock was set ahead"),
     *("log: clock was set back", "log: tasks due again after the clock was set back"),
     *("log: clock is confirmed", "log: process was suspended"),
-    *("wrong time", "restart of the machine", "sleep of the machine", "rated attempt"),
+    *("wrong time for a while", "restart of the machine", "suspended machine", "rated attempt"),
 )
 
 
-def never_seen(seen: Mapping[str, int]) -> list[str]:
-    """Return what should have happened, and never did."""
+def missing_events(seen: Mapping[str, int]) -> list[str]:
+    """Return the expected events that did not occur."""
     return [name for name in MUST_HAPPEN if not seen.get(name)]
