@@ -57,7 +57,7 @@ class Engine:
         self._bell = Bell()
         self.defects = Defects()
         self._schedule_bell = Bell()
-        probe_bell = Bell()
+        self._probe_bell = Bell()
         self.queues = Queues(
             config.queue, original_retry=config.original_retry, allowed=config.allowed
         )
@@ -76,41 +76,9 @@ class Engine:
             max_in_flight=config.max_in_flight,
         )
         guarded = GuardedObserver(observer or NullObserver(), self.defects)
-        attempts = AttemptRunner(
-            sender=sender,
-            observer=guarded,
-            queues=self.queues,
-            lanes=self.lanes,
-            origins=self.origins,
-            shortage=self._shortage,
-            clock=clock,
-            running=self._running,
-            random=random,
-            bell=self._bell,
-            probe_bell=probe_bell,
-            config=config,
-            defects=self.defects,
-        )
-        self.dispatcher = Dispatcher(
-            store=store,
-            attempts=attempts,
-            recorder=Recorder(store=store, clock=clock, defects=self.defects),
-            observer=guarded,
-            lanes=self.lanes,
-            limits=self.limits,
-            bucket_storage=self._bucket_storage,
-            clock=clock,
-            clock_watch=self._clock_watch,
-        )
-        self.prober = Prober(
-            origins=self.origins,
-            sender=sender,
-            shortage=self._shortage,
-            clock=clock,
-            bell=probe_bell,
-            dispatch_bell=self._bell,
-            defects=self.defects,
-        )
+        attempts = self._new_attempts(config, guarded, random=random)
+        self.dispatcher = self._new_dispatcher(attempts, guarded)
+        self.prober = self._new_prober()
         self.scheduler = Scheduler(store=store, clock=clock, random=random, defects=self.defects)
         self.maintenance = Maintenance(
             store=store,
@@ -122,14 +90,57 @@ class Engine:
         self._explainer = Explainer(
             server=self.limits, lanes=self.lanes, queues=self.queues, clock=clock
         )
+        self._watchdog = Watchdog(clock)
         self.loops = (
             self._loop("dispatcher", self._dispatch, bell=self._bell),
-            self._loop("prober", self._probe, bell=probe_bell),
+            self._loop("prober", self._probe, bell=self._probe_bell),
             self._loop("scheduler", self.scheduler.tick, bell=self._schedule_bell),
         )
-        self._watchdog = Watchdog(clock)
         # Loops that no task waits for.
         self.chores = (self._loop("maintenance", self.maintenance.tick, bell=Bell()),)
+
+    def _new_attempts(
+        self, config: EngineConfig, observer: Observer, *, random: Random
+    ) -> AttemptRunner:
+        return AttemptRunner(
+            sender=self._sender,
+            observer=observer,
+            queues=self.queues,
+            lanes=self.lanes,
+            origins=self.origins,
+            shortage=self._shortage,
+            clock=self._clock,
+            running=self._running,
+            random=random,
+            bell=self._bell,
+            probe_bell=self._probe_bell,
+            config=config,
+            defects=self.defects,
+        )
+
+    def _new_prober(self) -> Prober:
+        return Prober(
+            origins=self.origins,
+            sender=self._sender,
+            shortage=self._shortage,
+            clock=self._clock,
+            bell=self._probe_bell,
+            dispatch_bell=self._bell,
+            defects=self.defects,
+        )
+
+    def _new_dispatcher(self, attempts: AttemptRunner, observer: Observer) -> Dispatcher:
+        return Dispatcher(
+            store=self._store,
+            attempts=attempts,
+            recorder=Recorder(store=self._store, clock=self._clock, defects=self.defects),
+            observer=observer,
+            lanes=self.lanes,
+            limits=self.limits,
+            bucket_storage=self._bucket_storage,
+            clock=self._clock,
+            clock_watch=self._clock_watch,
+        )
 
     async def load(self) -> None:
         """Read the state of the store, and listen to its commits from then on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
 
@@ -14,6 +15,7 @@ from poussetaches.api.event_hub import EventHub
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.task_wait import TaskWaiters
 from poussetaches.api.test_mode_routes import TestMode
+from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.engine.alerts import Alerts
 from poussetaches.engine.clock import Bell, Clock, SystemClock
 from poussetaches.engine.engine import Engine
@@ -29,6 +31,7 @@ from poussetaches.server.descriptors import Descriptors
 from poussetaches.server.endpoints import DIALECTS, Services, endpoints_of
 from poussetaches.server.trust_store import report_trust
 from poussetaches.settings import Settings
+from poussetaches.settings.table import Delivery
 from poussetaches.store.base import Store
 
 
@@ -70,18 +73,9 @@ class Parts:
         if sender is None:
             sender = new_sender()
             report_trust(sender)
-        limited = sender
-        if not config.allowed.is_everywhere:
-            limited = LimitedSender(
-                sender,
-                allowed=config.allowed,
-                pinned=lambda pin: new_sender(pin=pin),
-                resolver=resolver,
-                connect_timeout=settings.delivery.connect_timeout,
-            )
         self.engine = Engine(
             store=store,
-            sender=limited,
+            sender=_limited(sender, new_sender, config.allowed, resolver, settings.delivery),
             clock=clock,
             random=random,
             config=config,
@@ -95,7 +89,6 @@ class Parts:
         self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock, defects=defects)]
         # Not limited by allow_target: the operator sets the URL of alerts.
         self._alerts = self._alerting(settings, clock=clock, sender=sender)
-        request_limits = RequestLimits(descriptors.connections)
         services = Services(
             store=store,
             engine=self.engine,
@@ -103,20 +96,11 @@ class Parts:
             bulk=self._bulk,
             waiters=self._waiters,
             hub=self._hub,
-            request_limits=request_limits,
+            request_limits=RequestLimits(descriptors.connections),
             now=clock.now,
             random=random,
         )
-        endpoints = endpoints_of(services, settings, test_mode=test_mode)
-        hosts = (*settings.security.allow_host, settings.listener.host.lower())
-        self.app: ASGIApp = build_app(
-            endpoints,
-            dialects=DIALECTS,
-            tokens=_tokens(settings),
-            request_limits=request_limits,
-            hosts=hosts,
-            count_failure=self.engine.defects.count_logged,
-        )
+        self.app = _app(services, settings, test_mode=test_mode)
 
     @property
     def queues(self) -> Queues:
@@ -189,6 +173,36 @@ class Parts:
             Loop("alerts", alerts.tick, bell=bell, clock=clock, defects=self.engine.defects)
         )
         return alerts
+
+
+def _limited(
+    sender: Sender,
+    new_sender: Callable[..., Sender],
+    allowed: AllowedTargets,
+    resolver: Resolver,
+    delivery: Delivery,
+) -> Sender:
+    """Return a sender for allowed targets only; it is the same one if all are allowed."""
+    if allowed.is_everywhere:
+        return sender
+    return LimitedSender(
+        sender,
+        allowed=allowed,
+        pinned=lambda pin: new_sender(pin=pin),
+        resolver=resolver,
+        connect_timeout=delivery.connect_timeout,
+    )
+
+
+def _app(services: Services, settings: Settings, *, test_mode: TestMode | None) -> ASGIApp:
+    return build_app(
+        endpoints_of(services, settings, test_mode=test_mode),
+        dialects=DIALECTS,
+        tokens=_tokens(settings),
+        request_limits=services.request_limits,
+        hosts=(*settings.security.allow_host, settings.listener.host.lower()),
+        count_failure=services.engine.defects.count_logged,
+    )
 
 
 def _tokens(settings: Settings) -> Tokens | None:
