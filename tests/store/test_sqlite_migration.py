@@ -66,19 +66,25 @@ INSERT INTO schedules VALUES (
 def path(tmp_path: Path) -> Path:
     """Return a database as version 1.0.0 left it."""
     path = tmp_path / "tasks.db"
-    migrations = resources.files("poussetaches.store").joinpath("sql", "migrations", "sqlite")
+    create(path, "0001_initial.sql", rows=ROWS)
+    return path
+
+
+def create(path: Path, *migrations: str, rows: str) -> None:
+    """Create a database by the first migrations."""
+    folder = resources.files("poussetaches.store").joinpath("sql", "migrations", "sqlite")
+    scripts = "".join(folder.joinpath(name).read_text() for name in migrations)
     with closing(raw(path)) as database:
         database.executescript(
             f"""
             PRAGMA auto_vacuum = INCREMENTAL;
             PRAGMA journal_mode = WAL;
-            {migrations.joinpath("0001_initial.sql").read_text()}
+            {scripts}
             PRAGMA application_id = 0x706F7573;
-            PRAGMA user_version = 1;
-            {ROWS}
+            PRAGMA user_version = {len(migrations)};
+            {rows}
             """
         )
-    return path
 
 
 def dump_of(path: Path) -> list[object]:
@@ -243,3 +249,18 @@ async def test_database_without_tasks_is_upgraded(path: Path) -> None:
         await store.add(Task(id="new", url=URL, created_at=NOW, run_at=NOW, due_at=NOW))
 
         assert await found_by(store, TaskFilter()) == ["new"]
+
+
+async def test_database_of_format_2_is_upgraded(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    queue = """INSERT INTO queues (name, settings) VALUES ('mail', '{"concurrency":3}');"""
+    create(path, "0001_initial.sql", "0002_v1.sql", rows=queue)
+
+    async with opened(path) as store:
+        found = await store.queues()
+        await store.add(Task(id="new", url=URL, created_at=NOW, run_at=NOW, due_at=NOW))
+        await end(store, await lease_one(store), Complete())
+
+        assert found["mail"].overrides.concurrency == 3
+        assert found["mail"].declared is None
+        assert await counts_of(store) == {"default": QueueCounts(succeeded=1)}

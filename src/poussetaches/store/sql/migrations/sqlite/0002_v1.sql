@@ -1,10 +1,8 @@
 -- Queues with settings, lanes that no pause stops, keys, labels, failure groups, statistics.
 -- Tasks are written anew, so that body stays the last column. The failure groups of those that
--- are there already are filled in afterwards: see sqlite/upgrade.py.
+-- are there already are filled in afterwards: see sqlite/migration_steps.py.
 
 ALTER TABLE queues ADD COLUMN settings TEXT;
--- The last declaration by code, in the format of settings.
-ALTER TABLE queues ADD COLUMN declared TEXT;
 ALTER TABLE queues ADD COLUMN configured INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE queues ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
 INSERT INTO queues (name) VALUES ('default') ON CONFLICT (name) DO NOTHING;
@@ -99,10 +97,6 @@ CREATE INDEX tasks_failures ON tasks (state, failure_group, seq, failed_at)
 CREATE INDEX tasks_failing ON tasks (queue)
     WHERE state = 'waiting' AND failure_group IS NOT NULL;
 
--- The last report of the handler, as JSON.
-ALTER TABLE attempts ADD COLUMN progress TEXT;
-ALTER TABLE attempts ADD COLUMN cause TEXT;
-
 CREATE TABLE labels (
     name TEXT NOT NULL,
     value TEXT NOT NULL,
@@ -136,8 +130,6 @@ ALTER TABLE schedules ADD COLUMN misfire TEXT NOT NULL DEFAULT 'once';
 ALTER TABLE schedules ADD COLUMN misfire_grace REAL;
 ALTER TABLE schedules ADD COLUMN overlap TEXT NOT NULL DEFAULT 'skip';
 ALTER TABLE schedules ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
--- The last declaration by code, as JSON.
-ALTER TABLE schedules ADD COLUMN declared TEXT;
 DROP INDEX schedules_due;
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE paused = 0;
 
