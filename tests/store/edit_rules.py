@@ -308,7 +308,7 @@ class EditRules:
         again = await edit_all(store, numbers, REFUSED, filter=mail)
 
         assert edited == (2, {"gone": 1, "changed": 1, "dead": 1})
-        reason = "labels: would be 17; at most 16 are allowed"
+        reason = "labels: there would be 17; at most 16 are allowed"
         assert again == (0, {"gone": 1, "changed": 1, reason: 3})
         await assert_counts_are_true(store, ["waits", "moved", "runs", "dead"])
 

@@ -114,7 +114,9 @@ BROKEN = [
     pytest.param(
         lambda lines: [*lines[:8], lines[8][:20]], "line 9 is truncated", id="cut within"
     ),
-    pytest.param(lambda lines: [*lines[:8], *lines[9:]], "the end counts", id="line is missing"),
+    pytest.param(
+        lambda lines: [*lines[:8], *lines[9:]], "the end line counts", id="line is missing"
+    ),
     pytest.param(lambda lines: [*lines[:9], *lines[8:]], "line 10: the id", id="line twice"),
     pytest.param(
         lambda lines: [*lines, lines[8]], "data after the end line", id="more after the end"

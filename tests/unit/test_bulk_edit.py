@@ -121,7 +121,7 @@ async def test_what_is_refused_is_counted_by_reason_over_all_slices(
 
     done = await bulk.apply(ALL, Requeue(at=NOW, changes=changes))
 
-    reason = "labels: would be 17; at most 16 are allowed"
+    reason = "labels: there would be 17; at most 16 are allowed"
     assert done == BulkResult(0, {"waiting": 3, reason: 2})
 
 

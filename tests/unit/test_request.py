@@ -113,7 +113,7 @@ def test_path_is_put_behind_the_base_url_of_its_queue_or_else_the_servers() -> N
 
 
 def test_path_that_leads_nowhere_is_refused_with_what_to_do() -> None:
-    with pytest.raises(InvalidTask, match="'default' has no base_url"):
+    with pytest.raises(InvalidTask, match="no base URL; set base_url of the queue 'default'"):
         request_of(url="/run")
 
 

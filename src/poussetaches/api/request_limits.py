@@ -37,8 +37,8 @@ class RequestLimits:
         if self._parked_count >= self._most_parked:
             raise unavailable(
                 "busy",
-                f"{self._most_parked} requests are already waiting for tasks or events, the "
-                "maximum; retry later, or without wait",
+                f"{self._most_parked} requests are already waiting for tasks or events, which "
+                "is the maximum; retry later, or leave out the parameter wait",
             )
         slot = scope.get(SLOT)
         if slot is not None:

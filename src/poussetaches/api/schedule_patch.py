@@ -33,8 +33,8 @@ def successor(stored: Schedule, new: Schedule) -> Schedule:
     """
     if stored.owner == ORIGINAL:
         raise OwnedByAnother(
-            f"{stored.name!r} was pushed by the original's route, and its name is derived from "
-            "its definition; delete it and push a new one"
+            f"{stored.name!r} was created by POST /, and its name is derived from its definition; "
+            "delete it and create a new one"
         )
     headers = unmasked(new.task.headers, stored.task.headers)
     task = msgspec.structs.replace(new.task, headers=headers)

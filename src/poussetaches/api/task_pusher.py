@@ -12,10 +12,8 @@ from starlette.requests import Request
 from poussetaches.api.engine_view import EngineView
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import NO_TRACE, TaskBuilder, TaskLimits
-from poussetaches.core.task_fields import TaskFields
+from poussetaches.core.task_fields import DEFAULT_KEY_TTL, TaskFields
 from poussetaches.store.base import Push, Pushed, Store
-
-DEFAULT_KEY_TTL = 86_400.0  # seconds
 
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]*)?")

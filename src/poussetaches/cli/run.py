@@ -124,8 +124,8 @@ def with_program(command: Sequence[str], environ: Mapping[str, str]) -> list[str
     found = find_program(name, environ, os.F_OK)
     if found is not None:
         raise CommandNotExecutable(
-            f"no permission to execute {found!r}; make it executable (chmod +x), or put its"
-            " interpreter in front of it"
+            f"no permission to execute {found!r}; make it executable (chmod +x), or"
+            " start it with its interpreter, such as `python app.py`"
         )
     try:
         is_folder = "/" in name and Path(name).is_dir()

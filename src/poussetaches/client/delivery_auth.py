@@ -105,7 +105,7 @@ def admit(
         asked = keys()
     except SettingsError as exc:
         log.error("delivery refused: %s", exc)
-        line = "the application's settings are wrong"
+        line = "the application's POUSSETACHES_ settings are invalid"
         return Intake(head, refusal=_unavailable(line, RefusalCode.INVALID_SETTINGS))
     if not asked.auth_key and not asked.signing_secrets:
         log.error(

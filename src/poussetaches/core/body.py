@@ -17,4 +17,4 @@ def check_body(body: bytes, kind: BodyKind, *, max_body: int) -> None:
     if len(body) > max_body:
         raise BodyTooLarge(kind.value, f"longer than {max_body} bytes (setting max_body)")
     if kind is BodyKind.JSON and is_too_deep(body):
-        raise InvalidTask("json", f"is nested more than {MAX_DEPTH} deep")
+        raise InvalidTask("json", f"is nested more than {MAX_DEPTH} levels deep")

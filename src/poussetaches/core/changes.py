@@ -102,7 +102,9 @@ def _check_path(target: PathTarget, queue: str) -> None:
 def _merged_labels(labels: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
     merged = {name: value for name, value in {**labels, **changes}.items() if value is not None}
     if len(merged) > MAX_LABELS:
-        raise InvalidTask("labels", f"would be {len(merged)}; at most {MAX_LABELS} are allowed")
+        raise InvalidTask(
+            "labels", f"there would be {len(merged)}; at most {MAX_LABELS} are allowed"
+        )
     return merged
 
 

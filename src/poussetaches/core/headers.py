@@ -33,7 +33,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
     if size > MAX_HEADER_BYTES:
         raise InvalidTask("headers", f"are longer than {MAX_HEADER_BYTES} bytes together")
     if len({name.lower() for name in headers}) < len(headers):
-        raise InvalidTask("headers", "contain a header twice, in different case")
+        raise InvalidTask("headers", "contain the same header twice; names are case-insensitive")
 
 
 def merged_headers(
@@ -55,7 +55,9 @@ def merged_headers(
         elif value != MASKED or known not in headers:
             merged[known] = value
     if len(merged) > MAX_HEADERS:
-        raise InvalidTask("headers", f"would be {len(merged)}; at most {MAX_HEADERS} are allowed")
+        raise InvalidTask(
+            "headers", f"there would be {len(merged)}; at most {MAX_HEADERS} are allowed"
+        )
     check_headers(merged)
     return merged
 

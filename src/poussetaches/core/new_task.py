@@ -272,7 +272,9 @@ def body_of(fields: TaskFields, *, max_body: int) -> tuple[bytes, BodyKind | Non
 
 def _check_only_body(kind: BodyKind, *, other: BodyKind | None) -> None:
     if other is not None:
-        raise InvalidTask(kind.value, f"give one body; {other.value} is another")
+        raise InvalidTask(
+            kind.value, f"a task has only one body, and {other.value} is also given; remove one"
+        )
 
 
 def _decoded(text: str) -> bytes:

@@ -25,6 +25,9 @@ from poussetaches.core.setting_origin import Origin
 from poussetaches.core.target import MAX_URL
 from poussetaches.core.task import Reason, TaskState
 
+DEFAULT_KEY_TTL = (
+    86_400.0  # seconds from the push; tasks that are pruned keep their key until then
+)
 LONGEST_KEY_TTL = 2_592_000  # seconds: 30 days
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"]

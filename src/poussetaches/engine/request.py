@@ -63,8 +63,8 @@ def build_request(
     if url is None:
         raise InvalidTask(
             "url",
-            f"it is a path, and queue {task.queue!r} has no base_url to put it behind; set one on "
-            "the queue, or POUSSETACHES_BASE_URL",
+            f"is a path, but there is no base URL; set base_url of the queue {task.queue!r}, or "
+            "POUSSETACHES_BASE_URL of the server",
         )
     parse_target(url)  # a base URL and a path can be too long together
     number = task.attempt_count + 1

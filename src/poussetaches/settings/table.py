@@ -156,7 +156,7 @@ class Delivery(Group):
 
     start_paused: bool = setting(Boolean(), False, "Start paused; POST /resume resumes.")
     drain_timeout: float = setting(
-        Number(0, DAY), 30.0, "Time that attempts in flight have to end when the server stops."
+        Number(0, DAY), 30.0, "How long attempts in flight may take to end when the server stops."
     )
     max_in_flight: int = setting(
         Integer.within(Slots),
@@ -238,7 +238,9 @@ class Retries(Group):
         Number.within(Wait), RETRY.min_backoff, "Wait after the first attempt."
     )
     multiplier: float = setting(
-        Number.within(Multiplier), RETRY.multiplier, "Factor by which each wait is longer."
+        Number.within(Multiplier),
+        RETRY.multiplier,
+        "Factor by which the wait grows after each attempt.",
     )
     max_backoff: float | None = setting(
         Number.within(Wait), RETRY.max_backoff, "Maximum wait between two attempts."

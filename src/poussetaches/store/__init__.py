@@ -125,7 +125,7 @@ async def import_store(
     path = folder.database
     if path.exists():
         raise CannotOpenStore(
-            f"{path} already exists; import into an empty folder, or move it away"
+            f"{path} already exists; import into an empty folder, or move this file away"
         )
     check_no_wal_remains(path)
     beside = path.with_name("tasks.db.importing")

@@ -24,6 +24,7 @@ from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
+from poussetaches.core.task_fields import DEFAULT_KEY_TTL
 from poussetaches.store.export_records import Record
 from poussetaches.store.minute_row import MinuteRow
 
@@ -37,7 +38,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     """A new task, and how a repeated push is handled."""
 
     task: Task
-    key_ttl: float = 86_400.0  # seconds for which its key returns this task
+    key_ttl: float = DEFAULT_KEY_TTL  # seconds for which its key returns this task
     replaces: bool = False  # the waiting task with the same ``unique`` gets the new body
 
 

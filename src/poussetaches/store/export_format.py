@@ -84,7 +84,8 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, Record]]:
         if isinstance(record, End):
             if dict(counts) != record.counts:
                 raise CannotReadExport(
-                    f"line {number}: the end counts {record.counts}, but there are {dict(counts)}"
+                    f"line {number}: the end line counts {record.counts}, "
+                    f"the file has {dict(counts)}"
                 )
             if next(lines, None) is not None:
                 raise CannotReadExport(f"line {number + 1}: there is data after the end line")

@@ -156,4 +156,4 @@ async def _put(store: SqliteStore, batch: list[tuple[int, Record]]) -> None:
     if known is not None:
         number, record = batch[known]
         assert isinstance(record, TaskRecord)
-        raise CannotReadExport(f"line {number}: the id {record.task.id!r} came before")
+        raise CannotReadExport(f"line {number}: the id {record.task.id!r} appears twice")

@@ -444,5 +444,5 @@ def _size(path: Path | None, reading: Reading) -> StoreSize:
         used = sum(file.stat().st_size for file in files if file.exists())
         disk = os.statvfs(path.parent)
     except OSError as exc:
-        raise StoreUnavailable(f"the store's folder cannot be looked at: {exc}") from exc
+        raise StoreUnavailable(f"the data folder cannot be accessed: {exc}") from exc
     return StoreSize(used=used, free=disk.f_bavail * disk.f_frsize)
