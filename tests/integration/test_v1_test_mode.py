@@ -339,7 +339,7 @@ def test_nothing_is_written_and_the_log_says_so(tmp_path: Path) -> None:
         assert server.stop() == 0
 
         assert not server.data_dir.exists()
-        assert server.logged("test mode: nothing is kept")
+        assert server.logged("test mode: nothing is stored")
 
 
 def test_hanging_handler_is_given_up_after_the_timeout(tmp_path: Path) -> None:
