@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from poussetaches.core.queue import QueueSettings
 from poussetaches.core.retry import RetryPolicy
@@ -44,6 +46,10 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("long" if LONG else "steady")
+if not LONG:
+    # Hypothesis also draws the constants of all imported modules. The imported modules depend on
+    # the tests that ran before in the same process, so the examples would not be reproducible.
+    providers._get_local_constants = Constants
 
 
 def pytest_configure(config: pytest.Config) -> None:
