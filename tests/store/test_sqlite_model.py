@@ -189,6 +189,11 @@ class Model:
         ]
         return found[-1] if found else None
 
+    def delete(self, id: str) -> None:
+        """Delete a task, which frees its key."""
+        del self.tasks[id]
+        self.keys = {name: key for name, key in self.keys.items() if key.task_id != id}
+
     def bury(self, ids: list[str], reason: Reason, now: Moment) -> None:
         """Bury tasks."""
         for id in ids:
@@ -385,7 +390,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.run(put_schedule(self.store, make_schedule("s")))
         for task in list(self.model.tasks.values()):
             if task.schedule == "s" and task.state is TaskState.WAITING:
-                del self.model.tasks[task.id]
+                self.model.delete(task.id)
             elif task.schedule == "s" and task.state is TaskState.RUNNING:
                 self.model.change(task.id, cancelled=True)
 
@@ -472,7 +477,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         except StateConflict as exc:
             return exc.state
         if new is None:
-            del self.model.tasks[id]
+            self.model.delete(id)
         else:
             self.model.tasks[id] = new
         return None
