@@ -238,11 +238,16 @@ class Model:
         """Bury a waiting task."""
         self.change(task.id, state="dead", reason="cancelled")
 
+    def delete(self, task: Known) -> None:
+        """Delete a task, which frees its key."""
+        del self.tasks[task.id]
+        self.keys = {name: key for name, key in self.keys.items() if key.id != task.id}
+
     def purge(self, queue: str) -> int:
         """Purge a queue; return the number of deleted tasks."""
         waiting = self.selected(lambda task: (task.queue, task.state) == (queue, "waiting"))
         for task in waiting:
-            del self.tasks[task.id]
+            self.delete(task)
         return len(waiting)
 
     def add_run(self, id: str) -> None:
@@ -259,7 +264,7 @@ class Model:
         self.next_run_at, self.schedule_paused = None, False
         for task in list(self.tasks.values()):
             if task.schedule and task.state == "waiting":
-                del self.tasks[task.id]
+                self.delete(task)
 
     def resume_schedule(self) -> None:
         """Continue at the next occurrence."""

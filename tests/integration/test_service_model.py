@@ -228,7 +228,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
             case "cancel":
                 self.model.cancel(task)
             case "delete":
-                del self.model.tasks[task.id]
+                self.model.delete(task)
 
     @precondition(lambda self: self.model.tasks)
     @rule(data=st.data(), patch=patches)
