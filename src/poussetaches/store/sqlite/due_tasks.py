@@ -72,7 +72,7 @@ class DueTaskSearch:
         except BaseException:
             for search in searches:
                 for lease in search.leases:
-                    self._leases.give_back(lease.token)
+                    self._leases.revoke(lease.token)
             raise
         leases = [lease for search in searches for lease in search.leases]
         found = {search.lane: search.next_due for search in searches}

@@ -15,10 +15,10 @@ from poussetaches.store.base import Change, Edited
 from poussetaches.store.sqlite import filter_query, task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
-    each,
     give_up_task,
     note_left,
     raise_trouble,
+    write_rows,
 )
 from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
@@ -54,7 +54,7 @@ def edit(
 
     A deleted task is returned as it was.
     """
-    return each(
+    return write_rows(
         tx,
         Step.EDIT,
         items,
@@ -101,7 +101,7 @@ def _edit_slice(tx: SqliteTransaction, call: EditingSlice) -> Edited:
         numbers = task_writes.fitting(tx, numbers)
     else:
         numbers = task_writes.first_fitting(numbers, {seq: one.size for seq, one in found.items()})
-    skips = each(
+    skips = write_rows(
         tx,
         Step.EDIT,
         [

@@ -11,7 +11,7 @@ from poussetaches.core.task import Reason, buried
 from poussetaches.store.base import Change
 from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.sqlite import task_writes
-from poussetaches.store.sqlite.isolation import each, give_up_row, give_up_task
+from poussetaches.store.sqlite.isolation import give_up_row, give_up_task, write_rows
 from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.rows import minute_values
 from poussetaches.store.sqlite.transaction import (
@@ -51,7 +51,7 @@ class TidyCall(NamedTuple):
 
 def bury(tx: SqliteTransaction, numbers: Sequence[int], reason: Reason, *, now: Moment) -> None:
     """Bury waiting tasks; set aside unreadable ones."""
-    each(
+    write_rows(
         tx,
         Step.BURY,
         numbers,
@@ -125,7 +125,7 @@ def _prune_one(tx: SqliteTransaction, item: PruneCall) -> int:
         if (place < surplus or ended_at <= too_old) and seq not in abandoned
     ]
     numbers = task_writes.fitting(tx, passed[: item.limit])
-    each(
+    write_rows(
         tx,
         Step.PRUNE,
         numbers,

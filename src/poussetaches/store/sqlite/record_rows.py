@@ -23,7 +23,7 @@ from poussetaches.store.export_records import (
     ValueRecord,
 )
 from poussetaches.store.sqlite import task_writes
-from poussetaches.store.sqlite.isolation import Defect, as_content, each, give_up_new
+from poussetaches.store.sqlite.isolation import Defect, as_content, give_up_new, write_rows
 from poussetaches.store.sqlite.queue_writes import stored_queues
 from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import (
@@ -143,7 +143,7 @@ def put_records(tx: SqliteTransaction, calls: Sequence[ImportCall]) -> Sequence[
 
 def _put_call(tx: SqliteTransaction, call: ImportCall) -> int | None:
     for place, record in enumerate(call.records):
-        [is_new] = each(
+        [is_new] = write_rows(
             tx,
             Step.IMPORT,
             [record],

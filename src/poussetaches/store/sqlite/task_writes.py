@@ -226,7 +226,7 @@ def _update_of(columns: tuple[str, ...]) -> str:
 
 
 def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
-    """Delete tasks of any state; the attempt of one that runs is given up.
+    """Delete tasks of any state; the lease of a running one is ended.
 
     Their keys are freed, so that a deleted task can be pushed again.
     """
@@ -235,7 +235,7 @@ def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
     keys = [(task.queue, task.key, task.id) for _, task in found if task.key is not None]
     tx.connection.executemany(tx.sql["free_key"], keys)
     for seq, task in found:
-        tx.give_up(seq)
+        tx.end_lease(seq)
         for what in _counted(task):
             tx.count(task.queue, what, -1)
         tx.task_changed(task, Change.DELETED, None)

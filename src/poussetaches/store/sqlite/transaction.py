@@ -86,7 +86,7 @@ class Pending:
     lanes: dict[Lane, CachedLane | None] = field(default_factory=dict)
     groups: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
-    given_up: set[int] = field(default_factory=set)
+    ended_leases: set[int] = field(default_factory=set)
     cancelled: set[int] = field(default_factory=set)
     abandoned: set[int] = field(default_factory=set)  # numbers of tasks
 
@@ -107,7 +107,7 @@ class Pending:
             copy(self.lanes),
             copy(self.groups),
             {queue: copy(counts) for queue, counts in self.counts.items()},
-            copy(self.given_up),
+            copy(self.ended_leases),
             copy(self.cancelled),
             copy(self.abandoned),
         )
@@ -117,7 +117,7 @@ class SqliteTransaction:
     """A transaction of the connection that writes.
 
     If a write fails, it is repeated in a transaction that ``isolates_rows``, so that a failing row
-    does not affect the others (``isolation.each``).
+    does not affect the others (``isolation.write_rows``).
     """
 
     def __init__(
@@ -210,16 +210,16 @@ class SqliteTransaction:
 
     def is_leased(self, seq: int) -> bool:
         """Return whether a task is leased after this transaction."""
-        return seq in self._cache.leases and seq not in self._pending.given_up
+        return seq in self._cache.leases and seq not in self._pending.ended_leases
 
     def leased(self) -> list[int]:
         """Return the numbers of the tasks that are leased after this transaction."""
-        given_up = self._pending.given_up
-        return [seq for seq in self._cache.leases.numbers() if seq not in given_up]
+        ended_leases = self._pending.ended_leases
+        return [seq for seq in self._cache.leases.numbers() if seq not in ended_leases]
 
-    def give_up(self, seq: int) -> None:
+    def end_lease(self, seq: int) -> None:
         """End the lease of a task at the commit."""
-        self._pending.given_up.add(seq)
+        self._pending.ended_leases.add(seq)
 
     def cancel(self, seq: int) -> None:
         """Mark a leased task as cancelled at the commit."""
@@ -228,7 +228,7 @@ class SqliteTransaction:
     def lease(self, token: int) -> LeaseRecord | None:
         """Return the record of a lease; None if it has ended."""
         record = self._cache.leases.find(token)
-        return None if record is None or record.seq in self._pending.given_up else record
+        return None if record is None or record.seq in self._pending.ended_leases else record
 
     def is_cancelled(self, record: LeaseRecord) -> bool:
         """Return whether a leased task was cancelled."""
@@ -236,7 +236,7 @@ class SqliteTransaction:
 
     def abandon(self, seq: int) -> None:
         """Ignore a task until the next start, because every remedy failed."""
-        self.give_up(seq)
+        self.end_lease(seq)
         self._pending.abandoned.add(seq)
 
     def abandoned(self) -> set[int]:
@@ -314,8 +314,8 @@ class SqliteTransaction:
         cache.update_lanes(pending.lanes)
         cache.update_groups(pending.groups)
         cache.abandoned |= pending.abandoned
-        for seq in pending.given_up:
-            cache.leases.give_up(seq)
+        for seq in pending.ended_leases:
+            cache.leases.end(seq)
         for seq in pending.cancelled:
             cache.leases.cancel(seq)
 
