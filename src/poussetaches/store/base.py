@@ -257,7 +257,7 @@ class Store(Protocol):
 
         Raises:
             EditFailed: an unexpected exception occurred; the task is unchanged.
-            TaskFailed: the change could not be written; the task was buried or set aside.
+            TaskNotWritten: the change could not be written; the task was buried or set aside.
         """
 
     async def edit_slice(

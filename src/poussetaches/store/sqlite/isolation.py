@@ -199,7 +199,7 @@ def _first_that_works(
     return Fate.UNCHANGED
 
 
-def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
+def note_unchanged(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
     """Record that a row is unchanged, to be logged and counted."""
     _note(tx, row, defect, Fate.UNCHANGED)
 
@@ -207,7 +207,7 @@ def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
 def _abandon(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
     if isinstance(row.key, int):
         tx.abandon(row.key)
-    note_left(tx, row, defect)
+    note_unchanged(tx, row, defect)
     return False
 
 

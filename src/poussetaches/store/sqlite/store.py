@@ -182,7 +182,7 @@ class SqliteStore:
 
     async def edit(self, task_id: str, edit: Edit, *, now: Moment) -> Task | None:
         return _value(
-            await self._db.write(edit_writes.edit, edit_writes.Editing(task_id, edit, now))
+            await self._db.write(edit_writes.edit, edit_writes.EditCall(task_id, edit, now))
         )
 
     async def edit_slice(
@@ -196,7 +196,7 @@ class SqliteStore:
         dry_run: bool = False,
     ) -> Edited:
         """Edit some of many tasks."""
-        item = edit_writes.EditingSlice(numbers, start, edit, filter, now, dry_run)
+        item = edit_writes.EditSliceCall(numbers, start, edit, filter, now, dry_run)
         return await self._db.write(edit_writes.edit_slice, item)
 
     async def list_enveloped(
