@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from poussetaches.core.moment import DAY, Moment
+from msgspec.structs import astuple
+
+from poussetaches.core.moment import DAY, SECOND, Moment
 from poussetaches.core.queue import Retention
 from poussetaches.core.task import Reason, buried
 from poussetaches.store.base import Change
@@ -13,7 +15,6 @@ from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import give_up_row, give_up_task, write_rows
 from poussetaches.store.sqlite.row_reader import Unreadable
-from poussetaches.store.sqlite.rows import minute_values
 from poussetaches.store.sqlite.transaction import (
     LANE_USE_PRECISION,
     Counted,
@@ -113,7 +114,7 @@ def tidy(tx: SqliteTransaction, items: Sequence[TidyCall]) -> Sequence[int]:
 
 
 def _prune_one(tx: SqliteTransaction, item: PruneCall) -> int:
-    too_old = item.now - item.keep.age * 1_000_000
+    too_old = item.now - item.keep.age * SECOND
     surplus = tx.counts(item.queue)[item.state] - item.keep.count
     abandoned = tx.abandoned()
     oldest = tx.connection.execute(
@@ -172,7 +173,7 @@ def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
 
 def put_minutes(tx: SqliteTransaction, calls: Sequence[Sequence[MinuteRow]]) -> Sequence[None]:
     for rows in calls:
-        tx.connection.executemany(tx.sql["put_minute"], [minute_values(row) for row in rows])
+        tx.connection.executemany(tx.sql["put_minute"], map(astuple, rows))
     return [None] * len(calls)
 
 

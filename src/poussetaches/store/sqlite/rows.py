@@ -10,7 +10,7 @@ from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from poussetaches.core import json_storage
 from poussetaches.core.moment import Moment
@@ -51,14 +51,6 @@ ATTEMPT_COLUMNS = (
     "round, number, request_id, started_at, duration, succeeded, status, error, "
     "response_truncated, key_sent, progress, response_body, cause"
 )
-SCHEDULE_COLUMNS = (
-    "name, owner, cron, timezone, task, created_at, anchor_at, next_run_at, misfire, "
-    "misfire_grace, overlap, paused, last_fired_at, last_task_id, declared"
-)
-MINUTE_COLUMNS = (
-    "queue, minute, pushed, started, succeeded, failed, died, lateness_p50, lateness_p95, "
-    "duration_p50, duration_p95"
-)
 COLUMNS = {
     "task": _columns(_FIELDS),
     "plain": _columns(_PLAIN),
@@ -66,8 +58,8 @@ COLUMNS = {
     "progress": _columns(_PROGRESS),
     "moved": _columns((*_FATE, *_PROGRESS)),
     "attempt": ATTEMPT_COLUMNS,
-    "schedule": SCHEDULE_COLUMNS,
-    "minute": MINUTE_COLUMNS,
+    "schedule": _columns(Schedule.__struct_fields__),
+    "minute": _columns(MinuteRow.__struct_fields__),
 }
 
 Row = Sequence[Any]
@@ -272,23 +264,11 @@ def attempt_from_row(row: Row) -> Attempt:
 
 def schedule_values(schedule: Schedule) -> tuple[object, ...]:
     """Return a schedule as the values of its columns."""
-    return (
-        schedule.name,
-        schedule.owner,
-        schedule.cron,
-        schedule.timezone,
-        _encode(schedule.task).decode(),
-        schedule.created_at,
-        schedule.anchor_at,
-        schedule.next_run_at,
-        schedule.misfire.value,
-        schedule.misfire_grace,
-        schedule.overlap.value,
-        schedule.paused,
-        schedule.last_fired_at,
-        schedule.last_task_id,
-        None if schedule.declared is None else _encode(schedule.declared).decode(),
-    )
+    values = asdict(schedule)
+    values["task"] = _encode(schedule.task).decode()
+    if schedule.declared is not None:
+        values["declared"] = _encode(schedule.declared).decode()
+    return tuple(values.values())
 
 
 def schedule_from_row(row: Row) -> Schedule:
@@ -298,26 +278,16 @@ def schedule_from_row(row: Row) -> Schedule:
         UnreadableRow: it holds none.
     """
     try:
-        check_expression(row[2], row[3])
-        template = _decode_task(row[4])
-        check_stored_url(template.url)
-        return Schedule(
-            name=row[0],
-            owner=row[1],
-            cron=row[2],
-            timezone=row[3],
-            task=template,
-            created_at=row[5],
-            anchor_at=row[6],
-            next_run_at=row[7],
-            misfire=Misfire(row[8]),
-            misfire_grace=row[9],
-            overlap=Overlap(row[10]),
-            paused=bool(row[11]),
-            last_fired_at=row[12],
-            last_task_id=row[13],
-            declared=None if row[14] is None else _decode_definition(row[14]),
-        )
+        values = dict(zip(Schedule.__struct_fields__, row, strict=True))
+        check_expression(values["cron"], values["timezone"])
+        values["task"] = _decode_task(values["task"])
+        check_stored_url(values["task"].url)
+        values["misfire"] = Misfire(values["misfire"])
+        values["overlap"] = Overlap(values["overlap"])
+        values["paused"] = bool(values["paused"])
+        if values["declared"] is not None:
+            values["declared"] = _decode_definition(values["declared"])
+        return Schedule(**values)
     except MemoryError:  # not the row's fault
         raise
     except Exception as exc:
@@ -379,30 +349,6 @@ def lane_from_row(row: Row) -> tuple[int, Lane]:
         return number, Lane(str(queue, "utf-8"), str(origin, "utf-8"), bool(forced))
     except UnicodeDecodeError as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
-
-
-def minute_values(row: MinuteRow) -> tuple[object, ...]:
-    """Return the column values of a minute's statistics."""
-    counts = (row.pushed, row.started, row.succeeded, row.failed, row.died)
-    spans = (row.lateness_p50, row.lateness_p95, row.duration_p50, row.duration_p95)
-    return (row.queue, row.minute, *counts, *spans)
-
-
-def minute_from_row(row: Row) -> MinuteRow:
-    """Return the statistics of a row."""
-    return MinuteRow(
-        queue=row[0],
-        minute=row[1],
-        pushed=row[2],
-        started=row[3],
-        succeeded=row[4],
-        failed=row[5],
-        died=row[6],
-        lateness_p50=row[7],
-        lateness_p95=row[8],
-        duration_p50=row[9],
-        duration_p95=row[10],
-    )
 
 
 def as_json(row: sqlite3.Row) -> str:
