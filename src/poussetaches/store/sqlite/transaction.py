@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from random import Random
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.ids import new_task_id
@@ -29,6 +29,8 @@ Counted = Literal["waiting", "failing", "succeeded", "dead"]
 LANE_USE_PRECISION = HOUR  # storing the time of each task would cost another write
 
 COUNTED: tuple[Counted, ...] = get_args(Counted)
+
+D = TypeVar("D", "News", "Pending")
 
 
 class Step(StrEnum):
@@ -92,25 +94,13 @@ class Pending:
 
     def copy(self) -> Pending:
         """Return a copy with copies of all collections."""
-        news = self.news
-        return Pending(
-            News(
-                waits=copy(news.waits),
-                tasks=copy(news.tasks),
-                queues=copy(news.queues),
-                groups=copy(news.groups),
-                schedules_changed=news.schedules_changed,
-                paused=news.paused,
-            ),
-            copy(self.set_aside),
-            copy(self.failures),
-            copy(self.lanes),
-            copy(self.groups),
-            {queue: copy(counts) for queue, counts in self.counts.items()},
-            copy(self.ended_leases),
-            copy(self.cancelled),
-            copy(self.abandoned),
-        )
+        counts = {queue: copy(counts) for queue, counts in self.counts.items()}
+        return replace(_with_copies(self), news=_with_copies(self.news), counts=counts)
+
+
+def _with_copies(value: D) -> D:
+    """Return a dataclass's value with copies of its fields."""
+    return replace(value, **{each.name: copy(getattr(value, each.name)) for each in fields(value)})
 
 
 class SqliteTransaction:
