@@ -22,16 +22,15 @@ from poussetaches.core.target import check_stored_url
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.minute_row import MinuteRow
 
-# What the end of an attempt changes is apart from what only an edit does: most writes need not
-# touch the body. What it changes of a task that goes on waiting is apart, too: so most indexes
-# need not be touched.
-_FATE = ("state", "reason", "ended_at", "forced", "cancelled")
+# The end of an attempt writes only these columns, and so does not rewrite the body. If the task
+# waits for a retry, it writes only the second group, and so updates few indexes.
+_STATE = ("state", "reason", "ended_at", "forced", "cancelled")
 _PROGRESS = ("run_at", "attempt_count", "attempt_total", "last_status", "last_error")
 _LARGE = ("headers", "body")
 # In the order of the parameters of ``Task``: ``task_from_row`` passes values by position.
 _FIELDS = tuple(name for name in Task.__struct_fields__ if name != "unknown")
 # Passing thirty values to SQLite takes longer than inserting a row of them.
-_PLAIN = (
+_MINIMAL = (
     "id", "created_at", "run_at", "due_at", "queue", "priority", "delivery", "method", "url",
     "body_kind", "headers", "body",
 )  # fmt: skip
@@ -53,10 +52,10 @@ ATTEMPT_COLUMNS = (
 )
 COLUMNS = {
     "task": _columns(_FIELDS),
-    "plain": _columns(_PLAIN),
+    "minimal": _columns(_MINIMAL),
     "light": _columns(map(_light, _FIELDS)),
     "progress": _columns(_PROGRESS),
-    "moved": _columns((*_FATE, *_PROGRESS)),
+    "moved": _columns((*_STATE, *_PROGRESS)),
     "attempt": ATTEMPT_COLUMNS,
     "schedule": _columns(Schedule.__struct_fields__),
     "minute": _columns(MinuteRow.__struct_fields__),
@@ -139,13 +138,13 @@ def _values_of(fields: Sequence[str]) -> Callable[[Task], tuple[object, ...]]:
 
 
 task_values = _values_of(_FIELDS)
-fate_values = _values_of(_FATE)  # changed by ends, requeues and runs
+state_values = _values_of(_STATE)  # changed by ends, requeues and runs
 progress_values = attrgetter(*_PROGRESS)  # changed by each failed attempt
 
-_unusual = attrgetter(*(name for name in _FIELDS if name not in _PLAIN))
+_other_values = attrgetter(*(name for name in _FIELDS if name not in _MINIMAL))
 _NEVER = Moment(0)
 _DEFAULTS = Task(id="", url="", created_at=_NEVER, run_at=_NEVER, due_at=_NEVER)
-_USUAL = _unusual(_DEFAULTS)
+_OTHER_DEFAULTS = _other_values(_DEFAULTS)
 # The index of a column, how its value is read, and the value that NULL stands for.
 _READS = [
     (index, _FORMS[name].read if name in _FORMS else _as_stored, getattr(_DEFAULTS, name))
@@ -156,15 +155,15 @@ _WIDTH = len(_FIELDS)
 _URL = _FIELDS.index("url")
 
 
-def is_plain(task: Task) -> bool:
-    """Return whether a task is new and has nothing set but what most pushes set."""
-    return bool(_unusual(task) == _USUAL)
+def is_minimal(task: Task) -> bool:
+    """Return whether a task is new and sets only what most pushes set."""
+    return bool(_other_values(task) == _OTHER_DEFAULTS)
 
 
-def plain_values(task: Task) -> tuple[object, ...]:
-    """Return the values of the columns that differ between plain tasks.
+def minimal_values(task: Task) -> tuple[object, ...]:
+    """Return the values of the columns in which minimal tasks differ.
 
-    They are written out, unlike those of other columns: this is faster, and most pushes are plain.
+    They are listed here because that is faster, and most pushes are minimal.
     """
     return (
         task.id,
