@@ -16,7 +16,7 @@ from poussetaches.store.sqlite.rows import (
     COLUMNS,
     attempt_values,
     fate_values,
-    plain_values,
+    minimal_values,
     progress_values,
 )
 from poussetaches.store.statements import load_statements
@@ -36,7 +36,7 @@ class BareRows:
         database.prepare(self._connection, must_exist=False)
         self._random = Random(1)
         sql = load_statements("sqlite.sql", COLUMNS)
-        self._adds: list[Write] = [(sql["add_plain_task"], self._added)]
+        self._adds: list[Write] = [(sql["add_minimal_task"], self._added)]
         self._ends: list[Write] = [(sql["move_task"], _moved), (sql["add_attempt"], self._tried)]
         self._count = 0
 
@@ -87,7 +87,7 @@ class BareRows:
             run_at=now,
             due_at=now,
         )
-        return (number + 1, LANE, *plain_values(task))
+        return (number + 1, LANE, *minimal_values(task))
 
     def _tried(self, number: int) -> Row:
         attempt = Attempt(

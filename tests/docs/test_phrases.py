@@ -187,6 +187,18 @@ def test_module_has_no_phrase_of_the_list() -> None:
     assert {path: hits for path, hits in found.items() if hits} == {}
 
 
+def test_comment_of_a_statement_has_no_phrase_of_the_list() -> None:
+    found = [
+        hit
+        for path in (SOURCE / "store" / "sql").glob("*.sql")
+        for line in path.read_text().splitlines()
+        if line.startswith("--")
+        for hit in phrases_in(line)
+    ]
+
+    assert found == []
+
+
 def test_no_docstring_has_a_beginning_of_the_list() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {docstring.splitlines()[0]}"

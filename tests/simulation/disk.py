@@ -115,7 +115,7 @@ class SimulatedReserve(Reserve):
         super().__init__(Path("reserve"))
         self._disk = disk
 
-    def take(self) -> None:
+    def claim(self) -> None:
         """Allocate the file, if the disk has space."""
         if self._disk.is_full:
             raise OSError(28, "no space left on the simulated disk")
@@ -124,7 +124,7 @@ class SimulatedReserve(Reserve):
         """Return a constant text: numbers would differ between runs."""
         return "the simulated disk is full"
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Release the file's space."""
         self._disk.add_reserve_space()
 

@@ -7,7 +7,7 @@ from collections import Counter
 from poussetaches.core.task import Task
 from poussetaches.store.export_records import TaskRecord
 from poussetaches.store.sqlite.attempt_writes import FinishCall, GiveBackCall
-from poussetaches.store.sqlite.edit_writes import Editing, Placed
+from poussetaches.store.sqlite.edit_writes import EditCall, Placed
 from poussetaches.store.sqlite.isolation import SetAsideCall
 from poussetaches.store.sqlite.schedule_writes import FireCall, MoveCall
 from poussetaches.store.sqlite.transaction import Step
@@ -44,7 +44,7 @@ def key_of(row: object) -> Key:
             key = row.finish.lease.task.id
         case GiveBackCall():
             key = row.lease.task.id
-        case Editing():
+        case EditCall():
             key = row.task_id
         case Placed():
             key = row.seq

@@ -1,4 +1,4 @@
-"""The rules of ``Store.give_back``: leases that are given up without an attempt."""
+"""The rules of ``Store.give_back``: leases that end without an attempt."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class GiveBackRules:
         await assert_counts_are_true(store, ["a"])
 
     async def test_task_given_back_can_be_leased_again_at_once(self, store: Store) -> None:
-        """``give_back``: give up a lease without an attempt."""
+        """``give_back``: end a lease without an attempt."""
         await store.add(make_task("a"))
         first = await lease_one(store)
         await store.give_back(first, now=NOW)

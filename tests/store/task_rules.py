@@ -488,7 +488,7 @@ class TaskRules:
     async def test_finish_moves_the_task(
         self, store: Store, move: Move, counts: bool, changes: dict[str, object]
     ) -> None:
-        """``finish``: record an attempt, move its task, and give up the lease."""
+        """``finish``: record an attempt, move its task, and end the lease."""
         fields: dict[str, object] = {"attempt_count": 1, "attempt_total": 2, "round": 2}
         before = {"last_status": 418, "last_error": None, "due_at": Moment(NOW - 9), **fields}
         task = make_task("a", **before)
@@ -516,7 +516,7 @@ class TaskRules:
         assert (task.last_status, task.last_error) == (None, "reset")
 
     async def test_task_to_be_retried_can_be_leased_again(self, store: Store) -> None:
-        """``finish``: move its task, and give up the lease."""
+        """``finish``: move its task, and end the lease."""
         await store.add(make_task("a"))
         first = await lease_one(store)
         await end(store, first, RetryAt(LATER))

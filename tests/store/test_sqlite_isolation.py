@@ -17,7 +17,7 @@ import pytest
 
 from poussetaches.core.changes import BodyChange, Changes
 from poussetaches.core.edits import Cancel, Delete, Edit, Requeue, Run
-from poussetaches.core.errors import EditFailed, OutcomeUnknown, StoreUnavailable, TaskFailed
+from poussetaches.core.errors import EditFailed, OutcomeUnknown, StoreUnavailable, TaskNotWritten
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Retention
@@ -145,7 +145,7 @@ async def cancel_each(scene: Scene) -> None:
     await add_three(scene, run_at=LATER)
     calls = (scene.store.edit(id, Cancel(NOW), now=NOW) for id in ALL)
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [isinstance(result, TaskFailed) for result in results] == [False, True, False]
+    assert [isinstance(result, TaskNotWritten) for result in results] == [False, True, False]
 
 
 async def cancel_many(scene: Scene) -> None:

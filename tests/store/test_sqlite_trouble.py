@@ -145,7 +145,7 @@ async def test_new_trouble_is_reported_once(
     assert notes.news == [News(trouble=True)]
 
 
-async def test_reserve_is_given_up_on_a_full_disk(
+async def test_reserve_is_released_on_a_full_disk(
     store: SqliteStore, disk: Disk, reserve: Path
 ) -> None:
     before = content_of(reserve)
@@ -840,7 +840,7 @@ async def test_store_in_memory_recovers_with_its_tasks(disk: Disk) -> None:
 class StuckReserve(Reserve):
     """A reserve that cannot be deleted, as on a full copy-on-write file system."""
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Fail."""
         raise OSError(28, "No space left on device")
 

@@ -75,8 +75,8 @@ def test_task_that_a_server_could_not_end_is_found(
 @pytest.mark.parametrize(
     ("change", "what", "example"),
     [
-        ("UPDATE tasks SET ended_at = NULL WHERE id = 'a'", "moment at which they ended", "a"),
-        ("UPDATE tasks SET ended_at = 1 WHERE id = 'c'", "waiting tasks have a moment", "c"),
+        ("UPDATE tasks SET ended_at = NULL WHERE id = 'a'", "have no end time", "a"),
+        ("UPDATE tasks SET ended_at = 1 WHERE id = 'c'", "waiting tasks have an end time", "c"),
         ("UPDATE tasks SET reason = NULL WHERE id = 'b'", "have no reason", "b"),
         ("UPDATE tasks SET reason = 'refused' WHERE id = 'a'", "succeeded tasks have a", "a"),
         ("UPDATE tasks SET attempt_total = 0 WHERE id = 'a'", "impossible number", "a"),
@@ -84,15 +84,15 @@ def test_task_that_a_server_could_not_end_is_found(
         ("UPDATE tasks SET queue = 'mail' WHERE id = 'a'", "belong to an unknown queue", "a"),
         ("DELETE FROM failure_groups", "no failure group", "b"),
         ("UPDATE attempts SET task = 99 WHERE task = 1", "attempts belong to no", "request-1"),
-        ("UPDATE attempts SET ordinal = 9 WHERE task = 1", "attempts have a higher number", "a"),
+        ("UPDATE attempts SET ordinal = 9 WHERE task = 1", "attempts are numbered higher", "a"),
         ("INSERT INTO lanes VALUES (9, 'q', 'http://x', 0, 0)", "lanes belong to", "q http://x"),
         ("INSERT INTO keys VALUES ('q', 'k', 'a', x'00', 0)", "keys have no digest", "k"),
         ("INSERT INTO labels VALUES ('x', 'y', 99)", "labels belong to no task", "x=y"),
-        ("DELETE FROM labels WHERE task = 1", "cannot be found by the labels", "a"),
+        ("DELETE FROM labels WHERE task = 1", "have other labels than", "a"),
         ("UPDATE sqlite_sequence SET seq = 3", "used again", "d"),
-        ("UPDATE schedules SET next_run_at = 1", "due before the occurrence", "schedule"),
+        ("UPDATE schedules SET next_run_at = 1", "due before the last occurrence", "schedule"),
         ("INSERT INTO server VALUES ('paused', '?')", "neither on nor off", "?"),
-        ("UPDATE queues SET dead = 5", "are not those of their tasks", "default"),
+        ("UPDATE queues SET dead = 5", "differ from the numbers of their tasks", "default"),
         ("UPDATE tasks SET headers = '{' WHERE id = 'a'", "rows cannot be read", "1 of tasks"),
         ("UPDATE queues SET settings = '{'", "settings that cannot be read", "default"),
         ("DROP INDEX tasks_due", "tables or indexes are missing", "tasks_due"),
@@ -132,7 +132,9 @@ def test_verification_changes_nothing_even_after_a_crash(
 
     found = problems(crashed / "tasks.db")
 
-    assert [what for what, _ in found] == ["queues have counts that are not those of their tasks"]
+    assert [what for what, _ in found] == [
+        "queues have counts that differ from the numbers of their tasks"
+    ]
     assert files_of(crashed) == before
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from poussetaches.core.errors import BodyTooLarge, InvalidTask
 from poussetaches.core.json_depth import MAX_DEPTH
+from poussetaches.core.msgspec_errors import field_and_reason
 from poussetaches.core.new_task import body_of, check_together
-from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.task import BodyKind
 from poussetaches.core.task_fields import TaskFields
 

@@ -19,8 +19,8 @@ from poussetaches.api.problems import FieldError, Problem, too_large, unavailabl
 from poussetaches.api.request_body import check_encoding, cut_off, discard_rest
 from poussetaches.api.task_pusher import TaskPusher, build_push
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
+from poussetaches.core.msgspec_errors import field_and_reason
 from poussetaches.core.new_task import TaskBuilder
-from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.task_fields import TaskFields
 from poussetaches.store.base import Push
 

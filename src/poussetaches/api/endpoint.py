@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.problems import invalid
-from poussetaches.core.refusal import field_and_reason
+from poussetaches.core.msgspec_errors import field_and_reason
 
 V = TypeVar("V")
 

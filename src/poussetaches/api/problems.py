@@ -31,8 +31,8 @@ from poussetaches.core.errors import (
     StoreFull,
     StoreUnavailable,
     TargetNotAllowed,
-    TaskFailed,
     TaskNotFound,
+    TaskNotWritten,
     TooMany,
     TooManyAttempts,
 )
@@ -87,7 +87,7 @@ KINDS: tuple[tuple[type[PousseTachesError], Kind], ...] = (
     (ScheduleNotFound, Kind(HTTPStatus.NOT_FOUND, "schedule-not-found")),
     (StateConflict, Kind(HTTPStatus.CONFLICT, "wrong-state")),
     (EditFailed, Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected")),
-    (TaskFailed, Kind(HTTPStatus.CONFLICT, "task-failed")),
+    (TaskNotWritten, Kind(HTTPStatus.CONFLICT, "task-failed")),
     (KeyConflict, Kind(HTTPStatus.CONFLICT, "key-conflict")),
     (QueueInUse, Kind(HTTPStatus.CONFLICT, "queue-in-use")),
     (OwnedByAnother, Kind(HTTPStatus.CONFLICT, "owned-by-another")),

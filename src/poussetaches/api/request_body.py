@@ -15,7 +15,7 @@ from starlette.types import Receive
 
 from poussetaches.api.json_errors import json_problem
 from poussetaches.api.problems import Problem, invalid, too_large, unavailable
-from poussetaches.core.refusal import field_and_reason
+from poussetaches.core.msgspec_errors import field_and_reason
 
 V = TypeVar("V")
 

@@ -17,6 +17,7 @@ from poussetaches.core.merge_patch import (
     merged_document,
 )
 from poussetaches.core.moment import Moment, later
+from poussetaches.core.msgspec_errors import field_and_reason
 from poussetaches.core.new_task import (
     body_of,
     check_callbacks,
@@ -25,7 +26,6 @@ from poussetaches.core.new_task import (
     planned,
     values_of,
 )
-from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.target import is_path
 from poussetaches.core.task import MAX_DELAY, BodyKind
 from poussetaches.core.task_fields import TaskChanges, TaskFields

@@ -131,7 +131,7 @@ def _refusal_of(
     settings: Mapping[str, object], kind: type[V], check: Callable[[V], None] | None = None
 ) -> _Refusal | None:
     """Return the first field that the server would refuse, reading the settings as a type."""
-    from poussetaches.core.refusal import (  # noqa: PLC0415  # see check_queue_settings
+    from poussetaches.core.msgspec_errors import (  # noqa: PLC0415  # see check_queue_settings
         OF_A_NAME,
         allowed_values,
         field_and_reason,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from poussetaches.core.errors import InvalidTask
+from poussetaches.core.hosts import address_of
 
 MAX_URL = 8192  # characters as sent; common HTTP servers accept a request line of this length
 MAX_HOST = 253  # characters; RFC 1035's 255 bytes in a message
@@ -203,12 +204,9 @@ def may_have_key(url: str, key_targets: Collection[str]) -> bool:
 def _is_private(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = address_of(host)
+    if address is None:
         return "." not in host
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
     return any(address in network for network in _PRIVATE)
 
 

@@ -17,12 +17,12 @@ from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.runner import InlineRunner, ThreadRunner
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.database_backup import back_up
-from poussetaches.store.sqlite.database_export import export, import_into
-from poussetaches.store.sqlite.database_verification import verify
+from poussetaches.store.sqlite.database_export import export as export_store
+from poussetaches.store.sqlite.database_export import import_into
+from poussetaches.store.sqlite.database_verification import verify as verify_store
 from poussetaches.store.sqlite.reserve import Reserve
 from poussetaches.store.sqlite.wal import files_of
 from poussetaches.store.sqlite.wal_owner import check_no_wal_remains
-from poussetaches.store.verify_report import VerifyReport
 
 __all__ = [
     "back_up_store",
@@ -66,15 +66,6 @@ async def open_memory_store(*, now: Callable[[], Moment], random: Random) -> Sto
     return store
 
 
-def verify_store(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
-    """Verify the store of a folder, which may be in use; change nothing.
-
-    Raises:
-        CannotOpenStore: there is none, or this version does not know its format.
-    """
-    return verify(folder, progress)
-
-
 def back_up_store(
     folder: DataFolder, target: Path, progress: ProgressCallback, *, replace: bool
 ) -> int:
@@ -87,22 +78,6 @@ def back_up_store(
     with atomic_file(target, replace=replace) as beside:
         check_no_wal_remains(target)
         return back_up(folder, beside, progress)
-
-
-def export_store(
-    folder: DataFolder,
-    write: Callable[[bytes], object],
-    progress: ProgressCallback,
-    *,
-    now: Moment,
-    salvage: bool = False,
-) -> int:
-    """Export the store of a folder, which may be in use; return the number of tasks.
-
-    Raises:
-        CannotOpenStore: there is none, or it is damaged and ``salvage`` is false.
-    """
-    return export(folder, write, progress, now=now, salvage=salvage)
 
 
 async def import_store(

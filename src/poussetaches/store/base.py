@@ -257,7 +257,7 @@ class Store(Protocol):
 
         Raises:
             EditFailed: an unexpected exception occurred; the task is unchanged.
-            TaskFailed: the change could not be written; the task was buried or set aside.
+            TaskNotWritten: the change could not be written; the task was buried or set aside.
         """
 
     async def edit_slice(
@@ -319,7 +319,7 @@ class Store(Protocol):
         """
 
     async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        """End an attempt: record it, move its task, and give up the lease.
+        """End an attempt: record it, move its task, and end the lease.
 
         Returns whether the lease was still valid; if not, nothing is changed. The last attempt
         keeps its whole response, the one before it is cut to ``EARLIER_RESPONSE`` bytes. A task
@@ -328,7 +328,7 @@ class Store(Protocol):
         """
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
-        """Give up a lease without an attempt: the task waits as before, due when it was due.
+        """End a lease without an attempt: the task waits as before, due when it was due.
 
         An ``error`` becomes the task's last one. If the clock was set back meanwhile, the task is
         due at once, unless its push asked for a delay or a ``run_at``. A task that was cancelled
@@ -468,7 +468,7 @@ class Store(Protocol):
         """
 
     async def shrink(self) -> bool:
-        """Give space of deleted rows back to the disk, a bounded amount per call.
+        """Return the space of deleted rows to the disk, a bounded amount per call.
 
         Returns whether there may be more.
         """

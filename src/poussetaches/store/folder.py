@@ -153,14 +153,14 @@ class DataFolder:
             lock.close()
 
     def _take(self, lock: FolderLock, patience: float) -> None:
-        give_up_at = time.monotonic() + patience
+        deadline = time.monotonic() + patience
         try:
             while not lock.take_alone():
                 # If a shared lock can be taken, the holders are commands that read.
                 if not lock.take_shared():
                     raise CannotOpenStore(self._in_use_by(lock.owner))
                 lock.release()
-                if time.monotonic() >= give_up_at:
+                if time.monotonic() >= deadline:
                     raise CannotOpenStore(
                         f"the data folder {self.path} is being read by `poussetaches backup`, "
                         "`export` or `verify`; start again once that has ended"

@@ -7,8 +7,11 @@ import msgspec
 from poussetaches.core.moment import Moment
 
 
-class MinuteRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The statistics of one minute, of one queue or of all queues (``""``); times in seconds."""
+class MinuteRow(msgspec.Struct, frozen=True):
+    """The statistics of one minute, of one queue or of all queues (``""``); times in seconds.
+
+    The fields are the columns of the table ``minutes``.
+    """
 
     minute: Moment  # its beginning
     queue: str = ""

@@ -1,13 +1,13 @@
--- end_missing: succeeded or dead tasks have no moment at which they ended
+-- end_missing: succeeded or dead tasks have no end time
 SELECT id FROM tasks WHERE state <> 'waiting' AND ended_at IS NULL;
 
--- end_too_early: waiting tasks have a moment at which they ended, or a reason why they died
+-- end_too_early: waiting tasks have an end time, or a reason for dying
 SELECT id FROM tasks WHERE state = 'waiting' AND (ended_at IS NOT NULL OR reason IS NOT NULL);
 
 -- reason_missing: dead tasks have no reason
 SELECT id FROM tasks WHERE state = 'dead' AND reason IS NULL;
 
--- reason_of_success: succeeded tasks have a reason why they died
+-- reason_of_success: succeeded tasks have a reason for dying
 SELECT id FROM tasks WHERE state = 'succeeded' AND reason IS NOT NULL;
 
 -- attempts_miscounted: tasks have an impossible number of attempts or rounds
@@ -35,13 +35,13 @@ WHERE (state = 'dead' OR (state = 'waiting' AND attempt_count > 0)) AND NOT EXIS
 -- attempts_of_none: attempts belong to no task
 SELECT request_id FROM attempts WHERE task NOT IN (SELECT seq FROM tasks);
 
--- attempts_too_many: attempts have a higher number than their task has attempts
+-- attempts_too_many: attempts are numbered higher than the number of attempts of their task
 SELECT id FROM tasks WHERE attempt_total < (SELECT max(ordinal) FROM attempts WHERE task = seq);
 
 -- labels_of_none: labels belong to no task
 SELECT name || '=' || value FROM labels WHERE task NOT IN (SELECT seq FROM tasks);
 
--- labels_differ: tasks cannot be found by the labels that they have
+-- labels_differ: tasks have other labels than the index of labels
 SELECT id FROM tasks
 WHERE CASE WHEN labels IS NULL THEN 0 WHEN json_valid(labels)
         THEN (SELECT count(*) FROM json_each(labels)) ELSE -1 END
@@ -54,13 +54,13 @@ WHERE seq > (SELECT max(seq) FROM sqlite_sequence WHERE name = 'tasks');
 -- keys_cut: keys have no digest of the push
 SELECT key FROM keys WHERE length(content) <> 32;
 
--- schedule_stands_still: schedules are due before the occurrence that they fired last
+-- schedule_stands_still: schedules are due before the last occurrence that was fired
 SELECT name FROM schedules WHERE next_run_at <= last_fired_at;
 
 -- pause_unclear: the server's own pause is neither on nor off
 SELECT value FROM server WHERE name = 'paused' AND value NOT IN ('0', '1');
 
--- counts_differ: queues have counts that are not those of their tasks
+-- counts_differ: queues have counts that differ from the numbers of their tasks
 SELECT queues.name FROM queues LEFT JOIN (
     SELECT queue, sum(state = 'waiting') AS waiting,
         sum(state = 'waiting' AND attempt_count > 0) AS failing,

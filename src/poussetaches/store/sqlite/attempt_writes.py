@@ -11,7 +11,7 @@ from poussetaches.core.task import Task, TaskState, moved, put_back
 from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish, Lease
 from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.bulk_insert import insert_rows
-from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
+from poussetaches.store.sqlite.isolation import Defect, give_up_task, write_rows
 from poussetaches.store.sqlite.leases import LeaseRecord
 from poussetaches.store.sqlite.rows import attempt_values
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
@@ -34,7 +34,7 @@ class GiveBackCall(msgspec.Struct, frozen=True, gc=False):
 
 def finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]:
     """Record the ends of attempts; return for each whether its lease was still valid."""
-    return each(
+    return write_rows(
         tx,
         Step.RECORD,
         items,
@@ -46,8 +46,8 @@ def finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]
 
 
 def give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[bool]:
-    """Give up leases without an attempt; return for each whether it was still valid."""
-    return each(
+    """End leases without an attempt; return for each whether it was still valid."""
+    return write_rows(
         tx,
         Step.GIVE_BACK,
         items,
@@ -92,7 +92,7 @@ def _ended_lease(tx: SqliteTransaction, lease: Lease) -> LeaseRecord | None:
     """End a lease and return its record; None if it was no longer valid."""
     record = tx.lease(lease.token)
     if record is not None:
-        tx.give_up(record.seq)
+        tx.end_lease(record.seq)
     return record
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.store.base import LastUse
-from poussetaches.store.sqlite.isolation import Defect, each, give_up_task
+from poussetaches.store.sqlite.isolation import Defect, give_up_task, write_rows
 from poussetaches.store.sqlite.row_reader import Reading, as_list
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 
@@ -62,7 +62,7 @@ def pull_back(tx: SqliteTransaction, items: Sequence[PullBackCall]) -> Sequence[
 
 def _pull_back_one(tx: SqliteTransaction, item: PullBackCall) -> int:
     abandoned = tx.abandoned()
-    were_changed = each(
+    were_changed = write_rows(
         tx,
         Step.PULL_BACK,
         [seq for seq in item.numbers if seq not in abandoned],

@@ -24,7 +24,7 @@ from poussetaches.store.sqlite.file_identity import FileIdentity
 from poussetaches.store.sqlite.trouble_record import TroubleRecord
 from poussetaches.store.sqlite.wal import is_empty, wal_of
 
-SHRINK_PAGES = 2000  # given back to the disk in a row, in SHRINK_STEPS transactions
+SHRINK_PAGES = 2000  # returned to the file system in a row, in SHRINK_STEPS transactions
 SHRINK_STEPS = 400  # a page takes up to 2 ms: SQLite searches the list of free pages for it
 
 # Errors of a commit whose last frame was not written to the WAL. After any other error the frame
@@ -54,7 +54,7 @@ class ConnectionPair:
     def connect(self, *, must_exist: bool, depth: Depth = Depth.START) -> None:
         """Check and open the database, and bring its schema up to date."""
         with database.opening(self._path, depth=depth):
-            self._trouble.give_up_reserve_if_needed()
+            self._trouble.release_reserve_if_needed()
             connection = database.connect(self._path, must_exist=must_exist)
             try:
                 database.prepare(connection, must_exist=must_exist)
@@ -131,8 +131,8 @@ class ConnectionPair:
                 self.writing.execute("ROLLBACK")
             raise
 
-    def give_back_pages(self) -> bool:
-        """Give some free pages back to the disk; return whether there were any."""
+    def release_pages(self) -> bool:
+        """Return some free pages to the file system; return whether there were any."""
         trouble = self._trouble.current
         if self.writing is None or (trouble is not None and not trouble.full):
             return False

@@ -21,6 +21,7 @@ from poussetaches.store.sqlite.commit_number import (
 from poussetaches.store.sqlite.damage_check import DAMAGED, Depth, find_damage, is_damage
 from poussetaches.store.sqlite.file_length import missing_pages
 from poussetaches.store.sqlite.migration_steps import STEPS
+from poussetaches.store.sqlite.read_only import connect_query_only
 from poussetaches.store.sqlite.reserve import MARGIN, RESERVE, free_bytes, in_mib
 from poussetaches.store.sqlite.wal import is_empty, wal_index_of, wal_of
 from poussetaches.store.sqlite.wal_owner import files_problem
@@ -78,15 +79,8 @@ def connect(path: Path | None, *, must_exist: bool = False) -> sqlite3.Connectio
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Open the database read-only; neither connection waits for the other."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    connection = connect_query_only(path)
     try:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA busy_timeout = 5000")
         # In memory, as for the writer: a full temporary disk must not affect the store.
         connection.execute("PRAGMA temp_store = MEMORY")
         # The first read takes a lock that the connection holds, so that it can close last.

@@ -39,9 +39,9 @@ def export(
     progress: ProgressCallback,
     *,
     now: Moment,
-    salvage: bool,
+    salvage: bool = False,
 ) -> int:
-    """Export the current state of a folder's store; return the number of tasks.
+    """Export the store of a folder, which may be in use; return the number of tasks.
 
     Raises:
         CannotOpenStore: there is none, or it is damaged and ``salvage`` is false.

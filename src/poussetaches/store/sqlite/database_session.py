@@ -141,10 +141,10 @@ class DatabaseSession:
                 self._note_defect("listener failed", exc)
 
     async def shrink(self) -> bool:
-        """Give free pages back to the disk; return whether there may be more."""
+        """Return free pages to the disk; return whether there may be more."""
         # One transaction at a time: under load, writes are always waiting for the next one.
         for _ in range(SHRINK_STEPS):
-            if not await self._writer.run(self._give_back_pages):
+            if not await self._writer.run(self._release_pages):
                 return False
         return True
 
@@ -298,13 +298,13 @@ class DatabaseSession:
         self.tell(News(queues=changed))
 
     def _end_recorded_leases(self) -> None:
-        """Give up the leases of attempts whose end is on disk, though its commit failed."""
+        """End the leases of attempts whose end is on disk, though its commit failed."""
         connection, leases = self._connections.writing, self.cache.leases
         assert connection is not None
         for record in leases:
             row = connection.execute(self._sql["leased_task"], (record.seq,)).fetchone()
             if row is None or row[0] != record.attempt_total:
-                leases.give_up(record.seq)
+                leases.end(record.seq)
             elif row[1]:
                 leases.cancel(record.seq)
 
@@ -314,7 +314,7 @@ class DatabaseSession:
         except StoreFull:
             self._trouble.note_full()
 
-    def _give_back_pages(self) -> bool:
+    def _release_pages(self) -> bool:
         if self._closed and self._connections.writing is None:
             raise StoreClosed
-        return self._connections.give_back_pages()
+        return self._connections.release_pages()

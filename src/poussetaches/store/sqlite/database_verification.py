@@ -47,7 +47,7 @@ RESTORE_ADVICE = (
 
 
 def verify(folder: DataFolder, progress: ProgressCallback) -> VerifyReport:
-    """Verify a folder's store; change nothing.
+    """Verify the store of a folder, which may be in use; change nothing.
 
     Raises:
         CannotOpenStore: there is none, or it cannot be read.

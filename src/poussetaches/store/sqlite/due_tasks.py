@@ -12,7 +12,7 @@ from poussetaches.core.queue import Lane, QueueCounts
 from poussetaches.store.base import Lease, Leased
 from poussetaches.store.sqlite.cache import Cache, CachedLane
 from poussetaches.store.sqlite.leases import Leases
-from poussetaches.store.sqlite.row_reader import Reading
+from poussetaches.store.sqlite.row_reader import Reading, as_list
 from poussetaches.store.sqlite.rows import text_of
 
 HIGHEST_PRIORITY = 1_000_000  # above any that is allowed
@@ -72,7 +72,7 @@ class DueTaskSearch:
         except BaseException:
             for search in searches:
                 for lease in search.leases:
-                    self._leases.give_back(lease.token)
+                    self._leases.revoke(lease.token)
             raise
         leases = [lease for search in searches for lease in search.leases]
         found = {search.lane: search.next_due for search in searches}
@@ -164,7 +164,7 @@ def count_ahead(reading: Reading, leases: Leases, task_id: str, *, now: Moment, 
     if place is None or place[0] in leases:
         return 0
     seq, lane, own_priority, run_at = place
-    leased = msgspec.json.encode(leases.numbers()).decode()
+    leased = as_list(leases.numbers())
     count, priority = 0, HIGHEST_PRIORITY
     # By priority, so that delayed tasks of a higher priority are not scanned.
     while count < limit and (row := reading.one("next_priority", lane, priority)):

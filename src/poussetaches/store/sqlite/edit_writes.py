@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from poussetaches.core.edits import Delete, Edit, edited, spread_out
-from poussetaches.core.errors import EditFailed, PousseTachesError, StateConflict, TaskFailed
+from poussetaches.core.errors import EditFailed, PousseTachesError, StateConflict, TaskNotWritten
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
@@ -15,10 +15,10 @@ from poussetaches.store.base import Change, Edited
 from poussetaches.store.sqlite import filter_query, task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
-    each,
     give_up_task,
-    note_left,
+    note_unchanged,
     raise_trouble,
+    write_rows,
 )
 from poussetaches.store.sqlite.row_reader import Unreadable
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
@@ -28,7 +28,7 @@ SLICE = 250  # tasks: keeps one commit, and the pushes that wait for it, under ~
 SKIPPED_FAILED = "failed"  # why a task was skipped whose change could not be written
 
 
-class Editing(NamedTuple):
+class EditCall(NamedTuple):
     """The arguments of ``edit``."""
 
     task_id: str
@@ -36,8 +36,8 @@ class Editing(NamedTuple):
     now: Moment
 
 
-class EditingSlice(NamedTuple):
-    """Tasks by their numbers, and the edit of those from ``start`` on, as one slice."""
+class EditSliceCall(NamedTuple):
+    """The arguments of ``edit_slice``: the numbers of all tasks, and where the slice starts."""
 
     numbers: Sequence[int]
     start: int
@@ -48,13 +48,13 @@ class EditingSlice(NamedTuple):
 
 
 def edit(
-    tx: SqliteTransaction, items: Sequence[Editing]
+    tx: SqliteTransaction, items: Sequence[EditCall]
 ) -> Sequence[Task | PousseTachesError | None]:
     """Edit tasks; return each, or why it was refused, or None when there is none.
 
     A deleted task is returned as it was.
     """
-    return each(
+    return write_rows(
         tx,
         Step.EDIT,
         items,
@@ -63,12 +63,12 @@ def edit(
     )
 
 
-def edit_slice(tx: SqliteTransaction, calls: Sequence[EditingSlice]) -> Sequence[Edited]:
+def edit_slice(tx: SqliteTransaction, calls: Sequence[EditSliceCall]) -> Sequence[Edited]:
     """Edit slices of many tasks."""
     return [_edit_slice(tx, call) for call in calls]
 
 
-def _edit_by_id(tx: SqliteTransaction, item: Editing) -> Task | PousseTachesError | None:
+def _edit_by_id(tx: SqliteTransaction, item: EditCall) -> Task | PousseTachesError | None:
     row = tx.connection.execute(tx.sql["seq_of"], (item.task_id,)).fetchone()
     task = None if row is None else tx.reading.task_at(row[0])
     clear_away(tx, item.now)
@@ -83,7 +83,7 @@ def _edit_by_id(tx: SqliteTransaction, item: Editing) -> Task | PousseTachesErro
 
 
 def _give_up(
-    tx: SqliteTransaction, item: Editing, defect: Defect
+    tx: SqliteTransaction, item: EditCall, defect: Defect
 ) -> Task | PousseTachesError | None:
     row = tx.connection.execute(tx.sql["seq_of"], (item.task_id,)).fetchone()
     if row is None:
@@ -91,17 +91,17 @@ def _give_up(
     fate = give_up_task(tx, row[0], defect, now=item.now)
     if fate is None:
         return None
-    return TaskFailed(f"the task could not be changed ({defect.text}); it was {fate}")
+    return TaskNotWritten(f"the task could not be changed ({defect.text}); it was {fate}")
 
 
-def _edit_slice(tx: SqliteTransaction, call: EditingSlice) -> Edited:
+def _edit_slice(tx: SqliteTransaction, call: EditSliceCall) -> Edited:
     numbers = call.numbers[call.start : call.start + SLICE]
     found = filter_query.examine(tx.reading, call.filter, numbers, leased=tx.leased())
     if isinstance(call.edit, Delete):  # which deletes the attempts, too
         numbers = task_writes.fitting(tx, numbers)
     else:
         numbers = task_writes.first_fitting(numbers, {seq: one.size for seq, one in found.items()})
-    skips = each(
+    skips = write_rows(
         tx,
         Step.EDIT,
         [
@@ -125,7 +125,7 @@ class Placed(NamedTuple):
 
 
 def _edit_some(
-    tx: SqliteTransaction, call: EditingSlice, some: Sequence[Placed]
+    tx: SqliteTransaction, call: EditSliceCall, some: Sequence[Placed]
 ) -> list[str | None]:
     """Edit tasks; return for each why it was skipped, None if it was not."""
     skips: list[str | None] = []
@@ -153,8 +153,8 @@ def _edit_some(
     return skips
 
 
-def _skip(tx: SqliteTransaction, spread_out: Placed, defect: Defect, now: Moment) -> str:
-    give_up_task(tx, spread_out.seq, defect, now=now)
+def _skip(tx: SqliteTransaction, row: Placed, defect: Defect, now: Moment) -> str:
+    give_up_task(tx, row.seq, defect, now=now)
     return SKIPPED_FAILED
 
 
@@ -166,7 +166,7 @@ def _edited(tx: SqliteTransaction, seq: int, task: Task, edit: Edit) -> Task | N
     except Exception as exc:
         raise_trouble(tx, exc)
         # The change caused the error: the task stays unchanged.
-        note_left(tx, Unreadable("tasks", seq, ""), Defect.of(exc, Step.EDIT))
+        note_unchanged(tx, Unreadable("tasks", seq, ""), Defect.of(exc, Step.EDIT))
         raise EditFailed from exc
 
 

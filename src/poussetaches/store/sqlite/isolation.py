@@ -1,9 +1,10 @@
 """Isolation of failing rows from the other rows of their write.
 
-A write passes its rows to ``each``, which writes them together. After an exception, group commit
-rolls back the transaction and repeats the write in one that isolates rows: each row is written
-within its own savepoint, and a failing row is given up. A task that is given up is buried. If that
-fails too, its row is set aside; if even that fails, the task is abandoned until the next start.
+A write passes its rows to ``write_rows``, which writes them together. After an exception, group
+commit rolls back the transaction and repeats the write in one that isolates rows: each row is
+written within its own savepoint, and a failing row is given up. A task that is given up is buried.
+If that fails too, its row is set aside; if even that fails, the task is abandoned until the next
+start.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Defect(NamedTuple):
         return f"internal error while {self.step}: {self.error}"
 
 
-def each(
+def write_rows(
     tx: SqliteTransaction,
     step: Step,
     rows: Sequence[I],
@@ -130,7 +131,7 @@ class SetAsideCall(NamedTuple):
 
 def set_aside(tx: SqliteTransaction, items: Sequence[SetAsideCall]) -> Sequence[bool]:
     """Move rows to the table ``unreadable``; return for each whether it still existed."""
-    return each(
+    return write_rows(
         tx,
         Step.SET_ASIDE,
         items,
@@ -198,7 +199,7 @@ def _first_that_works(
     return Fate.UNCHANGED
 
 
-def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
+def note_unchanged(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
     """Record that a row is unchanged, to be logged and counted."""
     _note(tx, row, defect, Fate.UNCHANGED)
 
@@ -206,7 +207,7 @@ def note_left(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> None:
 def _abandon(tx: SqliteTransaction, row: Unreadable, defect: Defect) -> bool:
     if isinstance(row.key, int):
         tx.abandon(row.key)
-    note_left(tx, row, defect)
+    note_unchanged(tx, row, defect)
     return False
 
 

@@ -45,7 +45,7 @@ class Leases:
         """Return the record of a token; None if its lease has ended."""
         return self._by_token.get(token)
 
-    def give_up(self, seq: int) -> None:
+    def end(self, seq: int) -> None:
         """End the lease of a task, if it has one."""
         token = self._tokens.pop(seq, None)
         if token is None:
@@ -56,9 +56,9 @@ class Leases:
         if not self._by_lane[record.lane]:
             del self._by_lane[record.lane]
 
-    def give_back(self, token: int) -> None:
+    def revoke(self, token: int) -> None:
         """End a lease that was not handed out yet."""
-        self.give_up(self._by_token[token].seq)
+        self.end(self._by_token[token].seq)
 
     def cancel(self, seq: int) -> None:
         """Mark a task as cancelled if it is leased, so that it gets no further attempt."""

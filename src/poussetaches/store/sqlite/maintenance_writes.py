@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from poussetaches.core.moment import DAY, Moment
+from msgspec.structs import astuple
+
+from poussetaches.core.moment import DAY, SECOND, Moment
 from poussetaches.core.queue import Retention
 from poussetaches.core.task import Reason, buried
 from poussetaches.store.base import Change
 from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.sqlite import task_writes
-from poussetaches.store.sqlite.isolation import each, give_up_row, give_up_task
+from poussetaches.store.sqlite.isolation import give_up_row, give_up_task, write_rows
 from poussetaches.store.sqlite.row_reader import Unreadable
-from poussetaches.store.sqlite.rows import minute_values
 from poussetaches.store.sqlite.transaction import (
     LANE_USE_PRECISION,
     Counted,
@@ -51,7 +52,7 @@ class TidyCall(NamedTuple):
 
 def bury(tx: SqliteTransaction, numbers: Sequence[int], reason: Reason, *, now: Moment) -> None:
     """Bury waiting tasks; set aside unreadable ones."""
-    each(
+    write_rows(
         tx,
         Step.BURY,
         numbers,
@@ -113,7 +114,7 @@ def tidy(tx: SqliteTransaction, items: Sequence[TidyCall]) -> Sequence[int]:
 
 
 def _prune_one(tx: SqliteTransaction, item: PruneCall) -> int:
-    too_old = item.now - item.keep.age * 1_000_000
+    too_old = item.now - item.keep.age * SECOND
     surplus = tx.counts(item.queue)[item.state] - item.keep.count
     abandoned = tx.abandoned()
     oldest = tx.connection.execute(
@@ -125,7 +126,7 @@ def _prune_one(tx: SqliteTransaction, item: PruneCall) -> int:
         if (place < surplus or ended_at <= too_old) and seq not in abandoned
     ]
     numbers = task_writes.fitting(tx, passed[: item.limit])
-    each(
+    write_rows(
         tx,
         Step.PRUNE,
         numbers,
@@ -172,7 +173,7 @@ def _tidy_one(tx: SqliteTransaction, now: Moment, limit: int) -> int:
 
 def put_minutes(tx: SqliteTransaction, calls: Sequence[Sequence[MinuteRow]]) -> Sequence[None]:
     for rows in calls:
-        tx.connection.executemany(tx.sql["put_minute"], [minute_values(row) for row in rows])
+        tx.connection.executemany(tx.sql["put_minute"], map(astuple, rows))
     return [None] * len(calls)
 
 

@@ -16,9 +16,9 @@ from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
     as_content,
-    each,
     give_up_new,
     give_up_task,
+    write_rows,
 )
 from poussetaches.store.sqlite.rows import text_of
 from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
@@ -129,7 +129,7 @@ def _add(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
     """Add a task, unless a task with the same ``unique`` is waiting."""
     found = None if push.task.unique is None else _waiting_duplicate(tx, push.task, now)
     if found is not None and push.replaces:
-        [found] = each(
+        [found] = write_rows(
             tx,
             Step.REPLACE,
             [found],
@@ -191,7 +191,7 @@ def _task_of_key(tx: SqliteTransaction, task: Task, confirmed: Moment) -> tuple[
 
 
 def _restore_call(tx: SqliteTransaction, call: RestoreCall) -> int:
-    were_new = each(
+    were_new = write_rows(
         tx,
         Step.RESTORE,
         call.tasks,

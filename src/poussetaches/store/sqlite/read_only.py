@@ -64,7 +64,9 @@ def open_read_only(
         with (
             _deleting_new_files(path),
             closing(
-                _connect(path, IMMUTABLE) if problem is not None else _connect_beside(path, lock)
+                connect_query_only(path, IMMUTABLE)
+                if problem is not None
+                else _connect_beside(path, lock)
             ) as connection,
         ):
             if missing:
@@ -76,7 +78,10 @@ def open_read_only(
 def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """Connect to the database of a locked folder without changing its files."""
     uri_parameters = IMMUTABLE if is_empty(wal_of(path)) else _uri_parameters(path)
-    with _deleting_new_files(path), closing(_connect(path, uri_parameters)) as connection:
+    with (
+        _deleting_new_files(path),
+        closing(connect_query_only(path, uri_parameters)) as connection,
+    ):
         yield connection
 
 
@@ -100,7 +105,7 @@ def _connect_beside(path: Path, lock: ReadLock) -> sqlite3.Connection:
     From then on SQLite's own locks protect what it reads. If it cannot create the files that they
     need, or the database has no WAL yet, no server can start before the folder is unlocked.
     """
-    connection = _connect(path, "" if lock.in_use else _uri_parameters(path))
+    connection = connect_query_only(path, "" if lock.in_use else _uri_parameters(path))
     try:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -110,13 +115,14 @@ def _connect_beside(path: Path, lock: ReadLock) -> sqlite3.Connection:
         if lock.in_use or not is_empty(wal_of(path)) or not cannot_write:
             return connection  # the next read raises the error
         connection.close()
-        return _connect(path, IMMUTABLE)
+        return connect_query_only(path, IMMUTABLE)
     if has_wal:
         lock.release()
     return connection
 
 
-def _connect(path: Path, uri_parameters: str) -> sqlite3.Connection:
+def connect_query_only(path: Path, uri_parameters: str = "") -> sqlite3.Connection:
+    """Open a database on a connection that cannot write to it."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro{uri_parameters}",
         uri=True,

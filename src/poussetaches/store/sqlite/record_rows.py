@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import astuple
 
 from poussetaches.core.defect import describe_defect
 from poussetaches.core.moment import Moment
@@ -22,14 +22,13 @@ from poussetaches.store.export_records import (
     UnreadableRecord,
     ValueRecord,
 )
+from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.sqlite import task_writes
-from poussetaches.store.sqlite.isolation import Defect, as_content, each, give_up_new
+from poussetaches.store.sqlite.isolation import Defect, as_content, give_up_new, write_rows
 from poussetaches.store.sqlite.queue_writes import stored_queues
 from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import (
     as_json,
-    minute_from_row,
-    minute_values,
     schedule_values,
 )
 from poussetaches.store.sqlite.salvage import Salvage
@@ -76,7 +75,7 @@ def _history(reading: Reading) -> Iterator[Record]:
             queue=queue_name, key=key, task_id=task_id, content=content, expires_at=expires_at
         )
     for row in reading.all("export_minutes"):
-        yield MinuteRecord(minute=minute_from_row(row))
+        yield MinuteRecord(minute=MinuteRow(*row))
 
 
 def _all_unreadable(
@@ -143,7 +142,7 @@ def put_records(tx: SqliteTransaction, calls: Sequence[ImportCall]) -> Sequence[
 
 def _put_call(tx: SqliteTransaction, call: ImportCall) -> int | None:
     for place, record in enumerate(call.records):
-        [is_new] = each(
+        [is_new] = write_rows(
             tx,
             Step.IMPORT,
             [record],
@@ -190,12 +189,12 @@ def _row(
         case ScheduleRecord(schedule=schedule):
             return "put_schedule", schedule_values(schedule)
         case MinuteRecord(minute=minute):
-            return "put_minute", minute_values(minute)
+            return "put_minute", astuple(minute)
         case OwnerRecord():
-            return "put_version", msgspec.structs.astuple(record)
+            return "put_version", astuple(record)
         case ValueRecord():
-            return "put_server_value", msgspec.structs.astuple(record)
+            return "put_server_value", astuple(record)
         case KeyRecord():
-            return "put_key", msgspec.structs.astuple(record)
+            return "put_key", astuple(record)
         case UnreadableRecord():
-            return "add_unreadable", msgspec.structs.astuple(record)
+            return "add_unreadable", astuple(record)

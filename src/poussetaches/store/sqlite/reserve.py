@@ -10,7 +10,7 @@ from poussetaches.store.atomic_file import open_private
 
 RESERVE = 16 * 1024 * 1024  # bytes; enough for about ten thousand outcomes
 # Bytes that must be free in addition. Otherwise the reserve would be claimed again right after it
-# was given up, before anything was written, as long as the disk is full.
+# was released, before anything was written, as long as the disk is full.
 MARGIN = 4 * 1024 * 1024
 
 
@@ -23,10 +23,10 @@ class Reserve:
 
     @property
     def is_needed(self) -> bool:
-        """Whether the disk has so little free space that the reserve should be given up."""
+        """Whether the disk has so little free space that the reserve should be released."""
         return free_bytes(self._path.parent) < MARGIN
 
-    def take(self) -> None:
+    def claim(self) -> None:
         """Create the file, unless it exists.
 
         Raises:
@@ -58,7 +58,7 @@ class Reserve:
             "anything new is stored"
         )
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Delete the file."""
         self._path.unlink(missing_ok=True)
 

@@ -23,7 +23,6 @@ from poussetaches.store.sqlite.rows import (
     UnreadableRow,
     attempt_from_row,
     lane_from_row,
-    minute_from_row,
     schedule_from_row,
     task_from_row,
     text_of,
@@ -154,7 +153,7 @@ class Reading:
 
     def minutes(self, queue: str, since: Moment) -> list[MinuteRow]:
         """Return the statistics of a queue, minute by minute."""
-        return [minute_from_row(row) for row in self.all("minutes", queue, since)]
+        return [MinuteRow(*row) for row in self.all("minutes", queue, since)]
 
     def names(self, statement: str, *parameters: object) -> list[str | bytes]:
         """Return the names that a statement finds as bytes, decoded if they are UTF-8."""

@@ -10,7 +10,7 @@ from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from poussetaches.core import json_storage
 from poussetaches.core.moment import Moment
@@ -22,16 +22,15 @@ from poussetaches.core.target import check_stored_url
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.minute_row import MinuteRow
 
-# What the end of an attempt changes is apart from what only an edit does: most writes need not
-# touch the body. What it changes of a task that goes on waiting is apart, too: so most indexes
-# need not be touched.
-_FATE = ("state", "reason", "ended_at", "forced", "cancelled")
+# The end of an attempt writes only these columns, and so does not rewrite the body. If the task
+# waits for a retry, it writes only the second group, and so updates few indexes.
+_STATE = ("state", "reason", "ended_at", "forced", "cancelled")
 _PROGRESS = ("run_at", "attempt_count", "attempt_total", "last_status", "last_error")
 _LARGE = ("headers", "body")
 # In the order of the parameters of ``Task``: ``task_from_row`` passes values by position.
 _FIELDS = tuple(name for name in Task.__struct_fields__ if name != "unknown")
 # Passing thirty values to SQLite takes longer than inserting a row of them.
-_PLAIN = (
+_MINIMAL = (
     "id", "created_at", "run_at", "due_at", "queue", "priority", "delivery", "method", "url",
     "body_kind", "headers", "body",
 )  # fmt: skip
@@ -51,23 +50,15 @@ ATTEMPT_COLUMNS = (
     "round, number, request_id, started_at, duration, succeeded, status, error, "
     "response_truncated, key_sent, progress, response_body, cause"
 )
-SCHEDULE_COLUMNS = (
-    "name, owner, cron, timezone, task, created_at, anchor_at, next_run_at, misfire, "
-    "misfire_grace, overlap, paused, last_fired_at, last_task_id, declared"
-)
-MINUTE_COLUMNS = (
-    "queue, minute, pushed, started, succeeded, failed, died, lateness_p50, lateness_p95, "
-    "duration_p50, duration_p95"
-)
 COLUMNS = {
     "task": _columns(_FIELDS),
-    "plain": _columns(_PLAIN),
+    "minimal": _columns(_MINIMAL),
     "light": _columns(map(_light, _FIELDS)),
     "progress": _columns(_PROGRESS),
-    "moved": _columns((*_FATE, *_PROGRESS)),
+    "moved": _columns((*_STATE, *_PROGRESS)),
     "attempt": ATTEMPT_COLUMNS,
-    "schedule": SCHEDULE_COLUMNS,
-    "minute": MINUTE_COLUMNS,
+    "schedule": _columns(Schedule.__struct_fields__),
+    "minute": _columns(MinuteRow.__struct_fields__),
 }
 
 Row = Sequence[Any]
@@ -147,13 +138,13 @@ def _values_of(fields: Sequence[str]) -> Callable[[Task], tuple[object, ...]]:
 
 
 task_values = _values_of(_FIELDS)
-fate_values = _values_of(_FATE)  # changed by ends, requeues and runs
+state_values = _values_of(_STATE)  # changed by ends, requeues and runs
 progress_values = attrgetter(*_PROGRESS)  # changed by each failed attempt
 
-_unusual = attrgetter(*(name for name in _FIELDS if name not in _PLAIN))
+_other_values = attrgetter(*(name for name in _FIELDS if name not in _MINIMAL))
 _NEVER = Moment(0)
 _DEFAULTS = Task(id="", url="", created_at=_NEVER, run_at=_NEVER, due_at=_NEVER)
-_USUAL = _unusual(_DEFAULTS)
+_OTHER_DEFAULTS = _other_values(_DEFAULTS)
 # The index of a column, how its value is read, and the value that NULL stands for.
 _READS = [
     (index, _FORMS[name].read if name in _FORMS else _as_stored, getattr(_DEFAULTS, name))
@@ -164,15 +155,15 @@ _WIDTH = len(_FIELDS)
 _URL = _FIELDS.index("url")
 
 
-def is_plain(task: Task) -> bool:
-    """Return whether a task is new and has nothing set but what most pushes set."""
-    return bool(_unusual(task) == _USUAL)
+def is_minimal(task: Task) -> bool:
+    """Return whether a task is new and sets only what most pushes set."""
+    return bool(_other_values(task) == _OTHER_DEFAULTS)
 
 
-def plain_values(task: Task) -> tuple[object, ...]:
-    """Return the values of the columns that differ between plain tasks.
+def minimal_values(task: Task) -> tuple[object, ...]:
+    """Return the values of the columns in which minimal tasks differ.
 
-    They are written out, unlike those of other columns: this is faster, and most pushes are plain.
+    They are listed here because that is faster, and most pushes are minimal.
     """
     return (
         task.id,
@@ -272,23 +263,11 @@ def attempt_from_row(row: Row) -> Attempt:
 
 def schedule_values(schedule: Schedule) -> tuple[object, ...]:
     """Return a schedule as the values of its columns."""
-    return (
-        schedule.name,
-        schedule.owner,
-        schedule.cron,
-        schedule.timezone,
-        _encode(schedule.task).decode(),
-        schedule.created_at,
-        schedule.anchor_at,
-        schedule.next_run_at,
-        schedule.misfire.value,
-        schedule.misfire_grace,
-        schedule.overlap.value,
-        schedule.paused,
-        schedule.last_fired_at,
-        schedule.last_task_id,
-        None if schedule.declared is None else _encode(schedule.declared).decode(),
-    )
+    values = asdict(schedule)
+    values["task"] = _encode(schedule.task).decode()
+    if schedule.declared is not None:
+        values["declared"] = _encode(schedule.declared).decode()
+    return tuple(values.values())
 
 
 def schedule_from_row(row: Row) -> Schedule:
@@ -298,26 +277,16 @@ def schedule_from_row(row: Row) -> Schedule:
         UnreadableRow: it holds none.
     """
     try:
-        check_expression(row[2], row[3])
-        template = _decode_task(row[4])
-        check_stored_url(template.url)
-        return Schedule(
-            name=row[0],
-            owner=row[1],
-            cron=row[2],
-            timezone=row[3],
-            task=template,
-            created_at=row[5],
-            anchor_at=row[6],
-            next_run_at=row[7],
-            misfire=Misfire(row[8]),
-            misfire_grace=row[9],
-            overlap=Overlap(row[10]),
-            paused=bool(row[11]),
-            last_fired_at=row[12],
-            last_task_id=row[13],
-            declared=None if row[14] is None else _decode_definition(row[14]),
-        )
+        values = dict(zip(Schedule.__struct_fields__, row, strict=True))
+        check_expression(values["cron"], values["timezone"])
+        values["task"] = _decode_task(values["task"])
+        check_stored_url(values["task"].url)
+        values["misfire"] = Misfire(values["misfire"])
+        values["overlap"] = Overlap(values["overlap"])
+        values["paused"] = bool(values["paused"])
+        if values["declared"] is not None:
+            values["declared"] = _decode_definition(values["declared"])
+        return Schedule(**values)
     except MemoryError:  # not the row's fault
         raise
     except Exception as exc:
@@ -379,30 +348,6 @@ def lane_from_row(row: Row) -> tuple[int, Lane]:
         return number, Lane(str(queue, "utf-8"), str(origin, "utf-8"), bool(forced))
     except UnicodeDecodeError as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
-
-
-def minute_values(row: MinuteRow) -> tuple[object, ...]:
-    """Return the column values of a minute's statistics."""
-    counts = (row.pushed, row.started, row.succeeded, row.failed, row.died)
-    spans = (row.lateness_p50, row.lateness_p95, row.duration_p50, row.duration_p95)
-    return (row.queue, row.minute, *counts, *spans)
-
-
-def minute_from_row(row: Row) -> MinuteRow:
-    """Return the statistics of a row."""
-    return MinuteRow(
-        queue=row[0],
-        minute=row[1],
-        pushed=row[2],
-        started=row[3],
-        succeeded=row[4],
-        failed=row[5],
-        died=row[6],
-        lateness_p50=row[7],
-        lateness_p95=row[8],
-        duration_p50=row[9],
-        duration_p95=row[10],
-    )
 
 
 def as_json(row: sqlite3.Row) -> str:

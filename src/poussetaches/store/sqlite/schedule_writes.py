@@ -21,10 +21,10 @@ from poussetaches.store.base import Change, ScheduleEdit
 from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
-    each,
     give_up_row,
     give_up_schedule,
     give_up_task,
+    write_rows,
 )
 from poussetaches.store.sqlite.maintenance_writes import bury
 from poussetaches.store.sqlite.row_reader import Unreadable
@@ -95,7 +95,7 @@ def replace(
 
 def move(tx: SqliteTransaction, items: Sequence[MoveCall]) -> Sequence[bool]:
     """Store the moments of schedules; return for each whether it was stored."""
-    return each(
+    return write_rows(
         tx,
         Step.FIRE,
         items,
@@ -196,7 +196,7 @@ def _move(tx: SqliteTransaction, schedule: Schedule, *, last_task_id: str | None
 
 
 def _delete_many(tx: SqliteTransaction, names: Iterable[str], now: Moment) -> None:
-    each(
+    write_rows(
         tx,
         Step.DELETE_SCHEDULE,
         sorted(names),
@@ -217,7 +217,7 @@ def _delete_some(
 
 def _delete_one(tx: SqliteTransaction, name: str, now: Moment) -> None:
     """Delete a schedule with its waiting runs, and cancel a running one."""
-    each(
+    write_rows(
         tx,
         Step.END_RUN,
         [seq for seq, _ in tx.reading.all("unfinished_runs", name)],
@@ -246,7 +246,7 @@ def _end_runs(tx: SqliteTransaction, numbers: Sequence[int], now: Moment) -> Seq
 
 def fire(tx: SqliteTransaction, firings: Sequence[FireCall]) -> Sequence[bool]:
     """Advance schedules and add their runs unless blocked; return which runs were added."""
-    return each(
+    return write_rows(
         tx,
         Step.FIRE,
         firings,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -57,9 +56,10 @@ from poussetaches.store.sqlite import (
 )
 from poussetaches.store.sqlite.database_session import DatabaseSession
 from poussetaches.store.sqlite.failure_counts import FailureCounter
-from poussetaches.store.sqlite.reserve import Reserve
+from poussetaches.store.sqlite.reserve import Reserve, free_bytes
 from poussetaches.store.sqlite.row_reader import Reading
 from poussetaches.store.sqlite.transaction import Counted, RowFault
+from poussetaches.store.sqlite.wal import wal_of
 
 V = TypeVar("V")
 
@@ -182,7 +182,7 @@ class SqliteStore:
 
     async def edit(self, task_id: str, edit: Edit, *, now: Moment) -> Task | None:
         return _value(
-            await self._db.write(edit_writes.edit, edit_writes.Editing(task_id, edit, now))
+            await self._db.write(edit_writes.edit, edit_writes.EditCall(task_id, edit, now))
         )
 
     async def edit_slice(
@@ -196,7 +196,7 @@ class SqliteStore:
         dry_run: bool = False,
     ) -> Edited:
         """Edit some of many tasks."""
-        item = edit_writes.EditingSlice(numbers, start, edit, filter, now, dry_run)
+        item = edit_writes.EditSliceCall(numbers, start, edit, filter, now, dry_run)
         return await self._db.write(edit_writes.edit_slice, item)
 
     async def list_enveloped(
@@ -440,9 +440,8 @@ def _size(path: Path | None, reading: Reading) -> StoreSize:
         pages, size = reading.number("page_count"), reading.number("page_size")
         return StoreSize(used=pages * size, free=None)
     try:
-        files = (path, path.with_name(f"{path.name}-wal"))
-        used = sum(file.stat().st_size for file in files if file.exists())
-        disk = os.statvfs(path.parent)
+        used = sum(file.stat().st_size for file in (path, wal_of(path)) if file.exists())
+        free = free_bytes(path.parent)
     except OSError as exc:
         raise StoreUnavailable(f"the data folder cannot be accessed: {exc}") from exc
-    return StoreSize(used=used, free=disk.f_bavail * disk.f_frsize)
+    return StoreSize(used=used, free=free)

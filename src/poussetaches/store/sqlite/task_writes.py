@@ -22,9 +22,9 @@ from poussetaches.store.sqlite.row_reader import as_list
 from poussetaches.store.sqlite.rows import (
     attempt_values,
     differences,
-    fate_values,
-    is_plain,
-    plain_values,
+    state_values,
+    is_minimal,
+    minimal_values,
     progress_values,
     task_values,
 )
@@ -48,20 +48,20 @@ def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
     """Add new tasks."""
     row = tx.connection.execute(tx.sql["last_number"]).fetchone()
     first = 1 if row is None else row[0] + 1
-    plain: list[tuple[object, ...]] = []
-    plain_queues: list[str] = []
+    minimal: list[tuple[object, ...]] = []
+    minimal_queues: list[str] = []
     others: list[tuple[int, Task, Lane]] = []
     for seq, task in enumerate(tasks, start=first):
         lane = task.lane
-        if is_plain(task):
-            plain.append((seq, tx.lane_number(lane, task.created_at), *plain_values(task)))
-            plain_queues.append(task.queue)
+        if is_minimal(task):
+            minimal.append((seq, tx.lane_number(lane, task.created_at), *minimal_values(task)))
+            minimal_queues.append(task.queue)
             tx.task_waits(lane, task.run_at)
             tx.task_changed(task, Change.PUSHED, TaskState.WAITING)
         else:
             others.append((seq, task, lane))
-    insert_rows(tx.connection, tx.sql["add_plain_task"], plain)
-    for queue, count in Counter(plain_queues).items():
+    insert_rows(tx.connection, tx.sql["add_minimal_task"], minimal)
+    for queue, count in Counter(minimal_queues).items():
         tx.count(queue, "waiting", count)
     _add_others(tx, others)
     return [None] * len(tasks)
@@ -169,11 +169,11 @@ def _record_others(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
         waits_in = new.lane
         lane = _new_lane(tx, changed, waits_in)
         failure = _failure(tx, changed)
-        fate = fate_values(new)
-        if lane is None and new.ended_at is None and fate == fate_values(old):
+        state = state_values(new)
+        if lane is None and new.ended_at is None and state == state_values(old):
             put_off.append((*failure, *progress_values(new), seq))
         else:
-            moved.append((lane, *failure, *fate, *progress_values(new), seq))
+            moved.append((lane, *failure, *state, *progress_values(new), seq))
         _note_moved(tx, changed, waits_in)
     tx.connection.executemany(tx.sql["move_task"], moved)
     tx.connection.executemany(tx.sql["put_off_task"], put_off)
@@ -226,7 +226,7 @@ def _update_of(columns: tuple[str, ...]) -> str:
 
 
 def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
-    """Delete tasks of any state; the attempt of one that runs is given up.
+    """Delete tasks of any state; the lease of a running one is ended.
 
     Their keys are freed, so that a deleted task can be pushed again.
     """
@@ -235,7 +235,7 @@ def delete(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None:
     keys = [(task.queue, task.key, task.id) for _, task in found if task.key is not None]
     tx.connection.executemany(tx.sql["free_key"], keys)
     for seq, task in found:
-        tx.give_up(seq)
+        tx.end_lease(seq)
         for what in _counted(task):
             tx.count(task.queue, what, -1)
         tx.task_changed(task, Change.DELETED, None)

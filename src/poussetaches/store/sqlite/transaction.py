@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from random import Random
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.ids import new_task_id
@@ -29,6 +29,8 @@ Counted = Literal["waiting", "failing", "succeeded", "dead"]
 LANE_USE_PRECISION = HOUR  # storing the time of each task would cost another write
 
 COUNTED: tuple[Counted, ...] = get_args(Counted)
+
+D = TypeVar("D", "News", "Pending")
 
 
 class Step(StrEnum):
@@ -86,38 +88,26 @@ class Pending:
     lanes: dict[Lane, CachedLane | None] = field(default_factory=dict)
     groups: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
-    given_up: set[int] = field(default_factory=set)
+    ended_leases: set[int] = field(default_factory=set)
     cancelled: set[int] = field(default_factory=set)
     abandoned: set[int] = field(default_factory=set)  # numbers of tasks
 
     def copy(self) -> Pending:
         """Return a copy with copies of all collections."""
-        news = self.news
-        return Pending(
-            News(
-                waits=copy(news.waits),
-                tasks=copy(news.tasks),
-                queues=copy(news.queues),
-                groups=copy(news.groups),
-                schedules_changed=news.schedules_changed,
-                paused=news.paused,
-            ),
-            copy(self.set_aside),
-            copy(self.failures),
-            copy(self.lanes),
-            copy(self.groups),
-            {queue: copy(counts) for queue, counts in self.counts.items()},
-            copy(self.given_up),
-            copy(self.cancelled),
-            copy(self.abandoned),
-        )
+        counts = {queue: copy(counts) for queue, counts in self.counts.items()}
+        return replace(_with_copies(self), news=_with_copies(self.news), counts=counts)
+
+
+def _with_copies(value: D) -> D:
+    """Return a dataclass's value with copies of its fields."""
+    return replace(value, **{each.name: copy(getattr(value, each.name)) for each in fields(value)})
 
 
 class SqliteTransaction:
     """A transaction of the connection that writes.
 
     If a write fails, it is repeated in a transaction that ``isolates_rows``, so that a failing row
-    does not affect the others (``isolation.each``).
+    does not affect the others (``isolation.write_rows``).
     """
 
     def __init__(
@@ -210,16 +200,16 @@ class SqliteTransaction:
 
     def is_leased(self, seq: int) -> bool:
         """Return whether a task is leased after this transaction."""
-        return seq in self._cache.leases and seq not in self._pending.given_up
+        return seq in self._cache.leases and seq not in self._pending.ended_leases
 
     def leased(self) -> list[int]:
         """Return the numbers of the tasks that are leased after this transaction."""
-        given_up = self._pending.given_up
-        return [seq for seq in self._cache.leases.numbers() if seq not in given_up]
+        ended_leases = self._pending.ended_leases
+        return [seq for seq in self._cache.leases.numbers() if seq not in ended_leases]
 
-    def give_up(self, seq: int) -> None:
+    def end_lease(self, seq: int) -> None:
         """End the lease of a task at the commit."""
-        self._pending.given_up.add(seq)
+        self._pending.ended_leases.add(seq)
 
     def cancel(self, seq: int) -> None:
         """Mark a leased task as cancelled at the commit."""
@@ -228,7 +218,7 @@ class SqliteTransaction:
     def lease(self, token: int) -> LeaseRecord | None:
         """Return the record of a lease; None if it has ended."""
         record = self._cache.leases.find(token)
-        return None if record is None or record.seq in self._pending.given_up else record
+        return None if record is None or record.seq in self._pending.ended_leases else record
 
     def is_cancelled(self, record: LeaseRecord) -> bool:
         """Return whether a leased task was cancelled."""
@@ -236,7 +226,7 @@ class SqliteTransaction:
 
     def abandon(self, seq: int) -> None:
         """Ignore a task until the next start, because every remedy failed."""
-        self.give_up(seq)
+        self.end_lease(seq)
         self._pending.abandoned.add(seq)
 
     def abandoned(self) -> set[int]:
@@ -314,8 +304,8 @@ class SqliteTransaction:
         cache.update_lanes(pending.lanes)
         cache.update_groups(pending.groups)
         cache.abandoned |= pending.abandoned
-        for seq in pending.given_up:
-            cache.leases.give_up(seq)
+        for seq in pending.ended_leases:
+            cache.leases.end(seq)
         for seq in pending.cancelled:
             cache.leases.cancel(seq)
 

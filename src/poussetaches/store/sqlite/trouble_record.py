@@ -1,4 +1,4 @@
-"""The error that keeps a store from writing, and the reserve of disk space given up for it."""
+"""The error that keeps a store from writing, and the reserve of disk space released for it."""
 
 from __future__ import annotations
 
@@ -68,27 +68,27 @@ class TroubleRecord:
             raise
 
     def note_full(self) -> StoreFull:
-        """Record that the disk is full, give up the reserve, and return the error."""
+        """Record that the disk is full, release the reserve, and return the error."""
         if self._reserve is None:
             found = StoreFull()
         else:
             # The outcomes of attempts, deletes and pruning need this room; pushes wait.
             if self.current is None:
                 with suppress(OSError):
-                    self._reserve.give_up()
+                    self._reserve.release()
             found = StoreFull(self._reserve.describe_shortage())
         if self.current is not None and self.current.full:
             self.current = StoreTrouble(str(found), full=True)  # the free space has changed
         self._note(StoreTrouble(str(found), full=True), str(found))
         return found
 
-    def give_up_reserve_if_needed(self) -> None:
+    def release_reserve_if_needed(self) -> None:
         """Make room for opening: for SQLite's files, a migration, and recovery from a crash."""
         if self._reserve is None:
             return
         with suppress(OSError):
             if self._reserve.is_needed:
-                self._reserve.give_up()
+                self._reserve.release()
 
     def claim_reserve(self) -> None:
         """Claim the reserve.
@@ -99,7 +99,7 @@ class TroubleRecord:
         if self._reserve is None:
             return
         try:
-            self._reserve.take()
+            self._reserve.claim()
         except OSError as exc:
             if exc.errno in NO_ROOM:
                 raise StoreFull from exc

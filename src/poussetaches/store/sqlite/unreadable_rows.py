@@ -29,7 +29,7 @@ def set_row_aside(tx: SqliteTransaction, row: Unreadable, now: Moment) -> bool:
         tx.connection.execute(tx.sql["add_unreadable"], values)
         if table == "tasks" and isinstance(key, int):
             delete_rows(tx, [key])
-            tx.give_up(key)
+            tx.end_lease(key)
             _uncount(tx, raw)
     tx.connection.execute(
         tx.sql["delete_schedule" if table == "schedules" else "delete_attempts"], (key,)

@@ -1,4 +1,4 @@
-"""Errors in values are explained with the allowed values."""
+"""msgspec's errors are reworded with the allowed values."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from poussetaches.api.filter_fields import FilterFields
 from poussetaches.api.schedule_fields import ScheduleFields
 from poussetaches.api.schedule_set import ScheduleSet
+from poussetaches.core.msgspec_errors import field_and_reason
 from poussetaches.core.queue import NAME_IN_WORDS
 from poussetaches.core.queue_fields import QueueFields
-from poussetaches.core.refusal import field_and_reason
 from poussetaches.core.task_fields import TaskFields
 
 URL = "http://app.test/"
