@@ -48,7 +48,6 @@ from poussetaches.api.task_routes import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view
 from poussetaches.core.errors import OwnedByAnother, ScheduleNotFound
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
 from poussetaches.core.original_constants import OWNER as ORIGINAL
@@ -60,6 +59,7 @@ from poussetaches.core.schedule import (
     following,
     occurrences,
     redefined,
+    run_of,
 )
 from poussetaches.store.base import Store
 
@@ -294,14 +294,7 @@ class ScheduleRoutes:
     async def run(self, request: Request) -> Response:
         """Run a schedule now; its occurrences do not change."""
         schedule, now = await self._stored(request), self.now()
-        run = msgspec.structs.replace(
-            schedule.task,
-            id=new_task_id(now, self.random),
-            schedule=schedule.name,
-            created_at=now,
-            run_at=now,
-            due_at=now,
-        )
+        run = run_of(schedule, now, random=self.random)
         if not await self.store.fire_by_hand(schedule.name, run):
             raise _not_found(schedule.name)
         view = task_view(run, secret_headers=self.secret_headers)

@@ -15,7 +15,6 @@ from random import Random
 import msgspec
 
 from poussetaches.core.errors import StoreUnavailable
-from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment, rfc3339, seconds_between
 from poussetaches.core.schedule import (
     LONGEST_GRACE,
@@ -24,8 +23,8 @@ from poussetaches.core.schedule import (
     following,
     latest_occurrence,
     missed_occurrences,
+    run_of,
 )
-from poussetaches.core.task import Task
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.defects import Defects
 from poussetaches.store.base import Store
@@ -121,7 +120,7 @@ class Scheduler:
                 await self._store.move_schedule(fired)
                 log.warning("occurrence missed", extra=fields)
                 continue
-            run = self._run_of(schedule, now)
+            run = run_of(schedule, now, random=self._random)
             if await self._store.fire(fired, run, now=now):
                 schedule = msgspec.structs.replace(schedule, last_task_id=run.id)
                 log.info("schedule fired", extra={**fields, "task": run.id})
@@ -129,16 +128,6 @@ class Scheduler:
                 log.info(
                     "occurrence skipped: last run not over, or schedule changed", extra=fields
                 )
-
-    def _run_of(self, schedule: Schedule, now: Moment) -> Task:
-        return msgspec.structs.replace(
-            schedule.task,
-            id=new_task_id(now, self._random),
-            schedule=schedule.name,
-            created_at=now,
-            run_at=now,
-            due_at=now,
-        )
 
     async def _start_stranded_anew(self, now: Moment) -> None:
         """Restart schedules that would wait for long since the clock was set back.
