@@ -12,7 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.bulk_edit import BulkEditor
-from poussetaches.api.definition_body import decode_definition, name_of, patched_overrides
+from poussetaches.api.definition_body import (
+    HINTS,
+    READ_ONLY,
+    decode_definition,
+    name_of,
+    patched_overrides,
+)
 from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import after_change
@@ -45,15 +51,7 @@ from poussetaches.store.base import Store
 TAG = "Queues"
 CODE = "invalid-queue"
 
-_READ_ONLY = "is read-only; remove it"
-HINTS = {
-    "name": _READ_ONLY,
-    "counts": _READ_ONLY,
-    "oldest_due_age": _READ_ONLY,
-    "waiting_for": _READ_ONLY,
-    "origins": _READ_ONLY,
-    "paused": "can only be changed by POST …/pause and …/resume; remove it",
-}
+QUEUE_HINTS = HINTS | dict.fromkeys(("name", "counts", "oldest_due_age", "waiting_for"), READ_ONLY)
 
 NO_BASE = (
     f"is a path, which requires a base URL: set base_url of the queue {CALLBACKS_QUEUE!r}, or "
@@ -255,7 +253,7 @@ class QueueRoutes:
         return name
 
     def _decoded(self, body: bytes) -> QueueOverrides:
-        return decode_definition(_QUEUE, body, hints=HINTS, code=CODE).overrides()
+        return decode_definition(_QUEUE, body, hints=QUEUE_HINTS, code=CODE).overrides()
 
     async def _set(self, name: str, change: Callable[[Queue], Queue]) -> Response:
         """Store changed settings of a queue; create the queue if it does not exist."""
