@@ -217,7 +217,7 @@ class ScheduleRoutes:
         """Replace the schedules of an owner by a set."""
         partial = read_query(request, SetQuery).partial
         body = await read_body(request, limit=self.max_request)
-        given = decode_definition(_SET, body, hints=SCHEDULE_HINTS, code=CODE)
+        given = decode(_SET, body, code=CODE)
         if given.owner == ORIGINAL:
             raise invalid(
                 CODE, "owner", f"{ORIGINAL!r} owns the schedules of the original's route"
