@@ -23,6 +23,7 @@ from uvicorn.server import ServerState
 from poussetaches.api.dialect import Dialects
 from poussetaches.api.problems import Problem, unavailable
 from poussetaches.api.request_body import MAX_DISCARDED
+from poussetaches.api.request_head import quoted
 from poussetaches.server.connection_limits import Patience
 from poussetaches.server.write_buffer import BufferingTransport
 
@@ -30,7 +31,6 @@ MAX_HEAD = 64 * 1024  # bytes of a head, of trailers, and of everything else exc
 MOST_IN_A_ROW = 64  # requests that may wait behind the one that is answered
 HIGH_WATER = 16 * 1024  # unread bytes of each client that patience does not count
 
-_LONGEST_SHOWN = 200  # characters of a header in a refusal
 _OTHER_PROTOCOLS = (
     (b"\x16\x03", "it is TLS, and the server has plain HTTP only; use http://"),
     (b"PRI * HTTP/2", "it is HTTP/2, and the server has HTTP/1.1 only"),
@@ -231,7 +231,7 @@ class HttpProtocol(HttpToolsProtocol):
                 if self._host_count > 1:
                     self._stop(_not_http("it has more than one Host header"))
                 if not _is_host(value):
-                    self._stop(_not_http(f"its Host is {_shown(value)}, which is not a host"))
+                    self._stop(_not_http(f"its Host is {quoted(value)}, which is not a host"))
             case b"expect":
                 self.expect_100_continue = value.lower() == b"100-continue"
             case b"transfer-encoding":  # RFC 9112, section 6.1
@@ -303,10 +303,6 @@ def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
-def _shown(value: bytes) -> str:
-    return repr(value.decode("latin-1")[:_LONGEST_SHOWN])
-
-
 def _not_http(reason: str) -> Problem:
     detail = f"HTTP/1.1 does not allow this request: {reason}"
     return Problem(HTTPStatus.BAD_REQUEST, "refused", detail)
@@ -318,12 +314,12 @@ def _unknown_version(version: str) -> Problem:
 
 
 def _unknown_coding(value: bytes) -> Problem:
-    detail = f"Transfer-Encoding {_shown(value)} is unsupported; only chunked is supported"
+    detail = f"Transfer-Encoding {quoted(value)} is unsupported; only chunked is supported"
     return Problem(HTTPStatus.NOT_IMPLEMENTED, "unsupported-transfer-encoding", detail)
 
 
 def _compressed(value: bytes) -> Problem:
-    detail = f"Content-Encoding {_shown(value)} is unsupported; send the body uncompressed"
+    detail = f"Content-Encoding {quoted(value)} is unsupported; send the body uncompressed"
     headers = (("Accept-Encoding", "identity"),)  # RFC 9110, section 15.5.16
     return Problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail, headers=headers
