@@ -145,10 +145,8 @@ class ScheduleBuilder:
     def _template(self, fields: TaskTemplate, prefix: str) -> Task:
         try:
             return self._tasks.build(TaskFields(**msgspec.structs.asdict(fields)))
-        except BodyTooLarge as exc:
-            raise BodyTooLarge(f"{prefix}task.{exc.field}", exc.reason) from None
-        except TargetNotAllowed as exc:
-            raise TargetNotAllowed(f"{prefix}task.{exc.field}", exc.reason) from None
+        except (BodyTooLarge, TargetNotAllowed) as exc:
+            raise type(exc)(f"{prefix}task.{exc.field}", exc.reason) from None
         except InvalidTask as exc:
             raise InvalidSchedule(f"{prefix}task.{exc.field}", exc.reason) from None
 
