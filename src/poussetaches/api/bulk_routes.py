@@ -55,7 +55,7 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):
-    """How many tasks were changed, and how many were skipped, by reason."""
+    """The number of changed tasks, and the skipped ones by reason."""
 
     count: int
     skipped: list[Skipped]

@@ -49,7 +49,7 @@ class Scheduler:
         self._last_turn: Moment | None = None
 
     async def tick(self) -> float | None:
-        """Fire what is due; return when the next schedule is."""
+        """Fire the due schedules; return when the next one is due."""
         now = self._clock.now()
         try:
             if self._last_turn is None or now < self._last_turn:
@@ -157,7 +157,7 @@ class Scheduler:
             msgspec.structs.replace(schedule, next_run_at=following(schedule, after=now))
         )
         log.warning(
-            "schedule starts anew, it was of a time still to come",
+            "schedule restarted after the clock was set back",
             extra={"schedule": schedule.name},
         )
 
@@ -173,8 +173,8 @@ def _due_occurrences(schedule: Schedule, now: Moment) -> Sequence[Moment]:
 def _longest_delay(schedule: Schedule, occurrence: Moment, next_at: Moment) -> float:
     """Return the maximum delay of an occurrence in microseconds.
 
-    Where the schedule says nothing, it is until the next occurrence, since this run would stand
-    in for that one; but where each is to have its run, none stands in for another.
+    By default it lasts until the next occurrence, which this run would replace. If every
+    occurrence gets a run, no run replaces another.
     """
     if schedule.misfire is Misfire.SKIP:
         return ALLOWANCE

@@ -1,4 +1,4 @@
-"""``Parts``: everything that works on one store, from the engine to the API."""
+"""``Parts``: the parts of a server that share one store, from the engine to the API."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from poussetaches.store.base import Store
 class Parts:
     """The parts of one server. They are loaded, started, drained and closed, in this order.
 
-    ``observer`` observes attempts: ``stats``, or an observer that passes on to it. Without
+    ``observer`` observes attempts: ``stats``, or an observer that forwards to it. Without
     a ``sender``, attempts are made over HTTP. Without ``descriptors``, only the settings limit
     the parts.
     """

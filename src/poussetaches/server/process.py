@@ -1,4 +1,4 @@
-"""``serve``: starts and stops the parts in order, and hears signals."""
+"""``serve``: starts and stops the parts in order, and handles signals."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def serve(
 def _collect_less_often() -> None:
     """Exclude modules from garbage collection, and collect less often.
 
-    Tasks pass through in their thousands without making cycles: with Python's own thresholds,
-    looking for them is a sixth of the work of a push (docs/decisions/0018-garbage.md).
+    Thousands of tasks per second make no cycles: with Python's default thresholds, the search for
+    them is a sixth of the work of a push (docs/decisions/0018-garbage.md).
     """
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 50)
@@ -214,7 +214,7 @@ async def _serve(
                 service.start()
                 await stops.first.wait()
         await _drain(service, settings, stops)
-        # Its last requests may push tasks, so the API is there until it has ended.
+        # Its last requests may push tasks, so the API stays up until it has ended.
         status = await companion.end(stops.number)
     finally:
         companion.kill()
@@ -235,7 +235,7 @@ async def _drain(service: Service, settings: Settings, stops: _Stops) -> None:
 
 
 async def _comes_before(first: Awaitable[object], other: Awaitable[object]) -> bool:
-    """Return whether the first of two ends no later than the other; cancel the one that did not.
+    """Return whether the first of two ends no later than the other; cancel the later one.
 
     An error of the first is raised.
     """
