@@ -107,7 +107,7 @@ class LimitedServer:
     async def check(self, times: int = CHECKS) -> None:
         """Advance the clock, and check the connections."""
         for _ in range(times):
-            self.patience.look()
+            self.patience.check()
             await asyncio.sleep(0)
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ async def test_request_that_is_not_finished_in_time_is_refused(path: Path, data:
         await there.ping()
 
         for _ in range(CHECKS):
-            there.patience.look()
+            there.patience.check()
 
         heard = await line.read_to_end()
     assert heard.startswith(b"HTTP/1.1 408 ")
@@ -181,7 +181,7 @@ async def test_connection_without_a_request_is_closed_in_time(path: Path) -> Non
         await there.ping()
 
         for _ in range(CHECKS):
-            there.patience.look()
+            there.patience.check()
 
         assert await line.read_to_end() == b""
 
@@ -192,7 +192,7 @@ async def test_slow_bytes_do_not_extend_the_timeout(path: Path) -> None:
         for _ in range(CHECKS):
             line.send(b"x")
             await there.ping()
-            there.patience.look()
+            there.patience.check()
 
         assert (await line.read_to_end()).startswith(b"HTTP/1.1 408 ")
 
@@ -203,7 +203,7 @@ async def test_connection_in_use_is_kept(path: Path) -> None:
         for _ in range(CHECKS * 3):
             line.send(GET)
             assert (await line.read_head()).startswith(b"HTTP/1.1 200 ")
-            there.patience.look()
+            there.patience.check()
 
 
 async def test_new_client_is_answered_while_others_are_idle(path: Path) -> None:

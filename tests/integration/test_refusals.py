@@ -114,7 +114,7 @@ class Place:
             writer.write(sent)
             if not is_whole:
                 await self.reading.wait()
-                self.patience.look()
+                self.patience.check()
             first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
             headers: dict[str, str] = {}
             for name, _, value in (line.partition(": ") for line in lines):

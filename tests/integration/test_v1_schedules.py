@@ -929,6 +929,18 @@ def test_set_that_is_not_allowed_is_refused_by_name(
     assert problem(answer) == (422, "invalid-schedule", [field])
 
 
+@pytest.mark.parametrize("fields", [{}, {"owner": "-"}], ids=["missing", "malformed"])
+def test_invalid_owner_of_a_set_is_not_refused_as_read_only(
+    server: Server, fields: dict[str, object]
+) -> None:
+    """Only the schedules in a set cannot have an owner."""
+    answer = call(server, "PUT", "/v1/schedules", {"schedules": [], **fields})
+
+    [error] = answer.json["errors"]
+    assert error["field"] == "owner"
+    assert "remove it" not in error["reason"]
+
+
 # Preview
 
 

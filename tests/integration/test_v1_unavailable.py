@@ -409,4 +409,4 @@ async def test_listing_that_cannot_be_read_to_its_end_is_broken_off(
 
     assert (answer.status, answer.is_whole) == (200, False)
     assert answer.body.startswith(b'{"tasks":[{')
-    assert [record.message for record in caplog.records] == ["answer broken off"]
+    assert [record.message for record in caplog.records] == ["response aborted"]

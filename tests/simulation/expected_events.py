@@ -33,7 +33,7 @@ MUST_HAPPEN = (
     *("push of an odd URL", "stored URL that parsers differ over", "row that became unreadable"),
     *(f"row that failed while {step}" for step in (*STEPS, Step.FIRE, Step.PRUNE)),
     *(f"row that failed was {fate}" for fate in Fate),
-    *("log: schedule starts anew, it was of a time still to come", "log: clock was set ahead"),
+    *("log: schedule restarted after the clock was set back", "log: clock was set ahead"),
     *("log: clock was set back", "log: tasks due again after the clock was set back"),
     *("log: clock is confirmed", "log: process was suspended"),
     *("wrong time for a while", "restart of the machine", "suspended machine", "rated attempt"),

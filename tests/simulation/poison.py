@@ -30,7 +30,8 @@ GARBAGE = ("headers = '{'", "expected = '7'", "retry = '[]'", "url = 'ftp://x/'"
 DEFECTS = frozenset(
     {
         *("row could not be processed", "listeners not told of a commit", "listener failed"),
-        *("attempt could not be started", "attempt could not be judged", "attempt broke down"),
+        *("attempt could not be started", "attempt could not be judged"),
+        "attempt failed with an internal error",
         *("outcome could not be recorded", "task could not be charged", "maintenance failed"),
         *("observer of attempts failed", "schedule paused by an internal error"),
     }

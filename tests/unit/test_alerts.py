@@ -399,7 +399,7 @@ async def test_post_that_fails_with_an_internal_error_is_repeated_and_the_url_is
     await chat.texts()
 
     assert len(await chat.texts(after=INTERVAL)) == 1
-    assert caplog.messages == ["alert broke down", "alert not delivered"]
+    assert caplog.messages == ["alert failed with an internal error", "alert not delivered"]
     assert "7f3a9c1e" not in caplog.text + str([vars(record) for record in caplog.records])
 
 

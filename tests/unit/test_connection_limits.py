@@ -42,9 +42,9 @@ async def test_connection_is_given_up_when_it_was_waited_for_too_long(patience: 
     caller = Caller()
     came(patience, caller)
 
-    patience.look()
+    patience.check()
     after_one_look = caller.fate
-    patience.look()
+    patience.check()
 
     assert (after_one_look, caller.fate) == ("open", "given up")
 
@@ -54,9 +54,9 @@ async def test_connection_is_not_waited_for_while_it_is_answered(patience: Patie
     came(patience, caller)
 
     for _ in range(5):
-        patience.look()
+        patience.check()
     caller.waits_for_client = True
-    patience.look()
+    patience.check()
 
     assert (caller.fate, caller.age) == ("open", 1)
 
@@ -120,7 +120,7 @@ async def test_refused_connection_is_aborted_when_its_client_stays(patience: Pat
     fates = []
     for _ in range(LINGER):
         fates.append(caller.fate)
-        patience.look()
+        patience.check()
 
     assert fates == ["open"] * LINGER
     assert caller.fate == "aborted"
@@ -132,7 +132,7 @@ async def test_connection_of_a_client_that_does_not_read_is_aborted(patience: Pa
 
     fates = []
     for _ in range(4):
-        patience.look()
+        patience.check()
         fates.append(caller.fate)
 
     assert fates == ["open", "open", "aborted", "aborted"]
@@ -144,8 +144,8 @@ async def test_client_that_reads_slowly_keeps_its_connection(patience: Patience)
 
     for unread in range(10, 0, -1):
         caller.unread = unread
-        patience.look()
-        patience.look()
+        patience.check()
+        patience.check()
 
     assert caller.fate == "open"
 

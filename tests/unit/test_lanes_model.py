@@ -177,7 +177,12 @@ class LanesMachine(RuleBasedStateMachine):
         limits = self.lanes.limits
         for queue in self.lanes.states():
             for state in queue.due_states():
-                found = limits.of_lane(queue, state)
+                found = [
+                    *limits.of_pauses(state.lane),
+                    *limits.of_queue(queue),
+                    *limits.of_share(queue, state.share),
+                    *limits.of_origin(state.share.origin),
+                ]
                 room = min(self._rooms(state.lane).values())
                 assert max(0, room_in(found)) == max(0, room)
                 assert (room > 0) == (reached(found) == [])

@@ -120,7 +120,7 @@ async def test_tick_that_raises_is_counted_and_tried_again_after_a_second(
 ) -> None:
     loop.start()
     await let_run()
-    assert caplog.messages == ["test failed, going on"]
+    assert caplog.messages == ["test failed, continuing"]
     assert "a secret" not in caplog.text
     assert defects.count == 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -68,7 +67,7 @@ def token_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 def _password(credentials: bytes) -> bytes | None:
     try:
         user_and_password = base64.b64decode(credentials, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     return user_and_password.partition(b":")[2]
 

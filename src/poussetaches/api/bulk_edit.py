@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class BulkResult(msgspec.Struct, frozen=True):
-    """How many tasks a bulk edit changed, and how many it skipped, by reason."""
+    """The numbers of tasks that a bulk edit changed, and skipped by reason."""
 
     count: int
     skipped: dict[str, int]

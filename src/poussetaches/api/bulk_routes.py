@@ -55,7 +55,7 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):
-    """How many tasks were changed, and how many were skipped, by reason."""
+    """The number of changed tasks, and the skipped ones by reason."""
 
     count: int
     skipped: list[Skipped]
@@ -80,14 +80,14 @@ class BulkRoutes:
         return [
             endpoint(
                 path="/v1/tasks/run",
-                handler=self.run,
+                handler=partial(self.resend, kind=Run),
                 summary="Run waiting tasks now",
                 body=ResendFields,
                 problems=(503,),
             ),
             endpoint(
                 path="/v1/tasks/requeue",
-                handler=self.requeue,
+                handler=partial(self.resend, kind=Requeue),
                 summary="Requeue ended tasks",
                 body=ResendFields,
                 problems=(503,),
@@ -108,22 +108,16 @@ class BulkRoutes:
             ),
         ]
 
-    async def run(self, request: Request) -> Response:
-        return await self._resend(request, Run)
-
-    async def requeue(self, request: Request) -> Response:
-        return await self._resend(request, Requeue)
+    async def resend(self, request: Request, *, kind: type[Run | Requeue]) -> Response:
+        fields, now = await self._read(request, _RESEND), self.now()
+        changes = self._changes_of(fields, now)
+        return await self._edit(fields, kind(at=now, changes=changes, spread=fields.spread or 0.0))
 
     async def cancel(self, request: Request) -> Response:
         return await self._edit(await self._read(request, _BULK), Cancel(self.now()))
 
     async def delete(self, request: Request) -> Response:
         return await self._edit(await self._read(request, _BULK), Delete())
-
-    async def _resend(self, request: Request, kind: type[Run | Requeue]) -> Response:
-        fields, now = await self._read(request, _RESEND), self.now()
-        changes = self._changes_of(fields, now)
-        return await self._edit(fields, kind(at=now, changes=changes, spread=fields.spread or 0.0))
 
     def _changes_of(self, fields: ResendFields, now: Moment) -> Changes:
         patch = fields.set or {}

@@ -13,7 +13,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from poussetaches.api.problems import Problem
-from poussetaches.api.request_head import SAFE_METHODS, RequestHead
+from poussetaches.api.request_head import SAFE_METHODS, RequestHead, quoted
 from poussetaches.api.router import Resource
 from poussetaches.core.hosts import address_of, is_named
 
@@ -21,7 +21,6 @@ _BROWSER_HEADERS = frozenset({b"origin", b"sec-fetch-site"})
 _FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]*)(?::[0-9]*)?", re.IGNORECASE)
-_MAX_QUOTED = 200  # characters of a header in an error
 
 
 class KnownHosts:
@@ -71,10 +70,10 @@ def _origin_problem(
 ) -> Problem | None:
     for name, value in browser_headers:
         if name == b"origin" and not _is_same_origin(value, hosts):
-            host = _quoted(hosts[0]) if hosts else "none"
-            return _cross_site(f"its Origin is {_quoted(value)}, but its Host is {host}")
+            host = quoted(hosts[0]) if hosts else "none"
+            return _cross_site(f"its Origin is {quoted(value)}, but its Host is {host}")
         if name == b"sec-fetch-site" and value in _FOREIGN_SITES:
-            return _cross_site(f"its Sec-Fetch-Site is {_quoted(value)}")
+            return _cross_site(f"its Sec-Fetch-Site is {quoted(value)}")
     return None
 
 
@@ -101,11 +100,7 @@ def _cross_site(reason: str) -> Problem:
 
 def _misdirected(host: bytes) -> Problem:
     detail = (
-        f"the Host header is {_quoted(host)}, which is not a known name of this server; start the "
+        f"the Host header is {quoted(host)}, which is not a known name of this server; start the "
         "server with --allow-host and that name, or set an API token"
     )
     return Problem(HTTPStatus.MISDIRECTED_REQUEST, "unknown-host", detail)
-
-
-def _quoted(value: bytes) -> str:
-    return repr(value.decode("latin-1")[:_MAX_QUOTED])

@@ -19,6 +19,13 @@ from poussetaches.core.queue import NAME, NAME_IN_WORDS, OVERRIDES, QueueOverrid
 
 V = TypeVar("V")
 
+READ_ONLY = "is read-only; remove it"
+# Why read-only fields of both queues and schedules are refused.
+HINTS = {
+    "origins": READ_ONLY,
+    "paused": "can only be changed by POST …/pause and …/resume; remove it",
+}
+
 _NAME = re.compile(NAME)
 
 

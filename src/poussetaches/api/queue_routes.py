@@ -12,7 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poussetaches.api.bulk_edit import BulkEditor
-from poussetaches.api.definition_body import decode_definition, name_of, patched_overrides
+from poussetaches.api.definition_body import (
+    HINTS,
+    READ_ONLY,
+    decode_definition,
+    name_of,
+    patched_overrides,
+)
 from poussetaches.api.endpoint import Endpoint, json_response, read_query
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import after_change
@@ -45,15 +51,7 @@ from poussetaches.store.base import Store
 TAG = "Queues"
 CODE = "invalid-queue"
 
-_READ_ONLY = "is read-only; remove it"
-HINTS = {
-    "name": _READ_ONLY,
-    "counts": _READ_ONLY,
-    "oldest_due_age": _READ_ONLY,
-    "waiting_for": _READ_ONLY,
-    "origins": _READ_ONLY,
-    "paused": "can only be changed by POST …/pause and …/resume; remove it",
-}
+QUEUE_HINTS = HINTS | dict.fromkeys(("name", "counts", "oldest_due_age", "waiting_for"), READ_ONLY)
 
 NO_BASE = (
     f"is a path, which requires a base URL: set base_url of the queue {CALLBACKS_QUEUE!r}, or "
@@ -148,13 +146,13 @@ class QueueRoutes:
             existing(
                 method="POST",
                 path=one + "/pause",
-                handler=self.pause,
+                handler=partial(self.set_paused, paused=True),
                 summary="Pause a queue",
             ),
             existing(
                 method="POST",
                 path=one + "/resume",
-                handler=self.resume,
+                handler=partial(self.set_paused, paused=False),
                 summary="Resume a queue",
             ),
             existing(
@@ -167,14 +165,14 @@ class QueueRoutes:
             endpoint(
                 method="POST",
                 path="/v1/pause",
-                handler=self.pause_server,
+                handler=partial(self.set_server_paused, paused=True),
                 summary="Pause the server",
                 responses={200: ServerPause},
             ),
             endpoint(
                 method="POST",
                 path="/v1/resume",
-                handler=self.resume_server,
+                handler=partial(self.set_server_paused, paused=False),
                 summary="Resume the server; paused queues stay paused",
                 responses={200: ServerPause},
             ),
@@ -226,11 +224,17 @@ class QueueRoutes:
             await self.store.edit_queue(name, _deleted)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def pause(self, request: Request) -> Response:
-        return await self._set_paused(request, True)
+    async def set_paused(self, request: Request, *, paused: bool) -> Response:
+        name = self._existing_name(request)
 
-    async def resume(self, request: Request) -> Response:
-        return await self._set_paused(request, False)
+        def edit(stored: Queue | None) -> Queue:
+            if stored is None:
+                raise QueueNotFound(f"there is no queue {name!r}")
+            return msgspec.structs.replace(stored, paused=paused)
+
+        await self.store.edit_queue(name, edit)
+        with after_change():
+            return await self._respond(name)
 
     async def purge(self, request: Request) -> Response:
         waiting = frozenset({TaskState.WAITING})
@@ -238,13 +242,9 @@ class QueueRoutes:
         count = (await self.bulk.apply(filter, Delete())).count
         return json_response(Purged(count))
 
-    async def pause_server(self, request: Request) -> Response:
-        await self.store.set_paused(True)
-        return json_response(ServerPause(True))
-
-    async def resume_server(self, request: Request) -> Response:
-        await self.store.set_paused(False)
-        return json_response(ServerPause(False))
+    async def set_server_paused(self, request: Request, *, paused: bool) -> Response:
+        await self.store.set_paused(paused)
+        return json_response(ServerPause(paused))
 
     def _existing_name(self, request: Request) -> str:
         name: str = request.path_params["name"]
@@ -253,7 +253,7 @@ class QueueRoutes:
         return name
 
     def _decoded(self, body: bytes) -> QueueOverrides:
-        return decode_definition(_QUEUE, body, hints=HINTS, code=CODE).overrides()
+        return decode_definition(_QUEUE, body, hints=QUEUE_HINTS, code=CODE).overrides()
 
     async def _set(self, name: str, change: Callable[[Queue], Queue]) -> Response:
         """Store changed settings of a queue; create the queue if it does not exist."""
@@ -275,18 +275,6 @@ class QueueRoutes:
         await self.store.edit_queue(name, edit)
         with after_change():
             return await self._respond(name, HTTPStatus.CREATED if made else HTTPStatus.OK)
-
-    async def _set_paused(self, request: Request, paused: bool) -> Response:
-        name = self._existing_name(request)
-
-        def edit(stored: Queue | None) -> Queue:
-            if stored is None:
-                raise QueueNotFound(f"there is no queue {name!r}")
-            return msgspec.structs.replace(stored, paused=paused)
-
-        await self.store.edit_queue(name, edit)
-        with after_change():
-            return await self._respond(name)
 
     async def _respond(self, name: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return json_response(self._view(name, await self.store.counts()), status)

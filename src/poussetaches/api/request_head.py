@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+MAX_QUOTED = 200  # characters of a header in an error
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, section 9.2.1
 
 
@@ -16,3 +17,8 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):  # made for every push
     path: str
     headers: Sequence[tuple[bytes, bytes]]
     peer: str | None = None  # None on a Unix socket
+
+
+def quoted(value: bytes) -> str:
+    """Return the value of a header for an error."""
+    return repr(value.decode("latin-1")[:MAX_QUOTED])

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from poussetaches.api.definition_body import HINTS, READ_ONLY
 from poussetaches.api.views import shown_time, shown_time_or_none, task_view
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask, TargetNotAllowed
 from poussetaches.core.moment import Moment, datetime_of
@@ -41,19 +42,13 @@ from poussetaches.core.task_fields import (
 CODE = "invalid-schedule"
 SHOWN_RUNS = 5  # upcoming runs in responses
 
-_READ_ONLY = "is read-only; remove it"
-HINTS = {
-    "name": "is part of the path; remove it",
-    "paused": "can only be changed by POST …/pause and …/resume; remove it",
+SET_HINTS = {
+    **HINTS,
+    **dict.fromkeys(("created_at", "next_runs", "last_run_at", "last_task_id"), READ_ONLY),
     "owner": "can only be set by PUT /v1/schedules; remove it",
-    "created_at": _READ_ONLY,
-    "next_runs": _READ_ONLY,
-    "last_run_at": _READ_ONLY,
-    "last_task_id": _READ_ONLY,
-    "origins": _READ_ONLY,
     **{f"task.{field}": NOT_IN_SCHEDULES for field in OF_ONE_RUN},
 }
-SET_HINTS = {field: hint for field, hint in HINTS.items() if field != "name"}
+SCHEDULE_HINTS = {**SET_HINTS, "name": "is part of the path; remove it"}
 
 Cron = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION, examples=["@hourly"])]
 Timezone = Annotated[str, Meta(min_length=1, max_length=100, examples=["Europe/Paris"])]
@@ -150,10 +145,8 @@ class ScheduleBuilder:
     def _template(self, fields: TaskTemplate, prefix: str) -> Task:
         try:
             return self._tasks.build(TaskFields(**msgspec.structs.asdict(fields)))
-        except BodyTooLarge as exc:
-            raise BodyTooLarge(f"{prefix}task.{exc.field}", exc.reason) from None
-        except TargetNotAllowed as exc:
-            raise TargetNotAllowed(f"{prefix}task.{exc.field}", exc.reason) from None
+        except (BodyTooLarge, TargetNotAllowed) as exc:
+            raise type(exc)(f"{prefix}task.{exc.field}", exc.reason) from None
         except InvalidTask as exc:
             raise InvalidSchedule(f"{prefix}task.{exc.field}", exc.reason) from None
 

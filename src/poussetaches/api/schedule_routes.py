@@ -24,7 +24,7 @@ from poussetaches.api.problems import after_change, invalid
 from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.schedule_fields import (
     CODE,
-    HINTS,
+    SCHEDULE_HINTS,
     SHOWN_RUNS,
     Cron,
     Occurrence,
@@ -48,7 +48,6 @@ from poussetaches.api.task_routes import Cursor, Limit, TaskList, page_of
 from poussetaches.api.views import TaskView, task_view
 from poussetaches.core.errors import OwnedByAnother, ScheduleNotFound
 from poussetaches.core.filter import TaskFilter
-from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import TaskBuilder, TaskLimits
 from poussetaches.core.original_constants import OWNER as ORIGINAL
@@ -60,6 +59,7 @@ from poussetaches.core.schedule import (
     following,
     occurrences,
     redefined,
+    run_of,
 )
 from poussetaches.store.base import Store
 
@@ -217,7 +217,7 @@ class ScheduleRoutes:
         """Replace the schedules of an owner by a set."""
         partial = read_query(request, SetQuery).partial
         body = await read_body(request, limit=self.max_request)
-        given = decode_definition(_SET, body, hints=HINTS, code=CODE)
+        given = decode(_SET, body, code=CODE)
         if given.owner == ORIGINAL:
             raise invalid(
                 CODE, "owner", f"{ORIGINAL!r} owns the schedules of the original's route"
@@ -245,7 +245,7 @@ class ScheduleRoutes:
         """Define a schedule; an existing one keeps its pause, history and owner."""
         name = name_of(request, code=CODE)
         body = await read_body(request, limit=self.max_request)
-        fields = decode_definition(_SCHEDULE, body, hints=HINTS, code=CODE)
+        fields = decode_definition(_SCHEDULE, body, hints=SCHEDULE_HINTS, code=CODE)
         new = self._builder().build(name, fields)
         made = False
 
@@ -262,7 +262,7 @@ class ScheduleRoutes:
         """Change some fields of a schedule; null resets a field."""
         patch = await read_body(request, limit=self.max_request)
         # Checks the names of fields that are null, which the merged document no longer has.
-        decode_definition(_PATCH, patch, hints=HINTS, code=CODE)
+        decode_definition(_PATCH, patch, hints=SCHEDULE_HINTS, code=CODE)
         while True:
             stored = await self._stored(request)
             new = redefined(stored, successor(stored, self._patched(stored, patch)))
@@ -294,14 +294,7 @@ class ScheduleRoutes:
     async def run(self, request: Request) -> Response:
         """Run a schedule now; its occurrences do not change."""
         schedule, now = await self._stored(request), self.now()
-        run = msgspec.structs.replace(
-            schedule.task,
-            id=new_task_id(now, self.random),
-            schedule=schedule.name,
-            created_at=now,
-            run_at=now,
-            due_at=now,
-        )
+        run = run_of(schedule, now, random=self.random)
         if not await self.store.fire_by_hand(schedule.name, run):
             raise _not_found(schedule.name)
         view = task_view(run, secret_headers=self.secret_headers)
@@ -335,7 +328,7 @@ class ScheduleRoutes:
 
     def _patched(self, stored: Schedule, patch: bytes) -> Schedule:
         document = patched(patch_base(stored, patch), patch, code=CODE)
-        fields = decode_definition(_SCHEDULE, document, hints=HINTS, code=CODE)
+        fields = decode_definition(_SCHEDULE, document, hints=SCHEDULE_HINTS, code=CODE)
         return with_unnamed_fields(self._builder().build(stored.name, fields), stored, patch)
 
     async def _stored(self, request: Request) -> Schedule:

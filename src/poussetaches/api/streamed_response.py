@@ -30,6 +30,6 @@ class StreamedResponse(StreamingResponse):
                 # Waits until the connection is writable.
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
         except StoreUnavailable as exc:
-            log.warning("answer broken off", extra={"error": str(exc)})
+            log.warning("response aborted", extra={"error": str(exc)})
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -147,14 +147,14 @@ class TaskRoutes:
             change(
                 method="POST",
                 path=one + "/run",
-                handler=self.run,
+                handler=partial(self.resend, kind=Run),
                 summary="Run a waiting task now, ignoring delay, backoff and pause",
                 body_is_optional=True,
             ),
             change(
                 method="POST",
                 path=one + "/requeue",
-                handler=self.requeue,
+                handler=partial(self.resend, kind=Requeue),
                 summary="Requeue an ended task",
                 body_is_optional=True,
             ),
@@ -211,13 +211,9 @@ class TaskRoutes:
             raise not_found(task_id)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def run(self, request: Request) -> Response:
+    async def resend(self, request: Request, *, kind: type[Run | Requeue]) -> Response:
         changes, now = await self._read_changes(request)
-        return await self._edit(request, Run(at=now, changes=changes), now)
-
-    async def requeue(self, request: Request) -> Response:
-        changes, now = await self._read_changes(request)
-        return await self._edit(request, Requeue(at=now, changes=changes), now)
+        return await self._edit(request, kind(at=now, changes=changes), now)
 
     async def cancel(self, request: Request) -> Response:
         now = self.now()

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
+from random import Random
 
 import msgspec
 
 from poussetaches.core.crontab import YEARS, Crontab, check_steps, read_crontab
 from poussetaches.core.errors import InvalidSchedule, OwnedByAnother
+from poussetaches.core.ids import new_task_id
 from poussetaches.core.json_storage import Stored
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
@@ -209,6 +211,18 @@ def _origins(written: msgspec.Struct, declared: msgspec.Struct | None) -> Origin
 def _default_of(field: msgspec.structs.FieldInfo) -> object:
     make = field.default_factory
     return field.default if make is msgspec.NODEFAULT else make()
+
+
+def run_of(schedule: Schedule, now: Moment, *, random: Random) -> Task:
+    """Return the task of a run that is due now."""
+    return msgspec.structs.replace(
+        schedule.task,
+        id=new_task_id(now, random),
+        schedule=schedule.name,
+        created_at=now,
+        run_at=now,
+        due_at=now,
+    )
 
 
 def following(schedule: Schedule, *, after: Moment) -> Moment:

@@ -60,10 +60,10 @@ class WatchedState(Protocol):
         """The queues."""
 
     def held(self) -> Mapping[str, str]:
-        """Return the origins that are held, with the errors that they are held for."""
+        """Return the held origins, with the errors that caused the holds."""
 
     def oldest_due_at(self, queue: str | None) -> Moment | None:
-        """Return since when a queue's, or (None) all queues' oldest due task is due."""
+        """Return when the oldest due task of a queue, or of all queues (None), became due."""
 
 
 class Alarm(NamedTuple):
@@ -130,7 +130,7 @@ class Alerts:
             await asyncio.wait({self._posting})
 
     async def stop(self) -> None:
-        """Break off the post under way, and make no more."""
+        """Cancel the current post, and make no more."""
         self._stopped = True
         if self._posting is not None:
             self._posting.cancel()
@@ -167,7 +167,7 @@ class Alerts:
         return [Alarm("late", "", text, over)]
 
     def _latest_queue(self) -> tuple[str, float]:
-        """Return the queue whose oldest due task is most late, paused queues excepted."""
+        """Return the queue with the latest due task, paused queues excepted, and its lateness."""
         found = ("", 0.0)
         if self._watched.paused or self._lateness(None) < LATE_BY:
             return found
@@ -220,7 +220,7 @@ class Alerts:
             return await self._sender.send(request)
         except BaseException as exc:  # a defect must cost one alert, not all later ones
             raise_end(exc)
-            error = self._defects.note("alert broke down", exc)
+            error = self._defects.note("alert failed with an internal error", exc)
             return Outcome(error=error, cause=Cause.INTERNAL_ERROR)
 
 

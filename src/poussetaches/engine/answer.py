@@ -1,4 +1,4 @@
-"""``outcome_of``: what the answer of an application means. The sender and ``testing`` use it."""
+"""``outcome_of``: the outcome of an application's answer, for the sender and ``testing``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def outcome_of(answer: Answer, *, url: str, now: Moment, secret_mask: SecretMask
 
 
 def seconds_to_wait(value: str, *, now: Moment) -> float | None:
-    """Return what a Retry-After header asks for: seconds or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a Retry-After header, which may be a date (RFC 9110, 10.2.3)."""
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text[:12])

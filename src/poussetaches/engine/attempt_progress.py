@@ -32,7 +32,7 @@ class RunningAttempts:
         return running.task
 
     def progress_of(self, task_id: str) -> Progress | None:
-        """Return what was last reported of a task's running attempt."""
+        """Return the last progress report of a task's running attempt."""
         running = self._running.get(task_id)
         return None if running is None else running.progress
 

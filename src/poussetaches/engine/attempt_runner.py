@@ -138,7 +138,7 @@ class AttemptRunner:
             outcome = Outcome(error=error, cause=Cause.INVALID_REQUEST)
         except BaseException as exc:  # a defect must cost an attempt, not the task
             raise_end(exc)
-            defect = self._defects.note("attempt broke down", exc, task=task.id)
+            defect = self._defects.note("attempt failed with an internal error", exc, task=task.id)
             error = f"poussetaches could not make the request: {defect}"
             outcome = Outcome(error=error, cause=Cause.INTERNAL_ERROR)
         finally:
@@ -147,7 +147,7 @@ class AttemptRunner:
         return MadeAttempt(request_id, now, duration, outcome, key_sent, progress)
 
     def _end_of(self, lease: Lease, origin: str, made: MadeAttempt) -> End:
-        """Return how an attempt ended, after recording what it shows about its origin."""
+        """Return the end of an attempt, after recording what it shows about its origin."""
         task, outcome = lease.task, made.outcome
         if outcome.out_of_resources:
             self._shortage.met(outcome)

@@ -33,7 +33,7 @@ class Bell:
         return self._event.is_set()
 
     def clear(self) -> None:
-        """Forget the rings so far. Call it before looking for work, never after."""
+        """Forget earlier rings. Call it before looking for work, never after."""
         self._event.clear()
 
     async def heard(self) -> None:
@@ -80,7 +80,7 @@ class Clock(ABC):
     def latest_possible(self) -> Moment:
         """Return the wall clock's time as if it had not been set back within the last hour.
 
-        Things that are kept for a certain time are dated by it.
+        Retention periods begin at it.
         """
         return self._confirmed.latest_possible(self.read())
 
@@ -92,7 +92,7 @@ class Clock(ABC):
         return self._confirmed.latest(self.read())
 
     def record(self) -> ClockRecord:
-        """Return what to store so that a restart does not lose the confirmed time."""
+        """Return the record to store so that a restart does not lose the confirmed time."""
         return self._confirmed.record(self.read(), boot_id=self.boot_id)
 
     def recall(self, record: ClockRecord | None, *, latest: Moment | None) -> None:

@@ -27,7 +27,7 @@ class Deadline:
         self._has_passed = False
         self._loop = asyncio.get_running_loop()
         self._at = self._loop.time() + seconds
-        self._timer = self._loop.call_at(self._at, self._look)
+        self._timer = self._loop.call_at(self._at, self._expire)
 
     def __enter__(self) -> None:
         """Enter the block. The time has been running since the constructor was called."""
@@ -44,7 +44,7 @@ class Deadline:
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         now = self._loop.time()
         if now - self._at > LATE:
             self._timer = self._loop.call_at(now + GRACE, self._pass)

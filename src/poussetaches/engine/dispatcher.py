@@ -65,12 +65,12 @@ class Dispatcher:
 
     @property
     def behind_since(self) -> float | None:
-        """Since when (monotonic) each tick has left due tasks unstarted that no limit stops."""
+        """The time (monotonic) since which each tick has left due tasks unstarted without a limit."""
         return self._behind_since if self._limits.allows_attempts else None
 
     @property
     def recording_since(self) -> float | None:
-        """Since when (monotonic) the oldest end waits for a store that can write."""
+        """The time (monotonic) since which the oldest end waits to be recorded."""
         return self._recorder.waiting_since
 
     async def tick(self) -> float | None:

@@ -186,7 +186,7 @@ class Engine:
         await self.prober.settle()
 
     def committed(self, news: News) -> None:
-        """Apply what a commit changed."""
+        """Apply the changes of a commit."""
         self.queues.update(news.queues)
         for name in news.queues:
             self.lanes.queue_changed(name)
@@ -234,7 +234,7 @@ class Engine:
         return self._clock.latest_possible()
 
     def progress_of(self, task_id: str) -> Progress | None:
-        """Return what the handler of a task's running attempt reported last."""
+        """Return the last progress report of a task's running attempt."""
         return self._running.progress_of(task_id)
 
     def report_progress(self, task_id: str, token: str, progress: Progress) -> Task:
@@ -246,15 +246,15 @@ class Engine:
         return self._running.report(task_id, token, progress)
 
     def held(self) -> dict[str, str]:
-        """Return the origins that are held, with the errors that they are held for."""
+        """Return the held origins, with the errors that caused the holds."""
         return self.origins.held()
 
     def waiting_for(self, task: Task) -> list[WaitingFor]:
-        """Return what a waiting task waits for; the tasks in front of it are not counted."""
+        """Return why a waiting task waits, without the tasks ahead of it."""
         return self._explainer.waiting_for(task)
 
     def queue_waiting_for(self, queue: str) -> list[WaitingFor]:
-        """Return what keeps a queue from starting attempts."""
+        """Return why a queue starts no attempts."""
         return self._explainer.queue_waiting_for(queue)
 
     def wait_reasons(self, tasks: Iterable[Task]) -> list[list[Limit] | None]:
@@ -262,7 +262,7 @@ class Engine:
         return self._explainer.wait_reasons(tasks)
 
     def oldest_due_at(self, queue: str | None) -> Moment | None:
-        """Return since when a queue's oldest due task is due, or (None) that of all queues."""
+        """Return when the oldest due task of a queue, or of all queues (None), became due."""
         return self._explainer.oldest_due_at(queue)
 
     def stuck(self) -> list[str]:

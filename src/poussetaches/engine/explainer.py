@@ -1,4 +1,4 @@
-"""``Explainer``: why tasks and queues wait, in words that a user understands."""
+"""``Explainer``: explains to users why tasks and queues wait."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Explainer:
         self._clock = clock
 
     def waiting_for(self, task: Task) -> list[WaitingFor]:
-        """Return what a waiting task waits for; the tasks in front of it are not counted.
+        """Return why a waiting task waits, without the tasks ahead of it.
 
         The limits of its queue and its origin apply only once it is due.
         """
@@ -114,7 +114,7 @@ class Explainer:
         return found
 
     def queue_waiting_for(self, name: str) -> list[WaitingFor]:
-        """Return what keeps a queue from starting attempts; limits count when tasks are due.
+        """Return why a queue starts no attempts; limits count when tasks are due.
 
         A pause counts whether or not there are tasks.
         """
@@ -129,7 +129,7 @@ class Explainer:
         return [self._in_words(alike) for alike in _by_reason(limits)]
 
     def oldest_due_at(self, name: str | None) -> Moment | None:
-        """Return since when a queue's oldest due task is due, or (None) that of all queues."""
+        """Return when the oldest due task of a queue, or of all queues (None), became due."""
         now = self._clock.now()
         queues = self._lanes.states() if name is None else [self._lanes.state_of(name)]
         moments = (
@@ -141,7 +141,7 @@ class Explainer:
         return min((m for m in moments if m is not None and m <= now), default=None)
 
     def _of_start(self, lane: Lane) -> list[Limit]:
-        """Return what applies to a lane's tasks whether they are due or not."""
+        """Return the limits of a lane's tasks that apply whether they are due or not."""
         return [*self._server.of_state(), *self._limits.of_pauses(lane)]
 
     def _of_lane(self, lane: Lane) -> list[Limit]:

@@ -15,7 +15,7 @@ class Share:
     """The part of a queue that goes to one origin; all lanes that lead there share its limits."""
 
     queue: str
-    origin: str  # empty where paths lead that have no base URL
+    origin: str  # empty for paths without a base URL
     lanes: dict[Lane, LaneState] = field(default_factory=dict)
     in_flight: int = 0
     asked_to_wait_until: float = 0.0  # monotonic
@@ -33,7 +33,7 @@ class LaneState:
     share: Share
     used_at: Moment
     next_due: Moment | None = None
-    added_due: Moment | None = None  # the earliest task added while the store is being asked
+    added_due: Moment | None = None  # the earliest task added during a lookup in the store
     last_turn: int = 0
 
 
@@ -63,7 +63,7 @@ class QueueState:
         yield from self.aside.values()
 
     def share_of(self, origin: str) -> Share:
-        """Return the share of an origin, a new one when it has none yet."""
+        """Return the share of an origin, which is created if it has none."""
         share = self.shares.get(origin)
         if share is None:
             share = self.shares[origin] = Share(self.name, origin)

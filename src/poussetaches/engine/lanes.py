@@ -1,7 +1,7 @@
 """``Lanes``: which lanes may start attempts now, and in which order they take turns.
 
 A lane is known as soon as a task waits in it. ``next_due`` is never too late. It may be too early
-(a task was deleted), which costs one question to the store and is then corrected.
+(a task was deleted), which costs one query of the store and is then corrected.
 
 A due lane without room is set aside in its turn, and a queue without room is skipped. They
 come back when they may have room again: an attempt ended, a time was reached, an origin was
@@ -60,7 +60,7 @@ class Lanes:
             self._expect(state, run_at)
 
     def begin_lookup(self, lanes: Iterable[Lane]) -> None:
-        """Record that the store is being asked about lanes."""
+        """Record that the store is queried about lanes."""
         for lane in lanes:
             self._registry.add(lane).added_due = None
 
@@ -233,7 +233,7 @@ class Lanes:
             self._drop_void()
 
     def _drop_void(self) -> None:
-        """Keep one valid entry per lane: a lane that is often asked about makes many."""
+        """Keep one valid entry per lane: a lane that is often looked up makes many."""
         self._later = list({entry for entry in self._later if self._is_valid(entry)})
         heapq.heapify(self._later)
         self._later_limit = 2 * len(self._later) + SMALL
@@ -252,12 +252,12 @@ class Lanes:
             self._open(queue)
 
     def _open(self, queue: QueueState) -> None:
-        """Put a queue in line if one of its lanes is due and not set aside."""
+        """Add a queue to the rotation if one of its lanes is due and not set aside."""
         if queue.due:
             self._due.setdefault(queue.name, queue)
 
     def _catch_up(self) -> None:
-        """Put what has become due, or has room again, in line."""
+        """Add the lanes to the rotation that have become due, or have room again."""
         now = self._clock.now()
         while self._later and self._later[0][0] <= now:
             entry = heapq.heappop(self._later)
@@ -272,7 +272,7 @@ class Lanes:
         self._bring_back_opened()
 
     def _bring_back_to(self, queue: QueueState, origin: str | None) -> None:
-        """Put a queue, or only its lanes to one origin, in line again."""
+        """Return a queue, or only its lanes to one origin, to the rotation."""
         if origin is None:
             queue.opens_at = None
             self._open(queue)
@@ -280,12 +280,12 @@ class Lanes:
             self._bring_back(queue.shares[origin].lanes.values())
 
     def _bring_back_opened(self) -> None:
-        """Put all lanes that lead to an origin with a new slot in line again."""
+        """Return all lanes that lead to an origin with a new slot to the rotation."""
         for origin in self._origins.take_opened():
             self._bring_back(self._registry.leading_to(origin))
 
     def _bring_back(self, states: Iterable[LaneState]) -> None:
-        """Put lanes that were set aside in line again, the least recently served first.
+        """Return lanes that were set aside to the rotation, the least recently served first.
 
         Without that order two queues that share the last slot of an origin would not take turns.
         """
@@ -316,7 +316,7 @@ class Lanes:
         return None
 
     def _plan_opening(self, queue: QueueState) -> None:
-        """Plan when a queue without tokens is put in line again."""
+        """Plan when a queue without tokens returns to the rotation."""
         bucket = self.limits.buckets.of(queue.name)
         if bucket is None or bucket.available or not queue.due:
             return

@@ -19,10 +19,10 @@ MOST_SENDERS = 64  # pairs of a name and an address whose connections are kept
 
 
 class LimitedSender:
-    """Sends to what is allowed by name as ``sender`` does, and to other names by address.
+    """Uses ``sender`` for targets that are allowed by name, and pins other names to addresses.
 
-    Such a name is resolved here, all of its addresses are checked at each attempt, and the
-    connection is made to one of these (docs/decisions/0021-allowed-targets.md). So a name that
+    For each attempt to such a name, all of its addresses are checked, and the connection is made
+    to one of them (docs/decisions/0021-allowed-targets.md). So a name that
     resolves to something else a moment later cannot redirect it.
     """
 

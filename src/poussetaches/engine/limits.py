@@ -12,7 +12,7 @@ from poussetaches.core.queue import Lane, QueueSettings
 from poussetaches.core.task import Task
 from poussetaches.core.wait_reason import WaitReason
 from poussetaches.engine.clock import Clock
-from poussetaches.engine.lane_state import LaneState, QueueState, Share
+from poussetaches.engine.lane_state import QueueState, Share
 from poussetaches.engine.origins import ALL_SLOTS, Origins
 from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.token_buckets import TokenBuckets
@@ -153,15 +153,6 @@ class Limits:
                 in_flight=in_flight,
                 most=slots,
             )
-        ]
-
-    def of_lane(self, queue: QueueState, state: LaneState) -> list[Limit]:
-        """Return all limits of a lane except the server's."""
-        return [
-            *self.of_pauses(state.lane),
-            *self.of_queue(queue),
-            *self.of_share(queue, state.share),
-            *self.of_origin(state.share.origin),
         ]
 
     def of_time(self, task: Task, *, now: Moment, confirmed: Moment) -> Limit | None:

@@ -50,14 +50,14 @@ class Loop:
         await self._bell.heard()
 
     async def turn(self) -> float | None:
-        """Do what is due; return the monotonic time of the next turn, None for the bell."""
+        """Do all due work; return the monotonic time of the next turn, None for the bell."""
         # Cleared before the tick: work that arrives during the tick rings it again.
         self._bell.clear()
         try:
             return await self._tick()
         except BaseException as exc:  # a loop that ended would stop all deliveries unnoticed
             raise_end(exc)
-            self._defects.note(f"{self.name} failed, going on", exc)
+            self._defects.note(f"{self.name} failed, continuing", exc)
             return self._clock.monotonic() + AFTER_ERROR
         finally:
             self.last_turn_at = self._clock.monotonic()

@@ -68,7 +68,7 @@ class Prober:
             outcome = await self._sender.probe(origin)
         except BaseException as exc:  # a defect must cost one probe, not all later ones
             raise_end(exc)
-            error = self._defects.note("probe broke down", exc, origin=origin)
+            error = self._defects.note("probe failed with an internal error", exc, origin=origin)
             outcome = Outcome(
                 error=f"poussetaches could not probe: {error}", cause=Cause.INTERNAL_ERROR
             )

@@ -52,7 +52,7 @@ class Recorder:
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when (monotonic) the oldest end waits for a store that can write."""
+        """The time (monotonic) since which the oldest end waits to be recorded."""
         return min(self._since.values(), default=None)
 
     def record(self, end: End) -> None:

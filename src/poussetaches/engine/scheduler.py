@@ -15,7 +15,6 @@ from random import Random
 import msgspec
 
 from poussetaches.core.errors import StoreUnavailable
-from poussetaches.core.ids import new_task_id
 from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment, rfc3339, seconds_between
 from poussetaches.core.schedule import (
     LONGEST_GRACE,
@@ -24,8 +23,8 @@ from poussetaches.core.schedule import (
     following,
     latest_occurrence,
     missed_occurrences,
+    run_of,
 )
-from poussetaches.core.task import Task
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.defects import Defects
 from poussetaches.store.base import Store
@@ -50,7 +49,7 @@ class Scheduler:
         self._last_turn: Moment | None = None
 
     async def tick(self) -> float | None:
-        """Fire what is due; return when the next schedule is."""
+        """Fire the due schedules; return when the next one is due."""
         now = self._clock.now()
         try:
             if self._last_turn is None or now < self._last_turn:
@@ -121,7 +120,7 @@ class Scheduler:
                 await self._store.move_schedule(fired)
                 log.warning("occurrence missed", extra=fields)
                 continue
-            run = self._run_of(schedule, now)
+            run = run_of(schedule, now, random=self._random)
             if await self._store.fire(fired, run, now=now):
                 schedule = msgspec.structs.replace(schedule, last_task_id=run.id)
                 log.info("schedule fired", extra={**fields, "task": run.id})
@@ -129,16 +128,6 @@ class Scheduler:
                 log.info(
                     "occurrence skipped: last run not over, or schedule changed", extra=fields
                 )
-
-    def _run_of(self, schedule: Schedule, now: Moment) -> Task:
-        return msgspec.structs.replace(
-            schedule.task,
-            id=new_task_id(now, self._random),
-            schedule=schedule.name,
-            created_at=now,
-            run_at=now,
-            due_at=now,
-        )
 
     async def _start_stranded_anew(self, now: Moment) -> None:
         """Restart schedules that would wait for long since the clock was set back.
@@ -168,7 +157,7 @@ class Scheduler:
             msgspec.structs.replace(schedule, next_run_at=following(schedule, after=now))
         )
         log.warning(
-            "schedule starts anew, it was of a time still to come",
+            "schedule restarted after the clock was set back",
             extra={"schedule": schedule.name},
         )
 
@@ -184,8 +173,8 @@ def _due_occurrences(schedule: Schedule, now: Moment) -> Sequence[Moment]:
 def _longest_delay(schedule: Schedule, occurrence: Moment, next_at: Moment) -> float:
     """Return the maximum delay of an occurrence in microseconds.
 
-    Where the schedule says nothing, it is until the next occurrence, since this run would stand
-    in for that one; but where each is to have its run, none stands in for another.
+    By default it lasts until the next occurrence, which this run would replace. If every
+    occurrence gets a run, no run replaces another.
     """
     if schedule.misfire is Misfire.SKIP:
         return ALLOWANCE

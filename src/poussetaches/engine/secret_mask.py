@@ -138,7 +138,7 @@ def _layers(text: bytes) -> Iterator[bytes]:
 
 
 def _located_layers(text: bytes) -> Iterator[_Layer]:
-    """Yield what ``_layers`` does, with the place of each byte. Much slower."""
+    """Yield the same layers as ``_layers``, with the position of each byte. Much slower."""
     layer = _Layer(text, [_Span(at, at + 1) for at in range(len(text))])
     yield layer
     layer = layer.without_line_ends()

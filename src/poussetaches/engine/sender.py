@@ -1,7 +1,7 @@
 """Sends the request of an attempt. Every result of the network is an outcome, not an exception.
 
-The client's exceptions do not say enough of themselves (a receiver that never answers is a
-"connect timeout" to it): what happened is read from the causes that it lists.
+The client's exceptions are too coarse (a receiver that never answers is a "connect timeout"), so
+the outcome is derived from the causes that they list.
 """
 
 from __future__ import annotations

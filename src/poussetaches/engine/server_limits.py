@@ -30,12 +30,12 @@ class ServerLimits:
 
     @property
     def room(self) -> int:
-        """How many attempts the server may start now."""
+        """The number of attempts that the server may start now."""
         return 0 if self.of_state() else room_in(self.of_slots())
 
     @property
     def more_slots_at(self) -> float | None:
-        """When a shortage leaves more slots (monotonic); None if there is none."""
+        """The time (monotonic) at which a shortage allows more slots; None if there is none."""
         return self._shortage.next_step_at(self._max_in_flight)
 
     @property

@@ -54,9 +54,7 @@ class Stats:
         self._random = random
         self._open = MinuteTally(_minute_of(clock.now()))
         self._over: dict[Moment, list[MinuteRow]] = {}  # minutes that are not stored yet
-        self._writing = (
-            asyncio.Lock()
-        )  # held while rows are written, so that no reader misses them
+        self._writing = asyncio.Lock()  # so that no reader misses rows that are being written
 
     def attempt_started(self, task: Task, *, now: Moment) -> None:
         """Count an attempt that starts, and how late it is."""
@@ -79,7 +77,7 @@ class Stats:
                 tally.failed += 1
 
     def attempt_put_back(self, task: Task) -> None:
-        """Count an attempt that did not count."""
+        """Count an attempt that was put back."""
         self.totals.put_back += 1
 
     def committed(self, news: News) -> None:
@@ -187,7 +185,7 @@ class MinuteTally:
         if not self._queues:
             return []
         busiest = heapq.nlargest(
-            MOST_QUEUES, self._queues.items(), key=lambda item: item[1].activity
+            MOST_QUEUES, self._queues.items(), key=lambda item: _activity(item[1])
         )
         every = [(ALL_QUEUES, self.all), *busiest]
         return [tally.row(self.minute, queue) for queue, tally in every]
@@ -199,7 +197,7 @@ class MinuteTally:
 
 
 class Tally:
-    """Counts what happens in one minute and queue."""
+    """The counts of one minute, of a queue or of all."""
 
     __slots__ = ("died", "duration", "failed", "lateness", "pushed", "started", "succeeded")
 
@@ -212,21 +210,12 @@ class Tally:
         self.lateness = Sample()
         self.duration = Sample()
 
-    @property
-    def activity(self) -> int:
-        """The number of events."""
-        return self.pushed + self.started + self.succeeded + self.failed + self.died
-
     def row(self, minute: Moment, queue: str) -> MinuteRow:
         """Return the counts as a row."""
         return MinuteRow(
             minute=minute,
             queue=queue,
-            pushed=self.pushed,
-            started=self.started,
-            succeeded=self.succeeded,
-            failed=self.failed,
-            died=self.died,
+            **{name: getattr(self, name) for name in COUNTS},
             lateness_p50=self.lateness.percentile(50),
             lateness_p95=self.lateness.percentile(95),
             duration_p50=self.duration.percentile(50),
@@ -280,8 +269,8 @@ def added(kept: MinuteRow | None, more: MinuteRow) -> MinuteRow:
     return msgspec.structs.replace(kept, **sums, **spans)
 
 
-def _activity(row: MinuteRow) -> int:
-    return sum(getattr(row, name) for name in COUNTS)
+def _activity(counts: MinuteRow | Tally) -> int:
+    return sum(getattr(counts, name) for name in COUNTS)
 
 
 def _attempt_count(row: MinuteRow) -> int:

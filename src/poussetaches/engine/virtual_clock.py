@@ -10,7 +10,7 @@ from itertools import count
 from poussetaches.core.moment import SECOND, ClockReading, Moment
 from poussetaches.engine.clock import LONGEST_WAIT, Bell, Clock
 
-STARTED = 1000.0  # what the monotonic clock reads at first
+STARTED = 1000.0  # the first reading of the monotonic clock
 
 _numbers = count(1)
 
@@ -67,7 +67,7 @@ class VirtualClock(Clock):
                     await waiter
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until that much time has been let pass."""
+        """Wait until the clock has advanced by so many seconds."""
         await self._until(self.monotonic() + seconds)
 
     async def _until(self, time: float) -> None:

@@ -17,7 +17,7 @@ from poussetaches.server.port_owner import CONNECT_TIMEOUT, is_taken, listener_o
 LIMIT = 5.0  # seconds; a previous process may still be ending
 # As long as `run` itself gives an application to end.
 ENDING_LIMIT = 45.0  # seconds; above the 30 s that gunicorn gives its workers
-INTERVAL = 0.1  # seconds between two looks
+INTERVAL = 0.1  # seconds between two checks
 SERVER_VARIABLE = "POUSSETACHES_URL"
 
 log = logging.getLogger(__name__)

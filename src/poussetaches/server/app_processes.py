@@ -158,7 +158,7 @@ class Application:
     def _check_workers(self, queues: Queues, *, used: Iterable[str]) -> None:
         """Warn if tasks of the queues that are delivered to the application can block it.
 
-        Once it has answered: by then its queues are declared. ``used`` are those of its tasks.
+        It must have answered: by then its queues are declared. ``used`` are those of its tasks.
         """
         workers = self._commands.receiver.workers
         if workers is None:
@@ -173,7 +173,7 @@ class Application:
             log.warning(event, extra=dict(fields))
 
     def _find_listener(self) -> Listener | None:
-        """Return the program that listens at the base URL, None if none does.
+        """Return the program that listens at the base URL; None if there is none.
 
         The base URL may lead to a proxy. The listener has to be the application only if the
         command itself names the address.
@@ -192,7 +192,7 @@ class Application:
     def _hear(self, stop: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in PASSED_ON:
-            if signal.getsignal(number) is signal.SIG_IGN:  # as nohup has it
+            if signal.getsignal(number) is signal.SIG_IGN:  # such as SIGHUP under nohup
                 continue
             if number == signal.SIGHUP and self._has_terminal:
                 loop.add_signal_handler(number, stop)
@@ -219,7 +219,7 @@ class Application:
 def child_environment(
     environ: Mapping[str, str], settings: Settings, address: str
 ) -> dict[str, str]:
-    """Return an environment in which an application finds this server, and knows its calls."""
+    """Return an environment in which an application finds and authenticates this server."""
     given = {
         "POUSSETACHES_URL": reachable_address(address),
         "POUSSETACHES_AUTH_KEY": settings.security.auth_key,
@@ -229,7 +229,7 @@ def child_environment(
             for secret in settings.security.signing_secret
         ),
     }
-    # A secret that is there already and a file of it as well would be two answers.
+    # A secret must not be given both directly and as a file.
     files = {f"{name}_FILE" for name in given}
     kept = {name: value for name, value in environ.items() if name not in {*given, *files}}
     return kept | {name: value for name, value in given.items() if value}

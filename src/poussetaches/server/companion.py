@@ -12,16 +12,16 @@ class Companion(Protocol):
     """Started when the server listens, and ended while it still does."""
 
     async def prepare(self, address: str) -> None:
-        """Wait until it can be started; ``address`` is where the server listens."""
+        """Wait until it can be started; ``address`` is the server's."""
 
     async def start(self, address: str, stop: Callable[[], None]) -> None:
-        """Start, given where the server listens; ``stop`` ends the server."""
+        """Start it; ``address`` is the server's, and ``stop`` ends the server."""
 
     async def ready(self, queues: Queues) -> None:
         """Wait until deliveries may begin; ``queues`` are the server's."""
 
     async def end(self, number: int | None) -> int:
-        """End it by the signal that was heard, if one was; return the server's exit status.
+        """End it, by the received signal if any; return the server's exit status.
 
         It may not have been started.
         """
@@ -31,7 +31,7 @@ class Companion(Protocol):
 
 
 class Alone:
-    """No companion: the server is by itself, as with ``serve``."""
+    """No companion: the server runs alone, as with ``serve``."""
 
     async def prepare(self, address: str) -> None:
         """Wait for nothing."""

@@ -1,4 +1,4 @@
-"""The configuration of the engine and the secrets to mask, as the settings have them."""
+"""Derives the configuration of the engine and the secrets to mask from the settings."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Connection(Protocol):
 
     @property
     def waits_for_client(self) -> bool:
-        """Return whether only the client can make progress on this connection."""
+        """Whether only the client can make progress on this connection."""
 
     @property
     def unread(self) -> int:
@@ -104,7 +104,7 @@ class Patience:
         """Stop counting a connection's unread bytes: they were read, or never will be."""
         self._unread -= self._stalled.pop(connection, 0)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Close the connections whose clients took too long."""
         for connection, before in list(self._connections.items()):
             unread = connection.unread
@@ -187,10 +187,10 @@ class Patience:
         self._unread += unread
 
     def _plan(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._look_again)
+        self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._check_again)
 
-    def _look_again(self) -> None:
+    def _check_again(self) -> None:
         self._timer = None
-        self.look()
+        self.check()
         if self._connections:
             self._plan()

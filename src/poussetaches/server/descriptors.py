@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptors:
-    """The most connections, attempts, probes and lookups at the same time."""
+    """The maximum numbers of concurrent connections, attempts, probes and lookups."""
 
     connections: int = MOST_CONNECTIONS  # to the API
     max_in_flight: int

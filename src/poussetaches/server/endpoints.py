@@ -1,4 +1,4 @@
-"""All endpoints of the API, each group given what it needs."""
+"""All endpoints of the API, built from the parts of the server."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from poussetaches.logs import dropped_line_count
 from poussetaches.settings import Settings
 from poussetaches.store.base import Store
 
-# Of the endpoints below; paths of none of them are refused as /v1 refuses.
+# The dialects of the endpoints below. All other paths have that of /v1.
 DIALECTS = Dialects(ORIGINAL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the endpoints work with."""
+    """The parts of the server that the endpoints use."""
 
     store: Store
     engine: Engine

@@ -1,7 +1,7 @@
 """``HttpProtocol``: one connection to the API, from any client, well-behaved or not.
 
 uvicorn's protocol with limits on heads, trailers, pipelined requests and time. Requests that HTTP
-does not allow are refused in the dialect of their path, as all refused requests are.
+does not allow are refused in the dialect of their path, like all refused requests.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from uvicorn.server import ServerState
 from poussetaches.api.dialect import Dialects
 from poussetaches.api.problems import Problem, unavailable
 from poussetaches.api.request_body import MAX_DISCARDED
+from poussetaches.api.request_head import quoted
 from poussetaches.server.connection_limits import Patience
 from poussetaches.server.write_buffer import BufferingTransport
 
 MAX_HEAD = 64 * 1024  # bytes of a head, of trailers, and of everything else except the body
-MOST_IN_A_ROW = 64  # requests that may wait behind the one that is answered
+MOST_IN_A_ROW = 64  # requests that may wait behind the current one
 HIGH_WATER = 16 * 1024  # unread bytes of each client that patience does not count
 
-_LONGEST_SHOWN = 200  # characters of a header in a refusal
 _OTHER_PROTOCOLS = (
     (b"\x16\x03", "it is TLS, and the server has plain HTTP only; use http://"),
     (b"PRI * HTTP/2", "it is HTTP/2, and the server has HTTP/1.1 only"),
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """A connection: its answers leave in one piece, and it is closed when it asks too much."""
+    """A connection that sends each response in one piece, and enforces the limits."""
 
     def __init__(
         self,
@@ -59,16 +59,16 @@ class HttpProtocol(HttpToolsProtocol):
         dialects: Dialects,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.age = 0  # how often patience looked while nothing was answered
+        self.age = 0  # checks since it last made progress
         self.url = b""
         self._patience = patience
         self._dialects = dialects
         self._in_head = False
         self._host_count = 0  # Host headers in the current head
-        self._moved = False  # the parser got somewhere with what it was fed last
-        self._unseen = 0  # bytes since it last got somewhere
-        self._length = 0  # of what it is fed
-        self._head_length = 0  # of what it was fed since the present head began, at the most
+        self._moved = False  # the parser made progress with the last data
+        self._unseen = 0  # bytes since the parser last made progress
+        self._length = 0  # bytes of the last data
+        self._head_length = 0  # bytes since the data in which the current head began
         self._refusal: Problem | None = None
         self._passes_over_head = False
         self._has_refused = False
@@ -171,7 +171,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self.age = 0
         super().on_headers_complete()
-        self.headers = []  # trailers come here: they are no part of the request
+        self.headers = []  # for trailers, which are no part of the request
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
@@ -180,7 +180,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._moved = True
         if self.parser.should_upgrade() and self._framing():
-            return  # its body is still to come: see _feed
+            return  # its body has not been read yet: see _feed
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -231,7 +231,7 @@ class HttpProtocol(HttpToolsProtocol):
                 if self._host_count > 1:
                     self._stop(_not_http("it has more than one Host header"))
                 if not _is_host(value):
-                    self._stop(_not_http(f"its Host is {_shown(value)}, which is not a host"))
+                    self._stop(_not_http(f"its Host is {quoted(value)}, which is not a host"))
             case b"expect":
                 self.expect_100_continue = value.lower() == b"100-continue"
             case b"transfer-encoding":  # RFC 9112, section 6.1
@@ -247,17 +247,17 @@ class HttpProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _stop(self, refusal: Problem) -> None:
-        """Stop the parser at the present head."""
+        """Stop the parser at the current head."""
         self._refusal = refusal
         raise ValueError(refusal.detail)
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer a request that cannot be taken, where it has an answer to come, and hang up."""
+        """Refuse the current request after earlier responses, and close the connection."""
         log.debug("request refused", extra={"reason": problem.detail})
         self._has_refused = True
         request = self._answering
         if request is not None and not request.more_body:
-            request.keep_alive = False  # those before this one get their answers
+            request.keep_alive = False  # earlier requests get their responses
             return
         if request is not None and (request.response_started or self.pipeline):
             self.transport.close()
@@ -266,15 +266,15 @@ class HttpProtocol(HttpToolsProtocol):
             request.disconnected = True
             request.message_event.set()
         self.transport.write(_raw(self._dialects.refusal(self._path(), problem)))
-        # Closing with something unread would reset the connection, and take the answer with it.
+        # Closing with unread data would reset the connection, and discard the response.
         self.transport.write_eof()
         self._patience.refused(self)
 
     def _path(self) -> str:
-        """Return the path of the request that comes in, empty if it is not known yet."""
+        """Return the path of the current request, empty if it is not known yet."""
         try:
             path = httptools.parse_url(self.url).path or b""
-        except httptools.HttpParserInvalidURLError:  # among them, longer than 64 KiB
+        except httptools.HttpParserInvalidURLError:  # such as one longer than 64 KiB
             path = self.url.partition(b"?")[0]
         return unquote(path.decode("latin-1"))
 
@@ -285,13 +285,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def _answering(self) -> RequestResponseCycle | None:
-        """The request that is answered, or comes in, at the moment; the last of several."""
+        """The latest request that has no complete response yet."""
         cycle: RequestResponseCycle | None = self.cycle
         return None if cycle is None or cycle.response_complete else cycle
 
 
 def _raw(response: Response) -> bytes:
-    """Return a whole answer as bytes."""
+    """Return a whole response as bytes."""
     status = HTTPStatus(response.status_code)
     lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
     head = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
@@ -301,10 +301,6 @@ def _raw(response: Response) -> bytes:
 @lru_cache(maxsize=64)
 def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
-
-
-def _shown(value: bytes) -> str:
-    return repr(value.decode("latin-1")[:_LONGEST_SHOWN])
 
 
 def _not_http(reason: str) -> Problem:
@@ -318,12 +314,12 @@ def _unknown_version(version: str) -> Problem:
 
 
 def _unknown_coding(value: bytes) -> Problem:
-    detail = f"Transfer-Encoding {_shown(value)} is unsupported; only chunked is supported"
+    detail = f"Transfer-Encoding {quoted(value)} is unsupported; only chunked is supported"
     return Problem(HTTPStatus.NOT_IMPLEMENTED, "unsupported-transfer-encoding", detail)
 
 
 def _compressed(value: bytes) -> Problem:
-    detail = f"Content-Encoding {_shown(value)} is unsupported; send the body uncompressed"
+    detail = f"Content-Encoding {quoted(value)} is unsupported; send the body uncompressed"
     headers = (("Accept-Encoding", "identity"),)  # RFC 9110, section 15.5.16
     return Problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail, headers=headers

@@ -15,7 +15,7 @@ from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.listener import BACKLOG, address_of
 
 IDLE_CONNECTION = 75  # seconds; longer than clients keep theirs, so that they close first
-CONNECTIONS_END = 5  # seconds for requests under way when the server stops
+CONNECTIONS_END = 5  # seconds for requests in progress when the server stops
 
 
 class HttpServer(uvicorn.Server):
@@ -44,7 +44,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 date_header=False,
-                proxy_headers=False,  # who asks is for the log alone, and must not be made up
+                proxy_headers=False,  # the client address, which is logged, must not be forged
                 backlog=BACKLOG,
                 timeout_keep_alive=IDLE_CONNECTION,
                 timeout_graceful_shutdown=CONNECTIONS_END,
@@ -54,16 +54,16 @@ class HttpServer(uvicorn.Server):
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address that it listens on."""
         return address_of(self._listener)
 
     async def start(self) -> None:
-        """Begin to accept connections."""
+        """Start accepting connections."""
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup(sockets=[self._listener])
 
     async def stop(self) -> None:
-        """Stop accepting, and let requests under way end."""
+        """Stop accepting connections, and wait for requests in progress."""
         await self.shutdown(sockets=[self._listener])
         self._patience.close()

@@ -1,7 +1,7 @@
-"""Ties the process that it is to its parent, and then becomes the command that it is given.
+"""Runs a command in place of this process, which ends with its parent.
 
-Run as a script of its own, ``launch.py PARENT PROGRAM [ARGUMENT …]``: what it does must be done
-in the new process, and between fork and exec nothing of Python is safe while threads run.
+It is a script, ``launch.py PARENT PROGRAM [ARGUMENT …]``: these steps must be done in the new
+process, and no Python code is safe between fork and exec while threads run.
 """
 
 import ctypes
@@ -10,13 +10,13 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-NOT_EXECUTABLE = 126  # as shells have it
+NOT_EXECUTABLE = 126  # as in shells
 NOT_FOUND = 127
 
 
 def main(parent: int, command: list[str]) -> int:
     end_with(parent)
-    # Python ignores these two, and what it starts would do so too.
+    # Python ignores these two, and its child processes would inherit that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:

@@ -1,4 +1,4 @@
-"""Where the server listens: an address that is guarded, or a Unix socket."""
+"""The server's listening socket: a TCP address, which may require a token, or a Unix socket."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def listening(
     configured: Listener, security: Security, *, any_port: bool = False
 ) -> Iterator[socket.socket]:
-    """Listen where the settings say, and close the socket at the end.
+    """Listen on the configured address, and close the socket at the end.
 
     With ``any_port``, a free port replaces one that is in use.
 
@@ -56,7 +56,7 @@ def listening(
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return where a socket listens, in words."""
+    """Return the address that a socket listens on, as text."""
     if listener.family is socket.AF_UNIX:
         return f"unix:{os.fsdecode(listener.getsockname())}"
     host, port = listener.getsockname()[:2]
@@ -105,7 +105,7 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
 
 
 def warn_of_other_port(configured: Listener, address: str, address_file: Path | None) -> None:
-    """Warn if a server listens on another port than the configured one, where clients look.
+    """Warn if a server listens on another port than the configured one, which clients use.
 
     ``address_file`` is the file that has the address, if there is one.
     """
@@ -131,7 +131,7 @@ def _limit_unread(listener: socket.socket) -> None:
 
 
 def _check_guarded(address: str, host: str, security: Security) -> None:
-    """Refuse an address that others can reach when no token is asked for."""
+    """Refuse an address that other machines can reach unless a token is required."""
     if security.api_token is not None or is_loopback(address):
         return
     if not security.allow_unauthenticated:

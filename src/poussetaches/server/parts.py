@@ -1,4 +1,4 @@
-"""``Parts``: everything that works on one store, from the engine to the API."""
+"""``Parts``: the parts of a server that share one store, from the engine to the API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from poussetaches.engine.engine import Engine
 from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.loop import Loop
 from poussetaches.engine.observer import Observer
-from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.resolver import Resolver
 from poussetaches.engine.sender import HttpSender, Sender
 from poussetaches.engine.stats import Stats
@@ -38,7 +37,7 @@ from poussetaches.store.base import Store
 class Parts:
     """The parts of one server. They are loaded, started, drained and closed, in this order.
 
-    ``observer`` observes attempts: ``stats``, or an observer that passes on to it. Without
+    ``observer`` observes attempts: ``stats``, or an observer that forwards to it. Without
     a ``sender``, attempts are made over HTTP. Without ``descriptors``, only the settings limit
     the parts.
     """
@@ -83,7 +82,7 @@ class Parts:
         )
         self._bulk = BulkEditor(store=store, now=clock.now)
         self._waiters = TaskWaiters()
-        # Readers of events live in real time, in test mode too.
+        # Event streams use real time, in test mode too.
         self._hub = EventHub(now=clock.now, clock=SystemClock(), random=random)
         defects = self.engine.defects
         self.chores = [Loop("statistics", stats.tick, bell=Bell(), clock=clock, defects=defects)]
@@ -102,34 +101,15 @@ class Parts:
         )
         self.app = _app(services, settings, test_mode=test_mode)
 
-    @property
-    def queues(self) -> Queues:
-        """The queues, with their settings."""
-        return self.engine.queues
-
-    @property
-    def paused(self) -> bool:
-        """Whether deliveries are paused."""
-        return self.engine.paused
-
-    @property
-    def in_flight(self) -> int:
-        """The number of attempts in flight."""
-        return self.engine.in_flight
-
     async def load(self) -> None:
-        """Learn what the store holds, and listen to it from then on."""
+        """Read the state of the store, and listen to its commits from then on."""
         await self.engine.load()
         for listener in (self._waiters, self._hub, self._stats, self._alerts):
             if listener is not None:
                 self._store.listen(listener)
 
-    def postpone_attempts(self) -> None:
-        """Make no attempts until ``start`` is called, and give that as the reason."""
-        self.engine.postpone_attempts()
-
     def start(self) -> None:
-        """Begin to deliver, and to watch over it."""
+        """Start deliveries, statistics and alerts."""
         self.engine.start()
         for loop in self.chores:
             loop.start()
@@ -140,18 +120,14 @@ class Parts:
             await self._alerts.stop()  # it shares the engine's connections
         await self.engine.stop(limit)
 
-    def cut_off(self) -> None:
-        """End the attempts in flight now; they will be made again."""
-        self.engine.cut_off()
-
     async def end_requests(self) -> None:
-        """End the requests that could go on for long: bulk work, waits, streams of events."""
+        """End long requests: bulk edits, waits and event streams."""
         await self._bulk.stop()
         self._waiters.stop()
         await self._hub.close()
 
     async def close(self) -> None:
-        """Write down what was counted; to be done before the store is closed."""
+        """Store the statistics; the store must still be open."""
         for loop in self.chores:
             await loop.stop()
         await self._stats.flush()

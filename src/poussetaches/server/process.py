@@ -1,4 +1,4 @@
-"""``serve``: starts and stops the parts in order, and hears signals."""
+"""``serve``: starts and stops the parts in order, and handles signals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from poussetaches import __version__
 from poussetaches.engine.clock import SystemClock
-from poussetaches.engine.queue_registry import Queues
+from poussetaches.engine.engine import Engine
 from poussetaches.engine.stats import Stats
 from poussetaches.logs import configure_logging, log_python_errors
 from poussetaches.relaunch import is_executable
@@ -52,38 +52,27 @@ log = logging.getLogger(__name__)
 
 
 class Service(Protocol):
-    """What is served: it answers requests, and delivers."""
+    """The API and the engine of a server, with or without a data folder."""
 
     @property
     def app(self) -> ASGIApp:
-        """What answers requests."""
+        """The API."""
 
     @property
-    def queues(self) -> Queues:
-        """The queues, with their settings."""
-
-    @property
-    def paused(self) -> bool:
-        """Return whether deliveries are paused."""
-
-    @property
-    def in_flight(self) -> int:
-        """The number of attempts in flight."""
+    def engine(self) -> Engine:
+        """The engine, which a reset of test mode replaces."""
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start deliveries."""
 
     async def drain(self, limit: float) -> None:
         """Start no more attempts, and give those in flight some seconds to end."""
 
-    def cut_off(self) -> None:
-        """End the attempts in flight now."""
-
     async def end_requests(self) -> None:
-        """End the requests that could go on for long."""
+        """End long requests: bulk edits, waits and event streams."""
 
     async def close(self) -> None:
-        """End what is left, once no request comes any more."""
+        """Stop the other parts, after the last request."""
 
 
 def serve(
@@ -108,8 +97,8 @@ def serve(
 def _collect_less_often() -> None:
     """Exclude modules from garbage collection, and collect less often.
 
-    Tasks pass through in their thousands without making cycles: with Python's own thresholds,
-    looking for them is a sixth of the work of a push (docs/decisions/0018-garbage.md).
+    Thousands of tasks per second make no cycles: with Python's default thresholds, the search for
+    them is a sixth of the work of a push (docs/decisions/0018-garbage.md).
     """
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 50)
@@ -174,7 +163,7 @@ async def _loaded(
         observer=stats,
     )
     await parts.load()
-    parts.postpone_attempts()
+    parts.engine.postpone_attempts()
     return parts
 
 
@@ -211,7 +200,7 @@ async def _serve(
             if settings.testing.test_mode
             else str(settings.storage.data_dir.resolve()),
             "version": __version__,
-            "paused": service.paused,
+            "paused": service.engine.paused,
         },
     )
     address_file = (
@@ -221,11 +210,11 @@ async def _serve(
     try:
         if await _comes_before(companion.prepare(http.address), stops.first.wait()):
             await companion.start(http.address, stops.stop)
-            if await _comes_before(companion.ready(service.queues), stops.first.wait()):
+            if await _comes_before(companion.ready(service.engine.queues), stops.first.wait()):
                 service.start()
                 await stops.first.wait()
         await _drain(service, settings, stops)
-        # Its last requests may push tasks, so the API is there until it has ended.
+        # Its last requests may push tasks, so the API stays up until it has ended.
         status = await companion.end(stops.number)
     finally:
         companion.kill()
@@ -237,16 +226,16 @@ async def _serve(
 
 async def _drain(service: Service, settings: Settings, stops: _Stops) -> None:
     """Wait until the attempts in flight end; a second signal ends them at once."""
-    log.info("stopping", extra={"in_flight": service.in_flight})
+    log.info("stopping", extra={"in_flight": service.engine.in_flight})
     # The API stays up while attempts end: their receivers push tasks, too.
     draining = asyncio.create_task(service.drain(settings.delivery.drain_timeout))
     if not await _comes_before(asyncio.shield(draining), stops.second.wait()):
-        service.cut_off()
+        service.engine.cut_off()
     await draining
 
 
 async def _comes_before(first: Awaitable[object], other: Awaitable[object]) -> bool:
-    """Return whether the first of two ends no later than the other; cancel the one that did not.
+    """Return whether the first of two ends no later than the other; cancel the later one.
 
     An error of the first is raised.
     """

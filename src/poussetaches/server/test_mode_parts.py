@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poussetaches.core.moment import Moment
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.driver import AttemptCount, Driver
-from poussetaches.engine.queue_registry import Queues
+from poussetaches.engine.engine import Engine
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.stats import Stats
 from poussetaches.engine.virtual_clock import VirtualClock
@@ -35,8 +35,8 @@ class World(NamedTuple):
 class TestModeServer:
     """Serves a world in which nothing happens by itself; without a sender, over HTTP.
 
-    A reset builds all of it anew, so that nothing any part remembers can be left over. With a
-    ``seed``, chance is the same in every world.
+    A reset replaces all of it, so that no part keeps any state. With a ``seed``, every world draws
+    the same random numbers.
     """
 
     def __init__(
@@ -47,54 +47,44 @@ class TestModeServer:
         sender: Sender | None = None,
         seed: int | None = None,
     ) -> None:
-        # Alerts go by real time.
+        # Alerts use real time.
         self._settings = replace(settings, logging=replace(settings.logging, alert_url=None))
         self._descriptors = descriptors
         self._sender = sender
         self._seed = seed
-        self._call = asyncio.Lock()  # held by the call under way; the others wait
+        self._call = asyncio.Lock()  # held by the current call; others wait
         self._world: World
 
     async def open(self) -> None:
-        """Make the first world."""
+        """Create the first world."""
         self._world = await self._new_world()
 
     @property
     def app(self) -> ASGIApp:
-        """What answers requests: always the application of the present world."""
+        """The API of the current world, also after a reset."""
         return self._answer
 
     @property
-    def queues(self) -> Queues:
-        """The queues of the present world."""
-        return self._world.parts.queues
-
-    @property
-    def paused(self) -> bool:
-        """Whether deliveries are paused."""
-        return self._world.parts.paused
-
-    @property
-    def in_flight(self) -> int:
-        """The number of attempts in flight."""
-        return self._world.parts.in_flight
+    def engine(self) -> Engine:
+        """The engine of the current world."""
+        return self._world.parts.engine
 
     def now(self) -> Moment:
         """Return the virtual time."""
         return self._world.clock.now()
 
     async def run_until_idle(self) -> int:
-        """Run due tasks, and tasks that they push, until none is due; return the attempts made."""
+        """Run due tasks, and tasks that they push; return the number of attempts."""
         async with self._call:
             return await self._world.driver.run_until_idle()
 
     async def advance(self, seconds: float) -> int:
-        """Advance the time, and run tasks as they become due; return the attempts made."""
+        """Advance the time, and run tasks as they become due; return the number of attempts."""
         async with self._call:
             return await self._world.driver.advance(seconds)
 
     async def reset(self) -> None:
-        """Begin as after a start, with nothing."""
+        """Replace the world by an empty one."""
         async with self._call:
             await _end(self._world)
             self._world = await self._new_world()
@@ -103,19 +93,15 @@ class TestModeServer:
         """Do nothing: nothing happens by itself."""
 
     async def drain(self, limit: float) -> None:
-        """Start no more attempts. The limit is no help where no time passes."""
+        """Start no more attempts. The limit is ignored, because no time passes."""
         await self._world.parts.drain(0)
 
-    def cut_off(self) -> None:
-        """End the attempts in flight now."""
-        self._world.parts.cut_off()
-
     async def end_requests(self) -> None:
-        """End the requests that could go on for long."""
+        """End long requests: bulk edits, waits and event streams."""
         await self._world.parts.end_requests()
 
     async def close(self) -> None:
-        """End the present world."""
+        """Close the current world."""
         await _end(self._world)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
