@@ -17,13 +17,13 @@ import pytest
 
 from poussetaches.core.changes import BodyChange, Changes
 from poussetaches.core.edits import Cancel, Delete, Edit, Requeue, Run
-from poussetaches.core.errors import EditFailed, OutcomeUnknown, StoreUnavailable, TaskFailed
+from poussetaches.core.errors import DefectiveTask, EditFailed, OutcomeUnknown, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Retention
 from poussetaches.core.schedule import Overlap
 from poussetaches.core.task import BodyKind, Bury, Complete, Reason, RetryAt, TaskState
-from poussetaches.store.base import Push, Pushed
+from poussetaches.store.base import Push, PushResult
 from poussetaches.store.export_records import QueueRecord, TaskRecord
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import Step
@@ -145,7 +145,7 @@ async def cancel_each(scene: Scene) -> None:
     await add_three(scene, run_at=LATER)
     calls = (scene.store.edit(id, Cancel(NOW), now=NOW) for id in ALL)
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [isinstance(result, TaskFailed) for result in results] == [False, True, False]
+    assert [isinstance(result, DefectiveTask) for result in results] == [False, True, False]
 
 
 async def cancel_many(scene: Scene) -> None:
@@ -453,7 +453,7 @@ async def test_task_whose_body_cannot_be_replaced_is_set_aside_for_the_new_one(
 
     [pushed] = await scene.store.push([Push(task=task, replaces=True)], now=NOW)
 
-    assert pushed == Pushed("d", task, existing=False)
+    assert pushed == PushResult("d", task, existing=False)
     assert (await scene.states())["b"] == "internal_error"
     await assert_all_is_well(scene)
 

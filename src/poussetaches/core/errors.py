@@ -81,7 +81,7 @@ class StateConflict(Conflict):
         self.state = state
 
 
-class TaskFailed(Conflict):
+class DefectiveTask(Conflict):
     """The task could not be changed because of an internal error; see the server's log."""
 
 

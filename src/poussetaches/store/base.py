@@ -42,7 +42,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     replaces: bool = False  # the waiting task with the same ``unique`` gets the new body
 
 
-class Pushed(msgspec.Struct, frozen=True, gc=False):
+class PushResult(msgspec.Struct, frozen=True, gc=False):
     """The new or existing task of a push; ``task`` is None if it was pruned meanwhile."""
 
     task_id: str
@@ -203,7 +203,7 @@ class Store(Protocol):
 
     async def push(
         self, pushes: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
-    ) -> list[Pushed]:
+    ) -> list[PushResult]:
         """Add new tasks, all or none; a repeated push returns the existing task.
 
         A push repeats another of its queue if that one had the same ``key``, less than its
@@ -257,7 +257,7 @@ class Store(Protocol):
 
         Raises:
             EditFailed: an unexpected exception occurred; the task is unchanged.
-            TaskFailed: the change could not be written; the task was buried or set aside.
+            DefectiveTask: the change could not be written; the task was buried or set aside.
         """
 
     async def edit_slice(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from poussetaches.core.edits import Delete, Edit, edited, spread_out
-from poussetaches.core.errors import EditFailed, PousseTachesError, StateConflict, TaskFailed
+from poussetaches.core.errors import DefectiveTask, EditFailed, PousseTachesError, StateConflict
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
@@ -91,7 +91,7 @@ def _give_up(
     fate = give_up_task(tx, row[0], defect, now=item.now)
     if fate is None:
         return None
-    return TaskFailed(f"the task could not be changed ({defect.text}); it was {fate}")
+    return DefectiveTask(f"the task could not be changed ({defect.text}); it was {fate}")
 
 
 def _edit_slice(tx: SqliteTransaction, call: EditingSlice) -> Edited:

@@ -28,7 +28,7 @@ from poussetaches.store.base import (
     News,
     Page,
     Push,
-    Pushed,
+    PushResult,
     QueueEdit,
     ScheduleEdit,
     Selection,
@@ -134,7 +134,7 @@ class SqliteStore:
 
     async def push(
         self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
-    ) -> list[Pushed]:
+    ) -> list[PushResult]:
         self._db.refuse_when_full()
         pushing = push_writes.PushCall(items, now, confirmed or now)
         return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))
