@@ -10,7 +10,8 @@ from poussetaches.core.edits import Cancel, Delete
 from poussetaches.core.errors import KeyConflict
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, SECOND, Moment
-from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import Lane, Queue, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import (
     BodyKind,
     Complete,

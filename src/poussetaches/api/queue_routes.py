@@ -29,7 +29,6 @@ from poussetaches.core.queue import (
     MAX_QUEUES,
     Name,
     Queue,
-    QueueCounts,
     QueueOrigins,
     QueueOverrides,
     ShownQueue,
@@ -37,6 +36,7 @@ from poussetaches.core.queue import (
     redeclared,
 )
 from poussetaches.core.queue_fields import QueueFields, check_queue
+from poussetaches.core.responses import Purged, QueueCounts, ServerPause
 from poussetaches.core.target import is_path
 from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import TaskState
@@ -80,18 +80,6 @@ class QueueList(msgspec.Struct, frozen=True):
     """All queues, sorted by name."""
 
     queues: list[QueueView]
-
-
-class Purged(msgspec.Struct, frozen=True):
-    """The number of deleted tasks."""
-
-    count: int
-
-
-class ServerPause(msgspec.Struct, frozen=True):
-    """Whether the server is paused."""
-
-    paused: bool
 
 
 _QUEUE = msgspec.json.Decoder(QueueFields)

@@ -21,7 +21,8 @@ from poussetaches.core.edits import Edit
 from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, Lane, Queue, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
 from poussetaches.core.task_fields import DEFAULT_KEY_TTL

@@ -13,7 +13,8 @@ from poussetaches.core.edits import Edit
 from poussetaches.core.errors import PousseTachesError, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, Lane, Queue, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.store.base import (
