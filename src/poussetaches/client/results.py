@@ -110,7 +110,7 @@ class EndedTask(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> str | None:
-        """What was wrong with the last attempt; None if it succeeded or there was none."""
+        """The error of the last attempt; None if it succeeded or there was none."""
         return None if self.last_attempt is None else self.last_attempt.error
 
 
@@ -122,7 +122,7 @@ class WaitInfo(WaitResponse[datetime], frozen=True, kw_only=True):
 
 
 class RetentionInfo(TypedDict):
-    """How many ended tasks are kept, and for how many seconds; the first limit reached applies."""
+    """The maximum number and age of ended tasks; ``age`` is in seconds."""
 
     count: int
     age: float
@@ -184,7 +184,7 @@ class PushedTask(msgspec.Struct, frozen=True):
 
 
 class BulkResult(msgspec.Struct, frozen=True):
-    """How many tasks were changed, or would be, and which were not."""
+    """The number of tasks that were changed, or would be, and the skipped ones by reason."""
 
     count: int
     skipped: tuple[Skipped, ...] = ()
