@@ -12,6 +12,7 @@ from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.errors import NoAnswer, Refused
 from poussetaches.client.event_stream import OK, SILENCE, EventReader
 from poussetaches.client.results import Event, StatsInfo
+from poussetaches.client.retry_timer import is_temporary
 from poussetaches.client.server_answer import check_events, refusal
 from poussetaches.core.responses import ServerPause
 
@@ -61,5 +62,6 @@ class ServerMethods(Caller):
                         for event in reader.feed(piece):
                             yield event
             except (NoAnswer, Refused) as exc:
-                reader.check_lost(exc, connected=connected)
+                if not connected or not is_temporary(exc):
+                    raise
             await self._sleep(reader.next_pause())
