@@ -61,7 +61,7 @@ def account_of(
 
 
 def needed(name: str) -> int:
-    """Return how many attempts a task needs."""
+    """Return the number of attempts that a task needs."""
     return 2 if name.endswith(FAILING) else 1
 
 
