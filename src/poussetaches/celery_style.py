@@ -94,9 +94,9 @@ class CeleryStyle(TaskFunction[P, R]):
         """Push the task with options.
 
         Raises:
-            NotOffered: an option of Celery's has no counterpart.
-            ArgumentError: an argument does not fit, or cannot travel; it is named.
-            PushFailed: the server did not take the task; it is in the error.
+            NotOffered: an option of Celery has no equivalent.
+            ArgumentError: an argument has the wrong type or no JSON; the error names it.
+            PushFailed: the task was not pushed; the error has it.
         """
         for name in when.keys() - When.__annotations__.keys():
             raise NotOffered(name, ELSEWHERE.get(name, NOT_NEEDED))

@@ -13,7 +13,7 @@ from anyio.lowlevel import RunVar
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
-from poussetaches.client.arguments import DefinitionError
+from poussetaches.client.arguments import DefinitionError, Injected
 from poussetaches.client.asgi import AsgiApp, AsgiReceiver, Receive, Scope, Send
 from poussetaches.client.current_task import TaskLogFilter, current_task
 from poussetaches.client.delivery_auth import IncomingRequest, Reply
@@ -53,8 +53,8 @@ class Tasks(ClientTasks):
     in where the task runs. If they have no default, give them one, so that type checkers allow
     a push without them.
 
-    ``threads`` is how many synchronous handlers may run at once in one process. Routes have
-    other threads.
+    ``threads`` limits the synchronous handlers that run at once in one process. Routes use other
+    threads.
     """
 
     def __init__(
@@ -174,9 +174,6 @@ def _expose_exceptions(app: AsgiApp) -> AsgiApp:
             raise _TestEnded(exc) from exc
 
     return call
-
-
-Injected = Callable[[inspect.Parameter, object], bool]
 
 
 async def _acall(

@@ -60,8 +60,8 @@ class Arguments(TypedDict, total=False):
 class Tasks(ClientTasks):
     """The tasks of a Flask application, which is given here or to ``init_app``.
 
-    Handlers run in an application context. A setting that the arguments do not give is looked
-    for in the application's ``config``, then in the environment.
+    Handlers run in an application context. Settings that are not arguments are read from the
+    application's ``config``, then from the environment.
     """
 
     def __init__(self, app: Flask | None = None, **arguments: Unpack[Arguments]) -> None:
@@ -74,8 +74,9 @@ class Tasks(ClientTasks):
     def init_app(self, app: Flask) -> None:
         """Mount the receiver outside of the application's own request handling.
 
-        What wraps ``app.wsgi_app`` later stands outside of the receiver. Of several applications,
-        as factories make them for tests, the last one's settings count.
+        Middleware that wraps ``app.wsgi_app`` later is outside of the receiver. If there are
+        several applications, such as those that a factory makes for tests, the settings of the
+        last one apply.
 
         Raises:
             DefinitionError: the application has other tasks already, or is not a Flask

@@ -21,7 +21,15 @@ from poussetaches.client import (
     Unauthorized,
     results,
 )
-from poussetaches.core.responses import HeldOrigin, StoreState
+from poussetaches.core.responses import (
+    BatchAnswer,
+    HeldOrigin,
+    Purged,
+    QueueCounts,
+    ServerPause,
+    Skipped,
+    StoreState,
+)
 from tests.acceptance.harness import Receiver, Server, receiving, serving
 
 URL = "http://app.test/run"
@@ -37,16 +45,16 @@ READ: dict[str, type[msgspec.Struct]] = {
     "WaitView": results.WaitInfo,
     "ProgressView": results.ProgressInfo,
     "TaskList": results.TaskPage,
-    "BatchAnswer": results.BatchResult,
+    "BatchAnswer": BatchAnswer,
     "BulkAnswer": results.BulkResult,
-    "Skipped": results.SkippedInfo,
+    "Skipped": Skipped,
     "GroupView": results.FailureGroup,
     "FailureList": results.FailureList,
     "QueueView": results.QueueInfo,
-    "QueueCounts": results.QueueCounts,
+    "QueueCounts": QueueCounts,
     "QueueList": results.QueueList,
-    "Purged": results.CountResult,
-    "ServerPause": results.PauseResult,
+    "Purged": Purged,
+    "ServerPause": ServerPause,
     "ScheduleView": results.ScheduleInfo,
     "TemplateView": results.TemplateInfo,
     "Occurrence": results.Occurrence,

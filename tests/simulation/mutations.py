@@ -29,7 +29,7 @@ MUTATIONS = (
         "store/sqlite/store.py",
         "return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))",
         "self._db.write(push_writes.push, pushing, size=pushing.size)\n"
-        "        return [Pushed(item.task.id, item.task, existing=False) for item in items]",
+        "        return [PushResult(item.task.id, item.task, existing=False) for item in items]",
     ),
     Mutation(
         "lose a lease",

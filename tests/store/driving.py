@@ -11,7 +11,8 @@ from poussetaches.core.edits import Edit, Patch
 from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Lane, Queue, QueueCounts
+from poussetaches.core.queue import Lane, Queue
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Complete, Move, Task, TaskState
 from poussetaches.store.base import Change, Finish, Lease, News, Store, TaskSummary

@@ -13,7 +13,8 @@ from poussetaches.core.edits import Patch
 from poussetaches.core.errors import InvalidTask, StateConflict
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
-from poussetaches.core.queue import CALLBACKS_QUEUE, Lane, Queue, QueueCounts, QueueOverrides
+from poussetaches.core.queue import CALLBACKS_QUEUE, Lane, Queue, QueueOverrides
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task, TaskState
 from poussetaches.store.base import Change, Edited, Finish, Store
 from tests.factories import NOW, make_attempt, make_ended, make_schedule, make_task

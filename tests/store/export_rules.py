@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import QueueCounts
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.store.base import Store
 from poussetaches.store.export_records import (

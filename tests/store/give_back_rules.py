@@ -9,7 +9,7 @@ import pytest
 from poussetaches.core.edits import Cancel, Delete
 from poussetaches.core.errors import StateConflict
 from poussetaches.core.moment import DAY, HOUR, MINUTE, Moment
-from poussetaches.core.queue import QueueCounts
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import Complete, Reason, TaskState
 from poussetaches.store.base import Change, Store
 from tests.factories import NOW, make_task

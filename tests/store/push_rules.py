@@ -10,7 +10,8 @@ from poussetaches.core.edits import Cancel, Delete
 from poussetaches.core.errors import KeyConflict
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, SECOND, Moment
-from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import Lane, Queue, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import (
     BodyKind,
     Complete,
@@ -18,7 +19,7 @@ from poussetaches.core.task import (
     Task,
     TaskState,
 )
-from poussetaches.store.base import Change, Push, Pushed, Store
+from poussetaches.store.base import Change, Push, PushResult, Store
 from tests.factories import NOW, make_task
 from tests.store.driving import (
     LANE,
@@ -37,7 +38,9 @@ DAY = 86_400.0  # seconds
 MAIL = Lane("mail", LANE.origin)
 
 
-async def push(store: Store, *tasks: Task, now: Moment = NOW, **options: object) -> list[Pushed]:
+async def push(
+    store: Store, *tasks: Task, now: Moment = NOW, **options: object
+) -> list[PushResult]:
     """Push tasks together."""
     pushes = [Push(task=task, **options) for task in tasks]  # type: ignore[arg-type] # of the test
     return await store.push(pushes, now=now)
@@ -52,7 +55,7 @@ class PushRules:
 
         pushed = await push(store, *tasks)
 
-        assert pushed == [Pushed(task.id, task, False) for task in tasks]
+        assert pushed == [PushResult(task.id, task, False) for task in tasks]
         assert await found_by(store, TaskFilter()) == ["b", "a", "c"]
         assert [await store.get(task.id) for task in tasks] == tasks
         await assert_counts_are_true(store, list("abc"))
@@ -84,7 +87,7 @@ class PushRules:
 
         [pushed] = await push(store, make_task("again", key="k"))
 
-        assert pushed == Pushed("first", first, True)
+        assert pushed == PushResult("first", first, True)
         assert await store.get("again") is None
         await assert_counts_are_true(store, ["first"])
 
@@ -103,7 +106,7 @@ class PushRules:
         assert pushed.task.state is TaskState.SUCCEEDED
 
     async def test_key_outlives_a_task_that_was_pruned(self, store: Store) -> None:
-        """``Pushed``: ``task`` is None if it was pruned meanwhile."""
+        """``PushResult``: ``task`` is None if it was pruned meanwhile."""
         await push(store, make_task("first", key="k"))
         await end(store, await lease_one(store), Complete())
         await store.prune(
@@ -112,7 +115,7 @@ class PushRules:
 
         [pushed] = await push(store, make_task("again", key="k"))
 
-        assert pushed == Pushed("first", None, True)
+        assert pushed == PushResult("first", None, True)
 
     async def test_key_is_free_once_its_task_was_deleted(self, store: Store) -> None:
         """``push``: unless the task was deleted."""
@@ -260,7 +263,7 @@ class PushRules:
         [again] = await push(store, make_task("again", unique="u", body=b"again"))
         [other] = await push(store, make_task("other", unique="u", queue="mail"))
 
-        assert again == Pushed("first", first, True)
+        assert again == PushResult("first", first, True)
         assert other.existing is False
         assert await store.get("first") == first
 
@@ -285,7 +288,7 @@ class PushRules:
             attempt_count=2,
             attempt_total=2,
         )
-        assert pushed == Pushed("first", expected, True)
+        assert pushed == PushResult("first", expected, True)
         assert await store.get("first") == expected
         assert await store.next_due() == {LANE: LATER}
         assert notes.changes == [("first", Change.EDITED, TaskState.WAITING)]

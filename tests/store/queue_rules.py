@@ -13,11 +13,11 @@ from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment
 from poussetaches.core.queue import (
     BucketRecord,
     Queue,
-    QueueCounts,
     QueueOverrides,
     Retention,
     RetentionOverrides,
 )
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.retry import RetryOverrides
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, TaskState
 from poussetaches.store.base import Change, Push, Store

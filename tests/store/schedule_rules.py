@@ -12,7 +12,8 @@ from poussetaches.core.edits import Delete, Patch
 from poussetaches.core.errors import StoreClosed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, HOUR, SECOND, ClockRecord, Moment
-from poussetaches.core.queue import BucketRecord, QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import declared_as_written
 from poussetaches.core.task import (
     Attempt,

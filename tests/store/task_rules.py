@@ -8,7 +8,8 @@ import pytest
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment
 from poussetaches.core.progress_report import Progress
-from poussetaches.core.queue import Lane, QueueCounts
+from poussetaches.core.queue import Lane
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import (
     Bury,
     Complete,

@@ -23,7 +23,7 @@ from poussetaches.core.moment import HOUR, Moment
 from poussetaches.core.queue import Retention
 from poussetaches.core.schedule import Overlap
 from poussetaches.core.task import BodyKind, Bury, Complete, Reason, RetryAt, TaskState
-from poussetaches.store.base import Push, Pushed
+from poussetaches.store.base import Push, PushResult
 from poussetaches.store.export_records import QueueRecord, TaskRecord
 from poussetaches.store.sqlite import SqliteStore
 from poussetaches.store.sqlite.transaction import Step
@@ -453,7 +453,7 @@ async def test_task_whose_body_cannot_be_replaced_is_set_aside_for_the_new_one(
 
     [pushed] = await scene.store.push([Push(task=task, replaces=True)], now=NOW)
 
-    assert pushed == Pushed("d", task, existing=False)
+    assert pushed == PushResult("d", task, existing=False)
     assert (await scene.states())["b"] == "internal_error"
     await assert_all_is_well(scene)
 

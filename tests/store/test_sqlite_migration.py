@@ -13,7 +13,8 @@ from poussetaches.core.errors import CannotOpenStore
 from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
-from poussetaches.core.queue import Queue, QueueCounts
+from poussetaches.core.queue import Queue
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Misfire, Overlap, Schedule
 from poussetaches.core.task import Attempt, Complete, DeliveryForm, Reason, Task, TaskState
 from poussetaches.store.base import FailureCount

@@ -26,7 +26,8 @@ from poussetaches.core import edits
 from poussetaches.core.errors import KeyConflict, StateConflict, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, Moment
-from poussetaches.core.queue import Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import Lane, Queue, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import (
     Bury,
     Complete,

@@ -14,7 +14,8 @@ from poussetaches.core.edits import Cancel, Delete, Patch
 from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, ClockRecord, Moment
-from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, QueueOverrides
+from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueOverrides
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import Complete, DeliveryForm, RetryAt, TaskState
 from poussetaches.store import verify_store
 from poussetaches.store.base import Push

@@ -4,7 +4,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from poussetaches.api.metrics import MAX_SERIES, Measurements, expose, limited
-from poussetaches.core.queue import QueueCounts
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.engine.stats import Totals
 

@@ -9,7 +9,6 @@ from poussetaches.core.json_storage import decode
 from poussetaches.core.queue import (
     OVERRIDES,
     Queue,
-    QueueCounts,
     QueueOverrides,
     QueueSettings,
     Retention,
@@ -20,6 +19,7 @@ from poussetaches.core.queue import (
     total_of,
 )
 from poussetaches.core.queue_fields import QueueFields
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.retry import RetryOverrides, RetryPolicy
 
 rates = st.floats(0.001, 1000)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from poussetaches.core.moment import DAY, HOUR, SECOND, Moment, later
-from poussetaches.core.queue import QueueCounts, QueueSettings
+from poussetaches.core.queue import QueueSettings
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Misfire, Overlap, Schedule
 from poussetaches.core.task import Reason, TaskState
 from poussetaches.engine.engine import Engine

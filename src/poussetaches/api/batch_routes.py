@@ -21,6 +21,7 @@ from poussetaches.api.task_pusher import TaskPusher, build_push
 from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
 from poussetaches.core.msgspec_errors import field_and_reason
 from poussetaches.core.new_task import TaskBuilder
+from poussetaches.core.responses import BatchAnswer
 from poussetaches.core.task_fields import TaskFields
 from poussetaches.store.base import Push
 
@@ -41,13 +42,6 @@ class BatchFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Many pushes; all are stored, or none."""
 
     tasks: Annotated[list[TaskFields], Meta(max_length=MAX_TASKS)]
-
-
-class BatchAnswer(msgspec.Struct, frozen=True):
-    """The ids of the tasks in the order of the pushes, and the indexes of the existing ones."""
-
-    ids: list[str]
-    existing: list[int]
 
 
 class BatchRoutes:

@@ -25,6 +25,7 @@ from poussetaches.core.errors import InvalidTask, TargetNotAllowed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import Moment
+from poussetaches.core.responses import Skipped
 from poussetaches.core.retry import TEN_YEARS
 
 CODE = "invalid-bulk"
@@ -45,13 +46,6 @@ class ResendFields(BulkFields, kw_only=True, frozen=True):
 
     set: Document | None = None
     spread: Annotated[float, Meta(ge=0, le=TEN_YEARS)] | None = None
-
-
-class Skipped(msgspec.Struct, frozen=True):
-    """Tasks that were skipped, by reason: their state, ``changed`` meanwhile, or a refusal."""
-
-    reason: str
-    count: int
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):

@@ -15,7 +15,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 
 from poussetaches import __version__
-from poussetaches.core.queue import QueueCounts, total_of
+from poussetaches.core.queue import total_of
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.engine.stats import Totals
 

@@ -17,8 +17,14 @@ from poussetaches.api.problems import unavailable
 from poussetaches.api.views import age, shown_time
 from poussetaches.core.errors import QueueNotFound
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Name, QueueCounts, total_of
-from poussetaches.core.responses import HeldOrigin, MinuteResponse, StatsResponse, StoreState
+from poussetaches.core.queue import Name, total_of
+from poussetaches.core.responses import (
+    HeldOrigin,
+    MinuteResponse,
+    QueueCounts,
+    StatsResponse,
+    StoreState,
+)
 from poussetaches.core.task import TaskState
 from poussetaches.core.task_fields import ShownTime
 from poussetaches.engine.stats import ALL_QUEUES, Stats

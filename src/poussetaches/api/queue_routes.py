@@ -35,7 +35,6 @@ from poussetaches.core.queue import (
     MAX_QUEUES,
     Name,
     Queue,
-    QueueCounts,
     QueueOrigins,
     QueueOverrides,
     ShownQueue,
@@ -43,6 +42,7 @@ from poussetaches.core.queue import (
     redeclared,
 )
 from poussetaches.core.queue_fields import QueueFields, check_queue
+from poussetaches.core.responses import Purged, QueueCounts, ServerPause
 from poussetaches.core.target import is_path
 from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import TaskState
@@ -78,18 +78,6 @@ class QueueList(msgspec.Struct, frozen=True):
     """All queues, sorted by name."""
 
     queues: list[QueueView]
-
-
-class Purged(msgspec.Struct, frozen=True):
-    """The number of deleted tasks."""
-
-    count: int
-
-
-class ServerPause(msgspec.Struct, frozen=True):
-    """Whether the server is paused."""
-
-    paused: bool
 
 
 _QUEUE = msgspec.json.Decoder(QueueFields)

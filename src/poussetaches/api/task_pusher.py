@@ -13,7 +13,7 @@ from poussetaches.api.engine_view import EngineView
 from poussetaches.core.moment import Moment
 from poussetaches.core.new_task import NO_TRACE, TaskBuilder, TaskLimits
 from poussetaches.core.task_fields import DEFAULT_KEY_TTL, TaskFields
-from poussetaches.store.base import Push, Pushed, Store
+from poussetaches.store.base import Push, PushResult, Store
 
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]*)?")
@@ -40,7 +40,7 @@ class TaskPusher:
             trace=trace_of(request.scope["headers"]),
         )
 
-    async def push(self, pushes: Sequence[Push]) -> list[Pushed]:
+    async def push(self, pushes: Sequence[Push]) -> list[PushResult]:
         """Store tasks, all or none.
 
         Leaps of the clock do not change when keys expire.

@@ -41,7 +41,7 @@ from poussetaches.core.moment import Moment
 from poussetaches.core.task import Task, TaskState
 from poussetaches.core.task_fields import TaskChanges, TaskFields
 from poussetaches.core.wait_reason import WaitingFor, WaitReason
-from poussetaches.store.base import Pushed, Store
+from poussetaches.store.base import PushResult, Store
 
 TAG = "Tasks"
 MAX_WAIT = 60  # seconds that a request may wait for a task to end
@@ -219,7 +219,7 @@ class TaskRoutes:
         now = self.now()
         return await self._edit(request, Cancel(now), now)
 
-    def _answer_push(self, pushed: Pushed) -> Response:
+    def _answer_push(self, pushed: PushResult) -> Response:
         view = (
             PrunedTask(id=pushed.task_id)
             if pushed.task is None

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from poussetaches.core.headers import MASKED
 from poussetaches.core.moment import Moment, rfc3339, seconds_between
 from poussetaches.core.progress_report import Progress
-from poussetaches.core.responses import AttemptResponse, ProgressResponse
+from poussetaches.core.responses import AttemptResponse, ProgressResponse, WaitResponse
 from poussetaches.core.retry import RetryFields, overrides_of
 from poussetaches.core.task import Attempt, BodyKind, DeliveryForm, Task
 from poussetaches.core.task_fields import ShownTask, ShownTime
@@ -36,11 +36,10 @@ _FIRST = Moment(-62_135_596_800_000_000)
 _LAST = Moment(253_402_300_799_999_999)
 
 
-class WaitView(msgspec.Struct, kw_only=True, frozen=True):
+class WaitView(WaitResponse[ShownTime], kw_only=True, frozen=True):
     """A reason to wait, and the end of the wait if it is known. Lists omit ``detail``."""
 
     reason: WaitReason
-    until: ShownTime | None
     detail: str | UnsetType = UNSET
     count: int | UnsetType = UNSET
 

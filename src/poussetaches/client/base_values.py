@@ -44,7 +44,7 @@ def base_class(kind: type) -> type | None:
 
 
 def encode_as_base(value: object) -> object:
-    """Return what msgspec can encode in place of a value that it does not know.
+    """Return a value that msgspec can encode, in place of one of a subclass.
 
     Raises:
         TypeError: the value is of no subclass that travels as its base.

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from poussetaches.client.call import Call
 from poussetaches.client.errors import ClientError, PushFailed
 from poussetaches.client.request_fields import NewTask
-from poussetaches.client.results import BatchResult, PushedTask
+from poussetaches.client.results import PushedTask
 from poussetaches.client.server_answer import Answer, read_answer
 from poussetaches.client.single_push import encode_task, is_refusal, keyed
+from poussetaches.core.responses import BatchAnswer
 
 LINES = "application/x-ndjson"
 MAX_TASKS = 10_000  # the server's limit
@@ -33,7 +34,7 @@ class Slice:
 
     def read(self, answer: Answer) -> list[PushedTask]:
         """Return the pushed tasks."""
-        result = read_answer(answer, BatchResult)
+        result = read_answer(answer, BatchAnswer)
         existing = {index for index in result.existing if self._may_exist[index]}
         return [PushedTask(id, index in existing) for index, id in enumerate(result.ids)]
 

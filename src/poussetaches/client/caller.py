@@ -12,7 +12,7 @@ from poussetaches.client.installation import warn_of_original
 from poussetaches.client.results import TaskInfo, TaskPage
 from poussetaches.client.retry_timer import RetryTimer
 from poussetaches.client.server_answer import Answer, check_empty, check_status, read_answer
-from poussetaches.client.single_push import key_maker
+from poussetaches.client.single_push import KEY_LENGTH
 from poussetaches.client.transport import AsyncTransport
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Caller:
         self.push_timeout = in_seconds(push_timeout)
         self._monotonic = monotonic
         self._sleep = sleep
-        self._new_key = key_maker(entropy)
+        self._new_key = lambda: entropy(KEY_LENGTH).hex()
 
     async def _read(self, call: Call, kind: type[T], *, min_timeout: float = 0.0) -> T:
         """Make a request, and return its answer as a type."""

@@ -34,9 +34,9 @@ class CurrentTask:
     round: int
     """Number of the round, from 1; a requeue begins the next."""
     request_id: str
-    """Another one for each attempt."""
+    """Unique for each attempt."""
     deadline: datetime | None
-    """When the server gives this attempt up, where the code says its timeout."""
+    """The time at which the server ends this attempt; None if the code sets no timeout."""
     reporter: ProgressReporter = field(
         default_factory=lambda: ProgressReporter(None), repr=False, compare=False
     )

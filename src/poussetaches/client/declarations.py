@@ -10,7 +10,7 @@ import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
 from poussetaches.client.declaration_sender import Declaration, RoutedQueue
-from poussetaches.client.definition_options import QueueSettings, Schedule, ScheduleOptions
+from poussetaches.client.definition_options import QueueOptions, Schedule, ScheduleOptions
 from poussetaches.client.durations import in_seconds, with_seconds
 from poussetaches.client.options import Callback
 from poussetaches.client.request_fields import QueueFields, Retry
@@ -98,7 +98,7 @@ class Declarations:
             raise DefinitionError(f"schedule {name}: {exc}") from None
         self._add_schedule(schedule)
 
-    def queue(self, name: str | None = None, **settings: Unpack[QueueSettings]) -> None:
+    def queue(self, name: str | None = None, **settings: Unpack[QueueOptions]) -> None:
         """Declare settings of a queue, by default of the queue ``default``.
 
         Settings that are not given keep the server's values. Durations are seconds.
@@ -111,7 +111,7 @@ class Declarations:
         its_name = self.queue_name(name) or DEFAULT_QUEUE
         subject = f"queue {its_name!r}"
         check_name(its_name, SERVER_NAME)
-        check_known(subject, settings, QueueSettings.__annotations__, noun="setting")
+        check_known(subject, settings, QueueOptions.__annotations__, noun="setting")
         check_callbacks(
             self, on_success=settings.get("on_success"), on_dead=settings.get("on_dead")
         )

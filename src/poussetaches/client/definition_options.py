@@ -18,7 +18,7 @@ Misfire = Literal["once", "skip", "all"]
 Overlap = Literal["skip", "allow"]
 
 
-class QueueSettings(QueueLimits, total=False):
+class QueueOptions(QueueLimits, total=False):
     """Settings of a queue in the code; callbacks can be tasks."""
 
     on_success: Callback | None

@@ -33,7 +33,7 @@ class Keys:
 
 
 class Mode(StrEnum):
-    """Where pushes are sent."""
+    """The destination of pushes: the server, or the handler itself."""
 
     PUSH = "push"
     IMMEDIATE = "immediate"

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from poussetaches.client.errors import ClientError
 from poussetaches.client.results import Event
-from poussetaches.client.retry_timer import is_temporary
 
 OK = 200  # the status of a stream
 SILENCE = 40.0  # seconds; the server sends a comment every 15
@@ -29,15 +27,6 @@ class EventReader:
         self._rest = b""
         pause, self._pause = self._pause, min(2 * self._pause, MAX_PAUSE)
         return pause
-
-    def check_lost(self, error: ClientError, *, connected: bool) -> None:
-        """Check whether to reconnect after an error: it is temporary, and there was a connection.
-
-        Raises:
-            ClientError: the given error, otherwise.
-        """
-        if not connected or not is_temporary(error):
-            raise error
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that this piece completes."""

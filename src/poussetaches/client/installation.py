@@ -44,7 +44,7 @@ def warn_of_original() -> None:
 
 
 def original_beside_ours() -> str | None:
-    """Return what is wrong if the original's package is installed too, otherwise None."""
+    """Return a warning if the original's package is installed too, otherwise None."""
     if getattr(sys, "frozen", False):  # the executable has no other packages
         return None
     for folder in sys.path:

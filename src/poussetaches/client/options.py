@@ -52,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True)
 class RetryRule:
-    """Which exceptions of a handler lead to a retry; by default all of them.
+    """The exceptions of a handler that lead to a retry; by default, all do.
 
     ``give_up_on`` takes precedence over ``retry_on``.
     """

@@ -36,7 +36,7 @@ class HeaderMap(Protocol):
         """Return the value of a header; None if it is missing."""
 
 
-class IncomingRequest(Protocol):
+class FlaskRequest(Protocol):
     """The part of Flask's request that is used."""
 
     @property
@@ -106,7 +106,7 @@ class PousseTaches:
         }
         return self._send(Call("POST", "", body=json.dumps(push).encode()), _task_id)
 
-    def parse(self, req: IncomingRequest) -> Task:
+    def parse(self, req: FlaskRequest) -> Task:
         """Return the task that a request delivers.
 
         Raises:

@@ -108,12 +108,12 @@ def with_model_unions(hint: object) -> object:
     if origin is typing.Annotated:
         metadata = typing.cast("typing.Any", hint).__metadata__
         return typing.Annotated[(arguments[0], *metadata)]
-    if origin in _UNIONS:
+    if origin in UNIONS:
         return typing.Union[arguments]  # noqa: UP007  # of a tuple
     return typing.cast("typing.Any", origin)[arguments]
 
 
-_UNIONS = (typing.Union, types.UnionType)
+UNIONS = (typing.Union, types.UnionType)
 
 
 class _ModelUnion(type):
@@ -137,7 +137,7 @@ def _adapter(hint: object) -> object:
 def _is_model_union(hint: object) -> bool:
     if typing.get_origin(hint) is typing.Annotated:  # it may have the discriminator
         return _is_model_union(typing.get_args(hint)[0])
-    if typing.get_origin(hint) not in _UNIONS:
+    if typing.get_origin(hint) not in UNIONS:
         return False
     members = [it for it in typing.get_args(hint) if it is not types.NoneType]
     return len(members) > 1 and any(is_model(_without_metadata(it)) for it in members)

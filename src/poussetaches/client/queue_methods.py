@@ -10,7 +10,8 @@ from poussetaches.client.caller import BULK_TIMEOUT, Caller
 from poussetaches.client.dual_method import dual_method
 from poussetaches.client.request_fields import QueueFields
 from poussetaches.client.request_json import encode_request
-from poussetaches.client.results import CountResult, QueueInfo, QueueList
+from poussetaches.client.results import QueueInfo, QueueList
+from poussetaches.core.responses import Purged
 
 QUEUES = "/v1/queues"
 DECLARED: Query = (("declared", "true"),)  # older servers ignore it, and change the settings
@@ -74,7 +75,7 @@ class QueueMethods(Caller):
     async def purge_queue(self, name: str) -> int:
         """Delete a queue's waiting tasks; return their number."""
         call = Call("POST", path_of(QUEUES, name, "purge"))
-        return (await self._read(call, CountResult, min_timeout=BULK_TIMEOUT)).count
+        return (await self._read(call, Purged, min_timeout=BULK_TIMEOUT)).count
 
     async def _set(
         self, method: str, name: str, settings: QueueFields, query: Query = ()

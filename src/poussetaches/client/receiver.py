@@ -47,7 +47,6 @@ class Delivery:
 
     function: TaskFunction[..., object]
     bound: Bound
-    request: IncomingRequest
     current: CurrentTask
 
     def call(self, /, **injected: object) -> object:
@@ -214,7 +213,7 @@ class Receiver:
         except DefinitionError as exc:
             log.error("delivery refused: %s", exc)
             return text_reply(HTTPStatus.INTERNAL_SERVER_ERROR, str(exc))
-        return Delivery(function, bound, request, self._current(function, request))
+        return Delivery(function, bound, self._current(function, request))
 
     def _current(
         self, function: TaskFunction[..., object], request: IncomingRequest
@@ -295,16 +294,25 @@ def _json(value: object) -> Reply:
     return Reply(HTTPStatus.OK, msgspec.json.encode(value), {"Content-Type": "application/json"})
 
 
-def run_to_end(awaitable: Awaitable[object]) -> object:
-    """Run the awaitable of an asynchronous handler from synchronous code."""
+def _run(awaitable: Awaitable[object]) -> object:
+    return asyncio.run(awaited(awaitable))
+
+
+def run_to_end(
+    awaitable: Awaitable[object], *, run: Callable[[Awaitable[object]], object] = _run
+) -> object:
+    """Run the awaitable of an asynchronous handler from synchronous code.
+
+    ``run`` does so if no event loop is running.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_awaited(awaitable))
+        return run(awaitable)
     # The caller is synchronous code within a loop, which another loop must not interrupt.
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(copy_context().run, asyncio.run, _awaited(awaitable)).result()
+        return pool.submit(copy_context().run, _run, awaitable).result()
 
 
-async def _awaited(awaitable: Awaitable[object]) -> object:
+async def awaited(awaitable: Awaitable[object]) -> object:
     return await awaitable

@@ -46,7 +46,7 @@ class RetryInfo(TypedDict, total=False):
 
 
 class Retention(TypedDict, total=False):
-    """How many ended tasks are kept, and for how long; the first limit reached applies."""
+    """The maximum number and age of ended tasks; the first limit reached applies."""
 
     count: int
     age: Seconds

@@ -20,12 +20,16 @@ from poussetaches.core.responses import (
     MinuteResponse,
     OccurrenceResponse,
     ProgressResponse,
+    QueueCounts,
     QueueResponse,
     RefusedSchedule,
     ScheduleResponse,
+    Skipped,
     StatsResponse,
     StoreState,
     TaskResponse,
+    TemplateResponse,
+    WaitResponse,
 )
 
 
@@ -106,21 +110,19 @@ class EndedTask(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> str | None:
-        """What was wrong with the last attempt; None if it succeeded or there was none."""
+        """The error of the last attempt; None if it succeeded or there was none."""
         return None if self.last_attempt is None else self.last_attempt.error
 
 
-class WaitInfo(msgspec.Struct, frozen=True, kw_only=True):
+class WaitInfo(WaitResponse[datetime], frozen=True, kw_only=True):
     """A reason why a task or a queue waits, and until when, if known. Lists omit ``detail``."""
 
-    reason: str
-    until: datetime | None
     detail: str = ""
     count: int | None = None
 
 
 class RetentionInfo(TypedDict):
-    """How many ended tasks are kept, and for how many seconds; the first limit reached applies."""
+    """The maximum number and age of ended tasks; ``age`` is in seconds."""
 
     count: int
     age: float
@@ -181,25 +183,11 @@ class PushedTask(msgspec.Struct, frozen=True):
     task: TaskInfo | None = None
 
 
-class BatchResult(msgspec.Struct, frozen=True):
-    """The ids of a batch, and the indexes of the tasks that existed before."""
-
-    ids: tuple[str, ...]
-    existing: tuple[int, ...]
-
-
-class SkippedInfo(msgspec.Struct, frozen=True):
-    """How many tasks were not changed, and why."""
-
-    reason: str
-    count: int
-
-
 class BulkResult(msgspec.Struct, frozen=True):
-    """How many tasks were changed, or would be, and which were not."""
+    """The number of tasks that were changed, or would be, and the skipped ones by reason."""
 
     count: int
-    skipped: tuple[SkippedInfo, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 class FailureGroup(FailureGroupResponse[datetime], frozen=True, kw_only=True):
@@ -210,16 +198,6 @@ class FailureList(msgspec.Struct, frozen=True):
     """The failure groups, the largest first."""
 
     groups: tuple[FailureGroup, ...]
-
-
-class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many tasks are in each state; ``failing`` are waiting or running ones."""
-
-    waiting: int
-    running: int
-    succeeded: int
-    dead: int
-    failing: int
 
 
 class QueueInfo(QueueResponse, frozen=True, kw_only=True):
@@ -246,12 +224,9 @@ class Occurrence(OccurrenceResponse[datetime], frozen=True):
     """A moment at which a schedule is due; ``local`` has the offset of its time zone."""
 
 
-class TemplateInfo(msgspec.Struct, frozen=True, kw_only=True):
+class TemplateInfo(TemplateResponse, frozen=True, kw_only=True):
     """The task of a schedule; None means the default of the queue or the server."""
 
-    url: str
-    method: str
-    queue: str
     priority: int = 0
     expected: tuple[int | str, ...] = ("2xx",)
     timeout: float | None = None
@@ -291,18 +266,6 @@ class Preview(msgspec.Struct, frozen=True):
     """The next occurrences of an expression."""
 
     next_runs: tuple[Occurrence, ...]
-
-
-class CountResult(msgspec.Struct, frozen=True):
-    """How many tasks were deleted."""
-
-    count: int
-
-
-class PauseResult(msgspec.Struct, frozen=True):
-    """Whether the server is paused."""
-
-    paused: bool
 
 
 class MinuteInfo(MinuteResponse[datetime], frozen=True, kw_only=True):

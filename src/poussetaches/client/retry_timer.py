@@ -1,4 +1,4 @@
-"""How long a client retries a request, and how long it waits between tries."""
+"""The time for which a client retries a request, and the pauses between its tries."""
 
 from __future__ import annotations
 

@@ -11,8 +11,10 @@ from poussetaches.client.caller import Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
 from poussetaches.client.errors import NoAnswer, Refused
 from poussetaches.client.event_stream import OK, SILENCE, EventReader
-from poussetaches.client.results import Event, PauseResult, StatsInfo
+from poussetaches.client.results import Event, StatsInfo
+from poussetaches.client.retry_timer import is_temporary
 from poussetaches.client.server_answer import check_events, refusal
+from poussetaches.core.responses import ServerPause
 
 
 class ServerMethods(Caller):
@@ -21,12 +23,12 @@ class ServerMethods(Caller):
     @dual_method
     async def pause(self) -> bool:
         """Pause the server: no more attempts start. Return whether it is paused."""
-        return (await self._read(Call("POST", "/v1/pause"), PauseResult)).paused
+        return (await self._read(Call("POST", "/v1/pause"), ServerPause)).paused
 
     @dual_method
     async def resume(self) -> bool:
         """Resume a paused server; return whether it is paused."""
-        return (await self._read(Call("POST", "/v1/resume"), PauseResult)).paused
+        return (await self._read(Call("POST", "/v1/resume"), ServerPause)).paused
 
     @dual_method
     async def stats(self, minutes: int = 60, *, queue: str | None = None) -> StatsInfo:
@@ -60,5 +62,6 @@ class ServerMethods(Caller):
                         for event in reader.feed(piece):
                             yield event
             except (NoAnswer, Refused) as exc:
-                reader.check_lost(exc, connected=connected)
+                if not connected or not is_temporary(exc):
+                    raise
             await self._sleep(reader.next_pause())

@@ -18,11 +18,6 @@ KEY_LENGTH = 16  # random bytes
 KEY_TTL = 600.0  # seconds for which a push may be retried
 
 
-def key_maker(entropy: Callable[[int], bytes]) -> Callable[[], str]:
-    """Return a function that makes unique keys."""
-    return lambda: entropy(KEY_LENGTH).hex()
-
-
 def keyed(task: NewTask, new_key: Callable[[], str]) -> NewTask:
     """Return a task with a key, so that a retry of its push does not create a second task."""
     if task.key is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -87,8 +87,13 @@ class AsyncTransport(Protocol):
         """Close the idle connections. A later request opens new ones."""
 
 
-class _HttpTransport(Generic[C]):
-    """Opens connections at the first call of each process."""
+class HttpTransport:
+    """Sends requests over HTTP, HTTPS or a Unix socket. Safe for threads, and after a fork.
+
+    The first call reads the environment and opens a connection. Proxies are not used and
+    redirects not followed. The timeout does not cover resolving the server's name: where that
+    may hang, use its address.
+    """
 
     def __init__(
         self,
@@ -98,34 +103,10 @@ class _HttpTransport(Generic[C]):
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._url = url
-        self._token = token
         self._environ = environ
-        self._pid = 0
-        self._connections: C | None = None
-
-    def _open(self, address: Address) -> C:
-        raise NotImplementedError
-
-    def _opened(self) -> C:
-        # After a fork, both processes would read from the same sockets.
-        if self._connections is None or self._pid != os.getpid():
-            connections = self._open(read_address(self._url, self._token, self._environ))
-            self._connections, self._pid = connections, os.getpid()
-        return self._connections
-
-    def _detach(self) -> C | None:
-        """Forget the connections; return them if this process opened them."""
-        connections, self._connections = self._connections, None
-        return connections if self._pid == os.getpid() else None
-
-
-class HttpTransport(_HttpTransport["Connections"]):
-    """Sends requests over HTTP, HTTPS or a Unix socket. Safe for threads, and after a fork.
-
-    The first call reads the environment and opens a connection. Proxies are not used and
-    redirects not followed. The timeout does not cover resolving the server's name: where that
-    may hang, use its address.
-    """
+        self._connections = _LazyConnections(
+            lambda: _blocking_connections(read_address(url, token, environ))
+        )
 
     @property
     def url(self) -> str:
@@ -133,23 +114,18 @@ class HttpTransport(_HttpTransport["Connections"]):
         return url_for_messages(self._url, self._environ)
 
     def send(self, call: Call, *, timeout: float) -> Answer:
-        return self._opened().send(call, timeout=timeout)
+        return self._connections.opened().send(call, timeout=timeout)
 
     def stream(self, call: Call, *, silence: float) -> AbstractContextManager[Stream]:
-        return self._opened().stream(call, silence=silence)
+        return self._connections.opened().stream(call, silence=silence)
 
     def close(self) -> None:
-        connections = self._detach()
+        connections = self._connections.detached()
         if connections is not None:
             connections.close()
 
-    def _open(self, address: Address) -> Connections:
-        from poussetaches.client.blocking_connections import Connections  # noqa: PLC0415  # 60 ms
 
-        return Connections(address)
-
-
-class AsyncHttpTransport(_HttpTransport["AsyncConnections"]):
+class AsyncHttpTransport:
     """Sends requests over HTTP or HTTPS, from any event loop.
 
     The first call reads the environment and opens a connection. Proxies are not used and
@@ -157,18 +133,56 @@ class AsyncHttpTransport(_HttpTransport["AsyncConnections"]):
     call raises ``ClientError``, because the threads of the connections are not forked.
     """
 
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._connections = _LazyConnections(
+            lambda: _async_connections(read_address(url, token, environ))
+        )
+
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # of a socket
-        return await self._opened().send(call, timeout=timeout)
+        return await self._connections.opened().send(call, timeout=timeout)
 
     def stream(self, call: Call, *, silence: float) -> AbstractAsyncContextManager[AsyncStream]:
-        return self._opened().stream(call, silence=silence)
+        return self._connections.opened().stream(call, silence=silence)
 
     async def close(self) -> None:
-        connections = self._detach()
+        connections = self._connections.detached()
         if connections is not None:
             await connections.close()
 
-    def _open(self, address: Address) -> AsyncConnections:
-        from poussetaches.client import async_connections  # noqa: PLC0415  # asyncio: 50 ms
 
-        return async_connections.AsyncConnections(address)
+class _LazyConnections(Generic[C]):
+    """Connections that each process opens when it first needs them."""
+
+    def __init__(self, open: Callable[[], C]) -> None:
+        self._open = open
+        self._pid = 0
+        self._connections: C | None = None
+
+    def opened(self) -> C:
+        # After a fork, both processes would read from the same sockets.
+        if self._connections is None or self._pid != os.getpid():
+            self._connections, self._pid = self._open(), os.getpid()
+        return self._connections
+
+    def detached(self) -> C | None:
+        """Forget the connections; return them if this process opened them."""
+        connections, self._connections = self._connections, None
+        return connections if self._pid == os.getpid() else None
+
+
+def _blocking_connections(address: Address) -> Connections:
+    from poussetaches.client.blocking_connections import Connections  # noqa: PLC0415  # 60 ms
+
+    return Connections(address)
+
+
+def _async_connections(address: Address) -> AsyncConnections:
+    from poussetaches.client import async_connections  # noqa: PLC0415  # asyncio: 50 ms
+
+    return async_connections.AsyncConnections(address)

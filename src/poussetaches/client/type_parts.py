@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import collections.abc
 import functools
-import types
 import typing
 from collections import defaultdict
 from collections.abc import Iterator
 
 from poussetaches.client import pydantic_models
 
-_UNIONS = (typing.Union, types.UnionType)
 _WRAPPERS = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
 _BUILT_IN = (dict, list, tuple, set, frozenset)
 _ABSTRACT = (
@@ -69,7 +67,7 @@ NO_TYPE = TypePart()
 def _members(hint: object) -> Iterator[object]:
     """Yield the members of a union, or the type itself, without aliases and wrappers."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in _UNIONS:
+    if origin in pydantic_models.UNIONS:
         for member in arguments:
             yield from _members(member)
     elif origin in _WRAPPERS:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from poussetaches.core.json_storage import Stored, decode, encode
 from poussetaches.core.merge_patch import document_in, is_object, merged
 from poussetaches.core.moment import Moment
-from poussetaches.core.responses import QueueResponse
+from poussetaches.core.responses import QueueCounts, QueueResponse
 from poussetaches.core.retry import RetryOrigins, RetryOverrides, RetryPolicy, overrides_of
 from poussetaches.core.setting_origin import Origin, Origins
 
@@ -204,16 +204,6 @@ def _origins(
         else:
             found[name] = "code" if value == said else "operator"
     return found
-
-
-class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many tasks of a queue are in each state; failing ones wait after a failed attempt."""
-
-    waiting: int = 0
-    running: int = 0
-    succeeded: int = 0
-    dead: int = 0
-    failing: int = 0
 
 
 def total_of(counts: Iterable[QueueCounts]) -> QueueCounts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
 M = TypeVar("M")
 
@@ -44,6 +45,60 @@ class TaskResponse(msgspec.Struct, Generic[M], frozen=True):
     attempt_count: int
     last_status: int | None
     last_error: str | None
+
+
+class WaitResponse(msgspec.Struct, Generic[M], frozen=True, kw_only=True):
+    """A reason to wait, and the end of the wait if it is known. Lists omit ``detail``."""
+
+    reason: str
+    until: M | None
+    detail: str | UnsetType
+    count: int | UnsetType | None
+
+
+class TemplateResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """The task of every run of a schedule."""
+
+    url: str
+    method: str
+    headers: dict[str, str]
+    json: object
+    text: str | UnsetType | None
+    body_base64: str | UnsetType | None
+    queue: str
+    priority: int
+    expected: tuple[int | str, ...]
+    timeout: float | None
+    retry: object
+    on_success: str | None
+    on_dead: str | None
+    labels: dict[str, str]
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """The ids of the tasks in the order of the pushes, and the indexes of the existing ones."""
+
+    ids: list[str]
+    existing: list[int]
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """Tasks that were skipped, by reason: their state, ``changed`` meanwhile, or a refusal."""
+
+    reason: str
+    count: int
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """The number of deleted tasks."""
+
+    count: int
+
+
+class ServerPause(msgspec.Struct, frozen=True):
+    """Whether the server is paused."""
+
+    paused: bool
 
 
 class ProgressResponse(msgspec.Struct, Generic[M], frozen=True, kw_only=True):
@@ -101,6 +156,16 @@ class QueueResponse(msgspec.Struct, frozen=True, kw_only=True):
     on_dead: str | None
     keep_succeeded: object
     keep_dead: object
+
+
+class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of tasks of a queue in each state. Failing tasks are waiting or running."""
+
+    waiting: int = 0
+    running: int = 0
+    succeeded: int = 0
+    dead: int = 0
+    failing: int = 0
 
 
 class OccurrenceResponse(msgspec.Struct, Generic[M], frozen=True):

@@ -19,7 +19,7 @@ from poussetaches.core.errors import InvalidTask
 from poussetaches.core.headers import MAX_HEADERS
 from poussetaches.core.queue import Name
 from poussetaches.core.queue_fields import Timeout
-from poussetaches.core.responses import TaskResponse
+from poussetaches.core.responses import TaskResponse, TemplateResponse
 from poussetaches.core.retry import TEN_YEARS, RetryFields, StatusField
 from poussetaches.core.setting_origin import Origin
 from poussetaches.core.target import MAX_URL
@@ -146,23 +146,14 @@ class ShownTask(TaskResponse[ShownTime], frozen=True):
     retry: RetryFields | None
 
 
-class TemplateView(msgspec.Struct, kw_only=True, frozen=True):
+class TemplateView(TemplateResponse, kw_only=True, frozen=True):
     """The task of every run. It has the fields of ``TaskTemplate``."""
 
-    url: str
-    method: str
-    headers: dict[str, str]
     json: msgspec.Raw | UnsetType = UNSET
     text: str | UnsetType = UNSET
     body_base64: str | UnsetType = UNSET
-    queue: str
-    priority: int
     expected: tuple[StatusField, ...]
-    timeout: float | None
     retry: RetryFields | None
-    on_success: str | None
-    on_dead: str | None
-    labels: dict[str, str]
 
 
 class TemplateOrigins(msgspec.Struct, frozen=True, kw_only=True):

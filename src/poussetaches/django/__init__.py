@@ -1,7 +1,7 @@
 """Tasks of a Django project: ``Tasks()`` in an application's ``tasks`` module, and two settings.
 
-``"poussetaches.django"`` belongs into ``INSTALLED_APPS``, and ``"poussetaches.django.Middleware"``
-at the head of ``MIDDLEWARE``.
+``"poussetaches.django"`` belongs in ``INSTALLED_APPS``, and ``"poussetaches.django.Middleware"``
+at the top of ``MIDDLEWARE``.
 """
 
 from __future__ import annotations

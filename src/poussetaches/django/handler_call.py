@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.utils import timezone, translation
 
-from poussetaches.client.receiver import Delivery, run_to_end
+from poussetaches.client.receiver import Delivery, awaited, run_to_end
 
 
 def call(delivery: Delivery) -> object:
@@ -42,12 +41,4 @@ def finish(awaitable: Awaitable[object]) -> object:
 
     In another thread, they would open a connection that is never closed.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return async_to_sync(_awaited)(awaitable)
-    return run_to_end(awaitable)
-
-
-async def _awaited(awaitable: Awaitable[object]) -> object:
-    return await awaitable
+    return run_to_end(awaitable, run=async_to_sync(awaited))

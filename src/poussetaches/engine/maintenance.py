@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable
 
 from poussetaches.core.errors import StoreUnavailable
-from poussetaches.core.queue import QueueCounts
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.task import TaskState
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.defects import Defects

@@ -15,7 +15,7 @@ PREFIX = "POUSSETACHES_"
 
 
 def setting(type: ValueType[T], default: T, help: str, *, secret: bool = False) -> T:
-    """Return the field of a setting, in the place of its default."""
+    """Declare a setting as a dataclass field; the type checker sees its default."""
     found: Any = field(default=default, metadata={"type": type, "help": help, "secret": secret})
     return found  # type: ignore[no-any-return]  # as with dataclasses.field
 
@@ -23,7 +23,7 @@ def setting(type: ValueType[T], default: T, help: str, *, secret: bool = False) 
 def optional(
     type: ValueType[T], help: str, *, default: T | None = None, secret: bool = False
 ) -> T | None:
-    """Return the field of a setting that may be ``none``."""
+    """Declare a setting that may be ``none``."""
     return setting(type, default, help, secret=secret)
 
 
@@ -60,7 +60,7 @@ class Setting:
 
     @property
     def help(self) -> str:
-        """What it does, in one or two sentences."""
+        """Its description, in one or two sentences."""
         return str(self.field.metadata["help"])
 
     @property
@@ -85,7 +85,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """What is allowed, as the end of a sentence that begins with "give"."""
+        """The allowed values, as the end of a sentence that begins with "give"."""
         return f"{self.type.allowed}, or none" if self._may_be_none else self.type.allowed
 
     @property

@@ -46,7 +46,7 @@ RETRY = RetryPolicy()
 
 @dataclass(frozen=True, kw_only=True)
 class Listener(Group):
-    """Where the server listens."""
+    """The address that the server listens on."""
 
     title = "Listener"
 
@@ -65,7 +65,7 @@ class Listener(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class Storage(Group):
-    """Where tasks are stored."""
+    """The location of the stored tasks, and the timing of commits."""
 
     title = "Storage"
 
@@ -82,7 +82,7 @@ class Storage(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class Logging(Group):
-    """What is logged, and where alerts go."""
+    """The form and level of the log, and the address of alerts."""
 
     title = "Logging and alerts"
 
@@ -99,7 +99,7 @@ class Logging(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class Security(Group):
-    """Who may use the API, and the server's own credentials."""
+    """Access to the API, and the server's own credentials."""
 
     title = "Security"
 
@@ -150,7 +150,7 @@ class Security(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Group):
-    """How the server starts attempts."""
+    """The start of attempts, and the end of those in flight."""
 
     title = "Delivery"
 
@@ -175,7 +175,7 @@ class Delivery(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class QueueDefaults(Group):
-    """Settings of queues that do not set them."""
+    """The settings of queues that do not set their own."""
 
     title = "Queues"
 
@@ -212,7 +212,7 @@ class QueueDefaults(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class Requests(Group):
-    """How large requests to the API may be."""
+    """The maximum sizes of requests to the API."""
 
     title = "Request sizes"
 
@@ -287,7 +287,7 @@ class OriginalRetries(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class SucceededRetention(Group):
-    """How many succeeded tasks are kept, and how long."""
+    """The number of succeeded tasks that are kept, and their maximum age."""
 
     title = "Retention"
     prefix = "keep_succeeded_"
@@ -302,7 +302,7 @@ class SucceededRetention(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class DeadRetention(Group):
-    """How many dead tasks are kept, and how long."""
+    """The number of dead tasks that are kept, and their maximum age."""
 
     title = "Retention"
     prefix = "keep_dead_"

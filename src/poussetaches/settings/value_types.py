@@ -1,4 +1,4 @@
-"""The types of value that settings have: what each allows, and how it reads text and TOML values.
+"""The types of settings: the values that each allows, and how it reads text and TOML values.
 
 Text means the same in a flag, in the environment and in the file.
 """
@@ -40,7 +40,7 @@ class ValueType(Protocol[T_co]):
 
     @property
     def allowed(self) -> str:
-        """What is allowed, as the end of a sentence that begins with "give"."""
+        """The allowed values, as the end of a sentence that begins with "give"."""
 
     def read(self, raw: object) -> T_co:
         """Return the value of a text or of a TOML value.

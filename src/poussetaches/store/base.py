@@ -21,7 +21,8 @@ from poussetaches.core.edits import Edit
 from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, Lane, Queue, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Move, Task, TaskState
 from poussetaches.core.task_fields import DEFAULT_KEY_TTL
@@ -42,7 +43,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     replaces: bool = False  # the waiting task with the same ``unique`` gets the new body
 
 
-class Pushed(msgspec.Struct, frozen=True, gc=False):
+class PushResult(msgspec.Struct, frozen=True, gc=False):
     """The new or existing task of a push; ``task`` is None if it was pruned meanwhile."""
 
     task_id: str
@@ -203,7 +204,7 @@ class Store(Protocol):
 
     async def push(
         self, pushes: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
-    ) -> list[Pushed]:
+    ) -> list[PushResult]:
         """Add new tasks, all or none; a repeated push returns the existing task.
 
         A push repeats another of its queue if that one had the same ``key``, less than its

@@ -9,7 +9,7 @@ import msgspec
 EXAMPLES = 5  # shown for each kind of problem
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class VerifyProblem(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of problem: its description, how often it occurs, and some places."""
 
     what: str
@@ -23,8 +23,10 @@ class VerifyReport:
 
     facts: dict[str, object] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    problems: list[Finding] = field(default_factory=list)
+    problems: list[VerifyProblem] = field(default_factory=list)
     advice: str | None = None
 
     def add(self, what: str, count: int = 1, examples: list[str] | None = None) -> None:
-        self.problems.append(Finding(what=what, count=count, examples=(examples or [])[:EXAMPLES]))
+        self.problems.append(
+            VerifyProblem(what=what, count=count, examples=(examples or [])[:EXAMPLES])
+        )

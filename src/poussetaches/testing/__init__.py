@@ -53,7 +53,7 @@ def testing(
     return MODES[mode](tasks)
 
 
-testing.__test__ = False  # type: ignore[attr-defined]  # or pytest takes it for a test
+testing.__test__ = False  # type: ignore[attr-defined]  # or pytest collects it
 
 
 @contextmanager

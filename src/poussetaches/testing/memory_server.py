@@ -167,7 +167,7 @@ class InProcessTransport:
     """Sends a client's requests to a test's server."""
 
     def __init__(self, server: InProcessServer) -> None:
-        self._world = server
+        self._server = server
 
     def send(self, call: Call, *, timeout: float) -> Answer:
         """Send a request.
@@ -176,7 +176,7 @@ class InProcessTransport:
             NoAnswer: there was no answer within ``timeout`` seconds.
         """
         try:
-            return self._world.call(call).result(timeout)
+            return self._server.call(call).result(timeout)
         except TimeoutError as exc:
             raise NoAnswer(NO_ANSWER) from exc
 
@@ -196,7 +196,7 @@ class AsyncInProcessTransport:
     """Sends an asynchronous client's requests to a test's server."""
 
     def __init__(self, server: InProcessServer) -> None:
-        self._world = server
+        self._server = server
 
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # as the seam
         """Send a request.
@@ -205,7 +205,7 @@ class AsyncInProcessTransport:
             NoAnswer: there was no answer within ``timeout`` seconds.
         """
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._world.call(call)), timeout)
+            return await asyncio.wait_for(asyncio.wrap_future(self._server.call(call)), timeout)
         except TimeoutError as exc:
             raise NoAnswer(NO_ANSWER) from exc
 

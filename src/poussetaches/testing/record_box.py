@@ -53,8 +53,6 @@ class RecordBox:
         self._all.clear()
         self._keys.clear()
 
-    # The protocol Pusher
-
     def push(self, task: NewTask) -> PushedTask:
         """Collect a push."""
         known = None if task.key is None else self._keys.get((task.queue, task.key))

@@ -39,7 +39,7 @@ class RunBox:
         self, tasks: Tasks, server: InProcessServer, client: Client, errors: list[Exception]
     ) -> None:
         self._tasks = tasks
-        self._world = server
+        self._server = server
         self._errors = errors
         self.client = client
         """A client of the server, for everything else."""
@@ -47,7 +47,7 @@ class RunBox:
     @property
     def now(self) -> datetime:
         """The virtual time."""
-        return datetime.fromtimestamp(self._world.now() / SECOND, UTC)
+        return datetime.fromtimestamp(self._server.now() / SECOND, UTC)
 
     @property
     def errors(self) -> list[Exception]:
@@ -79,7 +79,7 @@ class RunBox:
             TooManyAttempts: tasks push one another endlessly.
         """
         self._tasks.push_pending_in_test()
-        return self._world.run_until_idle()
+        return self._server.run_until_idle()
 
     def advance(
         self,
@@ -98,7 +98,7 @@ class RunBox:
         """
         span = timedelta(seconds=in_seconds(seconds), minutes=minutes, hours=hours, days=days)
         self._tasks.push_pending_in_test()
-        return self._world.advance(span.total_seconds())
+        return self._server.advance(span.total_seconds())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from poussetaches.cli.crash_test.load import BACKOFF, Pushed
+from poussetaches.cli.crash_test.load import BACKOFF, PushRecord
 from poussetaches.cli.crash_test.task_receiver import FAILING, Delivery
 
 
@@ -33,7 +33,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def account_of(
-    pushed: Mapping[str, Pushed],
+    pushed: Mapping[str, PushRecord],
     deliveries: Sequence[Delivery],
     *,
     kills: int,
@@ -61,11 +61,11 @@ def account_of(
 
 
 def needed(name: str) -> int:
-    """Return how many attempts a task needs."""
+    """Return the number of attempts that a task needs."""
     return 2 if name.endswith(FAILING) else 1
 
 
-def early(pushed: Mapping[str, Pushed], deliveries: Sequence[Delivery]) -> set[str]:
+def early(pushed: Mapping[str, PushRecord], deliveries: Sequence[Delivery]) -> set[str]:
     """Return the tasks that were delivered before the end of their delay or backoff.
 
     An attempt whose outcome was not recorded is repeated with the same number, so the backoff

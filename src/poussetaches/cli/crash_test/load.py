@@ -20,7 +20,7 @@ TIMEOUT = 20.0  # seconds
 PAUSE = 0.01  # seconds, when the server is down
 
 
-class Pushed(NamedTuple):
+class PushRecord(NamedTuple):
     """A push: the earliest time of the delivery, and whether the push was acknowledged."""
 
     due_at: float
@@ -36,7 +36,7 @@ class Pusher(threading.Thread):
         self._target = target
         self._random = random
         self._stopped = threading.Event()
-        self.pushed: dict[str, Pushed] = {}
+        self.pushed: dict[str, PushRecord] = {}
 
     def run(self) -> None:
         """Push until stopped."""
@@ -46,7 +46,7 @@ class Pusher(threading.Thread):
             name = f"{self.name}-{number}"
             delay = self._random.uniform(0, LONGEST_DELAY) if number % DELAYED == 0 else 0.0
             due_at = time.time() + delay
-            self.pushed[name] = Pushed(due_at, self._push(name, delay))
+            self.pushed[name] = PushRecord(due_at, self._push(name, delay))
 
     def stop(self) -> None:
         """End after the current push."""

@@ -70,7 +70,7 @@ class VictimServer:
             self._process.wait()
 
     def unfinished(self) -> int:
-        """Return how many tasks are waiting or running."""
+        """Return the number of waiting and running tasks."""
         counts = self._client.queue("default").counts
         return counts.waiting + counts.running
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from poussetaches.core.moment import Moment
-from poussetaches.core.queue import Lane, QueueCounts
+from poussetaches.core.queue import Lane
+from poussetaches.core.responses import QueueCounts
 from poussetaches.store.base import Lease, Leased
 from poussetaches.store.sqlite.cache import Cache, CachedLane
 from poussetaches.store.sqlite.leases import Leases

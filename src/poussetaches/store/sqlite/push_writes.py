@@ -11,7 +11,7 @@ from poussetaches.core.content_digest import content_digests
 from poussetaches.core.errors import KeyConflict
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.task import Attempt, Task
-from poussetaches.store.base import Change, Push, Pushed
+from poussetaches.store.base import Change, Push, PushResult
 from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.isolation import (
     Defect,
@@ -51,7 +51,9 @@ class PushCall(msgspec.Struct, frozen=True, gc=False):
         return True
 
 
-def push(tx: SqliteTransaction, calls: Sequence[PushCall]) -> Sequence[list[Pushed] | KeyConflict]:
+def push(
+    tx: SqliteTransaction, calls: Sequence[PushCall]
+) -> Sequence[list[PushResult] | KeyConflict]:
     """Add new tasks; for a call with a refused push, add none and return the error."""
     unconditional = [call.is_unconditional for call in calls]
     task_writes.add(
@@ -64,7 +66,7 @@ def push(tx: SqliteTransaction, calls: Sequence[PushCall]) -> Sequence[list[Push
         ],
     )
     return [
-        [Pushed(push.task.id, push.task, False) for push in call.pushes]
+        [PushResult(push.task.id, push.task, False) for push in call.pushes]
         if is_unconditional
         else _push_one_by_one(tx, call)
         for call, is_unconditional in zip(calls, unconditional, strict=True)
@@ -86,7 +88,7 @@ def restore(tx: SqliteTransaction, calls: Sequence[RestoreCall]) -> Sequence[int
     return [_restore_call(tx, call) for call in calls]
 
 
-def _push_one_by_one(tx: SqliteTransaction, call: PushCall) -> list[Pushed] | KeyConflict:
+def _push_one_by_one(tx: SqliteTransaction, call: PushCall) -> list[PushResult] | KeyConflict:
     # Before any write of this call: the writes of other calls must stay.
     conflict = _conflict(tx, call)
     if conflict is not None:
@@ -110,12 +112,12 @@ def _conflict(tx: SqliteTransaction, call: PushCall) -> KeyConflict | None:
     return None
 
 
-def _push_one(tx: SqliteTransaction, push: Push, call: PushCall) -> Pushed:
+def _push_one(tx: SqliteTransaction, push: Push, call: PushCall) -> PushResult:
     known = None if push.task.key is None else _task_of_key(tx, push.task, call.confirmed)
     if known is not None:
         task = tx.reading.task(known[0])
         clear_away(tx, call.now)
-        return Pushed(known[0], task, True)
+        return PushResult(known[0], task, True)
     pushed = _add(tx, push, call.now)
     if push.task.key is not None:
         expires_at = later(call.now, push.key_ttl)
@@ -125,7 +127,7 @@ def _push_one(tx: SqliteTransaction, push: Push, call: PushCall) -> Pushed:
     return pushed
 
 
-def _add(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
+def _add(tx: SqliteTransaction, push: Push, now: Moment) -> PushResult:
     """Add a task, unless a task with the same ``unique`` is waiting."""
     found = None if push.task.unique is None else _waiting_duplicate(tx, push.task, now)
     if found is not None and push.replaces:
@@ -138,9 +140,9 @@ def _add(tx: SqliteTransaction, push: Push, now: Moment) -> Pushed:
         )
     if found is None:
         task_writes.add(tx, [push.task])
-        return Pushed(push.task.id, push.task, False)
+        return PushResult(push.task.id, push.task, False)
     _, waiting = found
-    return Pushed(waiting.id, waiting, True)
+    return PushResult(waiting.id, waiting, True)
 
 
 def _replace(

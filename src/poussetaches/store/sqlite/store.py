@@ -12,7 +12,8 @@ from poussetaches.core.edits import Edit
 from poussetaches.core.errors import PousseTachesError, StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
-from poussetaches.core.queue import BucketRecord, Lane, Queue, QueueCounts, Retention
+from poussetaches.core.queue import BucketRecord, Lane, Queue, Retention
+from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Schedule
 from poussetaches.core.task import Attempt, Task, TaskState
 from poussetaches.store.base import (
@@ -27,7 +28,7 @@ from poussetaches.store.base import (
     News,
     Page,
     Push,
-    Pushed,
+    PushResult,
     QueueEdit,
     ScheduleEdit,
     Selection,
@@ -134,7 +135,7 @@ class SqliteStore:
 
     async def push(
         self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
-    ) -> list[Pushed]:
+    ) -> list[PushResult]:
         self._db.refuse_when_full()
         pushing = push_writes.PushCall(items, now, confirmed or now)
         return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))

@@ -22,10 +22,10 @@ from poussetaches.store.sqlite.row_reader import as_list
 from poussetaches.store.sqlite.rows import (
     attempt_values,
     differences,
-    state_values,
     is_minimal,
     minimal_values,
     progress_values,
+    state_values,
     task_values,
 )
 from poussetaches.store.sqlite.transaction import Counted, SqliteTransaction

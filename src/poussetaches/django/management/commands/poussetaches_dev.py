@@ -18,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Take options that only runserver knows, and that argparse would refuse."""
+        """Accept options that only runserver knows, and that argparse would refuse."""
         if {"-h", "--help"} & {*argv}:
             super().run_from_argv(argv)
         self.handle(runserver=argv[2:])
@@ -28,13 +28,13 @@ class Command(BaseCommand):
         parser.add_argument("runserver", nargs=argparse.REMAINDER, help="arguments of runserver")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Start both, in the place of this process."""
+        """Replace this process with both."""
         self.stdout.flush()
         os.execv(sys.executable, command_line(options["runserver"]))  # noqa: S606  # no shell
 
 
 def command_line(arguments: list[str]) -> list[str]:
-    """Return what runs both."""
+    """Return the command line that runs both."""
     module = sys.modules["__main__"].__spec__  # none for a script
     manage = ["-m", module.parent] if module is not None and module.parent else sys.argv[:1]
     server = [sys.executable, *manage, "runserver", *arguments]

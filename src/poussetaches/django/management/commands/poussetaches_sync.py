@@ -1,4 +1,4 @@
-"""``manage.py poussetaches_sync``: tell the server of the queues and schedules in the code."""
+"""``manage.py poussetaches_sync``: declare the code's queues and schedules to the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poussetaches.django.project_tasks import registry
 
 
 class Command(BaseCommand):
-    """Declares what all ``Tasks`` of the project say."""
+    """Declares the queues and schedules of all ``Tasks`` of the project."""
 
     help = "Declare the code's queues and schedules to the server."
 
