@@ -35,7 +35,7 @@ class Example(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What one curl of an example requests."""
+    """The request of one curl of an example."""
 
     method: str
     path: str

@@ -66,7 +66,7 @@ class Service:
 
     @property
     def app(self) -> ASGIApp:
-        """What answers requests."""
+        """The ASGI application."""
         return self._parts.app
 
     @property

@@ -72,7 +72,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a key stands for, and until when."""
+    """The task of a key, and the end of its validity."""
 
     id: str
     content: object

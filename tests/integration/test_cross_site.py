@@ -1,4 +1,4 @@
-"""What web pages may not do, in front of an application of a few endpoints."""
+"""The guard against requests of foreign web pages, before an application of a few endpoints."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ async def deny() -> None:
 
 
 class Database:
-    """What handlers depend on."""
+    """A dependency of handlers."""
 
     def __init__(self) -> None:
         self.log: list[str] = []

@@ -1,4 +1,4 @@
-"""Which process listens at an address, with real processes and sockets."""
+"""The process that listens at an address, with real processes and sockets."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Machine:
 
     @property
     def started(self) -> int:
-        """How many attempts were made so far."""
+        """The number of attempts so far."""
         return len(self._sender.requests)
 
     async def start(self, *, rate: str = "none", burst: int = 1) -> Service:

@@ -80,7 +80,7 @@ class Answered(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What is sent, and how it is refused."""
+    """A request, and its expected refusal."""
 
     sent: bytes
     status: int
@@ -124,7 +124,7 @@ class Place:
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
-    """What the endpoints take."""
+    """The body that the endpoints accept."""
 
     fail: str = ""
 

@@ -1,4 +1,4 @@
-"""What the API answers when a task cannot be processed, and where that is counted."""
+"""Responses of the API when a task cannot be processed, and the counts of such errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API answers while the store is full or broken, and while the server stops."""
+"""Responses of the API while the store is full or broken, and while the server stops."""
 
 from __future__ import annotations
 

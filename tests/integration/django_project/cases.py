@@ -88,7 +88,7 @@ class Strict(RecordingPusher):
 
 
 class ReceiverTests(TestCase):
-    """What is delivered arrives, and nothing else does."""
+    """The receiver accepts deliveries, and nothing else."""
 
     def deliver(self, name: str, body: str = "{}", **headers: str) -> HttpResponse:
         client = Client(enforce_csrf_checks=True)
