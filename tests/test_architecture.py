@@ -196,14 +196,3 @@ def test_unit_and_store_tests_never_sleep() -> None:
     }
 
     assert found == set()
-
-
-def test_doubles_are_written_by_hand() -> None:
-    found = {
-        str(path.relative_to(ROOT))
-        for path in sorted(TESTS.rglob("*.py"))
-        for name in imports(path)
-        if name.startswith(("unittest.mock", "mock", "pytest_mock"))
-    }
-
-    assert found == set()
