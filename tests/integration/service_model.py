@@ -122,8 +122,6 @@ class Model:
         found = self.selected(lambda task: (task.queue, task.unique, task.state) == same)
         return found[0] if found else None
 
-    # What time brings
-
     def advance(self, seconds: float, run_ids: Iterator[str]) -> dict[Lane, list[Tried]]:
         """Advance the time; return the attempts of each lane in order. Runs get these ids."""
         end = self.after(seconds)
@@ -208,8 +206,6 @@ class Model:
         self.change(task.id, **changes)
         return Tried(task.id, task.path, task.body, task.round, count)
 
-    # What people do
-
     def selected(self, is_meant: Callable[[Known], bool]) -> list[Known]:
         """Return the tasks of a filter, the one pushed last first."""
         return sorted(
@@ -266,8 +262,6 @@ class Model:
         if self.schedule_paused:
             self.schedule_paused = False
             self._pass_occurrences()
-
-    # What is seen from outside
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the counts of each queue that has tasks."""

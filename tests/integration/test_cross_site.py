@@ -185,8 +185,6 @@ async def test_other_origins_are_given_no_leave_to_ask(app: ASGIApp) -> None:
     assert not [name for name in answered.headers if name.startswith("access-control")]
 
 
-# The name the server is called by
-
 READS_AND_CHANGES = [("GET", "/"), ("GET", "/v1/things"), ("POST", "/"), ("POST", "/v1/things")]
 
 

@@ -59,9 +59,6 @@ def send(app: Flask, sent: IncomingRequest) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-# What stands in front of an application's pages
-
-
 def require_login() -> None:
     abort(401)
 
@@ -236,9 +233,6 @@ def test_body_may_come_in_chunks() -> None:
     assert answer.text == "42"
 
 
-# Where handlers run
-
-
 def test_handlers_run_in_an_application_context_of_their_own() -> None:
     app = make_app(GREETING="Hello")
     tasks = make_tasks(app)
@@ -305,9 +299,6 @@ def test_immediate_mode_runs_handlers_in_an_application_context(within: bool) ->
         for task in (handler, ahandler):
             assert task.push().result(1) == "shop"
             assert asyncio.run(apush(task)) == "shop"
-
-
-# Applications and their settings
 
 
 def test_configuration_goes_before_the_environment_and_arguments_before_both() -> None:
@@ -394,9 +385,6 @@ def test_tasks_without_an_application_are_delivered_all_the_same() -> None:
         assert tasks.delivery_in_test()(delivery(handler)).status == 200
 
 
-# Declaring
-
-
 def declaring(**config: object) -> Flask:
     """Return an application whose tasks declare a queue and a schedule."""
     app = make_app(**config)
@@ -445,9 +433,6 @@ def test_sync_says_what_went_wrong() -> None:
 
     assert ran.exit_code == 1
     assert ran.output.startswith("Error: ")
-
-
-# With a server
 
 
 @contextmanager

@@ -136,9 +136,6 @@ async def test_request_goes_out_as_it_is(sender: HttpSender) -> None:
     assert seen.endswith(b"hello")
 
 
-# Not reached
-
-
 async def test_refused_connection_is_unreachable(sender: HttpSender, closed_port: int) -> None:
     outcome = await sender.send(request_to(f"http://127.0.0.1:{closed_port}/"))
 
@@ -230,9 +227,6 @@ async def test_authorities_that_could_not_be_read_without_descriptors_are_read_l
     assert (await sender.send(request)).unreachable
 
 
-# Reached, and failed
-
-
 async def test_receiver_that_never_answers_is_an_ordinary_failure(sender: HttpSender) -> None:
     async with misbehaving(silent) as address:
         outcome = await sender.send(request_to(f"http://{address}/", timeout=TIMEOUT))
@@ -312,9 +306,6 @@ async def test_handshake_that_hangs_is_an_ordinary_failure(sender: HttpSender) -
         outcome = await sender.send(request_to(f"https://{address}/"))
 
     assert outcome == Outcome(error="no TLS handshake within 0.3 s", cause=Cause.TLS_FAILED)
-
-
-# Answers
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -474,9 +465,6 @@ async def test_request_that_cannot_be_made_is_a_failure(sender: HttpSender) -> N
 
     assert "cannot be made" in (outcome.error or "")
     assert not outcome.unreachable
-
-
-# Probes
 
 
 async def test_probe_connects_and_hangs_up(sender: HttpSender) -> None:

@@ -104,8 +104,6 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         self.loop.close()
         self.folder.cleanup()
 
-    # What applications do
-
     @rule(push=pushes)
     def push(self, push: dict[str, Any]) -> None:
         """Push a task, perhaps one that was pushed before."""
@@ -159,8 +157,6 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         if id not in self.watching:
             watching = request(self.service.app, "GET", f"/v1/tasks/{id}?wait=60")
             self.watching[id] = self.loop.create_task(watching)
-
-    # What people do
 
     @precondition(lambda self: self.model.tasks)
     @rule(data=st.data(), edit=st.sampled_from(EDITS), patch=st.none() | patches, then=THEN)
@@ -293,8 +289,6 @@ class ServiceAgainstModel(RuleBasedStateMachine):
                 self.model.delete_schedule()
         self.pass_time(then)
 
-    # What happens by itself
-
     @rule(seconds=st.sampled_from([0, 1, 10, 30, 100]))
     def pass_time(self, seconds: int | None) -> None:
         """Advance the time, and check that due attempts run in order within each lane."""
@@ -316,8 +310,6 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         """Stop the service, and start it on the same folder."""
         self.closed()
         self.service = self.opened()
-
-    # What is compared
 
     @invariant()
     def tasks_are_the_same(self) -> None:

@@ -78,9 +78,6 @@ def test_time_passes_by_a_timedelta_too() -> None:
         assert box.advance(timedelta(hours=1)) == 1
 
 
-# Record
-
-
 def test_pushes_are_recorded_with_the_arguments_that_the_handler_would_get() -> None:
     tasks = Tasks()
 
@@ -155,9 +152,6 @@ def test_callback_is_recorded_with_its_push_and_never_called() -> None:
 
     assert [record.task.on_dead for record in box.pushed(send)] == ["/_poussetaches/notify"]
     assert [record.arguments for record in box.pushed(notify)] == [{"ended": ended}]
-
-
-# Run
 
 
 class Shop:

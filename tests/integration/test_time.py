@@ -65,9 +65,6 @@ async def pass_by_hours(service: Service, hours: int) -> None:
         await service.advance(HOUR)
 
 
-# Delays
-
-
 @pytest.mark.parametrize("jump", JUMPS)
 async def test_running_delay_is_shortened_or_lengthened_by_the_jump(
     service: Service, clock: FakeClock, sender: ScriptedSender, jump: int
@@ -144,9 +141,6 @@ async def test_task_that_a_jump_made_too_late_expires_unsent(
 
     found = await task(service, id)
     assert (found["state"], found["reason"], sender.requests) == ("dead", "expired", [])
-
-
-# What is measured by the other clock
 
 
 # Not a year back: by the time that the driver has caught up, the task has been pruned.
@@ -226,9 +220,6 @@ async def test_held_origin_is_probed_on_through_the_jump(
     assert 2 <= after - probes <= 6
     assert sender.attempts_of(id)[-1] == 1
     assert (await request(service.app, "GET", f"/v1/tasks/{id}")).status in (200, 404)
-
-
-# Schedules
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,6 @@ def waits_of(client: Client, task_id: str) -> list[float]:
     return [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(moments)]
 
 
-# The request
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"])
 def test_method_headers_and_body_are_sent_as_they_were_pushed(
     client: Client, app: App, receiver: Receiver, method: str
@@ -194,9 +191,6 @@ def test_path_is_joined_to_the_base_url_at_delivery(
 
         assert [one.path for one in elsewhere.deliveries] == ["/new" + client.task(task_id)["url"]]
     assert receiver.deliveries == []
-
-
-# What an attempt comes to
 
 
 @pytest.mark.parametrize(
@@ -396,9 +390,6 @@ def test_run_makes_a_task_due_past_its_backoff(client: Client, app: App) -> None
     assert end_of(client, task_id) == ("succeeded", None, 2)
 
 
-# What is kept
-
-
 def test_of_a_hundred_attempts_the_first_and_the_last_fifty_are_kept(
     client: Client, app: App
 ) -> None:
@@ -435,9 +426,6 @@ def test_answer_that_is_no_text_is_shown_with_replacements(client: Client, app: 
     task = client.task(task_id)
     assert task["attempts"][0]["response_body"] == "a\ufffdb\x00"
     assert task["last_status"] == 500
-
-
-# Keys and unique values
 
 
 def test_key_stands_for_its_task_when_that_was_pruned_and_no_longer_than_its_time(
@@ -496,9 +484,6 @@ def test_task_that_runs_does_not_stand_in_the_way_of_a_unique_one(
 
     assert [client.task(one)["state"] for one in (first, *pushed)] == ["succeeded"] * 2
     assert pushed != [first]
-
-
-# Queues
 
 
 def test_burst_is_what_an_idle_queue_saves_up(client: Client, app: App) -> None:
