@@ -81,7 +81,7 @@ class Standing:
 
 @dataclass
 class Model:
-    """All that should be there, by the tasks' ids in the order of their pushes."""
+    """The expected tasks, by their ids in the order of their pushes."""
 
     now: int
     tasks: dict[str, Known] = field(default_factory=dict)
@@ -108,11 +108,11 @@ class Model:
         self.tasks[id] = replace(self.tasks[id], **changes)  # type: ignore[arg-type]  # by name
 
     def after(self, seconds: float) -> int:
-        """Return the moment so many seconds from now."""
+        """Return the moment a number of seconds from now."""
         return self.now + math.ceil(seconds * SECOND)
 
     def standing_for(self, queue: str, key: str) -> Standing | None:
-        """Return what a key stands for now."""
+        """Return the task of a key that is still valid."""
         standing = self.keys.get((queue, key))
         return standing if standing is not None and self.now < standing.until else None
 
@@ -133,7 +133,7 @@ class Model:
         return tried
 
     def _moments(self) -> Iterator[int]:
-        """Yield the moments to come at which something may be due."""
+        """Yield the next moments at which something may be due."""
         waiting = [task for task in self.tasks.values() if task.state == "waiting"]
         for moment in (
             *(task.run_at for task in waiting),

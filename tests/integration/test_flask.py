@@ -1,4 +1,4 @@
-"""Tasks of a Flask application: what reaches them, where they run, and what is declared when."""
+"""Tasks of a Flask application: deliveries, contexts of handlers, and declarations."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_app(**config: object) -> Flask:
 
 
 def make_tasks(app: Flask | None = None) -> Tasks:
-    """Return tasks with a key, in an environment that says nothing else."""
+    """Return tasks with a key, in an otherwise empty environment."""
     return Tasks(app, auth_key=KEY, environ={})
 
 
@@ -255,7 +255,7 @@ def test_handlers_run_in_an_application_context_of_their_own() -> None:
     assert answers == 2 * [(200, '"Hello Ada, attempt 2"')]
 
 
-def test_end_of_the_context_hears_of_what_a_handler_raises() -> None:
+def test_teardown_of_the_context_gets_the_exception_of_a_handler() -> None:
     app = make_app()
     tasks = make_tasks(app)
     heard: list[BaseException | None] = []
@@ -335,7 +335,7 @@ def test_applications_of_a_factory_each_run_their_own_deliveries() -> None:
             assert tasks.delivery_in_test()(delivery(name)).body == b'"first"'
 
 
-def test_pushes_go_where_the_last_application_says() -> None:
+def test_pushes_go_to_the_server_of_the_last_application() -> None:
     tasks = Tasks(environ={})
     handler = tasks.task(name="app.send")(lambda: None)
 
@@ -377,7 +377,7 @@ def test_application_takes_one_object_of_tasks_once() -> None:
         make_tasks(app)
 
 
-def test_tasks_without_an_application_are_delivered_all_the_same() -> None:
+def test_tasks_without_an_application_are_delivered() -> None:
     tasks = make_tasks()
     handler = tasks.task(name="app.send")(lambda: None)
 
@@ -395,7 +395,7 @@ def declaring(**config: object) -> Flask:
 
 
 def declarations_end() -> None:
-    """Wait for the threads that declare."""
+    """Wait for the threads that send declarations."""
     for thread in threading.enumerate():
         if thread.name == "poussetaches-declare":
             thread.join()

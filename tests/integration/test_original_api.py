@@ -58,7 +58,7 @@ serial = itertools.count()
 
 
 class Client:
-    """One connection that is kept; it fails when the server drops it."""
+    """A persistent connection; it fails if the server closes it."""
 
     def __init__(self, server: Server) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -93,7 +93,7 @@ class Client:
         return response.status
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._connection.close()
 
 
@@ -213,7 +213,7 @@ def check_shape(task: Mapping[str, Any]) -> None:
 
 
 def kept(client: Client) -> list[bytes]:
-    """Return all that the server keeps, as it lists it."""
+    """Return all tasks in the server's listings."""
     return [client.request("GET", path).body for path in LISTINGS]
 
 
@@ -593,7 +593,7 @@ def with_url(**fields: object) -> bytes:
 
 
 def raw(text: str) -> bytes:
-    """Return a push with something that json.dumps would not write."""
+    """Return a push with JSON that json.dumps would not write."""
     return b'{"url": "http://app/", ' + text.encode() + b"}"
 
 

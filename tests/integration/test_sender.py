@@ -66,13 +66,13 @@ def answers(answer: bytes) -> Handler:
 
 
 async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Read until the other side hangs up, and say nothing."""
+    """Read until the client disconnects, and send nothing."""
     while await reader.read(65_536):
         pass
 
 
 async def outcome_of(sender: HttpSender, answer: bytes) -> Outcome:
-    """Return what an attempt comes to that is answered by these bytes."""
+    """Return the outcome of an attempt that is answered by these bytes."""
     async with misbehaving(answers(answer)) as address:
         return await sender.send(request_to(f"http://{address}/"))
 
@@ -472,7 +472,9 @@ async def test_probe_connects_and_hangs_up(sender: HttpSender) -> None:
         assert await sender.probe(f"http://{address}") is None
 
 
-async def test_probe_of_a_refused_port_says_so(sender: HttpSender, closed_port: int) -> None:
+async def test_probe_of_a_refused_port_has_this_error(
+    sender: HttpSender, closed_port: int
+) -> None:
     outcome = await sender.probe(f"http://127.0.0.1:{closed_port}")
 
     assert outcome is not None
@@ -487,7 +489,7 @@ async def test_probe_that_hangs_ends(sender: HttpSender) -> None:
     assert outcome == Outcome(error="no connection within 0.3 s", cause=Cause.NOT_CONNECTED)
 
 
-async def test_probe_of_an_unknown_host_says_so(nowhere: HttpSender) -> None:
+async def test_probe_of_an_unknown_host_has_this_error(nowhere: HttpSender) -> None:
     outcome = await nowhere.probe("http://nosuch.invalid:80")
 
     assert outcome is not None

@@ -1,4 +1,4 @@
-"""The wall clock may jump, by hours and by years, and deliveries go on.
+"""Deliveries continue if the wall clock jumps by hours or years.
 
 The wall clock says when something is due; how long something takes is measured by the other one,
 which no jump touches.
@@ -186,7 +186,7 @@ async def test_jump_gives_a_queue_no_tokens_and_takes_none(
     assert (before, after) == (1, 2)
 
 
-async def test_lane_that_was_asked_to_wait_waits_whatever_the_clock_says(
+async def test_lane_with_retry_after_waits_independently_of_the_clock(
     service: Service, clock: FakeClock, sender: ScriptedSender
 ) -> None:
     sender.replies(make_outcome(429, retry_after=600.0))
@@ -245,7 +245,7 @@ async def test_jump_makes_an_hourly_schedule_neither_run_twice_nor_stop(
     assert 5 - skipped <= len(sender.requests) <= most
 
 
-async def test_schedule_that_fired_for_a_year_to_come_starts_anew(
+async def test_schedule_that_fired_a_year_ahead_restarts(
     service: Service,
     clock: FakeClock,
     sender: ScriptedSender,

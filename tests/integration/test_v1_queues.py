@@ -57,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
-    """Run an application that fails what ends in /fail."""
+    """Run an application that fails requests to paths that end in /fail."""
     with receiving(lambda delivery: 500 if delivery.path.endswith("/fail") else 200) as receiver:
         yield receiver
 
@@ -167,7 +167,7 @@ def test_counts_follow_the_tasks(server: Server, receiver: Receiver, name: str) 
     }
 
 
-def test_oldest_due_task_tells_how_far_a_queue_is_behind(server: Server, name: str) -> None:
+def test_age_of_the_oldest_due_task_is_shown(server: Server, name: str) -> None:
     put(server, name)
     call(server, "POST", f"/v1/queues/{name}/pause")
     push(server, name, delay=10)
@@ -357,7 +357,7 @@ def test_declaration_and_changes_survive_a_restart(tmp_path: Path) -> None:
     [({"speed": None}, "speed"), ({"retry": {"tries": None}}, "retry.tries")],
     ids=str,
 )
-def test_null_of_what_there_is_not_is_refused_by_name(
+def test_null_for_an_unknown_field_is_refused_by_name(
     server: Server, name: str, patch: dict[str, object], field: str
 ) -> None:
     put(server, name)

@@ -566,7 +566,7 @@ def test_patch_that_cannot_be_read_is_refused(server: Server, name: str, body: b
     ],
     ids=str,
 )
-def test_null_of_what_there_is_not_is_refused_by_name(
+def test_null_for_an_unknown_field_is_refused_by_name(
     server: Server, name: str, patch: dict[str, object], field: str
 ) -> None:
     put(server, name)
@@ -908,7 +908,7 @@ def test_set_that_is_not_allowed_is_refused_by_name(
     assert problem(answer) == (422, "invalid-schedule", [field])
 
 
-def test_preview_tells_when_an_expression_would_be_due(server: Server) -> None:
+def test_preview_shows_when_an_expression_is_due(server: Server) -> None:
     begin = now(server)
 
     answer = call(server, "POST", "/v1/schedules/preview", {"cron": "@every 90s", "count": 3})
@@ -918,7 +918,7 @@ def test_preview_tells_when_an_expression_would_be_due(server: Server) -> None:
     assert found == [begin + timedelta(seconds=90 * number) for number in (1, 2, 3)]
 
 
-def test_preview_has_five_occurrences_in_utc_unless_told(server: Server) -> None:
+def test_preview_has_five_occurrences_in_utc_by_default(server: Server) -> None:
     answer = call(server, "POST", "/v1/schedules/preview", {"cron": "0 12 * * *"})
 
     found = answer.json["next_runs"]
