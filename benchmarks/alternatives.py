@@ -1,4 +1,4 @@
-"""How fast are the alternatives, with tasks that do nothing or make the same HTTP call?"""
+"""Measures the alternatives, with tasks that do nothing or make the same HTTP call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does a backlog of up to a million tasks cost in pushing, draining, memory and the start?"""
+"""Measures pushes, deliveries, memory and the start with a backlog of up to a million tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much disk space does the store keep after a million tasks were pushed and delivered?"""
+"""Measures the disk space of the store after a million tasks were pushed and delivered."""
 
 from __future__ import annotations
 

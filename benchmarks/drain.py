@@ -1,4 +1,4 @@
-"""How many tasks a second of a backlog are delivered and recorded?"""
+"""Measures how many tasks per second of a backlog are delivered and recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does finding due tasks cost the same with a million delayed tasks and a dead host?"""
+"""Measures the search for due tasks, with a million delayed tasks and with a dead host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does an idle sidecar cost?"""
+"""Measures the memory and CPU time of an idle server."""
 
 from __future__ import annotations
 

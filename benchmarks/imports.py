@@ -1,4 +1,4 @@
-"""How long does an application take to import the client?"""
+"""Measures how long an application takes to import the client."""
 
 from __future__ import annotations
 

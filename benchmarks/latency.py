@@ -1,4 +1,4 @@
-"""How long does it take from a push to its delivery, idle and under load?"""
+"""Measures the time from a push to its delivery, idle and under load."""
 
 from __future__ import annotations
 

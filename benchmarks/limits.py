@@ -1,4 +1,4 @@
-"""What are the limits of the parts: the bare server, the bare client, bare rows, the load?"""
+"""Measures the parts alone: the bare server, the bare client, bare rows, the load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a page of a list cost the same with a million tasks, and does listing delay a push?"""
+"""Measures pages of lists with a million tasks, and pushes while lists are read."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def in_us(seconds: float) -> str:
 
 
 def as_rate(rate: float) -> str:
-    """Return how many a second."""
+    """Return a number without decimals."""
     return f"{rate:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""Does one hanging origin of ten slow down the other nine, without slots set for origins?"""
+"""Measures nine origins beside a tenth that hangs, without slots set for origins."""
 
 from __future__ import annotations
 

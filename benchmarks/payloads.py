@@ -1,4 +1,4 @@
-"""What do large bodies cost?"""
+"""Measures pushes and deliveries of large bodies."""
 
 from __future__ import annotations
 

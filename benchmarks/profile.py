@@ -1,4 +1,4 @@
-"""Where does the sidecar spend its time: which parts, and which system calls?"""
+"""Profiles the sidecar: its CPU time by part, and its system calls."""
 
 from __future__ import annotations
 

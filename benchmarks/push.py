@@ -1,4 +1,4 @@
-"""How many tasks a second can be pushed, one by one and in batches, each on disk at its answer?"""
+"""Measures how many tasks per second can be pushed durably, one by one and in batches."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Round:
 
     @property
     def rate(self) -> float:
-        """How many a second."""
+        """The number of tasks per second."""
         return self.count / self.seconds
 
     @property

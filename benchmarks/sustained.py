@@ -1,4 +1,4 @@
-"""How many tasks a second are pushed, delivered and recorded concurrently?"""
+"""Measures how many tasks per second are pushed, delivered and recorded concurrently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tasks of all peers do: nothing, or the same HTTP call to the same target."""
+"""The work of a task, the same for all peers: nothing, or an HTTP call to one target."""
 
 from __future__ import annotations
 

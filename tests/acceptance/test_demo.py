@@ -72,7 +72,7 @@ def test_demo_draws_a_table_on_a_terminal_and_leaves_no_files(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_demo_prints_lines_without_a_terminal_and_keeps_running_when_told(tmp_path: Path) -> None:
+def test_demo_prints_lines_without_a_terminal_and_keeps_running_with_keep(tmp_path: Path) -> None:
     log, temporary = tmp_path / "log", tmp_path / "temporary"
     temporary.mkdir()
     with log.open("wb") as output:

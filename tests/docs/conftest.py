@@ -1,4 +1,4 @@
-"""Where the code of our pages runs."""
+"""The module that runs the code of our pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of our pages, run by the shell that a reader would use."""
+"""Our pages, and their commands, run by the shell that a reader would use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from tests.acceptance.harness import PATIENCE
+from tests.acceptance.harness import PATIENCE, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+        ROOT / "benchmarks" / "README.md",
+    ]
+)
 
 SERVER = "http://127.0.0.1:7991"
 APPLICATION = "http://127.0.0.1:5000"
@@ -93,3 +103,29 @@ def running(script: str, folder: Path, variables: Mapping[str, str]) -> Iterator
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run_quickstart(folder: Path, start: str, call: str, *, port: int) -> str:
+    """Start an application on a port, call it, and wait until its task ran.
+
+    Return the output of the call.
+    """
+    server = free_port()
+    script = f"{start.strip()} &\nread -r _\nkill %1\nwait\n"
+    variables = {"POUSSETACHES_PORT": str(server), "POUSSETACHES_AUTH_KEY": ""}
+    call = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", call)
+
+    with running(script, folder, variables | {"PYTHONUNBUFFERED": "1"}):
+        wait_until(lambda: listens(port), bool, "the application to listen")
+        printed = run(call, server="", application="")
+        log = folder / "log"
+        wait_until(log.read_text, lambda text: "Welcome, Ada!" in text, "the task to run")
+
+    assert not listens(server)
+    assert not listens(port)
+    return printed

@@ -10,10 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.acceptance.harness import free_port, wait_until
+from tests.acceptance.harness import free_port
 from tests.application import RecordingPusher, make_info
-from tests.docs.shell import ROOT, code_blocks, execute, run, running
-from tests.docs.test_readme import listens
+from tests.docs.shell import ROOT, code_blocks, execute, run_quickstart
 
 FLASK = (ROOT / "docs" / "howto" / "flask.md").read_text()
 CELERY = (ROOT / "docs" / "howto" / "from-celery.md").read_text()
@@ -26,21 +25,12 @@ LONGEST_QUICKSTART = 15  # lines
 
 def test_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
-    server, application = free_port(), free_port()
-    ports = {"POUSSETACHES_PORT": str(server), "FLASK_RUN_PORT": str(application)}
-    script = f"{START.strip()} &\nread -r _\nkill %1\nwait\n"
+    port = free_port()
 
-    with running(script, tmp_path, {**ports, "POUSSETACHES_AUTH_KEY": ""}):
-        wait_until(lambda: listens(application), bool, "the application to listen")
-        urls = [f"http://127.0.0.1:{port}" for port in (server, application)]
-        said = run(CALL, server=urls[0], application=urls[1])
-        log = tmp_path / "log"
-        wait_until(log.read_text, lambda text: "Welcome, Ada!" in text, "the task to run")
+    printed = run_quickstart(tmp_path, f"{START.strip()} --port {port}", CALL, port=port)
 
-    assert re.search(r"^pushed \S+$", said, re.MULTILINE)
+    assert re.search(r"^pushed \S+$", printed, re.MULTILINE)
     assert len(APP.splitlines()) <= LONGEST_QUICKSTART
-    assert not listens(server)
-    assert not listens(application)
 
 
 def test_other_code_of_the_page_runs_after_it(page: ModuleType) -> None:

@@ -10,42 +10,17 @@ from types import ModuleType
 import pytest
 
 from poussetaches.testing import testing
-from tests.acceptance.harness import free_port, receiving, serving, wait_until
+from tests.acceptance.harness import free_port, receiving, serving
 from tests.application import RecordingPusher, make_info
-from tests.docs.shell import APPLICATION, ROOT, SERVER, code_blocks, execute, run, running
-from tests.docs.test_readme import listens
+from tests.docs.shell import APPLICATION, DOCS, SERVER, code_blocks, execute, run_quickstart
 
-HOWTO = ROOT / "docs" / "howto"
+HOWTO = DOCS / "howto"
 FASTAPI = (HOWTO / "fastapi.md").read_text()
 DJANGO = (HOWTO / "django.md").read_text()
 TESTING = (HOWTO / "testing.md").read_text()
 CALLBACKS = (HOWTO / "callbacks.md").read_text()
-PYTHON = (ROOT / "docs" / "python.md").read_text()
+PYTHON = (DOCS / "python.md").read_text()
 LONGEST_QUICKSTART = 15  # lines
-PRINTED_PORT = "8000"
-
-
-def runs(folder: Path, start: str, call: str) -> None:
-    """Start an application as a page says, call it, and wait until its task ran."""
-    server, application = free_port(), free_port()
-    script = f"{start.strip()} &\nread -r _\nkill %1\nwait\n"
-    variables = {"POUSSETACHES_PORT": str(server), "POUSSETACHES_AUTH_KEY": ""}
-
-    with running(script, folder, variables | {"PYTHONUNBUFFERED": "1"}):
-        port = port_of(script) or application
-        wait_until(lambda: listens(port), bool, "the application to listen")
-        run(call.replace(PRINTED_PORT, str(port)), server="", application="")
-        log = folder / "log"
-        wait_until(log.read_text, lambda text: "Welcome, Ada!" in text, "the task to run")
-
-    assert not listens(server)
-    assert not listens(port)
-
-
-def port_of(script: str) -> int | None:
-    """Return the port that was put into a command."""
-    found = [word for word in script.split() if word.isdigit()]
-    return int(found[0]) if found else None
 
 
 @pytest.mark.parametrize("page", sorted(HOWTO.glob("*.md")), ids=lambda page: page.stem)
@@ -61,7 +36,8 @@ def test_fastapi_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     _install, start, call, *_ = code_blocks(FASTAPI, "sh")
     (tmp_path / "app.py").write_text(app)
 
-    runs(tmp_path, f"{start.strip()} --port {free_port()}", call)
+    port = free_port()
+    run_quickstart(tmp_path, f"{start.strip()} --port {port}", call, port=port)
 
     assert len(app.splitlines()) <= LONGEST_QUICKSTART
 
@@ -76,7 +52,8 @@ def test_django_quickstart_runs_as_it_is_printed(tmp_path: Path) -> None:
     (tmp_path / "shop" / "tasks.py").write_text(tasks)
     (tmp_path / "shop" / "urls.py").write_text(urls)
 
-    runs(tmp_path, f"{start.strip()} --noreload {free_port()}", call)
+    port = free_port()
+    run_quickstart(tmp_path, f"{start.strip()} --noreload {port}", call, port=port)
 
     assert len((settings + tasks + urls).splitlines()) <= LONGEST_QUICKSTART
 

@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.shell import ROOT
-
-DOCS = ROOT / "docs"
-PAGES = [
-    *sorted(ROOT.glob("*.md")),
-    *sorted(DOCS.rglob("*.md")),
-    *sorted((ROOT / "examples").rglob("*.md")),
-]
+from tests.docs.shell import DOCS, PAGES, ROOT
 
 
 def without_code(page: Path) -> str:

@@ -35,7 +35,7 @@ class Example(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What one curl of an example requests."""
+    """The request of one curl of an example."""
 
     method: str
     path: str
@@ -172,11 +172,10 @@ def problem_codes() -> set[str]:
     return found
 
 
-def test_every_problem_has_its_row(server: Server) -> None:
+def test_every_problem_has_its_row() -> None:
     documented = set(re.findall(r"^\| \d{3} \| `([a-z-]+)` \|", PAGE, re.MULTILINE))
 
-    assert problem_codes() - documented == set()
-    assert documented - problem_codes() == set()
+    assert documented == problem_codes()
 
 
 # The example of a signed request, as the page has it.

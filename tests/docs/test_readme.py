@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +11,13 @@ from typing import Any
 
 from poussetaches.testing import testing
 from tests.acceptance.harness import Server, free_port, serving, wait_until
-from tests.docs.shell import ROOT, code_blocks, execute, run, running
+from tests.docs.shell import ROOT, code_blocks, execute, listens, run, running
 
 README = (ROOT / "README.md").read_text()
 START, PUSH = code_blocks(README, "sh")
 [TOUR] = code_blocks((ROOT / "docs" / "tour.md").read_text(), "sh")
 DOZEN = 12
 SUCCEEDED = 3  # of the tour's tasks
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def succeeded(server: Server) -> list[dict[str, Any]]:

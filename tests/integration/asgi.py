@@ -78,7 +78,7 @@ async def request_in_pieces(
 
 
 async def done(request: Request) -> Response:
-    """Answer 200."""
+    """Answer 204."""
     return Response(status_code=204)
 
 

@@ -44,7 +44,7 @@ class Service:
         reader: Runner | None = None,
         **env: str,
     ) -> Service:
-        """Open the service on a file, new or known; ``env`` is its environment."""
+        """Open the service on a new or existing file; ``env`` is its environment."""
         store = inline_store(path, disk=disk, writer=writer, reader=reader, row_fault=row_fault)
         await store.open()
         stats = Stats(store=store, clock=clock, random=random)
@@ -66,16 +66,16 @@ class Service:
 
     @property
     def app(self) -> ASGIApp:
-        """What answers requests."""
+        """The ASGI application."""
         return self._parts.app
 
     @property
     def queues(self) -> Queues:
-        """The queues as the engine knows them."""
+        """The engine's queues."""
         return self._parts.engine.queues
 
     async def advance(self, seconds: float) -> None:
-        """Advance the time from one due moment to the next, and run due work at each."""
+        """Advance the time from one due moment to the next, and run the work due at each."""
         await self._driver.advance(seconds)
 
     async def drain(self) -> None:
@@ -100,7 +100,7 @@ class Service:
 
 @asynccontextmanager
 async def running(path: Path, clock: FakeClock, sender: ScriptedSender) -> AsyncIterator[Service]:
-    """Run a service that has looked at its clock once."""
+    """Run a service that has read its clock once."""
     service = await Service.opened(path, clock=clock, sender=sender, random=seeded())
     await service.advance(0)
     try:

@@ -85,7 +85,7 @@ SEEN = (
 
 
 def push_fields(push: Mapping[str, Any], *, now: int) -> dict[str, object]:
-    """Return a push as the API takes it."""
+    """Return a push in the form of the API."""
     fields: dict[str, object] = {
         "queue": push["queue"],
         "url": BASE + push["path"],
@@ -102,7 +102,7 @@ def push_fields(push: Mapping[str, Any], *, now: int) -> dict[str, object]:
 
 
 def pushed(id: str, push: Mapping[str, Any], model: Model) -> Known:
-    """Return a push as the model knows it."""
+    """Return a push in the form of the model."""
     expires_in = push["expires_in"]
     return Known(
         id=id,
@@ -121,7 +121,7 @@ def pushed(id: str, push: Mapping[str, Any], model: Model) -> Known:
 
 
 def patch_fields(patch: Mapping[str, Any], *, now: int) -> dict[str, object]:
-    """Return a patch as the API takes it."""
+    """Return a patch in the form of the API."""
     fields: dict[str, Callable[[Any], tuple[str, object]]] = {
         "path": lambda path: ("url", BASE + path),
         "body": lambda body: ("json", body),
@@ -135,7 +135,7 @@ def patch_fields(patch: Mapping[str, Any], *, now: int) -> dict[str, object]:
 
 
 def patched(patch: Mapping[str, Any], model: Model) -> dict[str, object]:
-    """Return a patch as the model knows it."""
+    """Return a patch in the form of the model."""
     changes = dict(patch)
     if "run_in" in changes:
         changes["run_at"] = model.after(changes.pop("run_in") or 0)
@@ -146,7 +146,7 @@ def patched(patch: Mapping[str, Any], model: Model) -> dict[str, object]:
 
 
 def seen(task: Known) -> dict[str, object]:
-    """Return what the API should show of a task."""
+    """Return the expected view of a task."""
     return {
         "id": task.id,
         "queue": task.queue,
@@ -167,5 +167,5 @@ def seen(task: Known) -> dict[str, object]:
 
 
 def moment_in(seconds: float | None, *, now: int) -> str | None:
-    """Return the moment so many seconds from now, as the API takes it."""
+    """Return the moment a number of seconds from now, in the form of the API."""
     return None if seconds is None else rfc3339(Moment(now + round(seconds * 1_000_000)))

@@ -72,7 +72,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a key stands for, and until when."""
+    """The task of a key, and the end of its validity."""
 
     id: str
     content: object
@@ -81,7 +81,7 @@ class Standing:
 
 @dataclass
 class Model:
-    """All that should be there, by the tasks' ids in the order of their pushes."""
+    """The expected tasks, by their ids in the order of their pushes."""
 
     now: int
     tasks: dict[str, Known] = field(default_factory=dict)
@@ -108,11 +108,11 @@ class Model:
         self.tasks[id] = replace(self.tasks[id], **changes)  # type: ignore[arg-type]  # by name
 
     def after(self, seconds: float) -> int:
-        """Return the moment so many seconds from now."""
+        """Return the moment a number of seconds from now."""
         return self.now + math.ceil(seconds * SECOND)
 
     def standing_for(self, queue: str, key: str) -> Standing | None:
-        """Return what a key stands for now."""
+        """Return the task of a key that is still valid."""
         standing = self.keys.get((queue, key))
         return standing if standing is not None and self.now < standing.until else None
 
@@ -121,8 +121,6 @@ class Model:
         same = (queue, unique, "waiting")
         found = self.selected(lambda task: (task.queue, task.unique, task.state) == same)
         return found[0] if found else None
-
-    # What time brings
 
     def advance(self, seconds: float, run_ids: Iterator[str]) -> dict[Lane, list[Tried]]:
         """Advance the time; return the attempts of each lane in order. Runs get these ids."""
@@ -135,7 +133,7 @@ class Model:
         return tried
 
     def _moments(self) -> Iterator[int]:
-        """Yield the moments to come at which something may be due."""
+        """Yield the next moments at which something may be due."""
         waiting = [task for task in self.tasks.values() if task.state == "waiting"]
         for moment in (
             *(task.run_at for task in waiting),
@@ -208,8 +206,6 @@ class Model:
         self.change(task.id, **changes)
         return Tried(task.id, task.path, task.body, task.round, count)
 
-    # What people do
-
     def selected(self, is_meant: Callable[[Known], bool]) -> list[Known]:
         """Return the tasks of a filter, the one pushed last first."""
         return sorted(
@@ -271,8 +267,6 @@ class Model:
         if self.schedule_paused:
             self.schedule_paused = False
             self._pass_occurrences()
-
-    # What is seen from outside
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the counts of each queue that has tasks."""

@@ -249,7 +249,7 @@ async def test_schedules_are_defined_and_declared(do: Both) -> None:
     assert list(await do("schedules")) == []
 
 
-async def test_server_is_paused_and_tells_how_it_does(do: Both) -> None:
+async def test_server_is_paused_resumed_and_measured(do: Both) -> None:
     assert await do("pause")
     assert (await do("stats", 5)).paused
     assert not await do("resume")
@@ -258,7 +258,7 @@ async def test_server_is_paused_and_tells_how_it_does(do: Both) -> None:
     assert stats.store.used_bytes > 0
 
 
-def test_events_tell_what_happens(server: Server) -> None:
+def test_events_show_changes(server: Server) -> None:
     client = Client(server.url, token=TOKEN)
     id = client.push(URL, delay=LATER).id
     with closing(client.events("default", last_event_id="unknown")) as events:
@@ -272,7 +272,7 @@ def test_events_tell_what_happens(server: Server) -> None:
         assert next(events).data["change"] == "deleted"
 
 
-async def test_events_tell_what_happens_when_awaited(server: Server) -> None:
+async def test_events_of_the_asynchronous_client_show_changes(server: Server) -> None:
     async with AsyncClient(server.url, token=TOKEN) as client:
         id = (await client.push(URL, delay=LATER)).id
         async with aclosing(client.events(last_event_id="unknown")) as events:
@@ -313,7 +313,7 @@ def test_every_field_of_the_served_document_is_known_and_no_other(
     assert known - served <= MAY_BE_LEFT_OUT.get(schema, set())
 
 
-def test_nothing_that_the_server_answers_is_left_unread(schemas: Any) -> None:
+def test_every_response_of_the_server_has_a_result(schemas: Any) -> None:
     answered = {name for name in schemas if name.endswith(("View", "List", "Answer", "Detail"))}
 
     assert answered <= set(READ)

@@ -1,4 +1,4 @@
-"""Clients against servers that are away, frozen, slow or broken."""
+"""Clients of servers that are unreachable, frozen, slow or broken."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 def listening(
     talk: Callable[[socket.socket], None], listener: socket.socket | None = None
 ) -> Iterator[str]:
-    """Run something that talks to each connection, in a thread of its own."""
+    """Run a server that handles each connection in its own thread."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
     listener.listen()
     stopped = threading.Event()
@@ -224,7 +224,7 @@ def test_call_of_the_original_client_to_another_program_fails(
 
 
 def forgetful(server: Server) -> Callable[[socket.socket], None]:
-    """Return what passes the first request on, and hangs up before its answer."""
+    """Return a proxy that forwards the first request, and disconnects before its answer."""
     lost = threading.Lock()
 
     def talk(connection: socket.socket) -> None:
@@ -272,7 +272,7 @@ async def test_lost_answer_makes_one_task_only_when_awaited(server: Server) -> N
 
 
 @pytest.mark.parametrize("program", [FORKED, FORKED_ASYNC], ids=["Client", "AsyncClient"])
-def test_fork_is_survived_or_told(server: Server, program: str) -> None:
+def test_client_pushes_or_raises_after_a_fork(server: Server, program: str) -> None:
     result = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, server.url],
         capture_output=True,

@@ -69,9 +69,6 @@ async def kill(service: Service, **fields: object) -> str:
     return id
 
 
-# What was never delayed is due
-
-
 async def test_tasks_pushed_while_the_clock_was_ahead_are_due_when_it_is_right(
     service: Service, clock: FakeClock, sender: ScriptedSender
 ) -> None:
@@ -197,9 +194,6 @@ async def test_schedule_that_fired_at_a_wrong_time_goes_on_when_it_is_right(
     assert len(sender.requests) == before + 12
 
 
-# Nothing is deleted
-
-
 async def test_leap_of_a_minute_prunes_no_dead_letters_and_no_keys(
     service: Service, clock: FakeClock, sender: ScriptedSender
 ) -> None:
@@ -297,9 +291,6 @@ async def test_attempt_over_which_the_clock_leaps_is_not_the_last_for_its_age(
     assert [sender.attempts_of(id) for id in (aging, expiring)] == [[1, 2]] * 2
 
 
-# A lasting leap is confirmed
-
-
 async def test_leap_that_lasts_is_believed_an_hour_later(
     service: Service, clock: FakeClock, sender: ScriptedSender
 ) -> None:
@@ -328,9 +319,6 @@ async def test_time_for_which_the_machine_slept_is_believed_at_once(
     await service.advance(2 * MINUTE)
 
     assert await states(service, dead) == ["gone"]
-
-
-# Logs and statistics
 
 
 async def test_leap_is_in_the_log_and_the_statistics(

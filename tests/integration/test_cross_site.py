@@ -1,4 +1,4 @@
-"""What web pages may not do, in front of an application of a few endpoints."""
+"""The guard against requests of foreign web pages, before an application of a few endpoints."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_page_of_the_own_origin_may_change_things(
     assert answered.status == 204
 
 
-async def test_what_a_proxy_says_of_the_host_makes_no_origin_own(app: ASGIApp) -> None:
+async def test_forwarded_host_of_a_proxy_is_ignored(app: ASGIApp) -> None:
     answered = await request(
         app,
         "POST",
@@ -185,8 +185,6 @@ async def test_other_origins_are_given_no_leave_to_ask(app: ASGIApp) -> None:
     assert not [name for name in answered.headers if name.startswith("access-control")]
 
 
-# The name the server is called by
-
 READS_AND_CHANGES = [("GET", "/"), ("GET", "/v1/things"), ("POST", "/"), ("POST", "/v1/things")]
 
 
@@ -212,9 +210,7 @@ READS_AND_CHANGES = [("GET", "/"), ("GET", "/v1/things"), ("POST", "/"), ("POST"
         "\xe9",
     ],
 )
-async def test_name_that_somebody_may_have_pointed_at_us_is_not_answered(
-    method: str, path: str, host: str
-) -> None:
+async def test_name_that_may_be_rebound_is_not_answered(method: str, path: str, host: str) -> None:
     app = app_with(None, "known.example", "*.wild.example")
 
     answered = await request(app, method, path, host=host)
@@ -245,9 +241,7 @@ async def test_name_that_somebody_may_have_pointed_at_us_is_not_answered(
         "",
     ],
 )
-async def test_name_that_nobody_can_point_at_us_is_answered(
-    method: str, path: str, host: str
-) -> None:
+async def test_name_that_cannot_be_rebound_is_answered(method: str, path: str, host: str) -> None:
     app = app_with(None, "known.example", "*.wild.example")
 
     assert (await request(app, method, path, host=host)).status == 204
@@ -263,7 +257,7 @@ async def test_with_a_token_any_name_will_do(method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_health_is_told_under_any_name(path: str) -> None:
+async def test_health_is_answered_under_any_name(path: str) -> None:
     assert (await request(app_with(None), "GET", path, host="probe.example")).status == 204
 
 

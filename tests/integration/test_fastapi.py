@@ -55,7 +55,7 @@ async def deny() -> None:
 
 
 class Database:
-    """What handlers depend on."""
+    """A dependency of handlers."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -123,7 +123,7 @@ GUARDS = ("https", "host", "login", "dependencies")
 
 @pytest.mark.parametrize("guard", GUARDS)
 @pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
-def test_delivery_passes_what_stands_in_the_way_of_others(
+def test_delivery_passes_middleware_that_refuses_other_requests(
     tasks: Tasks, guard: str, is_first: bool
 ) -> None:
     app = guarded(guard)

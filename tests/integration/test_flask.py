@@ -1,4 +1,4 @@
-"""Tasks of a Flask application: what reaches them, where they run, and what is declared when."""
+"""Tasks of a Flask application: deliveries, contexts of handlers, and declarations."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_app(**config: object) -> Flask:
 
 
 def make_tasks(app: Flask | None = None) -> Tasks:
-    """Return tasks with a key, in an environment that says nothing else."""
+    """Return tasks with a key, in an otherwise empty environment."""
     return Tasks(app, auth_key=KEY, environ={})
 
 
@@ -57,9 +57,6 @@ def send(app: Flask, sent: IncomingRequest) -> tuple[int, str]:
         sent.path, method=sent.method, headers=dict(sent.headers), data=sent.body
     )
     return answer.status_code, answer.text
-
-
-# What stands in front of an application's pages
 
 
 def require_login() -> None:
@@ -236,9 +233,6 @@ def test_body_may_come_in_chunks() -> None:
     assert answer.text == "42"
 
 
-# Where handlers run
-
-
 def test_handlers_run_in_an_application_context_of_their_own() -> None:
     app = make_app(GREETING="Hello")
     tasks = make_tasks(app)
@@ -261,7 +255,7 @@ def test_handlers_run_in_an_application_context_of_their_own() -> None:
     assert answers == 2 * [(200, '"Hello Ada, attempt 2"')]
 
 
-def test_end_of_the_context_hears_of_what_a_handler_raises() -> None:
+def test_teardown_of_the_context_gets_the_exception_of_a_handler() -> None:
     app = make_app()
     tasks = make_tasks(app)
     heard: list[BaseException | None] = []
@@ -307,9 +301,6 @@ def test_immediate_mode_runs_handlers_in_an_application_context(within: bool) ->
             assert asyncio.run(apush(task)) == "shop"
 
 
-# Applications and their settings
-
-
 def test_configuration_goes_before_the_environment_and_arguments_before_both() -> None:
     environ = {"POUSSETACHES_AUTH_KEY": "of the environment", "POUSSETACHES_API_TOKEN": "token"}
     configured = make_app(POUSSETACHES_AUTH_KEY="configured", POUSSETACHES_API_TOKEN="")
@@ -344,7 +335,7 @@ def test_applications_of_a_factory_each_run_their_own_deliveries() -> None:
             assert tasks.delivery_in_test()(delivery(name)).body == b'"first"'
 
 
-def test_pushes_go_where_the_last_application_says() -> None:
+def test_pushes_go_to_the_server_of_the_last_application() -> None:
     tasks = Tasks(environ={})
     handler = tasks.task(name="app.send")(lambda: None)
 
@@ -386,15 +377,12 @@ def test_application_takes_one_object_of_tasks_once() -> None:
         make_tasks(app)
 
 
-def test_tasks_without_an_application_are_delivered_all_the_same() -> None:
+def test_tasks_without_an_application_are_delivered() -> None:
     tasks = make_tasks()
     handler = tasks.task(name="app.send")(lambda: None)
 
     with tasks.use(RecordingPusher()):
         assert tasks.delivery_in_test()(delivery(handler)).status == 200
-
-
-# Declaring
 
 
 def declaring(**config: object) -> Flask:
@@ -407,7 +395,7 @@ def declaring(**config: object) -> Flask:
 
 
 def declarations_end() -> None:
-    """Wait for the threads that declare."""
+    """Wait for the threads that send declarations."""
     for thread in threading.enumerate():
         if thread.name == "poussetaches-declare":
             thread.join()
@@ -445,9 +433,6 @@ def test_sync_says_what_went_wrong() -> None:
 
     assert ran.exit_code == 1
     assert ran.output.startswith("Error: ")
-
-
-# With a server
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Attempts that may go to allowed targets only, over real sockets; names are the test's own."""
+"""Attempts to allowed targets only, over real sockets; the test resolves all names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Names:
 
 
 class Receivers:
-    """Listen on one port of several loopback addresses, and note who was called, and how."""
+    """Listens on one port of several loopback addresses, and records the requests."""
 
     def __init__(self) -> None:
         self.port = 0

@@ -215,7 +215,7 @@ async def test_base_url_that_leads_nowhere_fails_the_attempts_behind_it(
 
 
 async def store_tasks(path: Path, url: str, *ids: str) -> None:
-    """Store tasks as an earlier version did, which had looked at their URLs less closely."""
+    """Store tasks as an earlier version did, which checked their URLs less strictly."""
     async with opened(path) as store:
         for id in ids:
             await store.add(make_task(id, url=url))

@@ -58,7 +58,7 @@ serial = itertools.count()
 
 
 class Client:
-    """One connection that is kept; it fails when the server drops it."""
+    """A persistent connection; it fails if the server closes it."""
 
     def __init__(self, server: Server) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -93,7 +93,7 @@ class Client:
         return response.status
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._connection.close()
 
 
@@ -213,11 +213,8 @@ def check_shape(task: Mapping[str, Any]) -> None:
 
 
 def kept(client: Client) -> list[bytes]:
-    """Return all that the server keeps, as it lists it."""
+    """Return all tasks in the server's listings."""
     return [client.request("GET", path).body for path in LISTINGS]
-
-
-# The status
 
 
 def test_status_is_the_pause_and_what_is_in_flight(client: Client) -> None:
@@ -245,9 +242,6 @@ def test_status_counts_attempts_in_flight(delivering: Server) -> None:
         finally:
             release.set()
         ended(delivering, "success", task)
-
-
-# Pushing
 
 
 def test_push_is_answered_with_201_an_empty_body_and_the_task_id(client: Client) -> None:
@@ -366,9 +360,6 @@ def test_expected_is_any_status(server: Server, client: Client, expected: int) -
     assert entry(server, "waiting", client.push(expected=expected))["expected"] == expected
 
 
-# Schedules
-
-
 def test_schedule_has_the_sha1_of_url_payload_and_expression_as_its_id(client: Client) -> None:
     url = new_url()
 
@@ -435,9 +426,6 @@ def test_delete_cron_drops_the_schedules_and_leaves_plain_tasks(
     assert scheduled not in waiting
 
 
-# Methods and paths
-
-
 @pytest.mark.parametrize("path", ["/", *LISTINGS])
 def test_head_is_answered_as_get(client: Client, path: str) -> None:
     answer = client.request("HEAD", path)
@@ -496,9 +484,6 @@ def test_resume_of_a_running_server_does_no_harm_and_credentials_mean_nothing(
 
         assert (answer.status, answer.body) == (200, b"")
         assert client.request("GET", "/").json["paused"] is False
-
-
-# Listings
 
 
 def test_empty_listings_are_empty_lists(empty_server: Server) -> None:
@@ -603,15 +588,12 @@ def test_long_listing_of_what_succeeded_is_complete_and_sorted(delivering: Serve
     assert len(found) == len({task["id"] for task in found})
 
 
-# Refusals
-
-
 def with_url(**fields: object) -> bytes:
     return json.dumps({"url": URL, **fields}).encode()
 
 
 def raw(text: str) -> bytes:
-    """Return a push with something that json.dumps would not write."""
+    """Return a push with JSON that json.dumps would not write."""
     return b'{"url": "http://app/", ' + text.encode() + b"}"
 
 
@@ -728,8 +710,6 @@ def test_body_of_exactly_the_limit_is_taken(empty_server: Server) -> None:
     payload = entry(empty_server, "waiting", task_id)["payload"]
     assert len(base64.b64decode(payload)) == 2**20
 
-
-# Anything at all
 
 anything = st.recursive(
     st.none()

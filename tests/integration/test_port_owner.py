@@ -1,4 +1,4 @@
-"""Which process listens at an address, with real processes and sockets."""
+"""The process that listens at an address, with real processes and sockets."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_application_is_known_by_its_process_tree(words: tuple[str, ...]) -> Non
         assert not may_listen(process_tree(process_id), "127.0.0.1", port + 1)
 
 
-def test_other_program_is_told_from_the_application_and_named() -> None:
+def test_other_program_is_distinguished_from_the_application_and_named() -> None:
     with listening(LISTEN) as (process_id, port), listening(LISTEN) as (other_id, _):
         assert not may_listen(process_tree(other_id), "127.0.0.1", port)
         assert name_of(listener_of("127.0.0.1", port)).endswith(f"(process {process_id})")

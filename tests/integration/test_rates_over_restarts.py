@@ -29,7 +29,7 @@ class Machine:
 
     @property
     def started(self) -> int:
-        """How many attempts were made so far."""
+        """The number of attempts so far."""
         return len(self._sender.requests)
 
     async def start(self, *, rate: str = "none", burst: int = 1) -> Service:
@@ -179,7 +179,7 @@ async def test_rate_of_the_whole_server_holds_over_restarts(machine: Machine) ->
     assert machine.started == 20
 
 
-async def test_queue_that_is_deleted_and_made_anew_has_no_tokens_either(machine: Machine) -> None:
+async def test_queue_that_is_deleted_and_created_again_has_no_tokens(machine: Machine) -> None:
     service = await machine.start()
     await ask(service, "PUT", "/v1/queues/limited", LIMITS)
     await push_many(service, BURST)

@@ -42,7 +42,7 @@ PAGE = {
 
 
 def in_plain_text(problem: Problem) -> Response:
-    """Return a refusal as a third dialect might have it."""
+    """Return a refusal in the form of a third dialect."""
     response = PlainTextResponse(f"{problem.code}: {problem.detail}", int(problem.status))
     for name, value in problem.headers:
         response.headers.append(name, value)
@@ -55,7 +55,7 @@ DIALECTS = pytest.mark.parametrize("dialect", PATHS, ids=lambda dialect: dialect
 
 
 class Answered(NamedTuple):
-    """An answer as it came over the wire."""
+    """An answer as it was received."""
 
     status: int
     headers: Mapping[str, str]
@@ -80,7 +80,7 @@ class Answered(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What is sent, and how it is refused."""
+    """A request, and its expected refusal."""
 
     sent: bytes
     status: int
@@ -89,7 +89,7 @@ class Case(NamedTuple):
 
 
 class Place:
-    """A server with an endpoint in each dialect, and what a test can do to it."""
+    """A server with an endpoint in each dialect, and its limits."""
 
     def __init__(self, patience: Patience, limits: RequestLimits, path: Path) -> None:
         self.patience = patience
@@ -100,7 +100,7 @@ class Place:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Connect; hang up at the end."""
+        """Connect; disconnect at the end."""
         reader, writer = await asyncio.open_unix_connection(self._path)
         try:
             yield reader, writer
@@ -124,7 +124,7 @@ class Place:
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
-    """What the endpoints take."""
+    """The body that the endpoints accept."""
 
     fail: str = ""
 

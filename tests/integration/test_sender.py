@@ -66,13 +66,13 @@ def answers(answer: bytes) -> Handler:
 
 
 async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Read until the other side hangs up, and say nothing."""
+    """Read until the client disconnects, and send nothing."""
     while await reader.read(65_536):
         pass
 
 
 async def outcome_of(sender: HttpSender, answer: bytes) -> Outcome:
-    """Return what an attempt comes to that is answered by these bytes."""
+    """Return the outcome of an attempt that is answered by these bytes."""
     async with misbehaving(answers(answer)) as address:
         return await sender.send(request_to(f"http://{address}/"))
 
@@ -134,9 +134,6 @@ async def test_request_goes_out_as_it_is(sender: HttpSender) -> None:
     assert b"content-length: 5\r\n" in seen.lower()
     assert b"accept-encoding" not in seen.lower()
     assert seen.endswith(b"hello")
-
-
-# Not reached
 
 
 async def test_refused_connection_is_unreachable(sender: HttpSender, closed_port: int) -> None:
@@ -230,9 +227,6 @@ async def test_authorities_that_could_not_be_read_without_descriptors_are_read_l
     assert (await sender.send(request)).unreachable
 
 
-# Reached, and failed
-
-
 async def test_receiver_that_never_answers_is_an_ordinary_failure(sender: HttpSender) -> None:
     async with misbehaving(silent) as address:
         outcome = await sender.send(request_to(f"http://{address}/", timeout=TIMEOUT))
@@ -312,9 +306,6 @@ async def test_handshake_that_hangs_is_an_ordinary_failure(sender: HttpSender) -
         outcome = await sender.send(request_to(f"https://{address}/"))
 
     assert outcome == Outcome(error="no TLS handshake within 0.3 s", cause=Cause.TLS_FAILED)
-
-
-# Answers
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -476,15 +467,14 @@ async def test_request_that_cannot_be_made_is_a_failure(sender: HttpSender) -> N
     assert not outcome.unreachable
 
 
-# Probes
-
-
 async def test_probe_connects_and_hangs_up(sender: HttpSender) -> None:
     async with misbehaving(silent) as address:
         assert await sender.probe(f"http://{address}") is None
 
 
-async def test_probe_of_a_refused_port_says_so(sender: HttpSender, closed_port: int) -> None:
+async def test_probe_of_a_refused_port_has_this_error(
+    sender: HttpSender, closed_port: int
+) -> None:
     outcome = await sender.probe(f"http://127.0.0.1:{closed_port}")
 
     assert outcome is not None
@@ -499,7 +489,7 @@ async def test_probe_that_hangs_ends(sender: HttpSender) -> None:
     assert outcome == Outcome(error="no connection within 0.3 s", cause=Cause.NOT_CONNECTED)
 
 
-async def test_probe_of_an_unknown_host_says_so(nowhere: HttpSender) -> None:
+async def test_probe_of_an_unknown_host_has_this_error(nowhere: HttpSender) -> None:
     outcome = await nowhere.probe("http://nosuch.invalid:80")
 
     assert outcome is not None

@@ -48,7 +48,7 @@ THEN = st.sampled_from([None, 0, 10, 30, 100])
 
 
 class ServiceAgainstModel(RuleBasedStateMachine):
-    """Calls the service and the model alike, and compares all that can be seen."""
+    """Makes the same calls to the service and the model, and compares everything visible."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         )
 
     def closed(self) -> None:
-        """Close the service; who still watches a task is gone."""
+        """Close the service, and cancel the requests that wait for a task."""
         for watching in self.watching.values():
             watching.cancel()
         self.wait_for(let_run())
@@ -103,8 +103,6 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         self.closed()
         self.loop.close()
         self.folder.cleanup()
-
-    # What applications do
 
     @rule(push=pushes)
     def push(self, push: dict[str, Any]) -> None:
@@ -154,13 +152,11 @@ class ServiceAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(data=st.data())
     def watch(self, data: st.DataObject) -> None:
-        """Ask for a task as it will have ended."""
+        """Wait for the end of a task."""
         id = self.drawn(data).id
         if id not in self.watching:
             watching = request(self.service.app, "GET", f"/v1/tasks/{id}?wait=60")
             self.watching[id] = self.loop.create_task(watching)
-
-    # What people do
 
     @precondition(lambda self: self.model.tasks)
     @rule(data=st.data(), edit=st.sampled_from(EDITS), patch=st.none() | patches, then=THEN)
@@ -193,7 +189,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
     def edit_many(
         self, edit: str, name: str, spread: int | None, patch: dict[str, Any], is_dry: bool
     ) -> None:
-        """Run, requeue, cancel or delete all tasks of a filter, or look what that would do."""
+        """Run, requeue, cancel or delete all tasks of a filter, or make a dry run of that."""
         filter, is_meant = FILTERS[name]
         meant = self.model.selected(is_meant)[::-1]
         call: dict[str, object] = {"filter": filter, "dry_run": is_dry}
@@ -251,7 +247,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @rule(queue=st.sampled_from(QUEUES), action=st.sampled_from(["pause", "resume", "purge"]))
     def act_on_queue(self, queue: str, action: str) -> None:
-        """Pause or resume a queue, or delete what waits in it."""
+        """Pause, resume or purge a queue."""
         answer = self.answered(200, "POST", f"/v1/queues/{queue}/{action}")
         if action == "pause":
             self.model.paused.add(queue)
@@ -293,8 +289,6 @@ class ServiceAgainstModel(RuleBasedStateMachine):
                 self.model.delete_schedule()
         self.pass_time(then)
 
-    # What happens by itself
-
     @rule(seconds=st.sampled_from([0, 1, 10, 30, 100]))
     def pass_time(self, seconds: int | None) -> None:
         """Advance the time, and check that due attempts run in order within each lane."""
@@ -316,8 +310,6 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         """Stop the service, and start it on the same folder."""
         self.closed()
         self.service = self.opened()
-
-    # What is compared
 
     @invariant()
     def tasks_are_the_same(self) -> None:
@@ -361,7 +353,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def schedule_is_the_same(self) -> None:
-        """Compare when the schedule is due next."""
+        """Compare the next occurrence of the schedule."""
         found = self.answered(200, "GET", "/v1/schedules")["schedules"]
         is_known = self.model.next_run_at is not None
 

@@ -31,7 +31,7 @@ EXPECTED = [600, "2xx"]
 
 
 class Place:
-    """A database file, and what a service on it needs."""
+    """A database file, and the clock and sender of services on it."""
 
     def __init__(self, path: Path, clock: FakeClock, sender: ScriptedSender) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class Place:
         await service.close()
 
     def column(self, table: str, column: str, where: str) -> Any:
-        """Return the JSON in a row."""
+        """Return the decoded JSON of a row."""
         with closing(raw(self.path)) as database:
             rows = database.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchall()  # noqa: S608
         [[text]] = rows
@@ -81,7 +81,7 @@ async def place(tmp_path: Path, clock: FakeClock, sender: ScriptedSender) -> Pla
 
 
 async def called(service: Service, method: str, path: str, body: object = None) -> Any:
-    """Return what was answered to a request that must succeed."""
+    """Return the answer to a request that must succeed."""
     answer = await request(service.app, method, path, body)
     assert answer.status < 300, answer.body
     return answer.json

@@ -1,4 +1,4 @@
-"""What we take for a URL's host and port is what the HTTP client connects to."""
+"""The HTTP client connects to the host and port that we read from a URL."""
 
 from __future__ import annotations
 

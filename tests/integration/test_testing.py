@@ -78,9 +78,6 @@ def test_time_passes_by_a_timedelta_too() -> None:
         assert box.advance(timedelta(hours=1)) == 1
 
 
-# Record
-
-
 def test_pushes_are_recorded_with_the_arguments_that_the_handler_would_get() -> None:
     tasks = Tasks()
 
@@ -157,11 +154,8 @@ def test_callback_is_recorded_with_its_push_and_never_called() -> None:
     assert [record.arguments for record in box.pushed(notify)] == [{"ended": ended}]
 
 
-# Run
-
-
 class Shop:
-    """An application with tasks that need all there is."""
+    """An application with many kinds of tasks."""
 
     def __init__(self, tasks: Tasks) -> None:
         self.done: list[str] = []
@@ -224,7 +218,7 @@ def box(tasks: Tasks, shop: Shop) -> Iterator[RunBox]:
         yield box
 
 
-def test_nothing_runs_before_it_is_told_to(box: RunBox, shop: Shop) -> None:
+def test_nothing_runs_before_run_until_idle(box: RunBox, shop: Shop) -> None:
     pushed = shop.greet.push("Ada")
 
     assert (shop.done, pushed.refresh().state) == ([], "waiting")
@@ -449,9 +443,7 @@ def test_retries_come_at_the_same_times_in_every_run(tasks: Tasks, shop: Shop) -
     assert len({wait() for _ in range(3)}) == 1
 
 
-async def test_who_waits_for_a_task_sees_at_once_that_it_has_not_run(
-    box: RunBox, shop: Shop
-) -> None:
+async def test_wait_for_a_task_returns_at_once(box: RunBox, shop: Shop) -> None:
     pushed = shop.greet.push("Ada")
 
     assert pushed.wait(timeout=3600).state == "waiting"
@@ -599,7 +591,7 @@ def test_handler_has_what_the_lifespan_of_its_fastapi_application_made() -> None
 
 
 class TestUnderUnittest(unittest.TestCase):
-    """As those write tests who have no pytest."""
+    """Tests of an application by unittest."""
 
     def setUp(self) -> None:
         self.tasks = Tasks()

@@ -1,4 +1,4 @@
-"""The wall clock may jump, by hours and by years, and deliveries go on.
+"""Deliveries continue if the wall clock jumps by hours or years.
 
 The wall clock says when something is due; how long something takes is measured by the other one,
 which no jump touches.
@@ -63,9 +63,6 @@ async def put_schedule(service: Service, cron: str, **fields: object) -> None:
 async def pass_by_hours(service: Service, hours: int) -> None:
     for _ in range(hours):
         await service.advance(HOUR)
-
-
-# Delays
 
 
 @pytest.mark.parametrize("jump", JUMPS)
@@ -146,9 +143,6 @@ async def test_task_that_a_jump_made_too_late_expires_unsent(
     assert (found["state"], found["reason"], sender.requests) == ("dead", "expired", [])
 
 
-# What is measured by the other clock
-
-
 # Not a year back: by the time that the driver has caught up, the task has been pruned.
 @pytest.mark.parametrize("jump", JUMPS[:3])
 async def test_attempt_over_which_the_clock_jumps_is_made_once(
@@ -192,7 +186,7 @@ async def test_jump_gives_a_queue_no_tokens_and_takes_none(
     assert (before, after) == (1, 2)
 
 
-async def test_lane_that_was_asked_to_wait_waits_whatever_the_clock_says(
+async def test_lane_with_retry_after_waits_independently_of_the_clock(
     service: Service, clock: FakeClock, sender: ScriptedSender
 ) -> None:
     sender.replies(make_outcome(429, retry_after=600.0))
@@ -228,9 +222,6 @@ async def test_held_origin_is_probed_on_through_the_jump(
     assert (await request(service.app, "GET", f"/v1/tasks/{id}")).status in (200, 404)
 
 
-# Schedules
-
-
 @pytest.mark.parametrize(
     ("jump", "most"),
     [
@@ -254,7 +245,7 @@ async def test_jump_makes_an_hourly_schedule_neither_run_twice_nor_stop(
     assert 5 - skipped <= len(sender.requests) <= most
 
 
-async def test_schedule_that_fired_for_a_year_to_come_starts_anew(
+async def test_schedule_that_fired_a_year_ahead_restarts(
     service: Service,
     clock: FakeClock,
     sender: ScriptedSender,

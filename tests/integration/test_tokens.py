@@ -59,7 +59,9 @@ async def test_without_tokens_everything_is_allowed(
     ("method", "path"),
     [("GET", "/"), ("POST", "/"), ("PUT", "/v1/things/a"), ("GET", "/nothing"), ("GET", "/docs")],
 )
-async def test_without_a_token_nothing_is_told(app: ASGIApp, method: str, path: str) -> None:
+async def test_response_without_a_token_reveals_nothing(
+    app: ASGIApp, method: str, path: str
+) -> None:
     answered = await request(app, method, path)
 
     assert (answered.status, code_of(answered)) == (401, "unauthorized")
@@ -67,13 +69,13 @@ async def test_without_a_token_nothing_is_told(app: ASGIApp, method: str, path: 
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_health_is_told_to_everybody(app: ASGIApp, path: str) -> None:
+async def test_health_needs_no_token(app: ASGIApp, path: str) -> None:
     assert (await request(app, "GET", path)).status == 204
     assert (await request(app, "GET", path, authorization="Bearer wrong")).status == 204
 
 
 @pytest.mark.parametrize("path", ["/healthz/", "//healthz", "/healthz/../v1/things"])
-async def test_what_resembles_health_needs_a_token(app: ASGIApp, path: str) -> None:
+async def test_path_that_resembles_health_needs_a_token(app: ASGIApp, path: str) -> None:
     assert (await request(app, "GET", path)).status == 401
 
 

@@ -91,7 +91,7 @@ def test_every_route_asks_for_a_token(
 
 
 def operations(server: Server) -> Iterator[tuple[str, str]]:
-    """Yield the method and the path of all that there is, without what does not answer at once."""
+    """Yield the method and path of every endpoint that answers at once."""
     described = json.loads(ask(server, "GET", "/openapi.json", authorization=bearer(API_TOKEN))[2])
     for pattern, methods in described["paths"].items():
         path = re.sub(r"\{\w+\}", "some-thing", pattern)
@@ -188,7 +188,7 @@ def test_tokens_are_never_logged(server: Server) -> None:
         ask(server, "POST", "/pause/nothing", authorization=bearer(token))
 
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
-        # What is no HTTP is refused before the API gets to see it.
+        # A request that is not valid HTTP is refused before it reaches the API.
         connection.sendall(f"GET /?{API_TOKEN} HTTP/9\r\nAuthorization: {API_TOKEN}\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 

@@ -79,7 +79,7 @@ def test_batch_of_nothing_keeps_nothing(client: Client) -> None:
     assert push_lines(client).json == {"ids": [], "existing": []}
 
 
-def test_tasks_that_there_were_already_are_told_by_their_places(client: Client) -> None:
+def test_existing_tasks_are_listed_by_their_places(client: Client) -> None:
     known = client.push(key="known")
 
     answer = client.post(

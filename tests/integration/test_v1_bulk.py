@@ -49,7 +49,7 @@ def run_at(client: Client, task_id: str) -> datetime:
     return datetime.fromisoformat(client.task(task_id)["run_at"])
 
 
-def test_cancel_ends_all_that_are_meant_and_no_others(client: Client) -> None:
+def test_cancel_ends_all_selected_tasks_and_no_others(client: Client) -> None:
     push_many(client, 1200, queue="mail")
     others = push_many(client, 3)
 
@@ -128,7 +128,7 @@ def test_delete_takes_whatever_state(client: Client) -> None:
         ("delete", 5, []),
     ],
 )
-def test_dry_run_tells_what_would_be_done_and_does_nothing(
+def test_dry_run_reports_the_changes_and_makes_none(
     client: Client, action: str, count: int, skipped: list[dict[str, object]]
 ) -> None:
     push_many(client, 3)
@@ -152,7 +152,7 @@ def test_dry_run_tells_what_would_be_done_and_does_nothing(
     ],
     ids=["headers", "size-of-headers", "body"],
 )
-def test_dry_run_tells_of_changes_that_would_not_fit(
+def test_dry_run_reports_changes_that_would_be_refused(
     client: Client, known: dict[str, object], changes: dict[str, object]
 ) -> None:
     client.push(**known)
@@ -179,9 +179,7 @@ def test_set_that_does_not_fit_some_tasks_skips_those(client: Client) -> None:
 
 @pytest.mark.parametrize("action", ["run", "requeue", "cancel", "delete"])
 @pytest.mark.parametrize("filter", [None, {}, {"queue": None}, {"failing": False}], ids=str)
-def test_empty_filter_is_refused_unless_all_are_meant(
-    client: Client, action: str, filter: object
-) -> None:
+def test_empty_filter_is_refused_without_all(client: Client, action: str, filter: object) -> None:
     client.push()
 
     answer = client.post(f"/v1/tasks/{action}", filter=filter)
@@ -260,7 +258,7 @@ def test_pushes_are_answered_while_a_call_is_under_way(tmp_path: Path) -> None:
 async def test_thousands_of_tasks_of_a_bad_deploy_are_found_mended_and_sent_again(
     tmp_path: Path,
 ) -> None:
-    """Two calls: which failures there are, and send these again, mended, over ten minutes."""
+    """Two calls: list the failures, and requeue them with a correction, spread over ten minutes."""
     await keep_dead_tasks(tmp_path / "data", BAD_DEPLOY)
     with receiving(lambda _: 200) as app, serving(tmp_path / "data") as server:
         client = Client(server)

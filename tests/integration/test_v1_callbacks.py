@@ -17,7 +17,7 @@ LABELS = {"user": "17"}
 
 
 def answer(delivery: Delivery) -> Reply:
-    """Answer as an application that fails, refuses or is done, by path."""
+    """Fail, refuse or succeed, depending on the path."""
     return {
         "/fail": (500, {}, b"KeyError: 'total'\nmore"),
         "/refuse": (500, {"Poussetaches-Retry": "no"}, b""),
@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def client(running: Client, receiver: Receiver) -> Client:
-    """Return a server without anything in it, whose deliveries are counted from here."""
+    """Return an empty server, whose deliveries are counted from now on."""
     assert running.post("/v1/test/reset").status == 200
     receiver.deliveries.clear()
     return running
@@ -49,7 +49,7 @@ def advance(client: Client, seconds: float) -> None:
 
 
 def told(receiver: Receiver) -> list[Any]:
-    """Return what was told of ends."""
+    """Return the bodies of the callbacks."""
     return [json.loads(one.body) for one in receiver.deliveries if one.path == "/told"]
 
 
@@ -96,7 +96,9 @@ Ending = Callable[..., str]
     [exhausted, refused, too_old, expired, cancelled, superseded],
     ids=lambda ending: ending.__name__,
 )
-def test_death_is_told_with_its_reason(client: Client, receiver: Receiver, ending: Ending) -> None:
+def test_callback_of_a_death_has_the_reason(
+    client: Client, receiver: Receiver, ending: Ending
+) -> None:
     fields = {"labels": LABELS, "on_dead": receiver.url + "/told", "queue": "mail"}
 
     task_id = ending(client, receiver, on_success=receiver.url + "/never", **fields)
@@ -119,7 +121,7 @@ def test_death_is_told_with_its_reason(client: Client, receiver: Receiver, endin
     assert "/never" not in [one.path for one in receiver.deliveries]
 
 
-def test_success_is_told(client: Client, receiver: Receiver) -> None:
+def test_success_creates_a_callback(client: Client, receiver: Receiver) -> None:
     urls = {"on_success": receiver.url + "/told", "on_dead": receiver.url + "/never"}
     secrets = {"headers": {"Authorization": "secret"}, "json": "private"}
 
@@ -148,9 +150,7 @@ def test_success_is_told(client: Client, receiver: Receiver) -> None:
     ]
 
 
-def test_callback_is_a_task_of_its_own_that_nobody_is_told_of(
-    client: Client, receiver: Receiver
-) -> None:
+def test_callback_has_no_callback_of_its_own(client: Client, receiver: Receiver) -> None:
     everybody = json.dumps({"on_dead": receiver.url + "/told"}).encode()
     assert client.send("PUT", "/v1/queues/callbacks", everybody).status == 201
 
@@ -165,7 +165,7 @@ def test_callback_is_a_task_of_its_own_that_nobody_is_told_of(
     assert told(receiver) == []
 
 
-def test_queue_names_who_is_told_of_tasks_that_name_nobody(
+def test_callback_of_the_queue_applies_to_tasks_without_one(
     client: Client, receiver: Receiver
 ) -> None:
     settings = json.dumps({"on_dead": receiver.url + "/told"}).encode()
@@ -182,7 +182,7 @@ def test_queue_names_who_is_told_of_tasks_that_name_nobody(
     assert silent not in [json.loads(one.body)["id"] for one in receiver.deliveries]
 
 
-def test_each_round_is_told_of(client: Client, receiver: Receiver) -> None:
+def test_each_round_creates_a_callback(client: Client, receiver: Receiver) -> None:
     task_id = exhausted(client, receiver, on_dead=receiver.url + "/told")
     advance(client, 10)
     client.post(f"/v1/tasks/{task_id}/requeue")

@@ -19,7 +19,7 @@ EXACT = {"jitter": 0}
 
 
 class App:
-    """An application that answers each path as it was told, 200 when it was told nothing."""
+    """An application with configured answers for each path, 200 by default."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Reply] = {}
@@ -57,7 +57,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
 
 @pytest.fixture
 def client(running: Client, receiver: Receiver) -> Client:
-    """Return a server without anything in it, whose deliveries are counted from here."""
+    """Return an empty server, whose deliveries are counted from now on."""
     assert running.post("/v1/test/reset").status == 200
     receiver.deliveries.clear()
     return running
@@ -85,14 +85,11 @@ def end_of(client: Client, task_id: str) -> tuple[str, str | None, int]:
 
 
 def waits_of(client: Client, task_id: str) -> list[float]:
-    """Return the seconds from each attempt to the next one, and to the one that is to come."""
+    """Return the seconds between attempts, including the next planned one."""
     task = client.task(task_id)
     moments = [datetime.fromisoformat(attempt["started_at"]) for attempt in task["attempts"]]
     moments += [datetime.fromisoformat(task["run_at"])] if task["state"] == "waiting" else []
     return [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(moments)]
-
-
-# The request
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS"])
@@ -194,9 +191,6 @@ def test_path_is_joined_to_the_base_url_at_delivery(
 
         assert [one.path for one in elsewhere.deliveries] == ["/new" + client.task(task_id)["url"]]
     assert receiver.deliveries == []
-
-
-# What an attempt comes to
 
 
 @pytest.mark.parametrize(
@@ -368,7 +362,7 @@ def test_task_cancelled_while_it_runs_is_not_tried_again(client: Client) -> None
     assert client.task(task_id)["last_status"] == 500
 
 
-def test_requeued_task_counts_its_attempts_and_its_age_anew(client: Client, app: App) -> None:
+def test_requeued_task_counts_its_attempts_and_its_age_from_zero(client: Client, app: App) -> None:
     path = app.path()
     task_id = client.push(url=path, retry={"max_age": 10, **EXACT})
     advance(client, 3600)
@@ -394,9 +388,6 @@ def test_run_makes_a_task_due_past_its_backoff(client: Client, app: App) -> None
     run(client)
 
     assert end_of(client, task_id) == ("succeeded", None, 2)
-
-
-# What is kept
 
 
 def test_of_a_hundred_attempts_the_first_and_the_last_fifty_are_kept(
@@ -437,12 +428,7 @@ def test_answer_that_is_no_text_is_shown_with_replacements(client: Client, app: 
     assert task["last_status"] == 500
 
 
-# Keys and unique values
-
-
-def test_key_stands_for_its_task_when_that_was_pruned_and_no_longer_than_its_time(
-    client: Client, app: App
-) -> None:
+def test_key_of_a_pruned_task_is_in_use_until_it_expires(client: Client, app: App) -> None:
     put_queue(client, "short", b'{"keep_succeeded": {"count": 0}}')
     push = {"url": app.path(), "queue": "short", "key": "once", "key_ttl": 600}
     task_id = client.push(**push)
@@ -458,7 +444,7 @@ def test_key_stands_for_its_task_when_that_was_pruned_and_no_longer_than_its_tim
     assert anew.json["id"] != task_id
 
 
-def test_key_stands_for_a_day_unless_told(client: Client, app: App) -> None:
+def test_key_is_in_use_for_a_day_by_default(client: Client, app: App) -> None:
     push = {"url": app.path(), "key": "day"}
     task_id = client.push(**push)
     advance(client, DAY - 1)
@@ -498,9 +484,6 @@ def test_task_that_runs_does_not_stand_in_the_way_of_a_unique_one(
     assert pushed != [first]
 
 
-# Queues
-
-
 def test_burst_is_what_an_idle_queue_saves_up(client: Client, app: App) -> None:
     put_queue(client, "bursts", b'{"rate": 0.1, "burst": 3}')
     ids = [client.push(url=app.path(), queue="bursts") for _ in range(6)]
@@ -517,7 +500,7 @@ def test_burst_is_what_an_idle_queue_saves_up(client: Client, app: App) -> None:
     assert datetime.fromisoformat(reason["until"]) == now(client) + timedelta(seconds=10)
 
 
-def test_queue_that_nobody_configured_goes_when_it_was_empty_for_a_day(
+def test_queue_without_settings_is_deleted_after_a_day_without_tasks(
     client: Client, app: App
 ) -> None:
     put_queue(client, "configured", b"{}")

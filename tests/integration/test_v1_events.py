@@ -64,7 +64,7 @@ class Stream:
                 fields = {}
 
     def begin(self) -> None:
-        """Read up to the id that says where the stream begins."""
+        """Read the id at which the stream begins."""
         while not self.last_id:
             line = self.response.readline().decode()
             if line.startswith("id: "):
@@ -78,7 +78,7 @@ class Stream:
         return found
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self.response.close()
         self._connection.close()
 
@@ -119,7 +119,7 @@ def socket_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def serving_events(path: Path) -> AsyncIterator[EventHub]:
-    """Serve events alone, at a Unix socket: what the kernel takes there for a client is little."""
+    """Serve only events, at a Unix socket, where the kernel buffers little for a client."""
     clock = SystemClock()
     hub = EventHub(now=clock.now, clock=clock, random=seeded())
     request_limits = RequestLimits(100)
@@ -136,7 +136,7 @@ async def serving_events(path: Path) -> AsyncIterator[EventHub]:
 
 
 def read_to_end(connection: socket.socket) -> int:
-    """Return how many bytes there were to read before the other side hung up."""
+    """Return the number of bytes received until the server disconnected."""
     connection.settimeout(PATIENCE)
     length = 0
     with connection:
@@ -151,7 +151,7 @@ def push_later(client: Client, queues: list[str]) -> None:
     assert client.post("/v1/tasks/batch", tasks=tasks).status == 201
 
 
-def test_events_tell_the_life_of_a_task(client: Client, receiver: Receiver) -> None:
+def test_events_show_the_life_of_a_task(client: Client, receiver: Receiver) -> None:
     with streaming(client.server) as stream:
         stream.begin()
         task_id = client.push(url=f"{receiver.url}/run", queue="mail")
@@ -169,7 +169,7 @@ def test_events_tell_the_life_of_a_task(client: Client, receiver: Receiver) -> N
     assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9]+", event.id) for event in told)
 
 
-def test_events_tell_of_the_servers_pause(client: Client) -> None:
+def test_events_show_the_pause_of_the_server(client: Client) -> None:
     with streaming(client.server) as stream:
         stream.begin()
         client.post("/v1/pause")
@@ -184,7 +184,7 @@ def test_events_tell_of_the_servers_pause(client: Client) -> None:
     ]
 
 
-def test_client_that_comes_back_hears_what_it_missed(client: Client) -> None:
+def test_client_that_reconnects_gets_the_missed_events(client: Client) -> None:
     with streaming(client.server) as stream:
         stream.begin()
     push_later(client, ["default"] * 3)
@@ -195,7 +195,7 @@ def test_client_that_comes_back_hears_what_it_missed(client: Client) -> None:
     assert [event.data["change"] for event in told] == ["pushed"] * 3
 
 
-def test_client_of_another_start_is_told_to_begin_anew(server: Server) -> None:
+def test_client_of_an_earlier_server_is_told_to_start_over(server: Server) -> None:
     with streaming(server) as stream:
         stream.begin()
     server.stop()
@@ -215,7 +215,7 @@ def test_events_of_one_queue_leave_the_others_out(client: Client) -> None:
     assert {event.data["queue"] for event in told} == {"mail"}
 
 
-def test_batch_of_many_tasks_is_told_as_counts(client: Client) -> None:
+def test_large_batch_is_an_event_with_counts(client: Client) -> None:
     with streaming(client.server) as stream:
         stream.begin()
         push_later(client, ["default"] * 3 * MAX_TASK_EVENTS)

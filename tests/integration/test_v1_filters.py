@@ -1,4 +1,4 @@
-"""Which tasks are meant, over real HTTP: every condition, in lists and in bulk alike."""
+"""Filters over real HTTP: every condition, in lists and in bulk edits alike."""
 
 from __future__ import annotations
 

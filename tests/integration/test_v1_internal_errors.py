@@ -1,4 +1,4 @@
-"""What the API answers when a task cannot be processed, and where that is counted."""
+"""Responses of the API when a task cannot be processed, and the counts of such errors."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_healthy_server_counts_nothing(service: Service) -> None:
     assert await health(service) == (200, 0, 0)
 
 
-async def test_cancelling_a_task_that_fails_ends_it_and_says_so(
+async def test_cancelling_a_task_that_fails_ends_it_and_is_a_problem(
     service: Service, faults: Faults
 ) -> None:
     first, other = await push(service), await push(service)

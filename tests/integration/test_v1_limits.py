@@ -1,4 +1,4 @@
-"""API.md "Limits" over real HTTP: what is at its limit is taken, what is over it is refused."""
+"""API.md "Limits" over real HTTP: values at their limits are accepted, values above them are refused."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def client(running: Client) -> Client:
-    """Return a server without anything in it."""
+    """Return an empty server."""
     assert running.post("/v1/test/reset").status == 200
     return running
 
@@ -145,7 +145,7 @@ def test_metrics_have_a_hundred_queues_by_name_and_the_rest_together(client: Cli
     assert sum(waiting.values()) == 150
 
 
-def test_ended_tasks_are_kept_as_many_and_as_long_as_their_queue_says(client: Client) -> None:
+def test_ended_tasks_are_kept_by_the_retention_of_their_queue(client: Client) -> None:
     settings = json.dumps({"keep_dead": {"count": 2, "age": 3600}}).encode()
     assert client.send("PUT", "/v1/queues/short", settings).status == 201
     dead = [client.cancelled(queue="short") for _ in range(3)]

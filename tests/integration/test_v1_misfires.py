@@ -1,4 +1,4 @@
-"""API.md "misfire" and "overlap": what schedules make up for, and what they leave out."""
+"""API.md "misfire" and "overlap": runs that schedules make up for, and runs that they skip."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def next_run(service: Service) -> datetime:
     ],
     ids=str,
 )
-async def test_runs_that_were_missed_are_made_up_for_as_the_schedule_says(
+async def test_missed_runs_are_handled_by_the_misfire_policy(
     service: Service, clock: FakeClock, fields: dict[str, object], hours: int, count: int
 ) -> None:
     await put(service, "@every 1h", **fields)
@@ -84,7 +84,7 @@ async def test_run_is_not_made_up_for_once_its_grace_is_over(
     assert len(await runs(service)) == count
 
 
-async def test_grace_is_a_day_at_most_unless_told(service: Service, clock: FakeClock) -> None:
+async def test_grace_is_at_most_a_day_by_default(service: Service, clock: FakeClock) -> None:
     await put(service, "@every 48h")
 
     clock.jump(72 * HOUR)

@@ -1,4 +1,4 @@
-"""Progress reports of running attempts, by handlers that have no token but their attempt's."""
+"""Progress reports of running attempts, by handlers that only have the attempt's token."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_report_that_is_not_allowed_is_refused_by_its_field(
     assert (status, fields_named) == (422, [field])
 
 
-def test_progress_is_told_to_those_who_read_events(client: Client, app: App) -> None:
+def test_progress_is_in_the_event_stream(client: Client, app: App) -> None:
     def handler(delivery: Delivery) -> Reply:
         report(client, delivery, done=1, total=2, note="half")
         return 200

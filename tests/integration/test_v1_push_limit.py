@@ -19,14 +19,14 @@ LARGE = "x" * (1000 * 1000)  # of a body; under the limit of one
 
 
 class SlowDisk:
-    """Does its work in the order in which it came, once it is let."""
+    """Runs its work in order of arrival while ``free`` is set."""
 
     def __init__(self) -> None:
         self.free = asyncio.Event()
         self.free.set()
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Wait to be let, then work."""
+        """Wait until ``free`` is set, then run the work."""
         await self.free.wait()
         return work()
 

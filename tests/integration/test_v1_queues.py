@@ -57,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
-    """Run an application that fails what ends in /fail."""
+    """Run an application that fails requests to paths that end in /fail."""
     with receiving(lambda delivery: 500 if delivery.path.endswith("/fail") else 200) as receiver:
         yield receiver
 
@@ -121,9 +121,6 @@ def deliver(server: Server) -> None:
     assert call(server, "POST", "/v1/test/run-until-idle").status == 200
 
 
-# What is answered
-
-
 def test_default_queue_is_always_there(server: Server) -> None:
     assert show(server, "default")["name"] == "default"
 
@@ -170,7 +167,7 @@ def test_counts_follow_the_tasks(server: Server, receiver: Receiver, name: str) 
     }
 
 
-def test_oldest_due_task_tells_how_far_a_queue_is_behind(server: Server, name: str) -> None:
+def test_age_of_the_oldest_due_task_is_shown(server: Server, name: str) -> None:
     put(server, name)
     call(server, "POST", f"/v1/queues/{name}/pause")
     push(server, name, delay=10)
@@ -180,8 +177,6 @@ def test_oldest_due_task_tells_how_far_a_queue_is_behind(server: Server, name: s
 
     assert show(server, name)["oldest_due_age"] == 5.0
 
-
-# Settings
 
 SETTINGS: dict[str, Any] = {
     "rate": 2.5,
@@ -362,7 +357,7 @@ def test_declaration_and_changes_survive_a_restart(tmp_path: Path) -> None:
     [({"speed": None}, "speed"), ({"retry": {"tries": None}}, "retry.tries")],
     ids=str,
 )
-def test_null_of_what_there_is_not_is_refused_by_name(
+def test_null_for_an_unknown_field_is_refused_by_name(
     server: Server, name: str, patch: dict[str, object], field: str
 ) -> None:
     put(server, name)
@@ -477,9 +472,6 @@ def test_deeply_nested_patch_is_refused(server: Server, name: str, depth: int) -
     assert server.request("PATCH", f"/v1/queues/{name}", body).status in (400, 422)
 
 
-# Names
-
-
 @pytest.mark.parametrize("name", ["a", "A-1_b.c", "9", "x" * 100])
 def test_name_may_have_letters_digits_and_some_signs(server: Server, name: str) -> None:
     assert put(server, name)["name"] == name
@@ -526,9 +518,6 @@ def test_other_methods_are_not_allowed(
 
     assert problem(answer) == (405, "method-not-allowed", [])
     assert answer.headers["allow"] == allowed
-
-
-# Pauses
 
 
 def test_paused_queue_holds_its_tasks_until_it_is_resumed(
@@ -585,9 +574,6 @@ def test_pause_of_the_server_leaves_the_queues_own_alone(server: Server, name: s
     assert [reason["reason"] for reason in queue["waiting_for"]] == ["server_paused"]
     assert (resumed.status, resumed.json) == (200, {"paused": False})
     assert not call(server, "GET", "/").json["paused"]
-
-
-# Purge and delete
 
 
 def test_purge_deletes_waiting_tasks_alone(server: Server, receiver: Receiver, name: str) -> None:

@@ -128,9 +128,6 @@ def paths(receiver: Receiver) -> list[str]:
     return [delivery.path for delivery in receiver.deliveries]
 
 
-# What is answered
-
-
 def test_new_schedule_is_shown_with_what_it_does_not_say(server: Server, name: str) -> None:
     made_at = now(server)
 
@@ -236,9 +233,6 @@ def test_last_run_is_shown(server: Server, receiver: Receiver, name: str) -> Non
     shown = show(server, name)
     assert shown["last_run_at"] == due["utc"]
     assert [task["id"] for task in runs(server, name)] == [shown["last_task_id"]]
-
-
-# Put
 
 
 def test_put_again_keeps_pause_history_and_beginning(
@@ -393,9 +387,6 @@ def test_unknown_schedule_is_not_found(
 
     assert problem(answer) == (404, "schedule-not-found", [])
     assert name in answer.json["detail"]
-
-
-# Patch
 
 
 def test_patch_changes_what_it_names(server: Server, name: str) -> None:
@@ -575,7 +566,7 @@ def test_patch_that_cannot_be_read_is_refused(server: Server, name: str, body: b
     ],
     ids=str,
 )
-def test_null_of_what_there_is_not_is_refused_by_name(
+def test_null_for_an_unknown_field_is_refused_by_name(
     server: Server, name: str, patch: dict[str, object], field: str
 ) -> None:
     put(server, name)
@@ -589,9 +580,6 @@ def test_deeply_nested_patch_is_refused(server: Server, name: str, depth: int) -
     body = b'{"task":' * depth + b"1" + b"}" * depth
 
     assert server.request("PATCH", at(name), body).status in (400, 422)
-
-
-# Runs
 
 
 def test_each_occurrence_makes_a_task(server: Server, receiver: Receiver, name: str) -> None:
@@ -649,9 +637,6 @@ def test_query_of_runs_that_is_not_allowed_is_refused(
     )
 
 
-# Pauses
-
-
 def test_pause_is_not_made_up_for(server: Server, receiver: Receiver, name: str) -> None:
     put(server, name, "@every 60s", misfire="all", task={"url": f"{receiver.url}/{name}"})
     paused = call(server, "POST", at(name, "/pause"))
@@ -679,9 +664,6 @@ def test_resuming_what_is_not_paused_changes_nothing(server: Server, name: str) 
     assert (answer.status, answer.json) == (200, before)
 
 
-# Delete
-
-
 def test_deleted_schedule_takes_its_waiting_runs_along(server: Server, name: str) -> None:
     put(server, name)
     call(server, "POST", "/v1/queues/default/pause")
@@ -693,9 +675,6 @@ def test_deleted_schedule_takes_its_waiting_runs_along(server: Server, name: str
     assert (answer.status, answer.body) == (204, b"")
     assert call(server, "GET", at(name)).status == 404
     assert call(server, "GET", f"/v1/tasks/{run}").status == 404
-
-
-# Sets of an owner
 
 
 def test_declared_set_replaces_the_owners_schedules(server: Server, name: str) -> None:
@@ -941,10 +920,7 @@ def test_invalid_owner_of_a_set_is_not_refused_as_read_only(
     assert "remove it" not in error["reason"]
 
 
-# Preview
-
-
-def test_preview_tells_when_an_expression_would_be_due(server: Server) -> None:
+def test_preview_shows_when_an_expression_is_due(server: Server) -> None:
     begin = now(server)
 
     answer = call(server, "POST", "/v1/schedules/preview", {"cron": "@every 90s", "count": 3})
@@ -954,7 +930,7 @@ def test_preview_tells_when_an_expression_would_be_due(server: Server) -> None:
     assert found == [begin + timedelta(seconds=90 * number) for number in (1, 2, 3)]
 
 
-def test_preview_has_five_occurrences_in_utc_unless_told(server: Server) -> None:
+def test_preview_has_five_occurrences_in_utc_by_default(server: Server) -> None:
     answer = call(server, "POST", "/v1/schedules/preview", {"cron": "0 12 * * *"})
 
     found = answer.json["next_runs"]
@@ -992,9 +968,6 @@ def test_preview_ends_where_the_clock_changes_at_a_quarter_to(server: Server) ->
     assert (answer.status, len(answer.json["next_runs"])) == (200, 100)
 
 
-# Daylight saving
-
-
 def preview(server: Server, cron: str) -> list[datetime]:
     """Return the next 70 occurrences, as the clocks of Paris have them."""
     said = {"cron": cron, "timezone": "Europe/Paris", "count": 70}
@@ -1030,9 +1003,6 @@ def test_steps_go_by_the_time_that_passes(server: Server) -> None:
     runs_of = Counter(run.date() for run in found)
     for run in found[4:-4]:  # the first and the last day may be cut
         assert runs_of[run.date()] == (4 if clocks_change_on(run) else 2)
-
-
-# Those of the original's route
 
 
 def push_original(server: Server, cron: str, url: str = URL) -> str:

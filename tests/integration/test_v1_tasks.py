@@ -61,7 +61,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A server that is paused: what is pushed stays as it is."""
+    """A paused server, on which pushed tasks stay unchanged."""
     folder = tmp_path_factory.mktemp("paused") / "data"
     with serving(folder, "--start-paused", "--secret-header", "X-Api-Key") as server:
         yield Client(server)
@@ -82,7 +82,7 @@ def test_push_answers_the_task_and_where_it_is(client: Client) -> None:
     assert {name: shown[name] for name in task} == task
 
 
-def test_push_keeps_everything_that_is_said(client: Client) -> None:
+def test_push_stores_every_field(client: Client) -> None:
     said = {
         "url": URL + "?a=b",
         "method": "PUT",
@@ -114,7 +114,7 @@ def test_delay_counts_from_the_push(client: Client) -> None:
     assert (due - created).total_seconds() == 90.5
 
 
-def test_body_is_taken_for_json_whatever_its_type_says(client: Client) -> None:
+def test_body_is_read_as_json_regardless_of_its_content_type(client: Client) -> None:
     body = json.dumps({"url": URL}).encode()
     types = ["application/x-www-form-urlencoded", "text/plain", "image/png"]
 
@@ -146,7 +146,7 @@ def test_secret_headers_are_hidden_and_survive_a_patch(app: App, live: Client) -
     assert (delivery.headers["authorization"], delivery.headers["x-a"]) == ("Bearer secret", "b")
 
 
-def test_headers_that_the_server_was_told_of_are_hidden(client: Client) -> None:
+def test_headers_of_the_setting_secret_header_are_hidden(client: Client) -> None:
     task = client.task(client.push(headers={"x-api-key": "secret", "Cookie": "secret"}))
 
     assert task["headers"] == {"x-api-key": "***", "Cookie": "***"}
@@ -431,7 +431,7 @@ def test_requeue_fixes_and_sends_again_in_one_call(app: App, live: Client) -> No
     ]
 
 
-def test_requeue_counts_from_now_unless_its_patch_says_when(client: Client) -> None:
+def test_requeue_is_due_now_unless_its_patch_has_a_time(client: Client) -> None:
     task_id = client.cancelled(delay=3600, expires_at="2031-01-01T00:00:00Z")
     before = client.task(task_id)
 

@@ -35,13 +35,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(running: Server) -> Server:
-    """Return a server without anything in it."""
+    """Return an empty server."""
     assert running.request("POST", "/v1/test/reset").status == 200
     return running
 
 
 class App:
-    """An application that answers each path as it was told, 200 when it was told nothing."""
+    """An application with configured answers for each path, 200 by default."""
 
     def __init__(self) -> None:
         self.answers: dict[str, int] = {}
@@ -102,7 +102,7 @@ def problem_of(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.json["type"].removeprefix("urn:poussetaches:problem:")
 
 
-def test_nothing_is_delivered_before_it_is_told_to(server: Server, app: App) -> None:
+def test_nothing_is_delivered_before_run_until_idle(server: Server, app: App) -> None:
     task_id = push(server, app.receiver.url + "/run")
     assert app.paths == []
 

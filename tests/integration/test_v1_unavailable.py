@@ -1,4 +1,4 @@
-"""What the API answers while the store is full or broken, and while the server stops."""
+"""Responses of the API while the store is full or broken, and while the server stops."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_full_disk_takes_nothing_new(
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGING)
-async def test_full_disk_takes_what_makes_room_or_changes_what_there_is(
+async def test_full_disk_allows_deletions_and_changes(
     service: Service, disk: Disk, method: str, path: str, body: object
 ) -> None:
     task_id = await known_task(service)
@@ -298,9 +298,7 @@ async def test_task_waits_for_the_next_start_of_a_server_that_drains(
     assert [one["reason"] for one in task["waiting_for"]] == ["draining"]
 
 
-async def test_server_whose_engine_stands_still_says_that_a_restart_would_cure_it(
-    service: Service, clock: FakeClock
-) -> None:
+async def test_server_with_a_stuck_engine_is_unhealthy(service: Service, clock: FakeClock) -> None:
     clock.advance(61)
 
     stuck = await request(service.app, "GET", "/healthz")

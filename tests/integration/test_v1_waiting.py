@@ -16,7 +16,7 @@ from tests.integration.v1 import URL, Client, problem
 
 
 class App:
-    """An application that answers no request before a test releases it."""
+    """An application that answers only once a test releases it."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -27,7 +27,7 @@ class App:
         return 200
 
     def has_got(self, count: int) -> None:
-        """Wait until so many deliveries are here."""
+        """Wait for a number of deliveries."""
         deliveries = self.receiver.deliveries
         wait_until(lambda: len(deliveries), lambda found: found == count, "the deliveries")
 
@@ -91,7 +91,7 @@ def test_failed_task_waits_for_its_backoff(still: Client) -> None:
     assert datetime.fromisoformat(found["until"]) == started + timedelta(seconds=1)
 
 
-def test_pauses_of_the_queue_and_of_the_server_are_told_apart(still: Client) -> None:
+def test_pauses_of_the_queue_and_of_the_server_are_distinguished(still: Client) -> None:
     put_queue(still, "paused")
     task_id = still.push(queue="paused")
     still.post("/v1/queues/paused/pause")
@@ -109,7 +109,7 @@ def test_pauses_of_the_queue_and_of_the_server_are_told_apart(still: Client) -> 
     assert reasons(still, task_id) == []
 
 
-def test_task_that_is_behind_others_is_told_how_many_up_to_a_thousand(still: Client) -> None:
+def test_task_behind_others_shows_their_number_up_to_a_thousand(still: Client) -> None:
     put_queue(still, "crowd")
     still.post("/v1/queues/crowd/pause")
     tasks = [{"url": URL, "queue": "crowd"}] * 1_001
@@ -172,7 +172,7 @@ def test_tasks_wait_for_a_slot_of_their_origin_while_others_go_on(live: Client, 
     assert len(app.receiver.deliveries) == 1
 
 
-def test_task_told_to_run_waits_for_the_limits_of_its_queue_all_the_same(
+def test_task_with_a_manual_run_still_waits_for_the_limits_of_its_queue(
     live: Client, app: App
 ) -> None:
     put_queue(live, "limited", concurrency=1)

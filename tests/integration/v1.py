@@ -1,4 +1,4 @@
-"""A client of /v1 for tests: JSON in, JSON out, and what went wrong when something did."""
+"""A client of /v1 for tests, with JSON bodies and problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ URL = "http://app.test/run"
 
 
 class Client:
-    """Speaks to a server that runs, a connection for each request."""
+    """Sends requests to a running server, each on its own connection."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -36,7 +36,7 @@ class Client:
             connection.close()
 
     def get(self, path: str) -> Answer:
-        """Ask for something."""
+        """Send a GET request."""
         return self.send("GET", path)
 
     def post(self, path: str, **fields: object) -> Answer:

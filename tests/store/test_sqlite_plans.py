@@ -1,4 +1,4 @@
-"""How SQLite goes about the statements that large stores depend on."""
+"""SQLite's plans for the statements that large stores depend on."""
 
 from __future__ import annotations
 

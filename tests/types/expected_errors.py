@@ -1,4 +1,4 @@
-"""What type checkers must refuse in an application's code; ``# E:`` names the kind of error.
+"""Errors that type checkers must find in an application; ``# E:`` names the kind of error.
 
 This file is never run: tests/test_types.py has it checked.
 """

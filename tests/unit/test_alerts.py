@@ -36,7 +36,7 @@ ORIGIN = "http://app.test:5000"
 
 
 class Surroundings:
-    """What alerts look at, as a test has it."""
+    """The state that alerts depend on, set by a test."""
 
     def __init__(self) -> None:
         self.paused = False

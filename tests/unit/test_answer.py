@@ -1,4 +1,4 @@
-"""What the answers of applications mean."""
+"""Answers of applications, and their meaning."""
 
 from __future__ import annotations
 

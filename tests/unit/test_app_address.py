@@ -1,4 +1,4 @@
-"""Where `poussetaches run` finds that a command will listen."""
+"""The address of an application, which `poussetaches run` reads from its command."""
 
 from __future__ import annotations
 

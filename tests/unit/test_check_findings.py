@@ -1,4 +1,4 @@
-"""Which problem ``poussetaches check`` finds in an attempt of its probe."""
+"""The problem that ``poussetaches check`` finds in an attempt of its probe."""
 
 from __future__ import annotations
 

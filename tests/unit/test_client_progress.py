@@ -1,4 +1,4 @@
-"""When reports of progress are sent, and how failed reports are handled."""
+"""Reports of progress: when they are sent, and how failures are handled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the package offers, how the two clients agree, and what importing them loads."""
+"""The public names, the agreement of the two clients, and the modules that imports load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is waited for, for how long, and who makes room."""
+"""Limits of connections: how long each may wait, and which one makes room."""
 
 from __future__ import annotations
 

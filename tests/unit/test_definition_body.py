@@ -1,4 +1,4 @@
-"""What real requests cannot bring about in reasonable time: full lists, and changes that meet."""
+"""Full lists and conflicting changes, which real requests would take too long to cause."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class DiskOff(Exception):
 
 
 class Notebook:
-    """Where fake transactions end up: ``pages`` holds what each commit wrote."""
+    """Stores fake transactions: ``pages`` has the writes of each commit."""
 
     def __init__(self) -> None:
         self.pages: list[list[str]] = []

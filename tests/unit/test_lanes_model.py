@@ -44,7 +44,7 @@ overrides = st.builds(
 
 
 class LanesMachine(RuleBasedStateMachine):
-    """What a dispatcher, a store, a prober and users do to lanes, in any order."""
+    """Lanes, used by a dispatcher, a store, a prober and users in any order."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What `poussetaches run` tells an application by its environment."""
+"""The environment that `poussetaches run` gives the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``poussetaches run`` adds to its settings for the application beside it."""
+"""The settings that ``poussetaches run`` adds for the application beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a push may say of a task: every field, and every refusal by the field's name."""
+"""The fields of a push, and the refusal of each by its name."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ class Secret(pydantic.BaseModel):
 
 
 class Account(pydantic.BaseModel):
-    """Has what does not travel, and what can be left at its default."""
+    """Has fields that are not serialised, and fields with defaults."""
 
     name: str
     password: str = pydantic.Field(default="", exclude=True)

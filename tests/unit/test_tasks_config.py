@@ -1,4 +1,4 @@
-"""What an application's environment says."""
+"""The configuration in an application's environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which callables can be tasks, and which definitions would hide one another."""
+"""Callables that can be tasks, and definitions that would hide one another."""
 
 from __future__ import annotations
 

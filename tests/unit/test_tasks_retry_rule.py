@@ -1,4 +1,4 @@
-"""Which of a handler's exceptions make its task dead at once."""
+"""Exceptions of a handler that make its task dead at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How tasks and attempts are shown."""
+"""The views of tasks and attempts."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Dispatcher:
 
     @property
     def behind_since(self) -> float | None:
-        """The time (monotonic) since which each tick has left due tasks unstarted without a limit."""
+        """The time (monotonic) since which ticks leave due tasks unstarted without a limit."""
         return self._behind_since if self._limits.allows_attempts else None
 
     @property

@@ -41,7 +41,7 @@ class Shortage:
 
     @property
     def pause_ends_at(self) -> float | None:
-        """The time (monotonic) at which attempts and probes may start again; None if they may now."""
+        """The time (monotonic) at which attempts may start again; None if they may now."""
         self._catch_up()
         return self._step_at if self._most == 0 else None
 

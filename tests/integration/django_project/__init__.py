@@ -1,1 +1,1 @@
-"""A Django project for the tests, with everything switched on that refuses strangers."""
+"""A Django project for the tests, with all of Django's checks of requests enabled."""

@@ -47,7 +47,7 @@ HEADERS = {"Poussetaches-Auth-Key": "the key", "Poussetaches-Task-ID": "1"}
 
 
 class Away:
-    """A server that takes nothing."""
+    """A server that accepts nothing."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -88,7 +88,7 @@ class Strict(RecordingPusher):
 
 
 class ReceiverTests(TestCase):
-    """What is delivered arrives, and nothing else does."""
+    """The receiver accepts deliveries, and nothing else."""
 
     def deliver(self, name: str, body: str = "{}", **headers: str) -> HttpResponse:
         client = Client(enforce_csrf_checks=True)
@@ -176,7 +176,7 @@ SIGNING = {"SIGNING_SECRET": SECRET}
 
 
 class SignatureTests(SimpleTestCase):
-    """Signed deliveries, and what strangers send in their place."""
+    """Signed deliveries, and unauthenticated requests in their place."""
 
     def deliver(self) -> int:
         sent = delivery("double", {"number": 21})
@@ -220,7 +220,7 @@ class SignatureTests(SimpleTestCase):
 
 
 def start_response(*_: object) -> Callable[[bytes], object]:
-    """Take the head of an answer."""
+    """Record the head of a response."""
     return lambda _: None
 
 
@@ -325,7 +325,7 @@ class CommitTests(TestCase):
 
 
 class FailedCommitTests(TransactionTestCase):
-    """push_on_commit where commits are real, and the server is away."""
+    """push_on_commit with real commits, while the server is unreachable."""
 
     def test_push_that_fails_is_logged_without_its_arguments(self) -> None:
         logged = self.assertLogs("poussetaches.django", "ERROR")
@@ -478,7 +478,7 @@ class ProjectTests(SimpleTestCase):
 
 
 def told(client: Poussetaches) -> Tasks:
-    """Return tasks with something to declare."""
+    """Return tasks with a queue and a schedule to declare."""
     tasks = Tasks(name="told", client=client)
     tasks.queue("mail", rate="2/s")
 

@@ -1,4 +1,4 @@
-"""Settings that refuse what comes by itself: CSRF, https, hosts, login."""
+"""Settings that refuse ordinary requests: CSRF, https, hosts, login."""
 
 from __future__ import annotations
 
