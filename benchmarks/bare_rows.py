@@ -15,9 +15,9 @@ from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.rows import (
     COLUMNS,
     attempt_values,
-    fate_values,
     minimal_values,
     progress_values,
+    state_values,
 )
 from poussetaches.store.statements import load_statements
 
@@ -116,4 +116,4 @@ def _moved(number: int) -> Row:
         attempt_total=1,
         last_status=200,
     )
-    return (None, None, None, *fate_values(task), *progress_values(task), number + 1)
+    return (None, None, None, *state_values(task), *progress_values(task), number + 1)

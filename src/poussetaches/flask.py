@@ -74,9 +74,8 @@ class Tasks(ClientTasks):
     def init_app(self, app: Flask) -> None:
         """Mount the receiver outside of the application's own request handling.
 
-        Middleware that wraps ``app.wsgi_app`` later is outside of the receiver. If there are
-        several applications, such as those that a factory makes for tests, the settings of the
-        last one apply.
+        Middleware that wraps ``app.wsgi_app`` later is outside of the receiver. If a factory
+        makes several applications, as for tests, the settings of the last one apply.
 
         Raises:
             DefinitionError: the application has other tasks already, or is not a Flask

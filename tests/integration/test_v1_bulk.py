@@ -258,7 +258,7 @@ def test_pushes_are_answered_while_a_call_is_under_way(tmp_path: Path) -> None:
 async def test_thousands_of_tasks_of_a_bad_deploy_are_found_mended_and_sent_again(
     tmp_path: Path,
 ) -> None:
-    """Two calls: list the failures, and requeue them with a correction, spread over ten minutes."""
+    """Two calls: list the failures, and requeue them, corrected, over ten minutes."""
     await keep_dead_tasks(tmp_path / "data", BAD_DEPLOY)
     with receiving(lambda _: 200) as app, serving(tmp_path / "data") as server:
         client = Client(server)

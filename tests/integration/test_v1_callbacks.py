@@ -1,4 +1,4 @@
-"""API.md "on_success" and "on_dead" over real HTTP: the callback of each kind of end."""
+"""on_success and on_dead over real HTTP: the callback of each kind of end."""
 
 from __future__ import annotations
 

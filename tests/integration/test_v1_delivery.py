@@ -1,4 +1,4 @@
-"""API.md "Delivery" and "Retry policy" over real HTTP, on a virtual clock."""
+"""Delivery and retries over real HTTP on a virtual clock, by protocol.md."""
 
 from __future__ import annotations
 

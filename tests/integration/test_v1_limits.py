@@ -1,4 +1,4 @@
-"""API.md "Limits" over real HTTP: values at their limits are accepted, values above them are refused."""
+"""Limits of protocol.md over real HTTP: values at a limit are accepted, above it refused."""
 
 from __future__ import annotations
 

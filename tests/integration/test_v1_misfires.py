@@ -1,4 +1,4 @@
-"""API.md "misfire" and "overlap": runs that schedules make up for, and runs that they skip."""
+"""misfire and overlap: runs that schedules make up for, and runs that they skip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API.md "Queues" over real HTTP: every route, every setting, every refusal."""
+"""Queues over real HTTP, by protocol.md: every route, every setting, every refusal."""
 
 from __future__ import annotations
 

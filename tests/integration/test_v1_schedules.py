@@ -1,4 +1,4 @@
-"""API.md "Schedules" over real HTTP: every route, every field, every refusal."""
+"""Schedules over real HTTP, by protocol.md: every route, every field, every refusal."""
 
 from __future__ import annotations
 

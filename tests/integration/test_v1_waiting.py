@@ -1,4 +1,4 @@
-"""API.md "waiting_for" over real HTTP: the reasons of waiting tasks."""
+"""waiting_for over real HTTP, by protocol.md: the reasons of waiting tasks."""
 
 from __future__ import annotations
 
