@@ -19,14 +19,18 @@ TESTS = ROOT / "tests"
 LAYERS: dict[str, set[str]] = {
     "core": set(),
     "store": {"core"},
-    "engine": {"core", "store"},
+    "http_client": {"core"},
+    "engine": {"core", "store", "http_client"},
     "api": {"core", "store", "engine"},
     "dashboard": {"core", "store", "engine"},
-    "client": {"core"},
+    "client": {"core", "http_client"},
     "settings": {"core"},
     "logs": {"core"},
     "relaunch": set(),
-    "server": {"core", "store", "engine", "api", "dashboard", "settings", "logs", "relaunch"},
+    "server": {
+        *("core", "store", "http_client", "engine", "api", "dashboard"),
+        *("settings", "logs", "relaunch"),
+    },
     "cli": {"core", "store", "client", "server", "settings", "logs", "relaunch"},
     # What applications import; testing alone may use the server's parts.
     "flask": {"core", "client"},
@@ -50,7 +54,7 @@ NOT_IN_CORE = {
     *("asyncio", "concurrent", "multiprocessing", "queue", "select", "selectors", "signal"),
     *("sqlite3", "socket", "ssl", "http", "subprocess", "threading", "os", "pathlib", "tempfile"),
     *("time", "secrets", "uuid", "logging"),
-    *("starlette", "uvicorn", "uvloop", "httptools", "anyio", "pyreqwest", "psycopg"),
+    *("starlette", "uvicorn", "uvloop", "httptools", "anyio", "psycopg"),
 }
 # Names of files that may be in several folders. Server and client have exceptions of their own.
 CONVENTIONAL_NAMES = {"__init__", "errors"}

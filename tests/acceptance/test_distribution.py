@@ -65,8 +65,6 @@ def test_client_pushes_without_the_extra(base: Environment, tmp_path: Path) -> N
         "Client({url!r}).push({target!r}, delay=60)\n"
         "asyncio.run(main())\n"
         "print(*poussetaches.__all__, flush=True)\n"
-        # pyreqwest's threads sometimes crash a Python that ends right after a call.
-        "os._exit(0)\n"
     )
     with serving(tmp_path / "data") as server:
         ran = base.python(code.format(url=server.url, target=CLOSED_PORT))

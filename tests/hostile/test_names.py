@@ -62,17 +62,17 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-def free_sender(resolver: Resolver) -> Sender:
+def free_sender(resolver: Resolver) -> HttpSender:
     clock = SystemClock()
     return HttpSender(connect_timeout=CONNECT_TIMEOUT, now=clock.now, resolver=resolver)
 
 
 def limited_sender(resolver: Resolver) -> Sender:
-    clock = SystemClock()
+    sender = free_sender(resolver)
     return LimitedSender(
-        free_sender(resolver),
+        sender,
         allowed=AllowedTargets(["127.0.0.0/8"]),
-        pinned=lambda pin: HttpSender(connect_timeout=CONNECT_TIMEOUT, now=clock.now, pin=pin),
+        http_sender=sender,
         resolver=resolver,
         connect_timeout=CONNECT_TIMEOUT,
     )

@@ -13,10 +13,10 @@ import pytest
 from poussetaches.core.cause import Cause
 from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import Outcome
-from poussetaches.engine.limited_sender import MOST_SENDERS, LimitedSender
+from poussetaches.engine.limited_sender import LimitedSender
 from poussetaches.engine.request import Request
 from poussetaches.engine.resolver import FRESH, Resolver
-from poussetaches.engine.sender import HttpSender, Pin
+from poussetaches.engine.sender import HttpSender
 from tests.factories import NOW
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -101,10 +101,11 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 def sender_of(stack: AsyncExitStack, rules: Sequence[str], names: Names) -> LimitedSender:
     """Return a sender that is closed with the stack."""
+    http_sender = HttpSender(connect_timeout=5, now=lambda: NOW, resolver=names.resolver)
     sender = LimitedSender(
-        HttpSender(connect_timeout=5, now=lambda: NOW, resolver=names.resolver),
+        http_sender,
         allowed=AllowedTargets(rules),
-        pinned=lambda pin: HttpSender(connect_timeout=5, now=lambda: NOW, pin=pin),
+        http_sender=http_sender,
         resolver=names.resolver,
         connect_timeout=5,
     )
@@ -273,31 +274,6 @@ async def test_address_that_does_not_answer_is_looked_up_again(
     assert (await sender.send(request_to(url))).unreachable
 
     assert await sender.send(request_to(url)) == Outcome(status=200)
-
-
-async def test_connections_of_many_names_are_not_all_kept(
-    receivers: Receivers, stack: AsyncExitStack
-) -> None:
-    await receivers.listen("127.0.0.2")
-    made: list[Pin] = []
-    names = Names(**{f"a{number}_example": [["127.0.0.2"]] for number in range(MOST_SENDERS + 1)})
-
-    def pinned(pin: Pin) -> HttpSender:
-        made.append(pin)
-        return HttpSender(connect_timeout=5, now=lambda: NOW, pin=pin)
-
-    sender = LimitedSender(
-        HttpSender(connect_timeout=5, now=lambda: NOW),
-        allowed=AllowedTargets([LOOPBACK]),
-        pinned=pinned,
-        resolver=names.resolver,
-        connect_timeout=5,
-    )
-    stack.push_async_callback(sender.close)
-    for number in (0, *range(MOST_SENDERS + 1), MOST_SENDERS, 0):
-        await sender.send(request_to(f"http://a{number}.example:{receivers.port}/"))
-
-    assert len(made) == MOST_SENDERS + 2  # the first was forgotten, and made again
 
 
 async def test_pinned_tls_connection_still_asks_for_the_name(stack: AsyncExitStack) -> None:

@@ -382,7 +382,7 @@ async def test_answer_with_too_many_headers_fails_with_the_limit(sender: HttpSen
 
     assert await outcome_of(sender, head(*most)) == Outcome(status=200)
     assert await outcome_of(sender, head(*most, "X-More: 1", "X-Most: 1")) == Outcome(
-        error="the answer has more than 100 headers, or a head longer than 400 KiB",
+        error="the answer has more than 100 headers, or a head longer than 64 KiB",
         cause=Cause.CONNECTION_LOST,
     )
 

@@ -19,7 +19,7 @@ LOADED = f"""
 import sys
 {{statement}}
 ours = {{{{name.split(".")[1] for name in sys.modules if name.startswith("poussetaches.")}}}}
-heavy = set({HEAVY!r}.split()) | {{{{"urllib3", "pyreqwest", "requests", "flask"}}}}
+heavy = set({HEAVY!r}.split()) | {{{{"urllib3", "httptools", "requests", "flask"}}}}
 print(sorted(ours), sorted(heavy & set(sys.modules)))
 """
 

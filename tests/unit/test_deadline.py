@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from poussetaches.engine.deadline import GRACE, Deadline
+from poussetaches.http_client.deadline import GRACE, Deadline
 from tests.fakes import let_run
 from tests.simulation.loop import SimulatedLoop
 
@@ -39,7 +39,7 @@ async def passed(loop: SimulatedLoop, seconds: float) -> None:
 async def within(loop: SimulatedLoop, limit: float, *, answered: float, stands: float = 0) -> str:
     """Wait for an answer in a process that stands still for some time."""
     loop.call_soon(loop.pass_time, stands)
-    with Deadline(limit):
+    with Deadline(loop.time() + limit):
         return await answer(loop, after=answered)
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from poussetaches.core.errors import TooFewDescriptors
 from poussetaches.engine.origins import MAX_PROBES
 from poussetaches.engine.resolver import MOST_LOOKUPS
+from poussetaches.engine.sender import MOST_IDLE
 from poussetaches.server.descriptors import (
     FEWEST,
-    IDLE,
     MOST_CONNECTIONS,
     RESERVED,
     Descriptors,
@@ -42,7 +42,7 @@ def test_parts_fit_into_the_limit_and_none_is_empty(limit: int, max_in_flight: i
     [
         # Exactly enough for all parts.
         (
-            IN_USE + RESERVED + MOST_CONNECTIONS + 256 + MAX_PROBES + MOST_LOOKUPS + IDLE,
+            IN_USE + RESERVED + MOST_CONNECTIONS + 256 + MAX_PROBES + MOST_LOOKUPS + MOST_IDLE,
             256,
             Descriptors(max_in_flight=256),
         ),
@@ -55,12 +55,12 @@ def test_parts_fit_into_the_limit_and_none_is_empty(limit: int, max_in_flight: i
         (
             1024,
             10_000,
-            Descriptors(max_in_flight=432, connections=432, probes=61, lookups=61, idle=0),
+            Descriptors(max_in_flight=432, connections=288, probes=61, lookups=61, idle=144),
         ),
         (
             64,
             256,
-            Descriptors(max_in_flight=9, connections=9, probes=4, lookups=4, idle=0),
+            Descriptors(max_in_flight=9, connections=6, probes=4, lookups=4, idle=3),
         ),
     ],
 )

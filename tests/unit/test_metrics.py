@@ -10,7 +10,7 @@ from poussetaches.engine.stats import Totals
 
 NUMBERS = Measurements(
     queues={"mail": QueueCounts(waiting=3, running=1, succeeded=5, dead=2, failing=1)},
-    totals=Totals(pushed=11, succeeded=5, failed=4, put_back=1, died=2),
+    totals=Totals(pushed=11, succeeded=5, failed=4, put_back=1, repeated=6, died=2),
     pruned={TaskState.DEAD: 7},
     in_flight=1,
     held_origin_count=2,
@@ -42,6 +42,7 @@ def test_numbers_are_told_under_their_names() -> None:
         "poussetaches_attempts_total succeeded": 5,
         "poussetaches_attempts_total failed": 4,
         "poussetaches_attempts_total put_back": 1,
+        "poussetaches_repeated_requests_total": 6,
         "poussetaches_died_total": 2,
         "poussetaches_pruned_total succeeded": 0,
         "poussetaches_pruned_total dead": 7,

@@ -65,6 +65,11 @@ class Collector:
         yield _tasks(numbers.queues)
         yield _counter("pushed", "Tasks pushed since the start.", totals.pushed)
         yield _attempts(totals)
+        yield _counter(
+            "repeated_requests",
+            "Requests sent again since the start, because an idle connection was closed.",
+            totals.repeated,
+        )
         yield _counter("died", "Tasks that died since the start.", totals.died)
         yield _pruned(numbers.pruned)
         yield _gauge("in_flight", "Attempts in flight.", numbers.in_flight)

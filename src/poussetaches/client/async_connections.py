@@ -1,29 +1,33 @@
-"""Asynchronous connections to the server: pyreqwest's."""
+"""Asynchronous connections to the server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
-
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
-from pyreqwest.response import Response
+from functools import partial
+from weakref import WeakKeyDictionary
 
 from poussetaches.client.address import Address
 from poussetaches.client.call import Call
-from poussetaches.client.errors import ClientError, NoAnswer
+from poussetaches.client.errors import NoAnswer
 from poussetaches.client.server_answer import Answer
 from poussetaches.core.errors import SettingsError
+from poussetaches.core.target import Target
+from poussetaches.http_client.body_stream import BodyStream
+from poussetaches.http_client.errors import RequestFailed
+from poussetaches.http_client.http_client import HttpClient, HttpRequest
+from poussetaches.http_client.response_reader import Response
 
-IDLE_CONNECTION = timedelta(seconds=30)  # the server closes after 75 s; ours are closed first
-CHUNK_SIZE = 65_536  # bytes of a stream
+IDLE_CONNECTION = 30.0  # seconds; the server closes after 75 s, so ours are closed first
+MOST_IDLE = 100
+CONNECT_TIMEOUT = 60.0  # seconds; the timeout of a call is usually shorter
 
 
 class AsyncConnections:
-    """Sends requests over connections that are reused."""
+    """Sends requests over connections that are reused, those of each event loop apart."""
 
     def __init__(self, address: Address) -> None:
         if address.socket is not None:
@@ -31,42 +35,66 @@ class AsyncConnections:
                 "AsyncClient does not support Unix sockets; use an http URL, or Client"
             )
         self._address = address
-        self._client = _client()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, HttpClient] = (
+            WeakKeyDictionary()
+        )
 
     async def send(self, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109  # of a socket
-        request = self._request(call).timeout(timedelta(seconds=max(timeout, 0.001)))
+        request = self._request(call)
         try:
-            response = await request.build().send()
-            body = await response.bytes()
-        except PyreqwestError as exc:
+            response = await self._client().request(
+                request,
+                limit=sys.maxsize,
+                timeout=timeout,
+                addresses=partial(_look_up, request.target),
+                repeats=False,  # a push without a key would create two tasks
+            )
+        except (RequestFailed, OSError) as exc:
             raise self._no_answer(exc, timeout) from exc
-        headers = _headers_of(response)
-        return Answer(response.status, headers, bytes(body), self._address.shown_url)
+        return self._answer(response)
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float) -> AsyncIterator[_Stream]:
-        # Without a buffer, which would be filled before the first piece is returned.
-        request = self._request(call).timeout(timedelta(days=365)).streamed_read_buffer_limit(0)
+        request = self._request(call)
+        addresses = partial(_look_up, request.target)
         try:
-            async with request.build_streamed() as response:
-                head = Answer(response.status, _headers_of(response), b"", self._address.shown_url)
-                yield _Stream(head, response, silence)
-        except (PyreqwestError, TimeoutError) as exc:
+            async with self._client().stream(request, timeout=silence, addresses=addresses) as (
+                head,
+                body,
+            ):
+                yield _Stream(self._answer(head), body, silence)
+        except (RequestFailed, OSError) as exc:
             raise self._no_answer(exc, silence) from exc
 
     async def close(self) -> None:
-        await self._client.close()
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            client.close()
 
-    def _request(self, call: Call) -> Any:
+    def _client(self) -> HttpClient:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = HttpClient(
+                connect_timeout=CONNECT_TIMEOUT, idle_time=IDLE_CONNECTION, most_idle=MOST_IDLE
+            )
+        return client
+
+    def _request(self, call: Call) -> HttpRequest:
         address = self._address
         headers = {**address.headers(call.content_type), **dict(call.headers)}
         url = address.origin + address.prefix + call.target
-        return self._client.request(call.method, url).headers(headers).body_bytes(call.body)
+        return HttpRequest.of(call.method, url, headers, call.body)
+
+    def _answer(self, response: Response) -> Answer:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in response.headers.items()
+        }
+        return Answer(response.status, headers, response.body, self._address.shown_url)
 
     def _no_answer(self, exc: Exception, timeout: float) -> NoAnswer:
-        details = getattr(exc, "details", None) or {}
-        causes = [cause["message"] for cause in details.get("causes") or []]
-        why = causes[-1] if causes else exc
+        why = str(exc) or "timeout"
         return NoAnswer(
             f"no answer from {self._address.shown_url} (within {timeout:.3g} s): {why}"
         )
@@ -75,36 +103,26 @@ class AsyncConnections:
 class _Stream:
     """An answer that arrives in pieces, at most ``silence`` seconds apart."""
 
-    def __init__(self, head: Answer, response: Response, silence: float) -> None:
+    def __init__(self, head: Answer, body: BodyStream, silence: float) -> None:
         self.head = head
-        self._response = response
+        self._body = body
         self._silence = silence
 
     async def pieces(self) -> AsyncIterator[bytes]:
         while True:
             async with asyncio.timeout(self._silence):
-                piece = await self._response.body_reader.read_chunk()
+                piece = await self._body.read()
             if not piece:
                 return
-            yield bytes(piece)
+            yield piece
 
 
-def _client() -> Client:
-    try:
-        return (
-            ClientBuilder()
-            .no_proxy()
-            .follow_redirects(False)
-            .referer(False)
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .build()
-        )
-    except RuntimeError as exc:  # threads are not forked
-        raise ClientError(
-            "AsyncClient was used before this process was forked; use it only after the fork, "
-            "or use Client here"
-        ) from exc
+async def _look_up(target: Target) -> Sequence[str]:
+    """Return the addresses of a host.
 
-
-def _headers_of(response: Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
+    Raises:
+        OSError: it has none.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -94,8 +94,8 @@ class Client(_Methods, Blocking):
 class AsyncClient(_Methods, Asynchronous):
     """``Client`` for asynchronous code: its methods are awaited.
 
-    Any event loop may use it, but not a process that was forked after its first call. ``events``,
-    ``list`` and ``schedule_runs`` are iterated with ``async for``.
+    Any event loop may use it, on both sides of a fork. ``events``, ``list`` and
+    ``schedule_runs`` are iterated with ``async for``.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from poussetaches.core.errors import PousseTachesError
 
 # The modules of the extra `server`: what the server and the commands import.
 SERVER_MODULES = (
-    *("starlette", "uvicorn", "uvloop", "httptools"),
+    *("starlette", "uvicorn", "uvloop"),
     *("psutil", "prometheus_client", "typer", "rich"),
 )
 INSTALL_SERVER = "pip install 'poussetaches-sidecar[server]'"

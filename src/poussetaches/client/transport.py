@@ -129,8 +129,7 @@ class AsyncHttpTransport:
     """Sends requests over HTTP or HTTPS, from any event loop.
 
     The first call reads the environment and opens a connection. Proxies are not used and
-    redirects not followed. In a process that was forked after its parent's first call, every
-    call raises ``ClientError``, because the threads of the connections are not forked.
+    redirects not followed. Safe after a fork.
     """
 
     def __init__(

@@ -8,11 +8,12 @@ from enum import StrEnum
 class Cause(StrEnum):
     """Why an attempt got no complete answer. The values are stored, and shown by the API."""
 
-    # Nothing was sent, and the origin is held:
+    # The origin accepts no connections, and is held:
     UNKNOWN_HOST = "unknown_host"  # the host's name does not exist
     LOOKUP_FAILED = "lookup_failed"  # the DNS did not answer; the name may well exist
     NOT_CONNECTED = "not_connected"
     NO_LOCAL_PORT = "no_local_port"  # or no local address, for this destination alone
+    RESTARTED = "restarted"  # the connection was lost without an answer, and the next one refused
     ORIGIN_HELD = "origin_held"  # no connection was tried, since the origin was away too long
     # Nothing was sent, and no origin is at fault:
     OUT_OF_RESOURCES = "out_of_resources"  # this machine has no descriptors or memory left
@@ -31,6 +32,7 @@ UNREACHABLE = frozenset(
         Cause.LOOKUP_FAILED,
         Cause.NOT_CONNECTED,
         Cause.NO_LOCAL_PORT,
+        Cause.RESTARTED,
         Cause.ORIGIN_HELD,
     }
 )

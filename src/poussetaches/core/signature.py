@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
+from poussetaches.core.request_target import PATH_CHARACTERS
+
 PREFIX = "whsec_"
 # Signed content of Standard Webhooks begins with an id, which has no line end, so it can never
 # begin with this label and a line end.
 REQUEST_LABEL = "poussetaches-v1"
 
-# Printable characters that the server's HTTP client does not escape in a path.
-_UNQUOTED = "/!$&'()*+,;=:@[]^|~"
 _BODY_HASH = re.compile("sha256,([0-9a-f]{64})")
 
 
@@ -97,7 +97,7 @@ def quoted_path(path: str) -> str:
     Frameworks hand over the decoded path; an unusual but legal way of encoding it cannot be
     restored.
     """
-    return quote(path, safe=_UNQUOTED, errors="replace")
+    return quote(path, safe=PATH_CHARACTERS, errors="replace")
 
 
 def _signatures(secrets: Sequence[bytes], content: bytes) -> str:

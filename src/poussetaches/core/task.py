@@ -181,7 +181,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unreachable(self) -> bool:
-        """Whether nothing was sent because the origin could not be connected to."""
+        """Whether the origin could not be connected to."""
         return self.cause in UNREACHABLE
 
     @property

@@ -34,6 +34,7 @@ from poussetaches.engine.origins import Origins
 from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.recorder import End, PutBack
 from poussetaches.engine.request import build_request
+from poussetaches.engine.restarts import Restarts
 from poussetaches.engine.sender import Sender
 from poussetaches.engine.shortage import Shortage
 from poussetaches.store.base import Finish, Lease
@@ -85,6 +86,7 @@ class AttemptRunner:
         self._probe_bell = probe_bell
         self._config = config
         self._defects = defects
+        self._restarts = Restarts()
 
     async def run(self, lease: Lease, lane: Lane, origin: str) -> End:
         """Make one attempt; return its end, even after an unexpected exception."""
@@ -154,9 +156,10 @@ class AttemptRunner:
             if not outcome.unreachable:
                 return self._put_back(lease, outcome)
         self._note_origin(task, origin, made)
-        if outcome.unreachable and self._costs_nothing(origin, outcome):
+        if outcome.unreachable and self._costs_nothing(task, origin, outcome):
             log.info("origin not reached", extra={"task": task.id, "error": outcome.error})
             return self._put_back(lease, outcome)
+        self._restarts.attempted(task.id)
         return self._judge(lease, made)
 
     def _put_back(self, lease: Lease, outcome: Outcome) -> PutBack:
@@ -183,11 +186,13 @@ class AttemptRunner:
         """Return whether an origin that was not reached is absent. Its name may just be wrong."""
         return not outcome.unknown_host or self._origins.was_resolved(origin)
 
-    def _costs_nothing(self, origin: str, outcome: Outcome) -> bool:
+    def _costs_nothing(self, task: Task, origin: str, outcome: Outcome) -> bool:
         """Return whether an outcome is due to the origin alone, and not charged to the task."""
         now = self._clock.monotonic()
         is_charged = self._origins.charged_error(origin, now) is not None
-        return self._is_absence(origin, outcome) and not is_charged
+        if is_charged or not self._is_absence(origin, outcome):
+            return False
+        return outcome.cause is not Cause.RESTARTED or self._restarts.forgives(task.id)
 
     def _judge(self, lease: Lease, made: MadeAttempt) -> Finish:
         """Return the next move after an attempt that counts."""

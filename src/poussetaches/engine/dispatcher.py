@@ -13,11 +13,11 @@ from poussetaches.engine.attempt_runner import AttemptRunner
 from poussetaches.engine.bucket_storage import BucketStorage
 from poussetaches.engine.clock import Clock
 from poussetaches.engine.clock_watch import ClockWatch
-from poussetaches.engine.deadline import GRACE, LATE
 from poussetaches.engine.lanes import Lanes
 from poussetaches.engine.observer import Observer
 from poussetaches.engine.recorder import STORE_RETRY, PutBack, Recorder
 from poussetaches.engine.server_limits import ServerLimits
+from poussetaches.http_client.deadline import GRACE, LATE
 from poussetaches.store.base import Finish, Lease, Store
 
 CHARGE_BATCH = 100  # tasks of an absent origin per request to the store

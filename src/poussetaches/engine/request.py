@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from pyreqwest.http import Url
 
 from poussetaches import __version__
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.progress_report import ATTEMPT_TOKEN
+from poussetaches.core.request_target import request_target
 from poussetaches.core.signature import SignedRequest, body_hash, sign, sign_request
 from poussetaches.core.target import is_path, may_have_key, parse_target
 from poussetaches.core.task import BodyKind, DeliveryForm, Task
@@ -109,9 +109,6 @@ def signature_headers(
     Only the application gets a request signature (``is_ours``). Any other receiver could
     arrange a push to a URL with the path of one of the application's tasks, and replay the
     request there.
-
-    Raises:
-        InvalidTask: the URL cannot be sent to.
     """
     timestamp = unsigned.now // SECOND
     headers = {
@@ -122,21 +119,12 @@ def signature_headers(
         ),
     }
     if is_ours:
-        path, query = _path_and_query(unsigned.url)
+        path, query = request_target(unsigned.url)
         request = SignedRequest(
             unsigned.method, path, query, unsigned.id, timestamp, body_hash(unsigned.body)
         )
         headers[SIGNATURE_HEADER] = sign_request(secrets, request)
     return headers
-
-
-def _path_and_query(url: str) -> tuple[str, str]:
-    """Return path and query as the HTTP client writes them."""
-    try:
-        parsed = Url(url)
-    except ValueError as exc:
-        raise InvalidTask("url", str(exc)) from exc
-    return parsed.path, parsed.query_string or ""
 
 
 def _headers_of(task: Task) -> dict[str, str]:

@@ -14,7 +14,7 @@ from threading import Thread
 from poussetaches.core.cause import Cause
 from poussetaches.core.hosts import address_of
 from poussetaches.core.task import Outcome
-from poussetaches.engine.connection import (
+from poussetaches.engine.connection_outcomes import (
     EXHAUSTED,
     is_out_of_descriptors,
     out_of_resources,
@@ -34,6 +34,14 @@ NEVER = float("-inf")
 # Returns the addresses of a host, in the order of preference; raises what ``getaddrinfo`` does.
 Lookup = Callable[[str], Sequence[str]]
 Answer = tuple[str, ...] | Outcome
+
+
+class LookupFailed(Exception):
+    """A host has no known addresses; ``outcome`` is that of an attempt."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error)
+        self.outcome = outcome
 
 
 def look_up(host: str) -> list[str]:
@@ -118,12 +126,21 @@ class Resolver:
         """The number of lookups in progress."""
         return len(self._begun_at)
 
-    async def addresses(self, host: str, *, limit: float) -> Answer:
-        """Return the addresses of a host, at least one; or the outcome of the failed lookup.
+    async def addresses(self, host: str, *, limit: float) -> Sequence[str]:
+        """Return the addresses of a host, at least one.
 
         An IP address is returned unchanged. A lookup that takes longer than ``limit`` seconds
         goes on, for later calls. While no thread is free, outdated addresses are used.
+
+        Raises:
+            LookupFailed: it has none, or the DNS did not answer in time.
         """
+        answer = await self._answer_for(host, limit)
+        if isinstance(answer, Outcome):
+            raise LookupFailed(answer)
+        return answer
+
+    async def _answer_for(self, host: str, limit: float) -> Answer:
         name = self._names.get(host)
         if name is None:
             if address_of(host) is not None:

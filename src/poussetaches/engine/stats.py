@@ -37,6 +37,7 @@ class Totals(msgspec.Struct, kw_only=True):
     succeeded: int = 0
     failed: int = 0
     put_back: int = 0  # attempts that did not count
+    repeated: int = 0  # requests of attempts, sent again since an idle connection was closed
     died: int = 0
 
 
@@ -79,6 +80,10 @@ class Stats:
     def attempt_put_back(self, task: Task) -> None:
         """Count an attempt that was put back."""
         self.totals.put_back += 1
+
+    def request_repeated(self) -> None:
+        """Count a request that was sent again within its attempt."""
+        self.totals.repeated += 1
 
     def committed(self, news: News) -> None:
         """Count pushed tasks and dead ones."""

@@ -14,13 +14,10 @@ from pathlib import Path
 from poussetaches.core.errors import TooFewDescriptors
 from poussetaches.engine.origins import MAX_PROBES
 from poussetaches.engine.resolver import MOST_LOOKUPS
+from poussetaches.engine.sender import MOST_IDLE
 
 MOST_CONNECTIONS = 4096
 RESERVED = 24  # for the store, the log, the event loop, and short-lived files
-# Keep-alive connections to applications. They are closed after 1.5 to 3 s without an attempt: room
-# for a thousand attempts per second to as many applications.
-IDLE = 3072
-FEWEST_IDLE = 512  # with less room, connections are closed after each attempt
 FEWEST_PROBES = FEWEST_LOOKUPS = 4  # one host that does not answer must not block the others
 FEWEST = 16  # descriptors on top of the reserved ones that the server needs to work
 
@@ -35,7 +32,7 @@ class Descriptors:
     max_in_flight: int
     probes: int = MAX_PROBES
     lookups: int = MOST_LOOKUPS
-    idle: int = IDLE  # keep-alive connections to applications
+    idle: int = MOST_IDLE  # keep-alive connections to applications
 
     @classmethod
     def divided(cls, limit: int, *, in_use: int, max_in_flight: int) -> Descriptors:
@@ -55,9 +52,7 @@ class Descriptors:
         room -= probes + lookups
         max_in_flight = min(max_in_flight, max(room // 2, room - MOST_CONNECTIONS))
         room -= max_in_flight
-        idle = min(IDLE, max(room - MOST_CONNECTIONS, room // 3))
-        if idle < FEWEST_IDLE:
-            idle = 0
+        idle = min(MOST_IDLE, max(room - MOST_CONNECTIONS, room // 3))
         return cls(
             connections=min(MOST_CONNECTIONS, room - idle),
             max_in_flight=max_in_flight,

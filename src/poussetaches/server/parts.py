@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from random import Random
 
 from starlette.types import ASGIApp
@@ -61,20 +59,20 @@ class Parts:
             descriptors = Descriptors(max_in_flight=settings.delivery.max_in_flight)
         config = engine_config(settings, descriptors)
         resolver = Resolver(most=descriptors.lookups)
-        new_sender = partial(
-            HttpSender,
+        http_sender = HttpSender(
             connect_timeout=settings.delivery.connect_timeout,
             now=clock.now,
             resolver=resolver,
-            keeps_idle=descriptors.idle > 0,
+            most_idle=descriptors.idle,
+            on_repeat=stats.request_repeated,
             secret_mask=secret_mask(settings),
         )
         if sender is None:
-            sender = new_sender()
-            report_trust(sender)
+            sender = http_sender
+            report_trust(http_sender)
         self.engine = Engine(
             store=store,
-            sender=_limited(sender, new_sender, config.allowed, resolver, settings.delivery),
+            sender=_limited(sender, http_sender, config.allowed, resolver, settings.delivery),
             clock=clock,
             random=random,
             config=config,
@@ -153,7 +151,7 @@ class Parts:
 
 def _limited(
     sender: Sender,
-    new_sender: Callable[..., Sender],
+    http_sender: HttpSender,
     allowed: AllowedTargets,
     resolver: Resolver,
     delivery: Delivery,
@@ -164,7 +162,7 @@ def _limited(
     return LimitedSender(
         sender,
         allowed=allowed,
-        pinned=lambda pin: new_sender(pin=pin),
+        http_sender=http_sender,
         resolver=resolver,
         connect_timeout=delivery.connect_timeout,
     )

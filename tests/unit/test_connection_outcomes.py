@@ -5,7 +5,8 @@ import errno
 import pytest
 
 from poussetaches.core.cause import Cause
-from poussetaches.engine.connection import not_connected
+from poussetaches.engine.connection_outcomes import not_connected
+from poussetaches.http_client.errors import NotConnected
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ from poussetaches.engine.connection import not_connected
     ids=lambda value: errno.errorcode.get(value, "unknown") if type(value) is int else "",
 )
 def test_error_number_says_whose_fault_it_is(number: int | None, cause: Cause) -> None:
-    outcome = not_connected(number, "the reason")
+    outcome = not_connected(NotConnected("the reason", number))
 
     assert outcome.cause is cause
     assert outcome.error is not None
