@@ -389,8 +389,8 @@ def test_end_of_the_application_ends_the_server_with_its_status(
 
         assert run.status() == 3
     with serving(tmp_path / "data", "--start-paused") as server:
-        attempts = server.request("GET", f"/v1/tasks/{held}").json["attempts"]
-    assert [attempt["status"] for attempt in attempts] == [None]
+        task = server.request("GET", f"/v1/tasks/{held}").json
+    assert (task["state"], task["attempts"]) == ("waiting", [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

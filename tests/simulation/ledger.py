@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.moment import SECOND, Moment
 from poussetaches.core.task import Outcome
 from poussetaches.engine.request import Request
+from poussetaches.engine.restarts import MOST_FORGIVEN
 from poussetaches.store.base import Change, News
 from tests.simulation.loop import SimulatedClock
 from tests.simulation.machine_time import MachineTime
@@ -92,6 +94,15 @@ class Entry:
     name_was_unknown: bool = False
     last_sent: SentAttempt | None = None
     last_outcome: Outcome | None = None
+    restarted: SentAttempt | None = None  # the last attempt that met a restart
+    restart_count: int = 0  # restarts in a row that this attempt met
+
+    def forgives(self, sent: SentAttempt) -> bool:
+        """Count a restart; return whether it may be forgiven, as two for one attempt are."""
+        last, self.restarted = self.restarted, sent
+        is_same = last is not None and (last.round, last.number) == (sent.round, sent.number)
+        self.restart_count = self.restart_count + 1 if is_same else 1
+        return self.restart_count <= MOST_FORGIVEN
 
 
 @dataclass(slots=True)
@@ -400,7 +411,9 @@ class Ledger:
         if outcome.out_of_resources and not outcome.unreachable:
             sent.costs_nothing = True
             return
-        if outcome.unreachable:
+        if outcome.cause is Cause.RESTARTED and not entry.forgives(sent):
+            self.seen["restart not forgiven"] += 1
+        elif outcome.unreachable:
             return  # whether it counts depends on the duration of the outage
         sent.outcome = outcome
         self._counted[sent.task_id, sent.round] = sent.number
@@ -432,7 +445,7 @@ class Ledger:
             self._counted[row.id, row.round] = row.attempt_count
         self.deletions.clear()
         for entry in self.entries.values():
-            entry.last_sent = entry.last_outcome = entry.failed = None
+            entry.last_sent = entry.last_outcome = entry.failed = entry.restarted = None
         self._pruned = 0
         self._began_at = self.clock.monotonic()
         self.is_alive = True

@@ -1,4 +1,4 @@
-"""Fourteen ways to break the engine, each a change to a copy of the source."""
+"""Ways to break the engine, each a change to a copy of the source."""
 
 from __future__ import annotations
 
@@ -59,8 +59,14 @@ MUTATIONS = (
     Mutation(
         "charge a held task",
         "engine/attempt_runner.py",
-        "return self._is_absence(origin, outcome) and not is_charged",
-        "return self._is_absence(origin, outcome) and is_charged",
+        "if is_charged or not self._is_absence(origin, outcome):",
+        "if not is_charged or not self._is_absence(origin, outcome):",
+    ),
+    Mutation(
+        "forgive every restart",
+        "engine/restarts.py",
+        "if count == MOST_FORGIVEN:",
+        "if count > MOST_FORGIVEN:",
     ),
     Mutation(
         "charge a shortage of descriptors",

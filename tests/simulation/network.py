@@ -18,6 +18,7 @@ from tests.simulation.ledger import Ledger
 
 CONNECT_TIMEOUT = 10.0  # seconds
 REFUSED = Outcome(error="cannot connect: Connection refused", cause=Cause.NOT_CONNECTED)
+RESTARTED = Outcome(error="the connection was closed", cause=Cause.RESTARTED)
 UNKNOWN = Outcome(error="the name cannot be resolved", cause=Cause.UNKNOWN_HOST)
 OK = Outcome(status=200, body=b"done")
 
@@ -182,7 +183,7 @@ class Network:
         elif behaviour is Behaviour.UNREACHABLE or (
             behaviour is Behaviour.FLAPPING and random.random() < 0.5
         ):
-            outcome = REFUSED
+            outcome = REFUSED if random.random() < 0.5 else RESTARTED
         elif behaviour is Behaviour.UNKNOWN_HOST:
             outcome = UNKNOWN
         elif behaviour is Behaviour.FAILING:

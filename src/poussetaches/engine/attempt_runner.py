@@ -159,7 +159,6 @@ class AttemptRunner:
         if outcome.unreachable and self._costs_nothing(task, origin, outcome):
             log.info("origin not reached", extra={"task": task.id, "error": outcome.error})
             return self._put_back(lease, outcome)
-        self._restarts.attempted(task.id)
         return self._judge(lease, made)
 
     def _put_back(self, lease: Lease, outcome: Outcome) -> PutBack:
@@ -192,7 +191,7 @@ class AttemptRunner:
         is_charged = self._origins.charged_error(origin, now) is not None
         if is_charged or not self._is_absence(origin, outcome):
             return False
-        return outcome.cause is not Cause.RESTARTED or self._restarts.forgives(task.id)
+        return outcome.cause is not Cause.RESTARTED or self._restarts.forgives(task)
 
     def _judge(self, lease: Lease, made: MadeAttempt) -> Finish:
         """Return the next move after an attempt that counts."""
