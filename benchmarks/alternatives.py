@@ -21,7 +21,7 @@ LONE = scaled(200, quick=20)
 REST = 0.01  # seconds between two lone tasks
 PARTS = (0.5, 0.95, 0.99)
 KINDS = ("call", "nothing")
-CELERY = "Celery with Redis"
+CELERY, HUEY, BEANSTALKD = "Celery with Redis", "Huey with SQLite", "beanstalkd"
 
 PEERS = (
     Peer(
@@ -37,7 +37,7 @@ PEERS = (
         "-c 64 --without-gossip --without-mingle --without-heartbeat",
     ),
     Peer(
-        "Huey with SQLite",
+        HUEY,
         "huey",
         "huey_sqlite",
         servers.sqlite,
@@ -71,8 +71,20 @@ PEERS = (
         "defaults, fsync on",
         prepare="procrastinate --app=benchmarks.peers.procrastinate_postgres.app schema --apply",
     ),
+    *(
+        Peer(
+            f"{client} and a Redis list, hand-written",
+            client,
+            f"own_{client}",
+            servers.redis,
+            f"python -m benchmarks.peers.own_{client} 64",
+            "1 process of asyncio, 64 coroutines that take a task and call; nothing is retried; "
+            "Redis without persistence",
+        )
+        for client in ("aiohttp", "httpx")
+    ),
     Peer(
-        "beanstalkd",
+        BEANSTALKD,
         "greenstalk",
         "beanstalk",
         servers.beanstalkd,
@@ -161,8 +173,10 @@ async def answer() -> Answer:
             if kind == "call":
                 lone_rows.append(_lone_row(peer.name, found))
             series.setdefault(peer.name, []).append(found.sustained)
-    celery = series[CELERY][0]  # its calls
-    figures = {"times_celery": our.sustained / celery} if celery else {}
+    rivals = {"celery": (CELERY, "call"), "beanstalkd": (BEANSTALKD, "call"),
+              "huey_nothing": (HUEY, "nothing")}  # fmt: skip
+    rates = {key: series[name][KINDS.index(kind)] for key, (name, kind) in rivals.items()}
+    figures = {f"times_{key}": our.sustained / rate for key, rate in rates.items() if rate}
     return Answer(
         question="alternatives",
         tables=[

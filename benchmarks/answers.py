@@ -41,11 +41,13 @@ class Answer(msgspec.Struct):
     loop: float = 0.0  # seconds that the fixed loop took in the same run
     measured_at: str = ""
     machine: dict[str, str] = {}
+    busy: str = ""  # how busy the machine was
 
 
 def publish(asked: Coroutine[None, None, Answer]) -> None:
     """Run a benchmark, print its tables, and store its answer for the report."""
     machine.pin(machine.LOAD_CORE)
+    load, usage = machine.waiting_load(), machine.Usage.now()
     before = fixed_loop()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         answer = runner.run(asked)
@@ -53,6 +55,7 @@ def publish(asked: Coroutine[None, None, Answer]) -> None:
     answer.loop = min(before, fixed_loop())
     answer.measured_at = datetime.now(UTC).isoformat(timespec="seconds")
     answer.machine = machine.described()
+    answer.busy = f"{machine.Usage.now().since(usage)}; load {load} before"
     for table in answer.tables:
         show(table)
     FOLDER.mkdir(parents=True, exist_ok=True)

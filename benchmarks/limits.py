@@ -29,7 +29,12 @@ WARM_UP = 1_000  # requests
 
 
 async def server_round(count: int = REQUESTS) -> Round:
-    """Push to the bare HTTP server."""
+    """Push to the bare protocol, the limit of answers."""
+    return await _answered("benchmarks.bare_protocol", count)
+
+
+async def uvicorn_round(count: int = REQUESTS) -> Round:
+    """Push to bare uvicorn."""
     return await _answered("benchmarks.bare_server", count)
 
 
@@ -54,14 +59,19 @@ async def _answered(module: str, count: int) -> Round:
 
 
 async def client_round(count: int = REQUESTS) -> Round:
-    """Call the target with the bare HTTP client."""
-    return best([await _called(count) for _ in range(TIMES)])
+    """Call the target from the bare loop, the limit of deliveries."""
+    return best([await _called("benchmarks.bare_loop_client", count) for _ in range(TIMES)])
 
 
-async def _called(count: int) -> Round:
+async def pyreqwest_round(count: int = REQUESTS) -> Round:
+    """Call the target with bare pyreqwest."""
+    return best([await _called("benchmarks.bare_client", count) for _ in range(TIMES)])
+
+
+async def _called(module: str, count: int) -> Round:
     async with Target().listening() as target:
         process = await asyncio.create_subprocess_exec(
-            *machine.on_core(machine.SERVER_CORE), sys.executable, "-m", "benchmarks.bare_client",
+            *machine.on_core(machine.SERVER_CORE), sys.executable, "-m", module,
             target.url, str(count), str(IN_FLIGHT), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         answer, _ = await process.communicate()
@@ -100,12 +110,15 @@ def combined(*rates: float) -> float:
 async def answer() -> Answer:
     """Measure each part alone."""
     server, client, load = await server_round(), await client_round(), await load_rate()
+    uvicorn, pyreqwest = await uvicorn_round(), await pyreqwest_round()
     added, ended = row_rates()
     batched, commit = batch_rate(10_000), commit_time()
     limit = combined(server.rate, client.rate, added, ended)
     rates = [
-        ("bare HTTP server: uvicorn, uvloop, httptools; JSON read and answered", server.rate),
-        ("bare HTTP client: pyreqwest, 64 in flight", client.rate),
+        ("bare server: a protocol on httptools and uvloop; JSON read and answered", server.rate),
+        ("for comparison, uvicorn", uvicorn.rate),
+        ("bare client: a protocol on httptools and uvloop, 64 in flight", client.rate),
+        ("for comparison, pyreqwest", pyreqwest.rate),
         ("bare rows: tasks added in commits of 64, fsync", added),
         ("bare rows: tasks ended, with their attempt, in commits of 64, fsync", ended),
         ("bare rows: tasks added in commits of 10,000, fsync", batched),
@@ -115,7 +128,8 @@ async def answer() -> Answer:
     ]
     note = (
         f"One fsync with one row took {in_ms(commit)} ms at the median. In CPU time, the server "
-        f"needed {in_us(server.cpu_each)} µs a request, the client {in_us(client.cpu_each)} µs."
+        f"needed {in_us(server.cpu_each)} µs a request (uvicorn {in_us(uvicorn.cpu_each)}), the "
+        f"client {in_us(client.cpu_each)} µs (pyreqwest {in_us(pyreqwest.cpu_each)})."
     )
     rows = [[name, as_rate(rate), in_us(1 / rate)] for name, rate in rates]
     return Answer(
@@ -124,8 +138,10 @@ async def answer() -> Answer:
             Table("What the parts allow", ["on one core", "a second", "each, µs"], rows, note)
         ],
         figures={
-            "bare_server": server.rate,
-            "bare_client": client.rate,
+            "bare_server": uvicorn.rate,
+            "bare_client": pyreqwest.rate,
+            "bare_protocol": server.rate,
+            "bare_loop_client": client.rate,
             "bare_added": added,
             "bare_ended": ended,
             "bare_batched": batched,

@@ -7,6 +7,7 @@ import platform
 import sqlite3
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 SERVER_CORE, LOAD_CORE = 0, 1
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -60,6 +61,33 @@ def wake_ups(process: int) -> int:
     """Return how often the threads of a process went to sleep and woke up."""
     threads = Path(f"/proc/{process}/task").iterdir()
     return sum(int(_status(int(path.name), "voluntary_ctxt_switches:")) for path in threads)
+
+
+class Usage(NamedTuple):
+    """The CPU time of all cores since the start of the machine, in ticks (proc(5), stat)."""
+
+    total: int
+    stolen: int  # by other machines on the same hardware
+    idle: int
+
+    @classmethod
+    def now(cls) -> Usage:
+        """Return the usage up to now."""
+        fields = [
+            int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        ]
+        return cls(sum(fields[:8]), fields[7], fields[3] + fields[4])
+
+    def since(self, before: Usage) -> str:
+        """Return how busy the machine was since then."""
+        total = max(1, self.total - before.total)
+        stolen, idle = (self.stolen - before.stolen) / total, (self.idle - before.idle) / total
+        return f"{1 - idle - stolen:.0%} of its cores used, {stolen:.1%} stolen"
+
+
+def waiting_load() -> str:
+    """Return the load averages: running and waiting processes over 1, 5 and 15 minutes."""
+    return " ".join(f"{load:.1f}" for load in os.getloadavg())
 
 
 def described() -> dict[str, str]:

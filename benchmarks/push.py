@@ -6,7 +6,7 @@ from itertools import repeat
 
 from benchmarks.answers import Answer, Table, publish
 from benchmarks.bodies import push_of
-from benchmarks.limits import batch_rate, commit_time, server_round
+from benchmarks.limits import batch_rate, commit_time, server_round, uvicorn_round
 from benchmarks.load import CONNECTIONS, request_of
 from benchmarks.measuring import as_part, as_rate, in_us, scaled
 from benchmarks.rounds import Round, batch_round, best, push_round
@@ -49,14 +49,17 @@ def compared(name: str, found: Round, limit: float) -> list[str]:
 async def answer() -> Answer:
     """Compare with the bare server, and with bare rows."""
     figures: dict[str, float] = {}
-    before = await server_round(COUNT)
+    before = await server_round(COUNT), await uvicorn_round(COUNT)
     original = await one_by_one(request_of(ORIGINAL % URL.encode(), path="/"))
     v1 = await one_by_one(request_of(push_of(URL)))
-    bare_server = best([before, await server_round(COUNT)])
+    bare_server = best([before[0], await server_round(COUNT)])
+    uvicorn = best([before[1], await uvicorn_round(COUNT)])
     limit = bare_server.rate
     alone, commit = await one_by_one(request_of(push_of(URL)), ALONE, 1), commit_time()
-    figures |= {"push_rate": v1.rate, "push_of_limit": v1.rate / limit, "push_cpu": v1.cpu_each,
-                "push_alone_rate": alone.rate}  # fmt: skip
+    figures |= {
+        "push_rate": v1.rate, "push_cpu": v1.cpu_each, "push_alone_rate": alone.rate,
+        "push_of_limit": v1.rate / limit, "push_of_uvicorn": v1.rate / uvicorn.rate,
+    }  # fmt: skip
     singles = [
         compared("`POST /v1/tasks`", v1, limit),
         compared("`POST /`, the original's", original, limit),
@@ -77,7 +80,9 @@ async def answer() -> Answer:
                 singles,
                 "64 connections, one request at a time on each. The limit is the bare server, and "
                 "for one connection bare commits of one row, one after another. In CPU time, the "
-                f"bare server needed {in_us(bare_server.cpu_each)} µs a push.",
+                f"bare server needed {in_us(bare_server.cpu_each)} µs a push. Bare uvicorn "
+                f"answered {as_rate(uvicorn.rate)} a second, {in_us(uvicorn.cpu_each)} µs each; "
+                f"`POST /v1/tasks` has {as_part(v1.rate / uvicorn.rate)} of that.",
             ),
             Table(
                 "Pushing in batches, durable",

@@ -55,6 +55,8 @@ async def answer() -> Answer:
         figures={
             "queues_push_kept": push_most.rate / push_one.rate,
             "queues_drain_kept": drain_most.rate / drain_one.rate,
+            "queues_push_kept_100": found[100][0].rate / push_one.rate,
+            "queues_drain_kept_100": found[100][1].rate / drain_one.rate,
         },
         series={
             "size": [float(size) for size in found],

@@ -17,6 +17,7 @@ from benchmarks.measuring import QUICK, markdown
 
 QUESTIONS = (
     "limits", "push", "drain", "sustained", "profile", "latency", "backlog", "queues", "origins",
+    "app_servers",
     "payloads", "idle", "imports", "disk", "listing", "due_search", "alternatives",
 )  # fmt: skip
 
@@ -89,7 +90,7 @@ def results_of(answers: Mapping[str, Answer], drawn: Mapping[str, list[str]]) ->
             continue
         parts += [table.shown("###") for table in answer.tables]
         parts += [f"![{name}](plots/{name})" for name in drawn.get(question, ())]
-        parts.append(f"A fixed loop took {answer.loop:.3f} s in this run.")
+        parts.append(f"A fixed loop took {answer.loop:.3f} s in this run; {answer.busy}.")
     return "\n\n".join(parts)
 
 

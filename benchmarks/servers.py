@@ -17,7 +17,8 @@ from benchmarks.sidecar import free_port, listening
 # Runs in a folder; yields its address and the session of its processes.
 Server = Callable[[Path], AbstractAsyncContextManager[tuple[str, int]]]
 
-PACKAGES = {"redis-server": "redis-server", "beanstalkd": "beanstalkd"}  # programs of Debian's
+# Programs of Debian's.
+PACKAGES = {"redis-server": "redis-server", "beanstalkd": "beanstalkd", "nginx": "nginx-light"}
 
 
 class Missing(Exception):

@@ -86,13 +86,13 @@ def test_verdict_names_the_part_that_is_slower_than_the_loop_explains() -> None:
 
     said = verdict(figures, REFERENCE_LOOP)
 
-    assert "bare HTTP client 1.5 times" in said
-    assert "bare HTTP server" not in said
+    assert "bare pyreqwest 1.5 times" in said
+    assert "bare uvicorn" not in said
 
 
 def test_every_goal_is_met_by_what_was_wanted_and_missed_by_less() -> None:
     for goal in GOALS:
-        worse = goal.least * (1.01 if goal.is_most else 0.99)
+        worse = goal.least * 1.01 + 1e-9 if goal.is_most else goal.least * 0.99
 
         assert goal.row({goal.figure: goal.least})[-1] == "yes", goal
         assert goal.row({goal.figure: worse})[-1] == "no", goal
