@@ -166,7 +166,7 @@ async def kept_alive(url: str) -> Losses:
 
 
 async def restarted(server: AppServer) -> Losses:
-    """Deliver tasks while the server is stopped and started again several times."""
+    """Stop and start the server several times, each time while tasks are delivered."""
     async with fresh() as sidecar:
         begun = time.monotonic()
         for _ in range(RESTARTS):
@@ -174,7 +174,7 @@ async def restarted(server: AppServer) -> Losses:
             await asyncio.sleep(0.05)
             await server.stop()
             await server.start()
-        await sidecar.recorded()
+            await sidecar.recorded()  # so that no task meets more than two restarts
         return await _losses(sidecar, begun, RESTART_COUNT)
 
 
