@@ -12,6 +12,7 @@ import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
 from poussetaches.core.target import Target
+from poussetaches.http_client.deadline_wheel import DeadlineWheel
 from poussetaches.http_client.errors import (
     ConnectTimeout,
     HandshakeFailed,
@@ -27,9 +28,10 @@ ATTEMPT_DELAY = 0.25  # seconds until the next address is tried, too (RFC 8305, 
 class Connector:
     """Opens connections, each within ``timeout`` seconds; a TLS handshake gets as many again."""
 
-    def __init__(self, *, timeout: float, tls: TlsContext) -> None:
+    def __init__(self, *, timeout: float, tls: TlsContext, deadlines: DeadlineWheel) -> None:
         self._timeout = timeout
         self._tls = tls
+        self._deadlines = deadlines
 
     async def connect(self, target: Target, addresses: Sequence[str]) -> HttpConnection:
         """Return a connection to the first of the addresses that accepts one (RFC 8305).
@@ -44,7 +46,7 @@ class Connector:
         connected = await connect_socket(addresses, target.port, limit=self._timeout)
         try:
             async with asyncio.timeout(self._timeout):
-                return await _attach(connected, target, context)
+                return await self._attach(connected, target, context)
         except TimeoutError:
             raise HandshakeFailed(f"no TLS handshake within {self._timeout:g} s") from None
         except OSError as exc:  # such as SSLError
@@ -52,6 +54,23 @@ class Connector:
                 raise Unanswered("the connection was reset without an answer") from None
             reason = handshake_error(exc, host=target.host)
             raise HandshakeFailed(f"no secure connection: {reason}") from None
+
+    async def _attach(
+        self, connected: socket.socket, target: Target, context: ssl.SSLContext | None
+    ) -> HttpConnection:
+        """Return a connection on a connected socket, after the TLS handshake."""
+        try:
+            address = str(connected.getpeername()[0])
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: HttpConnection(target, address, self._deadlines),
+                sock=connected,
+                ssl=context,
+                server_hostname=None if context is None else target.host.rstrip("."),
+            )
+        except BaseException:
+            connected.close()
+            raise
+        return connection
 
 
 async def connect_socket(addresses: Sequence[str], port: int, *, limit: float) -> socket.socket:
@@ -72,24 +91,6 @@ async def connect_socket(addresses: Sequence[str], port: int, *, limit: float) -
         raise _not_connected(exc, limit) from None
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connected
-
-
-async def _attach(
-    connected: socket.socket, target: Target, context: ssl.SSLContext | None
-) -> HttpConnection:
-    """Return a connection on a connected socket, after the TLS handshake."""
-    try:
-        address = str(connected.getpeername()[0])
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: HttpConnection(target, address),
-            sock=connected,
-            ssl=context,
-            server_hostname=None if context is None else target.host.rstrip("."),
-        )
-    except BaseException:
-        connected.close()
-        raise
-    return connection
 
 
 def _numeric(address: str, port: int) -> Sequence[AddrInfoType]:

@@ -13,6 +13,7 @@ from poussetaches.http_client.body_stream import BodyStream
 from poussetaches.http_client.connection_pool import ConnectionPool
 from poussetaches.http_client.connector import Connector
 from poussetaches.http_client.deadline import Deadline
+from poussetaches.http_client.deadline_wheel import DeadlineWheel
 from poussetaches.http_client.errors import AnswerTimeout, Unanswered
 from poussetaches.http_client.http_connection import HttpConnection
 from poussetaches.http_client.request_writer import write_request
@@ -58,7 +59,10 @@ class HttpClient:
     ) -> None:
         self.tls = TlsContext()
         self._on_repeat = on_repeat
-        self._connector = Connector(timeout=connect_timeout, tls=self.tls)
+        self._deadlines = DeadlineWheel()
+        self._connector = Connector(
+            timeout=connect_timeout, tls=self.tls, deadlines=self._deadlines
+        )
         self._pool = ConnectionPool(idle_time=idle_time, most=most_idle)
 
     async def request(
@@ -133,6 +137,7 @@ class HttpClient:
     def close(self) -> None:
         """Close the idle connections."""
         self._pool.close()
+        self._deadlines.close()
 
     async def _connect(
         self, target: Target, addresses: Addresses, ends_at: float

@@ -8,7 +8,7 @@ from typing import cast
 
 from poussetaches.core.target import Target
 from poussetaches.http_client.body_stream import BodyStream
-from poussetaches.http_client.deadline import DeadlineTimer
+from poussetaches.http_client.deadline_wheel import DeadlineWheel
 from poussetaches.http_client.errors import (
     AnswerTimeout,
     BrokenAnswer,
@@ -24,17 +24,19 @@ class HttpConnection(asyncio.Protocol):
     A request whose future is given up must be ended by ``abort``.
     """
 
-    def __init__(self, target: Target, address: str) -> None:
+    def __init__(self, target: Target, address: str, deadlines: DeadlineWheel) -> None:
         self.target = target
         self.address = address
         self.idle_since = 0.0  # in the event loop's time
+        self.slot = 0  # of its deadline
+        self._deadlines = deadlines
         self.on_close: Callable[[HttpConnection], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._reader = ResponseReader()
         self._waiter: asyncio.Future[Response] | None = None  # of the current request
         self._stream: BodyStream | None = None
-        self._timer: DeadlineTimer | None = None
+        self._has_deadline = False
 
     @property
     def is_reusable(self) -> bool:
@@ -54,7 +56,8 @@ class HttpConnection(asyncio.Protocol):
         """
         self._reader.begin(method=method, limit=limit)
         self._waiter = waiter = self._loop.create_future()
-        self._timer = DeadlineTimer(ends_at, self._time_out, loop=self._loop)
+        self._deadlines.add(ends_at, self)
+        self._has_deadline = True
         self._transport.write(data)
         return waiter
 
@@ -75,6 +78,14 @@ class HttpConnection(asyncio.Protocol):
         """Close the connection now, and give up its request."""
         self._end_request()
         self._transport.abort()
+
+    def time_out(self) -> None:
+        """End the request: its deadline has passed."""
+        self._has_deadline = False
+        response = self._reader.response
+        self._fail(
+            AnswerTimeout("no answer in time", None if response is None else response.status)
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -137,17 +148,11 @@ class HttpConnection(asyncio.Protocol):
         elif stream is not None:
             stream.fail(error)
 
-    def _time_out(self) -> None:
-        response = self._reader.response
-        self._fail(
-            AnswerTimeout("no answer in time", None if response is None else response.status)
-        )
-
     def _end_request(self) -> None:
         self._waiter = self._stream = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._has_deadline:
+            self._has_deadline = False
+            self._deadlines.remove(self)
 
     def _close(self) -> None:
         self._end_request()
