@@ -22,7 +22,10 @@ TEST_STAMP := .venv-test/ready-$(HERE)
 BINARY_STAMP := .venv-binary/ready-$(HERE)
 ORIGINAL_STAMP := .venv-original/ready-$(HERE)
 BENCH_STAMP := .venv-bench/ready-$(HERE)
-PARALLEL = --numprocesses $(or $(JOBS),logical) --dist loadfile
+# One process more than cores, because tests also wait for the disk and for other processes. Files
+# are started in the order of their names: the small ones of tests/unit fill up the end.
+PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PARALLEL = --numprocesses $(or $(JOBS),$(PROCESSES)) --dist loadfile --no-loadscope-reorder
 PINS := requirements/client.txt requirements/server.txt
 
 # Shell: sets $$base to the Python to build with, or stops with one line that says what to install.
@@ -101,7 +104,7 @@ endef
 if_broken = $(if $(realpath $(1)/bin/python),,always)
 
 .PHONY: always help setup demo format lint types docs check test chromium simulate crash-test \
-    fuzz test-properties test-pythons $(OTHER_PYTHONS:%=test-%) test-long binary test-binary bench pins clean
+    fuzz test-cold test-properties test-pythons $(OTHER_PYTHONS:%=test-%) test-long binary test-binary bench pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -140,6 +143,9 @@ simulate: $(TEST_STAMP)  ## run the server in virtual time under injected faults
 	@$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) \
 	    $(if $(SECONDS)$(SEEDS),$(if $(SECONDS),--seconds $(SECONDS)),--seconds 60) $(ARGS)
 
+test-cold: chromium $(TEST_STAMP) $(ORIGINAL_STAMP)  ## run the acceptance tests with a new interpreter for each start of poussetaches
+	@COLD_START=1 $(BIN)/python -m pytest $(PARALLEL) tests/acceptance $(ARGS)
+
 crash-test: $(TEST_STAMP)  ## kill a real server under load repeatedly (KILLS=20)
 	@$(BIN)/poussetaches verify --crash-test --kills $(or $(KILLS),20) --seconds $(or $(SECONDS),20)
 
@@ -161,6 +167,7 @@ test-long: test-pythons $(TEST_STAMP)  ## the long forms, for about an hour and 
 	@$(MAKE) simulate SECONDS=3600
 	@$(BIN)/python -m tests.simulation.day
 	@$(MAKE) crash-test KILLS=200 SECONDS=120
+	@$(MAKE) test-cold
 	@$(MAKE) fuzz
 	@$(MAKE) test-properties
 

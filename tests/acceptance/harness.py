@@ -21,12 +21,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.acceptance import warm_start
+from tests.acceptance.warm_start import PROGRAM, Process
+
 V = TypeVar("V")
 
 PATIENCE = 120.0  # seconds; only a failing test waits this long
 KEY = "a shared key"
 CLOSED_PORT = "http://127.0.0.1:9/"  # no process listens there
-PROGRAM = (sys.executable, "-m", "poussetaches")
 
 
 def wait_until(look: Callable[[], V], is_right: Callable[[V], bool], what: str) -> V:
@@ -188,22 +190,19 @@ def ended(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [*PROGRAM, *map(str, words)],
+    return warm_start.run(
+        [str(word) for word in words],
         env={**clean_environment(), **(env or {})},
         cwd=cwd,
-        input=given,
-        capture_output=True,
-        text=True,
+        given=given,
         timeout=PATIENCE,
-        check=False,
     )
 
 
 class Server:
     """A ``poussetaches serve`` in its own process, with at most ``max_files`` open files.
 
-    ``program`` is the command that starts poussetaches.
+    ``program`` is the command that starts poussetaches, if that matters to the test.
     """
 
     def __init__(
@@ -212,7 +211,7 @@ class Server:
         *flags: str,
         env: Mapping[str, str] | None = None,
         max_files: int | None = None,
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str] | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / f"{data_dir.name}.log"
@@ -227,7 +226,7 @@ class Server:
             **(env or {}),
         }
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -243,13 +242,14 @@ class Server:
     def start(self) -> None:
         """Start the server, and wait until it listens."""
         begun = self.log.stat().st_size if self.log.exists() else 0
+        words = ["serve", "--port", str(self.port), "--data-dir", str(self.data_dir), *self._flags]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._shell, *self._program, "serve",
-                 "--port", str(self.port), "--data-dir", str(self.data_dir), *self._flags],
-                env=self._env,
-                stderr=log,
-            )  # fmt: skip
+            if self._program is None and not self._shell:
+                files = [0, 1, log.fileno()]
+                self._process = warm_start.start(words, env=self._env, files=files)
+            else:
+                command = [*self._shell, *(self._program or PROGRAM), *words]
+                self._process = subprocess.Popen(command, env=self._env, stderr=log)
         wait_until(self.listens, lambda yes: yes or self._process_ended(), "it to listen")
         assert not self._process_ended(), self.log.read_text()[begun:]
 
@@ -349,7 +349,7 @@ def serving(
     *flags: str,
     env: Mapping[str, str] | None = None,
     max_files: int | None = None,
-    program: Sequence[str] = PROGRAM,
+    program: Sequence[str] | None = None,
 ) -> Iterator[Server]:
     """Run a server."""
     server = Server(data_dir, *flags, env=env, max_files=max_files, program=program)

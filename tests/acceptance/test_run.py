@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance import warm_start
 from tests.acceptance.harness import PATIENCE, Server, free_port, holding, serving, wait_until
+from tests.acceptance.warm_start import PROGRAM
 
 SCRIPT = Path(__file__).with_name("application.py")
 KEY_LENGTH = 43  # of 32 bytes in base64
@@ -78,10 +80,10 @@ class Run(Server):
         self._command = command
 
     @property
-    def arguments(self) -> list[str]:
-        """The command line of ``run``."""
+    def words(self) -> list[str]:
+        """The arguments of poussetaches."""
         own = ["--port", str(self.port), "--data-dir", str(self.data_dir), *self._flags]
-        return [sys.executable, "-m", "poussetaches", "run", *own, "--", *self._command]
+        return ["run", *own, "--", *self._command]
 
     @property
     def environ(self) -> dict[str, str]:
@@ -95,21 +97,13 @@ class Run(Server):
 
     def start_process(self) -> None:
         """Start ``run``."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.arguments, env=self._env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        with self.log.open("ab") as log, open(os.devnull) as nothing:  # noqa: PTH123
+            files = [nothing.fileno(), log.fileno(), log.fileno()]
+            self._process = warm_start.start(self.words, env=self._env, files=files)
 
     def refused(self) -> tuple[int, str]:
         """Start a ``run`` that must fail; return its status and output."""
-        ended = subprocess.run(
-            self.arguments,
-            env=self._env,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        ended = warm_start.run(self.words, env=self._env, timeout=PATIENCE)
         return ended.returncode, ended.stderr
 
     def push_path(self, path: str) -> str:
@@ -161,7 +155,17 @@ def state_of(server: Server, task_id: str) -> str:
 def started(run: Run) -> int:
     """Wait until the application has started; return its process id."""
     lines = wait_until(lambda: run.logged("application started"), bool, "the application's start")
-    return int(lines[0].rpartition("pid=")[2])
+    pid = int(lines[0].rpartition("pid=")[2])
+    # Until then, it is an interpreter that starts: a signal to it may be lost.
+    wait_until(lambda: _command_of(pid), lambda line: b"launch.py" not in line, "its program")
+    return pid
+
+
+def _command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # it has ended
+        return b""
 
 
 def is_gone(pid: int) -> None:
@@ -511,7 +515,7 @@ def in_terminal(run: Run) -> Iterator[subprocess.Popen[bytes]]:
     code = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
     with run.log.open("ab") as log:
         terminal = subprocess.Popen(
-            [sys.executable, "-c", code, *run.arguments],
+            [sys.executable, "-c", code, *PROGRAM, *run.words],
             env=run.environ,
             stdin=subprocess.PIPE,
             stdout=log,

@@ -28,8 +28,8 @@ class AnyPortRun(Run):
     """A ``poussetaches run`` without ``--port``, whose address is read from its file."""
 
     @property
-    def arguments(self) -> list[str]:
-        words = super().arguments
+    def words(self) -> list[str]:
+        words = super().words
         place = words.index("--port")
         return words[:place] + words[place + 2 :]
 

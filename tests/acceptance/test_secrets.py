@@ -26,6 +26,7 @@ from tests.acceptance.harness import (
     serving,
     wait_until,
 )
+from tests.acceptance.warm_start import PROGRAM
 from tests.integration.v1 import Client
 
 API_TOKEN = "apitoken-5f0c2b1e"
@@ -230,7 +231,7 @@ def test_no_secret_is_in_answers_or_logs(
 ) -> None:
     flags = ("--log-level", "debug", "--log-format", log_format, "--secret-header", "X-Own")
     env = environment(f"http://127.0.0.1:{free_port()}")
-    with serving(tmp_path / "data", *flags, env=env) as server:
+    with serving(tmp_path / "data", *flags, env=env, program=PROGRAM) as server:
         answers = use(server, receiver)
         events = events_of(server)
         arguments = arguments_of_children()

@@ -18,36 +18,31 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import warm_start
 from tests.acceptance.harness import (
     KEY,
     PATIENCE,
     Receiver,
     Server,
     clean_environment,
+    ended,
     free_port,
     holding,
     receiving,
     serving,
     wait_until,
 )
+from tests.acceptance.warm_start import Process
 
 
 def refused(data_dir: Path, *flags: str) -> str:
     """Start a server that must refuse to start; return its one line of output."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "poussetaches", "serve", "--data-dir", str(data_dir),
-         *(flags or ("--port", str(free_port())))],
-        env={name: value for name, value in os.environ.items() if "POUSSETACHES" not in name},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )  # fmt: skip
-    assert ended.returncode == 1, ended
-    assert ended.stdout == ""
-    assert ended.stderr.startswith("poussetaches: ")
-    assert len(ended.stderr.splitlines()) == 1
-    return ended.stderr
+    done = ended("serve", "--data-dir", data_dir, *(flags or ("--port", free_port())))
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("poussetaches: ")
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
 
 
 def succeeds(server: Server, task_id: str) -> None:
@@ -82,18 +77,16 @@ def stopping(server: Server) -> Iterator[Future[int]]:
 
 
 @contextmanager
-def process(
-    data_dir: Path, *flags: str, env: Mapping[str, str] = {}
-) -> Iterator[subprocess.Popen[bytes]]:
+def process(data_dir: Path, *flags: str, env: Mapping[str, str] = {}) -> Iterator[Process]:
     """Run a server without the harness's port."""
     log = data_dir.parent / f"{data_dir.name}.log"
     inherited = {name: value for name, value in os.environ.items() if "POUSSETACHES" not in name}
     begun = len(log.read_text()) if log.exists() else 0
     with log.open("ab") as output:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "poussetaches", "serve", "--data-dir", str(data_dir), *flags],
+        started = warm_start.start(
+            ["serve", "--data-dir", str(data_dir), *flags],
             env={**inherited, "POUSSETACHES_AUTH_KEY": KEY, **QUICK, **env},
-            stderr=output,
+            files=[0, 1, output.fileno()],
         )
     try:
         said = wait_until(
@@ -108,9 +101,9 @@ def process(
         started.wait()
 
 
-def end(started: subprocess.Popen[bytes]) -> int:
+def end(started: Process) -> int:
     """Stop a server; return its exit status."""
-    started.terminate()
+    started.send_signal(signal.SIGTERM)
     return started.wait(PATIENCE)
 
 

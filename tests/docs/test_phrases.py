@@ -116,15 +116,13 @@ def modules() -> list[Path]:
     ]
 
 
-@cache
-def parsed(path: Path) -> ast.Module:
+def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
 def texts(path: Path) -> list[str]:
     """Return the prose of a module. Strings outside the source are data, except docstrings."""
-    tree = parsed(path)
-    prose = strings(tree) if path.is_relative_to(SOURCE) else docstrings(tree)
+    prose = strings(parse(path)) if path.is_relative_to(SOURCE) else docstrings_of(path)
     return [*prose, *comments(path.read_text())]
 
 
@@ -150,10 +148,17 @@ def comments(source: str) -> Iterator[str]:
     yield " ".join(lines)
 
 
-def docstrings(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield ast.get_docstring(node) or ""
+def docstrings(tree: ast.Module) -> list[str]:
+    return [
+        ast.get_docstring(node) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+@cache
+def docstrings_of(path: Path) -> list[str]:
+    return docstrings(parse(path))
 
 
 def phrases_in(text: str) -> list[str]:
@@ -195,7 +200,7 @@ def test_no_docstring_has_a_beginning_of_the_list() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {docstring.splitlines()[0]}"
         for path in modules()
-        for docstring in docstrings(parsed(path))
+        for docstring in docstrings_of(path)
         if _BEGINNING.match(docstring)
     ]
 

@@ -23,7 +23,7 @@ from tests.factories import make_task, seeded
 from tests.hostile.receivers import answers, misbehaving
 from tests.store.driving import known
 
-PATIENT = 60.0  # seconds; only a failing test waits this long
+PATIENT = 240.0  # seconds; only a failing test waits this long
 CONNECT_TIMEOUT = 1.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 HEALTHY = "localhost"  # the HTTP client resolves it, too

@@ -389,7 +389,7 @@ def received(requests: Sequence[Request]) -> list[Tried]:
 
 
 ServiceAgainstModel.TestCase.settings = settings(
-    max_examples=examples(120),
+    max_examples=examples(40),
     stateful_step_count=30,
     deadline=None,  # how long a step takes is the machine's affair
     derandomize=True,  # the same each time: a failure is the change's that it is seen with

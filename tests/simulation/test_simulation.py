@@ -14,12 +14,12 @@ from tests.simulation.history import run_history
 from tests.simulation.loop import MAX_TURNS, Deadlock, Livelock, SimulatedLoop
 from tests.simulation.mutations import MUTATIONS, ROOT, Mutation, broken_copy, simulated
 
-SEEDS = 3  # about 6 s of CPU time each; .ci/run simulates many more
+SEEDS = (1, 2, 5)  # of short histories; .ci/run simulates many more
 HISTORIES = 200  # in which each mutation must be found
 DIGEST = "from tests.simulation.history import run_history; print(run_history({}).digest)"
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_no_task_is_lost_early_or_sent_twice_in_any_history(seed: int) -> None:
     result = run_history(seed)
 

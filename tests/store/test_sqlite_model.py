@@ -647,7 +647,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
 
 StoreAgainstModel.TestCase.settings = settings(
-    max_examples=examples(100),
+    max_examples=examples(50),
     stateful_step_count=40,
     deadline=None,  # steps may be slow on a busy machine
     derandomize=True,  # reproducible, so that a failure is caused by the change under test

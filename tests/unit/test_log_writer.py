@@ -12,6 +12,7 @@ from poussetaches.logs.writer import LineWriter
 
 LINE = b"x" * 99 + b"\n"
 REPORT = b"lines were dropped: "
+PATIENCE = 120.0  # seconds; only a failing test waits this long
 
 
 class Pipe:
@@ -54,6 +55,7 @@ def test_dropped_lines_are_counted_and_reported_once_there_is_a_reader(pipe: Pip
     dropped = pipe.writer.dropped_count
 
     text = pipe.read_until(REPORT)
+    assert pipe.writer.flush(PATIENCE)  # until then, there may be no room for another line
     pipe.writer.write(b"after\n")
 
     assert 700 < dropped < 1000
