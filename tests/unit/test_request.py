@@ -38,6 +38,7 @@ def test_headers_name_the_task_and_the_attempt() -> None:
 
     assert request.headers == {
         "User-Agent": f"poussetaches/{__version__}",
+        "Accept": "*/*",
         "Poussetaches-Task-ID": "task",
         "Poussetaches-Queue": "mail",
         "Poussetaches-Attempt": "3",
@@ -70,7 +71,9 @@ def test_task_without_a_body_has_no_content_type() -> None:
     assert "Content-Type" not in request_of(body_kind=None).headers
 
 
-@pytest.mark.parametrize("name", ["Content-Type", "content-type", "User-Agent", "user-AGENT"])
+@pytest.mark.parametrize(
+    "name", ["Content-Type", "content-type", "User-Agent", "user-AGENT", "accept"]
+)
 def test_header_that_a_task_names_is_sent_once_and_as_it_says(name: str) -> None:
     request = request_of(body_kind=BodyKind.JSON, headers={name: "its own"})
 

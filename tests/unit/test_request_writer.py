@@ -23,7 +23,6 @@ def test_request_has_a_line_a_host_and_its_headers() -> None:
     assert head_of(headers={"X-Own": "é"}, body=b"hello") == [
         "POST /run HTTP/1.1",
         "Host: app.test",
-        "Accept: */*",
         "X-Own: é",
         "Content-Length: 5",
     ]

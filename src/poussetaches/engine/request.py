@@ -129,7 +129,7 @@ def signature_headers(
 
 def _headers_of(task: Task) -> dict[str, str]:
     """Return the task's own headers, and the defaults of the others."""
-    headers, own = {"User-Agent": USER_AGENT}, task.headers
+    headers, own = {"User-Agent": USER_AGENT, "Accept": "*/*"}, task.headers
     if task.delivery is DeliveryForm.ENVELOPE:
         # A form's Content-Type would leave the body empty where Flask's handlers look for it.
         own = {name: value for name, value in own.items() if name.lower() != "content-type"}

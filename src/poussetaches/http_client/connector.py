@@ -89,6 +89,8 @@ async def connect_socket(addresses: Sequence[str], port: int, *, limit: float) -
             )
     except OSError as exc:
         raise _not_connected(exc, limit) from None
+    except RuntimeError as exc:  # uvloop's, for a descriptor that it still uses
+        raise NotConnected(str(exc)) from exc
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connected
 

@@ -49,7 +49,7 @@ def _begin(method: str, url: str) -> str:
         raise InvalidRequest(f"{method!r} is not a valid method")
     target = parse_target(url)
     host = target.authority.removesuffix(":80" if target.scheme == "http" else ":443")
-    return f"{method} {request_target(url)} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n"
+    return f"{method} {request_target(url)} HTTP/1.1\r\nHost: {host}\r\n"
 
 
 def _authorization(url: str) -> str:
