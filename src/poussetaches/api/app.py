@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from poussetaches.api.auth import Tokens
 from poussetaches.api.dialect import V1_ONLY, Dialects
+from poussetaches.api.direct_push import DirectPushes, direct_pushes
 from poussetaches.api.endpoint import Endpoint
 from poussetaches.api.request_checks import Checks
 from poussetaches.api.request_head import RequestHead
@@ -29,7 +31,7 @@ def build_app(
     request_limits: RequestLimits,
     hosts: Collection[str] = (),
     count_failure: Callable[[], None] = lambda: None,
-) -> ASGIApp:
+) -> App:
     """Return the application; without tokens, every client has full access.
 
     Without tokens, ``Host`` must be an IP address, a name without a dot, or one of ``hosts``.
@@ -43,7 +45,19 @@ def build_app(
         checks=checks,
         responder=responder,
         request_limits=request_limits,
+        pushes=direct_pushes(router, checks, responder),
     )
+
+
+class Application(Protocol):
+    """An ASGI application, and its endpoints that need no ASGI."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+    @property
+    def pushes(self) -> DirectPushes:
+        """The endpoints that answer pushes without ASGI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +68,7 @@ class App:
     checks: Checks
     responder: Responder
     request_limits: RequestLimits
+    pushes: DirectPushes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
