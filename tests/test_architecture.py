@@ -54,7 +54,7 @@ NOT_IN_CORE = {
     *("asyncio", "concurrent", "multiprocessing", "queue", "select", "selectors", "signal"),
     *("sqlite3", "socket", "ssl", "http", "subprocess", "threading", "os", "pathlib", "tempfile"),
     *("time", "secrets", "uuid", "logging"),
-    *("starlette", "uvicorn", "uvloop", "httptools", "anyio", "psycopg"),
+    *("starlette", "uvloop", "httptools", "anyio", "psycopg"),
 }
 # Names of files that may be in several folders. Server and client have exceptions of their own.
 CONVENTIONAL_NAMES = {"__init__", "errors"}

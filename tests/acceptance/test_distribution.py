@@ -134,7 +134,7 @@ def test_partly_installed_extra_is_reported(application: Environment) -> None:
     ran = application.run("poussetaches", "serve")  # FastAPI has brought starlette
 
     assert ran.returncode == 2
-    assert ran.stderr.startswith("poussetaches: this command needs the package uvicorn, which is")
+    assert ran.stderr.startswith("poussetaches: this command needs the package uvloop, which is")
 
 
 def test_original_package_beside_ours_is_reported_once(both: Environment) -> None:

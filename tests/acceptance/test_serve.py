@@ -444,7 +444,7 @@ def test_waiting_requests_end_when_the_server_stops(tmp_path: Path) -> None:
 
             assert server.stop() == 0
 
-            # uvicorn would wait five seconds for them, and then cut them off.
+            # The server would wait five seconds for them, and then cut them off.
             assert time.monotonic() - began < 4
             assert (waiting.result().status, waiting.result().json["state"]) == (200, "waiting")
             events.read()  # comes to its end

@@ -75,7 +75,7 @@ class LimitedServer:
     @property
     def connections(self) -> list[HttpProtocol]:
         """Connections whose descriptors are still in use."""
-        return [one for one in self._server.server_state.connections if is_ours(one)]
+        return [one for one in self._server.registry.connections if is_ours(one)]
 
     @property
     def unread(self) -> int:
@@ -126,7 +126,13 @@ async def limited_server(
     path: Path | None, *, most: int = 100, most_unread: int = MOST_UNREAD
 ) -> AsyncIterator[LimitedServer]:
     """Serve at a Unix socket, or without a path at a port."""
-    patience = Patience(most=most, longest=CHECKS, longest_unread=CHECKS, most_unread=most_unread)
+    patience = Patience(
+        most=most,
+        longest=CHECKS,
+        longest_idle=CHECKS,
+        longest_unread=CHECKS,
+        most_unread=most_unread,
+    )
     with listening(Listener(port=0, uds=path), Security()) as listener:
         server = HttpServer(echo, listener, patience=patience)
         await server.start()

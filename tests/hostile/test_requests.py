@@ -72,6 +72,19 @@ TOO_LARGE = {
     "header without an end": GET + b"\r\n" + HOST + b"X: " + b"a" * 1024 * KIB,
     "headers without an end": GET + b"\r\n" + HOST + TOO_MANY * 10,
 }
+UNUSUAL = {
+    "HTTP/1.0": b"GET /healthz HTTP/1.0\r\n\r\n",
+    "empty host": b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n",
+    "IPv6": b"GET /healthz HTTP/1.1\r\nHost: [::1]:7991\r\n\r\n",
+    "identity": head(GET, b"Content-Encoding: identity"),
+    "capitals": push(
+        b"Transfer-Encoding: Chunked", body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)
+    ),
+    "spaces": b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1 \t\r\n\r\n",
+    "spaces of coding": push(
+        b"Transfer-Encoding: chunked ", body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)
+    ),
+}
 
 
 @pytest.mark.parametrize("request_", NOT_HTTP.values(), ids=NOT_HTTP)
@@ -108,19 +121,7 @@ def test_refusal_names_the_error(server: Server, request_: bytes, reason: str) -
     assert reason in say(server, request_).detail
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        b"GET /healthz HTTP/1.0\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: [::1]:7991\r\n\r\n",
-        head(GET, b"Content-Encoding: identity"),
-        push(b"Transfer-Encoding: Chunked", body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)),
-        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1 \t\r\n\r\n",
-        push(b"Transfer-Encoding: chunked ", body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(TASK), TASK)),
-    ],
-    ids=["HTTP/1.0", "empty host", "IPv6", "identity", "capitals", "spaces", "spaces of coding"],
-)
+@pytest.mark.parametrize("request_", UNUSUAL.values(), ids=UNUSUAL)
 def test_unusual_request_is_answered(server: Server, request_: bytes) -> None:
     assert say(server, request_).statuses[0] in (200, 201)
 

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from starlette.types import ASGIApp
-
+from poussetaches.api.app import App
 from poussetaches.engine.driver import AttemptCount, Driver
 from poussetaches.engine.queue_registry import Queues
 from poussetaches.engine.stats import Stats
@@ -65,8 +64,8 @@ class Service:
         return cls(store, parts, driver)
 
     @property
-    def app(self) -> ASGIApp:
-        """The ASGI application."""
+    def app(self) -> App:
+        """The application."""
         return self._parts.app
 
     @property

@@ -153,21 +153,26 @@ async def test_sender_that_breaks_down_is_counted(
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body"),
+    "asked",
     [
-        pytest.param("POST", "/v1/tasks", TASK, id="by the short way"),
-        pytest.param("PUT", "/v1/queues/mail", {"rate": 1}, id="by the long way"),
+        pytest.param(("POST", "/v1/tasks", TASK), id="push"),
+        pytest.param(("PUT", "/v1/queues/mail", {"rate": 1}), id="other"),
     ],
 )
-async def test_request_that_fails_is_counted(
-    service: Service, writer: BreakingRunner, method: str, path: str, body: dict[str, object]
+async def test_request_that_fails_is_counted_and_logged(
+    service: Service,
+    writer: BreakingRunner,
+    caplog: pytest.LogCaptureFixture,
+    asked: tuple[str, str, dict[str, object]],
 ) -> None:
+    method, path, body = asked
     writer.is_broken = True
-    with pytest.raises(ZeroDivisionError):  # to the server, which logs it
-        await request(service.app, method, path, body)
+    failed = await request(service.app, method, path, body)
     writer.is_broken = False
 
     refused = await request(service.app, method, path, {"none": 1})
 
-    assert refused.status == 422
+    assert (failed.status, refused.status) == (500, 422)
     assert await health(service) == (200, 0, 1)
+    assert "request failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 from poussetaches.store.group_commit import MAX_PENDING_SIZE
 from tests.factories import seeded
@@ -16,6 +19,7 @@ from tests.integration.service import Service
 R = TypeVar("R")
 
 LARGE = "x" * (1000 * 1000)  # of a body; under the limit of one
+ENCODED = base64.b64encode(LARGE.encode()).decode()
 
 
 class SlowDisk:
@@ -34,8 +38,15 @@ class SlowDisk:
         """Do nothing."""
 
 
+@pytest.mark.parametrize(
+    ("path", "task"),
+    [
+        ("/v1/tasks", {"url": "http://app.test/", "text": LARGE, "delay": 3600}),
+        ("/", {"url": "http://app.test/", "payload": ENCODED, "delay": 60}),
+    ],
+)
 async def test_pushes_that_pile_up_are_refused_until_the_disk_has_caught_up(
-    tmp_path: Path,
+    tmp_path: Path, path: str, task: dict[str, object]
 ) -> None:
     disk = SlowDisk()
     service = await Service.opened(
@@ -47,8 +58,7 @@ async def test_pushes_that_pile_up_are_refused_until_the_disk_has_caught_up(
     )
 
     def push() -> asyncio.Task[Answered]:
-        task = {"url": "http://app.test/", "text": LARGE, "delay": 3600}
-        return asyncio.create_task(request(service.app, "POST", "/v1/tasks", task))
+        return asyncio.create_task(request(service.app, "POST", path, task))
 
     disk.free.clear()
     waiting = [push() for _ in range(MAX_PENDING_SIZE // len(LARGE) + 10)]

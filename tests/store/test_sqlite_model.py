@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -201,6 +201,11 @@ class Model:
             self.change(id, state=TaskState.DEAD, reason=reason, ended_at=now)
 
 
+async def made(call: Callable[[], Awaitable[R]]) -> R:
+    """Make a call in the event loop, and wait for it."""
+    return await call()
+
+
 def meets(task: Task, filter: TaskFilter) -> bool:
     """Return whether a task matches a filter."""
     texts = [task.url, task.last_error or "", *task.labels.values()]
@@ -237,16 +242,16 @@ class StoreAgainstModel(RuleBasedStateMachine):
         """Wait for a call of the store."""
         return self.loop.run_until_complete(call)
 
-    def write(self, call: Callable[[], Coroutine[object, object, R]]) -> R | Literal[Lost.ANSWER]:
+    def write(self, call: Callable[[], Awaitable[R]]) -> R | Literal[Lost.ANSWER]:
         """Wait for a call that writes, unless the disk fails just then; then recover.
 
         A write that did not reach the disk is repeated; the result of one that did is lost.
         """
         if self.disk.error is None:
-            return self.run(call())
+            return self.run(made(call))
         asked = self.disk.commit_count
         try:
-            answer = self.run(call())
+            answer = self.run(made(call))
         except StoreUnavailable:
             pass
         else:
@@ -254,7 +259,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             return answer  # there was nothing to write
         self.disk.error = None
         self.run(self.store.recover())
-        return LOST if self.disk.keeps_what_fails else self.run(call())
+        return LOST if self.disk.keeps_what_fails else self.run(made(call))
 
     def new_id(self) -> str:
         """Return an id whose order is unrelated to the order of adding."""

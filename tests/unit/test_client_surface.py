@@ -14,7 +14,7 @@ import poussetaches
 import poussetaches.client
 from poussetaches.client.client import AsyncClient, Client
 
-HEAVY = "starlette uvicorn uvloop httptools typer rich prometheus_client sqlite3 asyncio"
+HEAVY = "starlette uvloop httptools typer rich prometheus_client sqlite3 asyncio"
 LOADED = f"""
 import sys
 {{statement}}

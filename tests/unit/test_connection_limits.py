@@ -14,6 +14,7 @@ class Caller:
     """A connection that records its end."""
 
     waits_for_client: bool = True
+    is_idle: bool = False
     age: int = 0
     unread: int = 0
     fate: str = "open"

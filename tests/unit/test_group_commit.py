@@ -6,7 +6,13 @@ from typing import TypeVar
 
 import pytest
 
-from poussetaches.core.errors import StoreBusy, StoreClosed, StoreUnavailable
+from poussetaches.core.errors import (
+    KeyConflict,
+    PousseTachesError,
+    StoreBusy,
+    StoreClosed,
+    StoreUnavailable,
+)
 from poussetaches.store.group_commit import BUSY_COMMIT, MAX_PENDING_SIZE, QUIET_TURNS, GroupCommit
 from poussetaches.store.runner import InlineRunner, Runner
 from tests.fakes import Panic, let_run
@@ -79,6 +85,18 @@ def scribble(page: Page, items: Sequence[str]) -> Sequence[int]:
     """Write items in another way, and answer with how many came together."""
     page.lines.extend(f"~{item}" for item in items)
     return [len(items)] * len(items)
+
+
+def note_unless_taken(page: Page, items: Sequence[str]) -> Sequence[str | PousseTachesError]:
+    """Write items, and refuse an item that is already on the page."""
+    results: list[str | PousseTachesError] = []
+    for item in items:
+        if item in page.lines:
+            results.append(KeyConflict(item))
+        else:
+            page.lines.append(item)
+            results.append(item)
+    return results
 
 
 def note_if_isolated(page: Page, items: Sequence[str]) -> Sequence[int]:
@@ -171,6 +189,18 @@ async def test_refused_item_fails_alone() -> None:
     assert [str(result) for result in results] == ["A", "b?", "C", "d?"]
     assert [type(result) for result in results] == [str, Refused, str, Refused]
     assert notebook.pages == [["a"], ["c"]]
+
+
+async def test_error_as_a_result_refuses_its_item_without_another_commit() -> None:
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    results = await asyncio.gather(
+        *(group.write(note_unless_taken, item) for item in ("a", "b", "a")), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [str, str, KeyConflict]
+    assert notebook.pages == [["a", "b"]]
 
 
 async def test_trouble_of_the_store_is_everybodys() -> None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import partial
-from http import HTTPStatus
+from typing import Protocol
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from poussetaches.api.audit_log import log_change
 from poussetaches.api.auth import Tokens
 from poussetaches.api.dialect import V1_ONLY, Dialects
+from poussetaches.api.direct_push import DirectPushes, direct_pushes
 from poussetaches.api.endpoint import Endpoint
-from poussetaches.api.problems import Problem, problem_of
 from poussetaches.api.request_checks import Checks
 from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
-from poussetaches.api.router import Headers, Mount, Resource, Router, not_found_problem
-from poussetaches.core.errors import PousseTachesError
+from poussetaches.api.responder import EXPECTED, Responder
+from poussetaches.api.router import Headers, Mount, Resource, Router
 
 
 def build_app(
@@ -35,20 +31,33 @@ def build_app(
     request_limits: RequestLimits,
     hosts: Collection[str] = (),
     count_failure: Callable[[], None] = lambda: None,
-) -> ASGIApp:
+) -> App:
     """Return the application; without tokens, every client has full access.
 
     Without tokens, ``Host`` must be an IP address, a name without a dot, or one of ``hosts``.
     ``count_failure`` is called for each request that fails because of an internal error.
     """
+    router = Router(endpoints, mounts)
+    checks = Checks(tokens=tokens, hosts=hosts, request_limits=request_limits)
+    responder = Responder(dialects, count_failure=count_failure)
     return App(
-        router=Router(endpoints, mounts),
-        checks=Checks(tokens=tokens, hosts=hosts, request_limits=request_limits),
-        dialects=dialects,
+        router=router,
+        checks=checks,
+        responder=responder,
         request_limits=request_limits,
-        count_failure=count_failure,
-        date=Date(),
+        pushes=direct_pushes(router, checks, responder),
     )
+
+
+class Application(Protocol):
+    """An ASGI application, and its endpoints that need no ASGI."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+    @property
+    def pushes(self) -> DirectPushes:
+        """The endpoints that answer pushes without ASGI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +66,9 @@ class App:
 
     router: Router
     checks: Checks
-    dialects: Dialects
+    responder: Responder
     request_limits: RequestLimits
-    count_failure: Callable[[], None]
-    date: Date
+    pushes: DirectPushes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
@@ -70,7 +78,8 @@ class App:
         resource = self.router.find(head.method, head.path)
         problem = self.checks.problem(head, resource)
         if problem is not None:
-            await self._refusal(problem, head, resource)(scope, receive, send)
+            refusal = self.responder.refusal(problem, head, resource)
+            await refusal(scope, receive, send)
             return
         slot: Slot | None = None
         if resource.is_counted:
@@ -88,33 +97,23 @@ class App:
             response.raw_headers += self._begin(head, resource, slot, response.status_code)
             await response(scope, receive, send)
         except Exception as exc:
-            is_expected = isinstance(exc, _EXPECTED)
             has_begun = response is not None if reply is None else reply.has_begun
-            # Once a response has begun, it raises no problem.
-            if is_expected or not has_begun:
-                problem = _problem_of(exc, head)
-                await self._refusal(problem, head, resource)(scope, receive, send)
-            if not is_expected:
-                self.count_failure()
-                raise  # to the server, which logs it
+            if has_begun and not isinstance(exc, EXPECTED):
+                self.responder.count_failure()
+                raise  # to the server, which logs it and closes the connection
+            failure = self.responder.failure(exc, head, resource)
+            await failure(scope, receive, send)
         finally:
             if slot is not None:
                 slot.leave()
 
-    def _refusal(self, problem: Problem, head: RequestHead, resource: Resource) -> Response:
-        response = self.dialects.refusal(head.path, problem)
-        response.raw_headers += self._begin(head, resource, None, response.status_code)
-        return response
-
     def _begin(
         self, head: RequestHead, resource: Resource, slot: Slot | None, status: int
     ) -> Headers:
-        """Write a change to the audit log; return the headers that every response has."""
+        """Return the headers that every response has."""
         if slot is not None:
             slot.leave()  # sending the response takes as long as the client does
-        if resource.is_audited:
-            log_change(head, status)
-        return (self.date.header(), *resource.headers)
+        return self.responder.common_headers(head, resource, status)
 
 
 class Reply:
@@ -133,37 +132,6 @@ class Reply:
         await self._send(message)
 
 
-class Date:
-    """The Date header (RFC 9110, section 6.6.1), formatted at most once per second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._header = (b"date", b"")
-
-    def header(self) -> tuple[bytes, bytes]:
-        """Return the name and the current value."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._header = (b"date", formatdate(second, usegmt=True).encode())
-        return self._header
-
-
-_EXPECTED = (Problem, PousseTachesError, HTTPException)
-
-
 async def _call_mount(mount: Mount | None, scope: Scope, receive: Receive, reply: Reply) -> None:
     assert mount is not None  # otherwise the checks refuse the request
     await mount.app({**scope, "root_path": scope["root_path"] + mount.path}, receive, reply)
-
-
-def _problem_of(exc: Exception, head: RequestHead) -> Problem:
-    """Return the problem of an error; mounts raise Starlette's ``HTTPException``."""
-    if not isinstance(exc, HTTPException):
-        return problem_of(exc)
-    status = HTTPStatus(exc.status_code)
-    if status is HTTPStatus.NOT_FOUND:
-        return not_found_problem(head.path)
-    code = "method-not-allowed" if status is HTTPStatus.METHOD_NOT_ALLOWED else "refused"
-    headers = tuple((exc.headers or {}).items())
-    return Problem(status, code, exc.detail, headers=headers)

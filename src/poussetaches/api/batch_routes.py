@@ -81,7 +81,7 @@ class BatchRoutes:
             self._count -= 1
 
     async def _push(self, request: Request) -> Response:
-        builder = self._pusher.builder(request)
+        builder = self._pusher.builder(request.scope["headers"])
         pushes = _Pushes(builder, is_ndjson=_is_ndjson(request), max_task=self._max_request)
         await _read(request, pushes, limit=self._max_batch)
         return await self._store(pushes)

@@ -20,6 +20,7 @@ V = TypeVar("V")
 Handler = Callable[[Request], Awaitable[Response]]
 
 JSON = "application/json"
+_JSON_TYPE = (b"content-type", JSON.encode())
 PATH_PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
 TaskId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
@@ -75,26 +76,20 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RawResponse(Response):
-    """A response with complete headers, to which Starlette adds none."""
+    """A response with complete headers, names in lower case, to which Starlette adds none."""
 
-    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, body: bytes, status: int, *headers: tuple[bytes, bytes]) -> None:
         self.body = body
         self.status_code = status
         self.background = None
-        self.raw_headers = [
-            (b"content-length", b"%d" % len(body)),
-            *((name.lower().encode(), value.encode()) for name, value in headers.items()),
-        ]
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), *headers]
 
 
 def json_response(
-    value: object,
-    status: HTTPStatus = HTTPStatus.OK,
-    *,
-    headers: Mapping[str, str] = {},
+    value: object, status: HTTPStatus = HTTPStatus.OK, *headers: tuple[bytes, bytes]
 ) -> Response:
-    """Return a JSON response."""
-    return RawResponse(msgspec.json.encode(value), int(status), {"Content-Type": JSON, **headers})
+    """Return a JSON response; names of headers are in lower case."""
+    return RawResponse(msgspec.json.encode(value), status.value, _JSON_TYPE, *headers)
 
 
 def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] = ()) -> V:

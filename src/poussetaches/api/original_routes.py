@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from asyncio import ensure_future
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from poussetaches.api.dialect import Dialect, problem_document
 from poussetaches.api.endpoint import Endpoint, RawResponse, json_response
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.problems import too_large
-from poussetaches.api.request_body import decode, read_body
+from poussetaches.api.push_handler import Headers, PendingPush, PushHandler
+from poussetaches.api.request_body import decode
 from poussetaches.api.streamed_response import StreamedResponse
 from poussetaches.api.views import response_text
 from poussetaches.core.errors import BodyTooLarge, InvalidSchedule, InvalidTask
@@ -35,7 +37,8 @@ from poussetaches.core.target import check_absolute_url
 from poussetaches.core.task import MAX_DELAY, DeliveryForm, Task, TaskState
 from poussetaches.core.task_fields import TaskFields
 from poussetaches.engine.redirect import REDIRECTS
-from poussetaches.store.base import Store, SummaryPage, TaskSummary
+from poussetaches.store.base import Push as TaskPush
+from poussetaches.store.base import PushResult, Store, SummaryPage, TaskSummary
 
 PAGE = 200  # tasks read at once for a listing
 PATHS = frozenset({"/", "/waiting", "/success", "/dead", "/cron", "/pause", "/resume"})
@@ -108,7 +111,7 @@ class OriginalRoutes:
             endpoint(
                 method="POST",
                 path="/",
-                handler=self.push,
+                handler=PushHandler(self.push, max_request=self.max_request),
                 summary="Push a task, or a schedule",
                 is_push=True,
                 is_hot=True,
@@ -142,16 +145,16 @@ class OriginalRoutes:
         status = Status(self.engine.paused, self.engine.in_flight)
         return json_response(status)
 
-    async def push(self, request: Request) -> Response:
+    def push(
+        self, headers: Headers, body: bytes
+    ) -> PendingPush[str] | PendingPush[list[PushResult]]:
         """Store a task, or a schedule unless it exists, and return its id."""
-        push = decode(_PUSH, await read_body(request, limit=self.max_request))
+        push = decode(_PUSH, body)
         task = self._task_of(push)
-        task_id = task.id
         if push.schedule:
-            task_id = await self._put_schedule(push.schedule, task)
-        else:
-            await self.store.add(task)
-        return RawResponse(b"", int(HTTPStatus.CREATED), {"Poussetaches-Task-ID": task_id})
+            return PendingPush(ensure_future(self._put_schedule(push.schedule, task)), _created)
+        stored = self.store.push([TaskPush(task=task)], now=task.created_at)
+        return PendingPush(stored, lambda _: _created(task.id))
 
     async def waiting(self, request: Request) -> Response:
         return await self._list(TaskState.WAITING)
@@ -284,6 +287,10 @@ class OriginalRoutes:
             schedules = await self.store.schedules(OWNER)
         runs = await self.store.latest_runs([schedule.name for schedule in schedules])
         return [_entry_of_schedule(schedule, runs.get(schedule.name)) for schedule in schedules]
+
+
+def _created(task_id: str) -> Response:
+    return RawResponse(b"", HTTPStatus.CREATED.value, (b"poussetaches-task-id", task_id.encode()))
 
 
 def _delay(push: Push) -> int:

@@ -61,9 +61,18 @@ async def read_body(request: Request, *, limit: int, memory: BufferMemory = _MEM
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
         return await _read_pieces(request, body, limit=limit, memory=memory)
+    check_length(body, limit=limit)
+    return body
+
+
+def check_length(body: bytes, *, limit: int) -> None:
+    """Check the length of a whole body.
+
+    Raises:
+        Problem: 413, it is longer than ``limit`` bytes.
+    """
     if len(body) > limit:
         raise _longer_than(limit)
-    return body
 
 
 async def _read_pieces(

@@ -52,9 +52,10 @@ class Router:
     """Finds resources. Endpoints take precedence over mounts."""
 
     def __init__(self, endpoints: Iterable[Endpoint], mounts: Sequence[Mount] = ()) -> None:
+        self.endpoints = list(endpoints)
         self._mounts = mounts
         methods: dict[str, dict[str, Endpoint]] = {}
-        for endpoint in endpoints:
+        for endpoint in self.endpoints:
             at_path = methods.setdefault(endpoint.path, {})
             for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
                 at_path.setdefault(method, endpoint)

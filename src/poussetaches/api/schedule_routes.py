@@ -298,8 +298,8 @@ class ScheduleRoutes:
         if not await self.store.fire_by_hand(schedule.name, run):
             raise _not_found(schedule.name)
         view = task_view(run, secret_headers=self.secret_headers)
-        headers = {"Location": f"/v1/tasks/{run.id}"}
-        return json_response(view, HTTPStatus.CREATED, headers=headers)
+        location = (b"location", f"/v1/tasks/{run.id}".encode())
+        return json_response(view, HTTPStatus.CREATED, location)
 
     async def runs(self, request: Request) -> Response:
         query = read_query(request, RunsQuery)

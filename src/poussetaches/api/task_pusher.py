@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
+from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-
-from starlette.requests import Request
 
 from poussetaches.api.engine_view import EngineView
 from poussetaches.core.moment import Moment
@@ -30,29 +29,25 @@ class TaskPusher:
     random: Random
     limits: TaskLimits
 
-    def builder(self, request: Request) -> TaskBuilder:
+    def builder(self, headers: Iterable[tuple[bytes, bytes]]) -> TaskBuilder:
         """Return a builder for the tasks of a request, with its trace and the current time."""
         return TaskBuilder(
             self.engine.queues,
             self.limits,
             now=self.now(),
             random=self.random,
-            trace=trace_of(request.scope["headers"]),
+            trace=trace_of(headers),
         )
 
-    async def push(self, pushes: Sequence[Push]) -> list[PushResult]:
-        """Store tasks, all or none.
+    def push(self, pushes: Sequence[Push]) -> Future[list[PushResult]]:
+        """Begin to store tasks, all or none, as ``Store.push``.
 
         Leaps of the clock do not change when keys expire.
-
-        Raises:
-            KeyConflict: a key belongs to another push.
-            StoreBusy: too many pushes are waiting to be written.
         """
         if all(push.task.key is None for push in pushes):
-            return await self.store.push(pushes, now=self.now())
+            return self.store.push(pushes, now=self.now())
         latest, confirmed = self.engine.latest_possible(), self.engine.confirmed()
-        return await self.store.push(pushes, now=latest, confirmed=confirmed)
+        return self.store.push(pushes, now=latest, confirmed=confirmed)
 
 
 def build_push(builder: TaskBuilder, fields: TaskFields) -> Push:

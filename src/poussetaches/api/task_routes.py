@@ -17,6 +17,7 @@ from poussetaches.api.endpoint import Endpoint, TaskId, json_response, read_quer
 from poussetaches.api.engine_view import EngineView
 from poussetaches.api.filter_fields import REPEATABLE, FilterFields
 from poussetaches.api.problems import invalid
+from poussetaches.api.push_handler import Headers, PendingPush, PushHandler
 from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.request_limits import RequestLimits
 from poussetaches.api.task_patch import changes_of
@@ -52,6 +53,7 @@ Limit = Annotated[int, Meta(ge=1, le=1000)]
 Cursor = Annotated[str, Meta(max_length=20)]
 
 _MAX_CURSOR = 2**63  # exclusive
+_ID_HEADER = b"poussetaches-task-id"
 
 
 class ListQuery(FilterFields, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +105,7 @@ class TaskRoutes:
             endpoint(
                 method="POST",
                 path="/v1/tasks",
-                handler=self.push,
+                handler=PushHandler(self.push, max_request=self.max_request),
                 summary="Push a task",
                 is_push=True,
                 is_hot=True,
@@ -168,12 +170,10 @@ class TaskRoutes:
             ),
         ]
 
-    async def push(self, request: Request) -> Response:
-        """Store a task, or return the task that an earlier push created."""
-        fields = decode(_PUSH, await read_body(request, limit=self.max_request))
-        push = build_push(self.pusher.builder(request), fields)
-        [pushed] = await self.pusher.push([push])
-        return self._answer_push(pushed)
+    def push(self, headers: Headers, body: bytes) -> PendingPush[list[PushResult]]:
+        """Store a task, or find the task that an earlier push created."""
+        push = build_push(self.pusher.builder(headers), decode(_PUSH, body))
+        return PendingPush(self.pusher.push([push]), self._answer_push)
 
     async def list_tasks(self, request: Request) -> Response:
         query = read_query(request, ListQuery, repeatable=REPEATABLE)
@@ -219,20 +219,19 @@ class TaskRoutes:
         now = self.now()
         return await self._edit(request, Cancel(now), now)
 
-    def _answer_push(self, pushed: PushResult) -> Response:
+    def _answer_push(self, results: list[PushResult]) -> Response:
+        [pushed] = results
         view = (
             PrunedTask(id=pushed.task_id)
             if pushed.task is None
             else task_view(pushed.task, secret_headers=self.secret_headers)
         )
-        headers = {
-            "Location": f"/v1/tasks/{pushed.task_id}",
-            "Poussetaches-Task-ID": pushed.task_id,
-        }
-        if not pushed.existing:
-            return json_response(view, HTTPStatus.CREATED, headers=headers)
-        headers["Poussetaches-Existing"] = "true"
-        return json_response(view, headers=headers)
+        task_id = pushed.task_id.encode()
+        location, id_header = (b"location", b"/v1/tasks/" + task_id), (_ID_HEADER, task_id)
+        if pushed.existing:
+            existing = (b"poussetaches-existing", b"true")
+            return json_response(view, HTTPStatus.OK, location, id_header, existing)
+        return json_response(view, HTTPStatus.CREATED, location, id_header)
 
     async def _wait(self, request: Request, task_id: str, max_wait: float) -> None:
         with self.request_limits.parked(request.scope), self.waiters.waiter(task_id) as waiter:

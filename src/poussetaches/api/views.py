@@ -24,12 +24,10 @@ from poussetaches.engine.limits import Limit
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 _shown_fields = attrgetter(*ShownTask.__struct_fields__)
-_TIMES = [
+_CREATED_AT, _RUN_AT, _EXPIRES_AT, _ENDED_AT, _RETRY = (
     ShownTask.__struct_fields__.index(name)
-    for name in ("created_at", "run_at", "expires_at", "ended_at")
-]
-_RUN_AT = ShownTask.__struct_fields__.index("run_at")
-_RETRY = ShownTask.__struct_fields__.index("retry")
+    for name in ("created_at", "run_at", "expires_at", "ended_at", "retry")
+)
 
 # The range of RFC 3339. Times of imported tasks may be outside.
 _FIRST = Moment(-62_135_596_800_000_000)
@@ -234,8 +232,12 @@ def shown_time_or_none(moment: Moment | None) -> str | None:
 def _shown_values(task: Task) -> list[Any]:
     """Return the values of the fields of ``ShownTask``."""
     values = list(_shown_fields(task))
-    for index in _TIMES:
-        values[index] = shown_time_or_none(values[index])
+    created_at = values[_CREATED_AT] = shown_time(task.created_at)
+    # Most tasks are due at once.
+    is_immediate = task.run_at == task.created_at
+    values[_RUN_AT] = created_at if is_immediate else shown_time(task.run_at)
+    values[_EXPIRES_AT] = shown_time_or_none(task.expires_at)
+    values[_ENDED_AT] = shown_time_or_none(task.ended_at)
     if task.retry is not None:
         values[_RETRY] = RetryFields(**overrides_of(task.retry))
     return values

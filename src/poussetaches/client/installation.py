@@ -12,8 +12,8 @@ from poussetaches.core.errors import PousseTachesError
 
 # The modules of the extra `server`: what the server and the commands import.
 SERVER_MODULES = (
-    *("starlette", "uvicorn", "uvloop"),
-    *("psutil", "prometheus_client", "typer", "rich"),
+    *("starlette", "uvloop", "psutil"),
+    *("prometheus_client", "typer", "rich"),
 )
 INSTALL_SERVER = "pip install 'poussetaches-sidecar[server]'"
 

@@ -88,7 +88,6 @@ class TaskBuilder:
         self._now = now
         self._random = random
         self._trace = trace
-        self._latest = later(now, MAX_DELAY)
         self._checked_queues: set[str] = set()
         self._new_queue_count = 0
 
@@ -144,13 +143,16 @@ class TaskBuilder:
 
     def _run_at_of(self, fields: TaskFields) -> Moment:
         if fields.run_at is not None:
-            return planned("run_at", fields.run_at, now=self._now, latest=self._latest)
+            return planned("run_at", fields.run_at, now=self._now, latest=self._latest())
         return later(self._now, fields.delay) if fields.delay else self._now
 
     def _expires_at_of(self, fields: TaskFields) -> Moment | None:
         if fields.expires_at is None:
             return None
-        return limited("expires_at", fields.expires_at, latest=self._latest)
+        return limited("expires_at", fields.expires_at, latest=self._latest())
+
+    def _latest(self) -> Moment:
+        return later(self._now, MAX_DELAY)
 
     def _traced(self, headers: Mapping[str, str]) -> dict[str, str]:
         if any(name.lower() in ("traceparent", "tracestate") for name in headers):

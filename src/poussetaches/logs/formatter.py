@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 OURS = "poussetaches"
 
-# Attributes that are not fields; `color_message` is uvicorn's second copy of its event.
-STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+# Attributes that are not fields.
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class TextFormatter(logging.Formatter):

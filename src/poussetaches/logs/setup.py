@@ -12,8 +12,6 @@ from typing import TextIO
 from poussetaches.logs.formatter import OURS, JsonFormatter, TextFormatter
 from poussetaches.logs.writer import LineWriter
 
-LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "starlette")
-
 log = logging.getLogger(__name__)
 
 
@@ -34,11 +32,6 @@ def configure_logging(format: str, level: str, stream: TextIO) -> None:
     threshold = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(max(threshold, logging.WARNING))
     logging.getLogger(OURS).setLevel(threshold)
-    for name in LIBRARIES:
-        library = logging.getLogger(name)
-        library.handlers.clear()
-        library.propagate = True
-        library.setLevel(root.level)
 
 
 def log_python_errors() -> None:

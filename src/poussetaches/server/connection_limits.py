@@ -16,6 +16,7 @@ from poussetaches.server.listener import UNREAD_LIMIT
 MOST_UNREAD = 128 * 1024 * 1024  # bytes of responses, over all clients that do not read
 INTERVAL = 5.0  # seconds between two checks
 LONGEST_WAIT = 27  # checks: above the two minutes that a batch may take
+LONGEST_IDLE = 15  # checks: longer than clients keep idle connections, so that they close first
 LONGEST_UNREAD = int(UNREAD_LIMIT / INTERVAL)  # checks
 LINGER = 2  # checks: time for a refused client to read the reason
 
@@ -30,6 +31,10 @@ class Connection(Protocol):
     @property
     def waits_for_client(self) -> bool:
         """Whether only the client can make progress on this connection."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has begun on this connection."""
 
     @property
     def unread(self) -> int:
@@ -53,11 +58,13 @@ class Patience:
         *,
         most: int,
         longest: int = LONGEST_WAIT,
+        longest_idle: int = LONGEST_IDLE,
         longest_unread: int = LONGEST_UNREAD,
         most_unread: int = MOST_UNREAD,
     ) -> None:
         self._most = most
         self._longest = longest  # checks
+        self._longest_idle = longest_idle  # checks
         self._longest_unread = longest_unread  # checks
         self._most_unread = most_unread  # bytes
         # In the order of arrival, with the bytes that were unread at the last check.
@@ -130,7 +137,9 @@ class Patience:
     def _limit_of(self, connection: Connection, unread: int) -> int:
         if connection in self._refused:
             return LINGER
-        return self._longest_unread if unread else self._longest
+        if unread:
+            return self._longest_unread
+        return self._longest_idle if connection.is_idle else self._longest
 
     def _give_up(self, connection: Connection) -> None:
         if connection in self._refused or connection.unread:

@@ -1,6 +1,7 @@
 """``HttpProtocol``: one connection to the API, from any client, well-behaved or not.
 
-uvicorn's protocol with limits on heads, trailers, pipelined requests and time. Requests that HTTP
+Requests go to the ASGI application one after another. Pushes go to the store without ASGI, and
+several may be there at once. Responses are sent in the order of the requests. Requests that HTTP
 does not allow are refused in the dialect of their path, like all refused requests.
 """
 
@@ -8,324 +9,320 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from functools import lru_cache
-from http import HTTPStatus
-from typing import Any
-from urllib.parse import unquote
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
-import httptools
 from starlette.responses import Response
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp
 
 from poussetaches.api.dialect import Dialects
-from poussetaches.api.problems import Problem, unavailable
+from poussetaches.api.direct_push import DirectPush, DirectPushes
+from poussetaches.api.problems import Problem
 from poussetaches.api.request_body import MAX_DISCARDED
-from poussetaches.api.request_head import quoted
+from poussetaches.server.client_transport import ClientTransport
 from poussetaches.server.connection_limits import Patience
-from poussetaches.server.write_buffer import BufferingTransport
+from poussetaches.server.connection_registry import ConnectionRegistry
+from poussetaches.server.http_exchange import HttpExchange
+from poussetaches.server.http_refusals import not_http, too_many_connections, too_slow
+from poussetaches.server.http_response import render_response
+from poussetaches.server.request_parser import ParsedHead, RequestParser
 
-MAX_HEAD = 64 * 1024  # bytes of a head, of trailers, and of everything else except the body
 MOST_IN_A_ROW = 64  # requests that may wait behind the current one
 HIGH_WATER = 16 * 1024  # unread bytes of each client that patience does not count
-
-_OTHER_PROTOCOLS = (
-    (b"\x16\x03", "it is TLS, and the server has plain HTTP only; use http://"),
-    (b"PRI * HTTP/2", "it is HTTP/2, and the server has HTTP/1.1 only"),
-)
-_FRAMING = (b"content-length", b"transfer-encoding")
-_CHECKED = frozenset({b"host", b"expect", b"transfer-encoding", b"content-encoding"})
-# RFC 3986, section 3.2: a name or an address, and perhaps a port.
-_HOST = re.compile(
-    rb"(?:\[[0-9A-Za-z.:%_~-]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
+LONGEST_DIRECT = 64 * 1024  # bytes of a body; longer ones go through ASGI
 
 log = logging.getLogger(__name__)
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """A connection that sends each response in one piece, and enforces the limits."""
+class DirectExchange:
+    """A push that is answered without ASGI, and its response once there is one."""
+
+    __slots__ = ("keep_alive", "response")
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.response: Response | None = None
+
+
+class HttpProtocol(asyncio.Protocol):
+    """A connection that answers requests in order, and enforces the limits."""
 
     def __init__(
         self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
+        app: ASGIApp,
         *,
-        patience: Patience,
+        pushes: Callable[[], DirectPushes],
         dialects: Dialects,
+        patience: Patience,
+        registry: ConnectionRegistry,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
         self.age = 0  # checks since it last made progress
-        self.url = b""
-        self._patience = patience
+        self._app = app
+        self._pushes = pushes
         self._dialects = dialects
-        self._in_head = False
-        self._host_count = 0  # Host headers in the current head
-        self._moved = False  # the parser made progress with the last data
-        self._unseen = 0  # bytes since the parser last made progress
-        self._length = 0  # bytes of the last data
-        self._head_length = 0  # bytes since the data in which the current head began
-        self._refusal: Problem | None = None
-        self._passes_over_head = False
-        self._has_refused = False
+        self._patience = patience
+        self._registry = registry
+        self._parser = RequestParser(self)
+        self._transport: ClientTransport
+        self._client: tuple[str, int | None] | None = None
+        self._server: tuple[str, int | None] | None = None
+        # Requests without a complete response. The first is being answered, and all direct pushes
+        # in front are being stored.
+        self._pending: deque[HttpExchange | DirectExchange] = deque()
+        self._head: ParsedHead | None = None  # of a request that has not begun
+        self._push: DirectPush | None = None  # the endpoint of that request, if it is a push
+        self._scope: dict[str, Any] | None = None  # of that request, if it is not
+        self._body: list[bytes] = []  # of that request
+        self._receiving: HttpExchange | None = None  # its body is incomplete
+        self._is_feeding = False  # the parser
+        self._is_ending = False  # everything else that arrives is discarded
+        self._discarded = 0  # bytes
 
-    def connection_made(  # type: ignore[override]  # as uvicorn narrows it
-        self, transport: asyncio.Transport
-    ) -> None:
-        super().connection_made(BufferingTransport(transport, self.loop))
-        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+    # Called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transport has another base class.
+        self._transport = ClientTransport(
+            cast(asyncio.Transport, transport), high_water=HIGH_WATER
+        )
+        self._client = _address_of(transport.get_extra_info("peername"))
+        self._server = _address_of(transport.get_extra_info("sockname"))
+        self._registry.opened(self)
         self._patience.came(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+        for exchange in self._pending:
+            if isinstance(exchange, HttpExchange):
+                exchange.disconnect()
+        self._pending.clear()
+        self._transport.resume_writing()
+        self._parser.close()
+        self._registry.closed(self)
         self._patience.went(self)
 
-    @property
-    def waits_for_client(self) -> bool:
-        """Return whether only the client can make progress on this connection."""
-        if self.unread:
-            return True
-        request = self._answering
-        return request is None or (request.more_body and not request.body)
-
-    @property
-    def unread(self) -> int:
-        """Bytes of responses that the client has not read yet."""
-        return self.transport.get_write_buffer_size()
-
-    def give_up(self) -> None:
-        """Close a connection whose client took too long."""
-        if self._has_refused or (not self._in_head and self._answering is None):
-            self.transport.close()
-            return
-        detail = "the request did not arrive in time"
-        self._refuse(Problem(HTTPStatus.REQUEST_TIMEOUT, "too-slow", detail))
-
-    def turn_away(self) -> None:
-        """Refuse a new connection: there are too many."""
-        detail = "there are too many connections; retry later"
-        self._refuse(unavailable("busy", detail))
-
-    def abort(self) -> None:
-        """Close the connection now; unsent data is lost."""
-        self.transport.abort()
-
     def pause_writing(self) -> None:
-        super().pause_writing()
+        self._transport.pause_writing()
         self._patience.stalled(self)
 
     def resume_writing(self) -> None:
         self.age = 0
         self._patience.resumed(self)
-        super().resume_writing()
+        self._transport.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._has_refused:
-            self._throw_away(data)
+        if self._is_ending:
+            self._discard(data)
             return
-        self._unset_keepalive_if_required()
-        self._moved = False
-        self._length = len(data)
-        self._head_length += len(data)
+        self._is_feeding = True
         try:
-            self._feed(data)
-        except httptools.HttpParserError as exc:
-            self._refuse(self._refusal or self._diagnosed(data, exc))
-            return
-        self._unseen = 0 if self._moved else self._unseen + len(data)
-        if self._unseen > MAX_HEAD:
-            self._refuse(_head_too_large())
+            self._parser.feed(data)
+            if self._head is not None:
+                self._receiving = self._begin(self._head)  # the rest of its body is to come
+        except Problem as problem:
+            self._refuse(problem)
+        finally:
+            self._is_feeding = False
+        self._send_replies()
 
-    def on_message_begin(self) -> None:
-        if self._passes_over_head:
-            return
-        self._moved = self._in_head = True
-        self._head_length = self._length
-        self._host_count = 0
-        super().on_message_begin()
+    # Called by the parser
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        value = value.rstrip(b" \t")  # RFC 9110, section 5.5; the parser strips the front only
-        if name in _CHECKED and self._in_head:
-            self._check_header(name, value)
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        if self._passes_over_head:
-            return
-        version = self.parser.get_http_version()
-        if version != "1.1" and version != "1.0":  # noqa: PLR1714 - the fastest form
-            self._stop(_unknown_version(version))
-        if not self._host_count and version == "1.1":  # RFC 9112, section 3.2
-            self._stop(_not_http("it has no Host header"))
-        if self._head_length > MAX_HEAD and self._head_size() > MAX_HEAD:
-            self._stop(_head_too_large())
-        if len(self.pipeline) == MOST_IN_A_ROW:
-            self._stop(_not_http(f"more than {MOST_IN_A_ROW} pipelined requests are pending"))
-        self._moved = True
-        self._in_head = False
+    def head_received(self, head: ParsedHead) -> None:
+        if self._pending and not self._pending[-1].keep_alive:
+            raise not_http("it follows a request with Connection: close")
+        if len(self._pending) > MOST_IN_A_ROW:
+            raise not_http(f"more than {MOST_IN_A_ROW} pipelined requests are pending")
+        self._push = self._pushes().get((head.method, head.target))
+        self._scope = head.scope() if self._push is None else None
         self.age = 0
-        super().on_headers_complete()
-        self.headers = []  # for trailers, which are no part of the request
+        self._head = head
 
-    def on_body(self, body: bytes) -> None:
-        self._moved = True
-        super().on_body(body)
+    def body_received(self, piece: bytes) -> None:
+        if self._head is not None:
+            self._body.append(piece)
+        elif self._receiving is not None:
+            self._receiving.add_body(piece)
 
-    def on_message_complete(self) -> None:
-        self._moved = True
-        if self.parser.should_upgrade() and self._framing():
-            return  # its body has not been read yet: see _feed
-        super().on_message_complete()
+    def request_received(self) -> None:
+        if self._receiving is not None:
+            self._receiving.end_body()
+            self._receiving = None
+        elif self._head is not None and not self._answer_push(self._head):
+            self._begin(self._head).end_body()
 
-    def on_response_complete(self) -> None:
-        self.age = 0
-        super().on_response_complete()
+    # Called by Patience and ConnectionRegistry
 
-    def _feed(self, data: bytes) -> None:
+    @property
+    def waits_for_client(self) -> bool:
+        """Return whether only the client can make progress on this connection."""
+        if self.unread or not self._pending:
+            return True
+        first = self._pending[0]
+        return isinstance(first, HttpExchange) and first.waits_for_client
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no request has begun."""
+        return not (self._parser.is_in_head or self._pending or self._receiving)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of responses that the client has not read yet."""
+        return self._transport.unsent
+
+    def give_up(self) -> None:
+        """Close a connection whose client took too long."""
+        if self._is_ending or not (self._parser.is_in_head or self._pending):
+            self._transport.close()
+            return
+        self._refuse(too_slow())
+
+    def turn_away(self) -> None:
+        """Refuse a new connection: there are too many."""
+        self._refuse(too_many_connections())
+
+    def abort(self) -> None:
+        """Close the connection now; unsent data is lost."""
+        self._transport.abort()
+
+    def shut_down(self) -> None:
+        """Close the connection after the last response that is due."""
+        if self._pending:
+            self._pending[-1].keep_alive = False
+        else:
+            self._transport.close()
+
+    def _begin(self, head: ParsedHead) -> HttpExchange:
+        """Begin to answer a request over ASGI, or queue it behind earlier ones."""
+        scope = self._scope or head.scope()
+        scope |= {"client": self._client, "server": self._server}
+        exchange = HttpExchange(
+            self._transport,
+            head,
+            scope,
+            refusal=self._dialects.refusal,
+            completed=self._complete,
+        )
+        for piece in self._body:
+            exchange.add_body(piece)
+        self._drop_head()
+        self._pending.append(exchange)
+        if len(self._pending) == 1:
+            self._registry.run(exchange.run(self._app))
+        else:
+            self._transport.pause_reading()
+        return exchange
+
+    def _answer_push(self, head: ParsedHead) -> bool:
+        """Answer a push without ASGI; return False for any other request, and unusual pushes."""
+        if (
+            self._push is None
+            or head.expects_continue
+            or not self._transport.is_writable
+            or (self._pending and not isinstance(self._pending[-1], DirectExchange))
+        ):
+            return False
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if len(body) > LONGEST_DIRECT:
+            return False
+        self._drop_head()
+        exchange = DirectExchange(keep_alive=head.keep_alive)
+        self._pending.append(exchange)
+        if len(self._pending) > 1:
+            self._transport.pause_reading()
+        peer = None if self._client is None else self._client[0]
+        self._push.answer(head.headers, peer, body, partial(self._reply, exchange))
+        return True
+
+    def _drop_head(self) -> None:
+        """Forget the request that has not begun."""
+        self._head = None
+        self._body = []
+
+    def _complete(self) -> None:
+        """Continue after the complete response to the first request."""
+        exchange = self._pending.popleft()
+        if exchange.keep_alive:
+            self._continue()
+        else:
+            self._transport.close()
+
+    def _reply(self, exchange: DirectExchange, response: Response) -> None:
+        exchange.response = response
+        if not self._is_feeding:
+            self._send_replies()
+
+    def _send_replies(self) -> None:
+        """Send the responses to pushes, up to the first request that has none yet."""
+        has_sent = False
+        while self._pending and not self._transport.is_closing:
+            first = self._pending[0]
+            if not isinstance(first, DirectExchange) or first.response is None:
+                break
+            self._pending.popleft()
+            self._send(first.response, keep_alive=first.keep_alive)
+            if not first.keep_alive:
+                self._transport.close()
+                return
+            has_sent = True
+        if has_sent:
+            self._continue()
+
+    def _send(self, response: Response, *, keep_alive: bool) -> None:
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as exc:
-            self._pass_over_upgrade(data[exc.args[0] :])
+            data = render_response(response, keep_alive=keep_alive)
+        except ValueError as exc:
+            log.error("request failed", exc_info=exc)
+            self.abort()
+            return
+        if self._pending:
+            self._transport.write(data)
+        else:
+            self._transport.send(data)
 
-    def _pass_over_upgrade(self, rest: bytes) -> None:
-        """Continue as if no upgrade had been requested (RFC 9110, 7.8).
-
-        The parser does not read the body of a request that asks for an upgrade. A new parser gets
-        the framing of the body, and continues there.
-        """
-        framing = self._framing()
-        self.parser = httptools.HttpRequestParser(self)
-        if framing:
-            self._passes_over_head = True
-            lines = b"".join(b"%b: %b\r\n" % header for header in framing)
-            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % lines)
-            self._passes_over_head = False
-        if rest:
-            self._feed(rest)
-
-    def _framing(self) -> list[tuple[bytes, bytes]]:
-        return [header for header in self.scope["headers"] if header[0] in _FRAMING]
-
-    def _diagnosed(self, data: bytes, exc: httptools.HttpParserError) -> Problem:
-        """Return the problem of bytes that the parser could not read."""
-        first: RequestResponseCycle | None = self.cycle
-        if first is None:
-            for begin, reason in _OTHER_PROTOCOLS:
-                if data.startswith(begin):
-                    return _not_http(reason)
-        if isinstance(exc, httptools.HttpParserCallbackError):  # one of uvicorn's
-            return _not_http("its target is not a path")
-        return _not_http(str(exc))
-
-    def _check_header(self, name: bytes, value: bytes) -> None:
-        """Refuse header values that neither the parser nor uvicorn checks."""
-        match name:
-            case b"host":
-                self._host_count += 1
-                if self._host_count > 1:
-                    self._stop(_not_http("it has more than one Host header"))
-                if not _is_host(value):
-                    self._stop(_not_http(f"its Host is {quoted(value)}, which is not a host"))
-            case b"expect":
-                self.expect_100_continue = value.lower() == b"100-continue"
-            case b"transfer-encoding":  # RFC 9112, section 6.1
-                if value.lower() != b"chunked":
-                    self._stop(_unknown_coding(value))
-                if self.parser.get_http_version() == "1.0":
-                    self._stop(_not_http("HTTP/1.0 has no Transfer-Encoding"))
-            case b"content-encoding":
-                if value.lower() not in (b"", b"identity"):
-                    self._stop(_compressed(value))
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
-    def _stop(self, refusal: Problem) -> None:
-        """Stop the parser at the current head."""
-        self._refusal = refusal
-        raise ValueError(refusal.detail)
+    def _continue(self) -> None:
+        """Continue with the next request after a response."""
+        self.age = 0
+        if len(self._pending) <= 1:
+            self._transport.resume_reading()
+        if not self._pending:
+            self._transport.flush()
+        elif isinstance(self._pending[0], HttpExchange):
+            self._registry.run(self._pending[0].run(self._app))
 
     def _refuse(self, problem: Problem) -> None:
         """Refuse the current request after earlier responses, and close the connection."""
+        if self._is_ending:
+            return
         log.debug("request refused", extra={"reason": problem.detail})
-        self._has_refused = True
-        request = self._answering
-        if request is not None and not request.more_body:
-            request.keep_alive = False  # earlier requests get their responses
+        self._is_ending = True
+        self._drop_head()
+        if self._pending and self._pending[-1] is self._receiving:
+            exchange = self._pending.pop()
+            assert isinstance(exchange, HttpExchange)
+            if exchange.has_begun:
+                self._transport.close()
+                return
+            exchange.disconnect()
+        if self._pending:
+            self._pending[-1].keep_alive = False  # earlier requests get their responses
             return
-        if request is not None and (request.response_started or self.pipeline):
-            self.transport.close()
-            return
-        if request is not None:
-            request.disconnected = True
-            request.message_event.set()
-        self.transport.write(_raw(self._dialects.refusal(self._path(), problem)))
+        response = self._dialects.refusal(self._parser.path, problem)
+        self._transport.write(render_response(response, keep_alive=False))
         # Closing with unread data would reset the connection, and discard the response.
-        self.transport.write_eof()
+        self._transport.close_writing()
+        self._transport.resume_reading()
         self._patience.refused(self)
 
-    def _path(self) -> str:
-        """Return the path of the current request, empty if it is not known yet."""
-        try:
-            path = httptools.parse_url(self.url).path or b""
-        except httptools.HttpParserInvalidURLError:  # such as one longer than 64 KiB
-            path = self.url.partition(b"?")[0]
-        return unquote(path.decode("latin-1"))
-
-    def _throw_away(self, data: bytes) -> None:
-        self._unseen += len(data)
-        if self._unseen > MAX_DISCARDED:
-            self.transport.close()
-
-    @property
-    def _answering(self) -> RequestResponseCycle | None:
-        """The latest request that has no complete response yet."""
-        cycle: RequestResponseCycle | None = self.cycle
-        return None if cycle is None or cycle.response_complete else cycle
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > MAX_DISCARDED:
+            self._transport.close()
 
 
-def _raw(response: Response) -> bytes:
-    """Return a whole response as bytes."""
-    status = HTTPStatus(response.status_code)
-    lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-    head = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    return b"".join((head, b"connection: close\r\n", lines, b"\r\n", bytes(response.body)))
-
-
-@lru_cache(maxsize=64)
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
-
-
-def _not_http(reason: str) -> Problem:
-    detail = f"HTTP/1.1 does not allow this request: {reason}"
-    return Problem(HTTPStatus.BAD_REQUEST, "refused", detail)
-
-
-def _unknown_version(version: str) -> Problem:
-    detail = f"HTTP/{version} is unsupported; HTTP/1.1 and HTTP/1.0 are supported"
-    return Problem(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "unsupported-version", detail)
-
-
-def _unknown_coding(value: bytes) -> Problem:
-    detail = f"Transfer-Encoding {quoted(value)} is unsupported; only chunked is supported"
-    return Problem(HTTPStatus.NOT_IMPLEMENTED, "unsupported-transfer-encoding", detail)
-
-
-def _compressed(value: bytes) -> Problem:
-    detail = f"Content-Encoding {quoted(value)} is unsupported; send the body uncompressed"
-    headers = (("Accept-Encoding", "identity"),)  # RFC 9110, section 15.5.16
-    return Problem(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail, headers=headers
-    )
-
-
-def _head_too_large() -> Problem:
-    detail = f"the head of the request is longer than {MAX_HEAD} bytes"
-    return Problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
+def _address_of(name: object) -> tuple[str, int | None] | None:
+    """Return the address of a socket for ASGI; None if it has no name."""
+    if isinstance(name, tuple):
+        return str(name[0]), int(name[1])
+    return (name, None) if isinstance(name, str) and name else None

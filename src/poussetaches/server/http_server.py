@@ -1,56 +1,52 @@
-"""The configuration of uvicorn."""
+"""``HttpServer``: listens for connections and serves an application on them."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Callable
 from functools import partial
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from poussetaches.api.dialect import V1_ONLY, Dialects
+from poussetaches.api.direct_push import DirectPushes
 from poussetaches.server.connection_limits import Patience
+from poussetaches.server.connection_registry import ConnectionRegistry
 from poussetaches.server.descriptors import MOST_CONNECTIONS
 from poussetaches.server.http_protocol import HttpProtocol
 from poussetaches.server.listener import BACKLOG, address_of
 
-IDLE_CONNECTION = 75  # seconds; longer than clients keep theirs, so that they close first
 CONNECTIONS_END = 5  # seconds for requests in progress when the server stops
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers, and without its ten wake-ups a second."""
+class HttpServer:
+    """Serves an ASGI application at a listening socket.
+
+    ``pushes`` returns the endpoints that are answered without ASGI, at present.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         listener: socket.socket,
         *,
+        pushes: Callable[[], DirectPushes] = dict,
         patience: Patience | None = None,
         dialects: Dialects = V1_ONLY,
     ) -> None:
-        self._patience = patience or Patience(most=MOST_CONNECTIONS)
-        protocol = partial(HttpProtocol, patience=self._patience, dialects=dialects)
-        super().__init__(
-            uvicorn.Config(
-                app,
-                interface="asgi3",
-                loop="none",
-                # uvicorn's type is a class; it accepts every factory of protocols.
-                http=protocol,  # type: ignore[arg-type]
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,  # the client address, which is logged, must not be forged
-                backlog=BACKLOG,
-                timeout_keep_alive=IDLE_CONNECTION,
-                timeout_graceful_shutdown=CONNECTIONS_END,
-            )
-        )
         self._listener = listener
+        self._patience = patience or Patience(most=MOST_CONNECTIONS)
+        self.registry = ConnectionRegistry()
+        self._new_connection = partial(
+            HttpProtocol,
+            app,
+            pushes=pushes,
+            dialects=dialects,
+            patience=self._patience,
+            registry=self.registry,
+        )
+        self._server: asyncio.Server
 
     @property
     def address(self) -> str:
@@ -59,11 +55,13 @@ class HttpServer(uvicorn.Server):
 
     async def start(self) -> None:
         """Start accepting connections."""
-        self.config.load()
-        self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[self._listener])
+        self._server = await asyncio.get_running_loop().create_server(
+            self._new_connection, sock=self._listener, backlog=BACKLOG
+        )
 
     async def stop(self) -> None:
         """Stop accepting connections, and wait for requests in progress."""
-        await self.shutdown(sockets=[self._listener])
+        self._server.close()
+        self._listener.close()
+        await self.registry.end(CONNECTIONS_END)
         self._patience.close()

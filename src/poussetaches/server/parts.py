@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from starlette.types import ASGIApp
-
-from poussetaches.api.app import build_app
+from poussetaches.api.app import App, build_app
 from poussetaches.api.auth import Tokens
 from poussetaches.api.bulk_edit import BulkEditor
 from poussetaches.api.event_hub import EventHub
@@ -168,7 +166,7 @@ def _limited(
     )
 
 
-def _app(services: Services, settings: Settings, *, test_mode: TestMode | None) -> ASGIApp:
+def _app(services: Services, settings: Settings, *, test_mode: TestMode | None) -> App:
     return build_app(
         endpoints_of(services, settings, test_mode=test_mode),
         dialects=DIALECTS,

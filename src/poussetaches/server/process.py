@@ -15,9 +15,9 @@ from random import Random
 from typing import Protocol
 
 import uvloop
-from starlette.types import ASGIApp
 
 from poussetaches import __version__
+from poussetaches.api.app import Application
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.engine import Engine
 from poussetaches.engine.stats import Stats
@@ -55,7 +55,7 @@ class Service(Protocol):
     """The API and the engine of a server, with or without a data folder."""
 
     @property
-    def app(self) -> ASGIApp:
+    def app(self) -> Application:
         """The API."""
 
     @property
@@ -181,9 +181,13 @@ async def _run_test_mode(
     return await _serve(server, http, settings, stops, companion)
 
 
-def _http_server(app: ASGIApp, listener: socket.socket, descriptors: Descriptors) -> HttpServer:
+def _http_server(
+    app: Application, listener: socket.socket, descriptors: Descriptors
+) -> HttpServer:
     patience = Patience(most=descriptors.connections)
-    return HttpServer(app, listener, patience=patience, dialects=DIALECTS)
+    return HttpServer(
+        app, listener, pushes=lambda: app.pushes, patience=patience, dialects=DIALECTS
+    )
 
 
 async def _serve(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from poussetaches.api.app import App
+from poussetaches.api.direct_push import DirectPushes
 from poussetaches.core.moment import Moment
 from poussetaches.engine.clock import SystemClock
 from poussetaches.engine.driver import AttemptCount, Driver
@@ -30,6 +33,21 @@ class World(NamedTuple):
     clock: VirtualClock
     parts: Parts
     driver: Driver
+
+
+class CurrentApp:
+    """The API of the current world."""
+
+    def __init__(self, current: Callable[[], App]) -> None:
+        self._current = current
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._current()(scope, receive, send)
+
+    @property
+    def pushes(self) -> DirectPushes:
+        """The endpoints that answer pushes without ASGI."""
+        return self._current().pushes
 
 
 class TestModeServer:
@@ -54,15 +72,11 @@ class TestModeServer:
         self._seed = seed
         self._call = asyncio.Lock()  # held by the current call; others wait
         self._world: World
+        self.app = CurrentApp(lambda: self._world.parts.app)  # also after a reset
 
     async def open(self) -> None:
         """Create the first world."""
         self._world = await self._new_world()
-
-    @property
-    def app(self) -> ASGIApp:
-        """The API of the current world, also after a reset."""
-        return self._answer
 
     @property
     def engine(self) -> Engine:
@@ -103,9 +117,6 @@ class TestModeServer:
     async def close(self) -> None:
         """Close the current world."""
         await _end(self._world)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._world.parts.app(scope, receive, send)
 
     async def _new_world(self) -> World:
         clock = VirtualClock(SystemClock().now())

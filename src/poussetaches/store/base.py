@@ -10,6 +10,7 @@ nothing, except after ``OutcomeUnknown``: only the next read shows whether it ha
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -202,10 +203,13 @@ class Store(Protocol):
         An unknown queue is created.
         """
 
-    async def push(
+    def push(
         self, pushes: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
-    ) -> list[PushResult]:
+    ) -> Future[list[PushResult]]:
         """Add new tasks, all or none; a repeated push returns the existing task.
+
+        Errors are raised at once, or by the future. The tasks are stored even if the future is
+        cancelled.
 
         A push repeats another of its queue if that one had the same ``key``, less than its
         ``key_ttl`` ago. It returns that task in any state, unless the task or its queue was

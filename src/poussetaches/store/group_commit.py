@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from poussetaches.core.defect import describe_defect, stack_of
-from poussetaches.core.errors import StoreBusy, StoreUnavailable
+from poussetaches.core.errors import PousseTachesError, StoreBusy, StoreUnavailable
 from poussetaches.store.runner import Runner
 
 BUSY_COMMIT = 8  # writes; after a commit of as many, the next one waits for more writes
@@ -37,9 +37,9 @@ T_co = TypeVar("T_co", bound=Transaction, covariant=True)
 I = TypeVar("I")  # noqa: E741 - an item of a write
 R = TypeVar("R")
 
-# Writes items, and returns one result for each, in order. It must change only the transaction,
-# because it may be rolled back and called again.
-Write = Callable[[T, Sequence[I]], Sequence[R]]
+# Writes items, and returns one result for each, in order; an error refuses its item alone. It must
+# change only the transaction, because it may be rolled back and called again.
+Write = Callable[[T, Sequence[I]], Sequence[R | PousseTachesError]]
 
 
 class Begin(Protocol[T_co]):
@@ -76,6 +76,8 @@ class _Waiting(Generic[T]):
             return
         if self.error is not None:
             self.future.set_exception(self.error)
+        elif isinstance(self.result, PousseTachesError):
+            self.future.set_exception(self.result)
         else:
             self.future.set_result(self.result)
 

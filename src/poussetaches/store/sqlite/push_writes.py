@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from poussetaches.core.content_digest import content_digests
-from poussetaches.core.errors import KeyConflict
+from poussetaches.core.errors import KeyConflict, PousseTachesError
 from poussetaches.core.moment import Moment, later
 from poussetaches.core.task import Attempt, Task
 from poussetaches.store.base import Change, Push, PushResult
@@ -53,7 +53,7 @@ class PushCall(msgspec.Struct, frozen=True, gc=False):
 
 def push(
     tx: SqliteTransaction, calls: Sequence[PushCall]
-) -> Sequence[list[PushResult] | KeyConflict]:
+) -> Sequence[list[PushResult] | PousseTachesError]:
     """Add new tasks; for a call with a refused push, add none and return the error."""
     unconditional = [call.is_unconditional for call in calls]
     task_writes.add(

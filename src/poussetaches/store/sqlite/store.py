@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from poussetaches.core.edits import Edit
-from poussetaches.core.errors import PousseTachesError, StoreUnavailable
+from poussetaches.core.errors import StoreUnavailable
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import ClockRecord, Moment
 from poussetaches.core.queue import BucketRecord, Lane, Queue, Retention
@@ -133,12 +134,12 @@ class SqliteStore:
         self._db.refuse_when_full()
         await self._db.write(task_writes.add, task)
 
-    async def push(
+    def push(
         self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
-    ) -> list[PushResult]:
+    ) -> Future[list[PushResult]]:
         self._db.refuse_when_full()
         pushing = push_writes.PushCall(items, now, confirmed or now)
-        return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))
+        return self._db.write(push_writes.push, pushing, size=pushing.size)
 
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
         self._db.refuse_when_full()
@@ -182,9 +183,7 @@ class SqliteStore:
         )
 
     async def edit(self, task_id: str, edit: Edit, *, now: Moment) -> Task | None:
-        return _value(
-            await self._db.write(edit_writes.edit, edit_writes.EditCall(task_id, edit, now))
-        )
+        return await self._db.write(edit_writes.edit, edit_writes.EditCall(task_id, edit, now))
 
     async def edit_slice(
         self,
@@ -257,7 +256,7 @@ class SqliteStore:
 
     async def edit_queue(self, name: str, edit: QueueEdit) -> Queue | None:
         item = queue_writes.EditCall(name, self._unless_full(edit))
-        return _value(await self._db.write(queue_writes.edit, item))
+        return await self._db.write(queue_writes.edit, item)
 
     async def buckets(self) -> dict[str, BucketRecord]:
         return await self._db.read_latest(queue_writes.buckets)
@@ -271,14 +270,14 @@ class SqliteStore:
         self, name: str, edit: ScheduleEdit, *, now: Moment
     ) -> Schedule | None:
         item = schedule_writes.EditCall(name, self._unless_full(edit), now)
-        return _value(await self._db.write(schedule_writes.edit, item))
+        return await self._db.write(schedule_writes.edit, item)
 
     async def replace_schedules(
         self, owner: str, version: int | None, items: Sequence[Schedule], *, now: Moment
     ) -> None:
         self._db.refuse_when_full()
         item = schedule_writes.ReplaceCall(owner, version, items, now)
-        _value(await self._db.write(schedule_writes.replace, item))
+        await self._db.write(schedule_writes.replace, item)
 
     async def schedule(self, name: str) -> Schedule | None:
         return await self._db.read(lambda reading: reading.schedule(name))
@@ -427,13 +426,6 @@ class SqliteStore:
             return new
 
         return checked
-
-
-def _value(result: V | PousseTachesError) -> V:
-    """Return the result of a write, or raise the error that refused it."""
-    if isinstance(result, PousseTachesError):
-        raise result
-    return result
 
 
 def _size(path: Path | None, reading: Reading) -> StoreSize:
