@@ -18,7 +18,8 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.store import back_up_store, export_store, import_store, verify_store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.sqlite.commit_number import is_numbered, read_version
-from poussetaches.store.sqlite.database import APPLICATION_ID, connect, prepare
+from poussetaches.store.sqlite.database import connect, prepare
+from poussetaches.store.sqlite.migration import APPLICATION_ID
 from poussetaches.store.sqlite.wal import journal_of, wal_of
 from poussetaches.store.sqlite.wal_owner import files_problem
 from poussetaches.store.statements import load_migrations
