@@ -8,12 +8,12 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from poussetaches.core.errors import CannotOpenStore
+from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.store.folder import DataFolder
 
 # Locks the folder, prints a line, and exits when its input ends.
@@ -482,3 +482,51 @@ def test_paths_of_files_are_in_the_folder(tmp_path: Path) -> None:
 
     assert folder.database == tmp_path / "tasks.db"
     assert folder.reserve == tmp_path / "reserve"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tasks.db", "tasks.db-wal", "tasks.db-shm", "tasks.db-journal", "tasks.db.importing"),
+        *("reserve", "address", "lock"),
+    ],
+)
+@pytest.mark.parametrize("exists", [False, True])
+def test_own_file_is_no_target(folder: DataFolder, name: str, exists: bool) -> None:
+    folder.path.mkdir()
+    if exists:
+        (folder.path / name).touch()
+
+    with pytest.raises(CannotWriteFile, match="is a file of the data folder"):
+        folder.check_not_own(folder.path / name)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symlink", "hard link"])
+def test_link_to_an_own_file_is_no_target(
+    folder: DataFolder, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    folder.path.mkdir()
+    (folder.path / "tasks.db-wal").touch()
+    link(folder.path / "tasks.db-wal", tmp_path / "backup.db")
+
+    with pytest.raises(CannotWriteFile, match="is a file of the data folder"):
+        folder.check_not_own(tmp_path / "backup.db")
+
+
+def test_own_file_behind_a_link_to_the_folder_is_no_target(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    folder.path.mkdir()
+    (tmp_path / "link").symlink_to(folder.path)
+
+    with pytest.raises(CannotWriteFile, match="is a file of the data folder"):
+        folder.check_not_own(tmp_path / "link" / "tasks.db-wal")
+
+
+def test_other_file_in_the_folder_is_a_target(folder: DataFolder, tmp_path: Path) -> None:
+    folder.path.mkdir()
+    (folder.path / "tasks.db").touch()
+
+    folder.check_not_own(folder.path / "backup.db")
+    folder.check_not_own(tmp_path / "tasks.db")
+    folder.check_not_own(tmp_path / "missing" / "tasks.db")

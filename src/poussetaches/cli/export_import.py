@@ -50,6 +50,7 @@ def export(
                 raise CannotWriteFile(f"cannot write to stdout: {exc.strerror}") from exc
         else:
             target = Path(file)
+            folder.check_not_own(target)
             with atomic_file(target, replace=force) as beside, beside.open("wb") as opened:
                 count = export_store(folder, opened.write, progress, now=now(), salvage=salvage)
     sys.stderr.write(f"{count:,} tasks exported\n")
