@@ -53,8 +53,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     is_push: bool = False  # not in the audit log: its tasks are logged when they are attempted
     is_hot: bool = False  # thousands per second: no limit on concurrent requests
     is_described: bool = True  # in the OpenAPI document
+    ignores_unknown: bool = False  # query parameters, and a body if it has none
 
     def __post_init__(self) -> None:
+        assert self.query is None or self.query.__struct_config__.forbid_unknown_fields, self.path
         assert set(PATH_PARAMETER.findall(self.path)) == set(self.parameters), self.path
 
     @property
