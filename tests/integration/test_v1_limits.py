@@ -53,7 +53,7 @@ AT_THEIR_LIMITS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
         "labels",
     ),
     "label-name": ({"labels": {"n" * 100: ""}}, {"labels": {"n" * 101: ""}}, "labels"),
-    "label-value": ({"labels": {"n": "v" * 200}}, {"labels": {"n": "v" * 201}}, "labels[...]"),
+    "label-value": ({"labels": {"n": "v" * 200}}, {"labels": {"n": "v" * 201}}, "labels['n']"),
     "key": ({"key": "k" * 200}, {"key": "k" * 201}, "key"),
     "unique": ({"unique": "u" * 200}, {"unique": "u" * 201}, "unique"),
     "key_ttl": (

@@ -533,7 +533,7 @@ def test_patch_of_the_task_alone_leaves_the_times_alone(server: Server, name: st
         ({"task": {"json": 1, "text": "x"}}, "task.text"),
         ({"task": 1}, "task"),
         ({"task": {"headers": 1}}, "task.headers"),
-        ({"task": {"headers": {"X-A": 1}}}, "task.headers[...]"),
+        ({"task": {"headers": {"X-A": 1}}}, "task.headers['X-A']"),
         ({"paused": True}, "paused"),
         ({"speed": 1}, "speed"),
     ],
@@ -788,7 +788,7 @@ def test_schedule_that_code_declares_as_somebody_wrote_it_is_the_codes(
         ({"cron": "0 25 * * *"}, "cron", "not an hour"),
         ({"task": {"url": "nowhere"}}, "task.url", "must begin with /, http"),
         ({"task": {**TASK, "timeout": 0}}, "task.timeout", "0.1"),
-        ({"colour": 1}, "colour", "is not known here"),
+        ({"colour": 1}, "colour", "is unknown; remove it, or use one of "),
         ({"cron": None}, "cron", ""),
     ],
 )

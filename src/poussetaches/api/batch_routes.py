@@ -169,7 +169,7 @@ class _Pushes:
                 check_encoding(json)
             push = build_push(self._builder, self._decoder.decode(json))
         except msgspec.ValidationError as exc:
-            self._add_error(position, *field_and_reason(str(exc), TaskFields))
+            self._add_error(position, *field_and_reason(str(exc), TaskFields, json))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise json_problem(json, exc, field=self.field(position, "")) from None
         except TargetNotAllowed as exc:

@@ -37,8 +37,8 @@ class BulkFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     """The tasks of a bulk edit. ``all`` confirms that the filter is empty on purpose."""
 
     filter: FilterFields | None = None
-    all: bool = False
-    dry_run: bool = False
+    all: bool | None = None
+    dry_run: bool | None = None
 
 
 class ResendFields(BulkFields, kw_only=True, frozen=True):
@@ -128,7 +128,7 @@ class BulkRoutes:
         return decode(decoder, await read_body(request, limit=self.max_request), code=CODE)
 
     async def _edit(self, fields: BulkFields, edit: Edit) -> Response:
-        result = await self.bulk.apply(_filter_of(fields), edit, dry_run=fields.dry_run)
+        result = await self.bulk.apply(_filter_of(fields), edit, dry_run=bool(fields.dry_run))
         skipped = [Skipped(reason, count) for reason, count in result.skipped.items()]
         skipped.sort(key=lambda each: (-each.count, each.reason))
         return json_response(BulkAnswer(result.count, skipped))

@@ -114,4 +114,5 @@ def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] =
     try:
         return msgspec.convert(parameters, struct, strict=False)
     except msgspec.ValidationError as exc:
-        raise invalid("invalid-query", *field_and_reason(str(exc), struct)) from None
+        given = msgspec.json.encode(parameters)
+        raise invalid("invalid-query", *field_and_reason(str(exc), struct, given)) from None

@@ -152,7 +152,7 @@ def decode(
         check_encoding(body)
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise invalid(code, *field_and_reason(str(exc), decoder.type)) from None
+        raise invalid(code, *field_and_reason(str(exc), decoder.type, body)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise json_problem(body, exc, offset=offset) from None
 
