@@ -14,6 +14,7 @@ from tests.integration.v1 import URL, Client, problem
 
 MIB = 1024 * 1024
 TEN_YEARS = 315_360_000  # seconds
+LONG = "x" * (MIB + 1)
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +197,26 @@ def test_pages_have_neither_gaps_nor_repeats_while_tasks_come_and_go(client: Cli
     assert [task["id"] for task in rest["tasks"]] == [
         task_id for task_id in ids[19::-1] if task_id != ids[15]
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "field"),
+    [
+        ("POST", "/v1/tasks", {"url": URL, "text": LONG}, "text"),
+        ("POST", "/v1/tasks/batch", {"tasks": [{"url": URL, "text": LONG}]}, "tasks[0].text"),
+        ("POST", "/v1/tasks/requeue", {"all": True, "set": {"text": LONG}}, "set.text"),
+        (
+            "PUT",
+            "/v1/schedules/long",
+            {"cron": "@daily", "task": {"url": URL, "text": LONG}},
+            "task.text",
+        ),
+    ],
+    ids=["push", "batch", "bulk", "schedule"],
+)
+def test_body_over_max_body_is_413_wherever_it_is(
+    client: Client, method: str, path: str, fields: dict[str, object], field: str
+) -> None:
+    answer = client.send(method, path, json.dumps(fields).encode())
+
+    assert problem(answer) == (413, "too-large", [field])

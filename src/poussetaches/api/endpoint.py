@@ -20,6 +20,7 @@ V = TypeVar("V")
 Handler = Callable[[Request], Awaitable[Response]]
 
 JSON = "application/json"
+QUERY_CODE = "invalid-query"
 PATH_PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
 TaskId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
@@ -99,8 +100,16 @@ def json_response(
     return RawResponse(msgspec.json.encode(value), int(status), {"Content-Type": JSON, **headers})
 
 
-def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] = ()) -> V:
+def read_query(
+    request: Request,
+    struct: type[V],
+    *,
+    repeatable: Sequence[str] = (),
+    codes: Mapping[str, str] = {},
+) -> V:
     """Return the query of a request as a struct; the parameters ``repeatable`` may be repeated.
+
+    ``codes`` are the problem codes of parameters that have one of their own.
 
     Raises:
         Problem: 422, a parameter is unknown, appears twice, or has an invalid value.
@@ -109,10 +118,10 @@ def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] =
     for name in dict.fromkeys(request.query_params.keys()):
         values = request.query_params.getlist(name)
         if name not in repeatable and len(values) > 1:
-            raise invalid("invalid-query", name, "appears more than once")
+            raise invalid(codes.get(name, QUERY_CODE), name, "appears more than once")
         parameters[name] = values if name in repeatable else values[0]
     try:
         return msgspec.convert(parameters, struct, strict=False)
     except msgspec.ValidationError as exc:
-        given = msgspec.json.encode(parameters)
-        raise invalid("invalid-query", *field_and_reason(str(exc), struct, given)) from None
+        field, reason = field_and_reason(str(exc), struct, msgspec.json.encode(parameters))
+        raise invalid(codes.get(field, QUERY_CODE), field, reason) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from poussetaches.api.endpoint import Endpoint
+from poussetaches.api.endpoint import QUERY_CODE, Endpoint
 from poussetaches.api.problems import invalid
 from poussetaches.api.request_body import read_body
 
@@ -24,7 +24,7 @@ async def check_unread_input(request: Request, endpoint: Endpoint) -> None:
         and not endpoint.ignores_unknown
     ):
         for name in request.query_params:
-            raise invalid("invalid-query", name, "is unknown: this route has no query parameters")
+            raise invalid(QUERY_CODE, name, "is unknown: this route has no query parameters")
     if endpoint.body is not None or not _has_body(request):
         return
     body = await read_body(request, limit=MAX_UNREAD, setting=None)
