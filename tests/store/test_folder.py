@@ -196,7 +196,7 @@ def test_locked_folder_is_refused_with_its_holder(folder: DataFolder) -> None:
     message = refusal(DataFolder(folder.path))
 
     assert message == (
-        f"the data folder {folder.path} is in use by another server (process {os.getpid()}); "
+        f"the data folder {folder.path} is in use by a server (process {os.getpid()}); "
         "stop it, or name another folder with --data-dir"
     )
 
@@ -240,7 +240,7 @@ def test_deleted_lock_file_does_not_allow_a_second_server(folder: DataFolder) ->
 
     message = refusal(DataFolder(folder.path))
 
-    assert "is in use by another server" in message
+    assert "is in use by a server" in message
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["deleted", "replaced"])
@@ -305,7 +305,7 @@ def test_folder_that_an_older_version_serves_is_refused(folder: DataFolder) -> N
             message = refusal(folder)
 
     assert lock.in_use is True
-    assert "is in use by another server" in message
+    assert "is in use by a server" in message
 
 
 def test_folder_without_a_lock_file_can_be_read(folder: DataFolder) -> None:
@@ -354,7 +354,7 @@ def test_file_system_that_can_only_lock_files_is_accepted(
 
     message = refusal(DataFolder(folder.path))
 
-    assert "is in use by another server" in message
+    assert "is in use by a server" in message
 
 
 def test_unlocked_folder_can_be_locked_again(folder: DataFolder) -> None:

@@ -27,7 +27,7 @@ PRIVATE = (
 )
 OTHERS = 0o077  # every right of the group and of all others
 
-SERVER = "another server"
+SERVER = "a server"
 # Commands that read the store block the start of a server while they open the database, which may
 # mean indexing a log of 64 MiB.
 PATIENCE = 5.0  # seconds
