@@ -217,7 +217,7 @@ class QueueRoutes:
 
         def edit(stored: Queue | None) -> Queue:
             if stored is None:
-                raise QueueNotFound(f"there is no queue {name!r}")
+                raise QueueNotFound(f"there is no queue {name!r}; GET /v1/queues lists all")
             return msgspec.structs.replace(stored, paused=paused)
 
         await self.store.edit_queue(name, edit)
@@ -237,7 +237,7 @@ class QueueRoutes:
     def _existing_name(self, request: Request) -> str:
         name: str = request.path_params["name"]
         if self.engine.queues.get(name) is None:
-            raise QueueNotFound(f"there is no queue {name!r}")
+            raise QueueNotFound(f"there is no queue {name!r}; GET /v1/queues lists all")
         return name
 
     def _decoded(self, body: bytes) -> QueueOverrides:
