@@ -22,7 +22,9 @@ CALLBACKS_QUEUE = "callbacks"
 MAX_QUEUES = 20_000
 # Of a queue or a schedule. $ alone would let a newline by.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$(?!\n)"
-NAME_IN_WORDS = "a letter or a digit, then up to 99 letters, digits, dots, dashes and underscores"
+NAME_IN_WORDS = (
+    "up to 100 letters, digits, dots, dashes and underscores, the first a letter or a digit"
+)
 
 MIN_RATE = 1e-6  # attempts a second: one in eleven days; less is a pause, not a rate
 MAX_RATE = 1e6
