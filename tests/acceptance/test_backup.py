@@ -63,3 +63,21 @@ def test_damaged_database_is_not_backed_up(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "poussetaches verify" in result.stderr
     assert list(tmp_path.glob("*backup*")) == []
+
+
+@pytest.mark.parametrize("command", ["backup", "export"])
+def test_no_file_of_the_data_folder_is_replaced(tmp_path: Path, command: str) -> None:
+    data = tmp_path / "data"
+    with serving(data, "--start-paused") as server:
+        ids = {server.push("http://127.0.0.1:9/")}
+        server.kill()
+    wal = data / "tasks.db-wal"
+    before = wal.read_bytes()
+
+    result = ended(command, wal, "--data-dir", data, "--force")
+
+    assert result.returncode == 1
+    assert f"{wal} is a file of the data folder {data}; choose another file" in result.stderr
+    assert wal.read_bytes() == before
+    with serving(data) as server:
+        assert server.ids("waiting") == ids

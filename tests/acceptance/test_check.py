@@ -229,7 +229,7 @@ def test_paused_server_is_reported(tmp_path: Path) -> None:
         status, line = check(server.url)
 
     assert status == 1
-    assert "deliveries are paused (server_paused)" in line
+    assert "deliveries are paused (the server is paused)" in line
 
 
 def test_token_of_the_server_is_used_and_required(tmp_path: Path) -> None:

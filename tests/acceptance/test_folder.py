@@ -116,7 +116,7 @@ def test_second_server_is_refused_and_the_first_one_stops_when_the_lock_file_is_
         status = server.status()
 
         assert (second.returncode, second.stderr.count("\n")) == (1, 1)
-        assert "is in use by another server" in second.stderr
+        assert "is in use by a server" in second.stderr
         assert status == 1
         assert (
             len(server.logged(r"error .*stopping: the lock file .* was deleted or replaced")) == 1

@@ -64,6 +64,10 @@ def test_run_listens_on_a_free_port_when_the_default_one_is_in_use(tmp_path: Pat
 
         assert not address.endswith(":7991")
         assert run.logged(f"info .*listening .*address={address}")
+        assert run.logged(
+            "info .*tasks are delivered to the application .*base_url=http://127.0.0.1:.*"
+            "allow_target=all key_target=127.0.0.1"
+        )
         file = re.escape(f"POUSSETACHES_URL=$(cat {run.data_dir}/address)")
         assert run.logged(
             f" warning .*port is in use .* port=7991 address={address} advice=.*{file}"

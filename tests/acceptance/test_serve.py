@@ -16,8 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
+from poussetaches.server.port_owner import name_of
 from tests.acceptance import warm_start
 from tests.acceptance.harness import (
     KEY,
@@ -35,10 +37,10 @@ from tests.acceptance.harness import (
 from tests.acceptance.warm_start import Process
 
 
-def refused(data_dir: Path, *flags: str) -> str:
+def refused(data_dir: Path, *flags: str, status: int = 1) -> str:
     """Start a server that must refuse to start; return its one line of output."""
     done = ended("serve", "--data-dir", data_dir, *(flags or ("--port", free_port())))
-    assert done.returncode == 1, done
+    assert done.returncode == status, done
     assert done.stdout == ""
     assert done.stderr.startswith("poussetaches: ")
     assert len(done.stderr.splitlines()) == 1
@@ -121,13 +123,18 @@ def test_port_in_use_is_named_and_no_data_folder_is_made(tmp_path: Path) -> None
 
         said = refused(tmp_path / "data", "--port", port)
 
-    assert port in said
+    assert said == (
+        f"poussetaches: cannot listen on 127.0.0.1 port {port}: {name_of(psutil.Process())} "
+        "already listens there; stop it, or choose another port with --port\n"
+    )
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_address_that_others_reach_is_refused_without_a_token(tmp_path: Path, host: str) -> None:
-    said = refused(tmp_path / "data", "--port", str(free_port()), "--host", host)
+    flags = ("--port", str(free_port()), "--host", host)
+
+    said = refused(tmp_path / "data", *flags, status=2)
 
     assert said == (
         f"poussetaches: listening on {host} would allow every machine that can reach it to "

@@ -19,7 +19,7 @@ def test_folder_is_verified_beside_its_server_and_after_its_crash(tmp_path: Path
         after = ended("verify", tmp_path / "data", "--json")
 
     assert (beside.returncode, beside.stderr) == (0, "")
-    assert "1 tasks can be read: 1 waiting" in beside.stdout
+    assert "1 task can be read: 1 waiting" in beside.stdout
     assert "a server is using it" in beside.stdout
     assert beside.stdout.endswith("no problems found\n")
     report = json.loads(after.stdout)
@@ -95,3 +95,26 @@ def test_crash_test_reports_all_tasks(tmp_path: Path) -> None:
     assert result.returncode == 0, result
     assert "2 kills\n" in result.stdout
     assert "\n0 tasks lost\n0 tasks delivered early\n" in result.stdout
+
+
+def test_data_folder_is_found_as_by_the_other_commands(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        server.stop()
+
+    by_option = ended("verify", "--data-dir", data)
+    by_both = ended("verify", data, "--data-dir", data)
+
+    assert (by_option.returncode, by_option.stdout.splitlines()[-1]) == (0, "no problems found")
+    assert by_both.returncode == 2
+    assert "DATA_DIR conflicts with --data-dir" in by_both.stderr
+
+
+def test_file_instead_of_a_folder_is_refused_with_advice(tmp_path: Path) -> None:
+    backup = tmp_path / "backup.db"
+    backup.touch()
+
+    result = ended("verify", backup)
+
+    assert result.returncode == 2
+    assert f"{backup} is a file; to verify a backup, copy it to an empty folder" in result.stderr

@@ -153,7 +153,7 @@ def problem_codes() -> set[str]:
     found = set()
     for path in [*sorted(API.rglob("*.py")), *sorted(ANSWERING.rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CODE":
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("CODE"):
                 found.add(ast.literal_eval(node.value))
             if not isinstance(node, ast.Call):
                 continue

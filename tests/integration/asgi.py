@@ -91,7 +91,7 @@ def endpoint(
     changes_nothing: bool = False,
     is_push: bool = False,
 ) -> Endpoint:
-    """Return a row of an API, whose handler does nothing unless another is given."""
+    """Return a row of an API that takes any body; unless given, its handler does nothing."""
     return Endpoint(
         method=method,
         path=path,
@@ -99,6 +99,7 @@ def endpoint(
         summary="",
         tag="",
         responses={204: None},
+        body=Any,
         parameters=dict.fromkeys(PATH_PARAMETER.findall(path), str),
         is_open=is_open,
         changes_nothing=changes_nothing,

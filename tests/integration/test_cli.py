@@ -84,7 +84,7 @@ NO_FLAG = "secrets have no option, because other users can read a process's argu
         ),
         pytest.param(
             ["serve", "--port"],
-            "option '--port' requires an argument; see poussetaches --help",
+            "option '--port' requires an argument; see poussetaches serve --help",
             id="flag without its value",
         ),
         pytest.param(
@@ -115,6 +115,17 @@ NO_FLAG = "secrets have no option, because other users can read a process's argu
             "flag --config: cannot read '/nonexistent.toml' (No such file or directory);"
             " give a readable TOML file",
             id="missing file",
+        ),
+        pytest.param(
+            ["check", "--path", "tasks"],
+            "--path: 'tasks' is not a path; it must begin with /",
+            id="path without a slash",
+        ),
+        pytest.param(
+            ["serve", "--host", "0.0.0.0"],
+            "listening on 0.0.0.0 would allow every machine that can reach it to push tasks; set"
+            " POUSSETACHES_API_TOKEN, or --allow-unauthenticated if this is intended",
+            id="address that needs a token",
         ),
         pytest.param(
             ["sevre"],

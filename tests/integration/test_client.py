@@ -218,9 +218,9 @@ async def test_declarations_keep_what_an_operator_changed(do: Both) -> None:
     refused = {"name": "bad", "cron": "never", "task": task}
     declared = await do("declare_schedules", "shop", None, [*schedules, refused])
 
-    assert (queue.rate, queue.origins["rate"]) == (5.0, "operator")
+    assert (queue.rate, queue.sources["rate"]) == (5.0, "operator")
     [schedule] = declared.schedules
-    assert (schedule.cron, schedule.origins["cron"]) == ("@hourly", "operator")
+    assert (schedule.cron, schedule.sources["cron"]) == ("@hourly", "operator")
     assert [(it.name, it.field) for it in declared.refused] == [("bad", "cron")]
     await do("delete_queue", "mail")
     await do("put_schedules", "shop", None, [])

@@ -83,7 +83,9 @@ async def test_page_of_another_origin_changes_nothing(
     answered = await request(app, method, path, host=HOST, origin=origin, authorization=TOKEN)
 
     assert (answered.status, code_of(answered)) == (403, "cross-site")
-    assert answered.json["detail"].startswith("web pages of another origin cannot change anything")
+    assert answered.json["detail"].startswith(
+        "a web page of another origin cannot change anything"
+    )
     assert repr(origin) in answered.json["detail"]
     assert "date" in answered.headers
 

@@ -177,3 +177,11 @@ async def test_nothing_is_sent_before_the_application_listens() -> None:
 
         assert sent_before == [0, 0, 0, 0]
         assert [each.path for each in receiver.deliveries] == ["/_poussetaches/_check"]
+
+
+async def test_port_of_the_server_itself_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        url = f"http://127.0.0.1:{own.getsockname()[1]}"
+
+        with pytest.raises(AddressTaken, match="this server listens at"):
+            await wait_until_free(url, url, limit=3600)

@@ -115,7 +115,7 @@ async def test_what_another_version_wrote_is_shown_as_far_as_it_is_known(place: 
     assert queue["retry"].items() >= KNOWN_RETRY.items()
     assert (queue["concurrency"], queue["keep_dead"]["age"]) == (20_000, 1e10)
     assert not queue.keys() & {"window", "unknown", ""}
-    assert queue["origins"]["concurrency"] == "code"
+    assert queue["sources"]["concurrency"] == "code"
     assert (schedule["task"]["retry"], schedule["task"]["timeout"]) == (KNOWN_RETRY, 1e6)
 
 

@@ -204,7 +204,7 @@ def test_task_that_is_longer_than_a_request_may_be_is_refused(
 def test_task_that_is_too_large_is_named(client: Client) -> None:
     answer = push_lines(client, {"url": URL}, {"url": URL, "text": "a" * (MIB + 1)})
 
-    assert problem(answer) == (422, "invalid-task", ["line 2: text"])
+    assert problem(answer) == (413, "too-large", ["line 2: text"])
 
 
 def test_third_batch_waits_until_one_of_two_is_over(client: Client) -> None:

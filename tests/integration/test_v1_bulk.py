@@ -184,7 +184,7 @@ def test_empty_filter_is_refused_without_all(client: Client, action: str, filter
 
     answer = client.post(f"/v1/tasks/{action}", filter=filter)
 
-    assert problem(answer) == (422, "invalid-bulk", ["filter"])
+    assert problem(answer) == (422, "invalid-filter", ["filter"])
     assert len(client.ids("state=waiting")) == 1
 
 
@@ -196,8 +196,11 @@ def test_empty_filter_is_refused_without_all(client: Client, action: str, filter
         ("run", {"color": "red"}, "invalid-bulk", "color"),
         ("run", {"spread": -1}, "invalid-bulk", "spread"),
         ("run", {"spread": 1, "set": {"run_at": None}}, "invalid-bulk", "spread"),
-        ("run", {"filter": {"color": "red"}}, "invalid-bulk", "filter.color"),
-        ("run", {"filter": {"state": "failing"}}, "invalid-filter", "state"),
+        ("run", {"filter": {"color": "red"}}, "invalid-filter", "filter.color"),
+        ("run", {"filter": {"state": "failing"}}, "invalid-filter", "filter.state"),
+        ("run", {"filter": {"label": ["tenant"]}}, "invalid-filter", "filter.label"),
+        ("run", {"filter": {"text": ""}}, "invalid-filter", "filter.text"),
+        ("run", {"filter": "dead"}, "invalid-filter", "filter"),
         ("run", {"set": {"queue": "mail"}}, "invalid-task", "set.queue"),
         ("requeue", {"set": {"timeout": 0}}, "invalid-task", "set.timeout"),
         ("requeue", {"set": {"url": "ftp://a"}}, "invalid-task", "set.url"),

@@ -14,6 +14,7 @@ from tests.integration.v1 import URL, Client, problem
 
 MIB = 1024 * 1024
 TEN_YEARS = 315_360_000  # seconds
+LONG = "x" * (MIB + 1)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ AT_THEIR_LIMITS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
         "labels",
     ),
     "label-name": ({"labels": {"n" * 100: ""}}, {"labels": {"n" * 101: ""}}, "labels"),
-    "label-value": ({"labels": {"n": "v" * 200}}, {"labels": {"n": "v" * 201}}, "labels[...]"),
+    "label-value": ({"labels": {"n": "v" * 200}}, {"labels": {"n": "v" * 201}}, "labels['n']"),
     "key": ({"key": "k" * 200}, {"key": "k" * 201}, "key"),
     "unique": ({"unique": "u" * 200}, {"unique": "u" * 201}, "unique"),
     "key_ttl": (
@@ -196,3 +197,26 @@ def test_pages_have_neither_gaps_nor_repeats_while_tasks_come_and_go(client: Cli
     assert [task["id"] for task in rest["tasks"]] == [
         task_id for task_id in ids[19::-1] if task_id != ids[15]
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "field"),
+    [
+        ("POST", "/v1/tasks", {"url": URL, "text": LONG}, "text"),
+        ("POST", "/v1/tasks/batch", {"tasks": [{"url": URL, "text": LONG}]}, "tasks[0].text"),
+        ("POST", "/v1/tasks/requeue", {"all": True, "set": {"text": LONG}}, "set.text"),
+        (
+            "PUT",
+            "/v1/schedules/long",
+            {"cron": "@daily", "task": {"url": URL, "text": LONG}},
+            "task.text",
+        ),
+    ],
+    ids=["push", "batch", "bulk", "schedule"],
+)
+def test_body_over_max_body_is_413_wherever_it_is(
+    client: Client, method: str, path: str, fields: dict[str, object], field: str
+) -> None:
+    answer = client.send(method, path, json.dumps(fields).encode())
+
+    assert problem(answer) == (413, "too-large", [field])

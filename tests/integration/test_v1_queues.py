@@ -80,21 +80,21 @@ def put(server: Server, name: str, **settings: object) -> Any:
 
 
 def values(queue: dict[str, Any]) -> dict[str, Any]:
-    """Return a queue without the origins of its values."""
-    return {field: value for field, value in queue.items() if field != "origins"}
+    """Return a queue without the sources of its values."""
+    return {field: value for field, value in queue.items() if field != "sources"}
 
 
 def set_origins(queue: dict[str, Any]) -> dict[str, Any]:
-    """Return the origins of a queue's values without those of the server's values."""
+    """Return the sources of a queue's values without those of the server's values."""
 
-    def is_set(origins: dict[str, Any]) -> dict[str, Any]:
+    def is_set(sources: dict[str, Any]) -> dict[str, Any]:
         found = {
-            field: is_set(origin) if isinstance(origin, dict) else origin
-            for field, origin in origins.items()
+            field: is_set(source) if isinstance(source, dict) else source
+            for field, source in sources.items()
         }
-        return {field: origin for field, origin in found.items() if origin not in ("server", {})}
+        return {field: source for field, source in found.items() if source not in ("server", {})}
 
-    return is_set(queue["origins"])
+    return is_set(queue["sources"])
 
 
 def declare(server: Server, name: str, **settings: object) -> Any:
@@ -259,7 +259,7 @@ def test_null_in_a_patch_resets(server: Server, name: str) -> None:
 def test_values_are_the_servers_until_somebody_sets_them(server: Server, name: str) -> None:
     queue = put(server, name)
 
-    assert set(queue["origins"]) == set(QueueFields.__struct_fields__)
+    assert set(queue["sources"]) == set(QueueFields.__struct_fields__)
     assert set_origins(queue) == {}
 
 

@@ -103,8 +103,8 @@ SERVERS = {
 }
 
 
-def origins_with(task: dict[str, str], **others: str) -> dict[str, Any]:
-    """Return the origins of all values: these, and otherwise the server."""
+def sources_with(task: dict[str, str], **others: str) -> dict[str, Any]:
+    """Return the sources of all values: these, and otherwise the server."""
     return {**SERVERS, **others, "task": {**cast("dict[str, str]", SERVERS["task"]), **task}}
 
 
@@ -151,7 +151,7 @@ def test_new_schedule_is_shown_with_what_it_does_not_say(server: Server, name: s
             "next_runs": [{"utc": f"{one}Z", "local": f"{one}+00:00"} for one in text],
             "last_run_at": None,
             "last_task_id": None,
-            "origins": origins_with({"url": "operator"}, cron="operator"),
+            "sources": sources_with({"url": "operator"}, cron="operator"),
         },
     )
     assert show(server, name) == answer.json
@@ -533,7 +533,7 @@ def test_patch_of_the_task_alone_leaves_the_times_alone(server: Server, name: st
         ({"task": {"json": 1, "text": "x"}}, "task.text"),
         ({"task": 1}, "task"),
         ({"task": {"headers": 1}}, "task.headers"),
-        ({"task": {"headers": {"X-A": 1}}}, "task.headers[...]"),
+        ({"task": {"headers": {"X-A": 1}}}, "task.headers['X-A']"),
         ({"paused": True}, "paused"),
         ({"speed": 1}, "speed"),
     ],
@@ -747,14 +747,14 @@ def test_change_of_an_operator_holds_until_the_declaration_changes(
     [other] = call(server, "PUT", "/v1/schedules?partial=true", other_body).json["schedules"]
 
     code = {"url": "code", "body": "code", "timeout": "code"}
-    assert first["origins"] == origins_with(code, cron="code", timezone="code", overlap="code")
+    assert first["sources"] == sources_with(code, cron="code", timezone="code", overlap="code")
     assert same == changed
     assert (same["cron"], same["timezone"]) == ("@hourly", "UTC")
-    assert same["origins"] == origins_with(
+    assert same["sources"] == sources_with(
         {**code, "timeout": "operator", "priority": "operator"}, cron="operator", overlap="code"
     )
     assert (other["cron"], other["task"]["timeout"], other["task"]["priority"]) == ("@daily", 9, 0)
-    assert other["origins"] == origins_with(
+    assert other["sources"] == sources_with(
         code, cron="code", timezone="code", overlap="code", misfire="code"
     )
     assert other["paused"] is True
@@ -767,7 +767,7 @@ def test_put_of_an_operator_holds_until_the_declaration_changes(server: Server, 
     declare(server, name, name)
 
     assert show(server, name) == by_hand
-    assert by_hand["origins"] == origins_with({"url": "code"}, cron="operator")
+    assert by_hand["sources"] == sources_with({"url": "code"}, cron="operator")
 
 
 def test_schedule_that_code_declares_as_somebody_wrote_it_is_the_codes(
@@ -779,7 +779,7 @@ def test_schedule_that_code_declares_as_somebody_wrote_it_is_the_codes(
 
     call(server, "PUT", "/v1/schedules", {"owner": name, "schedules": [entry]})
 
-    assert show(server, name)["origins"]["cron"] == "code"
+    assert show(server, name)["sources"]["cron"] == "code"
 
 
 @pytest.mark.parametrize(
@@ -788,7 +788,7 @@ def test_schedule_that_code_declares_as_somebody_wrote_it_is_the_codes(
         ({"cron": "0 25 * * *"}, "cron", "not an hour"),
         ({"task": {"url": "nowhere"}}, "task.url", "must begin with /, http"),
         ({"task": {**TASK, "timeout": 0}}, "task.timeout", "0.1"),
-        ({"colour": 1}, "colour", "is not known here"),
+        ({"colour": 1}, "colour", "is unknown; remove it, or use one of "),
         ({"cron": None}, "cron", ""),
     ],
 )

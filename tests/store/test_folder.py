@@ -8,12 +8,12 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from poussetaches.core.errors import CannotOpenStore
+from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.store.folder import DataFolder
 
 # Locks the folder, prints a line, and exits when its input ends.
@@ -196,7 +196,7 @@ def test_locked_folder_is_refused_with_its_holder(folder: DataFolder) -> None:
     message = refusal(DataFolder(folder.path))
 
     assert message == (
-        f"the data folder {folder.path} is in use by another server (process {os.getpid()}); "
+        f"the data folder {folder.path} is in use by a server (process {os.getpid()}); "
         "stop it, or name another folder with --data-dir"
     )
 
@@ -240,7 +240,7 @@ def test_deleted_lock_file_does_not_allow_a_second_server(folder: DataFolder) ->
 
     message = refusal(DataFolder(folder.path))
 
-    assert "is in use by another server" in message
+    assert "is in use by a server" in message
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["deleted", "replaced"])
@@ -305,7 +305,7 @@ def test_folder_that_an_older_version_serves_is_refused(folder: DataFolder) -> N
             message = refusal(folder)
 
     assert lock.in_use is True
-    assert "is in use by another server" in message
+    assert "is in use by a server" in message
 
 
 def test_folder_without_a_lock_file_can_be_read(folder: DataFolder) -> None:
@@ -354,7 +354,7 @@ def test_file_system_that_can_only_lock_files_is_accepted(
 
     message = refusal(DataFolder(folder.path))
 
-    assert "is in use by another server" in message
+    assert "is in use by a server" in message
 
 
 def test_unlocked_folder_can_be_locked_again(folder: DataFolder) -> None:
@@ -482,3 +482,51 @@ def test_paths_of_files_are_in_the_folder(tmp_path: Path) -> None:
 
     assert folder.database == tmp_path / "tasks.db"
     assert folder.reserve == tmp_path / "reserve"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tasks.db", "tasks.db-wal", "tasks.db-shm", "tasks.db-journal", "tasks.db.importing"),
+        *("reserve", "address", "lock"),
+    ],
+)
+@pytest.mark.parametrize("exists", [False, True])
+def test_own_file_is_no_target(folder: DataFolder, name: str, exists: bool) -> None:
+    folder.path.mkdir()
+    if exists:
+        (folder.path / name).touch()
+
+    with pytest.raises(CannotWriteFile, match="is a file of the data folder"):
+        folder.check_not_own(folder.path / name)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symlink", "hard link"])
+def test_link_to_an_own_file_is_no_target(
+    folder: DataFolder, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    folder.path.mkdir()
+    (folder.path / "tasks.db-wal").touch()
+    link(folder.path / "tasks.db-wal", tmp_path / "backup.db")
+
+    with pytest.raises(CannotWriteFile, match="is a file of the data folder"):
+        folder.check_not_own(tmp_path / "backup.db")
+
+
+def test_own_file_behind_a_link_to_the_folder_is_no_target(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    folder.path.mkdir()
+    (tmp_path / "link").symlink_to(folder.path)
+
+    with pytest.raises(CannotWriteFile, match="is a file of the data folder"):
+        folder.check_not_own(tmp_path / "link" / "tasks.db-wal")
+
+
+def test_other_file_in_the_folder_is_a_target(folder: DataFolder, tmp_path: Path) -> None:
+    folder.path.mkdir()
+    (folder.path / "tasks.db").touch()
+
+    folder.check_not_own(folder.path / "backup.db")
+    folder.check_not_own(tmp_path / "tasks.db")
+    folder.check_not_own(tmp_path / "missing" / "tasks.db")

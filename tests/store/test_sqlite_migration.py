@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from poussetaches.core.cause import Cause
 from poussetaches.core.errors import CannotOpenStore
 from poussetaches.core.failure_group import FailureGroup
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import HOUR, Moment
-from poussetaches.core.queue import Queue
+from poussetaches.core.queue import Queue, QueueOverrides
 from poussetaches.core.responses import QueueCounts
 from poussetaches.core.schedule import Misfire, Overlap, Schedule
 from poussetaches.core.task import Attempt, Complete, DeliveryForm, Reason, Task, TaskState
+from poussetaches.store import verify_store
 from poussetaches.store.base import FailureCount
+from poussetaches.store.folder import DataFolder
 from tests.factories import NOW, URL
 from tests.store.driving import (
     counts_of,
@@ -71,10 +74,11 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def create(path: Path, *migrations: str, rows: str) -> None:
-    """Create a database by the first migrations."""
+def create(path: Path, *migrations: str, rows: str, added: str = "") -> None:
+    """Create a database by the first migrations; ``added`` runs before the last one."""
     folder = resources.files("poussetaches.store").joinpath("sql", "migrations", "sqlite")
-    scripts = "".join(folder.joinpath(name).read_text() for name in migrations)
+    *earlier, last = [folder.joinpath(name).read_text() for name in migrations]
+    scripts = "".join([*earlier, added, last])
     with closing(raw(path)) as database:
         database.executescript(
             f"""
@@ -100,6 +104,28 @@ def moved(path: Path, folder: str) -> Path:
     new = path.parent / folder / path.name
     new.parent.mkdir()
     return path.rename(new)
+
+
+COLUMNS_OF_EARLIER_CLONES = """
+ALTER TABLE queues ADD COLUMN declared TEXT;
+ALTER TABLE attempts ADD COLUMN progress TEXT;
+ALTER TABLE attempts ADD COLUMN cause TEXT;
+ALTER TABLE schedules ADD COLUMN declared TEXT;
+"""
+ROWS_OF_EARLIER_CLONES = f"""
+INSERT INTO queues (name, settings, declared, configured)
+    VALUES ('mail', '{{"concurrency":3}}', '{{"concurrency":4}}', 1);
+INSERT INTO lanes VALUES (7, 'mail', 'http://app.test:5000', 0, {NOW});
+INSERT INTO tasks (
+    seq, id, lane, queue, state, priority, run_at, due_at, created_at, ended_at, round,
+    attempt_count, attempt_total, envelope, method, url
+) VALUES
+    (3, 'done', 7, 'mail', 'succeeded', 0,
+        {NOW}, {NOW}, {NOW}, {NOW}, 1, 1, 1, 0, 'POST', '{URL}');
+UPDATE queues SET succeeded = 1 WHERE name = 'mail';
+INSERT INTO attempts VALUES
+    (3, 1, 1, 1, 'request', {NOW}, 0.5, 0, NULL, 'no answer', 0, 1, NULL, NULL, 'timeout');
+"""  # noqa: S608 - of values made up here
 
 
 async def test_all_data_of_version_1_0_0_is_kept(path: Path) -> None:
@@ -265,3 +291,33 @@ async def test_database_of_format_2_is_upgraded(tmp_path: Path) -> None:
         assert found["mail"].overrides.concurrency == 3
         assert found["mail"].declared is None
         assert await counts_of(store) == {"default": QueueCounts(succeeded=1)}
+
+
+async def test_columns_that_earlier_clones_had_in_format_2_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    create(
+        *(path, "0001_initial.sql", "0002_v1.sql"),
+        added=COLUMNS_OF_EARLIER_CLONES,
+        rows=ROWS_OF_EARLIER_CLONES,
+    )
+
+    async with opened(path) as store:
+        queues = await store.queues()
+        [attempt] = await store.attempts("done")
+
+    assert queues["mail"].overrides.concurrency == 3
+    assert queues["mail"].declared == QueueOverrides(concurrency=4)
+    assert attempt.cause == Cause.TIMEOUT
+    assert verify_store(DataFolder(tmp_path), lambda *_: None).problems == []
+
+
+async def test_only_missing_columns_of_format_3_are_added(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    added = "ALTER TABLE queues ADD COLUMN declared TEXT;"
+    create(path, "0001_initial.sql", "0002_v1.sql", added=added, rows="")
+
+    async with opened(path) as store:
+        await store.add(Task(id="new", url=URL, created_at=NOW, run_at=NOW, due_at=NOW))
+        await end(store, await lease_one(store), Complete())
+
+        assert (await known(store, "new")).state is TaskState.SUCCEEDED

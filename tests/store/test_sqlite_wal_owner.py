@@ -18,8 +18,9 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.store import back_up_store, export_store, import_store, verify_store
 from poussetaches.store.folder import DataFolder
 from poussetaches.store.sqlite.commit_number import is_numbered, read_version
-from poussetaches.store.sqlite.database import APPLICATION_ID, connect, prepare
-from poussetaches.store.sqlite.wal import journal_of, wal_of
+from poussetaches.store.sqlite.database import connect, prepare
+from poussetaches.store.sqlite.migration import APPLICATION_ID
+from poussetaches.store.sqlite.wal import journal_of, wal_index_of, wal_of
 from poussetaches.store.sqlite.wal_owner import files_problem
 from poussetaches.store.statements import load_migrations
 from tests.factories import NOW, make_task, seeded
@@ -341,6 +342,46 @@ async def test_database_whose_creation_was_interrupted_is_created(folders: Folde
     journal_of(path).write_bytes(journal_of_a_new_database(folders.elsewhere / "new.db"))
 
     assert await ids_in(path) == []
+
+
+NO_WALS = {
+    "random": seeded().randbytes(50_000),
+    "text": b"a note, instead of the log\n",
+    "short": b"\x37\x7f\x07",
+    "database": b"SQLite format 3\x00" + bytes(4080),
+}
+
+
+@pytest.mark.parametrize("has_index", [False, True])
+@pytest.mark.parametrize("content", NO_WALS.values(), ids=NO_WALS)
+async def test_file_that_is_no_log_is_refused_and_nothing_is_changed(
+    folders: Folders, content: bytes, has_index: bool
+) -> None:
+    killed = folders.killed
+    wal_of(killed.database).write_bytes(content)
+    if has_index:
+        wal_index_of(killed.database).write_bytes(content)
+    before = files_of(killed.path)
+
+    with pytest.raises(CannotOpenStore, match=r"tasks\.db-wal is not an SQLite WAL"):
+        await inline_store(killed.database).open()
+    with pytest.raises(CannotOpenStore, match=r"move tasks\.db-wal to another folder"):
+        export_store(killed, io.BytesIO().write, lambda *_: None, now=NOW, salvage=True)
+    report = verify_store(killed, lambda *_: None)
+
+    assert ["is not an SQLite WAL" in found.what for found in report.problems] == [True]
+    assert "only tasks.db was read" in report.notes[0]
+    assert files_of(killed.path) == before
+
+
+@pytest.mark.parametrize("content", [b"\x37\x7f\x06", bytes(50_000)], ids=["part", "zeros"])
+async def test_log_whose_first_write_was_cut_off_counts_as_empty(
+    folders: Folders, content: bytes
+) -> None:
+    killed = folders.killed
+    wal_of(killed.database).write_bytes(content)
+
+    assert await ids_in(killed.database) == ["early", "later"]
 
 
 # Databases of version 1.0.0 have no commit numbers, so their logs are accepted.

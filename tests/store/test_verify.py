@@ -12,7 +12,7 @@ from poussetaches.core.failure_group import FailureGroup, group_of
 from poussetaches.core.task import Bury, Complete, Reason, RetryAt, Task
 from poussetaches.store import verify_store
 from poussetaches.store.folder import DataFolder
-from poussetaches.store.sqlite.database import APPLICATION_ID
+from poussetaches.store.sqlite.migration import APPLICATION_ID
 from poussetaches.store.statements import load_migrations
 from poussetaches.store.verify_report import VerifyReport
 from tests.factories import NOW, make_schedule, make_task

@@ -63,7 +63,7 @@ def test_task_told_to_run_keeps_its_age() -> None:
 
 @pytest.mark.parametrize("task", [RUNNING, SUCCEEDED, DEAD], ids=["running", "succeeded", "dead"])
 def test_only_waiting_tasks_can_be_told_to_run(task: Task) -> None:
-    with pytest.raises(StateConflict, match="only waiting tasks"):
+    with pytest.raises(StateConflict, match="for waiting tasks only"):
         edits.run(task, at=NOW)
 
 
@@ -91,7 +91,7 @@ def test_succeeded_task_can_be_requeued() -> None:
 
 @pytest.mark.parametrize("task", [make_task(), RUNNING], ids=["waiting", "running"])
 def test_only_ended_tasks_can_be_requeued(task: Task) -> None:
-    with pytest.raises(StateConflict, match="only dead and succeeded tasks"):
+    with pytest.raises(StateConflict, match="for dead and succeeded tasks only"):
         edits.requeue(task, at=NOW)
 
 
@@ -109,5 +109,5 @@ def test_running_task_that_is_cancelled_goes_on() -> None:
 
 @pytest.mark.parametrize("task", [SUCCEEDED, DEAD], ids=["succeeded", "dead"])
 def test_ended_task_cannot_be_cancelled(task: Task) -> None:
-    with pytest.raises(StateConflict, match="only waiting and running tasks"):
+    with pytest.raises(StateConflict, match="for waiting and running tasks only"):
         edits.cancel(task, now=NOW)

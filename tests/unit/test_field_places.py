@@ -27,7 +27,7 @@ def names_of(kind: type) -> set[str]:
     [
         retry.RetryOverrides,
         retry.RetryFields,
-        retry.RetryOrigins,
+        retry.RetrySources,
         client.Retry,
         client.RetryInfo,
     ],
@@ -37,7 +37,7 @@ def test_field_of_the_retry_policy_is_everywhere(kind: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [queue.QueueOverrides, QueueFields, queue.QueueOrigins, client.QueueFields]
+    "kind", [queue.QueueOverrides, QueueFields, queue.QueueSources, client.QueueFields]
 )
 def test_setting_of_a_queue_is_everywhere(kind: type) -> None:
     assert names_of(kind) == names_of(queue.QueueSettings)
@@ -72,10 +72,10 @@ def test_field_of_a_template_is_everywhere(kind: type) -> None:
     assert names_of(kind) == names_of(task_fields.TaskTemplate)
 
 
-def test_field_of_a_template_has_an_origin() -> None:
+def test_field_of_a_template_has_a_source() -> None:
     fields = names_of(task_fields.TaskTemplate) - BODIES | {"body"}
 
-    assert names_of(task_fields.TemplateOrigins) == fields
+    assert names_of(task_fields.TemplateSources) == fields
 
 
 def test_push_has_the_fields_of_a_template_and_those_of_one_run() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from poussetaches.core.errors import CannotListen
 from poussetaches.server.listener import (
     SEND_BUFFER,
     is_loopback,
@@ -13,6 +14,8 @@ from poussetaches.server.listener import (
 )
 from poussetaches.settings import load_settings
 from poussetaches.settings.table import Listener, Security
+
+UNGUARDED = Security(allow_unauthenticated=True)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +87,39 @@ def test_other_port_than_the_configured_one_is_warned_about(
     assert [(level, text.endswith(f"POUSSETACHES_{said}")) for level, text in advice] == (
         [] if said is None else [("WARNING", True)]
     )
+
+
+def refusal_of(listener: Listener) -> str:
+    with pytest.raises(CannotListen) as caught, listening(listener, UNGUARDED):
+        pass
+    return str(caught.value)
+
+
+def test_address_of_another_machine_is_named_as_such() -> None:
+    refused = refusal_of(Listener(host="203.0.113.7", port=0))
+
+    assert "it is no address of this machine; give one with --host" in refused
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("folder", "it is a folder"), ("file", "there is another file")],
+)
+def test_path_that_is_no_socket_is_named_as_what_it_is(
+    tmp_path: Path, kind: str, reason: str
+) -> None:
+    path = tmp_path / "tasks.sock"
+    path.mkdir() if kind == "folder" else path.touch()
+
+    assert refusal_of(Listener(uds=path)) == (
+        f"cannot listen at {path}: {reason}; choose another with --uds"
+    )
+    assert path.exists()
+
+
+def test_socket_of_another_server_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sock"
+    with listening(Listener(uds=path), Security()):
+        refused = refusal_of(Listener(uds=path))
+
+    assert "another server listens there" in refused

@@ -200,18 +200,25 @@ def test_answer_may_be_text() -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ({}, {"200", "421", "500", "503"}),
-        ({"problems": (404,)}, {"200", "404", "421", "500", "503"}),
+        ({}, {"200", "421", "422", "500", "503"}),
+        ({"ignores_unknown": True}, {"200", "421", "500", "503"}),
+        ({"problems": (404,)}, {"200", "404", "421", "422", "500", "503"}),
         ({"query": Search}, {"200", "421", "422", "500", "503"}),
-        ({"method": "POST"}, {"200", "403", "421", "500", "503", "507"}),
-        ({"method": "POST", "changes_nothing": True}, {"200", "403", "421", "500", "503"}),
+        (
+            {"method": "POST"},
+            {"200", "400", "403", "413", "421", "422", "500", "503", "507"},
+        ),
+        (
+            {"method": "POST", "changes_nothing": True},
+            {"200", "400", "403", "413", "421", "422", "500", "503"},
+        ),
         (
             {"method": "PUT", "body": Shelf},
             {"200", "400", "403", "413", "421", "422", "500", "503", "507"},
         ),
-        ({"path": "/healthz", "is_open": True}, {"200", "500"}),
+        ({"path": "/healthz", "is_open": True}, {"200", "422", "500"}),
     ],
-    ids=["read", "own", "query", "write", "reading-post", "body", "health"],
+    ids=["read", "lenient", "own", "query", "write", "reading-post", "body", "health"],
 )
 def test_refusals_that_every_such_row_has_are_implied(
     overrides: dict[str, Any], expected: set[str]

@@ -311,7 +311,7 @@ def test_unknown_key_in_the_file_is_refused_with_the_nearest_name(config: Path) 
 def test_unknown_name_that_resembles_nothing_is_sent_to_the_docs() -> None:
     message = error_of(environ={"POUSSETACHES_XYZZY": "1"})
 
-    assert message.endswith("is not a setting; docs/settings.md lists them all")
+    assert message.endswith("is not a setting; `poussetaches serve --help` lists them all")
 
 
 @pytest.mark.parametrize(
@@ -541,3 +541,13 @@ def test_own_environment_is_not_read_behind_the_arguments(monkeypatch: pytest.Mo
 
     assert load_settings({}, {}, None).listener.port == 7991
     assert load_settings({}, os.environ, None).listener.port == 1
+
+
+def test_invalid_value_is_refused_even_if_a_flag_takes_precedence(config: Path) -> None:
+    config.write_text("port = 7991.0\n")
+
+    in_file = error_of({"port": "8000"}, config=config)
+    in_environment = error_of({"port": "8000"}, {"POUSSETACHES_PORT": "abc"})
+
+    assert in_file.startswith(f"port: 7991.0 from {config} is not valid")
+    assert in_environment.startswith("port: 'abc' from environment POUSSETACHES_PORT is not valid")

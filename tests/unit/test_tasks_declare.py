@@ -205,7 +205,7 @@ def test_schedule_that_the_server_would_refuse_is_refused_where_it_is_written(
         ("timeout", 0, "must be a number from 0.1 to 86,400"),
         ("retry", 3, "must be an object with some of max_attempts, min_backoff"),
         ("retry", {"max_attempts": 0}, "retry.max_attempts must be a whole number from 1 to 1,0"),
-        ("retry", {"tries": 3}, "retry.tries is not known"),
+        ("retry", {"tries": 3}, "retry.tries is unknown"),
         ("retry", {"dead_on": [99]}, "retry.dead_on[0] must be a whole number from 100 to 599"),
         ("retry", {"dead_on": ["4x"]}, 'from 100 to 599, or a class of statuses like "2xx"'),
         ("retry", {"min_backoff": 9, "max_backoff": 3}, "must not be longer than max_backoff"),
@@ -251,9 +251,9 @@ def test_name_and_base_url_of_queues_are_checked() -> None:
 @pytest.mark.parametrize(
     ("rule", "value", "message"),
     [
-        ("misfire", "never", "must be one of 'all', 'once', 'skip'; for example misfire='skip'"),
+        ("misfire", "never", "must be one of all, once, skip; for example misfire='skip'"),
         ("misfire_grace", -1, "must be a number from 0 to 315,360,000"),
-        ("overlap", "queue", "must be one of 'allow', 'skip'"),
+        ("overlap", "queue", "must be one of allow, skip"),
     ],
 )
 def test_rule_of_runs_that_the_server_would_refuse_is_refused(

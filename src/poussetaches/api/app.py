@@ -20,6 +20,7 @@ from poussetaches.api.request_head import RequestHead
 from poussetaches.api.request_limits import SLOT, RequestLimits, Slot
 from poussetaches.api.responder import EXPECTED, Responder
 from poussetaches.api.router import Headers, Mount, Resource, Router
+from poussetaches.api.unread_input import check_unread_input
 
 
 def build_app(
@@ -93,7 +94,10 @@ class App:
                 return
             if resource.parameters:
                 scope["path_params"] = resource.parameters
-            response = await resource.endpoint.handler(Request(scope, receive))
+            request = Request(scope, receive)
+            if scope.get("query_string") or resource.endpoint.body is None:
+                await check_unread_input(request, resource.endpoint)
+            response = await resource.endpoint.handler(request)
             response.raw_headers += self._begin(head, resource, slot, response.status_code)
             await response(scope, receive, send)
         except Exception as exc:

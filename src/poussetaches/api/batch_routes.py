@@ -18,7 +18,13 @@ from poussetaches.api.json_errors import json_problem
 from poussetaches.api.problems import FieldError, Problem, too_large, unavailable
 from poussetaches.api.request_body import check_encoding, cut_off, discard_rest
 from poussetaches.api.task_pusher import TaskPusher, build_push
-from poussetaches.core.errors import InvalidTask, KeyConflict, PousseTachesError, TargetNotAllowed
+from poussetaches.core.errors import (
+    BodyTooLarge,
+    InvalidTask,
+    KeyConflict,
+    PousseTachesError,
+    TargetNotAllowed,
+)
 from poussetaches.core.msgspec_errors import field_and_reason
 from poussetaches.core.new_task import TaskBuilder
 from poussetaches.core.responses import BatchAnswer
@@ -140,6 +146,7 @@ class _Pushes:
         Raises:
             Problem: 400, it is not JSON; 413, it is too long; 422, there are too many, or too
                 many were refused.
+            BodyTooLarge: its body is too long.
             TargetNotAllowed: its target is not allowed.
         """
         self.check_length(position, json)
@@ -169,11 +176,11 @@ class _Pushes:
                 check_encoding(json)
             push = build_push(self._builder, self._decoder.decode(json))
         except msgspec.ValidationError as exc:
-            self._add_error(position, *field_and_reason(str(exc), TaskFields))
+            self._add_error(position, *field_and_reason(str(exc), TaskFields, json))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise json_problem(json, exc, field=self.field(position, "")) from None
-        except TargetNotAllowed as exc:
-            raise TargetNotAllowed(self.field(position, exc.field), exc.reason) from None
+        except (BodyTooLarge, TargetNotAllowed) as exc:
+            raise type(exc)(self.field(position, exc.field), exc.reason) from None
         except InvalidTask as exc:
             self._add_error(position, exc.field, exc.reason)
         else:

@@ -15,13 +15,13 @@ from starlette.responses import Response
 from poussetaches.api.bulk_edit import BulkEditor
 from poussetaches.api.endpoint import Endpoint, json_response
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.filter_fields import FilterFields
-from poussetaches.api.problems import invalid
+from poussetaches.api.filter_fields import FILTER_CODE, FilterFields
+from poussetaches.api.problems import Problem, invalid
 from poussetaches.api.request_body import decode, read_body
 from poussetaches.api.task_patch import changes_of
 from poussetaches.core.changes import Changes
 from poussetaches.core.edits import Cancel, Delete, Edit, Requeue, Run
-from poussetaches.core.errors import InvalidTask, TargetNotAllowed
+from poussetaches.core.errors import InvalidFilter, InvalidTask, TargetNotAllowed
 from poussetaches.core.filter import TaskFilter
 from poussetaches.core.merge_patch import Document
 from poussetaches.core.moment import Moment
@@ -29,6 +29,7 @@ from poussetaches.core.responses import Skipped
 from poussetaches.core.retry import TEN_YEARS
 
 CODE = "invalid-bulk"
+FILTER = "filter"  # the field
 
 F = TypeVar("F", bound="BulkFields")
 
@@ -37,8 +38,8 @@ class BulkFields(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     """The tasks of a bulk edit. ``all`` confirms that the filter is empty on purpose."""
 
     filter: FilterFields | None = None
-    all: bool = False
-    dry_run: bool = False
+    all: bool | None = None
+    dry_run: bool | None = None
 
 
 class ResendFields(BulkFields, kw_only=True, frozen=True):
@@ -119,25 +120,32 @@ class BulkRoutes:
             raise invalid(CODE, "spread", "conflicts with run_at in set; remove one of them")
         try:
             return changes_of(patch, self.engine.queues, now=now, max_body=self.max_body)
-        except TargetNotAllowed as exc:
-            raise TargetNotAllowed(f"set.{exc.field}", exc.reason) from None
-        except InvalidTask as exc:
-            raise invalid("invalid-task", f"set.{exc.field}", exc.reason) from None
+        except (InvalidTask, TargetNotAllowed) as exc:
+            raise type(exc)(f"set.{exc.field}", exc.reason) from None
 
     async def _read(self, request: Request, decoder: msgspec.json.Decoder[F]) -> F:
-        return decode(decoder, await read_body(request, limit=self.max_request), code=CODE)
+        body = await read_body(request, limit=self.max_request)
+        try:
+            return decode(decoder, body, code=CODE)
+        except Problem as exc:
+            for error in exc.errors:
+                if error.field.partition(".")[0] == FILTER:
+                    raise invalid(FILTER_CODE, error.field, error.reason) from None
+            raise
 
     async def _edit(self, fields: BulkFields, edit: Edit) -> Response:
-        result = await self.bulk.apply(_filter_of(fields), edit, dry_run=fields.dry_run)
+        result = await self.bulk.apply(_filter_of(fields), edit, dry_run=bool(fields.dry_run))
         skipped = [Skipped(reason, count) for reason, count in result.skipped.items()]
         skipped.sort(key=lambda each: (-each.count, each.reason))
         return json_response(BulkAnswer(result.count, skipped))
 
 
 def _filter_of(fields: BulkFields) -> TaskFilter:
-    filter = (fields.filter or FilterFields()).filter()
+    try:
+        filter = (fields.filter or FilterFields()).filter()
+    except InvalidFilter as exc:
+        raise InvalidFilter(f"{FILTER}.{exc.field}", exc.reason) from None
     if filter.is_empty and not fields.all:
-        raise invalid(
-            CODE, "filter", 'is empty and selects all tasks; add "all": true to confirm this'
-        )
+        reason = 'is empty and selects all tasks; add "all": true to confirm this'
+        raise InvalidFilter(FILTER, reason)
     return filter

@@ -92,7 +92,7 @@ def _is_same_origin(origin: bytes, hosts: list[bytes]) -> bool:
 
 def _cross_site(reason: str) -> Problem:
     detail = (
-        f"web pages of another origin cannot change anything: {reason}. A proxy must forward "
+        f"a web page of another origin cannot change anything: {reason}. A proxy must forward "
         "Host; programs must send neither Origin nor Sec-Fetch-Site"
     )
     return Problem(HTTPStatus.FORBIDDEN, "cross-site", detail)

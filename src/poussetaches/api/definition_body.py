@@ -22,7 +22,7 @@ V = TypeVar("V")
 READ_ONLY = "is read-only; remove it"
 # Why read-only fields of both queues and schedules are refused.
 HINTS = {
-    "origins": READ_ONLY,
+    "sources": READ_ONLY,
     "paused": "can only be changed by POST …/pause and …/resume; remove it",
 }
 

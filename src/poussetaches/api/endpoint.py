@@ -21,6 +21,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 JSON = "application/json"
 _JSON_TYPE = (b"content-type", JSON.encode())
+QUERY_CODE = "invalid-query"
 PATH_PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
 TaskId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
@@ -54,8 +55,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     is_push: bool = False  # not in the audit log: its tasks are logged when they are attempted
     is_hot: bool = False  # thousands per second: no limit on concurrent requests
     is_described: bool = True  # in the OpenAPI document
+    ignores_unknown: bool = False  # query parameters, and a body if it has none
 
     def __post_init__(self) -> None:
+        assert self.query is None or self.query.__struct_config__.forbid_unknown_fields, self.path
         assert set(PATH_PARAMETER.findall(self.path)) == set(self.parameters), self.path
 
     @property
@@ -92,8 +95,16 @@ def json_response(
     return RawResponse(msgspec.json.encode(value), status.value, _JSON_TYPE, *headers)
 
 
-def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] = ()) -> V:
+def read_query(
+    request: Request,
+    struct: type[V],
+    *,
+    repeatable: Sequence[str] = (),
+    codes: Mapping[str, str] = {},
+) -> V:
     """Return the query of a request as a struct; the parameters ``repeatable`` may be repeated.
+
+    ``codes`` are the problem codes of parameters that have one of their own.
 
     Raises:
         Problem: 422, a parameter is unknown, appears twice, or has an invalid value.
@@ -102,9 +113,10 @@ def read_query(request: Request, struct: type[V], *, repeatable: Sequence[str] =
     for name in dict.fromkeys(request.query_params.keys()):
         values = request.query_params.getlist(name)
         if name not in repeatable and len(values) > 1:
-            raise invalid("invalid-query", name, "appears more than once")
+            raise invalid(codes.get(name, QUERY_CODE), name, "appears more than once")
         parameters[name] = values if name in repeatable else values[0]
     try:
         return msgspec.convert(parameters, struct, strict=False)
     except msgspec.ValidationError as exc:
-        raise invalid("invalid-query", *field_and_reason(str(exc), struct)) from None
+        field, reason = field_and_reason(str(exc), struct, msgspec.json.encode(parameters))
+        raise invalid(codes.get(field, QUERY_CODE), field, reason) from None

@@ -18,6 +18,7 @@ from poussetaches.core.task_fields import Key
 MAX_IDS = 10_000  # as many as a batch can have
 MAX_LABELS = 16  # as many as a task can have
 REPEATABLE = ("label",)  # parameters that a query may repeat
+FILTER_CODE = "invalid-filter"
 
 # Shorter than the URLs of pushes: a query must fit into the 64 KiB of a request head.
 UrlPrefix = Annotated[str, Meta(min_length=1, max_length=2_000)]

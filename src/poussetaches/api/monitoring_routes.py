@@ -162,7 +162,7 @@ class MonitoringRoutes:
     async def show_stats(self, request: Request) -> Response:
         query = read_query(request, StatsQuery)
         if query.queue is not None and self.engine.queues.get(query.queue) is None:
-            raise QueueNotFound(f"there is no queue {query.queue!r}")
+            raise QueueNotFound(f"there is no queue {query.queue!r}; GET /v1/queues lists all")
         counts = await self.store.counts()
         size, trouble = await self.store.size(), self.store.trouble
         rows = await self.stats.rows(query.queue or ALL_QUEUES, minutes=query.minutes)

@@ -139,13 +139,8 @@ def problems_of(endpoint: Endpoint, *, has_token: bool) -> list[int]:
     statuses = {*endpoint.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
     if endpoint.method != "GET":
         statuses.add(HTTPStatus.FORBIDDEN)  # pages of other origins, and the read-only token
-    if endpoint.body is not None:
-        statuses |= {
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-        }
-    if endpoint.query is not None:
+        statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+    if endpoint.body is not None or not endpoint.ignores_unknown:
         statuses.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     if not endpoint.is_open:
         statuses.add(HTTPStatus.SERVICE_UNAVAILABLE)

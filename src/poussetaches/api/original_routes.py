@@ -103,7 +103,7 @@ class OriginalRoutes:
     max_request: int
 
     def endpoints(self) -> list[Endpoint]:
-        endpoint = partial(Endpoint, tag="The original's routes")
+        endpoint = partial(Endpoint, tag="The original's routes", ignores_unknown=True)
         get = partial(endpoint, method="GET", responses={200: Listing})
         act = partial(endpoint, method="POST", responses={200: None})
         return [

@@ -35,11 +35,11 @@ from poussetaches.core.queue import (
     MAX_QUEUES,
     Name,
     Queue,
-    QueueOrigins,
     QueueOverrides,
+    QueueSources,
     ShownQueue,
-    origins_of,
     redeclared,
+    sources_of,
 )
 from poussetaches.core.queue_fields import QueueFields, check_queue
 from poussetaches.core.responses import Purged, QueueCounts, ServerPause
@@ -71,7 +71,7 @@ class QueueView(ShownQueue, frozen=True, kw_only=True):
     counts: QueueCounts
     oldest_due_age: float | None  # seconds
     waiting_for: list[WaitView]
-    origins: QueueOrigins
+    sources: QueueSources
 
 
 class QueueList(msgspec.Struct, frozen=True):
@@ -217,7 +217,7 @@ class QueueRoutes:
 
         def edit(stored: Queue | None) -> Queue:
             if stored is None:
-                raise QueueNotFound(f"there is no queue {name!r}")
+                raise QueueNotFound(f"there is no queue {name!r}; GET /v1/queues lists all")
             return msgspec.structs.replace(stored, paused=paused)
 
         await self.store.edit_queue(name, edit)
@@ -237,7 +237,7 @@ class QueueRoutes:
     def _existing_name(self, request: Request) -> str:
         name: str = request.path_params["name"]
         if self.engine.queues.get(name) is None:
-            raise QueueNotFound(f"there is no queue {name!r}")
+            raise QueueNotFound(f"there is no queue {name!r}; GET /v1/queues lists all")
         return name
 
     def _decoded(self, body: bytes) -> QueueOverrides:
@@ -276,8 +276,8 @@ class QueueRoutes:
             counts=counts.get(name, QueueCounts()),
             oldest_due_age=age(self.engine.oldest_due_at(name), now=self.now()),
             waiting_for=[wait_view(reason) for reason in self.engine.queue_waiting_for(name)],
-            origins=msgspec.convert(
-                origins_of(queues.get(name) or Queue(name=name)), QueueOrigins
+            sources=msgspec.convert(
+                sources_of(queues.get(name) or Queue(name=name)), QueueSources
             ),
         )
 

@@ -49,8 +49,14 @@ class BufferMemory:
 _MEMORY = BufferMemory(MAX_BUFFERED)  # global, as the memory of the process is
 
 
-async def read_body(request: Request, *, limit: int, memory: BufferMemory = _MEMORY) -> bytes:
-    """Return the body of a request.
+async def read_body(
+    request: Request,
+    *,
+    limit: int,
+    setting: str | None = "max_request",
+    memory: BufferMemory = _MEMORY,
+) -> bytes:
+    """Return the body of a request; ``setting`` is the name of the limit.
 
     Raises:
         Problem: 413, it is longer than ``limit`` bytes; 503, too many long bodies are being read.
@@ -60,23 +66,23 @@ async def read_body(request: Request, *, limit: int, memory: BufferMemory = _MEM
         raise cut_off()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
-        return await _read_pieces(request, body, limit=limit, memory=memory)
-    check_length(body, limit=limit)
+        return await _read_pieces(request, body, limit=limit, setting=setting, memory=memory)
+    check_length(body, limit=limit, setting=setting)
     return body
 
 
-def check_length(body: bytes, *, limit: int) -> None:
+def check_length(body: bytes, *, limit: int, setting: str | None = "max_request") -> None:
     """Check the length of a whole body.
 
     Raises:
         Problem: 413, it is longer than ``limit`` bytes.
     """
     if len(body) > limit:
-        raise _longer_than(limit)
+        raise _longer_than(limit, setting)
 
 
 async def _read_pieces(
-    request: Request, first: bytes, *, limit: int, memory: BufferMemory
+    request: Request, first: bytes, *, limit: int, setting: str | None, memory: BufferMemory
 ) -> bytes:
     pieces: list[bytes] = []
     length = taken = 0
@@ -87,7 +93,7 @@ async def _read_pieces(
             while piece is not None:
                 length += len(piece)
                 if length > limit:
-                    refusal = _longer_than(limit)
+                    refusal = _longer_than(limit, setting)
                 elif memory.take(len(piece)):
                     taken += len(piece)
                     pieces.append(piece)
@@ -109,8 +115,9 @@ async def _read_pieces(
     return b"".join(pieces)
 
 
-def _longer_than(limit: int) -> Problem:
-    return too_large(f"the request is longer than {limit} bytes (setting max_request)")
+def _longer_than(limit: int, setting: str | None) -> Problem:
+    advice = "" if setting is None else f" (setting {setting})"
+    return too_large(f"the request is longer than {limit} bytes{advice}")
 
 
 async def discard_rest(stream: AsyncIterator[bytes], length: int) -> None:
@@ -154,7 +161,7 @@ def decode(
         check_encoding(body)
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise invalid(code, *field_and_reason(str(exc), decoder.type)) from None
+        raise invalid(code, *field_and_reason(str(exc), decoder.type, body)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise json_problem(body, exc, offset=offset) from None
 

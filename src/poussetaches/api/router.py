@@ -125,6 +125,8 @@ def not_found_problem(path: str) -> Problem:
     detail = f"there is no route {path}"
     if path.startswith(TEST_MODE):
         detail += f"; routes below {TEST_MODE} require --test-mode"
+    else:
+        detail += "; GET /openapi.json lists all routes"
     return Problem(HTTPStatus.NOT_FOUND, "not-found", detail)
 
 

@@ -26,16 +26,16 @@ from poussetaches.core.schedule import (
     Schedule,
     first_occurrence,
     occurrences,
-    origins_of,
+    sources_of,
 )
-from poussetaches.core.setting_origin import Origin
+from poussetaches.core.setting_source import Source
 from poussetaches.core.task import Task
 from poussetaches.core.task_fields import (
     ShownTime,
     TaskFields,
     TaskTemplate,
-    TemplateOrigins,
     TemplatePatch,
+    TemplateSources,
     TemplateView,
 )
 
@@ -85,15 +85,15 @@ class Occurrence(OccurrenceResponse[ShownTime], frozen=True):
     """A moment at which a schedule is due, in UTC and in its time zone."""
 
 
-class ScheduleOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of a schedule's values."""
+class ScheduleSources(msgspec.Struct, frozen=True, kw_only=True):
+    """The sources of a schedule's values."""
 
-    cron: Origin
-    timezone: Origin
-    task: TemplateOrigins
-    misfire: Origin
-    misfire_grace: Origin
-    overlap: Origin
+    cron: Source
+    timezone: Source
+    task: TemplateSources
+    misfire: Source
+    misfire_grace: Source
+    overlap: Source
 
 
 class ScheduleView(ScheduleResponse[ShownTime], frozen=True, kw_only=True):
@@ -103,7 +103,7 @@ class ScheduleView(ScheduleResponse[ShownTime], frozen=True, kw_only=True):
     misfire: Misfire
     overlap: Overlap
     next_runs: list[Occurrence]
-    origins: ScheduleOrigins
+    sources: ScheduleSources
 
 
 class ScheduleBuilder:
@@ -167,7 +167,7 @@ def schedule_view(schedule: Schedule, *, secret_headers: frozenset[str]) -> Sche
         next_runs=_next_runs(schedule),
         last_run_at=shown_time_or_none(schedule.last_fired_at),
         last_task_id=schedule.last_task_id,
-        origins=msgspec.convert(origins_of(schedule), ScheduleOrigins),
+        sources=msgspec.convert(sources_of(schedule), ScheduleSources),
     )
 
 

@@ -363,7 +363,7 @@ class ScheduleRoutes:
 
 
 def _not_found(name: str) -> ScheduleNotFound:
-    return ScheduleNotFound(f"there is no schedule {name!r}")
+    return ScheduleNotFound(f"there is no schedule {name!r}; GET /v1/schedules lists all")
 
 
 def _replaced(expected: Schedule, new: Schedule, current: Schedule) -> Schedule:

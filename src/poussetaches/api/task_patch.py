@@ -17,7 +17,7 @@ from poussetaches.core.merge_patch import (
     merged_document,
 )
 from poussetaches.core.moment import Moment, later
-from poussetaches.core.msgspec_errors import field_and_reason
+from poussetaches.core.msgspec_errors import field_and_reason, unknown_field
 from poussetaches.core.new_task import (
     body_of,
     check_callbacks,
@@ -82,9 +82,9 @@ def _retry_changes(fields: TaskFields, patch: Document) -> dict[str, object] | N
 def _check_names(patch: Document) -> None:
     for name, value in patch.items():
         if name not in CHANGEABLE:
-            exists = name in TaskFields.__struct_fields__
-            reason = "cannot be changed; remove it" if exists else "is unknown; remove it"
-            raise InvalidTask(name, reason)
+            if name in TaskFields.__struct_fields__:
+                raise InvalidTask(name, "cannot be changed; remove it")
+            raise InvalidTask(name, unknown_field(TaskChanges, name))
         if is_too_deep(bytes(value)):
             raise InvalidTask(name, f"is nested more than {MAX_DEPTH} levels deep")
     if "url" in patch and is_null(patch["url"]):
@@ -125,7 +125,8 @@ def _run_at_of(fields: TaskFields, patch: Document, *, now: Moment) -> Moment | 
 
 
 def _decoded(decoder: msgspec.json.Decoder[V], document: Document) -> V:
+    text = msgspec.json.encode(document)
     try:
-        return decoder.decode(msgspec.json.encode(document))
+        return decoder.decode(text)
     except msgspec.ValidationError as exc:
-        raise InvalidTask(*field_and_reason(str(exc), decoder.type)) from None
+        raise InvalidTask(*field_and_reason(str(exc), decoder.type, text)) from None

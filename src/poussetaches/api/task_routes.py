@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from poussetaches.api.endpoint import Endpoint, TaskId, json_response, read_query
 from poussetaches.api.engine_view import EngineView
-from poussetaches.api.filter_fields import REPEATABLE, FilterFields
+from poussetaches.api.filter_fields import FILTER_CODE, REPEATABLE, FilterFields
 from poussetaches.api.problems import invalid
 from poussetaches.api.push_handler import Headers, PendingPush, PushHandler
 from poussetaches.api.request_body import decode, read_body
@@ -54,6 +54,7 @@ Cursor = Annotated[str, Meta(max_length=20)]
 
 _MAX_CURSOR = 2**63  # exclusive
 _ID_HEADER = b"poussetaches-task-id"
+_CODES = dict.fromkeys(FilterFields.__struct_fields__, FILTER_CODE)
 
 
 class ListQuery(FilterFields, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -176,7 +177,7 @@ class TaskRoutes:
         return PendingPush(self.pusher.push([push]), self._answer_push)
 
     async def list_tasks(self, request: Request) -> Response:
-        query = read_query(request, ListQuery, repeatable=REPEATABLE)
+        query = read_query(request, ListQuery, repeatable=REPEATABLE, codes=_CODES)
         page = await page_of(
             self.store, self.engine, query.filter(), limit=query.limit, cursor=query.cursor
         )

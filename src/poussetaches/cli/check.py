@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poussetaches.cli.shared_options import Config, DataDir, Url, server_address
+from poussetaches.core.errors import SettingsError
 from poussetaches.core.target import without_credentials
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def check(
     url: Url = None,
     queue: Annotated[
-        str, typer.Option("--queue", metavar="NAME", help="Queue that the probe is pushed to.")
+        str,
+        typer.Option("--queue", metavar="NAME", help="Queue of the probe; created if missing."),
     ] = "default",
     path: Annotated[
         str, typer.Option("--path", metavar="PATH", help="Path of the application's receiver.")
@@ -31,8 +33,11 @@ def check(
 
     Sends a probe through the server to the application. The exit status is 0 if the application's
     task receiver accepted it, and the server accepted all queues and schedules that the
-    application declares. Otherwise it is 1, and one line names the problem and its solution.
+    application declares. Otherwise one line names the problem and its solution, and the status is
+    2 if an option or a setting is wrong, else 1.
     """
+    if not path.startswith("/"):
+        raise SettingsError(f"--path: {path!r} is not a path; it must begin with /")
     # Here, because the other commands need none of it.
     from poussetaches.cli.check_probe import send_probe  # noqa: PLC0415
     from poussetaches.cli.receiver_process import process_at  # noqa: PLC0415

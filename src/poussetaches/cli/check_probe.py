@@ -133,7 +133,8 @@ def _task_finding(task: TaskInfo) -> tuple[Finding | None, str]:
         attempt = task.attempts[-1]
         return attempt_finding(attempt), attempt.error or "no location"
     reasons = _wait_reasons(task)
-    error = task.last_error or ", ".join(sorted(reasons)) or "no reason given"
+    details = "; ".join(wait.detail for wait in task.waiting_for)
+    error = task.last_error or details or "no reason given"
     if reasons & HELD:
         return Finding.NOT_CONNECTED, error
     return (Finding.PAUSED if reasons & PAUSED else Finding.NOT_STARTED), error

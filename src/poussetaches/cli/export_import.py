@@ -15,6 +15,7 @@ from poussetaches.cli.progress_bar import progress_bar
 from poussetaches.cli.shared_options import Config, DataDir, Force, data_folder
 from poussetaches.core.errors import CannotReadExport, CannotWriteFile
 from poussetaches.core.moment import Moment
+from poussetaches.core.plural import counted
 
 STDIO = "-"
 
@@ -50,9 +51,10 @@ def export(
                 raise CannotWriteFile(f"cannot write to stdout: {exc.strerror}") from exc
         else:
             target = Path(file)
+            folder.check_not_own(target)
             with atomic_file(target, replace=force) as beside, beside.open("wb") as opened:
                 count = export_store(folder, opened.write, progress, now=now(), salvage=salvage)
-    sys.stderr.write(f"{count:,} tasks exported\n")
+    sys.stderr.write(f"{counted(count, 'task')} exported\n")
     return 0
 
 
@@ -80,7 +82,7 @@ def import_(
             count = asyncio.run(import_store(folder, opened, progress, now=now, random=chance))
     finally:
         folder.unlock()
-    sys.stderr.write(f"{count:,} tasks imported\n")
+    sys.stderr.write(f"{counted(count, 'task')} imported\n")
     return 0
 
 

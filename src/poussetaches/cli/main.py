@@ -45,6 +45,7 @@ app.command(cls=PlainCommand)(verify)
 app.command(cls=PlainCommand)(backup)
 app.command(cls=PlainCommand)(export)
 app.command("import", cls=PlainCommand)(import_)
+COMMANDS = ("serve", "run", "check", "verify", "backup", "export", "import")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -53,20 +54,27 @@ def main(args: list[str] | None = None) -> int:
     try:
         status = app(args, prog_name="poussetaches", standalone_mode=False)
     except NoSuchOption as exc:
-        return report_error(secret_flag_error(exc.option_name) or usage_error(exc), USAGE_ERROR)
+        message = secret_flag_error(exc.option_name) or usage_error(exc, args)
+        return report_error(message, USAGE_ERROR)
     except typer.TyperException as exc:
-        return report_error(usage_error(exc), USAGE_ERROR)
+        return report_error(usage_error(exc, args), USAGE_ERROR)
     except PousseTachesError as exc:
         matching = (status for kind, status in EXIT_STATUSES if isinstance(exc, kind))
         return report_error(str(exc), next(matching, FAILURE))
     return status if isinstance(status, int) else 0
 
 
-def usage_error(exc: typer.TyperException) -> str:
+def usage_error(exc: typer.TyperException, args: list[str] | None) -> str:
     """Return the message for an error that typer found in a command line."""
-    command = getattr(getattr(exc, "ctx", None), "command_path", "poussetaches")
+    command = getattr(getattr(exc, "ctx", None), "command_path", None) or called(args)
     what = exc.format_message().strip().rstrip(".")
     return f"{what[:1].lower()}{what[1:]}; see {command} --help"
+
+
+def called(args: list[str] | None) -> str:
+    """Return the command of a command line, for errors of which typer does not know it."""
+    name = next(iter(sys.argv[1:] if args is None else args), "")
+    return f"poussetaches {name}" if name in COMMANDS else "poussetaches"
 
 
 def secret_flag_error(option: str) -> str | None:

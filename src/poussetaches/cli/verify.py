@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 import typer
 
 from poussetaches.cli.progress_bar import progress_bar
+from poussetaches.cli.shared_options import Config, DataDir, data_folder
 from poussetaches.core.errors import CannotOpenStore, SettingsError
+from poussetaches.core.plural import counted
 
 if TYPE_CHECKING:
+    from poussetaches.store.folder import DataFolder
     from poussetaches.store.verify_report import VerifyReport
 
 N = TypeVar("N", int, float)
@@ -23,10 +25,16 @@ NO_PROBLEMS, PROBLEMS, UNREADABLE = 0, 1, 2  # exit statuses
 
 
 def verify(
-    data_dir: Annotated[
+    folder: Annotated[
         str | None,
-        typer.Argument(metavar="DATA_DIR", help="Data folder; for --crash-test, an empty folder."),
+        typer.Argument(
+            metavar="DATA_DIR",
+            help="Data folder; default: as for serve. For --crash-test, an empty folder.",
+        ),
     ] = None,
+    *,
+    data_dir: DataDir = None,
+    config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
     crash_test: Annotated[
         bool, typer.Option("--crash-test", help="Run the crash test instead.")
@@ -52,20 +60,24 @@ def verify(
         from poussetaches.cli.crash_test.report import run_crash_test  # noqa: PLC0415
 
         count, length = number("--kills", kills, int), number("--seconds", seconds, float)
-        return run_crash_test(data_dir, kills=count, seconds=length, as_json=as_json)
-    if data_dir is None:
-        raise SettingsError("DATA_DIR or --crash-test is required; see poussetaches verify --help")
-    return verify_folder(Path(data_dir), as_json=as_json)
+        return run_crash_test(folder or data_dir, kills=count, seconds=length, as_json=as_json)
+    if folder is not None and data_dir is not None:
+        raise SettingsError("DATA_DIR conflicts with --data-dir; remove one of them")
+    return verify_folder(data_folder(folder or data_dir, config), as_json=as_json)
 
 
-def verify_folder(path: Path, *, as_json: bool) -> int:
+def verify_folder(folder: DataFolder, *, as_json: bool) -> int:
     # Here, because the other commands need none of it.
     from poussetaches.store import verify_store  # noqa: PLC0415
-    from poussetaches.store.folder import DataFolder  # noqa: PLC0415
 
     try:
+        if folder.path.is_file():
+            raise CannotOpenStore(
+                f"{folder.path} is a file; to verify a backup, copy it to an empty folder as "
+                "tasks.db, and give the folder"
+            )
         with progress_bar() as progress:
-            report = verify_store(DataFolder(path), progress)
+            report = verify_store(folder, progress)
     except CannotOpenStore as exc:
         sys.stderr.write(f"poussetaches: {exc}\n")
         return UNREADABLE
@@ -102,7 +114,9 @@ def as_text(report: VerifyReport) -> str:
         lines[0] += f": {facts['bytes']:,} bytes, format {facts.get('format', 'unknown')}"
     if isinstance(states := facts.get("tasks"), dict):
         listed = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
-        lines.append(f"{sum(states.values()):,} tasks can be read{listed and ': ' + listed}")
+        lines.append(
+            f"{counted(sum(states.values()), 'task')} can be read{listed and ': ' + listed}"
+        )
     if isinstance(ids := facts.get("first_and_last_id"), list) and ids and report.problems:
         lines.append(f"the first is {ids[0]}, the last {ids[-1]}")
     lines += [f"note: {note}" for note in report.notes]

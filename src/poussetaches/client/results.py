@@ -209,7 +209,7 @@ class QueueInfo(QueueResponse, frozen=True, kw_only=True):
     counts: QueueCounts
     oldest_due_age: float | None
     waiting_for: tuple[WaitInfo, ...]
-    origins: dict[str, Any] = msgspec.field(
+    sources: dict[str, Any] = msgspec.field(
         default_factory=dict
     )  # as in the protocol; older servers answer none
 
@@ -245,7 +245,7 @@ class ScheduleInfo(ScheduleResponse[datetime], frozen=True, kw_only=True):
 
     task: TemplateInfo
     next_runs: tuple[Occurrence, ...]
-    origins: dict[str, Any] = msgspec.field(
+    sources: dict[str, Any] = msgspec.field(
         default_factory=dict
     )  # as in the protocol; older servers answer none
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poussetaches.client.tasks import Tasks
+from poussetaches.core.plural import counted
 
 
 def sync(tasks: Tasks) -> str:
@@ -17,6 +18,6 @@ def sync(tasks: Tasks) -> str:
     owner = f" of {tasks.name}" if tasks.name else ""
     tasks.declare(client)
     return (
-        f"declared {len(declaration.queues)} queues and {len(declaration.schedules)} schedules"
-        f"{owner}{server}"
+        f"declared {counted(len(declaration.queues), 'queue')} and "
+        f"{counted(len(declaration.schedules), 'schedule')}{owner}{server}"
     )

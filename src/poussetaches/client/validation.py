@@ -132,8 +132,6 @@ def _refusal_of(
 ) -> _Refusal | None:
     """Return the first field that the server would refuse, reading the settings as a type."""
     from poussetaches.core.msgspec_errors import (  # noqa: PLC0415  # see check_queue_settings
-        OF_A_NAME,
-        allowed_values,
         field_and_reason,
     )
 
@@ -142,10 +140,7 @@ def _refusal_of(
         if check is not None:
             check(fields)
     except msgspec.ValidationError as exc:
-        field, reason = field_and_reason(str(exc), kind)
-        if not reason.startswith(OF_A_NAME) and (allowed := allowed_values(kind, field)):
-            reason = f"must be {allowed}"
-        return _Refusal(field, reason)
+        return _Refusal(*field_and_reason(str(exc), kind))
     except ArgumentError as exc:
         return _Refusal(exc.argument, exc.reason)
     except Invalid as exc:

@@ -77,7 +77,7 @@ class StateConflict(Conflict):
     """The task's state does not allow it."""
 
     def __init__(self, state: str, needed: str) -> None:
-        super().__init__(f"the task is {state}; only {needed} tasks can be changed in this way")
+        super().__init__(f"the task is {state}; this call is for {needed} tasks only")
         self.state = state
 
 

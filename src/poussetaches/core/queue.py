@@ -14,15 +14,17 @@ from poussetaches.core.json_storage import Stored, decode, encode
 from poussetaches.core.merge_patch import document_in, is_object, merged
 from poussetaches.core.moment import Moment
 from poussetaches.core.responses import QueueCounts, QueueResponse
-from poussetaches.core.retry import RetryOrigins, RetryOverrides, RetryPolicy, overrides_of
-from poussetaches.core.setting_origin import Origin, Origins
+from poussetaches.core.retry import RetryOverrides, RetryPolicy, RetrySources, overrides_of
+from poussetaches.core.setting_source import Source, Sources
 
 DEFAULT_QUEUE = "default"
 CALLBACKS_QUEUE = "callbacks"
 MAX_QUEUES = 20_000
 # Of a queue or a schedule. $ alone would let a newline by.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$(?!\n)"
-NAME_IN_WORDS = "a letter or a digit, then up to 99 letters, digits, dots, dashes and underscores"
+NAME_IN_WORDS = (
+    "up to 100 letters, digits, dots, dashes and underscores, the first a letter or a digit"
+)
 
 MIN_RATE = 1e-6  # attempts a second: one in eleven days; less is a pause, not a rate
 MAX_RATE = 1e6
@@ -116,27 +118,27 @@ class QueueOverrides(Stored, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(settings, **changes)
 
 
-class RetentionOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of the limits of a retention."""
+class RetentionSources(msgspec.Struct, frozen=True, kw_only=True):
+    """The sources of the limits of a retention."""
 
-    count: Origin
-    age: Origin
+    count: Source
+    age: Source
 
 
-class QueueOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of a queue's settings."""
+class QueueSources(msgspec.Struct, frozen=True, kw_only=True):
+    """The sources of a queue's settings."""
 
-    rate: Origin
-    burst: Origin
-    concurrency: Origin
-    origin_concurrency: Origin
-    timeout: Origin
-    retry: RetryOrigins
-    base_url: Origin
-    on_success: Origin
-    on_dead: Origin
-    keep_succeeded: RetentionOrigins
-    keep_dead: RetentionOrigins
+    rate: Source
+    burst: Source
+    concurrency: Source
+    origin_concurrency: Source
+    timeout: Source
+    retry: RetrySources
+    base_url: Source
+    on_success: Source
+    on_dead: Source
+    keep_succeeded: RetentionSources
+    keep_dead: RetentionSources
 
 
 OVERRIDES = msgspec.json.Decoder(QueueOverrides)
@@ -182,23 +184,23 @@ def _without(json: bytes, other: bytes) -> bytes | None:
     return msgspec.json.encode(left) if left else None
 
 
-def origins_of(queue: Queue) -> Origins:
-    """Return the origin of each setting's value, in the shape of the settings.
+def sources_of(queue: Queue) -> Sources:
+    """Return the source of each setting's value, in the shape of the settings.
 
     It is ``server`` for a setting that is not set, and ``code`` for one that has the value that
     code declared.
     """
-    return _origins(QueueSettings(), queue.overrides, queue.declared)
+    return _sources(QueueSettings(), queue.overrides, queue.declared)
 
 
-def _origins(
+def _sources(
     settings: msgspec.Struct, overrides: msgspec.Struct | None, declared: msgspec.Struct | None
-) -> Origins:
-    found: Origins = {}
+) -> Sources:
+    found: Sources = {}
     for name in settings.__struct_fields__:
         inner, value, said = (getattr(it, name, None) for it in (settings, overrides, declared))
         if isinstance(inner, msgspec.Struct):
-            found[name] = _origins(inner, value, said)
+            found[name] = _sources(inner, value, said)
         elif value is None:
             found[name] = "server"
         else:

@@ -1,7 +1,7 @@
 """Retry policies.
 
 A field of the retry policy is in four structs: the policy in force, what is stored of it, what
-requests may set of it, and the origins of its values.
+requests may set of it, and the sources of its values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from poussetaches.core.errors import InvalidTask
 from poussetaches.core.json_storage import Stored
-from poussetaches.core.setting_origin import Origin
+from poussetaches.core.setting_source import Source
 
 TEN_YEARS = 315_360_000  # seconds; nothing may be planned farther ahead
 
@@ -82,17 +82,17 @@ class RetryFields(
         return RetryOverrides(**msgspec.structs.asdict(self))
 
 
-class RetryOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of the fields of a queue's retry policy."""
+class RetrySources(msgspec.Struct, frozen=True, kw_only=True):
+    """The sources of the fields of a queue's retry policy."""
 
-    max_attempts: Origin
-    min_backoff: Origin
-    multiplier: Origin
-    max_backoff: Origin
-    jitter: Origin
-    max_age: Origin
-    max_retry_after: Origin
-    dead_on: Origin
+    max_attempts: Source
+    min_backoff: Source
+    multiplier: Source
+    max_backoff: Source
+    jitter: Source
+    max_age: Source
+    max_retry_after: Source
+    dead_on: Source
 
 
 RETRY = msgspec.json.Decoder(RetryOverrides)

@@ -22,7 +22,7 @@ from poussetaches.core.json_storage import Stored
 from poussetaches.core.local_time import next_due
 from poussetaches.core.moment import SECOND, Moment, datetime_of, later, moment_of
 from poussetaches.core.retry import Wait
-from poussetaches.core.setting_origin import Origins
+from poussetaches.core.setting_source import Sources
 from poussetaches.core.task import MAX_DELAY, Task
 from poussetaches.core.time_zone import check_zone_name, zone_named
 
@@ -187,20 +187,20 @@ def redeclared(known: Schedule | None, new: Schedule) -> Schedule:
     return redefined(known, new)
 
 
-def origins_of(schedule: Schedule) -> Origins:
-    """Return the origin of each value of a schedule, in the shape of its definition.
+def sources_of(schedule: Schedule) -> Sources:
+    """Return the source of each value of a schedule, in the shape of its definition.
 
     It is ``server`` for a default, and ``code`` for a value that code declared.
     """
-    return _origins(schedule.definition, schedule.declared)
+    return _sources(schedule.definition, schedule.declared)
 
 
-def _origins(written: msgspec.Struct, declared: msgspec.Struct | None) -> Origins:
-    found: Origins = {}
+def _sources(written: msgspec.Struct, declared: msgspec.Struct | None) -> Sources:
+    found: Sources = {}
     for field in msgspec.structs.fields(written):
         value, by_code = getattr(written, field.name), getattr(declared, field.name, None)
         if isinstance(value, Task):
-            found[field.name] = _origins(value, by_code)
+            found[field.name] = _sources(value, by_code)
         elif value == _default_of(field):
             found[field.name] = "server"
         else:

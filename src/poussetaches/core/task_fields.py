@@ -21,7 +21,7 @@ from poussetaches.core.queue import Name
 from poussetaches.core.queue_fields import Timeout
 from poussetaches.core.responses import TaskResponse, TemplateResponse
 from poussetaches.core.retry import TEN_YEARS, RetryFields, StatusField
-from poussetaches.core.setting_origin import Origin
+from poussetaches.core.setting_source import Source
 from poussetaches.core.target import MAX_URL
 from poussetaches.core.task import Reason, TaskState
 
@@ -156,21 +156,21 @@ class TemplateView(TemplateResponse, kw_only=True, frozen=True):
     retry: RetryFields | None
 
 
-class TemplateOrigins(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of a template's values; ``body`` includes the kind of body."""
+class TemplateSources(msgspec.Struct, frozen=True, kw_only=True):
+    """The sources of a template's values; ``body`` includes the kind of body."""
 
-    url: Origin
-    method: Origin
-    headers: Origin
-    body: Origin
-    queue: Origin
-    priority: Origin
-    expected: Origin
-    timeout: Origin
-    retry: Origin
-    on_success: Origin
-    on_dead: Origin
-    labels: Origin
+    url: Source
+    method: Source
+    headers: Source
+    body: Source
+    queue: Source
+    priority: Source
+    expected: Source
+    timeout: Source
+    retry: Source
+    on_success: Source
+    on_dead: Source
+    labels: Source
 
 
 def check_combination(

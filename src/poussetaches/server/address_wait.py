@@ -39,6 +39,11 @@ async def wait_until_free(
     give_up_at, is_ending = now() + limit, False
     while is_taken(host, port):
         listener = await asyncio.to_thread(listener_of, host, port)
+        if listener is not None and listener.pid == os.getpid():
+            raise AddressTaken(
+                f"this server listens at {server_url}, where the application is to listen; give "
+                "the application another port, or the server with --port"
+            )
         if listener is not None and not is_ending and is_left_over(listener, server_url):
             fields = {"program": name_of(listener), "url": url, "limit": ending_limit}
             log.warning("waiting for the application of an earlier run to end", extra=fields)

@@ -89,6 +89,7 @@ class Application:
             if command is not None and command.url is not None:
                 await wait_until_free(command.url, reachable_address(address))
         self._check_base_url()
+        self._report_targets()
 
     async def start(self, address: str, stop: Callable[[], None]) -> None:
         """Start the processes; the end of one ends the server."""
@@ -137,6 +138,16 @@ class Application:
         """End the processes now."""
         for child in self._children:
             child.kill()
+
+    def _report_targets(self) -> None:
+        """Log where tasks and the key may be sent: `run` adds the application to both settings."""
+        security = self._settings.security
+        fields = {
+            "base_url": without_credentials(self._settings.queue.base_url or ""),
+            "allow_target": ", ".join(security.allow_target) or "all",
+            "key_target": ", ".join(security.key_target) or "private addresses",
+        }
+        log.info("tasks are delivered to the application", extra=fields)
 
     def _check_base_url(self) -> None:
         """Warn if tasks would be delivered to something other than the command.

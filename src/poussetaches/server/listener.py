@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from poussetaches.core.errors import CannotListen
+from poussetaches.core.errors import CannotListen, SettingsError
 from poussetaches.core.hosts import UNSPECIFIED
 from poussetaches.settings.table import Listener, Security
 
@@ -40,7 +40,8 @@ def listening(
     With ``any_port``, a free port replaces one that is in use.
 
     Raises:
-        CannotListen: the address is in use or not available, or needs a token.
+        CannotListen: the address is in use or not available.
+        SettingsError: the address needs a token.
     """
     listener = (
         _listen_on(configured, security, any_port=any_port)
@@ -89,8 +90,7 @@ def _listen_on(configured: Listener, security: Security, *, any_port: bool) -> s
     except OSError as exc:
         listener.close()
         raise CannotListen(
-            f"cannot listen on {host} port {port}: {exc.strerror}; stop what uses it, or choose "
-            "another with --port"
+            f"cannot listen on {host} port {port}: {_why_not_bound(exc, host, port)}"
         ) from exc
     return listener
 
@@ -102,6 +102,19 @@ def _bind(listener: socket.socket, address: tuple[Any, ...], *, any_port: bool) 
         if not any_port or exc.errno != errno.EADDRINUSE:
             raise
         listener.bind((address[0], 0, *address[2:]))
+
+
+def _why_not_bound(exc: OSError, host: str, port: int) -> str:
+    """Return the reason why a TCP address is not available, and what to do."""
+    if exc.errno == errno.EADDRINUSE:
+        # Here, because a server that can listen needs none of it.
+        from poussetaches.server.port_owner import listener_of, name_of  # noqa: PLC0415
+
+        user = name_of(listener_of(host, port))
+        return f"{user} already listens there; stop it, or choose another port with --port"
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return "it is no address of this machine; give one with --host"
+    return f"{exc.strerror}; choose another with --host or --port"
 
 
 def warn_of_other_port(configured: Listener, address: str, address_file: Path | None) -> None:
@@ -135,7 +148,7 @@ def _check_guarded(address: str, host: str, security: Security) -> None:
     if security.api_token is not None or is_loopback(address):
         return
     if not security.allow_unauthenticated:
-        raise CannotListen(
+        raise SettingsError(
             f"listening on {host} would allow every machine that can reach it to push tasks; "
             "set POUSSETACHES_API_TOKEN, or --allow-unauthenticated if this is intended"
         )
@@ -162,9 +175,18 @@ def _listen_at(path: Path) -> socket.socket:
     except OSError as exc:
         listener.close()
         raise CannotListen(
-            f"cannot listen at {path}: {exc.strerror or exc}; choose another with --uds"
+            f"cannot listen at {path}: {_why_not_at(exc, path)}; choose another with --uds"
         ) from exc
     return listener
+
+
+def _why_not_at(exc: OSError, path: Path) -> str:
+    """Return the reason why a Unix socket cannot be made."""
+    if exc.errno != errno.EADDRINUSE:
+        return exc.strerror or str(exc)
+    if path.is_dir():
+        return "it is a folder"
+    return "another server listens there" if path.is_socket() else "there is another file"
 
 
 def _remove_abandoned(path: Path) -> None:

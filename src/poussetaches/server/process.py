@@ -195,7 +195,10 @@ async def _serve(
 ) -> int:
     await http.start()
     if settings.security.auth_key is None:
-        log.warning("no auth key is set: receivers cannot tell our requests from others")
+        log.warning(
+            "no auth key is set: receivers cannot tell our requests from others; set "
+            "POUSSETACHES_AUTH_KEY for the server and the application"
+        )
     log.info(
         "listening",
         extra={

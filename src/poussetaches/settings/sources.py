@@ -67,9 +67,16 @@ def given_settings(
     """Return the settings that were given, by name, without defaults.
 
     Raises:
-        SettingsError: a setting is unknown, given twice, or cannot be read.
+        SettingsError: a setting is unknown, given twice, or cannot be read; or a value is invalid,
+            even if another source takes precedence.
     """
-    return {**from_file(config, environ), **from_environment(environ), **from_flags(flags)}
+    given: dict[str, Given] = {}
+    for source in (from_file(config, environ), from_environment(environ), from_flags(flags)):
+        for name, overridden in given.items():
+            if name in source:
+                read(BY_NAME[name], overridden)
+        given |= source
+    return given
 
 
 def settings_of(given: Mapping[str, Given]) -> Settings:
@@ -166,7 +173,11 @@ def advice(name: str, known: Iterable[str]) -> str:
     # Without the prefix, which would make all names similar.
     by_suffix = {other.removeprefix(PREFIX): other for other in known}
     close = get_close_matches(name.removeprefix(PREFIX), by_suffix, n=1)
-    return f"did you mean {by_suffix[close[0]]}?" if close else "docs/settings.md lists them all"
+    return (
+        f"did you mean {by_suffix[close[0]]}?"
+        if close
+        else "`poussetaches serve --help` lists them all"
+    )
 
 
 def read(setting: Setting, given: Given) -> object:

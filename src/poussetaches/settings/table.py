@@ -75,8 +75,8 @@ class Storage(Group):
     commit_window: float = setting(
         Number(0, 1),
         0.002,
-        "Maximum time that a commit waits for more writes while others arrive; an idle server "
-        "commits at once.",
+        "Maximum time that a commit waits for further writes while they keep arriving; a single "
+        "write is committed at once.",
     )
 
 
@@ -115,16 +115,19 @@ class Security(Group):
     allow_unauthenticated: bool = setting(
         Boolean(),
         False,
-        "Listen on an address that other machines can reach without an API token.",
+        "Listen without an API token on an address that other machines can reach.",
     )
     allow_host: tuple[str, ...] = setting(
         HOST_PATTERNS,
         (),
-        "Host name that clients may use for the server if no API token is set, in addition to "
-        "names without a dot.",
+        "Host name by which clients may address the server if no API token is set; names without "
+        "a dot are always allowed.",
     )
     allow_target: tuple[str, ...] = setting(
-        TARGETS, (), "The only targets that tasks may be sent to; if empty, all are allowed."
+        TARGETS,
+        (),
+        "The only targets that tasks may be sent to; if empty, all are allowed. Unless base_url "
+        "is set, run adds the address of its application.",
     )
     auth_key: str | None = optional(
         HEADER_TEXT,
@@ -135,7 +138,7 @@ class Security(Group):
         HOSTS,
         (),
         "Host that may get the auth key and request signatures, in addition to private addresses "
-        "and names without a dot.",
+        "and names without a dot. Unless base_url is set, run adds the host of its application.",
     )
     signing_secret: tuple[bytes, ...] = setting(
         SigningSecrets(), (), "Secret that signs deliveries; two during a rotation.", secret=True
@@ -154,7 +157,7 @@ class Delivery(Group):
 
     title = "Delivery"
 
-    start_paused: bool = setting(Boolean(), False, "Start paused; POST /resume resumes.")
+    start_paused: bool = setting(Boolean(), False, "Start paused; POST /v1/resume resumes.")
     drain_timeout: float = setting(
         Number(0, DAY), 30.0, "How long attempts in flight may take to end when the server stops."
     )
@@ -246,7 +249,9 @@ class Retries(Group):
         Number.within(Wait), RETRY.max_backoff, "Maximum wait between two attempts."
     )
     jitter: float = setting(
-        Number.within(Jitter), RETRY.jitter, "Random part of each wait, in both directions."
+        Number.within(Jitter),
+        RETRY.jitter,
+        "Random part of each wait: 0.1 makes it up to 10% shorter or longer.",
     )
     max_age: float | None = optional(
         Number.within(Wait),

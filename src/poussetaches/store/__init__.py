@@ -73,8 +73,10 @@ def back_up_store(
 
     Raises:
         CannotOpenStore: there is none, or it is damaged.
-        CannotWriteFile: the file exists already, has a WAL beside it, or cannot be written.
+        CannotWriteFile: the file exists already, has a WAL beside it, belongs to the folder, or
+            cannot be written.
     """
+    folder.check_not_own(target)
     with atomic_file(target, replace=replace) as beside:
         check_no_wal_remains(target)
         return back_up(folder, beside, progress)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from poussetaches.core.errors import CannotOpenStore
+from poussetaches.core.errors import CannotOpenStore, CannotWriteFile
 from poussetaches.store import folder_lock
 from poussetaches.store.advice import advice_on
 from poussetaches.store.atomic_file import PRIVATE_MODE, open_private, sync_folder
@@ -27,7 +27,7 @@ PRIVATE = (
 )
 OTHERS = 0o077  # every right of the group and of all others
 
-SERVER = "another server"
+SERVER = "a server"
 # Commands that read the store block the start of a server while they open the database, which may
 # mean indexing a log of 64 MiB.
 PATIENCE = 5.0  # seconds
@@ -135,6 +135,17 @@ class DataFolder:
         """
         return self._lock is not None and self._lock.is_lost()
 
+    def check_not_own(self, target: Path) -> None:
+        """Check that a file to write is none of the folder's, under any name.
+
+        Raises:
+            CannotWriteFile: it is, or would be.
+        """
+        if self._is_own(target) or self._is_own(target.resolve()):
+            raise CannotWriteFile(
+                f"{target} is a file of the data folder {self.path}; choose another file"
+            )
+
     @contextmanager
     def reading(self) -> Iterator[ReadLock]:
         """Prevent servers from starting until the lock is released; write nothing."""
@@ -151,6 +162,17 @@ class DataFolder:
             yield ReadLock(lock, in_use=in_use)
         finally:
             lock.close()
+
+    def _is_own(self, target: Path) -> bool:
+        with suppress(OSError):  # a folder of the path does not exist
+            is_inside = target.parent.samefile(self.path)
+            if is_inside and (target.name in PRIVATE or target.name.startswith(DATABASE)):
+                return True
+        for name in PRIVATE:
+            with suppress(OSError):  # one of them does not exist
+                if target.samefile(self.path / name):
+                    return True
+        return False
 
     def _take(self, lock: FolderLock, patience: float) -> None:
         deadline = time.monotonic() + patience

@@ -20,7 +20,7 @@ from poussetaches.store.sqlite.commit_number import (
 )
 from poussetaches.store.sqlite.damage_check import DAMAGED, Depth, find_damage, is_damage
 from poussetaches.store.sqlite.file_length import missing_pages
-from poussetaches.store.sqlite.migration_steps import STEPS
+from poussetaches.store.sqlite.migration import APPLICATION_ID, migrate
 from poussetaches.store.sqlite.read_only import connect_query_only
 from poussetaches.store.sqlite.reserve import MARGIN, RESERVE, free_bytes, in_mib
 from poussetaches.store.sqlite.wal import is_empty, wal_index_of, wal_of
@@ -29,7 +29,6 @@ from poussetaches.store.statements import load_migrations
 
 OLDEST_SQLITE = (3, 38)  # the first that always has JSON functions and STRICT tables
 CACHE_KIB = 16_384
-APPLICATION_ID = 0x706F7573  # "pous"; other programs' databases have another id
 # The WAL is truncated to this size after a burst; SQLite would never shrink it by default.
 WAL_LIMIT = 64 * 1024 * 1024
 
@@ -126,7 +125,7 @@ def prepare(connection: sqlite3.Connection, *, must_exist: bool) -> None:
         _use_disk_for_temporary_files(connection)
     for number, script in migrations:
         if number > version:
-            _migrate(connection, number, script)
+            migrate(connection, number, script)
     # Last, so that the older version can still open the database if an upgrade fails.
     _start_numbering(connection)
     if version < newest:
@@ -148,21 +147,6 @@ def _use_disk_for_temporary_files(connection: sqlite3.Connection) -> None:
         # Other folders may be read-only or too small.
         folder = str(Path(file).parent).replace("'", "''")
         connection.execute(f"PRAGMA temp_store_directory = '{folder}'")
-
-
-def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
-    try:
-        connection.executescript(f"BEGIN;\n{script}")
-        complete = STEPS.get(number)
-        if complete is not None:
-            complete(connection)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        number_commit(connection, format=number)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _start_numbering(connection: sqlite3.Connection) -> None:

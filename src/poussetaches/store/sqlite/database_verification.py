@@ -19,6 +19,7 @@ from poussetaches.store.folder import DataFolder
 from poussetaches.store.progress_callback import ProgressCallback
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.commit_number import format_of, read_version
+from poussetaches.store.sqlite.migration import APPLICATION_ID
 from poussetaches.store.sqlite.read_only import ReadOnlyDatabase, open_read_only
 from poussetaches.store.sqlite.reserve import RESERVE
 from poussetaches.store.sqlite.row_reader import Reading, Unreadable
@@ -134,7 +135,7 @@ class _Verification:
 
     def _is_of_this_format(self) -> bool:
         version = format_of(read_version(self._connection))
-        is_ours = self._reading.value("application") == database.APPLICATION_ID
+        is_ours = self._reading.value("application") == APPLICATION_ID
         newest = load_migrations("sqlite")[-1][0]
         self._report.facts["format"] = version
         if not is_ours:

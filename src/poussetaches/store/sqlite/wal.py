@@ -18,6 +18,7 @@ FRAME_HEADER = 24
 SMALLEST_PAGE = 512
 MAGIC = b"SQLite format 3\x00"
 WAL_MAGIC = 0x377F0682  # with the last bit set, checksums are of big-endian words
+_WAL_MAGICS = (WAL_MAGIC, WAL_MAGIC | 1)
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 WORD = 0xFFFFFFFF
 _PAIR = struct.Struct(">II")
@@ -78,7 +79,7 @@ class _WalHeader(NamedTuple):
     def checksum(self) -> tuple[int, int] | None:
         """The checksum that the frames continue; None if it is wrong."""
         sums = _checksum(self.words, self.content[:24], (0, 0))
-        is_wal = int.from_bytes(self.content[:4], "big") & ~1 == WAL_MAGIC
+        is_wal = int.from_bytes(self.content[:4], "big") in _WAL_MAGICS
         return sums if is_wal and sums == _PAIR.unpack_from(self.content, 24) else None
 
 
@@ -143,6 +144,17 @@ def has_commit(wal: Path) -> bool:
             if size_after:
                 return True
     return False
+
+
+def is_other_format(wal: Path) -> bool:
+    """Return whether a file in the place of a WAL is not one: SQLite would overwrite it."""
+    if is_empty(wal):
+        return False
+    with wal.open("rb") as file:
+        start = file.read(WAL_HEADER)
+    # A power cut may leave zeros, or a part of the header, which is synced before any frame.
+    has_magic = any(magic.to_bytes(4, "big").startswith(start[:4]) for magic in _WAL_MAGICS)
+    return any(start) and not has_magic
 
 
 def orphaned_files(database: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from poussetaches.store.sqlite.wal import (
     frames_of,
     has_commit,
     is_empty,
+    is_other_format,
     journal_of,
     orphaned_files,
     read_header,
@@ -42,6 +43,14 @@ def files_problem(path: Path) -> FilesProblem | None:
     """
     if is_empty(path):
         return orphan_problem(path)
+    if is_other_format(wal_of(path)):
+        name = wal_of(path).name
+        return FilesProblem(
+            f"{name} is not an SQLite WAL, and the WAL that it replaced may have held "
+            "acknowledged tasks",
+            f"put the WAL back as {name}, or, to use {path.name} without it, move {name} to "
+            "another folder",
+        )
     unrelated = _unrelated_file(path)
     if unrelated is None:
         return None
