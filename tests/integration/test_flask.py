@@ -412,7 +412,7 @@ def test_queues_are_declared_at_the_first_request_served_and_not_before() -> Non
 
         assert before == []
         assert [(it.method, it.path) for it in server.deliveries] == [
-            ("PATCH", "/v1/queues/images?declared=true"),
+            ("PATCH", "/v1/queues/images?declared=true&owner=app&modules=app"),
             ("PUT", "/v1/schedules?partial=true"),
         ]
 
@@ -528,11 +528,16 @@ def test_sync_declares_and_says_how_much(tmp_path: Path) -> None:
     assert queue["concurrency"] == 1
 
 
-def test_sync_to_the_server_of_another_application_changes_none_of_its_schedules(
-    tmp_path: Path,
+@pytest.mark.parametrize("has_schedules", [True, False])
+def test_sync_to_the_server_of_another_application_changes_nothing(
+    tmp_path: Path, has_schedules: bool
 ) -> None:
     other = make_app()
-    make_tasks(other).cron("@hourly", name="other.morning")(lambda: None)
+    tasks = make_tasks(other)
+    tasks.queue("images", concurrency=3)
+    tasks.task(name="other.evening")(lambda: None)
+    if has_schedules:
+        tasks.cron("@hourly", name="other.morning")(lambda: None)
     with serving(tmp_path / "data", "--base-url", "http://127.0.0.1:1") as server:
         other.config["POUSSETACHES_URL"] = server.url
         app = declaring(POUSSETACHES_URL=server.url)
@@ -540,12 +545,12 @@ def test_sync_to_the_server_of_another_application_changes_none_of_its_schedules
             each.test_cli_runner().invoke(args=["poussetaches", "sync"]) for each in (other, app)
         ]
         schedules = server.request("GET", "/v1/schedules").json["schedules"]
+        queue = server.request("GET", "/v1/queues/images").json
 
     assert [ran.exit_code for ran in runs] == [0, 1]
-    assert "has the schedules of another application without a name (other.morning)" in (
-        runs[1].output
-    )
-    assert [it["name"] for it in schedules] == ["other.morning"]
+    assert "not declared: queue 'images': another application (other) declared" in runs[1].output
+    assert [it["name"] for it in schedules] == ["other.morning"] * has_schedules
+    assert queue["concurrency"] == 3
 
 
 def test_type_checkers_see_through_the_decorator() -> None:

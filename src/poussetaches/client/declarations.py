@@ -9,7 +9,7 @@ from typing import Any, Unpack, cast
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
-from poussetaches.client.declaration_sender import Declaration, RoutedQueue
+from poussetaches.client.declaration_sender import Declaration, Declarer, RoutedQueue
 from poussetaches.client.definition_options import QueueOptions, Schedule, ScheduleOptions
 from poussetaches.client.durations import in_seconds, with_seconds
 from poussetaches.client.options import Callback
@@ -30,6 +30,7 @@ from poussetaches.core.schedule_owner import NAMELESS_OWNER
 from poussetaches.core.target import absolute_url, is_path
 
 CALLBACKS = ("on_success", "on_dead")
+MOST_MODULES = 100  # of a declaration, whose URL has them
 MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
 
 
@@ -162,7 +163,7 @@ class Declarations:
         settings = self._declared_queue(name or DEFAULT_QUEUE)
         if "base_url" not in settings:
             return None
-        return RoutedQueue(name or DEFAULT_QUEUE, cast("QueueFields", settings))
+        return RoutedQueue(name or DEFAULT_QUEUE, cast("QueueFields", settings), self._declarer())
 
     def used_queues(self) -> list[str]:
         """Return the server's queues that the code's tasks and callbacks are pushed to."""
@@ -177,12 +178,16 @@ class Declarations:
         names = list(self.queues) if self._base_url is None else self._queue_names()
         return Declaration(
             queues={name: self._declared_queue(name) for name in names},
-            owner=self.name or NAMELESS_OWNER,
+            declarer=self._declarer(),
             schedules=[self._declared(schedule) for schedule in self.schedules.values()],
             version=self.version,
             # Without a name, the existing schedules may belong to another application.
             replaces=self.name is not None or bool(self.schedules),
         )
+
+    def _declarer(self) -> Declarer:
+        modules = {task.name.partition(".")[0] for task in self._tasks if "." in task.name}
+        return Declarer(self.name or NAMELESS_OWNER, sorted(modules)[:MOST_MODULES])
 
     def _add_schedule(self, schedule: Schedule) -> None:
         check_name(self.queue_name(schedule.name) or schedule.name, SERVER_NAME)
