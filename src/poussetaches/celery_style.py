@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
+from poussetaches.client.argument_types import checked
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.options import PushOptionFields, push_options
 from poussetaches.client.push_handle import Pushed
@@ -85,6 +86,7 @@ class CeleryStyle(TaskFunction[P, R]):
         """Push the task."""
         return self.push(*args, **kwargs)
 
+    @checked
     def apply_async(
         self,
         args: Sequence[object] | None = None,
