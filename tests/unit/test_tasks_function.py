@@ -257,8 +257,8 @@ A_MOMENT = "must be a date and time with a time zone; for example"
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"run_at": NAIVE}, f"run_at={NAIVE!r} is not allowed: {A_MOMENT} run_at=datetime."),
-        ({"expires_at": NAIVE}, f"expires_at={NAIVE!r} is not allowed: {A_MOMENT} expires_at="),
+        ({"run_at": NAIVE}, f"run_at={NAIVE!r} is not allowed: {NAIVE} has no time zone; use an"),
+        ({"expires_at": NAIVE}, "has no time zone; use an aware one, as in datetime.now(UTC)"),
         ({"expires_at": 60}, f"expires_at=60 is not allowed: {A_MOMENT} expires_at=datetime."),
         ({"run_at": timedelta(hours=1)}, f"is not allowed: {A_MOMENT} run_at="),
         (

@@ -90,9 +90,10 @@ class Full(Refused):
 
 
 class PushFailed(ClientError):
-    """Tasks were probably not pushed; ``__cause__`` is the reason.
+    """Tasks were not pushed, or their answer was lost; ``__cause__`` is the reason.
 
-    The reason is ``NoAnswer``, ``NotUnderstood``, or a temporary ``Refused``.
+    The reason is ``NoAnswer``, ``NotUnderstood``, or a temporary ``Refused``; for tasks of
+    ``push_many`` after others were pushed, any ``Refused``.
 
     ``tasks`` can be pushed again as they are: a second push within ten minutes, or within the
     ``key_ttl`` of a task's own ``key``, creates no second task. ``pushed`` has the tasks of the
