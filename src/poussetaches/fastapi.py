@@ -61,6 +61,9 @@ class Tasks(ClientTasks):
     def __init__(
         self, app: Starlette | None = None, *, threads: int = THREADS, **options: Any
     ) -> None:
+        count: object = threads  # for applications without a type checker
+        if type(count) is not int or count < 1:
+            raise DefinitionError(f"threads={threads!r} is not allowed: use a number from 1")
         super().__init__(**options)
         self._threads = _Threads(threads)
         self._app: Starlette | None = None

@@ -306,6 +306,12 @@ def test_application_of_another_kind_is_refused(given: Any) -> None:
         Tasks().init_app(given)
 
 
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "4"])
+def test_number_of_threads_that_runs_no_handler_is_refused(threads: Any) -> None:
+    with pytest.raises(DefinitionError, match=f"threads={threads!r} is not allowed: use a number"):
+        Tasks(threads=threads)
+
+
 @pytest.mark.parametrize("kind", [FastAPI, Starlette])
 def test_application_takes_one_object_of_tasks_once(kind: type[Starlette]) -> None:
     app = kind()

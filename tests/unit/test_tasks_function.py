@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -87,6 +87,38 @@ def test_tasks_are_listed_once_each() -> None:
 def test_name_that_cannot_be_one_is_refused(name: str) -> None:
     with pytest.raises(DefinitionError, match=r"is not a valid name|is a reserved task name"):
         make_tasks().task(name=name)(lambda: None)
+
+
+def test_refused_name_is_told_with_its_subject_and_the_rule() -> None:
+    with pytest.raises(DefinitionError) as task:
+        make_tasks().task(name="a b")(lambda: None)
+    with pytest.raises(
+        DefinitionError, match=r"^queue: '_a' is not a valid name; use at most 100"
+    ):
+        make_tasks().queue("_a")
+
+    assert str(task.value) == (
+        "task: 'a b' is not a valid name; use at most 200 ASCII letters, digits, dots, dashes and"
+        " underscores, and start with a letter, a digit or an underscore"
+    )
+
+
+@pytest.mark.parametrize(
+    ("define", "message"),
+    [
+        (lambda tasks: tasks.cron(lambda: None), r'as in @tasks\.cron\("0 6 \* \* \*"'),
+        (lambda tasks: tasks.cron(5), "cron=5 is not allowed: must be a str"),
+        (lambda tasks: tasks.cron("@daily", timezone=1), "timezone=1 is not allowed"),
+        (lambda tasks: tasks.task("mail"), r"'mail' cannot be a task; .*@tasks\.task\(queue="),
+        (lambda tasks: tasks.queue(5), "queue: 5 is not a valid name"),
+        (lambda _: make_tasks(name=5), r"Tasks\(name=…\): 5 is not a valid name"),
+    ],
+)
+def test_definition_with_a_wrong_type_is_refused_with_an_example(
+    define: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        define(make_tasks())
 
 
 def test_aliases_that_are_a_single_string_are_refused() -> None:

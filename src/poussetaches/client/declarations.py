@@ -50,7 +50,7 @@ class Declarations:
         functions: Iterable[TaskFunction[..., Any]],
     ) -> None:
         if name is not None:
-            check_name(name, SERVER_NAME)
+            check_name("Tasks(name=…)", name, SERVER_NAME)
         if base_url is not None:
             check_queue_settings(f"queue {name or DEFAULT_QUEUE!r}", {"base_url": base_url})
         self.name = name
@@ -111,7 +111,7 @@ class Declarations:
         """
         its_name = self.queue_name(name) or DEFAULT_QUEUE
         subject = f"queue {its_name!r}"
-        check_name(its_name, SERVER_NAME)
+        check_name("queue", its_name, SERVER_NAME)
         check_known(subject, settings, QueueOptions.__annotations__, noun="setting")
         check_callbacks(
             self, on_success=settings.get("on_success"), on_dead=settings.get("on_dead")
@@ -190,7 +190,7 @@ class Declarations:
         return Declarer(self.name or NAMELESS_OWNER, sorted(modules)[:MOST_MODULES])
 
     def _add_schedule(self, schedule: Schedule) -> None:
-        check_name(self.queue_name(schedule.name) or schedule.name, SERVER_NAME)
+        check_name("schedule", self.queue_name(schedule.name), SERVER_NAME)
         rules = {
             "misfire": schedule.misfire,
             "misfire_grace": schedule.misfire_grace,
@@ -252,6 +252,14 @@ def check_expression(expression: str, timezone: str) -> None:
     Raises:
         DefinitionError: every server refuses one of them.
     """
+    for name, value, example in (
+        ("cron", expression, "0 6 * * *"),
+        ("timezone", timezone, "Europe/Paris"),
+    ):
+        if not isinstance(value, str):
+            raise DefinitionError(
+                f"{name}={value!r} is not allowed: must be a str; for example {name}={example!r}"
+            )
     try:
         check_new_expression(expression, timezone)
     except InvalidSchedule as exc:

@@ -163,6 +163,10 @@ class Tasks(Declarations):
             DefinitionError: as in ``task``; or the function has required arguments, or every
                 server refuses the expression, the time zone or another value.
         """
+        if callable(expression):
+            raise DefinitionError(
+                '@tasks.cron needs an expression, as in @tasks.cron("0 6 * * *", timezone="UTC")'
+            )
         check_expression(expression, timezone)
 
         def decorate(function: Callable[..., Any], /) -> Any:

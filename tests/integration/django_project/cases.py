@@ -339,6 +339,13 @@ class FailedCommitTests(TransactionTestCase):
         with tasks.use(Away()), self.assertRaises(PushFailed), transaction.atomic():
             push_on_commit(double, on_error="raise")(1)
 
+    def test_unknown_option_of_push_on_commit_is_refused(self) -> None:
+        wrong: Any = {"on_error": "rais"}
+        with self.assertRaisesRegex(DefinitionError, "on_error='rais' is not allowed: use 'log'"):
+            push_on_commit(double, **wrong)
+        with self.assertRaisesRegex(DefinitionError, "using='other' is not a database: use 'def"):
+            push_on_commit(double, using="other")
+
     def test_pushes_of_a_commit_are_one_batch(self) -> None:
         logged = self.assertLogs("poussetaches.django", "ERROR")
         with tasks.use(away := Away()), logged as logs, transaction.atomic():
