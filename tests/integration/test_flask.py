@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client
 from poussetaches.client.delivery_auth import IncomingRequest
-from poussetaches.client.environment import Keys
+from poussetaches.client.environment import Keys, warn_of_misspelt
 from poussetaches.client.errors import Refused
 from poussetaches.client.task_function import TaskFunction
 from poussetaches.flask import EndedTask, GiveUp, Pushed, Tasks, current_task
@@ -363,6 +363,23 @@ def test_application_of_another_kind_is_refused(given: Any) -> None:
         Tasks(given)
     with pytest.raises(DefinitionError, match="is not a Flask application"):
         Tasks().init_app(given)
+
+
+def test_unknown_setting_in_the_configuration_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of_misspelt.cache_clear()
+    app = make_app(POUSSETACHES_ULR="x", POUSSETACHES_BASE_URL="x", POUSSETACHES_URL="http://a")
+    tasks = make_tasks(app)
+
+    for _ in range(2):
+        tasks.keys()
+
+    assert [message.partition(" is not")[0] for message in caplog.messages] == [
+        "in the configuration of Flask, POUSSETACHES_ULR",
+        "in the configuration of Flask, POUSSETACHES_BASE_URL",
+    ]
+    assert "did you mean POUSSETACHES_URL?" in caplog.messages[0]
 
 
 def test_application_takes_one_object_of_tasks_once() -> None:

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from poussetaches.client.environment import API_TOKEN, URL, read_secret
+from poussetaches.client.environment import API_TOKEN, URL, check_variables, read_secret
 from poussetaches.core.defaults import HOST, PORT
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.target import without_credentials
@@ -56,6 +56,7 @@ def read_address(url: str | None, token: str | None, environ: Mapping[str, str])
     Raises:
         SettingsError: the URL is invalid, or the token's file cannot be read.
     """
+    check_variables(environ)
     url = url or environ.get(URL) or DEFAULT_URL
     token = token or read_secret(environ, API_TOKEN)
     if url.startswith("unix:"):

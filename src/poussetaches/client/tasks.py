@@ -31,6 +31,7 @@ from poussetaches.client.environment import (
     URL,
     Keys,
     Mode,
+    check_variables,
     read_mode,
     read_public_prefix,
     read_secret,
@@ -203,6 +204,7 @@ class Tasks(Declarations):
         """
         if self._replaced and (keys := self._replaced[-1].keys) is not None:
             return keys
+        self.check_settings()
         secrets = self._signing_secrets or self.setting(SIGNING_SECRET)
         prefix = self._public_prefix or self.setting(PUBLIC_PREFIX)
         return Keys(
@@ -332,6 +334,10 @@ class Tasks(Declarations):
         """Return a setting by the name of its environment variable; frameworks override it."""
         return read_secret(self._environ, name)
 
+    def check_settings(self) -> None:
+        """Log the settings that look misspelt, each once."""
+        check_variables(self._environ)
+
     def mode(self) -> Mode:
         """Return the mode of pushes.
 
@@ -357,6 +363,7 @@ class Tasks(Declarations):
         return self._async_client
 
     def _make_pusher(self) -> Pusher:
+        self.check_settings()
         if self.mode() is Mode.IMMEDIATE:
             return ImmediatePusher(self.receiver())
         return ClientPusher(self.client, self.async_client, routing=self.routed_queue)

@@ -404,7 +404,9 @@ class ProjectTests(SimpleTestCase):
         with override_settings(MIDDLEWARE=["another", "poussetaches.django.Middleware"]):
             self.assertEqual([error.id for error in check_middleware()], ["poussetaches.E001"])
         with override_settings(MIDDLEWARE=[]):
-            self.assertEqual(len(check_middleware()), 1)
+            [error] = check_middleware()
+        self.assertIn("is missing in MIDDLEWARE", error.msg)
+        self.assertIn("add it at the top", str(error.hint))
 
     def test_check_tells_of_two_sets_of_tasks_with_one_name(self) -> None:
         self.assertEqual(list(check_names()), [])
@@ -417,7 +419,10 @@ class ProjectTests(SimpleTestCase):
         with override_settings(POUSSETACHES={"AUTHKEY": "x", "URL": 8000}):
             self.assertEqual(
                 [error.msg for error in check_settings()],
-                ["POUSSETACHES has no setting 'AUTHKEY'", "POUSSETACHES['URL'] is not a string"],
+                [
+                    "POUSSETACHES has no setting 'AUTHKEY'; did you mean 'AUTH_KEY'?",
+                    "POUSSETACHES['URL'] is not a string",
+                ],
             )
         with override_settings(POUSSETACHES="http://localhost:7991"):
             self.assertEqual(
