@@ -274,7 +274,7 @@ def test_unreachable_server_is_reported(url: str) -> None:
     status, line = check(url)
 
     assert status == 1
-    assert line.startswith(f"poussetaches: no answer from {url} ")
+    assert line.startswith(f"poussetaches: no answer from {url}: ")
     assert line.endswith("(this one is from POUSSETACHES_URL)\n")
 
 

@@ -116,7 +116,7 @@ def test_deliveries_pass_what_refuses_other_requests(
     assert page.status_code == refusal
     assert taken == (200, "42")
     assert refused[0] == 401
-    assert refused[1].startswith("the header Poussetaches-Auth-Key is missing or wrong\n")
+    assert refused[1].startswith("the header Poussetaches-Auth-Key is missing: set POUSSETACHES_")
 
 
 def test_trusted_hosts_do_not_count_for_deliveries() -> None:

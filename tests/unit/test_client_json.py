@@ -216,3 +216,8 @@ def test_number_that_no_float_holds_is_read_as_infinity() -> None:
     read = read_answer(Answer(200, {}, body), TaskInfo)
 
     assert read.json == [math.inf, 0.1]
+
+
+def test_text_that_no_header_can_have_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"argument Last-Event-ID: 'a\\nb' cannot be sent"):
+        next(CLIENT.events(last_event_id="a\nb"))

@@ -162,7 +162,7 @@ def _call_error(exc: ClientError, server: ServerAddress, queue: str) -> str:
     template = "the server at {server} refused the probe: {reason}"
     reason = str(exc)
     if isinstance(exc, NoAnswer):
-        template = NO_ANSWER
+        template, reason = NO_ANSWER, exc.reason
     elif isinstance(exc, NotUnderstood):
         template = OTHER_PROGRAM
     elif isinstance(exc, Unauthorized):

@@ -19,6 +19,10 @@ class ClientError(PousseTachesError):
 class NoAnswer(ClientError):
     """The server did not respond; the request may or may not have been carried out."""
 
+    def __init__(self, reason: str | None = None, *, advice: str = "") -> None:
+        super().__init__(f"{reason}; {advice}" if advice else reason)
+        self.reason = reason or str(self)
+
 
 class NotUnderstood(ClientError):
     """The answer is not from a poussetaches server; check its URL."""
