@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Unpack, cast
 
 import msgspec
@@ -30,6 +31,7 @@ from poussetaches.core.schedule_owner import NAMELESS_OWNER
 from poussetaches.core.target import absolute_url, is_path
 
 CALLBACKS = ("on_success", "on_dead")
+SIMILAR = 0.75  # two of four letters swapped, or one of four replaced
 MOST_MODULES = 100  # of a declaration, whose URL has them
 MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
 
@@ -168,6 +170,26 @@ class Declarations:
     def used_queues(self) -> list[str]:
         """Return the server's queues that the code's tasks and callbacks are pushed to."""
         return [*self._queue_names(), *([CALLBACKS_QUEUE] if self._has_callbacks() else [])]
+
+    def misspelt_queues(self) -> list[str]:
+        """Return a warning for each task's queue that looks like a misspelt declared one.
+
+        Queues need no declaration, so others are not suspicious.
+        """
+        found: list[str] = []
+        # Without the application's name, which would make all names similar.
+        prefix = f"{self.name}." if self.name else ""
+        declared = [name.removeprefix(prefix) for name in self.queues]
+        for task in self._tasks:
+            name = task.default_options.given.get("queue")
+            if name is None or name in declared:
+                continue
+            if similar := get_close_matches(name, declared, n=1, cutoff=SIMILAR):
+                found.append(
+                    f"the queue {name!r} of the task {task.name} is not declared; did you mean"
+                    f" {similar[0]!r}? If not, declare it: tasks.queue({name!r})"
+                )
+        return found
 
     def has_server(self) -> bool:
         """Return whether deliveries come from a server, by the base URLs in the code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -63,6 +64,8 @@ from poussetaches.client.task_names import name_of
 from poussetaches.client.task_registry import TaskRegistry
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.probe_answer import DeclarationStatus
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -310,6 +313,8 @@ class Tasks(Declarations):
             DeclarationRefused: the server refused some of them.
             ClientError: the server did not respond, or cannot store them at the moment.
         """
+        for warning in self.misspelt_queues():
+            log.warning(warning)
         declare(client, self.declaration())
 
     def declare_in_background(self) -> threading.Thread | None:
