@@ -539,7 +539,7 @@ def test_sync_declares_and_says_how_much(tmp_path: Path) -> None:
         schedules = server.request("GET", "/v1/schedules").json["schedules"]
         queue = server.request("GET", "/v1/queues/images").json
 
-    said = f"declared 1 queues and 1 schedules to the server at {server.url}\n"
+    said = f"declared 1 queue and 1 schedule to the server at {server.url}\n"
     assert (ran.exit_code, ran.output) == (0, said)
     assert [it["name"] for it in schedules] == ["app.report"]
     assert queue["concurrency"] == 1

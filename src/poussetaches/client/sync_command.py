@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from poussetaches.client.tasks import Tasks
 
 
@@ -17,6 +19,10 @@ def sync(tasks: Tasks) -> str:
     owner = f" of {tasks.name}" if tasks.name else ""
     tasks.declare(client)
     return (
-        f"declared {len(declaration.queues)} queues and {len(declaration.schedules)} schedules"
-        f"{owner}{server}"
+        f"declared {_count(declaration.queues, 'queue')} and"
+        f" {_count(declaration.schedules, 'schedule')}{owner}{server}"
     )
+
+
+def _count(items: Sized, noun: str) -> str:
+    return f"{len(items)} {noun}" + ("" if len(items) == 1 else "s")

@@ -468,7 +468,7 @@ class ProjectTests(SimpleTestCase):
             finally:
                 registry.insert(0, tasks)
             names = [schedule.name for schedule in box.client.schedules()]
-        self.assertEqual(out.getvalue(), "declared 1 queues and 1 schedules of told\n")
+        self.assertEqual(out.getvalue(), "declared 1 queue and 1 schedule of told\n")
         self.assertIn("told.report", names)
 
     def test_command_says_what_is_wrong(self) -> None:
