@@ -129,7 +129,9 @@ def test_durations_may_be_timedeltas(tasks: Tasks, send: SyncCeleryStyle[..., st
 
 
 def test_option_that_every_server_refuses_is_refused(send: SyncCeleryStyle[..., str]) -> None:
-    with pytest.raises(ArgumentError, match=r"^run_at=.* (must be|has no time zone)"):
+    with pytest.raises(
+        ArgumentError, match=r"^task app\.send: run_at=.* (must be|has no time zone)"
+    ):
         send.apply_async((1, "x"), eta=LATER.replace(tzinfo=None))
 
 

@@ -526,7 +526,7 @@ def test_one_task_may_have_several_schedules() -> None:
         ("a b", {}, "is not a valid name"),
         ("other", {"cron": "0 25 * * *"}, "25"),
         ("other", {"timezone": "Mars"}, "Mars"),
-        ("other", {"arguments": {"region": 1}}, "schedule other: argument region"),
+        ("other", {"arguments": {"region": 1}}, "schedule other: task tests"),
         ("other", {"arguments": {}}, "argument region: it is required"),
         ("other", {"arguments": {"area": "eu"}}, "argument area"),
         ("other", {"arguments": ("eu",)}, "schedule 'other': arguments=('eu',) is not allowed: g"),
