@@ -24,6 +24,7 @@ from poussetaches.client.errors import (
     OutcomeUnknown,
     PushFailed,
     Refused,
+    Unauthorized,
 )
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.server_answer import Answer
@@ -363,6 +364,11 @@ def test_refusal_of_one_of_many_has_its_place_in_the_list(count: int) -> None:
     assert cause.detail == f"{place}.queue: is not line 3: of anything"
     assert [error.field for error in cause.errors] == [f"{place}.queue", place]
     assert str(failed.value).endswith(f"422 invalid-task: {cause.detail}")
+
+
+def test_missing_token_is_told_with_its_variable_and_argument() -> None:
+    with pytest.raises(Unauthorized, match=r"; set POUSSETACHES_API_TOKEN, or token= in the code"):
+        client_of(Script(problem(401, "unauthorized"))).push("/")
 
 
 def test_first_slice_that_is_refused_is_a_refusal() -> None:

@@ -111,7 +111,8 @@ def test_refused_name_is_told_with_its_subject_and_the_rule() -> None:
         (lambda tasks: tasks.cron("@daily", timezone=1), "timezone=1 is not allowed"),
         (lambda tasks: tasks.task("mail"), r"'mail' cannot be a task; .*@tasks\.task\(queue="),
         (lambda tasks: tasks.queue(5), "queue: 5 is not a valid name"),
-        (lambda _: make_tasks(name=5), r"Tasks\(name=…\): 5 is not a valid name"),
+        (lambda _: make_tasks(name="a b"), r"Tasks\(name=…\): 'a b' is not a valid name"),
+        (lambda _: make_tasks(path="tasks"), "path='tasks' is not allowed: must begin with a sl"),
     ],
 )
 def test_definition_with_a_wrong_type_is_refused_with_an_example(
@@ -119,6 +120,17 @@ def test_definition_with_a_wrong_type_is_refused_with_an_example(
 ) -> None:
     with pytest.raises(DefinitionError, match=message):
         define(make_tasks())
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("name", 5), ("version", "7"), ("url", 7991), ("path", None), ("auth_key", b"k")],
+)
+def test_argument_of_tasks_with_a_wrong_type_is_refused(argument: str, value: object) -> None:
+    arguments: Any = {argument: value}
+
+    with pytest.raises(ArgumentError, match=rf"^argument {argument}: .* is not allowed; use a"):
+        make_tasks(**arguments)
 
 
 def test_aliases_that_are_a_single_string_are_refused() -> None:

@@ -55,6 +55,8 @@ class Declarations:
             check_name("Tasks(name=…)", name, SERVER_NAME)
         if base_url is not None:
             check_queue_settings(f"queue {name or DEFAULT_QUEUE!r}", {"base_url": base_url})
+        if not path.startswith("/"):
+            raise DefinitionError(f"path={path!r} is not allowed: must begin with a slash")
         self.name = name
         self.version = version
         self.path = path.rstrip("/")

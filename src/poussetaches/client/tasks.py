@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from inspect import Parameter
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from poussetaches.client.argument_types import checked
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.client_pusher import ClientPusher
@@ -82,6 +83,7 @@ class Tasks(Declarations):
     the requests that it forwards.
     """
 
+    @checked
     def __init__(
         self,
         *,
