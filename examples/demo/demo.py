@@ -141,7 +141,7 @@ PLANS = (
     Plan(
         "reminder",
         "/tasks/reminder",
-        "waits for its minute, which we do not",
+        "is delayed by a minute, longer than this demo takes",
         lambda row: in_listing(row, "waiting", tries=0),
         delay=1,
     ),
@@ -410,25 +410,26 @@ def summarize(console: Console, rows: list[Row]) -> None:
 
 def suggest(console: Console, server: Server, url: str, *, keep: bool) -> None:
     """Print commands to try next."""
+    address = f"http://{HOST}:{server.port if keep else 7991}"
     if keep:
         start = [f"tail -f {server.log}"]
-        address, target = f"http://{HOST}:{server.port}", url + PLANS[0].path
+        pushed = {"url": url + PLANS[0].path, "json": {"address": "a@b"}}
     else:
+        command = Path(sys.executable).parent / "poussetaches"
         start = [
             "make demo KEEP=1    # the same, and server and application stay up",
-            f"{Path(sys.executable).parent}/poussetaches serve    # a server of your own, with:",
+            f"{command} run -- flask --app app run    # with the app.py of README.md, and then:",
         ]
-        address, target = f"http://{HOST}:7991", f"http://{HOST}:5000/tasks/welcome"
-    push = json.dumps({"url": target, "payload": base64.b64encode(b'{"address": "a@b"}').decode()})
+        pushed = {"url": "/tasks/hello", "json": {"name": "Ada"}}
     again = json.dumps({"filter": {"state": "dead"}, "set": {"timeout": 10}})
     say(console, "\nWhat to try next:")
     for line in (
         *start,
-        f"curl -i {address}/ -d '{push}'",
-        f"curl {address}/waiting    # and /success, /dead, /cron",
+        f"curl -i {address}/v1/tasks -d '{json.dumps(pushed)}'",
+        f"curl '{address}/v1/tasks?state=waiting'    # or running, succeeded, dead",
         f"curl {address}/v1/failures    # what is dead, by its cause",
         f"curl {address}/v1/tasks/requeue -d '{again}'    # and once more",
-        f"curl -X POST {address}/pause    # and /resume",
+        f"curl -X POST {address}/v1/pause    # and /v1/resume",
         "less examples/flask_app/README.md    # a Flask application with background tasks",
     ):
         say(console, f"  {line}")

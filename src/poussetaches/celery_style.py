@@ -12,10 +12,12 @@ send_welcome.delay(42)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
+from poussetaches.client.argument_types import checked
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.client.options import PushOptionFields, push_options
 from poussetaches.client.push_handle import Pushed
@@ -28,12 +30,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 NEXT = "push the next task at the end of the handler"
+LINK = (
+    f"{NEXT}, or, if it only reports the end, use on_success= in .options(), with a task function"
+    " or a URL"
+)
 TOGETHER = (
     "push the tasks one by one; count the finished ones in your database, and push the next task"
     " from the last handler"
 )
 ELSEWHERE = {
-    "link": NEXT,
+    "link": LINK,
     "link_error": "use on_dead= in .options(), with a task function or a URL",
     "task_id": "the server assigns ids; use key= in .options() so that two pushes create one task",
     "time_limit": "use timeout= in .options(); the attempt then fails, but is not killed",
@@ -42,7 +48,13 @@ ELSEWHERE = {
     "retry_policy": "every push is retried for up to the client's push_timeout",
     "headers": "use labels= in .options(), or add an argument to the task",
 }
-NOT_NEEDED = "it has no equivalent; remove it"
+NOT_NEEDED = "it has no equivalent, and is not needed; remove it"
+OF_BROKERS = (
+    *("add_to_parent", "chain", "compression", "connection", "delivery_mode", "exchange"),
+    *("group_id", "ignore_result", "immediate", "link_args", "mandatory", "parent_id", "producer"),
+    *("publisher", "reply_to", "root_id", "router", "routing_key", "serializer", "shadow"),
+)
+INSTEAD: Mapping[str, str] = {**dict.fromkeys(OF_BROKERS, NOT_NEEDED), **ELSEWHERE}
 
 
 class NotOffered(PousseTachesError):
@@ -85,6 +97,7 @@ class CeleryStyle(TaskFunction[P, R]):
         """Push the task."""
         return self.push(*args, **kwargs)
 
+    @checked
     def apply_async(
         self,
         args: Sequence[object] | None = None,
@@ -94,12 +107,11 @@ class CeleryStyle(TaskFunction[P, R]):
         """Push the task with options.
 
         Raises:
-            NotOffered: an option of Celery has no equivalent.
+            NotOffered: an option of Celery has no equivalent, or the option is unknown.
             ArgumentError: an argument has the wrong type or no JSON; the error names it.
             PushFailed: the task was not pushed; the error has it.
         """
-        for name in when.keys() - When.__annotations__.keys():
-            raise NotOffered(name, ELSEWHERE.get(name, NOT_NEEDED))
+        check_options(when)
         expires = when.get("expires")
         if isinstance(expires, int | float | timedelta):
             now = datetime.fromtimestamp(self._clock(), UTC)
@@ -156,11 +168,35 @@ class Signature(Generic[R]):
         return self._task.apply_async(self._args, self._kwargs, **merged)
 
     def set(self, **when: Unpack[When]) -> Signature[R]:
-        """Return it with push options."""
+        """Return it with push options.
+
+        Raises:
+            NotOffered: an option of Celery has no equivalent, or the option is unknown.
+        """
+        check_options(when)
         return Signature(self._task, self._args, self._kwargs, {**self._when, **when})
 
     def __or__(self, other: object) -> NoReturn:
         chain(self, other)
+
+
+def check_options(given: Iterable[str]) -> None:
+    """Check the names of options of ``apply_async``.
+
+    Raises:
+        NotOffered: one is of Celery alone, or unknown.
+    """
+    known = When.__annotations__
+    for name in given:
+        if name in known:
+            continue
+        if name in INSTEAD:
+            raise NotOffered(name, INSTEAD[name])
+        similar = get_close_matches(name, [*known, *INSTEAD], n=1)
+        advice = (
+            f"did you mean {similar[0]}?" if similar else f"the options are {', '.join(known)}"
+        )
+        raise NotOffered(name, f"apply_async has no such option; {advice}")
 
 
 @overload

@@ -33,6 +33,7 @@ except ImportError:  # Starlette alone has no dependencies
 else:
     HAS_DEPENDENCIES = True
 
+OWN_STATE = "_poussetaches_tasks"  # the attribute of the application's state
 THREADS = 40  # as many as Starlette has for synchronous routes
 
 __all__ = [
@@ -60,6 +61,9 @@ class Tasks(ClientTasks):
     def __init__(
         self, app: Starlette | None = None, *, threads: int = THREADS, **options: Any
     ) -> None:
+        count: object = threads  # for applications without a type checker
+        if type(count) is not int or count < 1:
+            raise DefinitionError(f"threads={threads!r} is not allowed: use a number from 1")
         super().__init__(**options)
         self._threads = _Threads(threads)
         self._app: Starlette | None = None
@@ -71,17 +75,24 @@ class Tasks(ClientTasks):
 
         Raises:
             RuntimeError: the application has answered requests already.
-            DefinitionError: it is not a FastAPI or Starlette application.
+            DefinitionError: it is not a FastAPI or Starlette application, or has other tasks
+                already.
         """
         if not isinstance(app, Starlette):
             raise DefinitionError(
                 f"{app!r} is not a FastAPI or Starlette application; pass one to init_app"
             )
+        there = getattr(app.state, OWN_STATE, None)
+        if there is self:
+            return
+        if there is not None:
+            raise DefinitionError("the application already has a Tasks object; use a single one")
         if app.middleware_stack is not None:
             raise RuntimeError(
                 "init_app was called too late; call it before the application's first request"
             )
         self._app = app
+        setattr(app.state, OWN_STATE, self)
         build = app.build_middleware_stack
 
         def build_with_receiver() -> AsgiApp:

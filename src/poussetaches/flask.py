@@ -15,6 +15,7 @@ from flask.cli import AppGroup
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.current_task import TaskLogFilter, current_task
 from poussetaches.client.delivery_auth import IncomingRequest, Reply
+from poussetaches.client.environment import VARIABLES, warn_of_misspelt
 from poussetaches.client.handler_exception import GiveUp, RetryLater
 from poussetaches.client.push_handle import Pushed
 from poussetaches.client.receiver import Delivery, Receiver, run_to_end
@@ -23,6 +24,7 @@ from poussetaches.client.sync_command import sync as sync_tasks
 from poussetaches.client.tasks import Tasks as ClientTasks
 from poussetaches.client.wsgi import WsgiReceiver
 from poussetaches.core.errors import PousseTachesError
+from poussetaches.core.setting_names import PREFIX
 
 if TYPE_CHECKING:
     from poussetaches.client.client import AsyncClient, Client
@@ -111,6 +113,13 @@ class Tasks(ClientTasks):
         """Return a setting of the application's configuration, or of the environment."""
         configured: Any = None if self._app is None else self._app.config.get(name)
         return super().setting(name) if configured in (None, "") else str(configured)
+
+    def check_settings(self) -> None:
+        """Log the settings that look misspelt or are unknown, each once."""
+        super().check_settings()
+        for name in () if self._app is None else self._app.config:
+            if name.startswith(PREFIX) and name not in VARIABLES:
+                warn_of_misspelt(name, "in the configuration of Flask,")
 
     def _mount(self, app: Flask) -> None:
         def on_request() -> None:

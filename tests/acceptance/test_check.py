@@ -88,6 +88,14 @@ def test_probe_that_arrives_is_a_success_and_leaves_no_task(
     assert server.request("GET", "/v1/tasks").json["tasks"] == []
 
 
+def test_warnings_of_the_receiver_are_shown(server: Server, answer: Changeable) -> None:
+    answer.reply = (200, {}, b'{"poussetaches": "2", "tasks": 1, "warnings": ["a", "b"]}')
+
+    checked = ended("check", env={"POUSSETACHES_URL": server.url})
+
+    assert (checked.returncode, checked.stderr) == (0, "warning: a\nwarning: b\n")
+
+
 def test_path_and_queue_of_the_probe_can_be_chosen(server: Server, answer: Changeable) -> None:
     answer.reply = (200, {}, b'{"poussetaches": "1.0.0", "tasks": 3}')
 
@@ -274,7 +282,7 @@ def test_unreachable_server_is_reported(url: str) -> None:
     status, line = check(url)
 
     assert status == 1
-    assert line.startswith(f"poussetaches: no answer from {url} ")
+    assert line.startswith(f"poussetaches: no answer from {url}: ")
     assert line.endswith("(this one is from POUSSETACHES_URL)\n")
 
 

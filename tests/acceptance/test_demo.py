@@ -84,6 +84,17 @@ def test_demo_prints_lines_without_a_terminal_and_keeps_running_with_keep(tmp_pa
             "the demo to come to its end",
         )
         kept = [listens(port) for port in ports_in(log.read_text())]
+        suggested = [line.strip() for line in log.read_text().splitlines() if "  curl " in line]
+        tried = [
+            subprocess.run(
+                ["/bin/sh", "-c", line.replace("curl ", "curl -fsS ", 1)],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            for line in suggested
+        ]
         process.send_signal(signal.SIGTERM)
         status = process.wait(PATIENCE)
     finally:
@@ -93,6 +104,7 @@ def test_demo_prints_lines_without_a_terminal_and_keeps_running_with_keep(tmp_pa
     text = log.read_text()
     assert status == 0, text
     assert kept == [True, True]
+    assert [(each.returncode, each.stderr) for each in tried] == [(0, "")] * 5
     assert "\x1b" not in text
     for line in (
         "welcome mail   succeeded at attempt 1",

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 
@@ -17,6 +17,7 @@ import requests
 from poussetaches.client import (
     AsyncClient,
     Client,
+    ClientError,
     NoAnswer,
     NotUnderstood,
     PousseTaches,
@@ -110,6 +111,16 @@ def garbage(connection: socket.socket) -> None:
     connection.sendall(b"what?\r\n\r\n")
 
 
+def ssh(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+
+def endless(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 99999999999\r\n\r\n{}")
+
+
 DRIPPED_BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 TROUBLES = {
     "frozen": silence,
@@ -117,7 +128,10 @@ TROUBLES = {
     "dripping body": dripping(DRIPPED_BODY),
     "garbage": garbage,
     "hanging up": lambda connection: None,
+    "endless length": endless,
+    "SSH": ssh,
 }
+FOREIGN: Mapping[object, type[ClientError]] = {garbage: NotUnderstood, ssh: NotUnderstood}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +147,7 @@ def test_push_ends_whatever_the_server_does(talk: Callable[[socket.socket], None
             client.push(TARGET, json=1)
 
         assert failed.value.task.url == TARGET
-        assert isinstance(failed.value.__cause__, NoAnswer)
+        assert type(failed.value.__cause__) is FOREIGN.get(talk, NoAnswer)
 
 
 @pytest.mark.parametrize("talk", TROUBLES.values(), ids=TROUBLES)
@@ -145,17 +159,44 @@ async def test_awaited_push_ends_whatever_the_server_does(
             with pytest.raises(PushFailed) as failed:
                 await client.push(TARGET, json=1)
 
-            assert isinstance(failed.value.__cause__, NoAnswer)
+            assert type(failed.value.__cause__) is FOREIGN.get(talk, NoAnswer)
 
 
-async def test_push_fails_when_nobody_listens() -> None:
+async def test_refused_connection_says_what_to_do(server: Server) -> None:
     url = f"http://127.0.0.1:{free_port()}"
+    message = (
+        rf"^the task was not pushed: no answer from {url}: .*Connection refused; start the server,"
+        " or set POUSSETACHES_URL to its address$"
+    )
 
-    with Client(url, push_timeout=SHORT) as client, pytest.raises(PushFailed, match="refused"):
+    with Client(url, push_timeout=SHORT) as client, pytest.raises(PushFailed, match=message):
         client.push(TARGET)
     async with AsyncClient(url, push_timeout=SHORT) as awaited:
-        with pytest.raises(PushFailed):
+        with pytest.raises(PushFailed, match=message):
             await awaited.push(TARGET)
+
+
+async def test_late_answer_is_told_with_the_time() -> None:
+    message = r"no complete answer from http://.* within 0\.3 s$"
+    with listening(silence) as url:
+        with Client(url, timeout=SHORT) as client, pytest.raises(NoAnswer, match=message):
+            client.stats()
+        async with AsyncClient(url, timeout=SHORT) as awaited:
+            with pytest.raises(NoAnswer, match=message):
+                await awaited.stats()
+
+
+async def test_server_without_tls_is_recognised(server: Server) -> None:
+    url = server.url.replace("http:", "https:")
+    message = (
+        "no secure connection: the port does not answer in TLS; if the server has no TLS, use"
+    )
+
+    with Client(url) as client, pytest.raises(NoAnswer, match=message):
+        client.stats()
+    async with AsyncClient(url) as awaited:
+        with pytest.raises(NoAnswer, match=message):
+            await awaited.stats()
 
 
 @pytest.mark.parametrize("status", [500, 503, 507])

@@ -306,6 +306,25 @@ def test_application_of_another_kind_is_refused(given: Any) -> None:
         Tasks().init_app(given)
 
 
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "4"])
+def test_number_of_threads_that_runs_no_handler_is_refused(threads: Any) -> None:
+    with pytest.raises(DefinitionError, match=f"threads={threads!r} is not allowed: use a number"):
+        Tasks(threads=threads)
+
+
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_application_takes_one_object_of_tasks_once(kind: type[Starlette]) -> None:
+    app = kind()
+    tasks = Tasks(app, auth_key=KEY, environ={})
+    build = app.build_middleware_stack
+
+    tasks.init_app(app)
+
+    assert app.build_middleware_stack is build
+    with pytest.raises(DefinitionError, match="already has a Tasks object; use a single one"):
+        Tasks(app)
+
+
 def test_mounting_too_late_is_refused(tasks: Tasks) -> None:
     app = FastAPI()
     TestClient(app).get("/")

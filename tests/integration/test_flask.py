@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response
 from poussetaches.client.arguments import ArgumentError, DefinitionError
 from poussetaches.client.client import Client
 from poussetaches.client.delivery_auth import IncomingRequest
-from poussetaches.client.environment import Keys
+from poussetaches.client.environment import Keys, warn_of_misspelt
 from poussetaches.client.errors import Refused
 from poussetaches.client.task_function import TaskFunction
 from poussetaches.flask import EndedTask, GiveUp, Pushed, Tasks, current_task
@@ -116,7 +116,7 @@ def test_deliveries_pass_what_refuses_other_requests(
     assert page.status_code == refusal
     assert taken == (200, "42")
     assert refused[0] == 401
-    assert refused[1].startswith("the header Poussetaches-Auth-Key is missing or wrong\n")
+    assert refused[1].startswith("the header Poussetaches-Auth-Key is missing: set POUSSETACHES_")
 
 
 def test_trusted_hosts_do_not_count_for_deliveries() -> None:
@@ -365,6 +365,23 @@ def test_application_of_another_kind_is_refused(given: Any) -> None:
         Tasks().init_app(given)
 
 
+def test_unknown_setting_in_the_configuration_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of_misspelt.cache_clear()
+    app = make_app(POUSSETACHES_ULR="x", POUSSETACHES_BASE_URL="x", POUSSETACHES_URL="http://a")
+    tasks = make_tasks(app)
+
+    for _ in range(2):
+        tasks.keys()
+
+    assert [message.partition(" is not")[0] for message in caplog.messages] == [
+        "in the configuration of Flask, POUSSETACHES_ULR",
+        "in the configuration of Flask, POUSSETACHES_BASE_URL",
+    ]
+    assert "did you mean POUSSETACHES_URL?" in caplog.messages[0]
+
+
 def test_application_takes_one_object_of_tasks_once() -> None:
     app = make_app()
     tasks = make_tasks(app)
@@ -412,7 +429,7 @@ def test_queues_are_declared_at_the_first_request_served_and_not_before() -> Non
 
         assert before == []
         assert [(it.method, it.path) for it in server.deliveries] == [
-            ("PATCH", "/v1/queues/images?declared=true"),
+            ("PATCH", "/v1/queues/images?declared=true&owner=app&modules=app"),
             ("PUT", "/v1/schedules?partial=true"),
         ]
 
@@ -528,11 +545,16 @@ def test_sync_declares_and_says_how_much(tmp_path: Path) -> None:
     assert queue["concurrency"] == 1
 
 
-def test_sync_to_the_server_of_another_application_changes_none_of_its_schedules(
-    tmp_path: Path,
+@pytest.mark.parametrize("has_schedules", [True, False])
+def test_sync_to_the_server_of_another_application_changes_nothing(
+    tmp_path: Path, has_schedules: bool
 ) -> None:
     other = make_app()
-    make_tasks(other).cron("@hourly", name="other.morning")(lambda: None)
+    tasks = make_tasks(other)
+    tasks.queue("images", concurrency=3)
+    tasks.task(name="other.evening")(lambda: None)
+    if has_schedules:
+        tasks.cron("@hourly", name="other.morning")(lambda: None)
     with serving(tmp_path / "data", "--base-url", "http://127.0.0.1:1") as server:
         other.config["POUSSETACHES_URL"] = server.url
         app = declaring(POUSSETACHES_URL=server.url)
@@ -540,12 +562,12 @@ def test_sync_to_the_server_of_another_application_changes_none_of_its_schedules
             each.test_cli_runner().invoke(args=["poussetaches", "sync"]) for each in (other, app)
         ]
         schedules = server.request("GET", "/v1/schedules").json["schedules"]
+        queue = server.request("GET", "/v1/queues/images").json
 
     assert [ran.exit_code for ran in runs] == [0, 1]
-    assert "has the schedules of another application without a name (other.morning)" in (
-        runs[1].output
-    )
-    assert [it["name"] for it in schedules] == ["other.morning"]
+    assert "not declared: queue 'images': another application (other) declared" in runs[1].output
+    assert [it["name"] for it in schedules] == ["other.morning"] * has_schedules
+    assert queue["concurrency"] == 3
 
 
 def test_type_checkers_see_through_the_decorator() -> None:

@@ -466,7 +466,7 @@ def test_handler_cannot_have_tasks_run(tasks: Tasks) -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", [pytest.fail.Exception("enough"), KeyboardInterrupt(), SystemExit()], ids=repr
+    "reason", [pytest.fail.Exception("enough"), KeyboardInterrupt()], ids=repr
 )
 def test_handler_that_interrupts_the_test_leaves_a_box_that_works(
     tasks: Tasks, reason: BaseException
@@ -494,12 +494,68 @@ def test_handler_that_interrupts_the_test_leaves_a_box_that_works(
     assert done == ["late"]
 
 
+def test_handler_that_exits_fails_and_is_retried_as_by_a_real_server(tasks: Tasks) -> None:
+    codes = [3]
+
+    @tasks.task(name="leave")
+    def leave() -> None:
+        if codes:
+            raise SystemExit(codes.pop())
+
+    with testing(tasks, "run") as box:
+        pushed = leave.push()
+        box.run_until_idle()
+        failed = pushed.refresh()
+        box.advance(hours=1)
+
+        assert (failed.state, failed.last_error) == ("waiting", "SystemExit: 3")
+        assert pushed.refresh().state == "succeeded"
+
+
 def test_server_of_a_test_ends_with_its_block(tasks: Tasks, shop: Shop) -> None:
     with testing(tasks, "run"):
         pushed = shop.greet.push("Ada")
 
     with pytest.raises(ClientError, match="was stopped at the end of its `with` block"):
         pushed.refresh()
+
+
+def test_box_of_a_test_that_has_ended_says_so(tasks: Tasks) -> None:
+    with testing(tasks, "run") as box:
+        pass
+
+    for use in (box.run_until_idle, lambda: box.advance(1), lambda: box.dead):
+        with pytest.raises(ClientError, match="was stopped at the end of its `with` block"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "times", [{"seconds": -1}, {"seconds": "x"}, {"minutes": "1"}, {"days": -1}], ids=str
+)
+def test_time_that_cannot_pass_is_refused(box: RunBox, times: Any) -> None:
+    before = box.now
+
+    with pytest.raises(ArgumentError, match="is not allowed; use a number"):
+        box.advance(**times)
+
+    assert box.now == before
+
+
+def test_client_of_a_test_does_not_wait(box: RunBox, shop: Shop) -> None:
+    pushed = shop.greet.push("Ada")
+
+    assert box.client.wait(pushed.id, timeout=3600).state == "waiting"
+    with pytest.raises(ArgumentError, match="argument timeout"):
+        box.client.wait(pushed.id, timeout="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", [None, "x", -1])
+def test_handle_needs_a_duration_to_wait(box: RunBox, shop: Shop, timeout: Any) -> None:
+    pushed = shop.greet.push("Ada")
+
+    for use in (pushed.wait, pushed.result):
+        with pytest.raises(ArgumentError, match=f"argument timeout: {timeout!r} is not allowed"):
+            use(timeout)
 
 
 def test_url_elsewhere_is_not_called(box: RunBox) -> None:

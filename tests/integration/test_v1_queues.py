@@ -97,8 +97,8 @@ def set_origins(queue: dict[str, Any]) -> dict[str, Any]:
     return is_set(queue["sources"])
 
 
-def declare(server: Server, name: str, **settings: object) -> Any:
-    answer = call(server, "PATCH", f"/v1/queues/{name}?declared=true", settings)
+def declare(server: Server, name: str, query: str = "", **settings: object) -> Any:
+    answer = call(server, "PATCH", f"/v1/queues/{name}?declared=true{query}", settings)
     assert answer.status in (200, 201), answer
     return answer.json
 
@@ -266,7 +266,7 @@ def test_values_are_the_servers_until_somebody_sets_them(server: Server, name: s
 def test_change_of_an_operator_holds_until_the_declaration_changes(
     server: Server, name: str
 ) -> None:
-    declared = {"rate": "20/s", "concurrency": 2, "retry": {"max_attempts": 5}}
+    declared: Any = {"rate": "20/s", "concurrency": 2, "retry": {"max_attempts": 5}}
     first = declare(server, name, **declared)
     patch = {"rate": "5/s", "burst": 7, "concurrency": None, "retry": {"jitter": 0}}
     call(server, "PATCH", f"/v1/queues/{name}", patch)
@@ -339,6 +339,30 @@ def test_declaration_that_is_refused_changes_nothing(server: Server, name: str) 
 
     assert problem(answer) == (422, "invalid-queue", ["on_dead"])
     assert show(server, name) == before
+
+
+def test_declaration_of_another_application_changes_nothing(server: Server, name: str) -> None:
+    before = declare(server, name, "&owner=app&modules=shop,web", rate=1)
+
+    path = f"/v1/queues/{name}?declared=true&owner=app&modules=other"
+    answer = call(server, "PATCH", path, {"rate": "1/h"})
+
+    assert problem(answer) == (409, "owned-by-another", [])
+    assert show(server, name) == before
+    declare(server, name)  # ends the declaration
+    assert declare(server, name, "&owner=app&modules=other", rate=2)["rate"] == 2.0
+
+
+def test_same_declaration_of_other_modules_keeps_the_changes_of_an_operator(
+    server: Server, name: str
+) -> None:
+    declare(server, name, "&owner=app&modules=shop", rate=1)
+    call(server, "PATCH", f"/v1/queues/{name}", {"rate": 5})
+
+    queue = declare(server, name, "&owner=app&modules=shop,jobs", rate=1)
+    declare(server, name, "&owner=app&modules=jobs", rate=1)
+
+    assert queue["rate"] == 5.0
 
 
 def test_declaration_and_changes_survive_a_restart(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from poussetaches.core.filter import TaskFilter
 from poussetaches.core.moment import DAY, MINUTE, SECOND, Moment
 from poussetaches.core.queue import (
     BucketRecord,
+    Declarer,
     Queue,
     QueueOverrides,
     Retention,
@@ -44,6 +45,7 @@ MAIL = Queue(
         keep_dead=RetentionOverrides(count=1, age=2.0),
     ),
     declared=QueueOverrides(rate=3.0, retry=RetryOverrides(dead_on=(410,))),
+    declarer=Declarer("app", ("shop",)),
     configured=True,
     paused=True,
 )

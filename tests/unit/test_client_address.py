@@ -30,7 +30,13 @@ def test_token_is_given_or_in_the_environment_or_in_the_url(tmp_path: Path) -> N
     }
 
 
-@pytest.mark.parametrize("url", ["app:7991", "ftp://app", "http://", "http://app:port"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("app:7991", "ftp://app", "http://", "http://app:port", "unix:", "unix://"),
+        *("http://a b", "http://app/a b", "http://app/\nx", "http://app/é"),
+    ],
+)
 def test_url_that_leads_nowhere_is_refused(url: str) -> None:
     with pytest.raises(SettingsError):
         read_address(url, None, {})
@@ -49,3 +55,13 @@ def test_token_is_not_in_the_message_that_refuses_its_url(url: str) -> None:
 def test_unix_socket_is_an_address() -> None:
     assert read_address("unix:/run/pt.sock", None, {}).socket == "/run/pt.sock"
     assert read_address("unix:///run/pt.sock", None, {}).socket == "/run/pt.sock"
+
+
+@pytest.mark.parametrize("token", ["secret\n", "sec\r\nret", "secret ", " secret", "sécret", "\t"])
+def test_token_that_no_header_can_have_is_refused_and_not_shown(token: str) -> None:
+    for given, environ in ((token, {}), (None, {"POUSSETACHES_API_TOKEN": token})):
+        with pytest.raises(SettingsError, match=r"^the API token \(POUSSETACHES_API_TOKEN") as got:
+            read_address("http://app", given, environ)
+
+        assert token.strip() not in str(got.value).split()
+        assert "cret" not in str(got.value)

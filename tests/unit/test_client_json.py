@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -30,6 +31,10 @@ from tests.application import make_info
 @dataclass
 class Order:
     total: object
+
+
+class Color(enum.Enum):
+    RED = "red"
 
 
 class Ratio(enum.Enum):
@@ -53,7 +58,12 @@ REFUSED: list[tuple[object, str, str]] = [
     (Order(math.nan), "json.total", "JSON has no nan"),
     (Ratio.NONE, "json", "JSON has no nan"),
     ([np.float32("inf")], "json[0]", "JSON has no inf"),
-    ({"when": object()}, "", "values of object cannot be encoded as JSON"),
+    ({"when": object()}, "json.when", "values of object cannot be encoded as JSON"),
+    ([1, Order([object()])], "json[1].total[0]", "values of object cannot be encoded as JSON"),
+    ({"file": b"x"}, "json.file", "JSON has no bytes; give a str, or use body="),
+    ({"ids": {1, 2}}, "json.ids", "JSON has no sets; give a list"),
+    (frozenset(), "json", "JSON has no sets"),
+    (datetime(2030, 1, 1), "json", "2030-01-01 00:00:00 has no time zone"),
 ]
 
 
@@ -73,6 +83,10 @@ SENT: list[tuple[object, object]] = [
     ((1, 2), [1, 2]),
     (Order(1), {"total": 1}),
     (datetime(2030, 1, 1, tzinfo=UTC), "2030-01-01T00:00:00Z"),
+    (date(2030, 1, 1), "2030-01-01"),
+    (timedelta(hours=1), "PT3600S"),
+    (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+    (Color.RED, "red"),
     (2**70, 2**70),
     ({"html": Markup("<b>")}, {"html": "<b>"}),
     ([OwnInt(1), np.int64(2), np.float32(0.5)], [1, 2, 0.5]),
@@ -146,7 +160,7 @@ NAMED: list[Callable[[Any], object]] = [
 def test_id_or_name_that_is_not_a_string_is_refused(
     send: Callable[[Any], object], name: Any
 ) -> None:
-    with pytest.raises(ArgumentError, match="is not an id or a name; use a non-empty string"):
+    with pytest.raises(ArgumentError, match=r"use a (non-empty string|str)$"):
         send(name)
 
 
@@ -202,3 +216,8 @@ def test_number_that_no_float_holds_is_read_as_infinity() -> None:
     read = read_answer(Answer(200, {}, body), TaskInfo)
 
     assert read.json == [math.inf, 0.1]
+
+
+def test_text_that_no_header_can_have_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"argument Last-Event-ID: 'a\\nb' cannot be sent"):
+        next(CLIENT.events(last_event_id="a\nb"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
+from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.batch_push import MAX_BYTES, MAX_TASKS, slices
 from poussetaches.client.call import Call
 from poussetaches.client.client import Client
@@ -22,6 +24,7 @@ from poussetaches.client.errors import (
     OutcomeUnknown,
     PushFailed,
     Refused,
+    Unauthorized,
 )
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.server_answer import Answer
@@ -314,6 +317,58 @@ def test_failing_slice_tells_what_was_pushed_and_what_was_not() -> None:
         f"/{number}" for number in range(MAX_TASKS, 2 * MAX_TASKS + 5)
     ]
     assert isinstance(failed.value.__cause__, Conflict)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (NewTask("/x", json=object()), r"argument tasks\[10001\]\.json: values of object cannot"),
+        (
+            NewTask("/x", json={"a": [math.nan]}),
+            r"argument tasks\[10001\]\.json\.a\[0\]: JSON has",
+        ),
+        ({"url": "/x"}, r"argument tasks\[10001\]: {'url': '/x'} is not a NewTask"),
+        ("/x", r"argument tasks\[10001\]: '/x' is not a NewTask"),
+    ],
+)
+def test_nothing_is_pushed_if_one_of_many_cannot_be_encoded(last: Any, message: str) -> None:
+    script = Script()
+
+    with pytest.raises(ArgumentError, match=message):
+        client_of(script).push_many([*[NewTask("/")] * (MAX_TASKS + 1), last])
+
+    assert script.calls == []
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_refusal_of_one_of_many_has_its_place_in_the_list(count: int) -> None:
+    refused = Answer(
+        422,
+        {},
+        json.dumps(
+            {
+                "type": "urn:poussetaches:problem:invalid-task",
+                "detail": "line 3: queue: is not line 3: of anything",
+                "errors": [{"field": "line 3: queue", "reason": "no"}, {"field": "line 3"}],
+            }
+        ).encode(),
+    )
+    script = Script(*[ids(MAX_TASKS)] * count, refused)
+
+    with pytest.raises((InvalidRequest, PushFailed)) as failed:
+        client_of(script).push_many([NewTask("/")] * (count * MAX_TASKS + 5))
+
+    cause = failed.value.__cause__ if count else failed.value
+    place = f"tasks[{count * MAX_TASKS + 2}]"
+    assert isinstance(cause, InvalidRequest)
+    assert cause.detail == f"{place}.queue: is not line 3: of anything"
+    assert [error.field for error in cause.errors] == [f"{place}.queue", place]
+    assert str(failed.value).endswith(f"422 invalid-task: {cause.detail}")
+
+
+def test_missing_token_is_told_with_its_variable_and_argument() -> None:
+    with pytest.raises(Unauthorized, match=r"; set POUSSETACHES_API_TOKEN, or token= in the code"):
+        client_of(Script(problem(401, "unauthorized"))).push("/")
 
 
 def test_first_slice_that_is_refused_is_a_refusal() -> None:

@@ -30,6 +30,7 @@ from poussetaches.client.arguments import (
     DefinitionError,
     UnknownType,
 )
+from tests.application import make_tasks
 
 DAY = date(2026, 9, 21)
 PARIS = timezone(timedelta(hours=2))
@@ -925,3 +926,21 @@ def test_type_that_is_not_known_is_named() -> None:
 
     with pytest.raises(UnknownType, match="name 'Unheard' is not defined"):
         Arguments(function)
+
+
+def test_refused_push_names_its_task() -> None:
+    tasks = make_tasks()
+
+    @tasks.task(name="app.send")
+    def send(user_id: int) -> None: ...
+
+    loose: Any = send
+    for push, message in (
+        (loose.push, "task app.send: argument user_id: it is required"),
+        (lambda: loose.push(1, 2), "task app.send: too many positional arguments"),
+        (lambda: loose.push("x"), "task app.send: argument user_id: Expected `int`, got `str`"),
+        (lambda: loose.options(priority="x"), "task app.send: priority='x' is not allowed: "),
+    ):
+        with pytest.raises(ArgumentError) as refused:
+            push()
+        assert str(refused.value).startswith(message)

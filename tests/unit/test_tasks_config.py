@@ -6,14 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from poussetaches.client.address import read_address
 from poussetaches.client.environment import (
     Mode,
+    check_variables,
     read_mode,
     read_public_prefix,
     read_secret,
     read_signing_secrets,
+    warn_of_misspelt,
 )
+from poussetaches.client.tasks import Tasks
 from poussetaches.core.errors import SettingsError
+from poussetaches.core.setting_names import APPLICATION, PREFIX, SECRETS, SERVER
+from poussetaches.settings.sources import BY_ENV, BY_SECRET_FILE, CONFIG, NOT_SETTINGS
 
 NAME = "POUSSETACHES_AUTH_KEY"
 
@@ -75,3 +81,52 @@ def test_public_prefix_is_a_path_without_a_slash_at_its_end(text: str | None, pr
 def test_public_prefix_that_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="PUBLIC_PREFIX is '"):
         read_public_prefix(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("POUSSETACHES_ULR", "POUSSETACHES_URL"),
+        ("POUSSETACHES_TOKEN", "POUSSETACHES_API_TOKEN"),
+        ("POUSSETACHES_AUTHKEY", "POUSSETACHES_AUTH_KEY"),
+        ("POUSSETACHES_MODUS", "POUSSETACHES_MODE"),
+    ],
+)
+def test_misspelt_variable_is_logged_once_with_the_similar_name(
+    name: str, similar: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_misspelt.cache_clear()
+    tasks = Tasks(environ={name: "x", "POUSSETACHES_AUTH_KEY": "k"})
+
+    tasks.keys()
+    tasks.pusher()
+    read_address(None, None, {name: "x"})
+
+    assert caplog.messages == [
+        f"the environment variable {name} is not a setting of an application, and is ignored;"
+        f" did you mean {similar}?"
+    ]
+
+
+def test_variables_of_the_server_and_of_containers_are_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = [
+        *BY_ENV,
+        *BY_SECRET_FILE,
+        *NOT_SETTINGS,
+        *("POUSSETACHES_NAME", "POUSSETACHES_PORT_7991_TCP", "POUSSETACHES_SERVICE_HOST"),
+    ]
+
+    check_variables(dict.fromkeys(names, "x"))
+
+    assert caplog.messages == []
+
+
+def test_names_of_settings_are_those_of_the_servers_table() -> None:
+    server = {PREFIX + name for name in SERVER}
+    application = {PREFIX + name for name in APPLICATION}
+
+    assert server == {*BY_ENV, CONFIG} - application
+    assert application - BY_ENV.keys() == NOT_SETTINGS - {CONFIG}
+    assert {f"{PREFIX}{name}_FILE" for name in SECRETS} <= BY_SECRET_FILE.keys()

@@ -30,11 +30,15 @@ class RecordingServer:
 
     def __init__(self, refusals: Mapping[str, Exception] | None = None) -> None:
         self.queues: dict[str, dict[str, object]] = {}
+        self.declarers: set[tuple[str, tuple[str, ...]]] = set()
         self.sets: list[tuple[str, int | None, Sequence[Mapping[str, object]]]] = []
         self.refusals = dict(refusals or {})
 
-    def declare_queue(self, name: str, **settings: object) -> None:
+    def declare_queue(
+        self, name: str, *, owner: str, modules: Sequence[str], **settings: object
+    ) -> None:
         """Write a queue down, or refuse it."""
+        self.declarers.add((owner, tuple(modules)))
         if name in self.refusals:
             raise self.refusals[name]
         self.queues[name] = settings
@@ -323,6 +327,30 @@ def test_older_server_that_refuses_the_whole_set_is_told_of(error: Exception) ->
     assert list(server.queues) == ["shop.mail"]
 
 
+def test_nothing_more_is_declared_to_the_server_of_another_application() -> None:
+    error = refusal(Conflict, 409, "owned-by-another")
+    tasks, server = make_tasks(), RecordingServer({"mail": error})
+    tasks.queue("mail", rate=1)
+    tasks.queue("sms", rate=1)
+    tasks.cron("@daily", name="shop.nightly")(lambda: None)
+
+    with pytest.raises(DeclarationRefused, match="not declared: queue 'mail': because"):
+        tasks.declare(server)
+
+    assert (server.queues, server.sets) == ({}, [])
+
+
+def test_queues_are_declared_with_the_owner_and_the_modules_of_its_tasks() -> None:
+    tasks, server = make_tasks(), RecordingServer()
+    tasks.queue("mail", rate=1)
+    for name in ("web.a", "shop.b", "shop.c.d", "report"):
+        tasks.task(name=name)(lambda: None)
+
+    tasks.declare(server)
+
+    assert server.declarers == {("app", ("shop", "web"))}
+
+
 def test_refusal_without_a_detail_is_named_by_its_status() -> None:
     error = Conflict(409, title="answered in the server's place")
     tasks, server = make_tasks(), RecordingServer({"mail": error})
@@ -498,7 +526,7 @@ def test_one_task_may_have_several_schedules() -> None:
         ("a b", {}, "is not a valid name"),
         ("other", {"cron": "0 25 * * *"}, "25"),
         ("other", {"timezone": "Mars"}, "Mars"),
-        ("other", {"arguments": {"region": 1}}, "schedule other: argument region"),
+        ("other", {"arguments": {"region": 1}}, "schedule other: task tests"),
         ("other", {"arguments": {}}, "argument region: it is required"),
         ("other", {"arguments": {"area": "eu"}}, "argument area"),
         ("other", {"arguments": ("eu",)}, "schedule 'other': arguments=('eu',) is not allowed: g"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -87,6 +87,50 @@ def test_tasks_are_listed_once_each() -> None:
 def test_name_that_cannot_be_one_is_refused(name: str) -> None:
     with pytest.raises(DefinitionError, match=r"is not a valid name|is a reserved task name"):
         make_tasks().task(name=name)(lambda: None)
+
+
+def test_refused_name_is_told_with_its_subject_and_the_rule() -> None:
+    with pytest.raises(DefinitionError) as task:
+        make_tasks().task(name="a b")(lambda: None)
+    with pytest.raises(
+        DefinitionError, match=r"^queue: '_a' is not a valid name; use at most 100"
+    ):
+        make_tasks().queue("_a")
+
+    assert str(task.value) == (
+        "task: 'a b' is not a valid name; use at most 200 ASCII letters, digits, dots, dashes and"
+        " underscores, and start with a letter, a digit or an underscore"
+    )
+
+
+@pytest.mark.parametrize(
+    ("define", "message"),
+    [
+        (lambda tasks: tasks.cron(lambda: None), r'as in @tasks\.cron\("0 6 \* \* \*"'),
+        (lambda tasks: tasks.cron(5), "cron=5 is not allowed: must be a str"),
+        (lambda tasks: tasks.cron("@daily", timezone=1), "timezone=1 is not allowed"),
+        (lambda tasks: tasks.task("mail"), r"'mail' cannot be a task; .*@tasks\.task\(queue="),
+        (lambda tasks: tasks.queue(5), "queue: 5 is not a valid name"),
+        (lambda _: make_tasks(name="a b"), r"Tasks\(name=…\): 'a b' is not a valid name"),
+        (lambda _: make_tasks(path="tasks"), "path='tasks' is not allowed: must begin with a sl"),
+    ],
+)
+def test_definition_with_a_wrong_type_is_refused_with_an_example(
+    define: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        define(make_tasks())
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("name", 5), ("version", "7"), ("url", 7991), ("path", None), ("auth_key", b"k")],
+)
+def test_argument_of_tasks_with_a_wrong_type_is_refused(argument: str, value: object) -> None:
+    arguments: Any = {argument: value}
+
+    with pytest.raises(ArgumentError, match=rf"^argument {argument}: .* is not allowed; use a"):
+        make_tasks(**arguments)
 
 
 def test_aliases_that_are_a_single_string_are_refused() -> None:
@@ -257,8 +301,8 @@ A_MOMENT = "must be a date and time with a time zone; for example"
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"run_at": NAIVE}, f"run_at={NAIVE!r} is not allowed: {A_MOMENT} run_at=datetime."),
-        ({"expires_at": NAIVE}, f"expires_at={NAIVE!r} is not allowed: {A_MOMENT} expires_at="),
+        ({"run_at": NAIVE}, f"run_at={NAIVE!r} is not allowed: {NAIVE} has no time zone; use an"),
+        ({"expires_at": NAIVE}, "has no time zone; use an aware one, as in datetime.now(UTC)"),
         ({"expires_at": 60}, f"expires_at=60 is not allowed: {A_MOMENT} expires_at=datetime."),
         ({"run_at": timedelta(hours=1)}, f"is not allowed: {A_MOMENT} run_at="),
         (

@@ -16,6 +16,7 @@ from inspect import Parameter
 import pytest
 
 from poussetaches import __version__
+from poussetaches.client.client import Client
 from poussetaches.client.current_task import NoCurrentTask, current_task
 from poussetaches.client.declaration_sender import DeclarationRefused
 from poussetaches.client.delivery_auth import (
@@ -25,6 +26,7 @@ from poussetaches.client.delivery_auth import (
     IncomingRequest,
     Reply,
 )
+from poussetaches.client.errors import NoAnswer
 from poussetaches.client.handler_exception import GiveUp, RetryLater
 from poussetaches.client.receiver import Delivery, Receiver
 from poussetaches.client.results import EndedTask, ProgressReport
@@ -166,10 +168,11 @@ async def test_wrong_key_is_refused(run: Run, given: str) -> None:
 
     reply = await run(receiver_of(tasks), request)
 
-    assert (reply.status, text_of(reply)) == (
-        401,
-        "the header Poussetaches-Auth-Key is missing or wrong\npoussetaches-refusal: wrong-key\n",
-    )
+    line, code, _ = text_of(reply).split("\n")
+    assert (reply.status, code) == (401, "poussetaches-refusal: wrong-key")
+    fault, advice = ("wrong", "different values of") if given else ("missing", "--key-target")
+    assert line.startswith(f"the header Poussetaches-Auth-Key is {fault}: ")
+    assert advice in line
 
 
 def test_missing_key_is_refused_before_anything_else_is_told() -> None:
@@ -557,6 +560,35 @@ def test_number_of_queues_in_the_answer_is_limited() -> None:
         tasks.queue(f"q{number}", rate=1)
 
     assert len(queues_in_answer(tasks)) == 200
+
+
+def test_probe_answers_and_the_log_tells_the_queues_that_look_misspelt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks = make_tasks(name="shop")
+    tasks.queue("mail", rate=1)
+    tasks.queue("mails")
+    for queue in ("mial", "mail", "mails", "images", None):
+        tasks.task(name=f"shop.{queue}", queue=queue)(lambda: None)
+
+    answer = probe_answer_in(receiver_of(tasks).run(CHECK).body)
+    with Client("http://127.0.0.1:9") as client, pytest.raises(NoAnswer):
+        tasks.declare(client)
+
+    assert answer is not None
+    assert list(answer.warnings) == caplog.messages
+    assert caplog.messages == [
+        "the queue 'mial' of the task shop.mial is not declared; did you mean 'mail'?"
+        " If not, declare it: tasks.queue('mial')"
+    ]
+
+
+def test_queues_are_not_suspicious_if_the_code_declares_none() -> None:
+    tasks = make_tasks()
+    tasks.task(name="a", queue="mial")(lambda: None)
+    tasks.task(name="b", queue="mail")(lambda: None)
+
+    assert tasks.misspelt_queues() == []
 
 
 def test_probe_answers_what_the_server_refused_of_the_declaration() -> None:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,6 +35,7 @@ from poussetaches.core.queue import (
     CALLBACKS_QUEUE,
     DEFAULT_QUEUE,
     MAX_QUEUES,
+    Declarer,
     Name,
     Queue,
     QueueOverrides,
@@ -43,6 +46,7 @@ from poussetaches.core.queue import (
 )
 from poussetaches.core.queue_fields import QueueFields, check_queue
 from poussetaches.core.responses import Purged, QueueCounts, ServerPause
+from poussetaches.core.schedule_owner import NAMELESS_OWNER, check_same_declarer
 from poussetaches.core.target import is_path
 from poussetaches.core.target_allowlist import AllowedTargets
 from poussetaches.core.task import TaskState
@@ -50,6 +54,7 @@ from poussetaches.store.base import Store
 
 TAG = "Queues"
 CODE = "invalid-queue"
+MAX_MODULES = 32_768  # characters
 
 QUEUE_HINTS = HINTS | dict.fromkeys(("name", "counts", "oldest_due_age", "waiting_for"), READ_ONLY)
 
@@ -60,9 +65,21 @@ NO_BASE = (
 
 
 class PatchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether a patch is a declaration: all the settings of a queue in the code."""
+    """Whether a patch is a declaration: all the settings of a queue in the code.
+
+    ``owner`` and ``modules``, separated by commas, are those of the application that declares.
+    """
 
     declared: bool = False
+    owner: Name | None = None
+    modules: Annotated[str, Meta(max_length=MAX_MODULES)] = ""
+
+    @property
+    def declarer(self) -> Declarer | None:
+        """The application that declares, if the query names one."""
+        if self.owner is None:
+            return None
+        return Declarer(self.owner, tuple(sorted({*filter(None, self.modules.split(","))})))
 
 
 class QueueView(ShownQueue, frozen=True, kw_only=True):
@@ -185,15 +202,28 @@ class QueueRoutes:
     async def patch(self, request: Request) -> Response:
         """Change some settings of a queue; null resets one. An unknown queue is created."""
         name = name_of(request, code=CODE)
-        is_declaration = read_query(request, PatchQuery).declared
+        query = read_query(request, PatchQuery)
         patch = await read_body(request, limit=self.max_request)
         given = self._decoded(patch)  # also checks the names of settings that are null
-        if is_declaration:
-            return await self._set(name, lambda queue: redeclared(queue, given))
+        if query.declared:
+            return await self._declare(name, given, query.declarer)
 
         def change(queue: Queue) -> Queue:
             overrides = patched_overrides(queue.overrides, patch, given, code=CODE)
             return msgspec.structs.replace(queue, overrides=overrides)
+
+        return await self._set(name, change)
+
+    async def _declare(
+        self, name: str, settings: QueueOverrides, declarer: Declarer | None
+    ) -> Response:
+        """Store the settings that an application declares, unless it would replace another's."""
+        nameless = await self.store.schedules(NAMELESS_OWNER) if declarer is not None else []
+
+        def change(queue: Queue) -> Queue:
+            if declarer is not None:
+                check_same_declarer(queue, declarer, nameless)
+            return redeclared(queue, settings, declarer)
 
         return await self._set(name, change)
 

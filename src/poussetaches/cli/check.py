@@ -43,13 +43,16 @@ def check(
     from poussetaches.cli.receiver_process import process_at  # noqa: PLC0415
 
     server = server_address(url, data_dir, config, os.environ)
-    target, duration = send_probe(server, queue=queue, path=path)
+    arrival = send_probe(server, queue=queue, path=path)
+    target = arrival.target
     process = process_at(target)
     warning = other_folder_warning(process) if server.is_default else ""
     sys.stdout.write(
-        f"{without_credentials(target)} answered in {duration:.3f} s: the server at {server}"
-        f" delivers tasks to {process or 'the application'}{warning}\n"
+        f"{without_credentials(target)} answered in {arrival.duration:.3f} s: the server at"
+        f" {server} delivers tasks to {process or 'the application'}{warning}\n"
     )
+    for each in arrival.warnings:
+        sys.stderr.write(f"warning: {each}\n")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from http import HTTPStatus
+from typing import NamedTuple
 
 from poussetaches.cli.check_findings import Finding, attempt_finding, declaration_finding
 from poussetaches.cli.shared_options import ServerAddress
@@ -19,7 +20,7 @@ from poussetaches.client.errors import (
 )
 from poussetaches.client.results import TaskInfo
 from poussetaches.core.errors import PousseTachesError
-from poussetaches.core.probe_answer import DeclarationStatus, declaration_in
+from poussetaches.core.probe_answer import DeclarationStatus, declaration_in, probe_answer_in
 from poussetaches.core.target import absolute_url, without_credentials
 
 ANSWER_LIMIT = 10.0  # seconds for the application to answer
@@ -55,8 +56,16 @@ class CheckFailed(PousseTachesError):
     """The probe did not arrive."""
 
 
-def send_probe(server: ServerAddress, *, queue: str, path: str) -> tuple[str, float]:
-    """Send a probe to the receiver; return its URL, and the duration of the attempt in seconds.
+class Arrival(NamedTuple):
+    """A probe that arrived: its URL, its duration in seconds, and the receiver's warnings."""
+
+    target: str
+    duration: float
+    warnings: tuple[str, ...]
+
+
+def send_probe(server: ServerAddress, *, queue: str, path: str) -> Arrival:
+    """Send a probe to the receiver.
 
     Raises:
         CheckFailed: it did not arrive, or the application's queues and schedules are not all
@@ -72,9 +81,7 @@ def send_probe(server: ServerAddress, *, queue: str, path: str) -> tuple[str, fl
             raise CheckFailed(_call_error(exc, server, queue)) from exc
 
 
-def _send(
-    client: Client, server: ServerAddress, *, queue: str, probe_url: str
-) -> tuple[str, float]:
+def _send(client: Client, server: ServerAddress, *, queue: str, probe_url: str) -> Arrival:
     begun = time.monotonic()
     while True:
         task, target = _delivered(client, queue=queue, probe_url=probe_url)
@@ -90,7 +97,8 @@ def _send(
         # The application begins to declare at its first request, which was the probe.
         time.sleep(POLL)
     _check_declaration(server, declaration, target)
-    return target, attempt.duration
+    answer = probe_answer_in(attempt.response_body)
+    return Arrival(target, attempt.duration, answer.warnings if answer else ())
 
 
 def _delivered(client: Client, *, queue: str, probe_url: str) -> tuple[TaskInfo, str]:
@@ -163,7 +171,7 @@ def _call_error(exc: ClientError, server: ServerAddress, queue: str) -> str:
     template = "the server at {server} refused the probe: {reason}"
     reason = str(exc)
     if isinstance(exc, NoAnswer):
-        template = NO_ANSWER
+        template, reason = NO_ANSWER, exc.reason
     elif isinstance(exc, NotUnderstood):
         template = OTHER_PROGRAM
     elif isinstance(exc, Unauthorized):

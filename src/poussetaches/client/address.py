@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from poussetaches.client.environment import API_TOKEN, URL, read_secret
+from poussetaches.client.environment import API_TOKEN, URL, check_variables, read_secret
 from poussetaches.core.defaults import HOST, PORT
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.target import without_credentials
 
 DEFAULT_URL = f"http://{HOST}:{PORT}"
 PORTS = {"http": 80, "https": 443}
+_URL = re.compile(r"[!-~]+")
+_TOKEN = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # as in headers
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,12 +57,15 @@ def read_address(url: str | None, token: str | None, environ: Mapping[str, str])
     """Return the server's address; read values that are None from the environment.
 
     Raises:
-        SettingsError: the URL is invalid, or the token's file cannot be read.
+        SettingsError: the URL or the token is invalid, or the token's file cannot be read.
     """
+    check_variables(environ)
     url = url or environ.get(URL) or DEFAULT_URL
-    token = token or read_secret(environ, API_TOKEN)
+    token = checked_token(token or read_secret(environ, API_TOKEN))
     if url.startswith("unix:"):
         path = url.removeprefix("unix:").removeprefix("//")
+        if not path or "\0" in path:
+            raise _unusable(url)
         return Address(
             scheme="http", host="localhost", port=80, prefix="", token=token, socket=path
         )
@@ -68,15 +74,30 @@ def read_address(url: str | None, token: str | None, environ: Mapping[str, str])
         port = parts.port
     except ValueError:  # its message may contain the token
         raise _unusable(url) from None
-    if parts.scheme not in PORTS or not parts.hostname:
+    # urlsplit drops tabs and line breaks.
+    if parts.scheme not in PORTS or not parts.hostname or not _URL.fullmatch(url):
         raise _unusable(url)
     return Address(
         scheme=parts.scheme,
         host=parts.hostname,
         port=PORTS[parts.scheme] if port is None else port,
         prefix=parts.path.rstrip("/"),
-        token=token or unquote(parts.password or "") or None,
+        token=token or checked_token(unquote(parts.password or "") or None),
     )
+
+
+def checked_token(token: str | None) -> str | None:
+    """Return a token that can be sent in a header.
+
+    Raises:
+        SettingsError: it cannot; the error does not contain it.
+    """
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise SettingsError(
+            f"the API token ({API_TOKEN} or token=) contains a line break, another control"
+            " character, or one that is not ASCII, or a space at an end; remove it"
+        )
+    return token
 
 
 def url_for_messages(url: str | None, environ: Mapping[str, str]) -> str:

@@ -34,8 +34,9 @@ Injected = Callable[[inspect.Parameter, object], bool]
 class ArgumentError(PousseTachesError, TypeError):
     """An argument has no JSON, or does not match the handler."""
 
-    def __init__(self, argument: str, reason: str) -> None:
-        super().__init__(f"argument {argument}: {reason}" if argument else reason)
+    def __init__(self, argument: str, reason: str, *, task: str = "") -> None:
+        message = f"argument {argument}: {reason}" if argument else reason
+        super().__init__(f"task {task}: {message}" if task else message)
         self.argument = argument
         self.reason = reason
 

@@ -12,12 +12,26 @@ from weakref import WeakKeyDictionary
 
 from poussetaches.client.address import Address
 from poussetaches.client.call import Call
-from poussetaches.client.errors import NoAnswer
+from poussetaches.client.connection_errors import (
+    broken,
+    no_secure_connection,
+    not_http,
+    not_reached,
+    too_late,
+)
+from poussetaches.client.errors import ClientError
 from poussetaches.client.server_answer import Answer
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.target import Target
 from poussetaches.http_client.body_stream import BodyStream
-from poussetaches.http_client.errors import RequestFailed
+from poussetaches.http_client.errors import (
+    AnswerTimeout,
+    ConnectTimeout,
+    HandshakeFailed,
+    NotConnected,
+    NotHttp,
+    RequestFailed,
+)
 from poussetaches.http_client.http_client import HttpClient, HttpRequest
 from poussetaches.http_client.response_reader import Response
 
@@ -93,11 +107,19 @@ class AsyncConnections:
         }
         return Answer(response.status, headers, response.body, self._address.shown_url)
 
-    def _no_answer(self, exc: Exception, timeout: float) -> NoAnswer:
-        why = str(exc) or "timeout"
-        return NoAnswer(
-            f"no answer from {self._address.shown_url} (within {timeout:.3g} s): {why}"
-        )
+    def _no_answer(self, exc: Exception, timeout: float) -> ClientError:
+        url = self._address.shown_url
+        match exc:
+            case TimeoutError() | AnswerTimeout() | ConnectTimeout():
+                return too_late(url, timeout)
+            case NotConnected() | OSError():
+                return not_reached(url, exc)
+            case HandshakeFailed():
+                return no_secure_connection(url, exc)
+            case NotHttp():
+                return not_http(url, exc)
+            case _:
+                return broken(url, exc)
 
 
 class _Stream:

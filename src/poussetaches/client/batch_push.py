@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
+from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.call import Call
-from poussetaches.client.errors import ClientError, PushFailed
+from poussetaches.client.errors import ClientError, FieldError, PushFailed, Refused
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.results import PushedTask
 from poussetaches.client.server_answer import Answer, read_answer
@@ -14,13 +16,15 @@ from poussetaches.core.responses import BatchAnswer
 
 LINES = "application/x-ndjson"
 MAX_TASKS = 10_000  # the server's limit
+_LINE = re.compile(r"^line (?P<number>[0-9]+)(?P<field>: )?")
 MAX_BYTES = 8 * 1024 * 1024  # the server takes 64 MiB, but smaller slices are faster
 
 
 class Slice:
-    """Tasks that are pushed together."""
+    """Tasks that are pushed together; ``first`` is the place of the first one in the list."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int) -> None:
+        self.first = first
         self.tasks: list[NewTask] = []
         self._lines: list[bytes] = []
         self._may_exist: list[bool] = []
@@ -51,25 +55,50 @@ class Slice:
         self._size += len(line) + 1
 
 
-def slices(tasks: Iterable[NewTask], *, new_key: Callable[[], str]) -> Iterator[Slice]:
-    """Yield tasks in slices; each task without a key gets one."""
-    current = Slice()
-    for given in tasks:
+def slices(tasks: Iterable[NewTask], *, new_key: Callable[[], str]) -> list[Slice]:
+    """Return tasks in slices; each task without a key gets one.
+
+    Raises:
+        ArgumentError: one of them is not a ``NewTask``, or has no JSON; the error has its place.
+    """
+    found: list[Slice] = []
+    for place, given in enumerate(tasks):
+        if not isinstance(given, NewTask):
+            raise ArgumentError(f"tasks[{place}]", f"{given!r} is not a NewTask")
         task = keyed(given, new_key)
-        line = encode_task(task)
-        if not current.has_room_for(line):
-            yield current
-            current = Slice()
-        current.add(task, line, may_exist=given.key is not None or given.unique is not None)
-    if current.tasks:
-        yield current
+        try:
+            line = encode_task(task)
+        except ArgumentError as exc:
+            path = f"tasks[{place}].{exc.argument}" if exc.argument else f"tasks[{place}]"
+            raise ArgumentError(path, exc.reason) from exc
+        if not found or not found[-1].has_room_for(line):
+            found.append(Slice(place))
+        found[-1].add(task, line, may_exist=given.key is not None or given.unique is not None)
+    return found
 
 
 def batch_failed(
-    slice: Slice, remaining: Iterable[Slice], pushed: Sequence[PushedTask], cause: ClientError
+    remaining: Sequence[Slice], pushed: Sequence[PushedTask], cause: ClientError
 ) -> ClientError:
-    """Return the error for a slice that was not pushed, with the tasks of the slices after it."""
+    """Return the error for the first of the remaining slices, which was not pushed."""
     if not pushed and is_refusal(cause):
         return cause
-    others = [task for later in remaining for task in later.tasks]
-    return PushFailed([*slice.tasks, *others], cause, pushed)
+    return PushFailed([task for slice in remaining for task in slice.tasks], cause, pushed)
+
+
+def placed(cause: ClientError, slice: Slice) -> ClientError:
+    """Return an error with places in the caller's list instead of lines of a slice's request."""
+    if not isinstance(cause, Refused):
+        return cause
+
+    def place(line: re.Match[str]) -> str:
+        return f"tasks[{slice.first + int(line['number']) - 1}]" + ("." if line["field"] else "")
+
+    return type(cause)(
+        cause.status,
+        code=cause.code,
+        title=cause.title,
+        detail=_LINE.sub(place, cause.detail),
+        errors=[FieldError(_LINE.sub(place, it.field), it.reason) for it in cause.errors],
+        retry_after=cause.retry_after,
+    )

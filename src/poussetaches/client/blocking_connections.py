@@ -13,15 +13,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException, IncompleteRead
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from poussetaches.client.address import Address
 from poussetaches.client.call import Call
-from poussetaches.client.errors import NoAnswer
+from poussetaches.client.connection_errors import (
+    broken,
+    no_secure_connection,
+    not_http,
+    not_reached,
+    too_late,
+)
+from poussetaches.client.errors import ClientError
 from poussetaches.client.server_answer import Answer
 
 if TYPE_CHECKING:
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 # Idle connections are not limited: there are at most as many as concurrent threads. With a limit,
 # urllib3 logs a warning for each connection that it drops.
 UNLIMITED = 0
-CHUNK_SIZE = 65_536  # bytes of a stream
+CHUNK_SIZE = 65_536  # bytes
 
 
 class Deadline(threading.local):
@@ -66,7 +74,9 @@ class Connections:
         self._deadline.begin(timeout)
         with self._response(call, timeout) as response:
             headers = _headers(response)
-            return Answer(response.status, headers, response.read(), self._address.shown_url)
+            # In chunks: a wrong Content-Length would reserve as much memory.
+            body = b"".join(response.stream(CHUNK_SIZE))
+            return Answer(response.status, headers, body, self._address.shown_url)
 
     @contextmanager
     def stream(self, call: Call, *, silence: float) -> Iterator[_Stream]:
@@ -137,9 +147,21 @@ class _Pool(HTTPConnectionPool):
 
         class Connection(HTTPConnection):
             def connect(self) -> None:
-                self.sock = _DeadlineSocket(_connect(address, context, deadline), deadline)
+                try:
+                    connected = _connect(address, context, deadline)
+                except OSError as exc:
+                    raise _NotConnected(exc) from exc
+                self.sock = _DeadlineSocket(connected, deadline)
 
         self.ConnectionCls = Connection
+
+
+class _NotConnected(OSError):
+    """No connection was made, because of ``cause``."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class _DeadlineSocket:
@@ -237,7 +259,30 @@ def _headers(response: BaseHTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _no_answer(address: Address, exc: Exception, timeout: float) -> NoAnswer:
+def _no_answer(address: Address, exc: Exception, timeout: float) -> ClientError:
+    url = address.shown_url
     # urllib3's message is the repr of a tuple; the exception in it has the reason.
-    why = next((cause for cause in exc.args if isinstance(cause, Exception)), exc)
-    return NoAnswer(f"no answer from {address.shown_url} (within {timeout:.3g} s): {why}")
+    match next((cause for cause in exc.args if isinstance(cause, Exception)), exc):
+        case _NotConnected() as failed:
+            return _not_connected(address, failed.cause, timeout)
+        case TimeoutError() | ReadTimeoutError():
+            return too_late(url, timeout)
+        case IncompleteRead():
+            return broken(url, "the connection was closed before it was complete")
+        case HTTPException() as foreign if not isinstance(foreign, ConnectionError):
+            return not_http(url, repr(foreign))
+        case other:
+            return broken(url, other)
+
+
+def _not_connected(address: Address, cause: OSError, timeout: float) -> ClientError:
+    url = address.shown_url
+    if isinstance(cause, TimeoutError):
+        return too_late(url, timeout)
+    if not isinstance(cause, ssl.SSLError):
+        return not_reached(url, cause)
+    # Here, because it imports asyncio: 50 ms.
+    from poussetaches.http_client.tls import handshake_error  # noqa: PLC0415
+
+    reason = handshake_error(cause, host=address.host)
+    return no_secure_connection(url, f"no secure connection: {reason}")

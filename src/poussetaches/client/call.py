@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from urllib.parse import quote, urlencode
@@ -12,6 +13,7 @@ from poussetaches.client.arguments import ArgumentError
 from poussetaches.client.request_fields import Filter
 
 JSON = "application/json"
+_HEADER_TEXT = re.compile(r"[ -~]*")
 
 Query = tuple[tuple[str, str], ...]
 
@@ -25,6 +27,11 @@ class Call(msgspec.Struct, frozen=True):
     body: bytes = b""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers:
+            if not _HEADER_TEXT.fullmatch(value):
+                raise ArgumentError(name, f"{value!r} cannot be sent in a header")
 
     @property
     def target(self) -> str:

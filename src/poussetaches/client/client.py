@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Self
 
+from poussetaches.client.argument_types import checked
 from poussetaches.client.dual_method import (
     Asynchronous,
     Blocking,
@@ -56,6 +57,7 @@ class Client(_Methods, Blocking):
     its subclasses if it responds with a problem.
     """
 
+    @checked
     def __init__(
         self,
         url: str | None = None,
@@ -98,6 +100,7 @@ class AsyncClient(_Methods, Asynchronous):
     ``schedule_runs`` are iterated with ``async for``.
     """
 
+    @checked
     def __init__(
         self,
         url: str | None = None,

@@ -13,6 +13,7 @@ from poussetaches.client.declaration_sender import RoutedQueue
 from poussetaches.client.errors import ClientError, PushFailed
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.results import ProgressReport, PushedTask, TaskInfo
+from poussetaches.client.single_push import is_refusal
 
 
 class ClientPusher:
@@ -49,14 +50,24 @@ class ClientPusher:
         client = self._async_client()
         for queue in self._undeclared([task]):
             with _failing([task]):
-                await client.declare_queue(queue.name, **queue.settings)
+                await client.declare_queue(
+                    queue.name,
+                    owner=queue.declarer.owner,
+                    modules=queue.declarer.modules,
+                    **queue.settings,
+                )
             self._declared.add(queue.name)
         return await client.push(**push_fields(task))
 
     def _declare_queues(self, client: Client, tasks: Sequence[NewTask]) -> None:
         for queue in self._undeclared(tasks):
             with _failing(tasks):
-                client.declare_queue(queue.name, **queue.settings)
+                client.declare_queue(
+                    queue.name,
+                    owner=queue.declarer.owner,
+                    modules=queue.declarer.modules,
+                    **queue.settings,
+                )
             self._declared.add(queue.name)
 
     def _undeclared(self, tasks: Sequence[NewTask]) -> list[RoutedQueue]:
@@ -82,10 +93,16 @@ class ClientPusher:
 
 @contextmanager
 def _failing(tasks: Sequence[NewTask]) -> Iterator[None]:
-    """Raise ``PushFailed`` if the queue of some tasks cannot be declared."""
+    """Raise ``PushFailed`` if the queue of some tasks cannot be declared.
+
+    Raises:
+        Refused: the server refuses the declaration, for example as another application's.
+    """
     try:
         yield
     except ClientError as exc:
+        if is_refusal(exc):
+            raise
         raise PushFailed(tasks, exc) from exc
 
 

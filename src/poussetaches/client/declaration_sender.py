@@ -22,12 +22,19 @@ MAX_WAIT = 60.0  # seconds
 log = logging.getLogger(__name__)
 
 
+class Declarer(NamedTuple):
+    """The application that declares: its owner name, and the top-level modules of its tasks."""
+
+    owner: str
+    modules: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Declaration:
     """The queues and schedules that the code declares, by the server's names."""
 
     queues: Mapping[str, Mapping[str, object]]
-    owner: str
+    declarer: Declarer
     schedules: Sequence[Mapping[str, object]]
     version: int | None
     replaces: bool
@@ -39,12 +46,15 @@ class RoutedQueue(NamedTuple):
 
     name: str
     settings: QueueFields
+    declarer: Declarer
 
 
 class DeclaringClient(Protocol):
     """The methods of a client that declare."""
 
-    def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> object:
+    def declare_queue(
+        self, name: str, *, owner: str, modules: Sequence[str], **settings: Unpack[QueueFields]
+    ) -> object:
         """Declare the settings that the code defines for a queue."""
 
     def declare_schedules(
@@ -64,6 +74,8 @@ class DeclarationRefused(ClientError):
 def declare(client: DeclaringClient, declaration: Declaration) -> None:
     """Declare everything once; a refusal does not affect the rest.
 
+    Nothing more is declared to the server of another application.
+
     A set of schedules with a lower version than the server's is not changed, and a log line says
     so: a newer release of the application declared it.
 
@@ -74,9 +86,16 @@ def declare(client: DeclaringClient, declaration: Declaration) -> None:
     refused: list[Refusal] = []
     for name, settings in declaration.queues.items():
         try:
-            client.declare_queue(name, **cast("QueueFields", settings))
+            client.declare_queue(
+                name,
+                owner=declaration.declarer.owner,
+                modules=declaration.declarer.modules,
+                **cast("QueueFields", settings),
+            )
         except (Conflict, InvalidRequest) as exc:
             refused.append(Refusal("queue", name, exc.detail or str(exc)))
+            if exc.code == "owned-by-another":
+                raise DeclarationRefused(refused) from exc
     if declaration.replaces:
         refused += _declare_schedules(client, declaration)
     if refused:
@@ -84,7 +103,7 @@ def declare(client: DeclaringClient, declaration: Declaration) -> None:
 
 
 def _declare_schedules(client: DeclaringClient, declaration: Declaration) -> list[Refusal]:
-    owner = declaration.owner
+    owner = declaration.declarer.owner
     try:
         declared = client.declare_schedules(owner, declaration.version, declaration.schedules)
     except Conflict as exc:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Unpack, cast
 
 import msgspec
 
 from poussetaches.client.arguments import ArgumentError, DefinitionError, UnknownType
-from poussetaches.client.declaration_sender import Declaration, RoutedQueue
+from poussetaches.client.declaration_sender import Declaration, Declarer, RoutedQueue
 from poussetaches.client.definition_options import QueueOptions, Schedule, ScheduleOptions
 from poussetaches.client.durations import in_seconds, with_seconds
 from poussetaches.client.options import Callback
@@ -30,6 +31,8 @@ from poussetaches.core.schedule_owner import NAMELESS_OWNER
 from poussetaches.core.target import absolute_url, is_path
 
 CALLBACKS = ("on_success", "on_dead")
+SIMILAR = 0.75  # two of four letters swapped, or one of four replaced
+MOST_MODULES = 100  # of a declaration, whose URL has them
 MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
 
 
@@ -49,9 +52,11 @@ class Declarations:
         functions: Iterable[TaskFunction[..., Any]],
     ) -> None:
         if name is not None:
-            check_name(name, SERVER_NAME)
+            check_name("Tasks(name=…)", name, SERVER_NAME)
         if base_url is not None:
             check_queue_settings(f"queue {name or DEFAULT_QUEUE!r}", {"base_url": base_url})
+        if not path.startswith("/"):
+            raise DefinitionError(f"path={path!r} is not allowed: must begin with a slash")
         self.name = name
         self.version = version
         self.path = path.rstrip("/")
@@ -110,7 +115,7 @@ class Declarations:
         """
         its_name = self.queue_name(name) or DEFAULT_QUEUE
         subject = f"queue {its_name!r}"
-        check_name(its_name, SERVER_NAME)
+        check_name("queue", its_name, SERVER_NAME)
         check_known(subject, settings, QueueOptions.__annotations__, noun="setting")
         check_callbacks(
             self, on_success=settings.get("on_success"), on_dead=settings.get("on_dead")
@@ -162,11 +167,31 @@ class Declarations:
         settings = self._declared_queue(name or DEFAULT_QUEUE)
         if "base_url" not in settings:
             return None
-        return RoutedQueue(name or DEFAULT_QUEUE, cast("QueueFields", settings))
+        return RoutedQueue(name or DEFAULT_QUEUE, cast("QueueFields", settings), self._declarer())
 
     def used_queues(self) -> list[str]:
         """Return the server's queues that the code's tasks and callbacks are pushed to."""
         return [*self._queue_names(), *([CALLBACKS_QUEUE] if self._has_callbacks() else [])]
+
+    def misspelt_queues(self) -> list[str]:
+        """Return a warning for each task's queue that looks like a misspelt declared one.
+
+        Queues need no declaration, so others are not suspicious.
+        """
+        found: list[str] = []
+        # Without the application's name, which would make all names similar.
+        prefix = f"{self.name}." if self.name else ""
+        declared = [name.removeprefix(prefix) for name in self.queues]
+        for task in self._tasks:
+            name = task.default_options.given.get("queue")
+            if name is None or name in declared:
+                continue
+            if similar := get_close_matches(name, declared, n=1, cutoff=SIMILAR):
+                found.append(
+                    f"the queue {name!r} of the task {task.name} is not declared; did you mean"
+                    f" {similar[0]!r}? If not, declare it: tasks.queue({name!r})"
+                )
+        return found
 
     def has_server(self) -> bool:
         """Return whether deliveries come from a server, by the base URLs in the code."""
@@ -177,15 +202,19 @@ class Declarations:
         names = list(self.queues) if self._base_url is None else self._queue_names()
         return Declaration(
             queues={name: self._declared_queue(name) for name in names},
-            owner=self.name or NAMELESS_OWNER,
+            declarer=self._declarer(),
             schedules=[self._declared(schedule) for schedule in self.schedules.values()],
             version=self.version,
             # Without a name, the existing schedules may belong to another application.
             replaces=self.name is not None or bool(self.schedules),
         )
 
+    def _declarer(self) -> Declarer:
+        modules = {task.name.partition(".")[0] for task in self._tasks if "." in task.name}
+        return Declarer(self.name or NAMELESS_OWNER, sorted(modules)[:MOST_MODULES])
+
     def _add_schedule(self, schedule: Schedule) -> None:
-        check_name(self.queue_name(schedule.name) or schedule.name, SERVER_NAME)
+        check_name("schedule", self.queue_name(schedule.name), SERVER_NAME)
         rules = {
             "misfire": schedule.misfire,
             "misfire_grace": schedule.misfire_grace,
@@ -247,6 +276,14 @@ def check_expression(expression: str, timezone: str) -> None:
     Raises:
         DefinitionError: every server refuses one of them.
     """
+    for name, value, example in (
+        ("cron", expression, "0 6 * * *"),
+        ("timezone", timezone, "Europe/Paris"),
+    ):
+        if not isinstance(value, str):
+            raise DefinitionError(
+                f"{name}={value!r} is not allowed: must be a str; for example {name}={example!r}"
+            )
     try:
         check_new_expression(expression, timezone)
     except InvalidSchedule as exc:

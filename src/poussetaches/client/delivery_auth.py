@@ -32,6 +32,14 @@ MAX_PATH_LENGTH = 200  # characters, in responses and in the log
 _TIMESTAMP = re.compile("[0-9]{1,15}")
 _SIGNED_ID = re.compile("[!-~]{1,200}")
 
+NO_KEY = (
+    f"the header Poussetaches-Auth-Key is missing: set {AUTH_KEY} of the server to the"
+    " application's, and if the application's host is public, the server's --key-target to it"
+)
+OTHER_KEY = (
+    "the header Poussetaches-Auth-Key is wrong: the server and the application have different"
+    f" values of {AUTH_KEY}; set the same one"
+)
 UNSIGNED = f"the header Poussetaches-Signature is missing; set {SIGNING_SECRET} on the server"
 OLD_SERVER = (
     "the header Poussetaches-Signature is missing, and webhook-signature is not enough: upgrade"
@@ -174,8 +182,8 @@ class _Fault(NamedTuple):
 
 def _fault_of(head: IncomingRequest, keys: Keys, now: float) -> _Fault | None:
     if keys.auth_key and not _has_key(head, keys.auth_key):
-        reason = "the header Poussetaches-Auth-Key is missing or wrong"
-        return _Fault(reason, RefusalCode.WRONG_KEY)
+        is_missing = not head.header("poussetaches-auth-key")
+        return _Fault(NO_KEY if is_missing else OTHER_KEY, RefusalCode.WRONG_KEY)
     if keys.signing_secrets:
         return _fault_of_signature(head, keys, now)
     return None

@@ -20,6 +20,7 @@ from functools import wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from poussetaches.client.argument_types import ArgumentTypes, checked
 from poussetaches.client.call import Call
 from poussetaches.client.server_answer import Answer
 from poussetaches.client.transport import Stream, Transport
@@ -37,14 +38,22 @@ class Asynchronous:
 
 
 class dual_method(Generic[P, T]):
-    """A coroutine function as a method of both clients."""
+    """A coroutine function as a method of both clients, which check its arguments' types."""
 
     def __init__(self, method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> None:
+        check = ArgumentTypes(method).check
+
         @wraps(method)
         def blocking(*args: Any, **kwargs: Any) -> T:
+            check(args, kwargs)
             return result_of(method(*args, **kwargs))
 
-        self._asynchronous = method
+        @wraps(method)
+        async def asynchronous(*args: Any, **kwargs: Any) -> T:
+            check(args, kwargs)
+            return await method(*args, **kwargs)
+
+        self._asynchronous = asynchronous
         self._blocking = blocking
 
     @overload
@@ -60,14 +69,19 @@ class dual_method(Generic[P, T]):
 
 
 class dual_iterator(Generic[P, T]):
-    """A function that returns an asynchronous generator, as a method of both clients."""
+    """A function that returns an asynchronous generator, as a method of both clients.
+
+    They check its arguments' types.
+    """
 
     def __init__(self, method: Callable[Concatenate[Any, P], AsyncGenerator[T, None]]) -> None:
+        asynchronous = checked(method)
+
         @wraps(method)
         def blocking(*args: Any, **kwargs: Any) -> Generator[T, None, None]:
-            return _items_of(method(*args, **kwargs))
+            return _items_of(asynchronous(*args, **kwargs))
 
-        self._asynchronous = method
+        self._asynchronous = asynchronous
         self._blocking = blocking
 
     @overload

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
 from poussetaches.core.errors import SettingsError
+from poussetaches.core.setting_names import APPLICATION, PREFIX, SECRETS, SERVER, similar_name
 from poussetaches.core.signature import secret_bytes
 
-PREFIX = "POUSSETACHES_"
 URL = PREFIX + "URL"
 API_TOKEN = PREFIX + "API_TOKEN"
 AUTH_KEY = PREFIX + "AUTH_KEY"
 SIGNING_SECRET = PREFIX + "SIGNING_SECRET"
 PUBLIC_PREFIX = PREFIX + "PUBLIC_PREFIX"
 MODE = PREFIX + "MODE"
+
+
+VARIABLES = tuple(PREFIX + name for name in APPLICATION)
+_SERVER_VARIABLES = frozenset(
+    PREFIX + name for name in (*SERVER, *(name + "_FILE" for name in (*SERVER, *SECRETS)))
+)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,28 @@ class Mode(StrEnum):
 
     PUSH = "push"
     IMMEDIATE = "immediate"
+
+
+@cache
+def warn_of_misspelt(name: str, where: str) -> None:
+    """Log once that a name of a setting is unknown, with the most similar one."""
+    similar = similar_name(name, VARIABLES)
+    advice = f"did you mean {similar}?" if similar else f"the settings are {', '.join(VARIABLES)}"
+    log.warning(
+        "%s %s is not a setting of an application, and is ignored; %s", where, name, advice
+    )
+
+
+def check_variables(environ: Mapping[str, str]) -> None:
+    """Log the names in an environment that look like misspelt settings, each once.
+
+    Other unknown names may be of the server, or of a container's links to it.
+    """
+    for name in environ:
+        if not name.startswith(PREFIX) or name in VARIABLES or name in _SERVER_VARIABLES:
+            continue
+        if similar_name(name, VARIABLES) is not None:
+            warn_of_misspelt(name, "the environment variable")
 
 
 def read_mode(text: str | None) -> Mode:

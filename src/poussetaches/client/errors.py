@@ -19,6 +19,10 @@ class ClientError(PousseTachesError):
 class NoAnswer(ClientError):
     """The server did not respond; the request may or may not have been carried out."""
 
+    def __init__(self, reason: str | None = None, *, advice: str = "") -> None:
+        super().__init__(f"{reason}; {advice}" if advice else reason)
+        self.reason = reason or str(self)
+
 
 class NotUnderstood(ClientError):
     """The answer is not from a poussetaches server; check its URL."""
@@ -90,9 +94,10 @@ class Full(Refused):
 
 
 class PushFailed(ClientError):
-    """Tasks were probably not pushed; ``__cause__`` is the reason.
+    """Tasks were not pushed, or their answer was lost; ``__cause__`` is the reason.
 
-    The reason is ``NoAnswer``, ``NotUnderstood``, or a temporary ``Refused``.
+    The reason is ``NoAnswer``, ``NotUnderstood``, or a temporary ``Refused``; for tasks of
+    ``push_many`` after others were pushed, any ``Refused``.
 
     ``tasks`` can be pushed again as they are: a second push within ten minutes, or within the
     ``key_ttl`` of a task's own ``key``, creates no second task. ``pushed`` has the tasks of the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from poussetaches.client.durations import Seconds, in_seconds
 from poussetaches.core.errors import PousseTachesError
 
@@ -14,9 +16,10 @@ class RetryLater(PousseTachesError):
     """
 
     def __init__(self, reason: str = "retry later", *, after: Seconds) -> None:
-        seconds = in_seconds(after)
+        given: object = after  # for applications without a type checker
+        seconds = in_seconds(after) if isinstance(given, int | float | timedelta) else -1
         if not 0 <= seconds < float("inf"):
-            raise ValueError(f"after is {after}; use a number of seconds, at least 0")
+            raise ValueError(f"after is {after!r}; use a number of seconds, at least 0")
         super().__init__(reason)
         self.after = seconds
 

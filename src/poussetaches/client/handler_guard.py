@@ -66,11 +66,10 @@ async def _contained_await(awaitable: Awaitable[object], *, in_test: bool) -> ob
 
 
 def _is_interrupt(exc: BaseException, *, in_test: bool) -> bool:
-    """Return whether an exception ends the current test, or is a Ctrl-C in the main thread."""
-    if in_test:
-        return isinstance(exc, KeyboardInterrupt | SystemExit)
-    return (
-        isinstance(exc, KeyboardInterrupt)
-        and threading.current_thread() is threading.main_thread()
+    """Return whether an exception is a Ctrl-C: in a test, or in the main thread."""
+    if not isinstance(exc, KeyboardInterrupt):
+        return False
+    return in_test or (
+        threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )

@@ -151,7 +151,7 @@ def push_options(name: str, given: PushOptionFields) -> Options:
         ArgumentError: an option has a value that every server refuses.
     """
     check_known(f"task {name!r}", given, _FOR_PUSHES, noun="option")
-    check_push_options(given)
+    check_push_options(name, given)
     return _options(given)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
+from poussetaches.client.argument_types import checked
 from poussetaches.client.call import check_name_or_id
 from poussetaches.client.codec import Codec, CodecError
 from poussetaches.client.durations import Seconds, in_seconds
@@ -60,10 +61,12 @@ class Pushed(Generic[R_co]):
         """
         return self._pusher.get(self.id)
 
+    @checked
     def wait(self, timeout: Seconds) -> TaskInfo:
         """Wait until the task has ended, for at most ``timeout`` seconds, and return it."""
         return self._pusher.wait(self.id, in_seconds(timeout))
 
+    @checked
     def result(self, timeout: Seconds = 0.0) -> R_co:
         """Return the handler's return value, decoded as its annotated return type.
 
@@ -79,6 +82,7 @@ class Pushed(Generic[R_co]):
         """Asynchronous version of ``refresh``."""
         return await self._pusher.aget(self.id)
 
+    @checked
     async def await_end(self, timeout: Seconds) -> TaskInfo:  # noqa: ASYNC109  # the server waits
         """Asynchronous version of ``wait``."""
         return await self._pusher.await_end(self.id, in_seconds(timeout))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-from poussetaches.client.call import Call, Query, path_of
+from poussetaches.client.call import Call, Query, optional_query, path_of
 from poussetaches.client.caller import BULK_TIMEOUT, Caller
 from poussetaches.client.dual_method import dual_method
 from poussetaches.client.request_fields import QueueFields
@@ -45,12 +45,25 @@ class QueueMethods(Caller):
         return await self._set("PATCH", name, settings)
 
     @dual_method
-    async def declare_queue(self, name: str, **settings: Unpack[QueueFields]) -> QueueInfo:
+    async def declare_queue(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        modules: Sequence[str] = (),
+        **settings: Unpack[QueueFields],
+    ) -> QueueInfo:
         """Declare the settings that the code defines for a queue.
 
-        An operator's changes remain until the code declares different settings.
+        An operator's changes remain until the code declares different settings. ``owner`` is as in
+        ``declare_schedules``; ``modules`` are the top-level modules of the application's tasks.
+
+        Raises:
+            Conflict: another application declared the queue.
         """
-        return await self._set("PATCH", name, settings, DECLARED)
+        names = ",".join(modules) or None
+        query = (*DECLARED, *optional_query(owner=owner, modules=names))
+        return await self._set("PATCH", name, settings, query)
 
     @dual_method
     async def delete_queue(self, name: str) -> None:

@@ -30,7 +30,13 @@ from poussetaches.client.handler_guard import HandlerStopped, call_guarded
 from poussetaches.client.progress_reporter import ProgressReporter
 from poussetaches.client.results import ProgressReport
 from poussetaches.client.task_function import TaskFunction
-from poussetaches.core.probe_answer import MOST_QUEUES, DeclarationStatus, ProbeAnswer, shortened
+from poussetaches.core.probe_answer import (
+    MOST_QUEUES,
+    MOST_WARNINGS,
+    DeclarationStatus,
+    ProbeAnswer,
+    shortened,
+)
 from poussetaches.core.progress_report import ATTEMPT_TOKEN
 
 MAX_ERROR_LENGTH = 500  # characters; the server shows the first line of an answer
@@ -84,6 +90,9 @@ class Registry(Protocol):
 
     def max_retry_after_of(self, function: TaskFunction[..., object], queue: str) -> float:
         """Return the longest wait in seconds that a handler can request."""
+
+    def misspelt_queues(self) -> Sequence[str]:
+        """Return a warning for each queue whose name looks misspelt."""
 
     def used_queues(self) -> Sequence[str]:
         """Return the server's queues that the code's tasks and callbacks are pushed to."""
@@ -200,7 +209,8 @@ class Receiver:
         if name == PROBE:
             status = shortened(self._tasks.declaration_status())
             queues = tuple(self._tasks.used_queues()[:MOST_QUEUES])
-            return _json(ProbeAnswer(__version__, len(self._tasks), status, queues))
+            warnings = tuple(self._tasks.misspelt_queues()[:MOST_WARNINGS])
+            return _json(ProbeAnswer(__version__, len(self._tasks), status, queues, warnings))
         function = self._tasks.find(name)
         if function is None:
             log.warning("delivery refused: there is no task %r", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from datetime import datetime
 from decimal import Decimal
 
 import msgspec
@@ -21,7 +22,8 @@ def encode_request(fields: object) -> bytes:
 
     Raises:
         ArgumentError: something in it has no JSON, or would be changed: a number that is not
-            finite, a ``Decimal``, a key that is not a string. The error names its path.
+            finite, a ``Decimal``, a set, bytes, a moment without a time zone, a key that is not a
+            string. The error names its path.
     """
     try:
         _check("", fields)
@@ -31,7 +33,8 @@ def encode_request(fields: object) -> bytes:
     except ArgumentError:
         raise
     except (TypeError, ValueError) as exc:
-        raise ArgumentError("", str(exc)) from exc
+        path, reason = _first_fault("", fields) or ("", str(exc))
+        raise _refusal(path, reason) from exc
 
 
 def _check(path: str, value: object) -> None:
@@ -44,22 +47,57 @@ def _check(path: str, value: object) -> None:
         return
     if isinstance(value, enum.Enum):
         value = value.value
-    match base_value(value):
-        case float(number) if not math.isfinite(number):
-            raise _refusal(path, f"JSON has no {number}; give a finite number or None")
-        case Decimal() as number:
-            raise _refusal(path, f"JSON has no {number!r}; give str(value) or float(value)")
+    value = base_value(value)
+    if reason := _reason_to_refuse(value):
+        raise _refusal(path, reason)
+    match value:
         case dict() as items:
             for key, item in items.items():
                 if not isinstance(key, str):
                     raise _refusal(path, f"the key {key!r} is not a string, as keys in JSON are")
                 _check(f"{path}.{key}", item)
-        case list() | tuple() | set() | frozenset() as items:
+        case list() | tuple() as items:
             for place, item in enumerate(items):
                 _check(f"{path}[{place}]", item)
         case other:
             for name, item in (fields_of(other) or {}).items():
                 _check(f"{path}.{name}", item)
+
+
+def _reason_to_refuse(value: object) -> str | None:
+    """Return why JSON would change a value; None if it would not."""
+    match value:
+        case float(number) if not math.isfinite(number):
+            return f"JSON has no {number}; give a finite number or None"
+        case Decimal() as number:
+            return f"JSON has no {number!r}; give str(value) or float(value)"
+        case set() | frozenset():
+            # Their order differs between processes, and so would pushes with the same key.
+            return "JSON has no sets; give a list, such as sorted(value)"
+        case bytes() | bytearray() | memoryview():
+            return "JSON has no bytes; give a str, or use body= for bytes"
+        case datetime() as moment if moment.utcoffset() is None:
+            return f"{moment} has no time zone; use an aware one, as in datetime.now(UTC)"
+        case _:
+            return None
+
+
+def _first_fault(path: str, value: object) -> tuple[str, str] | None:
+    """Return the path of the first value that cannot be encoded, and the reason."""
+    match base_value(value):
+        case dict() as items:
+            inside = [(f"{path}.{key}", item) for key, item in items.items()]
+        case list() | tuple() as items:
+            inside = [(f"{path}[{place}]", item) for place, item in enumerate(items)]
+        case other if (fields := fields_of(other)) is not None:
+            inside = [(f"{path}.{name}", item) for name, item in fields.items()]
+        case other:
+            try:
+                msgspec.json.encode(other, enc_hook=encode_as_base)
+            except (TypeError, ValueError) as exc:
+                return path, str(exc)
+            return None
+    return next(filter(None, (_first_fault(*each) for each in inside)), None)
 
 
 def _refusal(path: str, reason: str) -> ArgumentError:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from poussetaches.client.base_values import decode_as_base
-from poussetaches.client.environment import URL
+from poussetaches.client.environment import API_TOKEN, URL
 from poussetaches.client.errors import (
     BY_CODE,
     BY_STATUS,
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 EVENTS = "text/event-stream"
 PROBLEM = "urn:poussetaches:problem:"
+SET_TOKEN = f"set {API_TOKEN}, or token= in the code, to the server's api_token"
 EXCERPT = 200  # bytes of a foreign answer in an error
 # Filled on first use: building all decoders would slow down the import.
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
@@ -117,11 +118,12 @@ def refusal(answer: Answer) -> ClientError:
     if not code and not is_temporary_status(answer.status):
         return not_understood(answer, problem.detail)
     kind = BY_CODE.get(code) or BY_STATUS.get(answer.status, Refused)
+    is_tokenless = answer.status == HTTPStatus.UNAUTHORIZED
     return kind(
         answer.status,
         code=code,
         title=problem.title if code else _from_elsewhere(answer),
-        detail=problem.detail,
+        detail=f"{problem.detail}; {SET_TOKEN}" if is_tokenless else problem.detail,
         errors=[FieldError(error.field, error.reason) for error in problem.errors],
         retry_after=_seconds(answer.headers.get("retry-after", "")),
     )

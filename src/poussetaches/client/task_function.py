@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast
 
 from poussetaches.client.arguments import (
+    ArgumentError,
     Arguments,
     DefinitionError,
     Injected,
@@ -168,7 +169,10 @@ class TaskFunction(Generic[P, R_co]):
         Raises:
             ArgumentError: an argument has the wrong type or no JSON.
         """
-        sent = self.arguments.encode(args, kwargs)
+        try:
+            sent = self.arguments.encode(args, kwargs)
+        except ArgumentError as exc:
+            raise ArgumentError(exc.argument, exc.reason, task=self.name) from exc
         return self._application.new_task(self.name, sent, options)
 
     def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewTask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Literal, Unpack
 
-from poussetaches.client.batch_push import batch_failed, slices
+from poussetaches.client.batch_push import batch_failed, placed, slices
 from poussetaches.client.call import Call, filter_query, path_of
 from poussetaches.client.caller import BULK_TIMEOUT, Caller
 from poussetaches.client.dual_method import dual_iterator, dual_method
@@ -66,22 +66,24 @@ class TaskMethods(Caller):
     ) -> Sequence[PushedTask]:
         """Push tasks in slices of up to 10,000; each slice is pushed completely or not at all.
 
-        Each slice takes at most ``timeout`` seconds (default: the client's timeout). A retry
-        never creates a task twice.
+        All tasks are encoded before the first slice is pushed. Each slice takes at most
+        ``timeout`` seconds (default: the client's timeout). A retry never creates a task twice.
 
         Raises:
+            ArgumentError: a task is not a ``NewTask`` or has no JSON. Nothing was pushed.
             PushFailed: a slice was not pushed. The error has its tasks and those after it, and
                 the tasks that were pushed before.
-            Refused: a task of the first slice is not allowed, so nothing was pushed.
+            Refused: a task of the first slice is not allowed. Nothing was pushed.
         """
         seconds = self._timeout if timeout is None else in_seconds(timeout)
         pushed: list[PushedTask] = []
-        remaining = slices(tasks, new_key=self._new_key)
-        for slice in remaining:
+        found = slices(tasks, new_key=self._new_key)
+        for number, slice in enumerate(found):
             try:
                 done = slice.read(await self._send_until_done(slice.call, seconds))
             except ClientError as exc:
-                raise batch_failed(slice, remaining, pushed, exc) from exc
+                cause = placed(exc, slice)
+                raise batch_failed(found[number:], pushed, cause) from cause
             pushed += done
         return pushed
 

@@ -9,20 +9,39 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.handler_function import unwrap
 
-TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+class NameRule(NamedTuple):
+    """The names that something can have, and the words for them."""
+
+    pattern: re.Pattern[str]
+    words: str
 
 
-def check_name(name: str, pattern: re.Pattern[str]) -> None:
-    if not pattern.fullmatch(name):
-        raise DefinitionError(
-            f"{name!r} is not a valid name; use at most 100 ASCII letters, digits, dots, dashes"
-            " and underscores, and start with a letter or digit"
-        )
+TASK_NAME = NameRule(
+    re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}"),
+    "at most 200 ASCII letters, digits, dots, dashes and underscores, and start with a letter,"
+    " a digit or an underscore",
+)
+SERVER_NAME = NameRule(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
+    "at most 100 ASCII letters, digits, dots, dashes and underscores, and start with a letter or"
+    " a digit",
+)
+
+
+def check_name(subject: str, name: object, rule: NameRule) -> None:
+    """Check the name of a task, a queue, a schedule or an application.
+
+    Raises:
+        DefinitionError: it is not a string, or not allowed; the error names the subject.
+    """
+    if not isinstance(name, str) or not rule.pattern.fullmatch(name):
+        raise DefinitionError(f"{subject}: {name!r} is not a valid name; use {rule.words}")
 
 
 @dataclass(frozen=True)
@@ -52,8 +71,14 @@ def name_of(function: Callable[..., object]) -> str:
     """Return the name of a function's tasks, ``module.function``.
 
     Raises:
-        DefinitionError: it has no name of its own.
+        DefinitionError: it has no name of its own, or is not a function.
     """
+    given: object = function  # for applications without a type checker
+    if not callable(given):
+        raise DefinitionError(
+            f"{given!r} cannot be a task; decorate a function with @tasks.task, or with options,"
+            ' as in @tasks.task(queue="mail")'
+        )
     if not hasattr(function, "__qualname__"):
         raise DefinitionError(f"{function!r} has no name; pass name=")
     module = function.__module__

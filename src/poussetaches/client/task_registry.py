@@ -35,7 +35,7 @@ class TaskRegistry:
             DefinitionError: a name or alias is invalid or already used, or every push would fail.
         """
         for name in (task.name, *aliases):
-            check_name(name, TASK_NAME)
+            check_name("task", name, TASK_NAME)
             self._check_free(name, task.source)
         task.check()
         self._functions[task.name] = task

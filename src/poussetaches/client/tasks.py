@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from inspect import Parameter
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from poussetaches.client.argument_types import checked
 from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.client_pusher import ClientPusher
@@ -31,6 +33,7 @@ from poussetaches.client.environment import (
     URL,
     Keys,
     Mode,
+    check_variables,
     read_mode,
     read_public_prefix,
     read_secret,
@@ -63,6 +66,8 @@ from poussetaches.client.task_registry import TaskRegistry
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.probe_answer import DeclarationStatus
 
+log = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -78,6 +83,7 @@ class Tasks(Declarations):
     the requests that it forwards.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -163,6 +169,10 @@ class Tasks(Declarations):
             DefinitionError: as in ``task``; or the function has required arguments, or every
                 server refuses the expression, the time zone or another value.
         """
+        if callable(expression):
+            raise DefinitionError(
+                '@tasks.cron needs an expression, as in @tasks.cron("0 6 * * *", timezone="UTC")'
+            )
         check_expression(expression, timezone)
 
         def decorate(function: Callable[..., Any], /) -> Any:
@@ -199,6 +209,7 @@ class Tasks(Declarations):
         """
         if self._replaced and (keys := self._replaced[-1].keys) is not None:
             return keys
+        self.check_settings()
         secrets = self._signing_secrets or self.setting(SIGNING_SECRET)
         prefix = self._public_prefix or self.setting(PUBLIC_PREFIX)
         return Keys(
@@ -304,6 +315,8 @@ class Tasks(Declarations):
             DeclarationRefused: the server refused some of them.
             ClientError: the server did not respond, or cannot store them at the moment.
         """
+        for warning in self.misspelt_queues():
+            log.warning(warning)
         declare(client, self.declaration())
 
     def declare_in_background(self) -> threading.Thread | None:
@@ -327,6 +340,10 @@ class Tasks(Declarations):
     def setting(self, name: str) -> str | None:
         """Return a setting by the name of its environment variable; frameworks override it."""
         return read_secret(self._environ, name)
+
+    def check_settings(self) -> None:
+        """Log the settings that look misspelt, each once."""
+        check_variables(self._environ)
 
     def mode(self) -> Mode:
         """Return the mode of pushes.
@@ -353,6 +370,7 @@ class Tasks(Declarations):
         return self._async_client
 
     def _make_pusher(self) -> Pusher:
+        self.check_settings()
         if self.mode() is Mode.IMMEDIATE:
             return ImmediatePusher(self.receiver())
         return ClientPusher(self.client, self.async_client, routing=self.routed_queue)

@@ -47,15 +47,15 @@ def check_task_options(subject: str, options: Mapping[str, object]) -> None:
         raise DefinitionError(f"{subject}: {_in_words(given, refusal, _option_examples())}")
 
 
-def check_push_options(options: Mapping[str, object]) -> None:
-    """Check the options of a push. Callbacks that are tasks are checked elsewhere.
+def check_push_options(task: str, options: Mapping[str, object]) -> None:
+    """Check the options of a task's push. Callbacks that are tasks are checked elsewhere.
 
     Raises:
         ArgumentError: every server refuses one; the error says what is allowed.
     """
     given = _given(options)
     if given and (refusal := _refusal_of_options(given)) is not None:
-        raise ArgumentError("", _in_words(given, refusal, _option_examples()))
+        raise ArgumentError("", _in_words(given, refusal, _option_examples()), task=task)
 
 
 def check_queue_settings(subject: str, settings: Mapping[str, object]) -> None:

@@ -134,7 +134,9 @@ class TaskBuilder:
         if self._queues.get(queue) is None:
             if self._limits.declared_only:
                 raise InvalidTask(
-                    "queue", f"there is no queue {queue!r}, and only declared queues accept tasks"
+                    "queue",
+                    f"there is no queue {queue!r}, and only declared queues accept tasks; declare"
+                    " it with tasks.queue(…) in the code, or PUT /v1/queues/{name}",
                 )
             if len(self._queues) + self._new_queue_count >= MAX_QUEUES:
                 raise TooMany(f"there are {MAX_QUEUES} queues already, which is the maximum")

@@ -8,6 +8,7 @@ import msgspec
 
 MOST_REFUSALS = 50  # per answer; the server keeps the first 64 KiB of an answer
 LONGEST_REASON = 500  # characters
+MOST_WARNINGS = 10  # per answer
 MOST_QUEUES = 200  # per answer, at most 100 characters each
 
 State = Literal["none", "pending", "failing", "done"]
@@ -43,6 +44,7 @@ class ProbeAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     tasks: int
     declaration: DeclarationStatus | None = None  # None if it declares nothing by itself
     queues: tuple[str, ...] = ()  # the queues of the code's tasks and callbacks
+    warnings: tuple[str, ...] = ()  # probable mistakes in the code
 
 
 def shortened(status: DeclarationStatus) -> DeclarationStatus | None:

@@ -144,30 +144,42 @@ class QueueSources(msgspec.Struct, frozen=True, kw_only=True):
 OVERRIDES = msgspec.json.Decoder(QueueOverrides)
 
 
+class Declarer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The application that declared a queue: its owner, and the top-level modules of its tasks."""
+
+    owner: str
+    modules: tuple[str, ...] = ()
+
+
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """A stored queue. If it was never configured, it may be removed when it is unused."""
 
     name: str
     overrides: QueueOverrides = QueueOverrides()
     declared: QueueOverrides | None = None  # last declared by code; may have been changed since
+    declarer: Declarer | None = None  # None if it did not say, or nothing was declared
     configured: bool = False
     paused: bool = False
 
 
-def redeclared(queue: Queue, declared: QueueOverrides) -> Queue:
-    """Return a queue with the settings that code declares for it.
+def redeclared(queue: Queue, declared: QueueOverrides, declarer: Declarer | None = None) -> Queue:
+    """Return a queue with the settings that an application declares for it.
 
     If the declaration is the same as the last one, nothing changes: settings that an operator has
     changed since stay in force. Otherwise the code's values replace all settings that it names.
     Settings that only the last declaration named get the server's values again.
     """
     if queue.declared == declared:
-        return queue
+        if queue.declarer == declarer:
+            return queue
+        return msgspec.structs.replace(queue, declarer=declarer)
     document = encode(queue.overrides)
     if queue.declared is not None:
         document = _without(document, encode(queue.declared)) or b"{}"
     overrides = decode(OVERRIDES, merged(document, encode(declared)))
-    return msgspec.structs.replace(queue, overrides=overrides, declared=declared, configured=True)
+    return msgspec.structs.replace(
+        queue, overrides=overrides, declared=declared, declarer=declarer, configured=True
+    )
 
 
 def _without(json: bytes, other: bytes) -> bytes | None:

@@ -9,33 +9,24 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
-from poussetaches.client.environment import (
-    API_TOKEN,
-    AUTH_KEY,
-    MODE,
-    PREFIX,
-    PUBLIC_PREFIX,
-    SIGNING_SECRET,
-    URL,
-)
+from poussetaches.core.setting_names import APPLICATION, similar_name
 from poussetaches.django.project_tasks import registry
 
 MIDDLEWARE = "poussetaches.django.Middleware"
-FROM_ENVIRONMENT = (URL, API_TOKEN, AUTH_KEY, SIGNING_SECRET, PUBLIC_PREFIX, MODE)
-KNOWN = ("NAME", *(name.removeprefix(PREFIX) for name in FROM_ENVIRONMENT))
+KNOWN = ("NAME", *APPLICATION)
 
 
 def check_middleware(**_: Any) -> Sequence[CheckMessage]:
     """Check that the middleware comes first."""
     if [*settings.MIDDLEWARE[:1]] == [MIDDLEWARE]:
         return []
-    return [
-        Error(
-            f"{MIDDLEWARE} is not the first of MIDDLEWARE",
-            hint="Middleware before it could refuse deliveries; move it to the top.",
-            id="poussetaches.E001",
-        )
-    ]
+    if MIDDLEWARE in settings.MIDDLEWARE:
+        problem = f"{MIDDLEWARE} is not the first of MIDDLEWARE"
+        hint = "Middleware before it could refuse deliveries; move it to the top."
+    else:
+        problem = f"{MIDDLEWARE} is missing in MIDDLEWARE"
+        hint = "No tasks are delivered without it; add it at the top."
+    return [Error(problem, hint=hint, id="poussetaches.E001")]
 
 
 def check_names(**_: Any) -> Sequence[CheckMessage]:
@@ -60,7 +51,7 @@ def check_settings(**_: Any) -> Sequence[CheckMessage]:
     if not isinstance(given, Mapping):
         problems = ["POUSSETACHES is not a dictionary"]
     else:
-        problems = [f"POUSSETACHES has no setting {name!r}" for name in given if name not in KNOWN]
+        problems = [_unknown(name) for name in given if name not in KNOWN]
         problems += [
             f"POUSSETACHES[{name!r}] is not a string"
             for name, value in given.items()
@@ -70,3 +61,9 @@ def check_settings(**_: Any) -> Sequence[CheckMessage]:
         Error(problem, hint=f"It has strings for {known}.", id="poussetaches.E003")
         for problem in problems
     ]
+
+
+def _unknown(name: object) -> str:
+    similar = similar_name(name, KNOWN) if isinstance(name, str) else None
+    advice = f"; did you mean {similar!r}?" if similar else ""
+    return f"POUSSETACHES has no setting {name!r}{advice}"

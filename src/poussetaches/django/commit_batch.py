@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, ParamSpec
+from typing import Any, Literal, NamedTuple, ParamSpec, get_args
 
 import msgspec
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from poussetaches.client.arguments import DefinitionError
 from poussetaches.client.errors import PushFailed, Refused
 from poussetaches.client.pusher import Pusher
 from poussetaches.client.request_fields import NewTask
@@ -27,6 +28,8 @@ from poussetaches.core.errors import PousseTachesError
 
 P = ParamSpec("P")
 OnError = Literal["log", "raise"]
+ON_ERROR = get_args(OnError)
+WORDS = " or ".join(map(repr, ON_ERROR))
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +47,15 @@ def push_on_commit(
     fails, or is refused, after the commit is logged, or raised where the transaction ends.
 
     Raises:
-        DefinitionError: it is not a task, for example a function without the decorator.
+        DefinitionError: it is not a task, for example a function without the decorator; or
+            ``on_error`` or ``using`` has an unknown value.
     """
     check_is_task("push_on_commit", task)
+    if on_error not in ON_ERROR:
+        raise DefinitionError(f"push_on_commit: on_error={on_error!r} is not allowed: use {WORDS}")
+    if using not in connections:
+        names = " or ".join(map(repr, connections))
+        raise DefinitionError(f"push_on_commit: using={using!r} is not a database: use {names}")
 
     def push(*args: P.args, **kwargs: P.kwargs) -> None:
         prepared = task.prepare(*args, **kwargs)

@@ -8,10 +8,10 @@ from typing import Any
 from django.conf import settings
 
 from poussetaches.client.delivery_auth import IncomingRequest, Reply
-from poussetaches.client.environment import PREFIX
 from poussetaches.client.receiver import Receiver
 from poussetaches.client.request_fields import NewTask
 from poussetaches.client.tasks import Tasks as ClientTasks
+from poussetaches.core.setting_names import PREFIX
 from poussetaches.django.commit_batch import push_pending, push_prepared_on_commit
 from poussetaches.django.handler_call import acall, call
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+NO_TLS = "the port does not answer in TLS"
+
 
 class RequestFailed(Exception):
     """A request got no complete answer; the text says why."""
@@ -37,6 +39,10 @@ class BrokenAnswer(RequestFailed):
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class NotHttp(BrokenAnswer):
+    """The answer was not HTTP: another program listens there."""
 
 
 class NoAuthorities(RequestFailed):

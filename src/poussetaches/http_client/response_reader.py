@@ -8,7 +8,7 @@ from http import HTTPStatus
 import httptools
 import msgspec
 
-from poussetaches.http_client.errors import BrokenAnswer
+from poussetaches.http_client.errors import BrokenAnswer, NotHttp
 
 MAX_HEAD = 64 * 1024  # bytes of a head, of chunk extensions, and of trailers
 MAX_HEADERS = 100
@@ -98,6 +98,8 @@ class ResponseReader:
             if self.is_complete:
                 self.is_reusable = False
                 return
+            if self._error is None and self.response is None:
+                raise self.broken(f"the answer is not valid HTTP: {exc}", NotHttp) from None
             raise self.broken(self._error or f"the answer is not valid HTTP: {exc}") from None
         except httptools.HttpParserUpgrade:
             raise self.broken("the answer switches to another protocol") from None
@@ -192,11 +194,11 @@ class ResponseReader:
         self._error = reason
         raise ValueError(reason)
 
-    def broken(self, reason: str) -> BrokenAnswer:
+    def broken(self, reason: str, kind: type[BrokenAnswer] = BrokenAnswer) -> BrokenAnswer:
         """Return the error of a response that is not read any further."""
         self.is_complete = True
         self.is_reusable = False
-        return BrokenAnswer(reason, None if self.response is None else self.response.status)
+        return kind(reason, None if self.response is None else self.response.status)
 
 
 def _is_unframed(headers: dict[bytes, bytes]) -> bool:

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from poussetaches.http_client.errors import NoAuthorities
+from poussetaches.http_client.errors import NO_TLS, NoAuthorities
 
 # The variables of OpenSSL (SSL_CTX_set_default_verify_paths).
 FILE = "SSL_CERT_FILE"
@@ -100,7 +100,7 @@ def handshake_error(exc: OSError, *, host: str) -> str:
         return _CERTIFICATES.get(exc.verify_code, exc.verify_message)
     if isinstance(exc, ssl.SSLError) and exc.reason:
         if exc.reason in _NO_TLS:
-            return "the port does not answer in TLS"
+            return NO_TLS
         if exc.reason in _OLD_TLS:
             return "the server has no TLS 1.2 or newer"
         return exc.reason.lower().replace("_", " ")

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
+from poussetaches.core.setting_names import PREFIX
 from poussetaches.settings.value_types import ValueType
 
 T = TypeVar("T")
 G = TypeVar("G")
-
-PREFIX = "POUSSETACHES_"
 
 
 def setting(type: ValueType[T], default: T, help: str, *, secret: bool = False) -> T:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 from poussetaches.core.errors import SettingsError
 from poussetaches.core.queue_fields import Count
 from poussetaches.core.retry import TEN_YEARS
+from poussetaches.core.setting_names import APPLICATION_ONLY, PREFIX, similar_name
 from poussetaches.core.target import without_credentials
-from poussetaches.settings.setting import PREFIX, Setting, grouped
+from poussetaches.settings.setting import Setting, grouped
 from poussetaches.settings.table import SETTINGS, Settings
 from poussetaches.settings.value_types import Integer, env_text
 
 CONFIG = PREFIX + "CONFIG"
 # The path of the file, and variables of applications, which may share the server's environment.
-NOT_SETTINGS = frozenset({CONFIG, *(PREFIX + name for name in ("URL", "MODE", "PUBLIC_PREFIX"))})
+NOT_SETTINGS = frozenset({CONFIG, *(PREFIX + name for name in APPLICATION_ONLY)})
 ALL_TASKS = Integer.within(Count).maximum
 # In test mode hanging tests fail soon, and tests see all ended tasks.
 TEST_DEFAULTS: Mapping[str, object] = {
@@ -170,14 +170,8 @@ def from_file(config: Path | None, environ: Mapping[str, str]) -> dict[str, Give
 
 def advice(name: str, known: Iterable[str]) -> str:
     """Return the advice for an unknown name: the known name that is most similar."""
-    # Without the prefix, which would make all names similar.
-    by_suffix = {other.removeprefix(PREFIX): other for other in known}
-    close = get_close_matches(name.removeprefix(PREFIX), by_suffix, n=1)
-    return (
-        f"did you mean {by_suffix[close[0]]}?"
-        if close
-        else "`poussetaches serve --help` lists them all"
-    )
+    similar = similar_name(name, known)
+    return f"did you mean {similar}?" if similar else "`poussetaches serve --help` lists them all"
 
 
 def read(setting: Setting, given: Given) -> object:

@@ -106,17 +106,21 @@ class InProcessServer:
         Raises:
             ClientError: the test's block has ended, and the server with it.
         """
+        self._check_open()
+        return asyncio.run_coroutine_threadsafe(_answer(self._server.app, call), self._loop)
+
+    def _check_open(self) -> None:
         if self._loop.is_closed():
             raise ClientError("the test's server was stopped at the end of its `with` block")
-        return asyncio.run_coroutine_threadsafe(_answer(self._server.app, call), self._loop)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the server's loop, and deliver until it is done."""
-        if self._is_driven:
+        if self._is_driven or self._loop.is_closed():
             work.close()
+            self._check_open()
             raise RuntimeError(
                 "a handler cannot run tasks; call run_until_idle() or advance() from the test"
             )

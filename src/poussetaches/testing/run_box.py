@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
+from poussetaches.client.argument_types import check_duration, checked
 from poussetaches.client.client import AsyncClient, Client
 from poussetaches.client.client_pusher import ClientPusher
 from poussetaches.client.delivery_auth import IncomingRequest, Reply
@@ -42,7 +43,7 @@ class RunBox:
         self._server = server
         self._errors = errors
         self.client = client
-        """A client of the server, for everything else."""
+        """A client of the server, for everything else; its ``wait`` returns at once."""
 
     @property
     def now(self) -> datetime:
@@ -81,6 +82,7 @@ class RunBox:
         self._tasks.push_pending_in_test()
         return self._server.run_until_idle()
 
+    @checked
     def advance(
         self,
         seconds: Seconds = 0.0,
@@ -94,9 +96,11 @@ class RunBox:
         Returns the number of attempts.
 
         Raises:
+            ArgumentError: the time is negative, or not a number.
             TooManyAttempts: tasks push one another endlessly.
         """
         span = timedelta(seconds=in_seconds(seconds), minutes=minutes, hours=hours, days=days)
+        check_duration("seconds", span)
         self._tasks.push_pending_in_test()
         return self._server.advance(span.total_seconds())
 
@@ -107,7 +111,7 @@ def running(tasks: Tasks) -> Iterator[RunBox]:
     key, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(24)
     deliver = _delivery(tasks)
     with InProcessServer(deliver=deliver, auth_key=key, signing_secret=secret) as server:
-        client = Client(
+        client = _Client(
             transport=InProcessTransport(server), timeout=PATIENCE, push_timeout=PATIENCE
         )
         async_client = AsyncClient(
@@ -135,6 +139,14 @@ def _delivery(tasks: Tasks) -> Callable[[IncomingRequest], Reply]:
         return reply
 
     return deliver_and_settle
+
+
+class _Client(Client):
+    """A client that never waits, because nothing runs meanwhile."""
+
+    @checked
+    def wait(self, id: str, timeout: Seconds) -> TaskInfo:
+        return self.get(id)
 
 
 class _Pusher(ClientPusher):

@@ -339,6 +339,13 @@ class FailedCommitTests(TransactionTestCase):
         with tasks.use(Away()), self.assertRaises(PushFailed), transaction.atomic():
             push_on_commit(double, on_error="raise")(1)
 
+    def test_unknown_option_of_push_on_commit_is_refused(self) -> None:
+        wrong: Any = {"on_error": "rais"}
+        with self.assertRaisesRegex(DefinitionError, "on_error='rais' is not allowed: use 'log'"):
+            push_on_commit(double, **wrong)
+        with self.assertRaisesRegex(DefinitionError, "using='other' is not a database: use 'def"):
+            push_on_commit(double, using="other")
+
     def test_pushes_of_a_commit_are_one_batch(self) -> None:
         logged = self.assertLogs("poussetaches.django", "ERROR")
         with tasks.use(away := Away()), logged as logs, transaction.atomic():
@@ -397,7 +404,9 @@ class ProjectTests(SimpleTestCase):
         with override_settings(MIDDLEWARE=["another", "poussetaches.django.Middleware"]):
             self.assertEqual([error.id for error in check_middleware()], ["poussetaches.E001"])
         with override_settings(MIDDLEWARE=[]):
-            self.assertEqual(len(check_middleware()), 1)
+            [error] = check_middleware()
+        self.assertIn("is missing in MIDDLEWARE", error.msg)
+        self.assertIn("add it at the top", str(error.hint))
 
     def test_check_tells_of_two_sets_of_tasks_with_one_name(self) -> None:
         self.assertEqual(list(check_names()), [])
@@ -410,7 +419,10 @@ class ProjectTests(SimpleTestCase):
         with override_settings(POUSSETACHES={"AUTHKEY": "x", "URL": 8000}):
             self.assertEqual(
                 [error.msg for error in check_settings()],
-                ["POUSSETACHES has no setting 'AUTHKEY'", "POUSSETACHES['URL'] is not a string"],
+                [
+                    "POUSSETACHES has no setting 'AUTHKEY'; did you mean 'AUTH_KEY'?",
+                    "POUSSETACHES['URL'] is not a string",
+                ],
             )
         with override_settings(POUSSETACHES="http://localhost:7991"):
             self.assertEqual(

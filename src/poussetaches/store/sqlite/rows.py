@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import compress
 from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import asdict, astuple
 
 from poussetaches.core import json_storage
+from poussetaches.core.merge_patch import merged
 from poussetaches.core.moment import Moment
 from poussetaches.core.progress_report import Progress
-from poussetaches.core.queue import OVERRIDES, Lane, Queue, QueueOverrides
+from poussetaches.core.queue import OVERRIDES, Declarer, Lane, Queue, QueueOverrides
 from poussetaches.core.retry import RETRY, StatusRule
 from poussetaches.core.schedule import Definition, Misfire, Overlap, Schedule, check_expression
 from poussetaches.core.target import check_stored_url
@@ -63,6 +65,7 @@ COLUMNS = {
 
 Row = Sequence[Any]
 
+_DECLARER = "declarer"  # the member of a declaration's JSON that is not a setting
 _NO_KEY = 2  # in the column key_sent: there was no key; older versions wrote only 0 and 1
 _DEFAULT_EXPECTED: tuple[StatusRule, ...] = ("2xx",)
 _encode = json_storage.encode
@@ -298,8 +301,25 @@ def queue_values(queue: Queue) -> tuple[object, ...]:
     settings = None
     if queue.overrides != QueueOverrides():
         settings = _encode(queue.overrides).decode()
-    declared = None if queue.declared is None else _encode(queue.declared).decode()
+    declared = None if queue.declared is None else _encode_declaration(queue)
     return (queue.name, settings, declared, queue.configured, queue.paused)
+
+
+def _encode_declaration(queue: Queue) -> str:
+    """Return a queue's declaration as JSON, with its declarer among the settings."""
+    text = _encode(queue.declared)
+    if queue.declarer is not None:
+        text = merged(text, _encode({_DECLARER: queue.declarer}))
+    return text.decode()
+
+
+def _decode_declaration(text: bytes) -> tuple[QueueOverrides, Declarer | None]:
+    declared = _decode_overrides(text)
+    if not isinstance(declared.unknown, Mapping) or _DECLARER not in declared.unknown:
+        return declared, None
+    unknown = dict(declared.unknown)
+    declarer = msgspec.json.decode(unknown.pop(_DECLARER), type=Declarer)
+    return msgspec.structs.replace(declared, unknown=unknown or UNSET), declarer
 
 
 def text_of(raw: bytes) -> str:
@@ -325,13 +345,14 @@ def queue_from_row(row: Row) -> Queue:
     try:
         name = str(raw_name, "utf-8")
         overrides = _decode_overrides(settings) if settings else QueueOverrides()
-        declaration = _decode_overrides(declared) if declared else None
+        declaration, declarer = _decode_declaration(declared) if declared else (None, None)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise UnreadableRow(f"{type(exc).__name__}: {exc}") from exc
     return Queue(
         name=name,
         overrides=overrides,
         declared=declaration,
+        declarer=declarer,
         configured=bool(configured),
         paused=bool(paused),
     )
