@@ -566,9 +566,9 @@ def test_probe_answers_and_the_log_tells_the_queues_that_look_misspelt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks = make_tasks(name="shop")
-    tasks.queue("mail", rate=1)
-    tasks.queue("mails")
-    for queue in ("mial", "mail", "mails", "images", None):
+    tasks.queue("stripe", rate=1)
+    tasks.queue("stripes")
+    for queue in ("strype", "stripe", "stripes", "images", None):
         tasks.task(name=f"shop.{queue}", queue=queue)(lambda: None)
 
     answer = probe_answer_in(receiver_of(tasks).run(CHECK).body)
@@ -578,15 +578,15 @@ def test_probe_answers_and_the_log_tells_the_queues_that_look_misspelt(
     assert answer is not None
     assert list(answer.warnings) == caplog.messages
     assert caplog.messages == [
-        "the queue 'mial' of the task shop.mial is not declared; did you mean 'mail'?"
-        " If not, declare it: tasks.queue('mial')"
+        "the queue 'strype' of the task shop.strype is not declared; did you mean 'stripe'?"
+        " If not, declare it: tasks.queue('strype')"
     ]
 
 
 def test_queues_are_not_suspicious_if_the_code_declares_none() -> None:
     tasks = make_tasks()
-    tasks.task(name="a", queue="mial")(lambda: None)
-    tasks.task(name="b", queue="mail")(lambda: None)
+    tasks.task(name="a", queue="strype")(lambda: None)
+    tasks.task(name="b", queue="stripe")(lambda: None)
 
     assert tasks.misspelt_queues() == []
 
