@@ -111,7 +111,7 @@ STATUSES = 'a whole number from 100 to 599, or a class of statuses like "2xx"'
             "must be a number from 0.1 to 86,400 (got 0)",
         ),
         (TaskFields, {}, "url", "is missing"),
-        (QueueFields, {"concurency": 1}, "concurency", "is unknown; did you mean concurrency?"),
+        (QueueFields, {"concurrence": 1}, "concurrence", "is unknown; did you mean concurrency?"),
         (
             TaskFields,
             {"url": URL, "retry": {"max_attemps": 1}},
