@@ -171,6 +171,21 @@ def test_pipelined_requests_are_answered_the_same_both_ways(
     both.send(*(content[start:end] for start, end in pairwise(ends)))
 
 
+@given(
+    st.lists(st.sampled_from(list(PUSHES)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 800), st.integers(0, 3), st.binary(max_size=3)), max_size=4),
+)
+@settings(max_examples=examples(100))
+def test_damaged_requests_are_answered_the_same_both_ways(
+    both: BothWays, names: list[str], changes: list[tuple[int, int, bytes]]
+) -> None:
+    content = bytearray(b"".join(PUSHES[name] for name in names))
+    for place, length, replacement in changes:
+        content[place : place + length] = replacement
+
+    both.send(bytes(content))
+
+
 @pytest.mark.parametrize("path", [b"/v1/tasks", b"/"])
 @pytest.mark.parametrize(
     "lines",

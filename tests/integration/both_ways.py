@@ -79,10 +79,11 @@ class Way:
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)
             await loop.sock_connect(client, str(self._path))
-            with contextlib.suppress(ConnectionError):  # the server closed it
+            with contextlib.suppress(OSError):  # the server closed it
                 for piece in (*pieces, LAST):
                     await loop.sock_sendall(client, piece)
                     await let_run()
+                client.shutdown(socket.SHUT_WR)  # it may be part of an unfinished request
             with contextlib.suppress(ConnectionError):  # before it had read everything
                 while piece := await loop.sock_recv(client, 1 << 16):
                     received += piece
