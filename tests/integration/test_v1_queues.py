@@ -353,6 +353,17 @@ def test_declaration_of_another_application_changes_nothing(server: Server, name
     assert declare(server, name, "&owner=app&modules=other", rate=2)["rate"] == 2.0
 
 
+@pytest.mark.parametrize("modules", ["a%20b", "%C2%84", "a" * 16_385])
+def test_declaration_with_other_characters_in_its_modules_is_refused(
+    server: Server, name: str, modules: str
+) -> None:
+    path = f"/v1/queues/{name}?declared=true&owner=app&modules={modules}"
+
+    answer = call(server, "PATCH", path, {})
+
+    assert problem(answer) == (422, "invalid-query", ["modules"])
+
+
 def test_same_declaration_of_other_modules_keeps_the_changes_of_an_operator(
     server: Server, name: str
 ) -> None:

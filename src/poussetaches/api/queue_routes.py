@@ -54,7 +54,8 @@ from poussetaches.store.base import Store
 
 TAG = "Queues"
 CODE = "invalid-queue"
-MAX_MODULES = 32_768  # characters
+MODULES = r"^[A-Za-z0-9_.,-]{0,16384}$(?!\n)"  # all of it fits into the head of a request
+MODULES_IN_WORDS = "up to 16,384 characters of names of modules, separated by commas"
 
 QUEUE_HINTS = HINTS | dict.fromkeys(("name", "counts", "oldest_due_age", "waiting_for"), READ_ONLY)
 
@@ -72,7 +73,7 @@ class PatchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     declared: bool = False
     owner: Name | None = None
-    modules: Annotated[str, Meta(max_length=MAX_MODULES)] = ""
+    modules: Annotated[str, Meta(pattern=MODULES, description=MODULES_IN_WORDS)] = ""
 
     @property
     def declarer(self) -> Declarer | None:

@@ -32,7 +32,7 @@ from poussetaches.core.target import absolute_url, is_path
 
 CALLBACKS = ("on_success", "on_dead")
 SIMILAR = 0.75  # two of four letters swapped, or one of four replaced
-MOST_MODULES = 100  # of a declaration, whose URL has them
+MOST_MODULES = 80  # of a declaration; 16,384 characters are allowed
 MAX_RETRY_AFTER = RetryPolicy().max_retry_after  # seconds
 
 
