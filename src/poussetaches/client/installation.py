@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from functools import cache
@@ -40,7 +41,16 @@ def warn_of_original() -> None:
     """Warn once if the original's package is installed too."""
     problem = original_beside_ours()
     if problem is not None:
-        warnings.warn(problem, RuntimeWarning, stacklevel=3)
+        warnings.warn(problem, RuntimeWarning, stacklevel=_levels_to_caller())
+
+
+def _levels_to_caller() -> int:
+    """Return the level of the first function outside this package, as seen by the caller."""
+    package = str(Path(__file__).parents[1])
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def original_beside_ours() -> str | None:
