@@ -40,9 +40,8 @@ MUTATIONS = (
     Mutation(
         "finish a task twice",
         "store/sqlite/attempt_writes.py",
-        "    task_writes.record(tx, changes)\n    _record_attempts(",
-        "    task_writes.record(tx, changes)\n    task_writes.record(tx, changes[:1])\n"
-        "    _record_attempts(",
+        "    task_writes.succeed(tx, successes)\n",
+        "    task_writes.succeed(tx, successes)\n    task_writes.succeed(tx, successes[:1])\n",
     ),
     Mutation(
         "do not ring the bell",

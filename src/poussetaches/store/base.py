@@ -319,13 +319,13 @@ class Store(Protocol):
         number of changed tasks.
         """
 
-    async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        """End an attempt: record it, move its task, and end the lease.
+    async def finish(self, finishes: Sequence[Finish], *, now: Moment) -> list[bool]:
+        """End attempts: record each, move its task, and end its lease.
 
-        Returns whether the lease was still valid; if not, nothing is changed. The last attempt
-        keeps its whole response, the one before it is cut to ``EARLIER_RESPONSE`` bytes. A task
-        that was cancelled while it ran is dead instead of waiting for a retry. A task that ends
-        creates its callback in the same commit, in every method that ends one.
+        Returns for each whether its lease was still valid; if not, nothing is changed for it. The
+        last attempt keeps its whole response, the one before it is cut to ``EARLIER_RESPONSE``
+        bytes. A task that was cancelled while it ran is dead instead of waiting for a retry. A
+        task that ends creates its callback in the same commit, in every method that ends one.
         """
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:

@@ -242,8 +242,9 @@ class SqliteStore:
             count += await self._db.write(clock_record.pull_back, item)
         return count
 
-    async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        return await self._db.write(attempt_writes.finish, attempt_writes.FinishCall(finish, now))
+    async def finish(self, finishes: Sequence[Finish], *, now: Moment) -> list[bool]:
+        calls = [attempt_writes.FinishCall(finish, now) for finish in finishes]
+        return await self._db.write(attempt_writes.finish, calls)
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
         return await self._db.write(
