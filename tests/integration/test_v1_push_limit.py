@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from poussetaches.store.group_commit import MAX_PENDING_SIZE
+from poussetaches.store.runner import InlineRunner
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import Answered, request
@@ -18,20 +19,17 @@ R = TypeVar("R")
 LARGE = "x" * (1000 * 1000)  # of a body; under the limit of one
 
 
-class SlowDisk:
+class SlowDisk(InlineRunner):
     """Runs its work in order of arrival while ``free`` is set."""
 
     def __init__(self) -> None:
         self.free = asyncio.Event()
         self.free.set()
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Wait until ``free`` is set, then run the work."""
         await self.free.wait()
         return work()
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 async def test_pushes_that_pile_up_are_refused_until_the_disk_has_caught_up(

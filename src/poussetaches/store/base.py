@@ -29,7 +29,7 @@ from poussetaches.core.task_fields import DEFAULT_KEY_TTL
 from poussetaches.store.export_records import Record
 from poussetaches.store.minute_row import MinuteRow
 
-# Called in the thread that writes, within a transaction, and again if its commit failed: it must
+# Called within a transaction, perhaps in another thread, and again if its commit failed: it must
 # be pure and short. It may raise one of our errors to refuse.
 QueueEdit = Callable[[Queue | None], Queue | None]
 ScheduleEdit = Callable[[Schedule | None], Schedule | None]

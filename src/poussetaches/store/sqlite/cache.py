@@ -23,7 +23,7 @@ class CachedLane(NamedTuple):
 
 @dataclass(slots=True)
 class Cache:
-    """Changed only in the thread that writes, outside transactions."""
+    """Changed only between transactions."""
 
     leases: Leases = field(default_factory=Leases)
     queues: dict[str, Queue] = field(default_factory=dict)  # complete

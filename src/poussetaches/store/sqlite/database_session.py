@@ -14,7 +14,7 @@ from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreClosed, StoreFull, StoreUnavailable
 from poussetaches.core.moment import Moment
 from poussetaches.store.base import Listener, News, StoreTrouble
-from poussetaches.store.group_commit import GroupCommit, Write
+from poussetaches.store.group_commit import MANY, GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.cache import Cache
@@ -105,18 +105,25 @@ class DatabaseSession:
         self._reader.close()
 
     def write(
-        self, write: Write[SqliteTransaction, I, R], item: I, *, size: int = 0
+        self,
+        write: Write[SqliteTransaction, I, R],
+        item: I,
+        *,
+        size: int = 0,
+        rows: int = MANY,
     ) -> asyncio.Future[R]:
         """Write one item in a commit that it may share; return its result once it is on disk.
 
         Raises:
             StoreBusy: it has a size, in bytes, and too much is waiting already.
         """
-        return self._group.write(write, item, size=size)
+        return self._group.write(write, item, size=size, rows=rows)
 
-    async def read_latest(self, read: Callable[[Reading], R]) -> R:
+    async def read_latest(self, read: Callable[[Reading], R], *, is_brief: bool = False) -> R:
         """Read by the writing connection, between two transactions, and so the latest state."""
-        return await self._read_by(self._writer, lambda: self._connections.writing, read)
+        return await self._read_by(
+            self._writer, lambda: self._connections.writing, read, is_brief=is_brief
+        )
 
     async def read(self, read: Callable[[Reading], R]) -> R:
         """Read by the reading connection, concurrently with any transaction."""
@@ -174,7 +181,7 @@ class DatabaseSession:
 
     # Callbacks of group commit
 
-    def _begin(self, *, isolates_rows: bool) -> SqliteTransaction:
+    def _begin(self, *, isolates_rows: bool, waits: bool) -> SqliteTransaction:
         connection = self._connections.writing
         if self._closed and connection is None:
             raise StoreClosed
@@ -188,6 +195,7 @@ class DatabaseSession:
             random=self._random,
             commit=self._connections.commit,
             isolates_rows=isolates_rows,
+            waits=waits,
             row_fault=self._row_fault,
         )
 
@@ -233,6 +241,8 @@ class DatabaseSession:
         runner: Runner,
         connection: Callable[[], sqlite3.Connection | None],
         read: Callable[[Reading], R],
+        *,
+        is_brief: bool = False,
     ) -> R:
         bad: list[Unreadable] = []
 
@@ -253,11 +263,12 @@ class DatabaseSession:
                 )
 
         try:
-            result = await runner.run(work)
+            result = await runner.run(work, is_brief=is_brief)
         except StoreUnavailable:
             self._announce_trouble()
             raise
-        await self._set_aside(bad)
+        if bad:
+            await self._set_aside(bad)
         return result
 
     async def _set_aside(self, rows: Sequence[Unreadable]) -> None:

@@ -39,6 +39,7 @@ from poussetaches.store.base import (
     TaskSummary,
 )
 from poussetaches.store.export_records import Record
+from poussetaches.store.group_commit import BRIEF_ROWS
 from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import (
@@ -138,7 +139,9 @@ class SqliteStore:
     ) -> list[PushResult]:
         self._db.refuse_when_full()
         pushing = push_writes.PushCall(items, now, confirmed or now)
-        return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))
+        return _value(
+            await self._db.write(push_writes.push, pushing, size=pushing.size, rows=len(items))
+        )
 
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
         self._db.refuse_when_full()
@@ -213,7 +216,8 @@ class SqliteStore:
         leased = await self._db.read_latest(
             lambda reading: self._due_task_search(reading).lease_due(
                 lanes, now, skip_expired=skip_expired
-            )
+            ),
+            is_brief=sum(lanes.values()) + len(lanes) <= BRIEF_ROWS,
         )
         started = [
             TaskChange(lease.task.id, lease.task.queue, Change.STARTED, TaskState.RUNNING)
@@ -244,11 +248,11 @@ class SqliteStore:
 
     async def finish(self, finishes: Sequence[Finish], *, now: Moment) -> list[bool]:
         calls = [attempt_writes.FinishCall(finish, now) for finish in finishes]
-        return await self._db.write(attempt_writes.finish, calls)
+        return await self._db.write(attempt_writes.finish, calls, rows=len(calls))
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
         return await self._db.write(
-            attempt_writes.give_back, attempt_writes.GiveBackCall(lease, now, error)
+            attempt_writes.give_back, attempt_writes.GiveBackCall(lease, now, error), rows=1
         )
 
     # Queues

@@ -26,6 +26,7 @@ from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import queue_values
 
 Counted = Literal["waiting", "failing", "succeeded", "dead"]
+LOCK_TIMEOUT = 5_000  # milliseconds, the default of Python's connections
 LANE_USE_PRECISION = HOUR  # storing the time of each task would cost another write
 
 COUNTED: tuple[Counted, ...] = get_args(Counted)
@@ -119,6 +120,7 @@ class SqliteTransaction:
         random: Random,
         commit: Commit,
         isolates_rows: bool = False,
+        waits: bool = True,
         row_fault: RowFault | None = None,
     ) -> None:
         self.connection = connection
@@ -130,7 +132,7 @@ class SqliteTransaction:
         self._commit = commit
         self._row_fault = row_fault
         self._pending = Pending()
-        connection.execute("BEGIN IMMEDIATE")
+        self._begin(waits=waits)
         self._changes_before = connection.total_changes
         self._must_sync = False
 
@@ -287,7 +289,7 @@ class SqliteTransaction:
         self._must_sync = True
 
     def commit(self) -> None:
-        """Commit, then update the cache."""
+        """Commit."""
         added = [
             (queue, *[changes.get(what, 0) for what in COUNTED])
             for queue, changes in self._pending.counts.items()
@@ -299,6 +301,9 @@ class SqliteTransaction:
             self._commit(self.connection)
         else:
             self.connection.execute("COMMIT")  # no changes, so no sync
+
+    def apply(self) -> None:
+        """Update the cache after the commit."""
         cache, pending = self._cache, self._pending
         cache.update_queues(pending.news.queues)
         cache.update_lanes(pending.lanes)
@@ -321,6 +326,16 @@ class SqliteTransaction:
     def _has_written(self) -> bool:
         """Whether any row was written, even if that was undone."""
         return self.connection.total_changes != self._changes_before
+
+    def _begin(self, *, waits: bool) -> None:
+        if waits:
+            self.connection.execute("BEGIN IMMEDIATE")
+            return
+        self.connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT}")
 
     def _use_lane(self, lane: Lane, used_at: Moment) -> int:
         if self.queue(lane.queue) is None:
