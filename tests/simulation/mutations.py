@@ -1,4 +1,4 @@
-"""Fourteen ways to break the engine, each a change to a copy of the source."""
+"""Fifteen ways to break the engine, each a change to a copy of the source."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MUTATIONS = (
     Mutation(
         "answer before the commit",
         "store/sqlite/store.py",
-        "return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))",
-        "self._db.write(push_writes.push, pushing, size=pushing.size)\n"
+        "return _value(await self._db.write(write, call, size=call.size, rows=len(items)))",
+        "self._db.write(write, call, size=call.size, rows=len(items))\n"
         "        return [PushResult(item.task.id, item.task, existing=False) for item in items]",
     ),
     Mutation(
@@ -36,6 +36,13 @@ MUTATIONS = (
         "store/sqlite/leases.py",
         "self._tokens[seq] = self._last_token\n",
         "self._tokens[seq if self._last_token % 50 else -1] = self._last_token\n",
+    ),
+    Mutation(
+        "lease a known task although it was changed",
+        "store/sqlite/database_session.py",
+        "            self.cache.short_lanes.suspend()\n",
+        "            pass\n",
+        first_seed=9,
     ),
     Mutation(
         "finish a task twice",

@@ -38,6 +38,7 @@ class Notebook:
         self.torn_out = 0
         self.announced: list[list[str]] = []
         self.applied: list[list[str]] = []
+        self.begun: list[int] = []  # kinds of writes at each begin; 0 at an end
         self.is_broken = False
         self.is_locked = False
         self.announces = True
@@ -111,6 +112,8 @@ def group_on(
         runner or InlineRunner(),
         notebook.begin,
         trouble_of=notebook.trouble_of,
+        announce_begin=lambda writes: notebook.begun.append(len(writes)),
+        announce_end=lambda: notebook.begun.append(0),
         announce_failure=lambda: None,
         announce=notebook.announce,
         window=window,

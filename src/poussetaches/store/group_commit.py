@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -109,6 +109,8 @@ class GroupCommit(Generic[T]):
         begin: Begin[T],
         *,
         trouble_of: Callable[[Exception], StoreUnavailable | None],
+        announce_begin: Callable[[Collection[Write[T, Any, Any]]], None],
+        announce_end: Callable[[], None],
         announce: Callable[[T], None],
         announce_failure: Callable[[], None],
         window: float,
@@ -116,6 +118,8 @@ class GroupCommit(Generic[T]):
         self._runner = runner
         self._begin = begin
         self._trouble_of = trouble_of
+        self._announce_begin = announce_begin
+        self._announce_end = announce_end
         self._announce = announce
         self._announce_failure = announce_failure
         self._window = window
@@ -173,6 +177,7 @@ class GroupCommit(Generic[T]):
             last_count = len(self._waiting)
 
     async def _run(self, batch: Sequence[_Waiting[T]]) -> None:
+        self._announce_begin({waiting.write for waiting in batch})
         try:
             committed = await self._runner.run_commit(
                 partial(self._carry_out, batch),
@@ -184,6 +189,7 @@ class GroupCommit(Generic[T]):
         except BaseException as exc:
             own = asyncio.current_task()
             if isinstance(exc, KeyboardInterrupt | SystemExit) or (own and own.cancelling()):
+                self._announce_end()
                 for waiting in batch:
                     waiting.future.cancel()
                 raise
@@ -197,10 +203,11 @@ class GroupCommit(Generic[T]):
 
     def _settle(self, batch: Sequence[_Waiting[T]], committed: Sequence[T] | None) -> None:
         """Update the state in memory, and tell listeners and callers."""
+        for transaction in committed or ():
+            transaction.apply()
+        self._announce_end()
         if committed is None:
             return
-        for transaction in committed:
-            transaction.apply()
         self._tell_others(committed)
         for waiting in batch:
             self._size -= waiting.size

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreClosed, StoreFull, StoreUnavailable
 from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Lane
 from poussetaches.store.base import Listener, News, StoreTrouble
 from poussetaches.store.group_commit import MANY, GroupCommit, Write
 from poussetaches.store.runner import Runner
@@ -35,7 +36,10 @@ log = logging.getLogger(__name__)
 
 
 class DatabaseSession:
-    """The connections, group commit, cache and listeners of an open database."""
+    """The connections, group commit, cache and listeners of an open database.
+
+    ``harmless`` writes only add waiting tasks, and change leased and ended ones.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class DatabaseSession:
         window: float,
         commit: database.Commit,
         reserve: Reserve | None,
+        harmless: Collection[Write[SqliteTransaction, Any, Any]] = (),
         row_fault: RowFault | None = None,
     ) -> None:
         self.path = path
@@ -60,6 +65,7 @@ class DatabaseSession:
         self._reader = writer if path is None else reader
         self._now = now
         self._random = random
+        self._harmless = frozenset(harmless)
         self._row_fault = row_fault
         self._trouble = TroubleRecord(path, reserve)
         self._connections = ConnectionPair(path, self._trouble, commit=commit)
@@ -67,6 +73,8 @@ class DatabaseSession:
             writer,
             self._begin,
             trouble_of=self._trouble.error_of,
+            announce_begin=self._note_begin,
+            announce_end=self.cache.short_lanes.resume,
             announce=self._announce,
             announce_failure=self._announce_trouble,
             window=window,
@@ -137,6 +145,11 @@ class DatabaseSession:
         """
         self._trouble.refuse_when_full()
 
+    def are_short(self, lanes: Iterable[Lane]) -> bool:
+        """Return whether the waiting tasks of all these lanes are known."""
+        short = self.cache.short_lanes
+        return self.trouble is None and all(lane in short for lane in lanes)
+
     def tell(self, news: News) -> None:
         """Pass news to the listeners, unless there are none."""
         if news == News():
@@ -180,6 +193,11 @@ class DatabaseSession:
             log.info("store can be written again", extra={"was": trouble.reason})
 
     # Callbacks of group commit
+
+    def _note_begin(self, writes: Collection[Write[SqliteTransaction, Any, Any]]) -> None:
+        """Query for due tasks while writes are carried out that may change waiting tasks."""
+        if not self._harmless.issuperset(writes):
+            self.cache.short_lanes.suspend()
 
     def _begin(self, *, isolates_rows: bool, waits: bool) -> SqliteTransaction:
         connection = self._connections.writing

@@ -66,7 +66,7 @@ def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
         if is_minimal(task):
             minimal.append((seq, tx.lane_number(lane, task.created_at), *minimal_values(task)))
             minimal_queues.append(task.queue)
-            tx.task_waits(lane, task.run_at)
+            tx.task_added(lane, seq, task)
             tx.task_changed(task, Change.PUSHED, TaskState.WAITING)
         else:
             others.append((seq, task, lane))
@@ -82,8 +82,8 @@ def _add_others(tx: SqliteTransaction, tasks: Sequence[tuple[int, Task, Lane]]) 
     rows = [(seq, *row_values(tx, task, lane)) for seq, task, lane in tasks]
     insert_rows(tx.connection, tx.sql["add_task"], rows)
     add_labels(tx, [(seq, task) for seq, task, _ in tasks])
-    for _, task, lane in tasks:
-        note_added(tx, task, lane)
+    for seq, task, lane in tasks:
+        note_added(tx, seq, task, lane)
 
 
 def restore(
@@ -104,7 +104,7 @@ def restore(
     rows = [(seq, ordinal, *attempt_values(attempt)) for ordinal, attempt in attempts]
     tx.connection.executemany(tx.sql["add_attempt"], rows)
     add_labels(tx, [(seq, task)])
-    note_added(tx, task, lane)
+    note_added(tx, seq, task, lane)
     return True
 
 
@@ -122,12 +122,12 @@ def add_labels(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None
     insert_rows(tx.connection, tx.sql["add_label"], rows)
 
 
-def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
+def note_added(tx: SqliteTransaction, seq: int, task: Task, lane: Lane) -> None:
     """Count a new task, and add it to the news."""
     for what in _counted(task):
         tx.count(task.queue, what, 1)
     if task.ended_at is None:
-        tx.task_waits(lane, task.run_at)
+        tx.task_added(lane, seq, task)
     tx.task_changed(task, Change.PUSHED, task.state)
 
 

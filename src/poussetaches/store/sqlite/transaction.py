@@ -87,6 +87,8 @@ class Pending:
     set_aside: list[Unreadable] = field(default_factory=list)
     failures: list[RowFailure] = field(default_factory=list)
     lanes: dict[Lane, CachedLane | None] = field(default_factory=dict)
+    added: list[tuple[Lane, int, Task]] = field(default_factory=list)  # in short lanes
+    changed_lanes: set[Lane] = field(default_factory=set)  # of tasks that wait again
     groups: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
     ended_leases: set[int] = field(default_factory=set)
@@ -189,7 +191,18 @@ class SqliteTransaction:
         added = self._pending.counts.get(queue, {})
         return {what: stored[place] + added.get(what, 0) for place, what in enumerate(COUNTED)}
 
+    def task_added(self, lane: Lane, seq: int, task: Task) -> None:
+        """Note a new task that waits."""
+        self._note_wait(lane, task.run_at)
+        if lane in self._cache.short_lanes:
+            self._pending.added.append((lane, seq, task))
+
     def task_waits(self, lane: Lane, run_at: Moment) -> None:
+        """Note that a task waits again, or otherwise than before."""
+        self._note_wait(lane, run_at)
+        self._pending.changed_lanes.add(lane)
+
+    def _note_wait(self, lane: Lane, run_at: Moment) -> None:
         """Add the due time of a waiting task to the news."""
         waits = self._pending.news.waits
         earliest = waits.get(lane)
@@ -308,6 +321,10 @@ class SqliteTransaction:
         cache.update_queues(pending.news.queues)
         cache.update_lanes(pending.lanes)
         cache.update_groups(pending.groups)
+        for added in pending.added:
+            cache.short_lanes.add(*added)
+        for lane in pending.changed_lanes:
+            cache.short_lanes.drop(lane)
         cache.abandoned |= pending.abandoned
         for seq in pending.ended_leases:
             cache.leases.end(seq)
