@@ -11,16 +11,18 @@ from typing import TypeVar
 import pytest
 
 from poussetaches.server.http_server import HttpServer
+from poussetaches.store.runner import InlineRunner
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.hostile.wire import push
 from tests.integration.asgi import request
 from tests.integration.service import Service
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 
-class GatedDisk:
+class GatedDisk(InlineRunner):
     """Runs its work in order of arrival once ``gate`` is open."""
 
     def __init__(self) -> None:
@@ -28,14 +30,26 @@ class GatedDisk:
         self.gate.set()
         self.has_begun = asyncio.Event()
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Wait for the gate, then run the work."""
+        await self._pass()
+        return await super().run(work, is_brief=is_brief)
+
+    async def run_commit(
+        self,
+        commit: Callable[[P | None], R],
+        *,
+        prepare: Callable[[], P] | None,
+        settle: Callable[[R], None],
+        is_lone: bool,
+    ) -> R:
+        """Wait for the gate, then commit."""
+        await self._pass()
+        return await super().run_commit(commit, prepare=prepare, settle=settle, is_lone=is_lone)
+
+    async def _pass(self) -> None:
         self.has_begun.set()
         await self.gate.wait()
-        return work()
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 @pytest.mark.parametrize("is_direct", [True, False], ids=["direct", "ASGI"])

@@ -26,7 +26,7 @@ class BreakingRunner(InlineRunner):
 
     is_broken = False
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Run one piece of work, or fail."""
         if self.is_broken:
             raise ZeroDivisionError

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 from poussetaches.store.group_commit import MAX_PENDING_SIZE
+from poussetaches.store.runner import InlineRunner
 from tests.factories import seeded
 from tests.fakes import FakeClock, ScriptedSender, let_run
 from tests.integration.asgi import Answered, request
@@ -22,20 +23,17 @@ LARGE = "x" * (1000 * 1000)  # of a body; under the limit of one
 ENCODED = base64.b64encode(LARGE.encode()).decode()
 
 
-class SlowDisk:
+class SlowDisk(InlineRunner):
     """Runs its work in order of arrival while ``free`` is set."""
 
     def __init__(self) -> None:
         self.free = asyncio.Event()
         self.free.set()
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Wait until ``free`` is set, then run the work."""
         await self.free.wait()
         return work()
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 @pytest.mark.parametrize(

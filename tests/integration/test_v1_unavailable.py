@@ -187,7 +187,7 @@ class Reader(InlineRunner):
     def __init__(self) -> None:
         self.is_gone = False
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Read, or fail."""
         if self.is_gone:
             raise StoreUnavailable("nothing can be read")

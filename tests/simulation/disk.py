@@ -15,6 +15,7 @@ from poussetaches.core.errors import StoreClosed
 from poussetaches.store.sqlite.reserve import Reserve
 from tests.store.sqlite_files import BROKEN, FULL, sqlite_error
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 RESERVE_COMMITS = 300  # commits that fit into the space of the reserve
@@ -130,45 +131,84 @@ class SimulatedReserve(Reserve):
 
 
 class SimulatedRunner:
-    """Runs functions in order, some turns of the loop later, as a thread would."""
+    """Runs functions in order, some turns of the loop later, as a thread would.
+
+    Like a thread's runner, it runs some brief functions at once.
+    """
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._work: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._work: deque[tuple[Steps, asyncio.Future[None]]] = deque()
         self._working: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Run a function; it completes even if the caller is cancelled."""
-        if self._closed:
-            raise StoreClosed
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._work.append((work, future))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work_off())
-        return await future
+        if is_brief and self._may_run_now():
+            return work()
+        steps = Steps(work)
+        await self._later(steps)
+        result: R = steps.value
+        return result
+
+    async def run_commit(
+        self,
+        commit: Callable[[P | None], R],
+        *,
+        prepare: Callable[[], P] | None,
+        settle: Callable[[R], None],
+        is_lone: bool,
+    ) -> R:
+        """Run functions with nothing between them; they complete if the caller is cancelled."""
+        steps = Steps(prepare or _nothing, commit, settle)
+        is_begun = prepare is not None and self._may_run_now()
+        if is_begun:
+            steps.run_first()
+        if is_begun and is_lone and self._random.random() < 0.5:
+            steps.run_rest()
+        else:
+            await self._later(steps)
+        result: R = steps.value
+        return result
 
     def close(self) -> None:
         """Refuse further functions."""
         self._closed = True
 
+    def _may_run_now(self) -> bool:
+        if self._closed:
+            raise StoreClosed
+        is_free = self._working is None or self._working.done()
+        return is_free and self._random.random() < 0.7
+
+    async def _later(self, steps: Steps) -> None:
+        if self._closed:
+            raise StoreClosed
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._work.append((steps, future))
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work_off())
+        await future
+
     async def _work_off(self) -> None:
         try:
             while self._work:
                 await self._wait()
-                work, future = self._work.popleft()
-                if future.done():
+                steps, future = self._work.popleft()
+                if future.done() and not steps.has_begun:
                     continue
                 try:
-                    result = work()
+                    steps.run_first()
+                    steps.run_second()
+                    await self._wait()
+                    steps.run_last()
                 except Exception as exc:  # raised to the caller
                     await self._wait()
                     if not future.done():
                         future.set_exception(exc)
                 else:
-                    await self._wait()
                     if not future.done():
-                        future.set_result(result)
+                        future.set_result(None)
         finally:
             self._working = None
 
@@ -178,6 +218,43 @@ class SimulatedRunner:
             await asyncio.sleep(chance / 10)  # up to 5 ms: the disk is busy
         elif chance < 0.5:
             await asyncio.sleep(0)
+
+
+class Steps:
+    """Functions that run one after another; the second gets the result of the first."""
+
+    def __init__(
+        self,
+        first: Callable[[], Any],
+        second: Callable[[Any], Any] | None = None,
+        last: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.value: Any = None
+        self.has_begun = False
+        self._first = first
+        self._second = second
+        self._last = last
+
+    def run_first(self) -> None:
+        """Run the first function, unless it has run."""
+        if not self.has_begun:
+            self.has_begun = True
+            self.value = self._first()
+
+    def run_second(self) -> None:
+        """Run the second function, whose result replaces the first's."""
+        if self._second is not None:
+            self.value = self._second(self.value)
+
+    def run_last(self) -> None:
+        """Run the last function."""
+        if self._last is not None:
+            self._last(self.value)
+
+    def run_rest(self) -> None:
+        """Run all functions but the first."""
+        self.run_second()
+        self.run_last()
 
 
 def _nothing() -> None:

@@ -27,8 +27,8 @@ MUTATIONS = (
     Mutation(
         "answer before the commit",
         "store/sqlite/store.py",
-        "return _value(await self._db.write(push_writes.push, pushing, size=pushing.size))",
-        "self._db.write(push_writes.push, pushing, size=pushing.size)\n"
+        "return _value(await self._db.write(write, call, size=call.size, rows=len(items)))",
+        "self._db.write(write, call, size=call.size, rows=len(items))\n"
         "        return [PushResult(item.task.id, item.task, existing=False) for item in items]",
     ),
     Mutation(
@@ -39,11 +39,17 @@ MUTATIONS = (
         first_seed=5,
     ),
     Mutation(
+        "lease a known task although it was changed",
+        "store/sqlite/database_session.py",
+        "            self.cache.short_lanes.suspend()\n",
+        "            pass\n",
+        first_seed=9,
+    ),
+    Mutation(
         "finish a task twice",
         "store/sqlite/attempt_writes.py",
-        "    task_writes.record(tx, changes)\n    _record_attempts(",
-        "    task_writes.record(tx, changes)\n    task_writes.record(tx, changes[:1])\n"
-        "    _record_attempts(",
+        "    task_writes.succeed(tx, successes)\n",
+        "    task_writes.succeed(tx, successes)\n    task_writes.succeed(tx, successes[:1])\n",
         first_seed=2,
     ),
     Mutation(

@@ -197,7 +197,7 @@ class ClockRules:
         """``pull_back`` changes only waiting tasks."""
         await store.add(pushed_ahead("a"))
         lease = await lease_one(store, now=AHEAD)
-        await store.finish(Finish(lease, Bury(Reason.EXPIRED)), now=AHEAD)
+        await store.finish([Finish(lease, Bury(Reason.EXPIRED))], now=AHEAD)
 
         assert await set_back(store) == 0
         assert await store.next_due() == {}

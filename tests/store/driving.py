@@ -129,7 +129,8 @@ async def end(store: Store, lease: Lease, move: Move | GiveBack, *, now: Moment 
     """End an attempt, which counts unless its lease is given back."""
     if isinstance(move, GiveBack):
         return await store.give_back(lease, now=now, error=move.error)
-    return await store.finish(finish_of(lease, move), now=now)
+    [was_valid] = await store.finish([finish_of(lease, move)], now=now)
+    return was_valid
 
 
 async def known(store: Store, task_id: str) -> Task:

@@ -362,7 +362,8 @@ class EditRules:
         await end(store, await lease_one(store), RetryAt(NOW))
 
         if how == "finish":
-            await store.finish(Finish(await lease_one(store), Bury(Reason.REFUSED)), now=NOW)
+            refused = Finish(await lease_one(store), Bury(Reason.REFUSED))
+            await store.finish([refused], now=NOW)
         elif how == "expire":
             await store.expire(now=NOW, limit=5)
         elif how == "cancel":

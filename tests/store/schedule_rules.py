@@ -57,7 +57,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "lease_due": lambda store: store.lease_due({LANE: 1}, now=NOW),
     "next_due": lambda store: store.next_due(),
     "pull_back": lambda store: store.pull_back(now=NOW, was=NEXT, confirmed=NOW),
-    "finish": lambda store: store.finish(Finish(Lease(make_task(), 1), Complete()), now=NOW),
+    "finish": lambda store: store.finish([Finish(Lease(make_task(), 1), Complete())], now=NOW),
     "push": lambda store: store.push([Push(task=make_task())], now=NOW),
     "tasks": lambda store: store.tasks(TaskFilter(), after=None, limit=1),
     "select": lambda store: store.select(TaskFilter(), after=None, limit=1),

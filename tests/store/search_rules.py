@@ -203,7 +203,7 @@ class SearchRules:
         moves = [RetryAt(LATER)] * 3 + [Bury(Reason.EXHAUSTED)] * 2 + [Complete()]
         for n, move in enumerate(moves):
             finish = finish_of(leases[str(n)], move, response_body=b"no user %d" % n)
-            await store.finish(finish, now=Moment(NOW + n))
+            await store.finish([finish], now=Moment(NOW + n))
         await store.give_back(next(iter((await lease_all(store, now=LATER)).values())), now=LATER)
 
         failing, dead = await store.failures(WAITING), await store.failures(DEAD)

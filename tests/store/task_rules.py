@@ -154,7 +154,7 @@ class TaskRules:
             "progress": Progress(done=1, total=2.5, note="préparé", at=NOW),
         }
         for move in (RetryAt(NOW), RetryAt(NOW), Complete()):
-            await store.finish(finish_of(await lease_one(store), move, **full), now=NOW)
+            await store.finish([finish_of(await lease_one(store), move, **full)], now=NOW)
 
         attempts = await store.attempts("a")
 
@@ -165,7 +165,7 @@ class TaskRules:
         await store.add(make_task("a"))
         for key_sent in (True, False, None):
             finish = finish_of(await lease_one(store), RetryAt(NOW), key_sent=key_sent)
-            await store.finish(finish, now=NOW)
+            await store.finish([finish], now=NOW)
 
         attempts = await store.attempts("a")
 
@@ -177,7 +177,7 @@ class TaskRules:
         await store.add(make_task("a"))
         for body in (long, short, long, long):
             finish = finish_of(await lease_one(store), RetryAt(NOW), response_body=body)
-            await store.finish(finish, now=NOW)
+            await store.finish([finish], now=NOW)
 
         attempts = await store.attempts("a")
 
@@ -497,21 +497,44 @@ class TaskRules:
         lease = await lease_one(store)
         finish = finish_of(lease, move) if counts else Finish(lease, move)
 
-        was_ours = await store.finish(finish, now=LATER)
+        were_ours = await store.finish([finish], now=LATER)
 
         if counts:
             changes = {"attempt_count": 2, "attempt_total": 3, **changes}
-        assert was_ours is True
+        assert were_ours == [True]
         assert await store.get("a") == make_task("a", **{**before, **changes})
         assert await store.attempts("a") == ([finish.attempt] if counts else [])
         await assert_counts_are_true(store, ["a"])
+
+    async def test_ends_of_one_call_are_independent(self, store: Store) -> None:
+        """``finish``: returns for each whether its lease was still valid."""
+        ids = list("abcd")
+        for id in ids:
+            await store.add(make_task(id))
+        leases = await lease_all(store)
+        await end(store, leases["b"], GiveBack())
+        moves: list[Move] = [Complete(), Complete(), RetryAt(LATER), Bury(Reason.REFUSED)]
+        finishes = [finish_of(leases[id], move) for id, move in zip(ids, moves, strict=True)]
+
+        were_ours = await store.finish(finishes, now=NOW)
+
+        assert were_ours == [True, False, True, True]
+        states = [(await known(store, id)).state.value for id in ids]
+        assert states == ["succeeded", "waiting", "waiting", "dead"]
+        kept = [attempt for id in ids for attempt in await store.attempts(id)]
+        assert kept == [finishes[place].attempt for place in (0, 2, 3)]
+        await assert_counts_are_true(store, ids)
+
+    async def test_no_ends_are_recorded(self, store: Store) -> None:
+        """``finish``: end attempts."""
+        assert await store.finish([], now=NOW) == []
 
     async def test_error_of_an_attempt_is_the_tasks_last(self, store: Store) -> None:
         """``finish``: record an attempt."""
         await store.add(make_task("a", last_status=500, last_error=None))
         finish = finish_of(await lease_one(store), RetryAt(NOW), status=None, error="reset")
 
-        await store.finish(finish, now=NOW)
+        await store.finish([finish], now=NOW)
 
         task = await known(store, "a")
         assert (task.last_status, task.last_error) == (None, "reset")
@@ -561,9 +584,11 @@ class TaskRules:
         move = Bury(Reason.EXPIRED)
         finish = finish_of(lease, move) if counts else Finish(lease, move)
 
-        were_ours = await asyncio.gather(*(store.finish(finish, now=NOW) for _ in range(3)))
+        were_ours = await asyncio.gather(
+            *(store.finish([finish] * count, now=NOW) for count in (1, 2, 1))
+        )
 
-        assert sorted(were_ours) == [False, False, True]
+        assert were_ours == [[True], [False, False], [False]]
         await assert_counts_are_true(store, ["a"])
 
     async def test_late_end_does_not_affect_the_new_lease(self, store: Store) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import closing
 
@@ -79,7 +78,7 @@ async def test_many_attempts_that_end_together_each_end_in_their_own_way() -> No
         ]
         ends = [finish_of(leases[id], moves[n % len(moves)]) for n, id in enumerate(ids)]
 
-        ended = await asyncio.gather(*(store.finish(finish, now=NOW) for finish in ends))
+        ended = await store.finish(ends, now=NOW)
 
         assert all(ended)
         await assert_counts_are_true(store, ids)

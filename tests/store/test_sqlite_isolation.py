@@ -614,7 +614,7 @@ async def test_outcome_with_an_unpaired_surrogate_ends_only_its_task(scene: Scen
         for id, lease in leases.items()
     ]
 
-    await asyncio.gather(*(scene.store.finish(finish, now=NOW) for finish in finishes))
+    await scene.store.finish(finishes, now=NOW)
 
     assert await scene.states() == {"a": "waiting", "b": "internal_error", "c": "waiting"}
     await assert_all_is_well(scene)

@@ -243,7 +243,7 @@ async def test_unreadable_attempts_do_not_affect_their_task(
     store: SqliteStore, path: Path
 ) -> None:
     lease = (await lease_all(store))["b"]
-    await store.finish(finish_of(lease, RetryAt(Moment(NOW - 1)), error="reset"), now=NOW)
+    await store.finish([finish_of(lease, RetryAt(Moment(NOW - 1)), error="reset")], now=NOW)
     change_rows(path, "error = CAST(x'ff' AS TEXT)", "TRUE", table="attempts")
 
     found = await listed(store, TaskState.WAITING)

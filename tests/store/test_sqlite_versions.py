@@ -50,7 +50,8 @@ async def folder(tmp_path: Path) -> DataFolder:
         await store.edit_queue("mail", lambda _: Queue(name="mail", declared=QueueOverrides()))
         await store.push([Push(task=task)], now=NOW)
         lease, progress = await lease_one(store), Progress(done=1, at=NOW)
-        await store.finish(finish_of(lease, Bury(Reason.EXHAUSTED), progress=progress), now=NOW)
+        exhausted = finish_of(lease, Bury(Reason.EXHAUSTED), progress=progress)
+        await store.finish([exhausted], now=NOW)
         await put_schedule(store, declared_as_written(make_schedule("s")))
     with closing(raw(folder.database)) as database:
         for (table, column), text in COLUMNS.items():

@@ -55,9 +55,9 @@ class VersionRules:
         await store.push([Push(task=TASK)], now=NOW)
 
         lease = await lease_one(store)
-        await store.finish(finish_of(lease, RetryAt(NOW), progress=PROGRESS), now=NOW)
+        await store.finish([finish_of(lease, RetryAt(NOW), progress=PROGRESS)], now=NOW)
         again = await lease_one(store)
-        await store.finish(finish_of(again, Bury(Reason.EXHAUSTED)), now=NOW)
+        await store.finish([finish_of(again, Bury(Reason.EXHAUSTED))], now=NOW)
         await store.edit("a", Requeue(at=NOW), now=NOW)
         await store.edit("a", changed(priority=5), now=NOW)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from random import Random
 
 import msgspec
@@ -130,11 +130,11 @@ class FailingStore(SqliteStore):
         ]
         return Leased(leases, leased.next_due)
 
-    async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        """Record an end, or fail."""
+    async def finish(self, finishes: Sequence[Finish], *, now: Moment) -> list[bool]:
+        """Record ends, or fail."""
         self._fail_if_told("finish")
         await self.released.wait()
-        return await super().finish(finish, now=now)
+        return await super().finish(finishes, now=now)
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
         """Give up a lease, or fail."""
@@ -412,6 +412,40 @@ async def test_outcome_that_can_never_be_recorded_ends_its_task(
     assert (task.state, task.reason) == (TaskState.DEAD, Reason.INTERNAL_ERROR)
     assert (task.last_error or "").startswith("internal error: ZeroDivisionError")
     assert "outcome discarded, task ended" in caplog.messages
+    await assert_nothing_runs(failing_store)
+
+
+async def test_outcomes_that_could_not_be_recorded_together_are_recorded_alone(
+    engine: Engine, failing_store: FailingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for id in "abc":
+        await failing_store.add(make_task(id))
+    failing_store.fail("finish", times=1)
+
+    await engine.dispatcher.tick()
+    await let_run()
+
+    for id in "abc":
+        assert (await known(failing_store, id)).state is TaskState.SUCCEEDED
+    assert caplog.messages.count("outcomes not recorded together, each is recorded alone") == 1
+    assert SECRET not in caplog.text
+    await assert_nothing_runs(failing_store)
+
+
+async def test_outcomes_wait_together_for_a_store_that_is_unavailable(
+    engine: Engine, failing_store: FailingStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for id in "abc":
+        await failing_store.add(make_task(id))
+    failing_store.fail("finish", times=10, error=StoreUnavailable("out of memory"))
+
+    await engine.dispatcher.tick()
+    await let_run()
+    await retry(clock, 3)
+
+    for id in "abc":
+        assert (await known(failing_store, id)).state is TaskState.SUCCEEDED
+    assert caplog.messages.count("outcome not recorded yet") == 3
     await assert_nothing_runs(failing_store)
 
 

@@ -13,10 +13,18 @@ from poussetaches.core.errors import (
     StoreClosed,
     StoreUnavailable,
 )
-from poussetaches.store.group_commit import BUSY_COMMIT, MAX_PENDING_SIZE, QUIET_TURNS, GroupCommit
+from poussetaches.store.group_commit import (
+    BRIEF_ROWS,
+    BRIEF_SIZE,
+    BUSY_COMMIT,
+    MAX_PENDING_SIZE,
+    QUIET_TURNS,
+    GroupCommit,
+)
 from poussetaches.store.runner import InlineRunner, Runner
 from tests.fakes import Panic, let_run
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -35,11 +43,16 @@ class Notebook:
         self.pages: list[list[str]] = []
         self.torn_out = 0
         self.announced: list[list[str]] = []
+        self.applied: list[list[str]] = []
+        self.begun: list[int] = []  # kinds of writes at each begin; 0 at an end
         self.is_broken = False
+        self.is_locked = False
         self.announces = True
 
-    def begin(self, *, isolates_rows: bool) -> Page:
+    def begin(self, *, isolates_rows: bool, waits: bool) -> Page:
         """Begin a transaction."""
+        if self.is_locked and not waits:
+            raise Refused
         return Page(self, isolates_rows=isolates_rows)
 
     def trouble_of(self, exc: Exception) -> StoreUnavailable | None:
@@ -66,6 +79,10 @@ class Page:
         if self._notebook.is_broken:
             raise DiskOff
         self._notebook.pages.append(self.lines)
+
+    def apply(self) -> None:
+        """Note what was applied."""
+        self._notebook.applied.append(self.lines)
 
     def rollback(self) -> None:
         """Tear the page out."""
@@ -113,13 +130,15 @@ def group_on(
         runner or InlineRunner(),
         notebook.begin,
         trouble_of=notebook.trouble_of,
+        announce_begin=lambda writes: notebook.begun.append(len(writes)),
+        announce_end=lambda: notebook.begun.append(0),
         announce_failure=lambda: None,
         announce=notebook.announce,
         window=window,
     )
 
 
-class GatedRunner:
+class GatedRunner(InlineRunner):
     """Runs each piece of work once its gate is open, and counts the pieces."""
 
     def __init__(self) -> None:
@@ -127,21 +146,42 @@ class GatedRunner:
         self.begun = asyncio.Event()
         self.count = 0
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Wait for the gate and run."""
         self.count += 1
         self.begun.set()
         await self.gate.wait()
         return work()
 
-    def close(self) -> None:
-        """Do nothing."""
+
+class StagedRunner(InlineRunner):
+    """Keeps the results of prepared functions."""
+
+    def __init__(self) -> None:
+        self.prepared: list[object] = []
+
+    async def run_commit(
+        self,
+        commit: Callable[[P | None], R],
+        *,
+        prepare: Callable[[], P] | None,
+        settle: Callable[[R], None],
+        is_lone: bool,
+    ) -> R:
+        """Prepare, if possible, then commit."""
+        prepared = None
+        if prepare is not None:
+            prepared = prepare()
+            self.prepared.append(prepared)
+        result = commit(prepared)
+        settle(result)
+        return result
 
 
 class ClosedRunner(InlineRunner):
     """Takes no more work."""
 
-    async def run(self, work: Callable[[], R]) -> R:
+    async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Refuse."""
         raise StoreClosed
 
@@ -341,6 +381,69 @@ async def test_commit_is_announced_before_its_callers_are_told() -> None:
     await group.write(note, "a")
 
     assert notebook.announced == [["a"]]
+
+
+async def test_commit_is_applied_before_it_is_announced() -> None:
+    notebook = Notebook()
+    applied: list[int] = []
+    notebook.announce = lambda page: applied.append(len(notebook.applied))  # type: ignore[method-assign]
+    group = group_on(notebook)
+
+    await asyncio.gather(group.write(note, "a"), group.write(note, "b"))
+
+    assert (notebook.applied, applied) == ([["a", "b"]], [1])
+
+
+async def test_failed_writes_are_applied_one_by_one() -> None:
+    """A write must see the state in memory after the one before it."""
+    notebook = Notebook()
+    group = group_on(notebook)
+
+    await asyncio.gather(
+        *(group.write(note, item) for item in ("a", "b?", "c")), return_exceptions=True
+    )
+
+    assert notebook.applied == [["a"], ["c"]]
+
+
+async def test_write_waits_for_a_lock_in_the_thread_only() -> None:
+    notebook, runner = Notebook(), StagedRunner()
+    notebook.is_locked = True
+    group = group_on(notebook, runner)
+
+    result = await group.write(note, "a", rows=1)
+
+    assert result == "A"
+    assert runner.prepared == [None]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_prepared"),
+    [
+        ([(1, 0)], True),
+        ([(BRIEF_ROWS, BRIEF_SIZE)], True),
+        ([(BRIEF_ROWS, 0), (1, 0)], False),
+        ([(1, BRIEF_SIZE), (1, 1)], False),
+    ],
+    ids=["one row", "most", "too many rows", "too large"],
+)
+async def test_only_brief_writes_are_prepared_on_the_event_loop(
+    sizes: Sequence[tuple[int, int]], is_prepared: bool
+) -> None:
+    runner = StagedRunner()
+    group = group_on(Notebook(), runner)
+
+    await asyncio.gather(*(group.write(note, "a", rows=rows, size=size) for rows, size in sizes))
+
+    assert [page is not None for page in runner.prepared] == [True] * is_prepared
+
+
+async def test_write_of_unknown_length_is_not_prepared_on_the_event_loop() -> None:
+    runner = StagedRunner()
+
+    await group_on(Notebook(), runner).write(note, "a")
+
+    assert runner.prepared == []
 
 
 async def test_announcement_that_breaks_down_leaves_nobody_waiting(

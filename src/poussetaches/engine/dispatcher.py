@@ -224,7 +224,7 @@ class Dispatcher:
         finally:
             # Without an await since the bell rang: the tick that it wakes must find the room.
             self._in_flight.discard(own)
-        await self._recorder.record_here(end)
+        self._recorder.record(end)
 
     async def _charge_due(self) -> None:
         """Charge an attempt, unsent, to each due task of origins that are absent for too long."""

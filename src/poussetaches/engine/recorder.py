@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import TypeVar
 
 import msgspec
 
@@ -29,13 +31,16 @@ class PutBack(msgspec.Struct, frozen=True):
 
 
 End = Finish | PutBack
+E = TypeVar("E", Finish, PutBack, End)
 
 
 class Recorder:
     """Records the ends of attempts, and retries each until the server stops.
 
-    The store buries a task whose row it cannot write. If it still fails unexpectedly, the
-    end is recorded by a later try, so that no task is *running* until the next start.
+    Attempts that end in the same turn of the event loop are recorded by one call of the store; if
+    it fails, each by its own calls. The store buries a task whose row it cannot write. If it
+    still fails unexpectedly, the end is recorded by a later try, so that no task is *running*
+    until the next start.
     """
 
     def __init__(self, *, store: Store, clock: Clock, defects: Defects) -> None:
@@ -43,6 +48,7 @@ class Recorder:
         self._clock = clock
         self._defects = defects
         self._retries = True
+        self._ended: list[Finish] = []  # in this turn of the event loop
         self._since: dict[asyncio.Task[None], float] = {}
 
     @property
@@ -56,20 +62,13 @@ class Recorder:
         return min(self._since.values(), default=None)
 
     def record(self, end: End) -> None:
-        """Record an end in a task of its own, without waiting for it."""
-        recording = asyncio.create_task(self._until_done(end))
-        self._since[recording] = self._clock.monotonic()
-        recording.add_done_callback(self._since.pop)
-
-    async def record_here(self, end: End) -> None:
-        """Record the end of the attempt that the current task made, in the same task."""
-        own = asyncio.current_task()
-        assert own is not None
-        self._since[own] = self._clock.monotonic()
-        try:
-            await self._until_done(end)
-        finally:
-            del self._since[own]
+        """Record an end, without waiting for it."""
+        if isinstance(end, PutBack):
+            self._start(self._until_done(end, self._clock.now()))
+            return
+        if not self._ended:
+            self._start(self._record_ended(self._clock.now()))
+        self._ended.append(end)
 
     def stop_retrying(self) -> None:
         """Stop retrying: attempts that are not recorded are repeated after the next start."""
@@ -80,13 +79,35 @@ class Recorder:
         while self._since:
             await asyncio.wait(self.under_way)
 
-    async def _until_done(self, end: End) -> None:
-        task_id, judged_at = end.lease.task.id, self._clock.now()
+    def _start(self, recording: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(recording)
+        self._since[task] = self._clock.monotonic()
+        task.add_done_callback(self._since.pop)
+
+    async def _record_ended(self, judged_at: Moment) -> None:
+        """Record all attempts that ended since the last call."""
+        ended, self._ended = self._ended, []
+        now = self._clock.now()
+        if len(ended) == 1:
+            await self._until_done(ended[0], judged_at)
+            return
+        try:
+            await self._store.finish([_in_time(end, judged_at, now) for end in ended], now=now)
+        except BaseException as exc:
+            raise_end(exc)
+            if not isinstance(exc, StoreUnavailable):
+                fields = {"count": len(ended), "error": describe_defect(exc)}
+                log.warning("outcomes not recorded together, each is recorded alone", extra=fields)
+            for end in ended:
+                self._start(self._until_done(end, judged_at))
+
+    async def _until_done(self, end: End, judged_at: Moment) -> None:
+        task_id = end.lease.task.id
         failures, known_error = 0, ""
         while True:
             now = self._clock.now()
             if now < judged_at:
-                end, judged_at = _set_back(end, judged_at - now), now
+                end, judged_at = _in_time(end, judged_at, now), now
             try:
                 await self._write(end, now)
             except StoreUnavailable as exc:
@@ -111,7 +132,7 @@ class Recorder:
         if isinstance(end, PutBack):
             await self._store.give_back(end.lease, now=now, error=end.error)
         else:
-            await self._store.finish(end, now=now)
+            await self._store.finish([end], now=now)
 
     def _note_unavailable(self, task_id: str, error: str, *, is_new: bool) -> None:
         own = asyncio.current_task()
@@ -129,11 +150,11 @@ class Recorder:
         return error
 
 
-def _set_back(end: End, microseconds: int) -> End:
-    """Return an end, its retry moved earlier if the clock was set back."""
-    if isinstance(end, PutBack) or not isinstance(end.move, RetryAt):
+def _in_time(end: E, judged_at: Moment, now: Moment) -> E:
+    """Return an end, its retry moved earlier if the clock was set back since it was judged."""
+    if now >= judged_at or isinstance(end, PutBack) or not isinstance(end.move, RetryAt):
         return end
-    move = RetryAt(Moment(end.move.run_at - microseconds))
+    move = RetryAt(Moment(end.move.run_at - (judged_at - now)))
     return msgspec.structs.replace(end, move=move)
 
 

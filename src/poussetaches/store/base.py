@@ -30,7 +30,7 @@ from poussetaches.core.task_fields import DEFAULT_KEY_TTL
 from poussetaches.store.export_records import Record
 from poussetaches.store.minute_row import MinuteRow
 
-# Called in the thread that writes, within a transaction, and again if its commit failed: it must
+# Called within a transaction, perhaps in another thread, and again if its commit failed: it must
 # be pure and short. It may raise one of our errors to refuse.
 QueueEdit = Callable[[Queue | None], Queue | None]
 ScheduleEdit = Callable[[Schedule | None], Schedule | None]
@@ -323,13 +323,13 @@ class Store(Protocol):
         number of changed tasks.
         """
 
-    async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        """End an attempt: record it, move its task, and end the lease.
+    async def finish(self, finishes: Sequence[Finish], *, now: Moment) -> list[bool]:
+        """End attempts: record each, move its task, and end its lease.
 
-        Returns whether the lease was still valid; if not, nothing is changed. The last attempt
-        keeps its whole response, the one before it is cut to ``EARLIER_RESPONSE`` bytes. A task
-        that was cancelled while it ran is dead instead of waiting for a retry. A task that ends
-        creates its callback in the same commit, in every method that ends one.
+        Returns for each whether its lease was still valid; if not, nothing is changed for it. The
+        last attempt keeps its whole response, the one before it is cut to ``EARLIER_RESPONSE``
+        bytes. A task that was cancelled while it ran is dead instead of waiting for a retry. A
+        task that ends creates its callback in the same commit, in every method that ends one.
         """
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:

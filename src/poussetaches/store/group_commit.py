@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,6 +18,11 @@ BUSY_COMMIT = 8  # writes; after a commit of as many, the next one waits for mor
 QUIET_TURNS = 8
 # Size of the pending writes above which another write is refused.
 MAX_PENDING_SIZE = 64 * 1024 * 1024  # bytes
+# A commit of at most so many rows is written in about 5 ms, without its wait for the disk.
+BRIEF_ROWS = 256
+BRIEF_SIZE = 1024 * 1024  # bytes
+MANY = BRIEF_ROWS + 1
+LONE_COMMIT = 2  # writes; with more, others are likely to come while the disk syncs
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,10 @@ class Transaction(Protocol):
     """A transaction of the store."""
 
     def commit(self) -> None:
-        """Make the writes durable, then update the state in memory."""
+        """Make the writes durable."""
+
+    def apply(self) -> None:
+        """Update the state in memory after the commit."""
 
     def rollback(self) -> None:
         """Undo the writes. Never raises."""
@@ -45,19 +53,23 @@ Write = Callable[[T, Sequence[I]], Sequence[R | PousseTachesError]]
 class Begin(Protocol[T_co]):
     """Begins transactions."""
 
-    def __call__(self, *, isolates_rows: bool) -> T_co:
-        """Begin a transaction; if it isolates rows, a failing row does not affect the others."""
+    def __call__(self, *, isolates_rows: bool, waits: bool) -> T_co:
+        """Begin a transaction; if it isolates rows, a failing row does not affect the others.
+
+        It ``waits`` for another process that has locked the database, or fails at once.
+        """
 
 
 class _Waiting(Generic[T]):
     """A write that waits for its commit, and the future of its caller."""
 
-    __slots__ = ("error", "future", "item", "result", "size", "write")
+    __slots__ = ("error", "future", "item", "result", "rows", "size", "write")
 
-    def __init__(self, write: Write[T, Any, Any], item: object, size: int) -> None:
+    def __init__(self, write: Write[T, Any, Any], item: object, size: int, rows: int) -> None:
         self.write = write
         self.item = item
         self.size = size
+        self.rows = rows
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -99,6 +111,8 @@ class GroupCommit(Generic[T]):
         begin: Begin[T],
         *,
         trouble_of: Callable[[Exception], StoreUnavailable | None],
+        announce_begin: Callable[[Collection[Write[T, Any, Any]]], None],
+        announce_end: Callable[[], None],
         announce: Callable[[T], None],
         announce_failure: Callable[[], None],
         window: float,
@@ -106,6 +120,8 @@ class GroupCommit(Generic[T]):
         self._runner = runner
         self._begin = begin
         self._trouble_of = trouble_of
+        self._announce_begin = announce_begin
+        self._announce_end = announce_end
         self._announce = announce
         self._announce_failure = announce_failure
         self._window = window
@@ -114,10 +130,13 @@ class GroupCommit(Generic[T]):
         self._draining: asyncio.Task[None] | None = None
         self.defect_count = 0  # of commits that listeners were not told of
 
-    def write(self, write: Write[T, I, R], item: I, *, size: int = 0) -> asyncio.Future[R]:
+    def write(
+        self, write: Write[T, I, R], item: I, *, size: int = 0, rows: int = MANY
+    ) -> asyncio.Future[R]:
         """Write one item; the future gets the result once it is on disk.
 
         ``size`` is its share of ``MAX_PENDING_SIZE`` in bytes; an item of size 0 is never refused.
+        ``rows`` is how many it changes, as far as that is known.
 
         Raises:
             StoreBusy: too much is pending.
@@ -125,7 +144,7 @@ class GroupCommit(Generic[T]):
         if size and self._size >= MAX_PENDING_SIZE:
             raise StoreBusy
         self._size += size
-        waiting = _Waiting(write, item, size)
+        waiting = _Waiting(write, item, size, rows)
         self._waiting.append(waiting)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
@@ -141,27 +160,13 @@ class GroupCommit(Generic[T]):
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                committed = await self._run(batch)
-                self._tell_others(committed)
-                for waiting in batch:
-                    self._size -= waiting.size
-                    waiting.tell()
+                await self._run(batch)
                 if self._window and len(batch) >= BUSY_COMMIT:
                     await self._gather()
         finally:
             self._draining = None
             for waiting in self._waiting:  # only when this task was cancelled
                 waiting.future.cancel()
-
-    def _tell_others(self, committed: Sequence[T]) -> None:
-        for transaction in committed:
-            try:
-                self._announce(transaction)
-            except Exception as exc:  # callers must still get the commit's result
-                self.defect_count += 1
-                log.error("listeners not told of a commit", extra=_described(exc))
-        if not committed:
-            self._announce_failure()
 
     async def _gather(self) -> None:
         """Wait while more writes arrive, at most for the window."""
@@ -173,26 +178,80 @@ class GroupCommit(Generic[T]):
             quiet = quiet + 1 if len(self._waiting) == last_count else 0
             last_count = len(self._waiting)
 
-    async def _run(self, batch: Sequence[_Waiting[T]]) -> list[T]:
+    async def _run(self, batch: Sequence[_Waiting[T]]) -> None:
+        self._announce_begin({waiting.write for waiting in batch})
         try:
-            return await self._runner.run(partial(self._carry_out, batch))
+            committed = await self._runner.run_commit(
+                partial(self._carry_out, batch),
+                prepare=partial(self._prepared, batch) if _is_brief(batch) else None,
+                settle=partial(self._settle, batch),
+                is_lone=len(batch) <= LONE_COMMIT,
+            )
         # The runner is closed, or there is a bug: no caller may wait forever.
         except BaseException as exc:
             own = asyncio.current_task()
             if isinstance(exc, KeyboardInterrupt | SystemExit) or (own and own.cancelling()):
+                self._announce_end()
                 for waiting in batch:
                     waiting.future.cancel()
                 raise
             for waiting in batch:
                 waiting.fail(exc)
-            return []
+            self._settle(batch, [])
+            return
+        if committed is None:
+            for waiting in batch:
+                await self._run([waiting])
 
-    def _carry_out(self, batch: Sequence[_Waiting[T]]) -> list[T]:
-        """Write a batch, in one transaction if possible; return what was committed."""
+    def _settle(self, batch: Sequence[_Waiting[T]], committed: Sequence[T] | None) -> None:
+        """Update the state in memory, and tell listeners and callers."""
+        for transaction in committed or ():
+            transaction.apply()
+        self._announce_end()
+        if committed is None:
+            return
+        self._tell_others(committed)
+        for waiting in batch:
+            self._size -= waiting.size
+            waiting.tell()
+
+    def _tell_others(self, committed: Sequence[T]) -> None:
+        for transaction in committed:
+            try:
+                self._announce(transaction)
+            except Exception as exc:  # callers must still get the commit's result
+                self.defect_count += 1
+                log.error("listeners not told of a commit", extra=_described(exc))
+        if not committed:
+            self._announce_failure()
+
+    def _prepared(self, batch: Sequence[_Waiting[T]]) -> T | Exception | None:
+        """Write a batch in a transaction that is not committed yet; return it, or the error."""
+        try:
+            transaction = self._begin(isolates_rows=False, waits=False)
+        except Exception:
+            return None
+        try:
+            self._write_in(transaction, batch)
+        except Exception as exc:
+            transaction.rollback()
+            return exc
+        except BaseException:
+            transaction.rollback()
+            raise
+        return transaction
+
+    def _carry_out(
+        self, batch: Sequence[_Waiting[T]], prepared: T | Exception | None = None
+    ) -> list[T] | None:
+        """Commit a batch in one transaction; return it, or None if each must be written alone."""
         for isolates_rows in (False, True):
             try:
-                return [self._commit(batch, isolates_rows=isolates_rows)]
+                if isinstance(prepared, Exception):
+                    raise prepared
+                return [self._committed(batch, prepared, isolates_rows=isolates_rows)]
             except Exception as exc:
+                prepared = None
                 trouble = self._trouble_of(exc)
                 is_last = isolates_rows and len(batch) == 1
                 if trouble is not None or is_last:
@@ -201,20 +260,35 @@ class GroupCommit(Generic[T]):
                     return []
                 if not isolates_rows:
                     log.warning("commit failed, each row is written alone", extra=_described(exc))
-        return [done for waiting in batch for done in self._carry_out([waiting])]
+        return None
 
-    def _commit(self, batch: Sequence[_Waiting[T]], *, isolates_rows: bool) -> T:
-        transaction = self._begin(isolates_rows=isolates_rows)
+    def _committed(
+        self, batch: Sequence[_Waiting[T]], prepared: T | None, *, isolates_rows: bool
+    ) -> T:
+        """Commit a transaction; without a prepared one, begin and write it before."""
+        transaction = prepared or self._begin(isolates_rows=isolates_rows, waits=True)
         try:
-            for write, group in _by_write(batch).items():
-                results = write(transaction, [waiting.item for waiting in group])
-                for waiting, result in zip(group, results, strict=True):
-                    waiting.result = result
+            if prepared is None:
+                self._write_in(transaction, batch)
             transaction.commit()
         except BaseException:
             transaction.rollback()
             raise
         return transaction
+
+    def _write_in(self, transaction: T, batch: Sequence[_Waiting[T]]) -> None:
+        for write, group in _by_write(batch).items():
+            results = write(transaction, [waiting.item for waiting in group])
+            for waiting, result in zip(group, results, strict=True):
+                waiting.result = result
+
+
+def _is_brief(batch: Sequence[_Waiting[T]]) -> bool:
+    rows = size = 0
+    for waiting in batch:
+        rows += waiting.rows
+        size += waiting.size
+    return rows <= BRIEF_ROWS and size <= BRIEF_SIZE
 
 
 def _described(exc: Exception) -> dict[str, str]:

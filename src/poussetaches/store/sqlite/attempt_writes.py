@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
+from msgspec.structs import astuple
 
 from poussetaches.core.moment import Moment
-from poussetaches.core.task import Task, TaskState, moved, put_back
+from poussetaches.core.task import Complete, Task, TaskState, moved, put_back
 from poussetaches.store.base import EARLIER_RESPONSE, MAX_ATTEMPTS_KEPT, Change, Finish, Lease
 from poussetaches.store.sqlite import task_writes
 from poussetaches.store.sqlite.bulk_insert import insert_rows
@@ -18,7 +20,7 @@ from poussetaches.store.sqlite.transaction import SqliteTransaction, Step
 
 
 class FinishCall(msgspec.Struct, frozen=True, gc=False):
-    """The arguments of ``finish``."""
+    """The end of one attempt, and when it is recorded."""
 
     finish: Finish
     now: Moment
@@ -32,17 +34,24 @@ class GiveBackCall(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
 
 
-def finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]:
+def finish(tx: SqliteTransaction, calls: Sequence[Sequence[FinishCall]]) -> list[list[bool]]:
     """Record the ends of attempts; return for each whether its lease was still valid."""
-    return write_rows(
-        tx,
-        Step.RECORD,
-        items,
-        lambda some: _finish(tx, some),
-        give_up=lambda item, defect: _give_up(
-            tx, item.finish.lease, defect, item.now, attempts=int(item.finish.attempt is not None)
-        ),
+    were_valid = iter(
+        write_rows(
+            tx,
+            Step.RECORD,
+            [item for call in calls for item in call],
+            lambda some: _finish(tx, some),
+            give_up=lambda item, defect: _give_up(
+                tx,
+                item.finish.lease,
+                defect,
+                item.now,
+                attempts=int(item.finish.attempt is not None),
+            ),
+        )
     )
+    return [list(islice(were_valid, len(call))) for call in calls]
 
 
 def give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[bool]:
@@ -57,15 +66,33 @@ def give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[
 
 
 def _finish(tx: SqliteTransaction, items: Sequence[FinishCall]) -> Sequence[bool]:
-    were_valid, changes = [], []
+    were_valid: list[bool] = []
+    successes: list[task_writes.Success] = []
+    changes: list[task_writes.Changed] = []
     for item in items:
         record = _ended_lease(tx, item.finish.lease)
         were_valid.append(record is not None)
-        if record is not None:
+        if record is None:
+            continue
+        success = _success(tx, item, record.seq)
+        if success is None:
             changes.append(_changed(tx, item, record))
+        else:
+            successes.append(success)
+    task_writes.succeed(tx, successes)
     task_writes.record(tx, changes)
-    _record_attempts(tx, changes)
+    _record_attempts(tx, successes, changes)
     return were_valid
+
+
+def _success(tx: SqliteTransaction, item: FinishCall, seq: int) -> task_writes.Success | None:
+    """Return the end of a task that succeeded and has no callback, as most do."""
+    lease, move, attempt, ended_at = astuple(item.finish)
+    if attempt is None or not isinstance(move, Complete):
+        return None
+    if task_writes.may_have_callback(tx, lease.task):
+        return None
+    return task_writes.Success(seq, lease.task, attempt, ended_at or item.now)
 
 
 def _give_back(tx: SqliteTransaction, items: Sequence[GiveBackCall]) -> Sequence[bool]:
@@ -125,17 +152,30 @@ def _changed(tx: SqliteTransaction, item: FinishCall, record: LeaseRecord) -> ta
     return task_writes.Changed(record.seq, old, new, change, now, finish.attempt)
 
 
-def _record_attempts(tx: SqliteTransaction, changes: Sequence[task_writes.Changed]) -> None:
-    rows, earlier, surplus = [], [], []
-    for changed in changes:
-        seq, attempt, ordinal = changed.seq, changed.attempt, changed.old.attempt_total + 1
-        if attempt is None:
-            continue
-        rows.append((seq, ordinal, *attempt_values(attempt)))
-        if ordinal > 1:
-            earlier.append({"task": seq, "ordinal": ordinal - 1, "keep": EARLIER_RESPONSE})
-        if ordinal > MAX_ATTEMPTS_KEPT:
-            surplus.append((seq, ordinal - MAX_ATTEMPTS_KEPT // 2))
+def _record_attempts(
+    tx: SqliteTransaction,
+    successes: Sequence[task_writes.Success],
+    changes: Sequence[task_writes.Changed],
+) -> None:
+    ended = [(seq, task.attempt_total + 1, attempt) for seq, task, attempt, _ in successes]
+    ended += [
+        (changed.seq, changed.old.attempt_total + 1, changed.attempt)
+        for changed in changes
+        if changed.attempt is not None
+    ]
+    rows = [(seq, ordinal, *attempt_values(attempt)) for seq, ordinal, attempt in ended]
     insert_rows(tx.connection, tx.sql["add_attempt"], rows)
+    earlier = [
+        {"task": seq, "ordinal": ordinal - 1, "keep": EARLIER_RESPONSE}
+        for seq, ordinal, _ in ended
+        if ordinal > 1
+    ]
+    if not earlier:
+        return
     tx.connection.executemany(tx.sql["cut_attempt"], earlier)
+    surplus = [
+        (seq, ordinal - MAX_ATTEMPTS_KEPT // 2)
+        for seq, ordinal, _ in ended
+        if ordinal > MAX_ATTEMPTS_KEPT
+    ]
     tx.connection.executemany(tx.sql["drop_attempt"], surplus)

@@ -1,4 +1,4 @@
-"""The cache of leases, queues, lanes and failure groups, which saves most writes a query."""
+"""The cache of leases, queues, lanes and failure groups, which saves most queries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from poussetaches.core.moment import Moment
 from poussetaches.core.queue import Lane, Queue
 from poussetaches.store.sqlite.leases import Leases
+from poussetaches.store.sqlite.short_lanes import ShortLanes
 
 MAX_LANES = 50_000
 MAX_GROUPS = 50_000
@@ -23,18 +24,20 @@ class CachedLane(NamedTuple):
 
 @dataclass(slots=True)
 class Cache:
-    """Changed only in the thread that writes, outside transactions."""
+    """Changed only between transactions."""
 
     leases: Leases = field(default_factory=Leases)
     queues: dict[str, Queue] = field(default_factory=dict)  # complete
     lanes: dict[Lane, CachedLane] = field(default_factory=dict)  # incomplete
     groups: set[str] = field(default_factory=set)  # ids; incomplete
+    short_lanes: ShortLanes = field(default_factory=ShortLanes)
     # Numbers of tasks whose rows could neither be buried nor set aside.
     abandoned: set[int] = field(default_factory=set)
 
     def clear_rows(self) -> None:
-        """Remove lanes and failure groups from the cache."""
+        """Remove lanes, their tasks and failure groups from the cache."""
         self.lanes.clear()
+        self.short_lanes.clear()
         self.groups.clear()
 
     def update_queues(self, changed: Mapping[str, Queue | None]) -> None:

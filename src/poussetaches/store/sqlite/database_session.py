@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from poussetaches.core.defect import describe_defect, stack_of
 from poussetaches.core.errors import StoreClosed, StoreFull, StoreUnavailable
 from poussetaches.core.moment import Moment
+from poussetaches.core.queue import Lane
 from poussetaches.store.base import Listener, News, StoreTrouble
-from poussetaches.store.group_commit import GroupCommit, Write
+from poussetaches.store.group_commit import MANY, GroupCommit, Write
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import database
 from poussetaches.store.sqlite.cache import Cache
@@ -35,7 +36,10 @@ log = logging.getLogger(__name__)
 
 
 class DatabaseSession:
-    """The connections, group commit, cache and listeners of an open database."""
+    """The connections, group commit, cache and listeners of an open database.
+
+    ``harmless`` writes only add waiting tasks, and change leased and ended ones.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class DatabaseSession:
         window: float,
         commit: database.Commit,
         reserve: Reserve | None,
+        harmless: Collection[Write[SqliteTransaction, Any, Any]] = (),
         row_fault: RowFault | None = None,
     ) -> None:
         self.path = path
@@ -60,6 +65,7 @@ class DatabaseSession:
         self._reader = writer if path is None else reader
         self._now = now
         self._random = random
+        self._harmless = frozenset(harmless)
         self._row_fault = row_fault
         self._trouble = TroubleRecord(path, reserve)
         self._connections = ConnectionPair(path, self._trouble, commit=commit)
@@ -67,6 +73,8 @@ class DatabaseSession:
             writer,
             self._begin,
             trouble_of=self._trouble.error_of,
+            announce_begin=self._note_begin,
+            announce_end=self.cache.short_lanes.resume,
             announce=self._announce,
             announce_failure=self._announce_trouble,
             window=window,
@@ -105,18 +113,25 @@ class DatabaseSession:
         self._reader.close()
 
     def write(
-        self, write: Write[SqliteTransaction, I, R], item: I, *, size: int = 0
+        self,
+        write: Write[SqliteTransaction, I, R],
+        item: I,
+        *,
+        size: int = 0,
+        rows: int = MANY,
     ) -> asyncio.Future[R]:
         """Write one item in a commit that it may share; return its result once it is on disk.
 
         Raises:
             StoreBusy: it has a size, in bytes, and too much is waiting already.
         """
-        return self._group.write(write, item, size=size)
+        return self._group.write(write, item, size=size, rows=rows)
 
-    async def read_latest(self, read: Callable[[Reading], R]) -> R:
+    async def read_latest(self, read: Callable[[Reading], R], *, is_brief: bool = False) -> R:
         """Read by the writing connection, between two transactions, and so the latest state."""
-        return await self._read_by(self._writer, lambda: self._connections.writing, read)
+        return await self._read_by(
+            self._writer, lambda: self._connections.writing, read, is_brief=is_brief
+        )
 
     async def read(self, read: Callable[[Reading], R]) -> R:
         """Read by the reading connection, concurrently with any transaction."""
@@ -129,6 +144,11 @@ class DatabaseSession:
             StoreFull: it is.
         """
         self._trouble.refuse_when_full()
+
+    def are_short(self, lanes: Iterable[Lane]) -> bool:
+        """Return whether the waiting tasks of all these lanes are known."""
+        short = self.cache.short_lanes
+        return self.trouble is None and all(lane in short for lane in lanes)
 
     def tell(self, news: News) -> None:
         """Pass news to the listeners, unless there are none."""
@@ -174,7 +194,12 @@ class DatabaseSession:
 
     # Callbacks of group commit
 
-    def _begin(self, *, isolates_rows: bool) -> SqliteTransaction:
+    def _note_begin(self, writes: Collection[Write[SqliteTransaction, Any, Any]]) -> None:
+        """Query for due tasks while writes are carried out that may change waiting tasks."""
+        if not self._harmless.issuperset(writes):
+            self.cache.short_lanes.suspend()
+
+    def _begin(self, *, isolates_rows: bool, waits: bool) -> SqliteTransaction:
         connection = self._connections.writing
         if self._closed and connection is None:
             raise StoreClosed
@@ -188,6 +213,7 @@ class DatabaseSession:
             random=self._random,
             commit=self._connections.commit,
             isolates_rows=isolates_rows,
+            waits=waits,
             row_fault=self._row_fault,
         )
 
@@ -233,6 +259,8 @@ class DatabaseSession:
         runner: Runner,
         connection: Callable[[], sqlite3.Connection | None],
         read: Callable[[Reading], R],
+        *,
+        is_brief: bool = False,
     ) -> R:
         bad: list[Unreadable] = []
 
@@ -253,11 +281,12 @@ class DatabaseSession:
                 )
 
         try:
-            result = await runner.run(work)
+            result = await runner.run(work, is_brief=is_brief)
         except StoreUnavailable:
             self._announce_trouble()
             raise
-        await self._set_aside(bad)
+        if bad:
+            await self._set_aside(bad)
         return result
 
     async def _set_aside(self, rows: Sequence[Unreadable]) -> None:

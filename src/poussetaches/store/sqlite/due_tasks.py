@@ -62,11 +62,15 @@ class DueTaskSearch:
         self, lanes: Mapping[Lane, int], now: Moment, *, skip_expired: bool = False
     ) -> Leased:
         """Lease due tasks; return them, and when each lane has its next one."""
+        short = self._cache.short_lanes
+        if skip_expired:  # which of them have expired shows in the database
+            for lane in lanes:
+                short.drop(lane)
         self._expired_by = now if skip_expired else None
         searches = [
             LaneSearch(lane, number, wanted)
             for lane, wanted in lanes.items()
-            if (number := self._number(lane)) is not None
+            if lane not in short and (number := self._number(lane)) is not None
         ]
         try:
             self._search(searches, now)
@@ -75,9 +79,16 @@ class DueTaskSearch:
                 for lease in search.leases:
                     self._leases.revoke(lease.token)
             raise
+        known = lease_known(
+            self._cache, {lane: lanes[lane] for lane in lanes if lane in short}, now
+        )
+        found = {search.lane: search.next_due for search in searches} | known.next_due
+        if not skip_expired:
+            for lane in lanes:
+                if found.get(lane) is None and lane not in short:
+                    short.note_empty(lane)
         leases = [lease for search in searches for lease in search.leases]
-        found = {search.lane: search.next_due for search in searches}
-        return Leased(leases, {lane: found.get(lane) for lane in lanes})
+        return Leased(leases + known.leases, {lane: found.get(lane) for lane in lanes})
 
     def next_due(self) -> dict[Lane, Moment]:
         """Return when each lane's next task is due."""
@@ -157,6 +168,17 @@ class DueTaskSearch:
             "first_unexpired", now=self._expired_by, limit=limit, wanted=wanted
         )
         return rows
+
+
+def lease_known(cache: Cache, lanes: Mapping[Lane, int], now: Moment) -> Leased:
+    """Lease due tasks of short lanes; return them, and when each lane has its next one."""
+    leases: list[Lease] = []
+    next_due: dict[Lane, Moment | None] = {}
+    for lane, most in lanes.items():
+        for _, seq, task in cache.short_lanes.take(lane, most, now):
+            leases.append(Lease(task, cache.leases.take(seq, lane, task.attempt_total)))
+        next_due[lane] = cache.short_lanes.next_due(lane)
+    return Leased(leases, next_due)
 
 
 def count_ahead(reading: Reading, leases: Leases, task_id: str, *, now: Moment, limit: int) -> int:

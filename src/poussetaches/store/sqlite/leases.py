@@ -23,7 +23,7 @@ class LeaseRecord:
 
 
 class Leases:
-    """The leased tasks. Changed only in the thread that writes, after a commit."""
+    """The leased tasks. Changed only between transactions."""
 
     def __init__(self) -> None:
         self._by_token: dict[int, LeaseRecord] = {}

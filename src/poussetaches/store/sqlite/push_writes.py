@@ -51,26 +51,17 @@ class PushCall(msgspec.Struct, frozen=True, gc=False):
         return True
 
 
-def push(
+def push(tx: SqliteTransaction, calls: Sequence[PushCall]) -> Sequence[list[PushResult]]:
+    """Add new tasks, without a search for earlier ones."""
+    task_writes.add(tx, [push.task for call in calls for push in call.pushes])
+    return [[PushResult(push.task.id, push.task, False) for push in call.pushes] for call in calls]
+
+
+def push_by_key(
     tx: SqliteTransaction, calls: Sequence[PushCall]
 ) -> Sequence[list[PushResult] | PousseTachesError]:
     """Add new tasks; for a call with a refused push, add none and return the error."""
-    unconditional = [call.is_unconditional for call in calls]
-    task_writes.add(
-        tx,
-        [
-            push.task
-            for call, is_unconditional in zip(calls, unconditional, strict=True)
-            if is_unconditional
-            for push in call.pushes
-        ],
-    )
-    return [
-        [PushResult(push.task.id, push.task, False) for push in call.pushes]
-        if is_unconditional
-        else _push_one_by_one(tx, call)
-        for call, is_unconditional in zip(calls, unconditional, strict=True)
-    ]
+    return [_push_one_by_one(tx, call) for call in calls]
 
 
 Restored = tuple[Task, Sequence[Attempt]]

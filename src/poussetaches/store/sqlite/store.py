@@ -40,6 +40,7 @@ from poussetaches.store.base import (
     TaskSummary,
 )
 from poussetaches.store.export_records import Record
+from poussetaches.store.group_commit import BRIEF_ROWS
 from poussetaches.store.minute_row import MinuteRow
 from poussetaches.store.runner import Runner
 from poussetaches.store.sqlite import (
@@ -64,6 +65,19 @@ from poussetaches.store.sqlite.transaction import Counted, RowFault
 from poussetaches.store.sqlite.wal import wal_of
 
 V = TypeVar("V")
+
+# Writes that change no waiting task, except that they add some.
+_HARMLESS = (
+    push_writes.push,
+    attempt_writes.finish,
+    attempt_writes.give_back,
+    maintenance_writes.prune,
+    maintenance_writes.tidy,
+    maintenance_writes.put_minutes,
+    maintenance_writes.set_paused,
+    queue_writes.write_buckets,
+    clock_record.write_record,
+)
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +113,7 @@ class SqliteStore:
             window=window,
             commit=commit,
             reserve=reserve,
+            harmless=_HARMLESS,
             row_fault=row_fault,
         )
         self._leases = self._db.cache.leases
@@ -138,8 +153,9 @@ class SqliteStore:
         self, items: Sequence[Push], *, now: Moment, confirmed: Moment | None = None
     ) -> Future[list[PushResult]]:
         self._db.refuse_when_full()
-        pushing = push_writes.PushCall(items, now, confirmed or now)
-        return self._db.write(push_writes.push, pushing, size=pushing.size)
+        call = push_writes.PushCall(items, now, confirmed or now)
+        write = push_writes.push if call.is_unconditional else push_writes.push_by_key
+        return self._db.write(write, call, size=call.size, rows=len(items))
 
     async def restore(self, items: Sequence[tuple[Task, Sequence[Attempt]]]) -> int:
         self._db.refuse_when_full()
@@ -209,11 +225,15 @@ class SqliteStore:
     async def lease_due(
         self, lanes: Mapping[Lane, int], *, now: Moment, skip_expired: bool = False
     ) -> Leased:
-        leased = await self._db.read_latest(
-            lambda reading: self._due_task_search(reading).lease_due(
-                lanes, now, skip_expired=skip_expired
+        if not skip_expired and self._db.are_short(lanes):
+            leased = due_tasks.lease_known(self._db.cache, lanes, now)
+        else:
+            leased = await self._db.read_latest(
+                lambda reading: self._due_task_search(reading).lease_due(
+                    lanes, now, skip_expired=skip_expired
+                ),
+                is_brief=sum(lanes.values()) + len(lanes) <= BRIEF_ROWS,
             )
-        )
         started = [
             TaskChange(lease.task.id, lease.task.queue, Change.STARTED, TaskState.RUNNING)
             for lease in leased.leases
@@ -241,12 +261,13 @@ class SqliteStore:
             count += await self._db.write(clock_record.pull_back, item)
         return count
 
-    async def finish(self, finish: Finish, *, now: Moment) -> bool:
-        return await self._db.write(attempt_writes.finish, attempt_writes.FinishCall(finish, now))
+    async def finish(self, finishes: Sequence[Finish], *, now: Moment) -> list[bool]:
+        calls = [attempt_writes.FinishCall(finish, now) for finish in finishes]
+        return await self._db.write(attempt_writes.finish, calls, rows=len(calls))
 
     async def give_back(self, lease: Lease, *, now: Moment, error: str | None = None) -> bool:
         return await self._db.write(
-            attempt_writes.give_back, attempt_writes.GiveBackCall(lease, now, error)
+            attempt_writes.give_back, attempt_writes.GiveBackCall(lease, now, error), rows=1
         )
 
     # Queues

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,6 +45,15 @@ class Changed(msgspec.Struct, frozen=True, gc=False):
     attempt: Attempt | None = None
 
 
+class Success(NamedTuple):
+    """The successful end of a task that has no callback."""
+
+    seq: int
+    task: Task  # as it was leased
+    attempt: Attempt
+    ended_at: Moment
+
+
 def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
     """Add new tasks."""
     row = tx.connection.execute(tx.sql["last_number"]).fetchone()
@@ -56,7 +66,7 @@ def add(tx: SqliteTransaction, tasks: Sequence[Task]) -> Sequence[None]:
         if is_minimal(task):
             minimal.append((seq, tx.lane_number(lane, task.created_at), *minimal_values(task)))
             minimal_queues.append(task.queue)
-            tx.task_waits(lane, task.run_at)
+            tx.task_added(lane, seq, task)
             tx.task_changed(task, Change.PUSHED, TaskState.WAITING)
         else:
             others.append((seq, task, lane))
@@ -72,8 +82,8 @@ def _add_others(tx: SqliteTransaction, tasks: Sequence[tuple[int, Task, Lane]]) 
     rows = [(seq, *row_values(tx, task, lane)) for seq, task, lane in tasks]
     insert_rows(tx.connection, tx.sql["add_task"], rows)
     add_labels(tx, [(seq, task) for seq, task, _ in tasks])
-    for _, task, lane in tasks:
-        note_added(tx, task, lane)
+    for seq, task, lane in tasks:
+        note_added(tx, seq, task, lane)
 
 
 def restore(
@@ -94,7 +104,7 @@ def restore(
     rows = [(seq, ordinal, *attempt_values(attempt)) for ordinal, attempt in attempts]
     tx.connection.executemany(tx.sql["add_attempt"], rows)
     add_labels(tx, [(seq, task)])
-    note_added(tx, task, lane)
+    note_added(tx, seq, task, lane)
     return True
 
 
@@ -112,56 +122,37 @@ def add_labels(tx: SqliteTransaction, tasks: Iterable[tuple[int, Task]]) -> None
     insert_rows(tx.connection, tx.sql["add_label"], rows)
 
 
-def note_added(tx: SqliteTransaction, task: Task, lane: Lane) -> None:
+def note_added(tx: SqliteTransaction, seq: int, task: Task, lane: Lane) -> None:
     """Count a new task, and add it to the news."""
     for what in _counted(task):
         tx.count(task.queue, what, 1)
     if task.ended_at is None:
-        tx.task_waits(lane, task.run_at)
+        tx.task_added(lane, seq, task)
     tx.task_changed(task, Change.PUSHED, task.state)
 
 
-def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
-    """Write the progress of tasks: state, moments, attempts and errors."""
-    successes: list[Changed] = []
-    others: list[Changed] = []
-    for changed in changes:
-        is_success = changed.change is Change.SUCCEEDED and changed.attempt is not None
-        (successes if is_success else others).append(changed)
-    _record_successes(tx, successes)
-    _record_others(tx, others)
-    _add_callbacks(tx, changes)
-
-
-def _add_callbacks(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
-    """Add the callbacks of tasks that have ended."""
-    callbacks = [
-        callback
-        for changed in changes
-        if changed.new.ended_at is not None and changed.old.ended_at is None
-        if (callback := _callback(tx, changed)) is not None
-    ]
-    if callbacks:
-        add(tx, callbacks)
-
-
-def _record_successes(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+def succeed(tx: SqliteTransaction, successes: Sequence[Success]) -> None:
     """Write tasks whose attempt ended well: most do, and little of them changes."""
     rows: list[tuple[object, ...]] = []
-    for changed in changes:
-        old, new = changed.old, changed.new
-        progress = new.attempt_count, new.attempt_total, new.last_status, new.last_error
-        rows.append((changed.seq, new.ended_at, *progress))
-        if old.attempt_count:
-            tx.count(old.queue, "failing", -1)
-        tx.task_changed(new, Change.SUCCEEDED, TaskState.SUCCEEDED)
+    queues: list[str] = []
+    for seq, task, attempt, ended_at in successes:
+        error = None if attempt.succeeded else attempt.summary
+        counts = task.attempt_count + 1, task.attempt_total + 1
+        rows.append((seq, ended_at, *counts, attempt.status, error))
+        queues.append(task.queue)
+        if task.attempt_count:
+            tx.count(task.queue, "failing", -1)
+        tx.task_changed(task, Change.SUCCEEDED, TaskState.SUCCEEDED)
     insert_rows(tx.connection, tx.sql["succeed_tasks"], rows)
-    for queue, count in Counter([changed.new.queue for changed in changes]).items():
+    for queue, count in Counter(queues).items():
         tx.count(queue, "waiting", -count)
         tx.count(queue, "succeeded", count)
 
 
-def _record_others(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+def record(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Write the progress of tasks: state, moments, attempts and errors."""
+    if not changes:
+        return
     moved: list[tuple[object, ...]] = []
     put_off: list[tuple[object, ...]] = []
     for changed in changes:
@@ -177,6 +168,19 @@ def _record_others(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
         _note_moved(tx, changed, waits_in)
     tx.connection.executemany(tx.sql["move_task"], moved)
     tx.connection.executemany(tx.sql["put_off_task"], put_off)
+    _add_callbacks(tx, changes)
+
+
+def _add_callbacks(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
+    """Add the callbacks of tasks that have ended."""
+    callbacks = [
+        callback
+        for changed in changes
+        if changed.new.ended_at is not None and changed.old.ended_at is None
+        if (callback := _callback(tx, changed)) is not None
+    ]
+    if callbacks:
+        add(tx, callbacks)
 
 
 def rewrite(tx: SqliteTransaction, changes: Sequence[Changed]) -> None:
@@ -328,10 +332,19 @@ def _recount(tx: SqliteTransaction, old: Task, new: Task) -> None:
         tx.count(new.queue, what, 1)
 
 
+def may_have_callback(tx: SqliteTransaction, task: Task) -> bool:
+    """Return whether a callback may be made when a task ends."""
+    if task.on_success or task.on_dead:
+        return True
+    queue = tx.queue(task.queue)
+    return queue is not None and bool(queue.overrides.on_success or queue.overrides.on_dead)
+
+
 def _callback(tx: SqliteTransaction, changed: Changed) -> Task | None:
-    task, queue = changed.new, tx.queue(changed.new.queue)
-    overrides = QueueOverrides() if queue is None else queue.overrides
-    if not (task.on_success or task.on_dead or overrides.on_success or overrides.on_dead):
+    task = changed.new
+    if not may_have_callback(tx, task):
         return None
+    queue = tx.queue(task.queue)
+    overrides = QueueOverrides() if queue is None else queue.overrides
     attempt = changed.attempt or tx.reading.attempt("last_attempt", changed.seq)
     return callback_of(task, attempt, overrides, id=tx.new_id(changed.now), now=changed.now)

@@ -26,6 +26,7 @@ from poussetaches.store.sqlite.row_reader import Reading, Unreadable
 from poussetaches.store.sqlite.rows import queue_values
 
 Counted = Literal["waiting", "failing", "succeeded", "dead"]
+LOCK_TIMEOUT = 5_000  # milliseconds, the default of Python's connections
 LANE_USE_PRECISION = HOUR  # storing the time of each task would cost another write
 
 COUNTED: tuple[Counted, ...] = get_args(Counted)
@@ -86,6 +87,8 @@ class Pending:
     set_aside: list[Unreadable] = field(default_factory=list)
     failures: list[RowFailure] = field(default_factory=list)
     lanes: dict[Lane, CachedLane | None] = field(default_factory=dict)
+    added: list[tuple[Lane, int, Task]] = field(default_factory=list)  # in short lanes
+    changed_lanes: set[Lane] = field(default_factory=set)  # of tasks that wait again
     groups: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, dict[Counted, int]] = field(default_factory=dict)
     ended_leases: set[int] = field(default_factory=set)
@@ -119,6 +122,7 @@ class SqliteTransaction:
         random: Random,
         commit: Commit,
         isolates_rows: bool = False,
+        waits: bool = True,
         row_fault: RowFault | None = None,
     ) -> None:
         self.connection = connection
@@ -130,7 +134,7 @@ class SqliteTransaction:
         self._commit = commit
         self._row_fault = row_fault
         self._pending = Pending()
-        connection.execute("BEGIN IMMEDIATE")
+        self._begin(waits=waits)
         self._changes_before = connection.total_changes
         self._must_sync = False
 
@@ -187,7 +191,18 @@ class SqliteTransaction:
         added = self._pending.counts.get(queue, {})
         return {what: stored[place] + added.get(what, 0) for place, what in enumerate(COUNTED)}
 
+    def task_added(self, lane: Lane, seq: int, task: Task) -> None:
+        """Note a new task that waits."""
+        self._note_wait(lane, task.run_at)
+        if lane in self._cache.short_lanes:
+            self._pending.added.append((lane, seq, task))
+
     def task_waits(self, lane: Lane, run_at: Moment) -> None:
+        """Note that a task waits again, or otherwise than before."""
+        self._note_wait(lane, run_at)
+        self._pending.changed_lanes.add(lane)
+
+    def _note_wait(self, lane: Lane, run_at: Moment) -> None:
         """Add the due time of a waiting task to the news."""
         waits = self._pending.news.waits
         earliest = waits.get(lane)
@@ -287,7 +302,7 @@ class SqliteTransaction:
         self._must_sync = True
 
     def commit(self) -> None:
-        """Commit, then update the cache."""
+        """Commit."""
         added = [
             (queue, *[changes.get(what, 0) for what in COUNTED])
             for queue, changes in self._pending.counts.items()
@@ -299,10 +314,17 @@ class SqliteTransaction:
             self._commit(self.connection)
         else:
             self.connection.execute("COMMIT")  # no changes, so no sync
+
+    def apply(self) -> None:
+        """Update the cache after the commit."""
         cache, pending = self._cache, self._pending
         cache.update_queues(pending.news.queues)
         cache.update_lanes(pending.lanes)
         cache.update_groups(pending.groups)
+        for added in pending.added:
+            cache.short_lanes.add(*added)
+        for lane in pending.changed_lanes:
+            cache.short_lanes.drop(lane)
         cache.abandoned |= pending.abandoned
         for seq in pending.ended_leases:
             cache.leases.end(seq)
@@ -321,6 +343,16 @@ class SqliteTransaction:
     def _has_written(self) -> bool:
         """Whether any row was written, even if that was undone."""
         return self.connection.total_changes != self._changes_before
+
+    def _begin(self, *, waits: bool) -> None:
+        if waits:
+            self.connection.execute("BEGIN IMMEDIATE")
+            return
+        self.connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT}")
 
     def _use_lane(self, lane: Lane, used_at: Moment) -> int:
         if self.queue(lane.queue) is None:
