@@ -18,7 +18,6 @@ from tests.hostile.wire import push
 from tests.integration.asgi import request
 from tests.integration.service import Service
 
-P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -32,24 +31,9 @@ class GatedDisk(InlineRunner):
 
     async def run(self, work: Callable[[], R], *, is_brief: bool = False) -> R:
         """Wait for the gate, then run the work."""
-        await self._pass()
-        return await super().run(work, is_brief=is_brief)
-
-    async def run_commit(
-        self,
-        commit: Callable[[P | None], R],
-        *,
-        prepare: Callable[[], P] | None,
-        settle: Callable[[R], None],
-        is_lone: bool,
-    ) -> R:
-        """Wait for the gate, then commit."""
-        await self._pass()
-        return await super().run_commit(commit, prepare=prepare, settle=settle, is_lone=is_lone)
-
-    async def _pass(self) -> None:
         self.has_begun.set()
         await self.gate.wait()
+        return await super().run(work, is_brief=is_brief)
 
 
 @pytest.mark.parametrize("is_direct", [True, False], ids=["direct", "ASGI"])

@@ -10,7 +10,7 @@ import pytest
 from poussetaches.core.errors import StoreClosed
 from poussetaches.store.pace import WATCHED_COMMITS, Pace
 from poussetaches.store.runner import ThreadRunner
-from tests.fakes import Panic
+from tests.fakes import Panic, let_run
 
 NAME = "tested"
 
@@ -115,11 +115,11 @@ async def test_brief_function_runs_in_the_thread_if_the_pace_is_slow(
 async def test_functions_run_in_the_order_of_the_calls(runner: ThreadRunner, steps: Steps) -> None:
     gate = Event()
     first = asyncio.create_task(runner.run(gate.wait))
-    await asyncio.sleep(0)
+    await let_run(1)
     others = [
         asyncio.create_task(runner.run(steps.step(str(n)), is_brief=n % 2 == 0)) for n in range(6)
     ]
-    await asyncio.sleep(0)
+    await let_run(1)
     before = list(steps.seen)
     gate.set()
 
@@ -179,7 +179,7 @@ async def test_nothing_runs_between_the_steps_of_a_commit(
     runner: ThreadRunner, steps: Steps
 ) -> None:
     writing = asyncio.create_task(steps.commit(runner, "1 "))
-    await asyncio.sleep(0)
+    await let_run(1)
     reading = asyncio.create_task(runner.run(steps.step("read"), is_brief=True))
     again = asyncio.create_task(steps.commit(runner, "2 "))
 
@@ -232,7 +232,7 @@ async def test_function_runs_to_its_end_if_its_caller_is_cancelled(
     gate = Event()
     first = asyncio.create_task(runner.run(gate.wait))
     writing = asyncio.create_task(steps.commit(runner))
-    await asyncio.sleep(0)
+    await let_run(1)
 
     writing.cancel()
     await asyncio.wait([writing])
@@ -250,7 +250,7 @@ async def test_closing_waits_for_pending_functions(runner: ThreadRunner, steps: 
         asyncio.create_task(runner.run(steps.step("a"))),
         asyncio.create_task(steps.commit(runner)),
     ]
-    await asyncio.sleep(0)
+    await let_run(1)
     gate.set()
 
     runner.close()

@@ -238,7 +238,7 @@ def test_function_defined_again_in_an_interactive_session_replaces_the_former(
         ),
         (
             {"queue": "my queue"},
-            "task 'app.job': queue='my queue' is not allowed: must be a letter",
+            "task 'app.job': queue='my queue' is not allowed: must be up to 100 letters",
         ),
         ({"priority": "high"}, "task 'app.job': priority='high' is not allowed: must be a whole"),
         (

@@ -328,7 +328,7 @@ A_MOMENT = "must be a date and time with a time zone; for example"
             {"labels": ["a"]},
             "labels=['a'] is not allowed: must be an object with at most 16 strings",
         ),
-        ({"queue": "my queue"}, "queue='my queue' is not allowed: must be a letter or a digit"),
+        ({"queue": "my queue"}, "queue='my queue' is not allowed: must be up to 100 letters"),
         ({"retry": {"tries": 3}}, "retry.tries is unknown"),
         ({"retry": 3, "max_attempts": 3}, "retry=3 is not allowed: must be an object"),
         ({"retry": {"max_attempts": 4}, "max_attempts": 3}, "max_attempts is set twice"),
