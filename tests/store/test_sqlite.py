@@ -203,7 +203,7 @@ async def test_new_database_is_of_the_newest_version(path: Path) -> None:
         pass
 
     with closing(raw(path)) as database:
-        assert format_of(read_version(database)) == 3
+        assert format_of(read_version(database)) == 4
         assert database.execute("PRAGMA application_id").fetchone() == (0x706F7573,)
 
 
@@ -220,13 +220,13 @@ async def test_newer_version_is_refused_and_not_changed(path: Path) -> None:
     async with opened(path) as store:
         await store.add(make_task("a"))
     with closing(raw(path)) as database:
-        database.execute("PRAGMA user_version = 4")
+        database.execute("PRAGMA user_version = 5")
     before = content_of(path)
 
     message = await refusal(path)
 
     assert (
-        "written by a newer version of poussetaches (format 4; this version knows up to 3)"
+        "written by a newer version of poussetaches (format 5; this version knows up to 4)"
         in message
     )
     assert "install that version, or use another folder" in message

@@ -363,9 +363,8 @@ SELECT count(*) FROM unreadable;
 -- queue_counts: of a queue, as stored
 SELECT waiting, failing, succeeded, dead FROM queues WHERE name = ?;
 
--- queues_with: queues with waiting, succeeded or dead tasks, each if its parameter is 1
-SELECT name FROM queues
-WHERE waiting * ? + succeeded * ? + dead * ? > 0 ORDER BY name;
+-- failing_queues: queues with failing tasks
+SELECT name FROM queues WHERE failing > 0 ORDER BY name;
 
 -- add_failure_group: unless it exists
 INSERT INTO failure_groups (id, queue, url_path, status, error) VALUES (?, ?, ?, ?, ?)

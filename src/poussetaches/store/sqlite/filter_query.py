@@ -1,9 +1,11 @@
 """Queries for the tasks that a filter selects, the task added last first.
 
 A query scans a range of an index that is in the order of adding, or several ranges that SQLite
-merges, or, if there would be too many, all tasks. SQL checks every other condition for the scanned
-rows. If there are such conditions, the query first finds the row that ``SCAN`` rows reach, and
-scans no further.
+merges, or all tasks. SQL checks every other condition for the scanned rows. If there are such
+conditions, the query first finds the row that ``SCAN`` rows reach, and scans no further.
+
+The index by state and queue is in blocks of tasks that were added one after another: a commit
+changes a few pages of it, whatever the number of queues. A query finds the blocks that it needs.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from poussetaches.core.task import TaskState
 from poussetaches.store.base import SCAN, Page, Selection
 from poussetaches.store.sqlite.row_reader import Reading, as_list
 
-MERGED = 100  # maximum of queues, with up to three ranges each; SQLite merges at most 500
+MERGED = 100  # maximum of queues with failing tasks; SQLite merges at most 500 ranges
+BLOCK_SHIFT = 10  # a block has the tasks with the same number without its last bits
+FIRST_BLOCKS = 4  # examined first; then four times as many, up to MOST_BLOCKS
+MOST_BLOCKS = 1024
 LAST = 2**63 - 1  # above the number of any task
 
 ENDED = frozenset({TaskState.SUCCEEDED, TaskState.DEAD})
 UNFINISHED = frozenset({TaskState.WAITING, TaskState.RUNNING})
 
+_STORED = {TaskState.RUNNING: TaskState.WAITING}  # a running task is stored as waiting
 _LISTED = "(SELECT value FROM json_each(:{name}))"
 _CONDITIONS = {
     "ids": f"t.id IN {_LISTED.format(name='ids')}",
@@ -82,12 +88,42 @@ class Found(NamedTuple):
     is_selected: bool
 
 
+# The next blocks that have tasks below a number, and how many of these meet some conditions.
+_BLOCKS = """
+WITH RECURSIVE blocks (n) AS (
+    SELECT (SELECT seq >> {shift} FROM tasks WHERE seq < :top ORDER BY seq DESC LIMIT 1)
+    UNION ALL
+    SELECT (SELECT seq >> {shift} FROM tasks WHERE seq < n << {shift} ORDER BY seq DESC LIMIT 1)
+    FROM blocks WHERE n IS NOT NULL
+    LIMIT :count
+)
+SELECT n, (
+    SELECT count(*) FROM tasks AS t INDEXED BY tasks_listed
+    WHERE t.seq >> {shift} = n AND {conditions} AND t.seq < :after
+)
+FROM blocks WHERE n IS NOT NULL
+"""
+_IN_BLOCKS = (
+    "json_each(:blocks) AS b CROSS JOIN tasks AS t INDEXED BY tasks_listed"
+    f" WHERE t.seq >> {BLOCK_SHIFT} = b.value AND "
+)
+
+
 class _Ranges(NamedTuple):
     """The scanned ranges: rows in the order of adding, and the conditions that they meet."""
 
     texts: list[str]
     number: str  # the column that has the task's number
     met: frozenset[str]
+    in_blocks: str | None = None  # the conditions of the range that is in blocks
+
+
+class _Reach(NamedTuple):
+    """How far a query scans: down to a number, and whether that is the end."""
+
+    floor: int
+    is_end: bool
+    blocks: Sequence[int] = ()  # that have rows, if the range is in blocks
 
 
 class _Search:
@@ -123,9 +159,10 @@ class _Search:
         if not ranges.texts:
             return Selection(array("q"), None)
         rest = [text for name, text in self._conditions.items() if name not in ranges.met]
-        floor, is_end = self._reach(ranges, after) if rest else (0, True)
         # One more than asked for tells whether there are more.
+        floor, is_end, blocks = self._reach(ranges, after, None if rest else limit + 1)
         parameters = {**self._parameters, "after": after, "floor": floor, "limit": limit + 1}
+        parameters["blocks"] = as_list(blocks)
         rows = self._reading.run(_union(ranges, rest), parameters)
         found = array("q", (row[0] for row in rows))
         if len(found) > limit:
@@ -152,10 +189,14 @@ class _Search:
                 "WHERE d.name = :label_name_0 AND d.value = :label_value_0"
             )
             return _Ranges([text], "d.task", frozenset({"label 0"}))
-        if "states" in self._conditions or filter.queue is not None:
-            queues = self._queues()
-            if len(queues) <= MERGED:
-                return self._listed(queues)
+        return self._by_state()
+
+    def _by_state(self) -> _Ranges:
+        """Return the ranges of states and a queue, or all tasks."""
+        if self._filter.failing and len(queues := self._failing_queues()) <= MERGED:
+            return self._failing(queues)
+        if "states" in self._conditions or self._filter.queue is not None:
+            return self._listed()
         return _Ranges(["tasks AS t WHERE TRUE"], "t.seq", frozenset())
 
     def _grouped(self) -> _Ranges:
@@ -166,31 +207,42 @@ class _Search:
         ]
         return _Ranges(texts + self._running("group"), "t.seq", frozenset({"group", "states"}))
 
-    def _queues(self) -> list[str]:
-        """Return the queues that may have selected tasks."""
+    def _failing_queues(self) -> list[str]:
+        """Return the queues that may have failing tasks."""
         if self._filter.queue is not None:
             return [self._filter.queue]
-        states = self._indexed_states()
-        wanted = [
-            bool(states & UNFINISHED),
-            TaskState.SUCCEEDED in states,
-            TaskState.DEAD in states,
-        ]
-        return [name for (name,) in self._reading.all("queues_with", *wanted)]
+        return [name for (name,) in self._reading.all("failing_queues")]
 
-    def _listed(self, queues: Sequence[str]) -> _Ranges:
-        """Return the ranges of each queue and state, or of each queue's failing tasks."""
-        index, more = "listed", ""
-        if self._filter.failing:
-            index, more = "failing", " AND t.failure_group IS NOT NULL"
+    def _failing(self, queues: Sequence[str]) -> _Ranges:
+        """Return the ranges of each queue's failing tasks."""
         texts = self._running("queue", "failing")
         for n, queue in enumerate(queues):
             self._parameters[f"queue_{n}"] = queue
             texts += [
-                f"tasks AS t INDEXED BY tasks_{index} WHERE t.queue = :queue_{n} AND {text}{more}"
+                f"tasks AS t INDEXED BY tasks_failing WHERE t.queue = :queue_{n} AND {text}"
+                " AND t.failure_group IS NOT NULL"
                 for text in _state_texts(self._indexed_states())
             ]
         return _Ranges(texts, "t.seq", frozenset({"queue", "states", "failing"}))
+
+    def _listed(self) -> _Ranges:
+        """Return the range of some states, in one queue or in all."""
+        states = self._indexed_states()
+        if not states:
+            return _Ranges(self._running("queue"), "t.seq", frozenset({"queue", "states"}))
+        stored = sorted({_STORED.get(state, state).value for state in states})
+        conditions = [f"t.state IN ({', '.join(map(repr, stored))})"]
+        if self._filter.queue is not None:
+            conditions.append(_CONDITIONS["queue"])
+        if not states.issuperset(UNFINISHED):
+            conditions.append("(" + " OR ".join(_state_texts(states)) + ")")
+        text = " AND ".join(conditions)
+        return _Ranges(
+            [*self._running("queue"), _IN_BLOCKS + text],
+            "t.seq",
+            frozenset({"queue", "states"}),
+            in_blocks=text,
+        )
 
     def _indexed_states(self) -> frozenset[TaskState]:
         """Return the states to search in an index; a running task is stored as waiting."""
@@ -209,13 +261,37 @@ class _Search:
         start = f"tasks AS t WHERE t.state = 'waiting' AND t.seq IN {_LEASED}"
         return [" AND ".join((start, *conditions))]
 
-    def _reach(self, ranges: _Ranges, after: int) -> tuple[int, bool]:
-        """Return the last number to scan, and whether it is the end."""
+    def _reach(self, ranges: _Ranges, after: int, enough: int | None) -> _Reach:
+        """Return how far to scan for enough rows of the ranges; None stands for ``SCAN``."""
+        if ranges.in_blocks is not None:
+            return self._reach_in_blocks(ranges.in_blocks, after, enough or SCAN)
+        if enough is not None:  # SQLite stops after as many
+            return _Reach(0, True)
         text = _union(ranges, [])
         parameters = {**self._parameters, "after": after, "floor": 0, "limit": SCAN}
         reach = f"SELECT count(*), min(seq) FROM ({text})"  # noqa: S608 - of our own texts
         count, floor = self._reading.run(reach, parameters).fetchone()
-        return (floor, False) if count == SCAN else (0, True)
+        return _Reach(floor, False) if count == SCAN else _Reach(0, True)
+
+    def _reach_in_blocks(self, conditions: str, after: int, enough: int) -> _Reach:
+        """Return the blocks that have enough rows, but no more than ``SCAN``."""
+        text = _BLOCKS.format(shift=BLOCK_SHIFT, conditions=conditions)
+        found: list[int] = []
+        total, top, span = 0, after, FIRST_BLOCKS
+        while True:
+            parameters = {**self._parameters, "after": after, "top": top, "count": span}
+            rows = self._reading.run(text, parameters).fetchall()
+            for block, count in rows:
+                if total + count > SCAN:
+                    return _Reach(top, False, found)
+                total, top = total + count, block << BLOCK_SHIFT
+                if count:
+                    found.append(block)
+                if total >= enough:
+                    return _Reach(top, False, found)
+            if len(rows) < span:
+                return _Reach(0, True, found)
+            span = min(span * 4, MOST_BLOCKS)
 
 
 def _states(filter: TaskFilter) -> frozenset[TaskState]:
