@@ -1,4 +1,4 @@
-"""Tasks that are leased without a query are those that a query would find."""
+"""Leasing without a query finds the same tasks as a query."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_tasks_that_may_have_expired_are_queried(store: SqliteStore) -> No
 
 
 async def retry(store: SqliteStore) -> None:
-    """Let an attempt fail."""
+    """End an attempt by a failure."""
     [leased] = (await lease(store, most=1)).values()
     await end(store, leased, RetryAt(NOW))
 

@@ -72,7 +72,7 @@ def usage_error(exc: typer.TyperException, args: list[str] | None) -> str:
 
 
 def called(args: list[str] | None) -> str:
-    """Return the command of a command line, for errors of which typer does not know it."""
+    """Return the command of a command line, for errors that typer does not connect with one."""
     name = next(iter(sys.argv[1:] if args is None else args), "")
     return f"poussetaches {name}" if name in COMMANDS else "poussetaches"
 

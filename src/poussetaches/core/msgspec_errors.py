@@ -30,7 +30,7 @@ _UNITS = {
 }
 _CLOSE = 0.75  # of 1; "stat" is close to "state", "payload" to nothing
 _LONGEST_QUOTE = 60  # characters
-_LARGEST_OBJECT = 100  # names, each of which is tried to find the wrong one
+_LARGEST_OBJECT = 100  # names; each is tried to find the wrong one
 _SECRET = frozenset({"headers", "json", "text", "body_base64"})  # their values are not quoted
 _TYPES: Mapping[type, str] = {
     dict: "an object",

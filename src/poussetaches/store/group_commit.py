@@ -136,7 +136,7 @@ class GroupCommit(Generic[T]):
         """Write one item; the future gets the result once it is on disk.
 
         ``size`` is its share of ``MAX_PENDING_SIZE`` in bytes; an item of size 0 is never refused.
-        ``rows`` is how many it changes, as far as that is known.
+        ``rows`` is the number of rows that it changes, if that is known.
 
         Raises:
             StoreBusy: too much is pending.

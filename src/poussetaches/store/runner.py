@@ -146,7 +146,7 @@ class ThreadRunner:
 
         def work() -> None:
             self._work(job)
-            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(self._end, job)
 
         self._handed_over.put(work)
@@ -169,7 +169,7 @@ class ThreadRunner:
             self._pace.note_commit(time.perf_counter() - started)
 
     def _end(self, job: _Job) -> None:
-        """Tell the caller, and start the next jobs."""
+        """Return the result to the caller, and start the next jobs."""
         job.run_settle()
         job.tell()
         self._current = None

@@ -5,7 +5,7 @@ merges, or all tasks. SQL checks every other condition for the scanned rows. If 
 conditions, the query first finds the row that ``SCAN`` rows reach, and scans no further.
 
 The index by state and queue is in blocks of tasks that were added one after another: a commit
-changes a few pages of it, whatever the number of queues. A query finds the blocks that it needs.
+changes a few pages of it for any number of queues. A query finds the blocks that it needs.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class _ShortLane:
 class ShortLanes:
     """Lanes whose waiting tasks are all known, except leased ones, and have one priority.
 
-    A lane becomes short when a query finds none that is not leased, and stays so while tasks are
+    A lane becomes short when all tasks that a query finds are leased, and stays so while tasks are
     only added and leased. Any other change of its waiting tasks drops it.
     """
 
