@@ -11,7 +11,9 @@ _FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)")
 
 FILES = "kernel: SQLite's files, waits for fsync included"
 OTHER_CALLS = "kernel: network, wake-ups"
-SERVER = "HTTP server: uvicorn, httptools, Starlette"
+SERVER = "HTTP server"
+CLIENT = "HTTP client"
+PARSER = "parsing HTTP: httptools"
 LOOP = "event loop: uvloop, asyncio"
 SQLITE = "SQLite"
 GARBAGE = "garbage collection"
@@ -20,11 +22,10 @@ REST = "rest"
 # The part of a file or library, by the beginning of its name. Others (the standard library,
 # the interpreter, C libraries) belong to the part of their caller.
 PARTS = {
-    "uvicorn/": SERVER,
     "starlette/": SERVER,
-    "httptools/": SERVER,
-    "parser.c": SERVER,  # of httptools
-    "llhttp.c": SERVER,
+    "httptools/": PARSER,
+    "parser.c": PARSER,  # of httptools
+    "llhttp.c": PARSER,
     "loop.c": LOOP,
     "_asynciomodule.c": LOOP,
     "asyncio/": LOOP,
@@ -33,11 +34,13 @@ PARTS = {
     "poussetaches/core/": "core",
     "poussetaches/store/": "store, its Python",
     "poussetaches/engine/": "engine",
+    "poussetaches/http_client/": CLIENT,
+    "aiohappyeyeballs/": CLIENT,
+    "poussetaches/server/": SERVER,
     "libsqlite3": SQLITE,
     "sqlite3": SQLITE,
     "_sqlite3": SQLITE,
     "cursor.c": SQLITE,  # of Python's module
-    "pyreqwest/": "HTTP client: pyreqwest",
     "msgspec/": "JSON: msgspec",
     "poussetaches/": LOOP,  # the code that runs the loop, at the bottom of every stack
 }
