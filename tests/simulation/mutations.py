@@ -27,9 +27,12 @@ MUTATIONS = (
     Mutation(
         "answer before the commit",
         "store/sqlite/store.py",
-        "return _value(await self._db.write(write, call, size=call.size, rows=len(items)))",
-        "self._db.write(write, call, size=call.size, rows=len(items))\n"
-        "        return [PushResult(item.task.id, item.task, existing=False) for item in items]",
+        "return self._db.write(write, call, size=call.size, rows=len(items))",
+        "stored = self._db.write(write, call, size=call.size, rows=len(items))\n"
+        "        answer: Future[list[PushResult]] = stored.get_loop().create_future()\n"
+        "        answer.set_result([PushResult(item.task.id, item.task, existing=False) "
+        "for item in items])\n"
+        "        return answer",
     ),
     Mutation(
         "lose a lease",
